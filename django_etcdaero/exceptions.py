@@ -1,0 +1,181 @@
+"""Every error that django-etcdaero raises, in one tree under :class:`EtcdAeroError`.
+
+Where a builtin exception says the same thing the class derives from it too, so that software that knows nothing of this
+package (health checks, retry libraries, ``except KeyError``) classifies the error rightly. No exception of a client
+library or of SQLite crosses the two waists (:mod:`django_etcdaero.kv.engine`, :mod:`django_etcdaero.records.store`): it
+is translated there, with the original as ``__cause__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class EtcdAeroError(Exception):
+    """The root of all errors of this package."""
+
+
+# --- the call itself -------------------------------------------------------------------------------------------------
+
+
+class DeadlineExceeded(EtcdAeroError, TimeoutError):
+    """The time allowed for the call ran out before an answer came."""
+
+
+class Cancelled(EtcdAeroError):
+    """The call was cancelled by its own side: the client or the handle was closed while it waited."""
+
+
+class ClusterError(EtcdAeroError, ConnectionError):
+    """No endpoint of the store could answer.
+
+    ``errors`` maps each endpoint (or file) to what was wrong with it, as text without credentials.
+    """
+
+    def __init__(self, message: str, errors: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.errors: dict[str, str] = dict(errors or {})
+
+
+class ResponseError(EtcdAeroError):
+    """The store answered, and the answer makes no sense (a damaged file, an unknown format, a protocol violation)."""
+
+
+class OutcomeUnknown(EtcdAeroError, ConnectionError):
+    """A write was sent and its answer was lost: it may have been applied or not. It was not repeated."""
+
+
+class InvalidRequest(EtcdAeroError, ValueError):
+    """The request breaks a rule of the store: an empty key, a duplicate key in a transaction, too many operations."""
+
+
+class ConfigurationError(EtcdAeroError, ValueError):
+    """A URL, an option or a declaration is wrong; the message names it."""
+
+
+class NotSupported(EtcdAeroError, NotImplementedError):
+    """The engine in use has no such operation; the message names the engine."""
+
+
+class PermissionDenied(EtcdAeroError, PermissionError):
+    """The store knows the user and refuses the operation to it."""
+
+
+class Unauthenticated(EtcdAeroError, PermissionError):
+    """The store does not accept the user name, password or token."""
+
+
+# --- keys, revisions, transactions -----------------------------------------------------------------------------------
+
+
+class KeyNotFound(EtcdAeroError, KeyError):
+    """There is no such key."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class KeyExists(EtcdAeroError):
+    """The key was to be created and exists already."""
+
+
+class VersionConflict(EtcdAeroError):
+    """The stored version (revision, generation) is not the one the caller expected."""
+
+
+class TxnFailed(EtcdAeroError):
+    """A transaction was to succeed and its comparisons did not hold."""
+
+
+class Compacted(EtcdAeroError):
+    """The revision asked for is older than what the store still keeps.
+
+    ``compact_revision`` is the oldest revision that can still be read (0: the store did not say).
+    """
+
+    def __init__(self, message: str, compact_revision: int = 0) -> None:
+        super().__init__(message)
+        self.compact_revision = compact_revision
+
+
+class FutureRevision(InvalidRequest):
+    """The revision asked for does not exist yet."""
+
+
+# --- leases, locks, elections ----------------------------------------------------------------------------------------
+
+
+class LeaseNotFound(EtcdAeroError):
+    """There is no such lease: never granted, revoked, or expired."""
+
+
+class LeaseExists(EtcdAeroError):
+    """A lease with the chosen id exists already."""
+
+
+class LockTimeout(DeadlineExceeded):
+    """The lock was not free within the time allowed."""
+
+
+class LockLost(EtcdAeroError):
+    """The lock was held and is not any more: its lease expired or somebody removed its key."""
+
+
+class NotLeader(EtcdAeroError):
+    """The operation is for the leader of an election, and the caller is not it (any more)."""
+
+
+# --- datasets --------------------------------------------------------------------------------------------------------
+
+
+class DatasetNotReady(EtcdAeroError):
+    """The dataset has not been loaded in this process yet; the message says why."""
+
+
+class DatasetStale(EtcdAeroError):
+    """The data is older than the dataset's ``max_stale``."""
+
+
+class Fenced(EtcdAeroError):
+    """A publish was refused: somebody else published (or pinned, or took the lock) since this refresh began."""
+
+
+class ValidationFailed(EtcdAeroError):
+    """A validator refused the freshly loaded rows."""
+
+
+class EncodeError(EtcdAeroError, TypeError):
+    """A row holds something that cannot be stored; the message names the row's key, the place and the type."""
+
+
+class DuplicateKey(EtcdAeroError, ValueError):
+    """A loader gave the same key twice."""
+
+
+class CorruptBlock(ResponseError):
+    """A stored block, page or root is not what its name (its digest) says."""
+
+
+# --- record stores ---------------------------------------------------------------------------------------------------
+
+
+class RecordTooBig(EtcdAeroError, ValueError):
+    """The value is larger than the store takes in one record."""
+
+
+class StoreFull(EtcdAeroError):
+    """The store has no room for the write."""
+
+
+class StoreBusy(EtcdAeroError, TimeoutError):
+    """Another process holds the store for longer than the time allowed."""
+
+
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return ``{"kind", "message"}`` of an error, for status output: short, and never with a traceback.
+
+    ``message`` is cut at 2,000 characters.
+    """
+    text = str(error) or type(error).__name__
+    return {"kind": type(error).__name__, "message": text[:2000]}

@@ -1,0 +1,62 @@
+"""Forks: what holds a store open comes to rest before one, goes on in the parent, and is forgotten in the child.
+
+A native client (SQLite, gRPC, Aerospike) must not be inside a call when the process forks, or the child inherits locks
+that nobody will ever release, and its connections must not be used or closed by a process that did not open them.
+SQLite's are worse: a connection that is open at the fork makes the child believe that it holds file locks of which the
+kernel knows nothing (https://www.sqlite.org/howtocorrupt.html, section 2.6), so they are closed before.
+
+Engines and record stores call :func:`protect` when they are made; the rest happens by itself. ``subprocess`` does not
+run these hooks and needs none.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Protocol
+
+PATIENCE = 1.0
+"""Longest time in seconds that a fork waits for the calls of one resource."""
+
+
+class Resource(Protocol):
+    """Something that must not cross a fork. The methods are those of the two waists; they never raise."""
+
+    def before_fork(self, timeout: float) -> None: ...
+
+    def after_fork_in_parent(self) -> None: ...
+
+    def abandon(self) -> None: ...
+
+
+_resources: dict[int, weakref.ref[Resource]] = {}
+
+
+def protect(resource: Resource) -> None:
+    """See to ``resource`` at every fork for as long as it lives."""
+    key = id(resource)
+    _resources[key] = weakref.ref(resource, lambda _: _resources.pop(key, None))
+
+
+def _living() -> list[Resource]:
+    # One C call on a dict of its own is atomic: no lock here that a fork could leave held.
+    return [resource for reference in list(_resources.values()) if (resource := reference()) is not None]
+
+
+def _before() -> None:
+    for resource in _living():
+        resource.before_fork(PATIENCE)
+
+
+def _after_in_parent() -> None:
+    for resource in _living():
+        resource.after_fork_in_parent()
+
+
+def _after_in_child() -> None:
+    for resource in _living():
+        resource.abandon()
+    _resources.clear()
+
+
+os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -1,0 +1,314 @@
+"""The record store in the memory of one process, for tests and for trying things out.
+
+All stores with the same name share their records, and the records outlive the stores, as they do everywhere else;
+:func:`drop_memory` is what removes them. A forked child goes on with a copy of its own.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from django_etcdaero.exceptions import Cancelled, ConfigurationError, KeyExists, KeyNotFound, StoreBusy, VersionConflict
+from django_etcdaero.records import arguments
+from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+
+DEFAULT_TIMEOUT = 5.0
+"""Seconds that a call waits for the calls of other threads at most."""
+
+_SLICE = 1000  # keys of a scan, or expired records, that are dealt with at a time
+
+
+class _Entry(NamedTuple):
+    value: Value
+    generation: int
+    expires: float | None
+
+
+class _Space:
+    """The records of one name. Its methods are called with the lock held."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.entries: dict[bytes, _Entry] = {}
+        self._due: dict[int, set[bytes]] = {}  # second after which the keys in the set have expired
+        self._seconds: list[int] = []  # a heap of the keys of _due
+
+    def live(self, key: bytes, now: float) -> _Entry | None:
+        entry = self.entries.get(key)
+        if entry is None or (entry.expires is not None and entry.expires <= now):
+            return None
+        return entry
+
+    def store(self, key: bytes, entry: _Entry) -> None:
+        self._forget_expiry(key)
+        self.entries[key] = entry
+        if entry.expires is not None:
+            second = int(entry.expires) + 1
+            if second not in self._due:
+                self._due[second] = set()
+                heapq.heappush(self._seconds, second)
+            self._due[second].add(key)
+
+    def remove(self, key: bytes) -> None:
+        self._forget_expiry(key)
+        self.entries.pop(key, None)
+
+    def clear(self) -> None:
+        self.entries.clear()
+        self._due.clear()
+        self._seconds.clear()
+
+    def purge(self, now: float) -> None:
+        """Remove some of the records that have expired, so that those nobody asks for do not pile up."""
+        left = _SLICE
+        while left and self._seconds and self._seconds[0] <= now:
+            keys = self._due[self._seconds[0]]
+            while keys and left:
+                del self.entries[keys.pop()]
+                left -= 1
+            if not keys:
+                del self._due[heapq.heappop(self._seconds)]
+
+    def _forget_expiry(self, key: bytes) -> None:
+        entry = self.entries.get(key)
+        if entry is not None and entry.expires is not None:
+            self._due[int(entry.expires) + 1].discard(key)
+
+
+_spaces: dict[str, _Space] = {}
+_spaces_lock = threading.Lock()
+
+
+def _renew_locks() -> None:
+    """In a forked child: another thread of the parent may have held a lock, and that thread is not here."""
+    global _spaces_lock
+    _spaces_lock = threading.Lock()
+    for space in _spaces.values():
+        space.lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
+
+
+def drop_memory(name: str = "") -> None:
+    """Forget all records of ``name``, also for the stores that are open."""
+    with _spaces_lock:
+        space = _spaces.get(name)
+    if space is not None:
+        with space.lock:
+            space.clear()
+
+
+class MemoryStore(RecordStore):
+    """Records in a dict under a lock.
+
+    ``clock`` returns seconds and never steps back (:func:`time.monotonic`); tests give their own to let time pass.
+    """
+
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        max_value_bytes: int = arguments.DEFAULT_MAX_VALUE_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        with _spaces_lock:
+            self._space = _spaces.setdefault(name, _Space())
+        self.info = StoreInfo(kind="memory", location=f"mem:{name}")
+        self.max_value_bytes = max_value_bytes
+        self._clock = clock
+        self._pid = os.getpid()
+        self._closed = False
+
+    # one record ------------------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
+        return self.get_many((key,), timeout=timeout).get(key)
+
+    def put(
+        self,
+        key: bytes,
+        value: Value,
+        *,
+        ttl: int | None = None,
+        create_only: bool = False,
+        generation: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        arguments.check_items({key: value}, self.max_value_bytes)
+        arguments.check_ttl(ttl)
+        arguments.check_put(create_only, generation)
+        with self._locked(timeout, write=True) as now:
+            entry = self._expected(key, generation, now)
+            if create_only and entry is not None:
+                raise KeyExists(f"there is a record {key!r} already")
+            self._write(key, value, entry, _expires(ttl, now))
+
+    def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
+        arguments.check_keys((key,))
+        arguments.check_generations((generation,))
+        with self._locked(timeout, write=True) as now:
+            found = self._expected(key, generation, now) is not None
+            self._space.remove(key)
+            return found
+
+    def touch(
+        self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
+    ) -> bool:
+        arguments.check_keys((key,))
+        arguments.check_ttl(ttl)
+        arguments.check_generations((generation,))
+        with self._locked(timeout, write=True) as now:
+            entry = self._expected(key, generation, now)
+            if entry is not None:
+                self._write(key, entry.value, entry, _expires(ttl, now))
+            return entry is not None
+
+    def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
+        return self.exists_many((key,), timeout=timeout).get(key)
+
+    def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
+        arguments.check_keys((key,))
+        arguments.check_int("delta", delta)
+        with self._locked(timeout, write=True) as now:
+            entry = self._space.live(key, now)
+            if entry is None:
+                raise KeyNotFound(f"there is no record {key!r} to increment")
+            if not isinstance(entry.value, int):
+                raise TypeError(f"the record {key!r} holds bytes, not an int: it cannot be incremented")
+            total = entry.value + delta
+            arguments.check_int(f"the sum of the record {key!r} and delta", total)
+            self._write(key, total, entry, entry.expires)
+            return total
+
+    # many records ----------------------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
+        arguments.check_keys(keys)
+        records: dict[bytes, Record] = {}
+        with self._locked(timeout) as now:
+            for key in keys:
+                if entry := self._space.live(key, now):
+                    records[key] = Record(entry.value, entry.generation, _left(entry.expires, now))
+        return records
+
+    def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
+        arguments.check_items(items, self.max_value_bytes)
+        arguments.check_ttl(ttl)
+        with self._locked(timeout, write=True) as now:
+            expires = _expires(ttl, now)
+            for key, value in items.items():
+                self._write(key, value, self._space.live(key, now), expires)
+
+    def delete_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> int:
+        arguments.check_keys(keys)
+        deleted = 0
+        with self._locked(timeout, write=True) as now:
+            for key in keys:
+                deleted += self._space.live(key, now) is not None
+                self._space.remove(key)
+        return deleted
+
+    def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
+        arguments.check_keys(keys)
+        with self._locked(timeout) as now:
+            return self._metas(keys, now)
+
+    def touch_many(
+        self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
+    ) -> set[bytes]:
+        arguments.check_keys(items)
+        arguments.check_generations(items.values())
+        arguments.check_ttl(ttl)
+        touched: set[bytes] = set()
+        with self._locked(timeout, write=True) as now:
+            expires = _expires(ttl, now)
+            for key, generation in items.items():
+                entry = self._space.live(key, now)
+                if entry is not None and generation in (None, entry.generation):
+                    self._write(key, entry.value, entry, expires)
+                    touched.add(key)
+        return touched
+
+    def scan(self, prefix: bytes = b"", *, timeout: float | None = None) -> Iterator[tuple[bytes, Meta]]:
+        arguments.check_prefix(prefix)
+        with self._locked(timeout):
+            keys = list(self._space.entries)
+        return self._scan((key for key in keys if key.startswith(prefix)), timeout)
+
+    def truncate(self, *, timeout: float | None = None) -> None:
+        with self._locked(timeout):
+            self._space.clear()
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        self._closed = True
+
+    def abandon(self) -> None:
+        self._closed = True
+
+    # inside ----------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _locked(self, timeout: float | None, *, write: bool = False) -> Iterator[float]:
+        """Hold the lock for one step; gives the time at which the step happens."""
+        arguments.check_timeout(timeout)
+        if self._closed:
+            raise Cancelled(f"{self.info.location}: the store is closed")
+        if os.getpid() != self._pid:
+            raise ConfigurationError(
+                f"{self.info.location}: opened in process {self._pid} and used in process {os.getpid()}; "
+                "call abandon() after a fork and open another store"
+            )
+        lock = self._space.lock
+        if not lock.acquire(timeout=min(DEFAULT_TIMEOUT if timeout is None else timeout, threading.TIMEOUT_MAX)):
+            raise StoreBusy(f"{self.info.location}: other threads use the store for longer than the time allowed")
+        try:
+            now = self._clock()
+            if write:
+                self._space.purge(now)
+            yield now
+        finally:
+            lock.release()
+
+    def _expected(self, key: bytes, generation: int | None, now: float) -> _Entry | None:
+        entry = self._space.live(key, now)
+        found = 0 if entry is None else entry.generation
+        if generation is not None and generation != found:
+            raise VersionConflict(
+                f"the record {key!r} has generation {found}, not {generation}"
+                if entry
+                else f"there is no record {key!r}, generation {generation} was expected"
+            )
+        return entry
+
+    def _write(self, key: bytes, value: Value, before: _Entry | None, expires: float | None) -> None:
+        self._space.store(key, _Entry(value, 1 if before is None else before.generation + 1, expires))
+
+    def _metas(self, keys: Collection[bytes], now: float) -> dict[bytes, Meta]:
+        metas: dict[bytes, Meta] = {}
+        for key in keys:
+            if entry := self._space.live(key, now):
+                metas[key] = Meta(entry.generation, _left(entry.expires, now))
+        return metas
+
+    def _scan(self, keys: Iterator[bytes], timeout: float | None) -> Iterator[tuple[bytes, Meta]]:
+        for batch in batches(keys, _SLICE):
+            yield from self.exists_many(batch, timeout=timeout).items()
+
+
+def _expires(ttl: int | None, now: float) -> float | None:
+    return None if ttl is None else now + ttl
+
+
+def _left(expires: float | None, now: float) -> int | None:
+    """Whole seconds, rounded up; in whole microseconds before, lest a rounding error gives a second too many."""
+    return None if expires is None else max(1, math.ceil(round(expires - now, 6)))

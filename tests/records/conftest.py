@@ -1,0 +1,76 @@
+"""The stores that the contract is held against."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from django_etcdaero.records.memory import MemoryStore, drop_memory
+from django_etcdaero.records.sqlite import SqliteStore
+from django_etcdaero.records.store import RecordStore
+
+
+class Clock:
+    """The real time, shifted by what a test lets pass."""
+
+    def __init__(self) -> None:
+        self.base = time.time()
+        self.passed = 0.0
+
+    def __call__(self) -> float:
+        return self.base + self.passed
+
+
+@dataclass
+class Bench:
+    """One kind of store under test. To add a kind, write a function like those below and list it in ``KINDS``."""
+
+    open: Callable[[], RecordStore]
+    """Opens one more store on the same records."""
+    pass_time: Callable[[float], None]
+    """Lets that many seconds pass for the records (a store with a clock of its own really waits)."""
+    opened: list[RecordStore] = field(default_factory=list)
+
+    def another(self) -> RecordStore:
+        store = self.open()
+        self.opened.append(store)
+        return store
+
+
+def memory(tmp_path: Path) -> Iterator[Bench]:
+    clock, name = Clock(), uuid.uuid4().hex
+    yield Bench(lambda: MemoryStore(name, clock=clock), lambda seconds: _advance(clock, seconds))
+    drop_memory(name)
+
+
+def sqlite(tmp_path: Path) -> Iterator[Bench]:
+    clock = Clock()
+    path = tmp_path / "records.sqlite3"
+    yield Bench(lambda: SqliteStore(path, clock=clock), lambda seconds: _advance(clock, seconds))
+
+
+def _advance(clock: Clock, seconds: float) -> None:
+    clock.passed += seconds
+
+
+KINDS = (memory, sqlite)
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    benches = request.param(tmp_path)
+    bench = next(benches)
+    yield bench
+    for store in bench.opened:
+        store.close()
+    next(benches, None)
+
+
+@pytest.fixture
+def store(bench: Bench) -> RecordStore:
+    return bench.another()
