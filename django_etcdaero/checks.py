@@ -1,0 +1,163 @@
+"""System checks. All of them are offline: they read settings, declarations and the environment, no file and no server.
+
+========  =============================================================================================
+id        meaning
+========  =============================================================================================
+E001      ``ETCDAERO`` itself is wrong: not a dict, no ``default``, a bad alias, an unknown key
+E002      a ``KV`` or ``RECORDS`` URL is wrong
+E003      a ``PREFIX`` is wrong or missing
+E004      an option in ``OPTIONS`` is wrong or unknown
+E005      a dataset's ``using`` names an alias that does not exist
+E006      one SQLite file is both a ``KV`` and a ``RECORDS``, or two aliases use it with the same prefix
+W001      (``--deploy``) a ``mem:`` store: no process sees another's refreshes
+W002      (``--deploy``) a ``sqlite:`` store: one host only
+W003      ``GRPC_ENABLE_FORK_SUPPORT`` is off in the environment
+========  =============================================================================================
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from django.core.checks import CheckMessage, Error, register
+from django.core.checks import Warning as CheckWarning
+
+from . import conf
+from .locations import Location, Plane, Reach
+from .options import OPTION_NAMES
+
+TAG: Final = "etcdaero"
+
+_PROBLEM_IDS: Final = {None: "E001", "KV": "E002", "RECORDS": "E002", "PREFIX": "E003", "OPTIONS": "E004"}
+_PROBLEM_HINTS: Final = {
+    "E001": 'Write ETCDAERO = {"default": {"KV": ..., "RECORDS": ..., "PREFIX": ..., "OPTIONS": {...}}}; each of the '
+    "four keys may be left out.",
+    "E002": "Correct the URL; left out of settings and environment it is a SQLite file under BASE_DIR/.etcdaero/.",
+    "E003": "Choose a name that no other project or deployment uses on these stores, such as 'shop' or 'shop/staging'.",
+    "E004": f"OPTIONS may have the keys {', '.join(OPTION_NAMES)}; leave one out for its default.",
+}
+
+
+def register_all() -> None:
+    """Register the checks with Django. Calling it again changes nothing."""
+    register(check_settings, TAG)
+    register(check_dataset_aliases, TAG)
+    register(check_shared_files, TAG)
+    register(check_fork_support, TAG)
+    register(check_reach, TAG, deploy=True)
+
+
+def check_settings(**kwargs: Any) -> list[CheckMessage]:
+    """E001 to E004: report everything that is wrong in ``settings.ETCDAERO``."""
+    found: list[CheckMessage] = []
+    for problem in conf.problems():
+        number = _PROBLEM_IDS[problem.key]
+        found.append(Error(problem.message, hint=_PROBLEM_HINTS[number], id=f"etcdaero.{number}"))
+    return found
+
+
+def check_dataset_aliases(**kwargs: Any) -> list[CheckMessage]:
+    """E005: each dataset's ``using`` must be an alias."""
+    from .datasets.registry import datasets
+
+    known = conf.aliases()
+    excused = {problem.alias for problem in conf.problems()}
+    if None in excused:
+        return []
+    return [
+        Error(
+            f"The dataset {dataset.name!r} is declared with using={dataset.using!r}, and ETCDAERO has no such alias"
+            f"{conf.suggestion(dataset.using, known)}",
+            hint="Correct the dataset's 'using', or add the alias to ETCDAERO.",
+            obj=dataset.origin,
+            id="etcdaero.E005",
+        )
+        for dataset in datasets.values()
+        if dataset.using not in known and dataset.using not in excused
+    ]
+
+
+def check_shared_files(**kwargs: Any) -> list[CheckMessage]:
+    """E006: a SQLite file is of one kind, and two aliases in it need prefixes of which none contains the other."""
+    found: list[CheckMessage] = []
+    for one, other in itertools.combinations(_stores(), 2):
+        if one.location.path is None or one.location != other.location:
+            continue
+        if one.plane is not other.plane:
+            reason, hint = "but keys and records cannot be in one file.", "Give each of them a file of its own."
+        elif _overlap(one.prefix, other.prefix):
+            reason = f"and their prefixes {one.prefix!r} and {other.prefix!r} do not keep their entries apart."
+            hint = "Give the aliases different prefixes or files."
+        else:
+            continue
+        message = f"{one.setting} and {other.setting} are the same file {one.location.safe}, {reason}"
+        found.append(Error(message, hint=hint, id="etcdaero.E006"))
+    return found
+
+
+def check_reach(**kwargs: Any) -> list[CheckMessage]:
+    """W001 and W002, with ``--deploy``: stores that only one process or one host can see."""
+    found: list[CheckMessage] = []
+    for store in _stores():
+        if store.location.reach is Reach.PROCESS:
+            found.append(
+                CheckWarning(
+                    f"{store.setting} is {store.location.safe}, a store inside each process: what one process "
+                    "refreshes or locks the others do not see.",
+                    hint="Use sqlite:/// for all processes of one host.",
+                    id="etcdaero.W001",
+                )
+            )
+        elif store.location.reach is Reach.HOST:
+            found.append(
+                CheckWarning(
+                    f"{store.setting} is {store.location.safe}, a file on this host: other hosts do not see it.",
+                    hint="This is right for a deployment on one host; silence the warning there.",
+                    id="etcdaero.W002",
+                )
+            )
+    return found
+
+
+def check_fork_support(**kwargs: Any) -> list[CheckMessage]:
+    """W003: gRPC's fork support must not be switched off."""
+    value = os.environ.get("GRPC_ENABLE_FORK_SUPPORT")
+    # The words that gRPC itself reads as false (absl::SimpleAtob).
+    if value is None or value.lower() not in {"0", "false", "f", "no", "n"}:
+        return []
+    return [
+        CheckWarning(
+            f"GRPC_ENABLE_FORK_SUPPORT={value} is set: calls to etcd may hang in worker processes that were forked "
+            "from a process which had used gRPC (gunicorn --preload, celery, multiprocessing).",
+            hint="Remove the variable from the environment or set it to 1.",
+            id="etcdaero.W003",
+        )
+    ]
+
+
+class _Store(NamedTuple):
+    alias: str
+    plane: Plane
+    location: Location
+    prefix: str
+
+    @property
+    def setting(self) -> str:
+        return f'ETCDAERO["{self.alias}"]["{self.plane.value}"]'
+
+
+def _stores() -> Iterator[_Store]:
+    # Aliases with problems are left out: E001 to E004 report those.
+    broken = {problem.alias for problem in conf.problems()}
+    for alias in conf.aliases():
+        if alias not in broken:
+            parsed = conf.get(alias)
+            yield _Store(alias, Plane.KV, parsed.kv, parsed.prefix)
+            yield _Store(alias, Plane.RECORDS, parsed.records, parsed.prefix)
+
+
+def _overlap(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")

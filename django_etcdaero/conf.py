@@ -1,0 +1,255 @@
+"""``settings.ETCDAERO``, read, checked and given its defaults: the only module that reads Django's settings.
+
+::
+
+    ETCDAERO = {
+        "default": {
+            "KV": "sqlite:///.etcdaero/kv.sqlite3",
+            "RECORDS": "sqlite:///.etcdaero/records.sqlite3",
+            "PREFIX": "shop",
+            "OPTIONS": {"LOCK_TTL": 15},
+        },
+    }
+
+Each key may be left out. For the alias ``default`` the environment is asked next (``ETCDAERO_KV``,
+``ETCDAERO_RECORDS``, ``ETCDAERO_PREFIX``), for all aliases the end is a pair of SQLite files under
+``BASE_DIR/.etcdaero/``, so that a fresh project works. Everything wrong is collected as a :class:`Problem`: the system
+checks report them all, and :func:`get` raises the first that concerns its alias. Passwords are in no message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import environ
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.dispatch import Signal
+
+from . import locations
+from .exceptions import ConfigurationError
+from .locations import Location, Plane
+from .options import OPTION_NAMES, Options, complaint
+
+if TYPE_CHECKING:
+    from .kv.engine import Engine
+    from .records.store import RecordStore
+
+DEFAULT_ALIAS: Final = "default"
+DEFAULT_PREFIX: Final = "etcdaero"
+
+_ALIAS = re.compile(r"[A-Za-z0-9_.-]+")
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+# A record's key has at most 1,024 bytes; this leaves the larger part of it to what comes after the prefix.
+_MAX_PREFIX = 200
+_KEYS = ("KV", "RECORDS", "PREFIX", "OPTIONS")
+
+changed = Signal()
+"""Sent after the settings were changed by ``override_settings`` and what was parsed of the old ones is forgotten.
+
+Who holds anything made from an :class:`AliasSettings` connects here to drop it; ``sender`` is ``None``.
+"""
+
+
+class SettingsError(ImproperlyConfigured, ConfigurationError):
+    """Something in ``settings.ETCDAERO`` is wrong; the message names the setting and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in the settings."""
+
+    alias: str | None
+    """The alias it concerns; ``None``: all of them."""
+    key: str | None
+    """``"KV"``, ``"RECORDS"``, ``"PREFIX"`` or ``"OPTIONS"``; ``None``: the structure around them."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AliasSettings:
+    """What ``settings.ETCDAERO`` says of one alias, complete and checked."""
+
+    alias: str
+    kv: Location
+    records: Location
+    prefix: str
+    """Begins every key, record and lock of this alias; without a slash at either end."""
+    options: Options
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def get(alias: str = DEFAULT_ALIAS) -> AliasSettings:
+    """Return the settings of ``alias``. Raises :class:`SettingsError` when they are wrong or there is no such alias."""
+    parsed = _parsed()
+    if alias in parsed.by_alias:
+        return parsed.by_alias[alias]
+    for problem in parsed.problems:
+        if problem.alias in (alias, None):
+            raise SettingsError(problem.message)
+    raise SettingsError(f"ETCDAERO has no alias {alias!r}{suggestion(alias, parsed.aliases)}")
+
+
+def aliases() -> tuple[str, ...]:
+    """Return the aliases in the order of the settings, those with wrong settings included."""
+    return _parsed().aliases
+
+
+def problems() -> tuple[Problem, ...]:
+    """Return everything that is wrong in the settings."""
+    return _parsed().problems
+
+
+def open_engine(used: AliasSettings) -> Engine:
+    """Open the key-value engine of an alias. Raises what the engine raises when it cannot be opened."""
+    return locations.open_engine(used.kv, timeout=used.options.CALL_TIMEOUT)
+
+
+def open_store(used: AliasSettings) -> RecordStore:
+    """Open the record store of an alias. Raises what the store raises when it cannot be opened."""
+    return locations.open_store(used.records, timeout=used.options.CALL_TIMEOUT)
+
+
+def suggestion(wrong: object, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: what was probably meant, or what there is."""
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(str(wrong).lower(), names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else f"; known: {', '.join(names.values()) or 'none'}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    aliases: tuple[str, ...]
+    by_alias: dict[str, AliasSettings]
+    problems: tuple[Problem, ...]
+
+
+@functools.cache
+def _parsed() -> _Parsed:
+    configured = getattr(settings, "ETCDAERO", {})
+    if not isinstance(configured, Mapping):
+        message = f"ETCDAERO must be a dict of aliases, not {type(configured).__name__}"
+        return _Parsed((), {}, (Problem(None, None, message),))
+    configured = configured or {DEFAULT_ALIAS: {}}
+    found: list[Problem] = []
+    by_alias = {}
+    if DEFAULT_ALIAS not in configured:
+        found.append(Problem(DEFAULT_ALIAS, None, f"ETCDAERO must have the alias {DEFAULT_ALIAS!r}"))
+    for alias, entries in configured.items():
+        reader = _AliasReader(alias, entries)
+        parsed = reader.read()
+        if parsed is not None:
+            by_alias[alias] = parsed
+        found += reader.problems
+    return _Parsed(tuple(str(alias) for alias in configured), by_alias, tuple(found))
+
+
+class _AliasReader:
+    """Reads one alias and collects what is wrong on the way."""
+
+    def __init__(self, alias: object, entries: object) -> None:
+        self.alias = str(alias)
+        self.path = f'ETCDAERO["{self.alias}"]'
+        self.problems: list[Problem] = []
+        self.entries: Mapping[Any, Any] = {}
+        if not isinstance(alias, str) or not _ALIAS.fullmatch(alias):
+            self._problem(None, f"ETCDAERO: the alias {alias!r} is not a str of letters, digits, '_', '.' and '-'")
+        elif not isinstance(entries, Mapping):
+            self._problem(None, f"{self.path} must be a dict, not {type(entries).__name__}")
+        else:
+            self.entries = entries
+
+    def read(self) -> AliasSettings | None:
+        """Return the settings, or ``None`` when there are problems."""
+        if self.problems:
+            return None
+        for key in self.entries:
+            if key not in _KEYS:
+                self._problem(None, f"{self.path} has the unknown key {key!r}{suggestion(key, _KEYS)}")
+        kv = self._location(Plane.KV)
+        records = self._location(Plane.RECORDS)
+        prefix = self._prefix(kv, records)
+        options = self._options()
+        if self.problems or kv is None or records is None or options is None:
+            return None
+        return AliasSettings(self.alias, kv, records, prefix, options)
+
+    def _problem(self, key: str | None, message: str) -> None:
+        self.problems.append(Problem(self.alias, key, message))
+
+    def _entry(self, key: str) -> tuple[object, str] | None:
+        """Return the value of ``key`` and where it comes from, or ``None`` when it is nowhere."""
+        name = f"ETCDAERO_{key}"
+        if key in self.entries:
+            return self.entries[key], f'{self.path}["{key}"]'
+        if self.alias == DEFAULT_ALIAS and name in os.environ:
+            # django-environ follows "$OTHER"; when OTHER is not set, that is an error and not the embedded default.
+            return environ.Env().str(name, default=""), f"the environment variable {name}"
+        return None
+
+    def _location(self, plane: Plane) -> Location | None:
+        # Each alias has files of its own: two that are left to their defaults must not get into each other's way.
+        stem = "" if self.alias == DEFAULT_ALIAS else f"{self.alias}-"
+        default = f"sqlite:///.etcdaero/{stem}{plane.value.lower()}.sqlite3"
+        url, origin = self._entry(plane.value) or (default, f'{self.path}["{plane.value}"]')
+        try:
+            return locations.parse(url, plane=plane, base_dir=_base_dir())
+        except ConfigurationError as error:
+            self._problem(plane.value, f"{origin} {error}")
+            return None
+
+    def _prefix(self, *used: Location | None) -> str:
+        entry = self._entry("PREFIX")
+        if entry is None:
+            shared = next((location for location in used if location is not None and location.prefix_required), None)
+            if shared is not None:
+                self._problem("PREFIX", f'{self.path}["PREFIX"] is required, because {shared.safe} can be shared')
+            return DEFAULT_PREFIX
+        prefix, origin = entry
+        if not isinstance(prefix, str):
+            self._problem("PREFIX", f"{origin} must be a str, not {type(prefix).__name__}")
+            return DEFAULT_PREFIX
+        if not _PREFIX.fullmatch(prefix) or len(prefix) > _MAX_PREFIX:
+            allowed = f"1 to {_MAX_PREFIX} letters, digits, '_', '.' and '-', with single slashes only between them"
+            self._problem("PREFIX", f"{origin} must be a str of {allowed}, not {prefix!r}")
+        return prefix
+
+    def _options(self) -> Options | None:
+        path = f'{self.path}["OPTIONS"]'
+        given = self.entries.get("OPTIONS", {})
+        if not isinstance(given, Mapping):
+            self._problem("OPTIONS", f"{path} must be a dict, not {type(given).__name__}")
+            return None
+        complaints = []
+        for name, value in given.items():
+            if name not in OPTION_NAMES:
+                complaints.append(f"{path} has the unknown key {name!r}{suggestion(name, OPTION_NAMES)}")
+            elif wrong := complaint(name, value):
+                complaints.append(f'{path}["{name}"] {wrong}')
+        for message in complaints:
+            self._problem("OPTIONS", message)
+        return None if complaints else Options(**given)
+
+
+def _base_dir() -> Path | None:
+    base_dir = getattr(settings, "BASE_DIR", None)
+    return Path(base_dir).absolute() if isinstance(base_dir, str | os.PathLike) else None
+
+
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"ETCDAERO", "BASE_DIR"}:
+        _parsed.cache_clear()
+        changed.send(sender=None)
+
+
+setting_changed.connect(_forget, dispatch_uid="django_etcdaero.conf")

@@ -1,0 +1,241 @@
+"""Where a store is: URLs parsed into :class:`Location`, and the table of schemes that says how each one is opened.
+
+A location names a store of one of the two planes: a key-value engine (:class:`~django_etcdaero.kv.engine.Engine`) or
+a record store (:class:`~django_etcdaero.records.store.RecordStore`). :data:`SCHEMES` is the only list of schemes:
+parsing, error messages, system checks and opening all read it, so a further kind of store is one further entry. Parsing
+touches neither files nor network; implementations are imported when one is opened, not before.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from .exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from .kv.engine import Engine
+    from .records.store import RecordStore
+
+_MEMORY_NAME = re.compile(r"[A-Za-z0-9_.-]*")
+_USER_INFO = re.compile(r"^(?:([A-Za-z][A-Za-z0-9+.-]*://))?.*@", re.DOTALL)
+_QUERY_ITEM = re.compile(r"([^=&;]*=)?[^&;]+")
+
+
+class Plane(enum.Enum):
+    """What a location is used for; the values are the keys in ``settings.ETCDAERO``."""
+
+    KV = "KV"
+    RECORDS = "RECORDS"
+
+
+class Reach(enum.IntEnum):
+    """Who else sees what a process writes to a store."""
+
+    PROCESS = 0
+    """The threads of this process."""
+    HOST = 1
+    """All processes of this host."""
+    CLUSTER = 2
+    """All processes of all hosts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """The place of a store. Equal locations are the same store, however their URLs were spelled."""
+
+    scheme: str
+    safe: str
+    """The URL in its one canonical spelling, without credentials: for logs, errors and pages."""
+    name: str = ""
+    """Name of a store in memory."""
+    path: Path | None = None
+    """Absolute path of a file."""
+
+    @property
+    def reach(self) -> Reach:
+        """Who else sees what is written there."""
+        return SCHEMES[self.scheme].reach
+
+    @property
+    def prefix_required(self) -> bool:
+        """Whether a ``PREFIX`` must be chosen, because other projects or deployments may use the same store."""
+        return SCHEMES[self.scheme].prefix_required
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scheme:
+    """One kind of URL: how it is written, read and opened."""
+
+    forms: str
+    """How to write it, for error messages."""
+    reach: Reach
+    prefix_required: bool
+    parse: Callable[[SplitResult, Path | None], Location]
+    """Makes a location of a split URL and the directory that relative paths start from (``None``: there is none).
+
+    Raises ``ConfigurationError`` with a message that says what is wrong and does not quote the URL.
+    """
+    open_engine: Callable[[Location, float], Engine] | None
+    """Opens a location with the default time in seconds that a call may take. ``None``: it cannot be a ``KV``."""
+    open_store: Callable[[Location, float], RecordStore] | None
+    """Likewise. ``None``: it cannot be a ``RECORDS``."""
+
+    def serves(self, plane: Plane) -> bool:
+        """Tell whether it can be used for ``plane``."""
+        return (self.open_engine if plane is Plane.KV else self.open_store) is not None
+
+
+def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Location:
+    """Parse the URL of a store.
+
+    ``base_dir`` is the absolute directory that relative file paths start from. Raises ``ConfigurationError`` for
+    anything that is not a URL of a scheme that serves ``plane``; the message never contains credentials.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"must be a URL (str), not {type(url).__name__}")
+    known = {name: scheme for name, scheme in SCHEMES.items() if scheme.serves(plane)}
+    forms = " or ".join(scheme.forms for scheme in known.values())
+    if not url:
+        raise ConfigurationError(f"is empty; use {forms}")
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ConfigurationError(f"{mask(url)!r} contains white space or control characters")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # ``from None``: the original message may quote the URL with its password.
+        raise ConfigurationError(f"{mask(url)!r} is not a URL; use {forms}") from None
+    scheme = SCHEMES.get(parts.scheme)
+    if scheme is None:
+        close = difflib.get_close_matches(parts.scheme, known, n=1)
+        guess = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigurationError(f"{mask(url)!r} has no known URL scheme{guess}; use {forms}")
+    if not scheme.serves(plane):
+        raise ConfigurationError(f"{mask(url)!r} cannot be used as {plane.value}; use {forms}")
+    try:
+        return scheme.parse(parts, base_dir)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{mask(url)!r}: {error}; use {scheme.forms}") from None
+
+
+def open_engine(location: Location, *, timeout: float) -> Engine:
+    """Open the key-value engine at ``location``; ``timeout`` is what a call may take by default, in seconds.
+
+    Raises ``ConfigurationError`` when there can be none, and what the engine raises when it cannot be opened.
+    """
+    opener = SCHEMES[location.scheme].open_engine
+    if opener is None:
+        raise ConfigurationError(f"{location.safe!r} cannot be used as {Plane.KV.value}")
+    return opener(location, timeout)
+
+
+def open_store(location: Location, *, timeout: float) -> RecordStore:
+    """Open the record store at ``location``; ``timeout`` is what a call may take by default, in seconds.
+
+    Raises ``ConfigurationError`` when there can be none, and what the store raises when it cannot be opened.
+    """
+    opener = SCHEMES[location.scheme].open_store
+    if opener is None:
+        raise ConfigurationError(f"{location.safe!r} cannot be used as {Plane.RECORDS.value}")
+    return opener(location, timeout)
+
+
+def mask(url: str) -> str:
+    """Return ``url`` with ``***`` for user and password, all query values and the fragment.
+
+    Made for text that may be no valid URL, so it rather hides too much: passwords with an unescaped ``/``, ``?`` or
+    ``#`` and misspelled names of secret options stay hidden too.
+    """
+    masked = _USER_INFO.sub(lambda match: f"{match[1] or ''}***@", url)
+    masked, fragment, _ = masked.partition("#")
+    masked, question, query = masked.partition("?")
+    query = _QUERY_ITEM.sub(lambda match: f"{match[1] or ''}***", query)
+    return f"{masked}{question}{query}{fragment}{fragment and '***'}"
+
+
+# --- mem: ------------------------------------------------------------------------------------------------------------
+
+
+def _parse_memory(parts: SplitResult, base_dir: Path | None) -> Location:
+    _refuse_extras(parts)
+    if parts.netloc or parts.path.startswith("/") or not _MEMORY_NAME.fullmatch(parts.path):
+        raise ConfigurationError("the name of a store in memory is made of letters, digits, '_', '.' and '-'")
+    return Location(scheme="mem", safe=f"mem:{parts.path}", name=parts.path)
+
+
+def _open_memory_engine(location: Location, timeout: float) -> Engine:
+    from .kv.embedded import EmbeddedEngine
+
+    return EmbeddedEngine.memory(location.name, timeout=timeout)
+
+
+def _open_memory_store(location: Location, timeout: float) -> RecordStore:
+    from .records.memory import MemoryStore
+
+    return MemoryStore(location.name)  # it never waits
+
+
+# --- sqlite: ---------------------------------------------------------------------------------------------------------
+
+
+def _parse_sqlite(parts: SplitResult, base_dir: Path | None) -> Location:
+    _refuse_extras(parts)
+    if parts.netloc or not parts.path.startswith("/"):
+        raise ConfigurationError("a file needs three slashes when relative and four when absolute")
+    text = unquote(parts.path[1:])
+    if text == ":memory:":
+        raise ConfigurationError("a store in memory is written mem:")
+    if "\x00" in text or text.rpartition("/")[2] in {"", ".", ".."}:
+        raise ConfigurationError("the path does not name a file")
+    if not text.startswith("/") and base_dir is None:
+        raise ConfigurationError("a relative path needs the setting BASE_DIR, which is not set to a path")
+    # Lexical: resolving links would read the file system, and parsing is part of the offline system checks.
+    path = Path(os.path.normpath((base_dir or Path("/")) / re.sub("^/+", "/", text)))
+    return Location(scheme="sqlite", safe=f"sqlite:///{quote(str(path))}", path=path)
+
+
+def _open_sqlite_engine(location: Location, timeout: float) -> Engine:
+    from .kv.embedded import EmbeddedEngine
+
+    assert location.path is not None
+    return EmbeddedEngine.file(location.path, busy_timeout=timeout)
+
+
+def _open_sqlite_store(location: Location, timeout: float) -> RecordStore:
+    from .records.sqlite import SqliteStore
+
+    assert location.path is not None
+    return SqliteStore(location.path, busy_timeout=timeout)
+
+
+def _refuse_extras(parts: SplitResult) -> None:
+    if parts.query or parts.fragment:
+        raise ConfigurationError("it takes no options after '?' and no '#' (in a file name write %3F and %23)")
+
+
+SCHEMES: dict[str, Scheme] = {
+    "mem": Scheme(
+        forms="mem: or mem:name",
+        reach=Reach.PROCESS,
+        prefix_required=False,
+        parse=_parse_memory,
+        open_engine=_open_memory_engine,
+        open_store=_open_memory_store,
+    ),
+    "sqlite": Scheme(
+        forms="sqlite:///relative/to/BASE_DIR.sqlite3 or sqlite:////absolute/path.sqlite3",
+        reach=Reach.HOST,
+        prefix_required=False,
+        parse=_parse_sqlite,
+        open_engine=_open_sqlite_engine,
+        open_store=_open_sqlite_store,
+    ),
+}
+"""Every URL scheme, by its name in lower case."""

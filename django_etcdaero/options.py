@@ -1,0 +1,73 @@
+"""The ``OPTIONS`` of an alias: their types, ranges and defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Final, Literal, NamedTuple, get_args
+
+from .exceptions import ConfigurationError
+
+Start = Literal["auto", "always", "lazy", "off"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """``OPTIONS`` of an alias, complete. Making one raises ``ConfigurationError`` for a value that is not allowed."""
+
+    START: Start = "auto"
+    """When a process starts to read datasets: ``auto`` (at once where the process is known to serve, else at the first
+    use), ``always`` (at once everywhere), ``lazy`` (at the first use everywhere), ``off`` (never by itself)."""
+    POLL_INTERVAL: float = 30.0
+    """Seconds between two looks at the current version that do not rely on the watch; 0.05 to 3600."""
+    LOCK_TTL: int = 10
+    """Seconds after which the lock of a dead refresher is free; 2 (etcd's least) to 3600."""
+    SESSION_TTL: int = 30
+    """Seconds after which a dead process is no longer listed; 2 to 3600."""
+    CALL_TIMEOUT: float = 5.0
+    """Seconds that one call to a store may take; 0.05 to 300."""
+    SPLAY: float = 2.0
+    """Longest random delay in seconds before a large version is fetched; 0 to 300."""
+
+    def __post_init__(self) -> None:
+        for name in OPTION_NAMES:
+            value = getattr(self, name)
+            wrong = complaint(name, value)
+            if wrong is not None:
+                raise ConfigurationError(f"{name} {wrong}")
+            if name in _RANGES and not _RANGES[name].whole:
+                object.__setattr__(self, name, float(value))
+
+
+class _Range(NamedTuple):
+    least: float
+    most: float
+    whole: bool
+
+
+_RANGES: Final = {
+    "POLL_INTERVAL": _Range(0.05, 3600, whole=False),
+    "LOCK_TTL": _Range(2, 3600, whole=True),
+    "SESSION_TTL": _Range(2, 3600, whole=True),
+    "CALL_TIMEOUT": _Range(0.05, 300, whole=False),
+    "SPLAY": _Range(0, 300, whole=False),
+}
+OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
+"""The names of the options."""
+
+
+def complaint(name: str, value: object) -> str | None:
+    """Return what is wrong with ``value`` for the option ``name`` (one of :data:`OPTION_NAMES`), or ``None``."""
+    if name == "START":
+        allowed = ", ".join(repr(start) for start in get_args(Start))
+        return None if value in get_args(Start) else f"must be one of {allowed}, not {_shown(value)}"
+    least, most, whole = _RANGES[name]
+    if isinstance(value, int if whole else int | float) and not isinstance(value, bool) and least <= value <= most:
+        return None
+    return f"must be a {'whole ' if whole else ''}number of seconds from {least} to {most}, not {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    # Of what is neither a number nor a short word only the type is told: it may hold a secret.
+    if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 20):
+        return f"{value!r} ({type(value).__name__})"
+    return type(value).__name__
