@@ -43,33 +43,41 @@ class Connections:
         self._busy_timeout = busy_timeout
         self._pid = os.getpid()
         self._closed = False
-        self._state = threading.Condition()  # guards what follows
+        # Locks are re-entrant because those know their owner: see _recover().
+        self._state = threading.RLock()  # guards what follows
         self._idle: list[tuple[sqlite3.Connection, Identity]] = []
-        self._in_use: set[sqlite3.Connection] = set()
-        self._calls = 0
+        self._in_use: dict[sqlite3.Connection, int] = {}
+        """With the thread that uses it."""
+        self._calls: set[int] = set()
+        """The threads that are inside a call."""
         self._forks = 0
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
 
     def read(self, work: Work[T], deadline: float | None) -> T:
         """Run ``work(connection)`` outside any transaction.
 
         ``deadline``: until when to wait for others, by :func:`time.monotonic`; ``None``: ``busy_timeout`` from now.
         """
-        return self._run(work, self._until(deadline))
+        until = self._until(deadline)
+        self._begin(until)
+        try:
+            return self._attempt(work, until)
+        finally:
+            self._end()
 
     def write(self, work: Work[T], deadline: float | None) -> T:
         """Run ``work(connection)`` as one write transaction, which is rolled back if ``work`` raises.
 
         It is run again from the start when the transaction could not begin, so it must have no other effects.
         """
-        self.check_usable()
         until = self._until(deadline)
-        if not self._writing.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise StoreBusy(f"{self._path}: other threads write for longer than the time allowed")
+        self._begin(until)
         try:
-            return self._run(lambda connection: _transact(connection, work), until)
+            if not self._writing.acquire(timeout=max(0.0, until - time.monotonic())):
+                raise StoreBusy(f"{self._path}: other threads write for longer than the time allowed")
+            return self._attempt(lambda connection: _transact(connection, work), until)
         finally:
-            self._writing.release()
+            self._end()
 
     def close(self) -> None:
         """Close what is idle now, and the rest as soon as it is; wait for that ``CLOSE_TIMEOUT`` at most."""
@@ -78,8 +86,7 @@ class Connections:
             return
         self._closed = True
         self.close_idle()
-        with self._state:
-            self._state.wait_for(lambda: not self._calls, timeout=CLOSE_TIMEOUT)
+        _wait(lambda: not self._calls, until=time.monotonic() + CLOSE_TIMEOUT)
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses. The next call opens another."""
@@ -93,21 +100,20 @@ class Connections:
         """Let no call begin, wait ``timeout`` seconds at most for those under way, and close what is idle."""
         with self._state:
             self._forks += 1
-            self._state.wait_for(lambda: not self._calls, timeout=timeout)
+        _wait(lambda: not self._calls, until=time.monotonic() + timeout)
         self.close_idle()
 
     def after_fork_in_parent(self) -> None:
         """Let calls begin again."""
         with self._state:
             self._forks -= 1
-            self._state.notify_all()
 
     def abandon(self) -> None:
         """Forget everything without touching it. Takes no lock: its holder may not exist in this process."""
         self._closed = True
         for connection in (*self._in_use, *(idle for idle, _ in self._idle)):
             sqlite_file.leak(connection)
-        self._idle, self._in_use = [], set()
+        self._idle, self._in_use = [], {}
 
     def _until(self, deadline: float | None) -> float:
         return time.monotonic() + self._busy_timeout if deadline is None else deadline
@@ -122,25 +128,34 @@ class Connections:
         if self._closed:
             raise Cancelled(f"{self._path}: the store is closed")
 
-    def _run(self, work: Work[T], until: float) -> T:
-        self._begin(until)
-        try:
-            return self._attempt(work, until)
-        finally:
-            self._end()
-
     def _begin(self, until: float) -> None:
         self.check_usable()
-        with self._state:
-            if not self._state.wait_for(lambda: not self._forks, timeout=max(0.0, until - time.monotonic())):
+        thread = threading.get_ident()
+        self._recover(thread)
+        while True:
+            with self._state:
+                if not self._forks:
+                    self._calls.add(thread)
+                    return
+            if not _wait(lambda: not self._forks, until=until):
                 raise StoreBusy(f"{self._path}: this process is forking for longer than the time allowed")
-            self._calls += 1
 
     def _end(self) -> None:
+        if self._writing._is_owned():  # type: ignore[attr-defined] # what threading.Condition uses
+            self._writing.release()
         with self._state:
-            self._calls -= 1
-            if not self._calls:
-                self._state.notify_all()
+            self._calls.discard(threading.get_ident())
+
+    def _recover(self, thread: int) -> None:
+        """Undo what is left of a call of this thread that a signal handler ended by raising, between any two steps."""
+        if thread not in self._calls and not self._writing._is_owned():  # type: ignore[attr-defined]
+            return
+        with self._state:
+            for connection in [each for each, user in self._in_use.items() if user == thread]:
+                del self._in_use[connection]
+                connection.close()
+        while self._writing._is_owned():  # type: ignore[attr-defined]
+            self._writing.release()
 
     def _attempt(self, work: Work[T], until: float) -> T:
         while True:
@@ -163,23 +178,32 @@ class Connections:
             while self._idle:
                 connection, identity = self._idle.pop()
                 if identity == current:
-                    self._in_use.add(connection)
+                    self._in_use[connection] = threading.get_ident()
                     return connection, identity
                 connection.close()  # the file was replaced or deleted: what it had is no longer in the store
         connection, identity = sqlite_file.open_database(
             self._path, self._schema, timeout=max(0.0, until - time.monotonic())
         )
         with self._state:
-            self._in_use.add(connection)
+            self._in_use[connection] = threading.get_ident()
         return connection, identity
 
     def _give_back(self, connection: sqlite3.Connection, identity: Identity, reusable: bool) -> None:
         with self._state:
-            self._in_use.discard(connection)
-            if reusable and not connection.in_transaction and not self._closed and len(self._idle) < MAX_IDLE:
+            mine = self._in_use.pop(connection, None) is not None  # unless _recover() has closed it
+            if mine and reusable and not connection.in_transaction and not self._closed and len(self._idle) < MAX_IDLE:
                 self._idle.append((connection, identity))
             else:
                 connection.close()
+
+
+def _wait(condition: Callable[[], bool], *, until: float) -> bool:
+    """Wait for something rare; return whether it came. No condition variable: a signal can leave its lock held."""
+    while not condition():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.001)
+    return True
 
 
 def _transact(connection: sqlite3.Connection, work: Work[T]) -> T:

@@ -1,0 +1,67 @@
+"""Running a transaction (etcd's ``applyTxn``).
+
+All comparisons, those of nested transactions included, look at the store as it was before the first operation; the
+operations then run in order and see the changes of those before them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from django_etcdaero.kv.embedded.compare import all_hold
+from django_etcdaero.kv.embedded.ranges import read_range
+from django_etcdaero.kv.embedded.writing import Revision
+from django_etcdaero.kv.engine import (
+    DeleteRequest,
+    Operation,
+    PutRequest,
+    RangeRequest,
+    Response,
+    TxnRequest,
+    TxnResult,
+)
+
+
+def is_read_only(request: TxnRequest) -> bool:
+    """Tell whether no branch of ``request`` can change anything."""
+    return all(
+        isinstance(operation, RangeRequest) or (isinstance(operation, TxnRequest) and is_read_only(operation))
+        for branch in (request.success, request.failure)
+        for operation in branch
+    )
+
+
+def run(revision: Revision, request: TxnRequest) -> TxnResult:
+    """Run ``request``; raises what its operations raise, and then the caller must undo what was done."""
+    return _apply(revision, request, revision.base, _decide(revision.cursor, request))
+
+
+def _decide(cursor: sqlite3.Cursor, request: TxnRequest) -> Iterator[bool]:
+    return iter(list(_decisions(cursor, request)))
+
+
+def _decisions(cursor: sqlite3.Cursor, request: TxnRequest) -> Iterator[bool]:
+    """Yield the decision of ``request`` and then those of the transactions nested in the branch it takes."""
+    succeeded = all_hold(cursor, request.compares)
+    yield succeeded
+    for operation in request.success if succeeded else request.failure:
+        if isinstance(operation, TxnRequest):
+            yield from _decisions(cursor, operation)
+
+
+def _apply(revision: Revision, request: TxnRequest, base: int, decisions: Iterator[bool]) -> TxnResult:
+    succeeded = next(decisions)
+    branch = request.success if succeeded else request.failure
+    responses = tuple([_respond(revision, operation, base, decisions) for operation in branch])
+    return TxnResult(succeeded, responses, revision.current)
+
+
+def _respond(revision: Revision, operation: Operation, base: int, decisions: Iterator[bool]) -> Response:
+    if isinstance(operation, RangeRequest):
+        return read_range(revision.cursor, operation, base=base, current=revision.current)
+    if isinstance(operation, PutRequest):
+        return revision.put(operation)
+    if isinstance(operation, DeleteRequest):
+        return revision.delete_range(operation)
+    return _apply(revision, operation, base, decisions)

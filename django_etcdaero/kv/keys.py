@@ -1,0 +1,157 @@
+"""Keys, ranges and the namespace of a client.
+
+A client works below a prefix: every key it sends is put under the prefix, every key it gets back has the prefix taken
+off, and no range, however open, leaves it. Inside a client ranges are written as at the waist: ``range_end == b""`` is
+the single key and ``range_end == b"\\0"`` is "everything from the key on", which here ends with the namespace.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import TypeAlias, overload
+
+from django_etcdaero.exceptions import InvalidRequest
+
+from .engine import (
+    Compare,
+    DeleteRequest,
+    DeleteResult,
+    Event,
+    KeyValue,
+    Operation,
+    PutRequest,
+    PutResult,
+    RangeRequest,
+    RangeResult,
+    Response,
+    TxnRequest,
+    TxnResult,
+    WatchRequest,
+)
+
+Text: TypeAlias = "str | bytes"
+"""A key or a value: ``str`` is sent as UTF-8."""
+
+FROM_KEY = b"\0"
+"""The range end that means "no end" (etcd's wire rule)."""
+
+
+def to_bytes(data: Text, *, name: str) -> bytes:
+    """Return ``data`` as bytes; ``name`` is what an ``InvalidRequest`` calls it."""
+    if isinstance(data, bytes):
+        return data
+    if isinstance(data, str):
+        return data.encode()
+    raise InvalidRequest(f"{name} must be str or bytes, not {type(data).__name__}")
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """Return the ``range_end`` with which a range from ``prefix`` covers exactly the keys that start with it.
+
+    It is the prefix with its last byte raised by one; a trailing 0xff cannot be raised, so it is dropped first. When
+    nothing is left there is no end: ``b"\\0"``.
+    """
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes([stem[-1] + 1]) if stem else FROM_KEY
+
+
+def span(key: Text, range_end: Text | None, *, prefix: bool) -> tuple[bytes, bytes]:
+    """Return ``(key, range_end)`` as bytes for the three ways to name keys: one key, a range, all under a prefix.
+
+    Raises ``InvalidRequest`` for an empty single key, an empty ``range_end``, and a ``range_end`` with ``prefix``.
+    """
+    start = to_bytes(key, name="key")
+    if prefix:
+        if range_end is not None:
+            raise InvalidRequest("range_end and prefix=True exclude each other")
+        return start, prefix_end(start)
+    if range_end is None:
+        if not start:
+            raise InvalidRequest("key is empty")
+        return start, b""
+    end = to_bytes(range_end, name="range_end")
+    if not end:
+        raise InvalidRequest("range_end is empty; for everything from the key on it is b'\\0'")
+    return start, end
+
+
+class Namespace:
+    """Puts keys under a prefix and takes it off again."""
+
+    __slots__ = ("_length", "prefix")
+
+    def __init__(self, prefix: bytes) -> None:
+        self.prefix = prefix
+        self._length = len(prefix)
+
+    # on the way out --------------------------------------------------------------------------------------------------
+
+    def span(self, key: bytes, range_end: bytes) -> tuple[bytes, bytes]:
+        """Return a range as the store sees it. The store has no empty key, so a range may as well start after it."""
+        if not range_end:
+            return self.prefix + key, b""
+        end = prefix_end(self.prefix) if range_end == FROM_KEY else self.prefix + range_end
+        return self.prefix + key or b"\0", end
+
+    @overload
+    def outward(self, request: Compare) -> Compare: ...
+    @overload
+    def outward(self, request: RangeRequest) -> RangeRequest: ...
+    @overload
+    def outward(self, request: PutRequest) -> PutRequest: ...
+    @overload
+    def outward(self, request: DeleteRequest) -> DeleteRequest: ...
+    @overload
+    def outward(self, request: TxnRequest) -> TxnRequest: ...
+    @overload
+    def outward(self, request: WatchRequest) -> WatchRequest: ...
+
+    def outward(self, request: Operation | Compare | WatchRequest) -> Operation | Compare | WatchRequest:
+        """Return the request with all its keys under the prefix, those of nested transactions too."""
+        if isinstance(request, TxnRequest):
+            return TxnRequest(
+                compares=tuple(self.outward(compare) for compare in request.compares),
+                success=tuple(self.outward(operation) for operation in request.success),
+                failure=tuple(self.outward(operation) for operation in request.failure),
+            )
+        if isinstance(request, PutRequest):
+            return dataclasses.replace(request, key=self.prefix + request.key)
+        key, range_end = self.span(request.key, request.range_end)
+        return dataclasses.replace(request, key=key, range_end=range_end)
+
+    # on the way back -------------------------------------------------------------------------------------------------
+
+    def own_keys(self, keys: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Return those of ``keys`` that are under the prefix, without it."""
+        return tuple(key[self._length :] for key in keys if key.startswith(self.prefix))
+
+    def inward_kv(self, kv: KeyValue) -> KeyValue:
+        """Return ``kv`` without the prefix."""
+        return KeyValue(kv[0][self._length :], *kv[1:])
+
+    def inward_event(self, event: Event) -> Event:
+        """Return ``event`` without the prefix."""
+        previous = event.prev_kv
+        return Event(event.type, self.inward_kv(event.kv), None if previous is None else self.inward_kv(previous))
+
+    @overload
+    def inward(self, response: RangeResult) -> RangeResult: ...
+    @overload
+    def inward(self, response: PutResult) -> PutResult: ...
+    @overload
+    def inward(self, response: DeleteResult) -> DeleteResult: ...
+    @overload
+    def inward(self, response: TxnResult) -> TxnResult: ...
+
+    def inward(self, response: Response) -> Response:
+        """Return the answer with the prefix taken off all its keys, those of nested transactions too."""
+        if not self._length:
+            return response
+        if isinstance(response, RangeResult):
+            return response._replace(kvs=tuple(map(self.inward_kv, response.kvs)))
+        if isinstance(response, PutResult):
+            return response if response.prev_kv is None else response._replace(prev_kv=self.inward_kv(response.prev_kv))
+        if isinstance(response, DeleteResult):
+            return response._replace(prev_kvs=tuple(map(self.inward_kv, response.prev_kvs)))
+        return response._replace(responses=tuple(self.inward(each) for each in response.responses))

@@ -1,0 +1,116 @@
+"""Sessions: one lease that all locks (and other keys) of a process with the same time to live share.
+
+A client keeps at most one session for each time to live. It is renewed as long as the client lives; once its lease is
+lost, or it was abandoned, the next user gets a new one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+
+from .background import logger
+from .lease import Lease, check_ttl
+
+if TYPE_CHECKING:
+    from .client import KV
+
+
+class Session:
+    """A shared, self-renewing lease; made with :meth:`KV.session() <django_etcdaero.kv.client.KV.session>`."""
+
+    def __init__(self, lease: Lease, *, ttl: int) -> None:
+        self.lease = lease
+        self.ttl = ttl
+        """Seconds, as asked for."""
+        self._mutex = threading.Lock()
+        self._slots: dict[bytes, set[int]] = {}
+
+    @property
+    def alive(self) -> bool:
+        """True while the session may be used for new keys."""
+        return self.lease.renewed and self.lease.alive
+
+    @property
+    def lost(self) -> bool:
+        """True when its lease was lost, and with it every key on it."""
+        return self.lease.lost
+
+    def on_lost(self, callback: Callable[[Lease], object]) -> None:
+        """Call ``callback(lease)`` once, from the client's dispatcher thread, when the session is lost."""
+        self.lease.on_lost(callback)
+
+    def abandon(self) -> None:
+        """Renew no more, so that within one time to live all keys of the session are gone. Touches no store."""
+        self.lease.renewed = False
+
+    def reserve(self, name: bytes) -> int:
+        """Return the lowest number that no other contender of this session uses under ``name``."""
+        with self._mutex:
+            taken = self._slots.setdefault(name, set())
+            slot = next(number for number in range(len(taken) + 1) if number not in taken)
+            taken.add(slot)
+            return slot
+
+    def free(self, name: bytes, slot: int) -> None:
+        """Give a number back. Its key must be gone from the store."""
+        with self._mutex:
+            taken = self._slots.get(name, set())
+            taken.discard(slot)
+            if not taken:
+                self._slots.pop(name, None)
+
+
+class Sessions:
+    """The sessions of one client, by time to live."""
+
+    def __init__(self, kv: KV) -> None:
+        self._kv = kv
+        self._mutex = threading.Lock()
+        self._granting: dict[int, threading.Lock] = {}
+        self._current: dict[int, Session] = {}
+
+    def get(self, ttl: int, *, timeout: float | None) -> Session:
+        """Return the session of ``ttl`` seconds, a new one if there is none or it ended.
+
+        Threads that ask at the same time get the same one; each waits for it at most ``timeout`` seconds (``None``:
+        ``ttl``), then raises ``DeadlineExceeded``.
+        """
+        check_ttl(ttl)
+        session = self._current.get(ttl)
+        if session is not None and session.alive:
+            return session
+        with self._mutex:
+            granting = self._granting.setdefault(ttl, threading.Lock())
+        if not granting.acquire(timeout=ttl if timeout is None else max(0.0, timeout)):
+            raise DeadlineExceeded(f"no session with a ttl of {ttl} s was granted in time")
+        try:
+            session = self._current.get(ttl)
+            if session is None or not session.alive:
+                session = Session(self._kv.lease(ttl, timeout=timeout), ttl=ttl)
+                self._current[ttl] = session
+            return session
+        finally:
+            granting.release()
+
+    def close(self, *, timeout: float) -> None:
+        """End all sessions and revoke their leases, within ``timeout`` seconds; those that fail run out."""
+        limit = time.monotonic() + timeout
+        for session in tuple(self._current.values()):
+            session.abandon()
+            if not session.lease.alive:
+                continue
+            session.lease.end(lost=False)
+            remaining = limit - time.monotonic()
+            if remaining <= 0:
+                continue
+            try:
+                self._kv.engine.lease_revoke(session.lease.id, timeout=remaining)
+            except EtcdAeroError as error:
+                logger.warning(
+                    "the session lease %x could not be revoked and will run out: %s", session.lease.id, error
+                )
