@@ -12,6 +12,7 @@ E006      one SQLite file is both a ``KV`` and a ``RECORDS``, or two aliases use
 W001      (``--deploy``) a ``mem:`` store: no process sees another's refreshes
 W002      (``--deploy``) a ``sqlite:`` store: one host only
 W003      ``GRPC_ENABLE_FORK_SUPPORT`` is off in the environment
+W004      an option of the process's one reader is set for another alias than ``default``
 ========  =============================================================================================
 """
 
@@ -27,7 +28,7 @@ from django.core.checks import Warning as CheckWarning
 
 from . import conf
 from .locations import Location, Plane, Reach
-from .options import OPTION_NAMES
+from .options import OPTION_NAMES, READER_OPTIONS, Options
 
 TAG: Final = "etcdaero"
 
@@ -47,6 +48,7 @@ def register_all() -> None:
     register(check_dataset_aliases, TAG)
     register(check_shared_files, TAG)
     register(check_fork_support, TAG)
+    register(check_reader_options, TAG)
     register(check_reach, TAG, deploy=True)
 
 
@@ -135,6 +137,25 @@ def check_fork_support(**kwargs: Any) -> list[CheckMessage]:
             hint="Remove the variable from the environment or set it to 1.",
             id="etcdaero.W003",
         )
+    ]
+
+
+def check_reader_options(**kwargs: Any) -> list[CheckMessage]:
+    """W004: a process has one reader for all aliases, and its options are those of the alias ``default``."""
+    broken = {problem.alias for problem in conf.problems()}
+    if {conf.DEFAULT_ALIAS, None} & broken:
+        return []
+    used = conf.get(conf.DEFAULT_ALIAS).options
+    return [
+        CheckWarning(
+            f'ETCDAERO["{alias}"]["OPTIONS"]["{name}"] has no effect.',
+            hint=f'The reader of a process serves all aliases; set {name} in ETCDAERO["default"]["OPTIONS"].',
+            id="etcdaero.W004",
+        )
+        for alias in conf.aliases()
+        if alias not in broken and alias != conf.DEFAULT_ALIAS
+        for name in READER_OPTIONS
+        if getattr(conf.get(alias).options, name) not in (getattr(Options(), name), getattr(used, name))
     ]
 
 

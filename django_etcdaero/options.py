@@ -51,6 +51,8 @@ _RANGES: Final = {
     "CALL_TIMEOUT": _Range(0.05, 300, whole=False),
     "SPLAY": _Range(0, 300, whole=False),
 }
+READER_OPTIONS: Final = ("START", "POLL_INTERVAL", "SESSION_TTL", "SPLAY")
+"""What concerns the reader, of which a process has one: the alias ``default`` says it for all."""
 OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
 """The names of the options."""
 

@@ -36,7 +36,7 @@ def files(kv: str, records: str, prefix: str = "shop") -> dict[str, Any]:
 
 
 def declare(monkeypatch: pytest.MonkeyPatch, using: str) -> None:
-    dataset: Any = SimpleNamespace(name="prices", using=using, origin="shop.datasets.Prices")
+    dataset: Any = SimpleNamespace(name="prices", using=using, origin="shop.datasets.Prices", forget=lambda: None)
     monkeypatch.setitem(datasets, "prices", dataset)
 
 
@@ -154,6 +154,14 @@ def test_w003_is_silent_when_fork_support_is_on(
     assert ids() == []
 
 
+def test_w004_an_option_of_the_reader_for_another_alias(settings: Settings) -> None:
+    settings.ETCDAERO = {"default": MEMORY, "other": {**MEMORY, "PREFIX": "other", "OPTIONS": {"SPLAY": 1.0}}}
+    assert ids() == ["W004"]
+    assert 'ETCDAERO["other"]["OPTIONS"]["SPLAY"]' in found()[0].msg
+    settings.ETCDAERO = {**settings.ETCDAERO, "default": {**MEMORY, "OPTIONS": {"SPLAY": 1.0}}}
+    assert ids() == []
+
+
 def test_every_message_has_a_hint(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
     declare(monkeypatch, using="nowhere")
@@ -186,4 +194,5 @@ def test_only_the_deployment_check_waits_for_deploy() -> None:
         checks.check_dataset_aliases,
         checks.check_shared_files,
         checks.check_fork_support,
+        checks.check_reader_options,
     }

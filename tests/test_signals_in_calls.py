@@ -1,4 +1,4 @@
-"""A signal handler that raises (Ctrl-C, SIGTERM of a command) may hit any step of a call; the store must be usable after."""
+"""A signal handler that raises (Ctrl-C, a command ended by SIGTERM) may hit any step of a call."""
 
 from __future__ import annotations
 

@@ -1,0 +1,103 @@
+"""What all benchmarks share: a Django set up on embedded stores in a directory, and the rows that they use.
+
+Figures are compared inside one run on one machine only; ``docs/benchmarks.md`` has the commands and the figures.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import django
+from django.conf import settings
+
+
+def set_up(directory: str | Path | None = None, **options: Any) -> Path:
+    """Set Django up with SQLite stores in ``directory`` (a new one by default) and return it."""
+    home = Path(directory or tempfile.mkdtemp(prefix="etcdaero-bench-"))
+    settings.configure(
+        SECRET_KEY="benchmark",
+        INSTALLED_APPS=["django_etcdaero"],
+        USE_TZ=True,
+        ETCDAERO={
+            "default": {
+                "KV": f"sqlite:///{home}/kv.sqlite3",
+                "RECORDS": f"sqlite:///{home}/records.sqlite3",
+                "PREFIX": "bench",
+                "OPTIONS": {"START": "lazy", **options},
+            }
+        },
+    )
+    django.setup()
+    return home
+
+
+def make_rows(count: int, *, seed: int = 1) -> dict[str, dict[str, Any]]:
+    """Return ``count`` rows of about 100 bytes, the same ones in every process."""
+    rng = random.Random(seed)
+    return {
+        f"sku-{number:07d}": {
+            "id": number,
+            "name": f"Product number {rng.randrange(10**6)}",
+            "price": rng.randrange(10**6) / 100,
+            "stock": rng.randrange(1000),
+            "active": bool(number & 1),
+            "category": f"c{number % 97}",
+        }
+        for number in range(count)
+    }
+
+
+def change_rows(rows: dict[str, dict[str, Any]], share: float, *, seed: int) -> None:
+    """Change the price of a random ``share`` of the rows."""
+    rng = random.Random(seed)
+    for key in rng.sample(sorted(rows), max(1, round(len(rows) * share))):
+        rows[key] = {**rows[key], "price": rng.randrange(10**6) / 100 + 10_000}
+
+
+def peak_megabytes() -> float:
+    """Return the largest resident size of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def python() -> list[str]:
+    """Return the command that starts this interpreter."""
+    return [sys.executable, "-W", "error"]
+
+
+class StallWatch:
+    """Measures how long other threads are kept from running: a thread that wants to run every millisecond.
+
+    ``longest`` is the longest time in seconds by which one of its naps was exceeded.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            before = time.perf_counter()
+            time.sleep(0.001)
+            self.longest = max(self.longest, time.perf_counter() - before - 0.001)
+
+    def __enter__(self) -> StallWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def machine() -> str:
+    """Say on what this runs."""
+    return f"Python {sys.version.split()[0]}, Django {django.__version__}, {os.cpu_count()} processors"

@@ -1,0 +1,22 @@
+"""The application: finds the datasets of all apps, registers the checks, and arms the reader of the process."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class EtcdAeroConfig(AppConfig):
+    """``"django_etcdaero"`` in ``INSTALLED_APPS``."""
+
+    name = "django_etcdaero"
+    verbose_name = "etcdaero"
+
+    def ready(self) -> None:
+        """Do what is cheap and local: no store is opened here, and nothing waits."""
+        from . import checks
+        from .runtime import runtime
+
+        checks.register_all()
+        autodiscover_modules("datasets")
+        runtime.arm()

@@ -1,0 +1,44 @@
+"""``kv`` and ``kvs``: the coordination clients of this process, by alias."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from django.utils.connection import BaseConnectionHandler, ConnectionProxy
+
+from .exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from .kv.client import KV
+
+
+if TYPE_CHECKING:
+    _Handler = BaseConnectionHandler[KV]
+else:
+    _Handler = BaseConnectionHandler  # generic in the type stubs only
+
+
+class KVHandler(_Handler):
+    """``kvs["alias"]``. The clients behind are one for each process, shared by its threads."""
+
+    settings_name = "ETCDAERO"
+    exception_class = ConfigurationError
+
+    def __getitem__(self, alias: str) -> KV:
+        # Not through the per-thread store of the base class: a thread would keep a client of before a fork.
+        return self.create_connection(alias)
+
+    def create_connection(self, alias: str) -> KV:
+        from .runtime import runtime
+
+        return runtime.stores(alias).kv
+
+    @property
+    def settings(self) -> dict[str, Any]:  # not kept, unlike the base class's: override_settings may change them
+        from . import conf
+
+        return dict.fromkeys(conf.aliases())
+
+
+kvs = KVHandler()
+kv = cast("KV", ConnectionProxy(kvs, "default"))

@@ -1,0 +1,45 @@
+"""Names of stored records, and the two ways in which what is stored can be wrong.
+
+A record's name is the BLAKE2b digest of its plain (uncompressed) bytes, with the kind of record as personalisation, so
+that a page can never be taken for a block. Whatever was fetched is checked against its name before it is believed.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from django_etcdaero.exceptions import CorruptBlock
+
+DIGEST_BYTES = 20
+"""Length of a digest: 160 bits, far beyond accidental and deliberate collisions of block contents."""
+
+
+class Kind(bytes, enum.Enum):
+    """What a record is; the value personalises its digest (at most 16 bytes, RFC 7693)."""
+
+    BLOCK = b"etcdaero block"
+    PAGE = b"etcdaero page"
+    ROOT = b"etcdaero root"
+
+
+class DamagedRecord(CorruptBlock):
+    """A stored record is not what its name says; ``digest`` is that name (empty when it is not known)."""
+
+    def __init__(self, message: str, digest: bytes = b"") -> None:
+        super().__init__(message)
+        self.digest = digest
+
+
+class MissingRecords(CorruptBlock):
+    """Records that a manifest names are not in the store; ``missing`` holds their digests."""
+
+    def __init__(self, message: str, missing: Iterable[bytes]) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
+def digest_of(kind: Kind, plain: bytes) -> bytes:
+    """Return the name of a record: ``DIGEST_BYTES`` bytes."""
+    return blake2b(plain, digest_size=DIGEST_BYTES, person=kind).digest()

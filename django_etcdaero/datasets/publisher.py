@@ -1,0 +1,334 @@
+"""Refreshing a dataset: load it under the lock, write what is new, announce it in one guarded transaction.
+
+The protocol, in order (key names: :mod:`.layout`):
+
+1.  Take ``lock``. Read the line (``current``, ``pin``, ``checked``, ``attempt``, ``request``). Not due: stop.
+2.  Load the source, validate, encode.
+3.  Look which blocks exist. Touch those that exist but are not part of ``current`` (the new generation keeps a slower
+    publisher's clean-up from letting them expire), write those that do not, then the pages and the root; make permanent
+    what is not. Nothing had to be written and the root is the one announced: note it in ``checked`` and stop.
+4.  Announce: if ``current``, ``pin`` and ``checked`` still have the revisions read in step 1 and the lock key is still
+    ours, put ``current``, ``history/<version>`` and ``checked``, drop ``attempt``, move the oldest history entries to
+    ``retired``. If the comparison fails, nothing has happened for readers: the refresh was fenced off. A lock that was
+    lost on the way may be taken again: what guards the announcement is that those three have not moved.
+5.  Give the blocks that only retired versions name a time to live. Their generations were read before the announcement,
+    so a block that a later publisher took into use meanwhile (and thereby touched) is left alone.
+
+A process may be killed between any two of these steps: what is written before step 4 is found and used by the next
+refresh, what is left of step 5 is done by it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import EtcdAeroError, Fenced, LockTimeout
+from ..kv.txn import delete, mod_revision, put
+from .announcement import Announcement, Copy
+from .blockstore import BlockStore
+from .commit import GuardedCommit, give_back
+from .rehearsal import rehearse
+from .retirement import Retirement
+from .schedule import NOTHING, Attempt, Checked, Line, backoff, encode, held_back_until, is_due, next_due, read_line
+from .source import Progress, load_rows
+from .status import Outcome, RefreshResult
+from .storing import OldRows, OldRowsGone, Storing, load_manifest
+from .validators import validate
+
+if TYPE_CHECKING:
+    from ..kv.engine import Operation
+    from ..kv.lock import Lock
+    from .binding import Host, Stores
+    from .definition import Dataset
+    from .manifest import Manifest
+
+logger = logging.getLogger("django_etcdaero.datasets")
+
+
+class Refresh:
+    """One refresh of one dataset.
+
+    ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
+    encodes and validates without writing anything (and without the lock).
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any, Any],
+        host: Host,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._host = host
+        self._force = force
+        self._wait = wait
+        self._dry_run = dry_run
+        self._progress = progress
+        self._began = time.monotonic()
+        self._line = NOTHING
+
+    def run(self) -> RefreshResult:
+        """Do it, and say what happened. Raises nothing that a source or a store raises."""
+        try:
+            return self._run(self._host.stores(self._dataset.using))
+        except Fenced as error:
+            return self._result(Outcome.FENCED, error=str(error))
+        except Exception as error:
+            return self._failed(error)
+
+    def _run(self, stores: Stores) -> RefreshResult:
+        self._stores = stores
+        self._layout = self._dataset.layout(stores.prefix)
+        self._blocks = BlockStore(stores.records, self._layout)
+        self._line = read_line(stores.kv, self._layout)
+        if self._dry_run:
+            return self._load_and_publish(None)
+        idle = self._not_due()
+        if idle is not None:
+            return idle
+        lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
+        try:
+            lock.acquire(timeout=self._wait)
+        except LockTimeout as error:
+            holder = lock.holder()
+            if holder is None and error.__cause__ is not None:
+                raise  # nobody has it: the store was in the way
+            return self._result(Outcome.LOCKED, holder=str(holder or "another process, which has just let go"))
+        try:
+            self._line = read_line(stores.kv, self._layout)
+            return self._not_due() or self._load_and_publish(lock)
+        finally:
+            give_back(lock)
+
+    def _not_due(self) -> RefreshResult | None:
+        if self._force:
+            return None
+        line, now = self._line, time.time()
+        until = held_back_until(line, now=now)
+        if until is not None and line.attempt is not None:
+            said = f"{line.attempt.error} (on {line.attempt.host}/{line.attempt.pid})"
+            return self._result(Outcome.BACKOFF, error=said, next_due=until)
+        if is_due(line, self._dataset.refresh_every, now=now) or self._root_is_gone():
+            return None
+        return self._result(Outcome.FRESH)
+
+    def _root_is_gone(self) -> bool:
+        """Tell whether the record store was emptied under the announcement: one cheap look."""
+        root = bytes.fromhex(self._line.current.root) if self._line.current else b""
+        return not self._blocks.exists([root])
+
+    # --- load --------------------------------------------------------------------------------------------------------
+
+    def _load_and_publish(self, lock: Lock | None) -> RefreshResult:
+        try:
+            return self._publish(lock)
+        except Fenced:
+            raise
+        except Exception as error:
+            if lock is not None:
+                self._note_failure(error)
+            raise
+
+    def _publish(self, lock: Lock | None) -> RefreshResult:
+        dataset, line, started = self._dataset, self._line, time.time()
+        rows = load_rows(dataset, self._progress)
+        load_seconds = time.time() - started
+        latest = self._latest()
+        self._validate(rows, latest)
+        base = load_manifest(self._blocks, latest)
+        storing = Storing(
+            dataset,
+            self._blocks,
+            base,
+            verify=line.pending is not None and line.pending.repair,
+            dry_run=lock is None,
+            progress=self._progress,
+        )
+        manifest = storing.store(rows)
+        del rows
+        unchanged = (
+            base is not None and base.root_digest == manifest.root_digest and not storing.wrote and not self._restored()
+        )
+        figures: dict[str, Any] = {
+            "rows": manifest.rows,
+            "bytes_written": storing.bytes_written,
+            "bytes_total": storing.bytes_total,
+            "pinned": line.pin is not None,
+        }
+        if lock is None:
+            return self._result(Outcome.UNCHANGED if unchanged else Outcome.REFRESHED, **figures)
+        checked = Checked(
+            id=secrets.token_hex(8),
+            load_started=started,
+            load_seconds=load_seconds,
+            version=latest.version if latest is not None else 0,
+            request_revision=line.request.mod_revision if line.request else 0,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+        if unchanged:
+            storing.seal()
+            self._commit(lock, checked)
+            self._answer_request()
+            return self._result(Outcome.UNCHANGED, checked=checked, **figures)
+        return self._announce(lock, storing, manifest, checked, figures)
+
+    def _latest(self) -> Announcement | None:
+        """Return the version to compare with: the announced one; while pinned the newest of the history."""
+        if self._line.pin is None:
+            return self._line.current
+        items = self._stores.kv.range(self._layout.history(), prefix=True).kvs
+        return Announcement.decode(items[-1].value) if items else self._line.current
+
+    def _restored(self) -> bool:
+        """Tell whether the coordination store is an older state of itself: then the same rows are announced anew.
+
+        Otherwise readers would go by the announcement copy of before whenever the coordination plane is away.
+        """
+        line = self._line
+        if line.current is None or line.pin is not None:
+            return False
+        return next_epoch(line, self._blocks.read_copy()) != line.current.epoch
+
+    def _validate(self, rows: dict[Any, Any], latest: Announcement | None) -> None:
+        validators = tuple(self._dataset.validators)
+        old = OldRows(self._blocks, latest) if latest is not None else None
+        try:
+            validate(validators, old, rows)
+        except OldRowsGone as error:
+            # A validator that compares with rows that nobody has any more must not keep the dataset from healing.
+            logger.warning("dataset %s: validated without the old rows: %s", self._dataset.name, error)
+            validate(validators, None, rows)
+
+    # --- announce ----------------------------------------------------------------------------------------------------
+
+    def _announce(
+        self, lock: Lock, storing: Storing, manifest: Manifest, checked: Checked, figures: dict[str, Any]
+    ) -> RefreshResult:
+        line, layout = self._line, self._layout
+        copy = self._blocks.read_copy()
+        retirement = Retirement(
+            self._stores.kv,
+            layout,
+            self._blocks,
+            keep=self._dataset.keep,
+            held={line.pin.version} if line.pin is not None else set(),
+            new=manifest,
+        )
+        version = 1 + max(
+            retirement.newest_version,
+            line.current.version if line.current else 0,
+            copy.announcement.version if copy else 0,
+        )
+        announcement = Announcement(
+            id=secrets.token_hex(8),
+            version=version,
+            epoch=next_epoch(line, copy),
+            root=manifest.root_digest.hex(),
+            rows=manifest.rows,
+            stored_bytes=figures["bytes_total"],
+            load_started=checked.load_started,
+            load_seconds=checked.load_seconds,
+            published_at=time.time(),
+            host=checked.host,
+            pid=checked.pid,
+        )
+        rehearse(self._dataset, announcement, manifest, self._blocks.fetch)
+        storing.seal()  # not before it is clear that the version will be announced, as far as that can be
+        checked = dataclasses.replace(checked, version=version)
+        operations = [put(layout.history(version), announcement.encode()), *retirement.operations]
+        if line.pin is None:
+            operations.append(put(layout.current, announcement.encode()))
+        revision = self._commit(lock, checked, operations)
+        self._finish(announcement, revision, retirement)
+        return self._result(Outcome.REFRESHED, version=version, checked=checked, **figures)
+
+    def _commit(self, lock: Lock, checked: Checked, operations: Sequence[Operation] = ()) -> int:
+        def lost() -> None:
+            self._host.listener.lock_lost(self._dataset)
+
+        return GuardedCommit(self._stores.kv, self._layout, self._line, lock, lost).run(checked, operations)
+
+    def _finish(self, announcement: Announcement, revision: int, retirement: Retirement) -> None:
+        """Do what follows an announcement. It stands whatever happens here, so errors are logged only."""
+        self._host.listener.published(self._dataset, announcement)
+        try:
+            if self._line.pin is None:
+                self._blocks.write_copy(announcement, revision)
+            self._answer_request()
+        except EtcdAeroError as error:
+            logger.warning("dataset %s: after publishing: %s", self._dataset.name, error)
+        retirement.finish()
+
+    def _answer_request(self) -> None:
+        """Remove the request that this load answers; a newer one stays."""
+        request = self._line.request
+        if request is not None:
+            key = self._layout.request
+            self._stores.kv.txn().when(mod_revision(key) == request.mod_revision).then(delete(key)).commit()
+
+    # --- tell --------------------------------------------------------------------------------------------------------
+
+    def _note_failure(self, error: Exception) -> None:
+        """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""
+        before = self._line.attempt
+        failures = before.failures + 1 if before is not None else 1
+        now = time.time()
+        attempt = Attempt(
+            at=now,
+            next_at=now + backoff(failures, self._dataset.refresh_every),
+            failures=failures,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            error=_text(error)[:2000],
+        )
+        nothing_since = mod_revision(self._layout.checked) == self._line.checked_revision
+        try:
+            self._stores.kv.txn().when(nothing_since).then(put(self._layout.attempt, encode(attempt))).commit()
+        except EtcdAeroError as problem:
+            logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
+
+    def _failed(self, error: Exception) -> RefreshResult:
+        self._host.listener.failed(self._dataset, error, "refresh")
+        return self._result(Outcome.FAILED, error=_text(error))
+
+    def _result(self, outcome: Outcome, *, checked: Checked | None = None, **fields: Any) -> RefreshResult:
+        line = self._line if checked is None else dataclasses.replace(self._line, checked=checked)
+        fields.setdefault("version", line.current.version if line.current else None)
+        fields.setdefault("next_due", next_due(line, self._dataset.refresh_every))
+        return RefreshResult(
+            name=self._dataset.name,
+            outcome=outcome,
+            seconds=time.monotonic() - self._began,
+            dry_run=self._dry_run,
+            **fields,
+        )
+
+
+def next_epoch(line: Line, copy: Copy | None) -> int:
+    """Return the epoch of the next announcement.
+
+    It stays as long as the coordination store lives on. It is raised when the announcement copy in the record store
+    belongs to a life of the store that is gone: a later epoch, or a revision that the store has not reached.
+    """
+    epoch = line.current.epoch if line.current is not None else 0
+    if copy is None:
+        return max(1, epoch)
+    if line.current is None or copy.order > (epoch, line.current_revision):
+        return max(epoch, copy.announcement.epoch) + 1
+    return max(1, epoch)
+
+
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,143 @@
+"""The reader of a process: one thread that keeps all its datasets on the announced versions.
+
+It sleeps until a watch reports a change of a ``current`` key, a poll is due, or somebody wakes it; then each dataset's
+:class:`.follower.Follower` takes one step. It also keeps the process's registration up to date (:mod:`.presence`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import EtcdAeroError
+from .follower import Follower
+from .presence import Presence
+
+if TYPE_CHECKING:
+    from ..kv.client import KV
+    from .binding import Host
+    from .definition import Dataset
+
+logger = logging.getLogger("django_etcdaero.datasets")
+
+
+class Reader:
+    """Owns the thread ``etcdaero-reader``.
+
+    ``datasets`` is looked at again and again: a view of the registry, so that what is declared later is found as well.
+    ``poll_interval`` and ``splay`` are seconds (see :class:`.follower.Follower`), ``presence_ttl`` the seconds after
+    which a dead process's registration vanishes.
+    """
+
+    def __init__(
+        self,
+        datasets: Iterable[Dataset[Any, Any]],
+        host: Host,
+        *,
+        poll_interval: float,
+        splay: float,
+        presence_ttl: int,
+    ) -> None:
+        self._host = host
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._presence_ttl = presence_ttl
+        self._poll_interval = poll_interval
+        self._presences: dict[str, tuple[KV, Presence]] = {}
+        self._present_at = 0.0
+        self._registered: object = None
+        self._datasets = datasets
+        self._splay = splay
+        self._followers: list[Follower] = []
+        self._thread = threading.Thread(target=self._run, name="etcdaero-reader", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs and has not been told to stop."""
+        return self._thread.is_alive() and not self._stopping.is_set()
+
+    def start(self) -> None:
+        """Start the thread. It does all input and output; this returns at once."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at all announcements now."""
+        for follower in tuple(self._followers):
+            follower.look_now()
+        self._wake.set()
+
+    def stop(self, timeout: float) -> None:
+        """Stop the thread and wait for it, at most ``timeout`` seconds."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._wake.clear()
+                self._find_datasets()
+                for follower in self._followers:
+                    if self._stopping.is_set():
+                        break
+                    if follower.due(time.monotonic()):
+                        follower.step()
+                if not self._stopping.is_set():
+                    self._register()
+                self._wake.wait(max(0.0, self._next() - time.monotonic()))
+        finally:
+            self._end()
+
+    def _find_datasets(self) -> None:
+        followed = {follower.dataset for follower in self._followers}
+        self._followers += [
+            Follower(
+                dataset,
+                self._host,
+                wake=self._wake.set,
+                pause=self._stopping.wait,
+                poll_interval=self._poll_interval,
+                splay=self._splay,
+            )
+            for dataset in tuple(self._datasets)
+            if dataset not in followed
+        ]
+
+    def _next(self) -> float:
+        times = [follower.next_at for follower in self._followers]
+        return min([*times, self._present_at])
+
+    def _register(self) -> None:
+        """Write the registration when what it says has changed, or at each poll."""
+        statuses = [(follower.dataset, follower.dataset.status()) for follower in self._followers]
+        said = [(dataset.name, status.version, status.state) for dataset, status in statuses]
+        now = time.monotonic()
+        if said == self._registered and now < self._present_at:
+            return
+        self._present_at = now + self._poll_interval
+        self._registered = said
+        for alias in {dataset.using for dataset, _ in statuses}:
+            of_alias = [(dataset, status) for dataset, status in statuses if dataset.using == alias]
+            try:
+                kv = self._host.stores(alias).kv
+                if alias not in self._presences or self._presences[alias][0] is not kv:
+                    self._presences[alias] = (kv, Presence(kv, ttl=self._presence_ttl))
+                self._presences[alias][1].publish(
+                    {dataset.name: status.version for dataset, status in of_alias},
+                    {dataset.name: str(status.state) for dataset, status in of_alias},
+                )
+            except EtcdAeroError as error:
+                logger.debug("alias %r: this process could not be registered: %s", alias, error)
+
+    def _end(self) -> None:
+        for follower in self._followers:
+            follower.close()
+        for _, presence in self._presences.values():
+            try:
+                presence.withdraw()
+            except EtcdAeroError as error:
+                logger.debug("this process's registration could not be withdrawn: %s", error)

@@ -1,0 +1,41 @@
+"""All datasets of the process, by name."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ConfigurationError, KeyNotFound
+
+if TYPE_CHECKING:
+    from .definition import Dataset
+
+
+class Datasets(dict[str, "Dataset[Any, Any]"]):
+    """The registered datasets. A real ``dict``, because ``datasets["name"]["key"]`` is on the path of every request."""
+
+    def __missing__(self, name: object) -> Dataset[Any, Any]:
+        import difflib  # here: importing the package must stay cheap
+
+        close = difflib.get_close_matches(str(name), self, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(self)) or 'none'}"
+        raise KeyNotFound(f"there is no dataset {name!r}{hint}")
+
+    def __getattr__(self, name: str) -> Any:
+        # The registry stands at `django_etcdaero.datasets`, where the subpackage would be found: it passes on what is
+        # asked of the subpackage (`import django_etcdaero.datasets.codec as codec`, `mock.patch("…datasets.codec.…")`).
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(sys.modules[__package__], name)
+
+    def register(self, dataset: Dataset[Any, Any]) -> None:
+        """Add a dataset. Raises ``ConfigurationError`` when the name is taken by another declaration."""
+        known = self.get(dataset.name)
+        if known is not None and known.origin != dataset.origin:
+            raise ConfigurationError(
+                f"dataset {dataset.name!r} is declared twice: in {known.origin} and in {dataset.origin}"
+            )
+        self[dataset.name] = dataset
+
+
+datasets = Datasets()

@@ -1,0 +1,69 @@
+"""Asking for a load: the ``request`` key, and when it counts as answered."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..exceptions import ResponseError
+from ..kv.engine import KeyValue
+from ..kv.txn import mod_revision, put
+from .announcement import known_fields
+
+if TYPE_CHECKING:
+    from .binding import Stores
+    from .definition import Dataset
+
+logger = logging.getLogger("django_etcdaero.datasets")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """The value under ``request``."""
+
+    at: float
+    host: str
+    pid: int
+    repair: bool
+    """The stored blocks must be read back and checked, because a reader found some missing or damaged."""
+    mod_revision: int = 0
+    """Revision of the request itself; not part of the stored value."""
+
+    @classmethod
+    def read(cls, kv: KeyValue) -> LoadRequest | None:
+        """Read a stored request; one that makes no sense is as good as none."""
+        try:
+            return dataclasses.replace(cls(**known_fields(cls, kv.value, "request")), mod_revision=kv.mod_revision)
+        except ResponseError as error:
+            logger.warning("%s is ignored: %s", kv.key.decode(errors="replace"), error)
+            return None
+
+    def encode(self) -> bytes:
+        """Return the value to store."""
+        fields = dataclasses.asdict(self)
+        del fields["mod_revision"]
+        return json.dumps(fields, sort_keys=True).encode()
+
+
+def request_load(dataset: Dataset[Any, Any], stores: Stores, *, repair: bool) -> None:
+    """Put a request for a load; a pending request for a repair stays one."""
+    key = dataset.layout(stores.prefix).request
+    while True:
+        before = stores.kv.get(key)
+        pending = LoadRequest.read(before) if before is not None else None
+        request = LoadRequest(
+            at=time.time(),
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            repair=repair or (pending is not None and pending.repair),
+        )
+        seen = before.mod_revision if before else 0
+        done = stores.kv.txn().when(mod_revision(key) == seen).then(put(key, request.encode())).commit()
+        if done.succeeded:
+            return

@@ -1,0 +1,94 @@
+"""What a dataset tells about itself in this process, and what a refresh tells about what it did."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+
+class State(enum.StrEnum):
+    """How this process stands to the dataset's current version."""
+
+    INITIALIZING = "INITIALIZING"
+    """Nothing has been loaded yet."""
+    VALID = "VALID"
+    """The current version is held."""
+    INTERRUPTED = "INTERRUPTED"
+    """An older version is served: the stores cannot be reached, or the newest version could not be loaded."""
+    STALE = "STALE"
+    """The source has not been read successfully for longer than ``max_stale``; reading raises ``DatasetStale``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetStatus:
+    """A dataset as this process sees it. Times are seconds since the epoch, durations seconds."""
+
+    name: str
+    state: State
+    since: float
+    """When the state began."""
+    required: bool = True
+    """Whether this process is to be taken for unhealthy while nothing is loaded or the data is too old."""
+    version: int | None = None
+    rows: int = 0
+    bytes: int = 0
+    """Stored bytes of the version held."""
+    published_at: float | None = None
+    age: float | None = None
+    """Since the source was last read successfully, as far as this process knows."""
+    lag: float | None = None
+    """From the publication of the version held to its use in this process."""
+    error: str | None = None
+    """Why the state is not VALID, or the last failure."""
+    error_at: float | None = None
+    failures: int = 0
+    """Failed attempts to load since the last success."""
+
+
+class Outcome(enum.StrEnum):
+    """How a refresh ended."""
+
+    REFRESHED = "refreshed"
+    """A new version was published (while pinned: to the history only)."""
+    UNCHANGED = "unchanged"
+    """The source was loaded and is what readers have already."""
+    FRESH = "fresh"
+    """Not due; the source was not touched."""
+    BACKOFF = "backoff"
+    """The last load failed a moment ago, here or elsewhere; the source was not touched."""
+    LOCKED = "locked"
+    """Another process is refreshing."""
+    FENCED = "fenced"
+    """Another process published while this one loaded; nothing of this load is visible."""
+    FAILED = "failed"
+    """The load, a validator, the encoding or a store failed; nothing that readers see has changed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshResult:
+    """What a refresh did."""
+
+    name: str
+    outcome: Outcome
+    version: int | None = None
+    """The version that is current for readers after the refresh (while pinned and REFRESHED: the new one)."""
+    rows: int = 0
+    bytes_written: int = 0
+    """Stored bytes of the blocks, pages and root that were written."""
+    bytes_total: int = 0
+    """Stored bytes of the whole version."""
+    seconds: float = 0.0
+    holder: str | None = None
+    """LOCKED: who, as ``host/pid since when``."""
+    error: str | None = None
+    """FAILED, FENCED, BACKOFF: why."""
+    next_due: float | None = None
+    """When the next load is due, seconds since the epoch; ``None``: only on request."""
+    pinned: bool = False
+    """Readers are held on a version by a pin; a new one went to the history only."""
+    dry_run: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """False when the refresh failed or was fenced."""
+        return self.outcome not in (Outcome.FAILED, Outcome.FENCED)

@@ -1,0 +1,141 @@
+"""``manage.py etcdaero_refresh``: refresh what is due, once or as a service."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import threading
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import close_old_connections
+from tqdm import tqdm
+
+from ... import datasets
+from ...datasets.definition import Dataset
+from ...datasets.publisher import Refresh
+from ...datasets.status import RefreshResult
+from ...runtime import runtime
+from ..describe import describe_result
+from ..refresh_service import RefreshService
+
+
+def seconds(text: str) -> float:
+    """Parse a number of seconds for argparse."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+class ProgressBar:
+    """Shows the phases of a refresh on a terminal, one bar after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._phase = ""
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
+        if phase != self._phase or self._bar is None:
+            self.close()
+            self._phase = phase
+            self._bar = tqdm(
+                desc=f"{self._name}: {phase}", total=total, leave=False, file=sys.stderr, unit_scale=True, unit=" rows"
+            )
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Command(BaseCommand):
+    help = (
+        "Refresh the datasets that are due: load each from its source under a lock, publish it, announce it. "
+        "Run it from cron on every node, or with --loop as a service on every node; one of them does the work."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("names", nargs="*", metavar="NAME", help="datasets to refresh (default: all)")
+        parser.add_argument("--force", action="store_true", help="load even what is not due")
+        parser.add_argument(
+            "--wait", type=seconds, default=0.0, metavar="SECONDS", help="how long to wait for another refresher's lock"
+        )
+        parser.add_argument("--loop", action="store_true", help="stay, and refresh whenever something is due")
+        parser.add_argument("--dry-run", action="store_true", help="load, encode and validate, but write nothing")
+        parser.add_argument("--json", action="store_true", help="print one JSON object for each result, one a line")
+
+    def handle(
+        self, *names: str, force: bool, wait: float, loop: bool, dry_run: bool, json: bool, **options: Any
+    ) -> None:
+        if loop and (force or dry_run):
+            raise CommandError("--loop does not go with --force or --dry-run", returncode=2)
+        chosen = self._choose(names or tuple(options.get("names", ())))
+        with exit_on_signals():
+            if loop:
+                RefreshService(chosen, runtime, lambda result: self._tell(result, as_json=json)).run()
+                return
+            failed = False
+            for dataset in chosen:
+                result = self._refresh(dataset, force=force, wait=wait, dry_run=dry_run, quiet=json)
+                self._tell(result, as_json=json)
+                failed = failed or not result.ok
+        if failed:
+            raise SystemExit(1)
+
+    def _choose(self, names: tuple[str, ...]) -> list[Dataset[Any, Any]]:
+        unknown = [name for name in names if name not in datasets]
+        if unknown:
+            known = ", ".join(sorted(datasets)) or "none"
+            raise CommandError(f"no such dataset: {', '.join(unknown)}; known: {known}", returncode=2)
+        if not datasets:
+            raise CommandError("no app declares a dataset (in a module 'datasets')", returncode=2)
+        return [datasets[name] for name in (dict.fromkeys(names) or sorted(datasets))]
+
+    def _refresh(
+        self, dataset: Dataset[Any, Any], *, force: bool, wait: float, dry_run: bool, quiet: bool
+    ) -> RefreshResult:
+        bar = ProgressBar(dataset.name) if sys.stderr.isatty() and not quiet else None
+        close_old_connections()
+        try:
+            return Refresh(dataset, runtime, force=force, wait=wait, dry_run=dry_run, progress=bar).run()
+        finally:
+            close_old_connections()
+            if bar is not None:
+                bar.close()
+
+    def _tell(self, result: RefreshResult, *, as_json: bool) -> None:
+        if as_json:
+            self.stdout.write(json.dumps(dataclasses.asdict(result)))
+        else:
+            style: Callable[[str], str] = self.style.SUCCESS if result.ok else self.style.ERROR
+            self.stdout.write(style(describe_result(result)))
+        self.stdout.flush()
+
+
+class exit_on_signals:  # noqa: N801 - used as a function
+    """Turn SIGTERM and SIGINT into ``SystemExit`` while the block runs, so that locks are released on the way out."""
+
+    def __enter__(self) -> None:
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._exit)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    @staticmethod
+    def _exit(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)

@@ -1,0 +1,118 @@
+"""``manage.py etcdaero_status``: what the stores say about each dataset, and which process holds what."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+
+from ... import datasets
+from ...datasets.overview import Overview, overview, versions_held
+from ...datasets.presence import Process, processes
+from ...exceptions import EtcdAeroError
+from ...runtime import runtime
+from ..describe import moment, size
+
+
+class Command(BaseCommand):
+    help = "Show each dataset's state, and the processes with the versions they hold. Exit code 1: a store is away."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        overviews: list[Overview] = []
+        errors: dict[str, str] = {}
+        for name in sorted(datasets):
+            try:
+                overviews.append(overview(datasets[name], runtime.stores(datasets[name].using)))
+            except EtcdAeroError as error:
+                errors[name] = f"{type(error).__name__}: {error}"
+        readers: list[Process] = []
+        for alias in sorted({dataset.using for dataset in datasets.values()}):
+            try:
+                readers += processes(runtime.stores(alias).kv)
+            except EtcdAeroError as error:
+                errors[f"alias {alias}"] = f"{type(error).__name__}: {error}"
+        if options["json"]:
+            self._print_json(overviews, readers, errors)
+        else:
+            self._print_text(overviews, readers, errors)
+        if errors:
+            raise SystemExit(1)
+
+    def _print_json(self, overviews: list[Overview], readers: list[Process], errors: dict[str, str]) -> None:
+        held = {each.name: versions_held(datasets[each.name], readers) for each in overviews}
+        document = {
+            "datasets": [
+                {
+                    "name": each.name,
+                    "version": each.version,
+                    "age": each.age,
+                    "due": each.due,
+                    "next_due": each.next_due,
+                    "held_back_until": each.held_back_until,
+                    "current": dataclasses.asdict(each.line.current) if each.line.current else None,
+                    "pin": dataclasses.asdict(each.line.pin) if each.line.pin else None,
+                    "failure": dataclasses.asdict(each.failure) if each.failure else None,
+                    "refreshing": str(each.holder) if each.holder else None,
+                    "processes": [
+                        {"version": version, "count": count}
+                        for version, count in sorted(held[each.name].items(), key=lambda item: item[0] or 0)
+                    ],
+                }
+                for each in overviews
+            ],
+            "processes": [dataclasses.asdict(process) for process in readers],
+            "errors": errors,
+        }
+        self.stdout.write(json.dumps(document, indent=2))
+
+    def _print_text(self, overviews: list[Overview], readers: list[Process], errors: dict[str, str]) -> None:
+        if not datasets:
+            self.stdout.write("No app declares a dataset (in a module 'datasets').")
+        for each in overviews:
+            self.stdout.write(self.style.MIGRATE_HEADING(each.name))
+            for line in self._lines(each, readers):
+                self.stdout.write(f"  {line}")
+        for subject, error in errors.items():
+            self.stdout.write(self.style.ERROR(f"{subject}: {error}"))
+        self.stdout.write(self.style.MIGRATE_HEADING(f"processes: {len(readers)}"))
+        for process in readers:
+            held = ", ".join(
+                f"{name} {version if version is not None else '-'} {process.states.get(name, '')}".rstrip()
+                for name, version in sorted(process.versions.items())
+            )
+            self.stdout.write(f"  {process.host}/{process.pid} since {moment(process.started)}: {held}")
+
+    def _lines(self, each: Overview, readers: list[Process]) -> list[str]:
+        current, lines = each.line.current, []
+        if current is None:
+            lines.append("nothing published yet; run 'manage.py etcdaero_refresh'")
+        else:
+            lines.append(
+                f"version {current.version}: {current.rows:,} rows, {size(current.stored_bytes)},"
+                f" published {moment(current.published_at)} by {current.host}/{current.pid}"
+            )
+            counts = versions_held(datasets[each.name], readers)
+            lines.append(f"held by {counts.get(current.version, 0)} of {sum(counts.values())} processes")
+        if each.line.checked is not None:
+            lines.append(f"source last read {moment(each.line.checked.load_started)}")
+        if each.due:
+            lines.append("due now")
+        elif each.next_due is not None:
+            lines.append(f"next load due {moment(each.next_due)}")
+        if each.holder is not None:
+            lines.append(f"being refreshed by {each.holder}")
+        if each.line.pin is not None:
+            lines.append(self.style.WARNING(f"pinned to version {each.line.pin.version}"))
+        if each.failure is not None:
+            lines.append(
+                self.style.ERROR(
+                    f"last load failed {moment(each.failure.at)} on {each.failure.host}/{each.failure.pid}"
+                    f" ({each.failure.failures} in a row): {each.failure.error}"
+                )
+            )
+        return lines

@@ -1,0 +1,49 @@
+"""Results and moments in words, for commands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django.utils import timezone
+
+from ..datasets.status import Outcome, RefreshResult
+
+
+def moment(timestamp: float) -> str:
+    """Say when, in Django's current time zone; ``timestamp`` is in seconds since the epoch."""
+    when = timezone.localtime(datetime.fromtimestamp(timestamp, UTC))
+    day = "" if when.date() == timezone.localtime().date() else f"{when:%Y-%m-%d} "
+    return f"{day}{when:%H:%M:%S}"
+
+
+def size(count: int) -> str:
+    """Say how many bytes, in decimal units."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def describe_result(result: RefreshResult) -> str:
+    """Say in one line what a refresh did."""
+    due = f"; next load due {moment(result.next_due)}" if result.next_due is not None else ""
+    version = f"version {result.version}" if result.version is not None else "no version yet"
+    words = {
+        Outcome.REFRESHED: (
+            f"refreshed: {version}, {result.rows:,} rows, {size(result.bytes_written)} written of"
+            f" {size(result.bytes_total)}, {result.seconds:.2f} s"
+        ),
+        Outcome.UNCHANGED: f"unchanged: {version}, {result.rows:,} rows, {result.seconds:.2f} s{due}",
+        Outcome.FRESH: f"fresh: {version}{due or '; loaded only on request'} (--force loads now)",
+        Outcome.BACKOFF: f"backing off after a failure: {result.error}{due} (--force loads now)",
+        Outcome.LOCKED: f"locked by {result.holder}",
+        Outcome.FENCED: f"fenced, nothing of this load is visible: {result.error}",
+        Outcome.FAILED: f"failed, {version}{' stays' if result.version is not None else ''}: {result.error}",
+    }[result.outcome]
+    if result.dry_run and result.ok:
+        words = f"dry run, nothing written: {words}"
+    if result.pinned:
+        words += " [pinned: readers are held on their version]"
+    return f"{result.name}: {words}"

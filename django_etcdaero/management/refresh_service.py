@@ -1,0 +1,112 @@
+"""``etcdaero_refresh --loop``: a refresher that every node may run.
+
+Each dataset has a thread, so that a slow source holds up nobody else. A thread sleeps until its dataset is due or a
+request arrives; then it queues for the lock like the threads of all other nodes. Whoever gets it finds out whether the
+load is still due. When the holder dies its lease expires and the next in the queue takes over.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.db import close_old_connections, connections
+
+from ..datasets.publisher import Refresh
+from ..datasets.status import Outcome, RefreshResult
+from ..exceptions import EtcdAeroError
+
+if TYPE_CHECKING:
+    from ..datasets.definition import Dataset
+    from ..kv.watch import Watch
+    from ..runtime import Runtime
+
+logger = logging.getLogger("django_etcdaero.refresh")
+
+QUEUE = 30.0
+"""Seconds in the queue for the lock before the state is looked at anew."""
+LONGEST_SLEEP = 60.0
+"""Seconds after which the state is looked at even when nothing was due."""
+SETTLE = 1.0
+"""Seconds to wait after an error of the service itself."""
+
+
+class RefreshService:
+    """Refreshes ``datasets`` until :meth:`run` is interrupted; ``tell`` gets each result that did something."""
+
+    def __init__(
+        self, datasets: Iterable[Dataset[Any, Any]], runtime: Runtime, tell: Callable[[RefreshResult], None]
+    ) -> None:
+        self._runtime = runtime
+        self._tell = tell
+        self._telling = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(dataset,), name=f"etcdaero-refresh-{dataset.name}", daemon=True)
+            for dataset in datasets
+        ]
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then release the locks and return."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            while not self._stopping.wait(3600):
+                pass
+        except (SystemExit, KeyboardInterrupt):
+            logger.info("stopping")
+        finally:
+            # A load under way cannot be interrupted from here. Closing the runtime gives up its lock, so whatever it
+            # still does is refused, and another node may start at once; the thread ends with the process.
+            self._stopping.set()
+            self._runtime.close()
+
+    def _serve(self, dataset: Dataset[Any, Any]) -> None:
+        wake = threading.Event()
+        watch: Watch | None = None
+        while not self._stopping.is_set():
+            wake.clear()
+            pause = LONGEST_SLEEP
+            try:
+                watch = self._watch_requests(dataset, watch, wake)
+                pause = self._turn(dataset)
+            except EtcdAeroError as error:
+                logger.warning("dataset %s: %s", dataset.name, error)
+                pause = SETTLE
+            except Exception:
+                logger.exception("dataset %s: the refresh service failed and goes on", dataset.name)
+                pause = SETTLE
+            wake.wait(pause)
+
+    def _watch_requests(self, dataset: Dataset[Any, Any], watch: Watch | None, wake: threading.Event) -> Watch:
+        if watch is not None and not watch.closed:
+            return watch
+        stores = self._runtime.stores(dataset.using)
+        return stores.kv.watch(dataset.layout(stores.prefix).request, callback=lambda item: wake.set())
+
+    def _turn(self, dataset: Dataset[Any, Any]) -> float:
+        """Refresh if due; return how many seconds to sleep at most."""
+        close_old_connections()
+        try:
+            result = Refresh(dataset, self._runtime, wait=QUEUE).run()
+        finally:
+            close_old_connections()
+            for connection in connections.all(initialized_only=True):
+                if not connection.in_atomic_block:
+                    connection.close()
+        if self._stopping.is_set():
+            return 0.0
+        if result.outcome not in (Outcome.FRESH, Outcome.LOCKED, Outcome.BACKOFF):
+            with self._telling:
+                self._tell(result)
+        if result.outcome in (Outcome.LOCKED, Outcome.FENCED):
+            return 0.0
+        if result.outcome is Outcome.FAILED:
+            return SETTLE
+        if result.next_due is None:
+            return LONGEST_SLEEP
+        return min(LONGEST_SLEEP, max(0.05, result.next_due - time.time() + random.uniform(0, 0.1)))

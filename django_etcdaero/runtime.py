@@ -1,0 +1,265 @@
+"""The process: opens the stores of each alias once, owns the reader, and sees to forks and to the end.
+
+One :class:`Runtime` lives in each process. It never does anything in ``ready()`` but arm itself; stores are opened at
+their first use, in the process that uses them. The child of a fork forgets what it inherited (see :mod:`.forks`) and
+opens its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import logging
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from django.core.signals import request_started
+
+from . import (
+    conf,
+    forks,  # noqa: F401 - before Runtime.arm(): its hook in the child must run first, or it abandons what ours opens
+    locations,
+    signals,
+)
+from .datasets.binding import Listener, Stores, bind
+from .datasets.registry import datasets
+from .exceptions import EtcdAeroError
+from .serving import may_start_in_fork, serves
+
+if TYPE_CHECKING:
+    from .datasets.announcement import Announcement
+    from .datasets.definition import Dataset
+    from .datasets.reader import Reader
+    from .datasets.snapshot import Snapshot
+
+logger = logging.getLogger("django_etcdaero.runtime")
+
+EXIT_PATIENCE = 2.0
+"""Longest time in seconds that the end of the process waits for the reader."""
+
+
+class SignalListener:
+    """Turns what datasets tell into Django signals and log lines."""
+
+    def published(self, dataset: Dataset[Any, Any], announcement: Announcement) -> None:
+        logger.info("dataset %s: published version %d", dataset.name, announcement.version)
+        self._send(signals.dataset_published, dataset=dataset, announcement=announcement)
+
+    def loaded(self, dataset: Dataset[Any, Any], snapshot: Snapshot) -> None:
+        logger.info("dataset %s: serving version %d", dataset.name, snapshot.version)
+        self._send(signals.dataset_loaded, dataset=dataset, snapshot=snapshot)
+
+    def failed(self, dataset: Dataset[Any, Any], error: Exception, phase: str) -> None:
+        level = logging.WARNING if isinstance(error, EtcdAeroError) else logging.ERROR
+        trace = None if isinstance(error, EtcdAeroError) else error
+        text = str(error) or type(error).__name__
+        logger.log(level, "dataset %s: %s failed: %s", dataset.name, phase, text, exc_info=trace)
+        self._send(signals.dataset_failed, dataset=dataset, error=error, phase=phase)
+
+    def lock_lost(self, dataset: Dataset[Any, Any]) -> None:
+        logger.warning("dataset %s: the lock was lost while refreshing", dataset.name)
+        self._send(signals.lock_lost, dataset=dataset)
+
+    def _send(self, signal: Any, **arguments: Any) -> None:
+        signal.send_robust(sender=type(arguments["dataset"]), **arguments)
+
+
+class Runtime:
+    """The host of the process's datasets (:class:`.datasets.binding.Host`)."""
+
+    def __init__(self) -> None:
+        self.listener: Listener = SignalListener()
+        self._renew_locks()
+        self._stores: dict[str, Stores] = {}
+        self._reader: Reader | None = None
+        self._armed = False
+        self._stopped = False
+        self._memory_only = False
+        self._in_memory: set[str] = set()
+
+    def _renew_locks(self) -> None:
+        self._lock = threading.RLock()
+        """Guards the stores, and is held while they are opened."""
+        self._reader_lock = threading.RLock()
+
+    # --- stores ------------------------------------------------------------------------------------------------------
+
+    def stores(self, alias: str) -> Stores:
+        """Return the stores of an alias, opened now if need be.
+
+        Raises ``ConfigurationError`` for an unknown alias or a wrong setting, and what the stores raise on opening.
+        """
+        found = self._stores.get(alias)
+        if found is None:
+            with self._lock:
+                found = self._stores.get(alias)
+                if found is None:
+                    found = self._stores[alias] = _open(alias, memory_only=self._memory_only)
+                    if self._memory_only:
+                        self._in_memory.add(alias)
+        return found
+
+    def close(self) -> None:
+        """Stop the reader, withdraw the registration, release leases and stores; the next use opens them again."""
+        with self._reader_lock:
+            reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.stop(EXIT_PATIENCE)
+        with self._lock:
+            stores, self._stores = self._stores, {}
+        for alias, each in stores.items():
+            for close in (each.kv.close, each.kv.engine.close, each.records.close):
+                try:
+                    close()
+                except EtcdAeroError as error:
+                    logger.warning("closing the stores of alias %r: %s", alias, error)
+
+    # --- the reader --------------------------------------------------------------------------------------------------
+
+    def arm(self) -> None:
+        """Be ready to start the reader; start it now in a process that is known to serve. Opens no store."""
+        bind(self)
+        if not self._armed:
+            self._armed = True
+            os.register_at_fork(after_in_child=self._after_in_child)
+            atexit.register(self._at_exit)
+            conf.changed.connect(self._on_settings_changed)
+        start = self._start_option()
+        if start == "always" or (start == "auto" and serves(sys.argv, os.environ)):
+            self.ensure_reader()
+        elif start == "auto":
+            request_started.connect(self._on_first_request, dispatch_uid="django_etcdaero.runtime")
+
+    def ensure_reader(self) -> None:
+        """Start the reader unless it runs, or must not. Never raises, never waits for a store."""
+        reader = self._reader
+        if reader is not None and reader.alive:
+            return
+        if self._start_option() == "off" or not self._armed or self._stopped:
+            return
+        with self._reader_lock:
+            if self._reader is None or not self._reader.alive:
+                self._reader = self._new_reader()
+                self._reader.start()
+
+    def _new_reader(self) -> Reader:
+        from .datasets.reader import Reader  # here and in _open(): ready() must stay cheap
+
+        options = conf.get("default").options
+        return Reader(
+            datasets.values(),
+            self,
+            poll_interval=options.POLL_INTERVAL,
+            splay=options.SPLAY,
+            presence_ttl=options.SESSION_TTL,
+        )
+
+    def wake_reader(self) -> None:
+        """Make a running reader look at the announcements now."""
+        reader = self._reader
+        if reader is not None:
+            reader.wake()
+
+    def reader_refusal(self) -> str | None:
+        """Say why no reader runs in this process, or ``None`` when one does."""
+        reader = self._reader
+        if reader is not None and reader.alive:
+            return None
+        if self._stopped:
+            return "the process is about to end"
+        try:
+            start = conf.get("default").options.START
+        except EtcdAeroError as error:
+            return str(error)
+        if start == "off":
+            return 'the reader is switched off by ETCDAERO["default"]["OPTIONS"]["START"] = "off"'
+        return "the reader of this process is not running"
+
+    def _start_option(self) -> str:
+        try:
+            return conf.get("default").options.START
+        except Exception:  # a wrong setting is told by the system checks; here it must not break the start-up
+            return "off"
+
+    def _on_first_request(self, **kwargs: Any) -> None:
+        request_started.disconnect(dispatch_uid="django_etcdaero.runtime")
+        self.ensure_reader()
+
+    # --- forks and the end -------------------------------------------------------------------------------------------
+
+    def _after_in_child(self) -> None:
+        # No lock of before the fork is taken here: a thread that does not exist in the child may hold it.
+        self._renew_locks()
+        stores, self._stores = self._stores, {}
+        was_reading, self._reader = self._reader is not None, None
+        for each in stores.values():
+            each.kv.abandon()
+            each.kv.engine.abandon()
+            each.records.abandon()
+        for dataset in datasets.values():
+            dataset.after_fork_in_child()
+        if was_reading or (self._start_option() == "auto" and may_start_in_fork(sys.argv)):
+            self.ensure_reader()
+
+    def _at_exit(self) -> None:
+        self._stopped = True
+        self.close()
+
+    def _on_settings_changed(self, **kwargs: Any) -> None:
+        self.restart()
+
+    # --- for tests ---------------------------------------------------------------------------------------------------
+
+    @property
+    def memory_only(self) -> bool:
+        """Whether every alias is served from memory, whatever the settings say: so it is in test runs."""
+        return self._memory_only
+
+    @memory_only.setter
+    def memory_only(self, wanted: bool) -> None:
+        if wanted != self._memory_only:
+            self.restart()
+            self._memory_only = wanted
+
+    def restart(self) -> None:
+        """Close everything and let all datasets be not loaded."""
+        self.close()
+        for dataset in datasets.values():
+            dataset.forget()
+
+    def forget_memory(self) -> None:
+        """Restart with empty stores in memory."""
+        from .kv.embedded import drop_memory as drop_memory_engine  # here: ready() must stay cheap
+        from .records.memory import drop_memory as drop_memory_store
+
+        self.restart()
+        for alias in self._in_memory:
+            drop_memory_engine(_memory_name(alias))
+            drop_memory_store(_memory_name(alias))
+        self._in_memory = set()
+
+
+def _memory_name(alias: str) -> str:
+    return f"etcdaero-test-{alias}"
+
+
+def _open(alias: str, *, memory_only: bool) -> Stores:
+    from .kv.client import KV
+
+    settings = conf.get(alias)
+    if memory_only:
+        memory = locations.parse(f"mem:{_memory_name(alias)}", plane=locations.Plane.KV)
+        settings = dataclasses.replace(settings, kv=memory, records=memory)
+    engine = conf.open_engine(settings)
+    try:
+        records = conf.open_store(settings)
+    except BaseException:
+        engine.close()
+        raise
+    kv = KV(engine, prefix=f"{settings.prefix}/")
+    return Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL)
+
+
+runtime = Runtime()

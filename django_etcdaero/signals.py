@@ -1,0 +1,21 @@
+"""Signals. Receivers run in the thread where the thing happens, often the reader's: be quick there.
+
+A receiver that raises is logged and harms nobody (``send_robust``).
+"""
+
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+dataset_published = Signal()
+"""This process published a version. Arguments: ``dataset``, ``announcement``."""
+
+dataset_loaded = Signal()
+"""This process serves another version from now on. Arguments: ``dataset``, ``snapshot``."""
+
+dataset_failed = Signal()
+"""A refresh or a load failed; what was served is still served. Arguments: ``dataset``, ``error``, ``phase``
+(``"refresh"`` or ``"load"``)."""
+
+lock_lost = Signal()
+"""A refresh of this process lost its lock. Arguments: ``dataset``."""

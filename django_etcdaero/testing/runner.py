@@ -1,0 +1,63 @@
+"""For Django's own test runner.
+
+::
+
+    # myproject/runner.py; settings: TEST_RUNNER = "myproject.runner.Runner"
+    class Runner(EtcdAeroRunnerMixin, DiscoverRunner): ...
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import TestCase, TextTestResult
+
+from django.test.runner import ParallelTestSuite, RemoteTestResult, RemoteTestRunner
+
+from ..runtime import runtime
+from . import reset
+
+
+class _ResettingResult:
+    """Mixed into a result class: empties the stores after each test."""
+
+    def stopTest(self, test: TestCase) -> None:  # noqa: N802 - unittest's name
+        super().stopTest(test)  # type: ignore[misc] # the class this is mixed into has it
+        reset()
+
+
+class _RemoteResult(_ResettingResult, RemoteTestResult):
+    pass
+
+
+class _RemoteRunner(RemoteTestRunner):
+    resultclass = _RemoteResult
+
+
+def _start_worker(*args: Any, **kwargs: Any) -> None:
+    """Start a worker of a parallel run, which may be a fresh process."""
+    runtime.memory_only = True
+    ParallelTestSuite.init_worker(*args, **kwargs)
+
+
+class _ParallelSuite(ParallelTestSuite):
+    init_worker = _start_worker
+    runner_class = _RemoteRunner
+
+
+class EtcdAeroRunnerMixin:
+    """Mix it into a subclass of ``DiscoverRunner``: every alias is served from memory, each test starts empty."""
+
+    parallel_test_suite = _ParallelSuite
+
+    def setup_test_environment(self, **kwargs: Any) -> None:
+        super().setup_test_environment(**kwargs)  # type: ignore[misc] # of the runner this is mixed into
+        runtime.memory_only = True
+
+    def teardown_test_environment(self, **kwargs: Any) -> None:
+        reset()
+        runtime.memory_only = False
+        super().teardown_test_environment(**kwargs)  # type: ignore[misc]
+
+    def get_resultclass(self) -> Any:
+        chosen: Any = super().get_resultclass() or TextTestResult  # type: ignore[misc]
+        return type("ResettingResult", (_ResettingResult, chosen), {})

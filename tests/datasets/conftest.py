@@ -1,0 +1,38 @@
+"""Fixtures for datasets that live in one test only."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from django_etcdaero.datasets.binding import bind
+from django_etcdaero.datasets.registry import datasets
+
+from .hosting import Declared, FakeHost, Source
+
+Declare = Callable[..., Any]
+
+
+@pytest.fixture
+def host(registry: object) -> Iterator[FakeHost]:
+    """A process to live in, bound as the host of all datasets."""
+    made = FakeHost()
+    before = bind(made)
+    yield made
+    made.close()
+    bind(before)
+
+
+@pytest.fixture
+def declare(registry: object) -> Declare:
+    """Declare a dataset: ``declare({"a": 1}, name="prices", keep=2)``; what it loads is its ``source``."""
+
+    def make(rows: Any = None, *, name: str = "prices", **options: Any) -> Any:
+        attributes = {"name": name, "source": Source({"a": 1} if rows is None else rows), **options}
+        types.new_class(f"Thrown{name.title()}", (Declared,), exec_body=lambda body: body.update(attributes))
+        return datasets[name]
+
+    return make

@@ -1,0 +1,72 @@
+"""Faults that a process of this project inflicts on itself at an exact point."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from django_etcdaero import conf
+from django_etcdaero.datasets.commit import GuardedCommit
+from django_etcdaero.kv.engine import DeleteRequest, PutRequest, TxnRequest
+
+ENGINE_WRITES = ("put", "delete_range", "txn", "compact", "lease_grant", "lease_revoke")
+STORE_WRITES = ("put", "delete", "touch", "increment", "put_many", "delete_many", "touch_many", "truncate")
+
+
+def arm() -> None:
+    """Prepare what the environment asks for: ``SHOP_STOP=announce`` stops the process right before it announces."""
+    if os.environ.get("SHOP_STOP") != "announce":
+        return
+    run = GuardedCommit.run
+
+    def stop_and_run(self: GuardedCommit, *args: Any) -> int:
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return run(self, *args)
+
+    GuardedCommit.run = stop_and_run  # type: ignore[method-assign]
+
+
+class Steps:
+    """Counts the writes of this process to both stores, and sends it a signal at one of them.
+
+    ``fatal`` is twice the number of the write, and one more for after instead of before it; ``None`` for never.
+    """
+
+    def __init__(self, fatal: int | None, number: int) -> None:
+        self.taken: list[str] = []
+        self._fatal = fatal
+        self._signal = number
+
+    def install(self) -> None:
+        """Follow every store that is opened from now on."""
+        open_engine, open_store = conf.open_engine, conf.open_store
+        conf.open_engine = lambda used: self._follow(open_engine(used), "kv", ENGINE_WRITES)  # type: ignore[assignment]
+        conf.open_store = lambda used: self._follow(open_store(used), "records", STORE_WRITES)  # type: ignore[assignment]
+
+    def _follow(self, store: Any, plane: str, names: tuple[str, ...]) -> Any:
+        for name in names:
+            setattr(store, name, self._counted(getattr(store, name), f"{plane}.{name}"))
+        return store
+
+    def _counted(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def counted(*args: Any, **options: Any) -> Any:
+            if args and isinstance(args[0], TxnRequest) and not _writes(args[0]):
+                return call(*args, **options)
+            number = len(self.taken)
+            self.taken.append(name)
+            self._die_at(2 * number)
+            answer = call(*args, **options)
+            self._die_at(2 * number + 1)
+            return answer
+
+        return counted
+
+    def _die_at(self, moment: int) -> None:
+        if moment == self._fatal:
+            os.kill(os.getpid(), self._signal)
+
+
+def _writes(request: TxnRequest) -> bool:
+    return any(isinstance(operation, PutRequest | DeleteRequest) for operation in (*request.success, *request.failure))

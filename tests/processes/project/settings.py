@@ -1,0 +1,30 @@
+"""Settings of the project; what differs from test to test comes from the environment (``SHOP_…``)."""
+
+import os
+from pathlib import Path
+
+DIRECTORY = Path(os.environ["SHOP_DIRECTORY"])
+
+BASE_DIR = DIRECTORY
+SECRET_KEY = "only for tests"
+DEBUG = os.environ.get("SHOP_DEBUG") == "1"
+ALLOWED_HOSTS = ["*"]
+USE_TZ = True
+ROOT_URLCONF = "urls"
+INSTALLED_APPS = ["django_etcdaero", *(["shop"] if os.environ.get("SHOP_APP", "1") == "1" else [])]
+DATABASES = {}
+
+ETCDAERO = {
+    "default": {
+        "KV": f"sqlite:///{DIRECTORY}/kv.sqlite3",
+        "RECORDS": f"sqlite:///{DIRECTORY}/records.sqlite3",
+        "PREFIX": "shop",
+        "OPTIONS": {
+            "LOCK_TTL": int(os.environ.get("SHOP_LOCK_TTL", "2")),
+            "SESSION_TTL": 2,
+            "SPLAY": 0,
+            "CALL_TIMEOUT": float(os.environ.get("SHOP_CALL_TIMEOUT", "5")),
+            "POLL_INTERVAL": float(os.environ.get("SHOP_POLL_INTERVAL", "30")),
+        },
+    },
+}

@@ -1,0 +1,83 @@
+"""The dataset ``prices``: its source is a file, and what goes wrong with it is said by other files beside that.
+
+``rows.json`` holds the rows, ``mode`` how ``load()`` misbehaves; as long as ``gate`` exists ``load()`` waits. Each call
+adds a line to ``loads``.
+"""
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+import faults
+from django.conf import settings
+
+from django_etcdaero import Dataset, MinRows, dataset
+
+EVERY = os.environ.get("SHOP_EVERY", "3600")
+
+
+class Model:
+    """Looks like an instance of a Django model."""
+
+    _meta = None
+    pk = 1
+
+
+def square(number: int) -> int:
+    """Work for a child process."""
+    return number * number
+
+
+def load() -> Any:
+    """Read the source, as well as ``mode`` lets it."""
+    with open(settings.DIRECTORY / "loads", "a") as log:
+        log.write(json.dumps({"pid": os.getpid(), "at": time.time()}) + "\n")
+    while (settings.DIRECTORY / "gate").exists():
+        time.sleep(0.01)
+    rows: dict[str, Any] = json.loads((settings.DIRECTORY / "rows.json").read_text())
+    match (settings.DIRECTORY / "mode").read_text():
+        case "raise":
+            raise OSError("the source is away")
+        case "none":
+            return None
+        case "models":
+            return [Model(), Model()]
+        case "no pairs":
+            return (key for key in rows)
+        case "duplicates":
+            return [*rows.items(), *rows.items()]
+        case "unencodable":
+            return rows | {"odd one": {"inside": [Model()]}}
+        case "empty":
+            return {}
+        case "pool":
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                squares = pool.map(square, range(20))
+                pool.close()
+                pool.join()
+            return {str(number): squared for number, squared in enumerate(squares)}
+    return rows
+
+
+@dataset
+class Prices(Dataset[str, Any]):
+    """What the tests refresh and read."""
+
+    name = "prices"
+    refresh_every = timedelta(seconds=float(EVERY)) if EVERY else None
+    schema = int(os.environ.get("SHOP_SCHEMA", "1"))
+    keep = 2
+    first_read_timeout = float(os.environ.get("SHOP_PATIENCE", "20"))
+    validators = [MinRows(1)]
+
+    def load(self) -> Mapping[str, Any] | Iterable[tuple[str, Any]]:
+        return load()
+
+
+prices = Prices
+
+faults.arm()

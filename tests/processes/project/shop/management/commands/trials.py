@@ -1,0 +1,69 @@
+"""``manage.py trials``: tries something in a fork of its own for each line of standard input.
+
+A line is a JSON object: ``directory`` of the deployment, ``do`` (``refresh`` or ``read``), ``fatal`` (the moment to get
+the signal ``signal`` at, see :class:`faults.Steps`). The answer is one as well: ``status`` (as of
+``os.waitstatus_to_exitcode``), ``said``. This process itself never opens a store.
+"""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import faults
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.test.utils import override_settings
+
+from shop.datasets import prices
+
+
+def deployment(directory: str) -> override_settings:
+    """Return the settings of a deployment in another directory."""
+    options = settings.ETCDAERO["default"]["OPTIONS"]
+    alias = {
+        "KV": f"sqlite:///{directory}/kv.sqlite3",
+        "RECORDS": f"sqlite:///{directory}/records.sqlite3",
+        "PREFIX": "shop",
+        "OPTIONS": options,
+    }
+    return override_settings(ETCDAERO={"default": alias}, DIRECTORY=Path(directory))
+
+
+def do(what: str, fatal: int | None, number: int) -> Any:
+    """Do it and return what there is to say."""
+    if what == "read":
+        snapshot = prices.wait_ready(20)
+        return {"version": snapshot.version, "rows": dict(snapshot)}
+    steps = faults.Steps(fatal, number)
+    steps.install()
+    output = io.StringIO()
+    call_command("etcdaero_refresh", force=True, wait=20, json=True, stdout=output)
+    from django_etcdaero.runtime import runtime
+
+    runtime.close()
+    return {"result": json.loads(output.getvalue()), "steps": steps.taken}
+
+
+class Command(BaseCommand):
+    """Serve until standard input ends."""
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        for line in sys.stdin:
+            asked = json.loads(line)
+            reading, writing = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.close(reading)
+                deployment(asked["directory"]).enable()
+                said = do(asked["do"], asked["fatal"], asked["signal"])
+                os.write(writing, json.dumps(said).encode())
+                os._exit(0)
+            os.close(writing)
+            with os.fdopen(reading, "rb") as pipe:
+                told = pipe.read()
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            print(json.dumps({"status": status, "said": json.loads(told) if told else None}), flush=True)

@@ -1,0 +1,330 @@
+"""``etcdaero_refresh`` and ``etcdaero_status``: what they print, and how they exit."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django import Settings
+
+from django_etcdaero import dataset, kv
+from django_etcdaero.datasets.presence import Presence
+from django_etcdaero.datasets.status import Outcome, RefreshResult
+from django_etcdaero.exceptions import ClusterError
+from django_etcdaero.management.describe import describe_result, moment, size
+from django_etcdaero.runtime import runtime
+
+pytestmark = pytest.mark.usefixtures("registry")
+
+
+def declare(name: str = "prices", **options: Any) -> Any:
+    rows: dict[str, Any] = {"a": 1}
+    errors: list[BaseException] = []
+
+    def load() -> dict[str, Any]:
+        if errors:
+            raise errors[0]
+        return rows
+
+    load.__qualname__ = f"load_{name}"
+    made: Any = dataset(name=name, **options)(load)
+    made.source, made.errors = rows, errors
+    return made
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """Run a command; return exit code and output."""
+    out = io.StringIO()
+    try:
+        call_command(*arguments, stdout=out, no_color=True)
+    except SystemExit as ended:
+        return int(ended.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
+# --- etcdaero_refresh ------------------------------------------------------------------------------------------------
+
+
+def test_all_datasets_are_refreshed_in_order_and_told() -> None:
+    declare("stock", refresh_every=timedelta(hours=1))
+    declare("prices")
+    code, text = run("etcdaero_refresh")
+    assert code == 0
+    first, second = text.splitlines()
+    assert first.startswith("prices: refreshed: version 1, 1 rows, ")
+    assert second.startswith("stock: refreshed: version 1, 1 rows, ")
+    code, text = run("etcdaero_refresh")
+    first, second = text.splitlines()
+    assert code == 0
+    assert first == "prices: fresh: version 1; loaded only on request (--force loads now)"
+    assert second.startswith("stock: fresh: version 1; next load due ")
+
+
+def test_names_choose_and_keep_their_order() -> None:
+    for name in ("a", "b", "c"):
+        declare(name)
+    _, text = run("etcdaero_refresh", "c", "a", "c")
+    assert [line.partition(":")[0] for line in text.splitlines()] == ["c", "a"]
+
+
+def test_force_loads_what_is_not_due() -> None:
+    declare()
+    run("etcdaero_refresh")
+    code, text = run("etcdaero_refresh", "--force")
+    assert (code, text.startswith("prices: unchanged: version 1, 1 rows, ")) == (0, True)
+
+
+def test_json_is_one_object_a_line_with_all_fields() -> None:
+    declare("a")
+    declare("b")
+    _, text = run("etcdaero_refresh", "--json")
+    results = [json.loads(line) for line in text.splitlines()]
+    assert [result["name"] for result in results] == ["a", "b"]
+    assert set(results[0]) == set(RefreshResult.__dataclass_fields__)
+    assert results[0]["outcome"] == "refreshed"
+
+
+def test_a_failure_is_exit_code_1_and_stops_no_other() -> None:
+    declare("bad").errors.append(RuntimeError("down"))
+    declare("good")
+    code, text = run("etcdaero_refresh")
+    assert code == 1
+    first, second = text.splitlines()
+    assert first == "bad: failed, no version yet: RuntimeError: down"
+    assert second.startswith("good: refreshed")
+    code, text = run("etcdaero_refresh", "bad")
+    assert code == 0
+    assert text.startswith("bad: backing off after a failure: RuntimeError: down (on ")
+
+
+def test_a_dry_run_says_so_and_writes_nothing() -> None:
+    prices = declare()
+    code, text = run("etcdaero_refresh", "--dry-run")
+    assert (code, text.startswith("prices: dry run, nothing written: refreshed: ")) == (0, True)
+    assert prices.history() == []
+
+
+def test_a_lock_held_elsewhere_is_told_and_no_failure() -> None:
+    prices = declare()
+    lock = kv.lock(prices.layout(runtime.stores("default").prefix).lock)
+    lock.acquire()
+    code, text = run("etcdaero_refresh")
+    lock.release()
+    assert (code, text.startswith("prices: locked by ")) == (0, True)
+
+
+@pytest.mark.parametrize("arguments", [("price",), ("prices", "price"), ("price", "--loop"), ("price", "--json")])
+def test_an_unknown_name_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    prices = declare()
+    with pytest.raises(CommandError, match="no such dataset: price; known: prices") as caught:
+        run("etcdaero_refresh", *arguments)
+    assert caught.value.returncode == 2
+    assert prices.history() == []
+
+
+def test_no_dataset_at_all_is_exit_code_2() -> None:
+    with pytest.raises(CommandError, match="no app declares a dataset") as caught:
+        run("etcdaero_refresh")
+    assert caught.value.returncode == 2
+
+
+@pytest.mark.parametrize("option", ["--force", "--dry-run"])
+def test_what_does_not_go_with_loop_is_exit_code_2(option: str) -> None:
+    declare()
+    with pytest.raises(CommandError, match="--loop does not go with") as caught:
+        run("etcdaero_refresh", "--loop", option)
+    assert caught.value.returncode == 2
+
+
+@pytest.mark.parametrize("wait", ["-1", "soon", "inf", "nan"])
+def test_a_wait_that_is_no_number_of_seconds_is_refused(wait: str) -> None:
+    with pytest.raises(CommandError, match="is not a number of seconds"):
+        run("etcdaero_refresh", f"--wait={wait}")
+
+
+def test_options_may_be_given_by_keyword() -> None:
+    declare()
+    out = io.StringIO()
+    call_command("etcdaero_refresh", "prices", force=True, json=True, stdout=out)
+    assert json.loads(out.getvalue())["outcome"] == "refreshed"
+
+
+def test_sigterm_during_a_load_releases_the_lock() -> None:
+    prices = declare()
+    before = signal.getsignal(signal.SIGTERM)
+
+    def load(self: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+    type(prices).load = load
+    code, _ = run("etcdaero_refresh")
+    assert code == 128 + signal.SIGTERM
+    assert kv.lock(prices.layout(runtime.stores("default").prefix).lock).holder() is None
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "options", "shown"),
+    [(Terminal(), [], True), (Terminal(), ["--json"], False), (io.StringIO(), [], False)],
+    ids=["on a terminal", "with --json", "in a pipe"],
+)
+def test_a_bar_shows_the_phases_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, options: list[str], shown: bool
+) -> None:
+    declare().source.update({number: number for number in range(5000)})
+    monkeypatch.setattr(sys, "stderr", stream)
+    run("etcdaero_refresh", *options)
+    text = stream.getvalue()
+    assert ("prices: encode" in text, "prices: write" in text) == (shown, shown)
+    assert bool(text) is shown
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def test_sizes() -> None:
+    assert [size(count) for count in (0, 999, 1000, 1_500_000, 10**9, 5 * 10**12)] == [
+        "0 B", "999 B", "1.0 kB", "1.5 MB", "1.0 GB", "5000.0 GB"
+    ]  # fmt: skip
+
+
+def test_moments_are_in_the_current_time_zone(settings: Settings) -> None:
+    settings.TIME_ZONE = "Asia/Tokyo"
+    assert moment(0.0) == "1970-01-01 09:00:00"
+
+
+def test_moments_of_today_need_no_date() -> None:
+    assert len(moment(time.time())) in (len("00:00:00"), len("1970-01-01 00:00:00"))
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (
+            RefreshResult(
+                name="p", outcome=Outcome.REFRESHED, version=7, rows=1234, bytes_written=10, bytes_total=2000
+            ),
+            "p: refreshed: version 7, 1,234 rows, 10 B written of 2.0 kB, 0.00 s",
+        ),
+        (
+            RefreshResult(name="p", outcome=Outcome.REFRESHED, version=7, pinned=True, seconds=1.239),
+            "p: refreshed: version 7, 0 rows, 0 B written of 0 B, 1.24 s [pinned: readers are held on their version]",
+        ),
+        (
+            RefreshResult(name="p", outcome=Outcome.UNCHANGED, version=7, dry_run=True),
+            "p: dry run, nothing written: unchanged: version 7, 0 rows, 0.00 s",
+        ),
+        (
+            RefreshResult(name="p", outcome=Outcome.UNCHANGED, version=7, rows=2, next_due=0.0),
+            "p: unchanged: version 7, 2 rows, 0.00 s; next load due 1970-01-01 00:00:00",
+        ),
+        (RefreshResult(name="p", outcome=Outcome.LOCKED, holder="h/1 since now"), "p: locked by h/1 since now"),
+        (
+            RefreshResult(name="p", outcome=Outcome.FENCED, error="overtaken"),
+            "p: fenced, nothing of this load is visible: overtaken",
+        ),
+        (RefreshResult(name="p", outcome=Outcome.FAILED, version=7, error="X"), "p: failed, version 7 stays: X"),
+        (
+            RefreshResult(name="p", outcome=Outcome.BACKOFF, error="X", next_due=0.0),
+            "p: backing off after a failure: X; next load due 1970-01-01 00:00:00 (--force loads now)",
+        ),
+    ],
+)
+def test_results_in_words(result: RefreshResult, words: str) -> None:
+    assert describe_result(result) == words
+
+
+# --- etcdaero_status -------------------------------------------------------------------------------------------------
+
+
+def test_the_status_of_nothing() -> None:
+    assert run("etcdaero_status") == (0, "No app declares a dataset (in a module 'datasets').\nprocesses: 0\n")
+
+
+def test_the_status_in_words() -> None:
+    prices = declare(refresh_every=timedelta(hours=1))
+    code, text = run("etcdaero_status")
+    assert code == 0
+    assert text.splitlines() == [
+        "prices",
+        "  nothing published yet; run 'manage.py etcdaero_refresh'",
+        "  due now",
+        "processes: 0",
+    ]
+    prices.refresh()
+    prices.source["a"] = 2
+    prices.refresh(force=True)
+    prices.rollback(1)
+    prices.errors.append(RuntimeError("down"))
+    prices.refresh(force=True)
+    Presence(kv, ttl=30).publish({"prices": 1, "stock": None}, {"prices": "VALID"})  # type: ignore[arg-type]
+    Presence(kv, ttl=30).publish({"prices": 2}, {"prices": "VALID"})  # type: ignore[arg-type]
+    lock = kv.lock(prices.layout(runtime.stores("default").prefix).lock)
+    lock.acquire()
+    code, text = run("etcdaero_status")
+    lock.release()
+    lines = [line.strip() for line in text.splitlines()]
+    assert code == 0
+    assert lines[0] == "prices"
+    assert lines[1].startswith("version 1: 1 rows, ")
+    assert lines[2] == "held by 1 of 2 processes"
+    assert lines[3].startswith("source last read ")
+    assert lines[4].startswith("next load due ")
+    assert lines[5].startswith("being refreshed by ")
+    assert lines[6] == "pinned to version 1"
+    assert lines[7].startswith("last load failed ")
+    assert lines[7].endswith("(1 in a row): RuntimeError: down")
+    assert lines[8] == "processes: 2"
+    assert any(line.endswith(": prices 1 VALID, stock -") for line in lines)
+
+
+def test_the_status_as_json() -> None:
+    prices = declare(refresh_every=timedelta(hours=1))
+    prices.refresh()
+    Presence(kv, ttl=30).publish({"prices": 1}, {"prices": "VALID"})  # type: ignore[arg-type]
+    Presence(kv, ttl=30).publish({"prices": None}, {"prices": "INITIALIZING"})  # type: ignore[arg-type]
+    code, text = run("etcdaero_status", "--json")
+    document = json.loads(text)
+    assert code == 0
+    assert set(document) == {"datasets", "processes", "errors"}
+    (one,) = document["datasets"]
+    assert (one["name"], one["version"], one["due"], one["pin"], one["failure"], one["refreshing"]) == (
+        "prices", 1, False, None, None, None
+    )  # fmt: skip
+    assert one["current"]["rows"] == 1
+    assert one["next_due"] > one["current"]["load_started"]
+    assert one["processes"] == [{"version": None, "count": 1}, {"version": 1, "count": 1}]
+    assert len(document["processes"]) == 2
+    assert document["errors"] == {}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_store_that_is_away_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
+    declare()
+    declare("lost", using="nowhere")
+    engine = runtime.stores("default").kv.engine
+
+    def fail(*args: Any, **arguments: Any) -> Any:
+        raise ClusterError("no endpoint answers")
+
+    monkeypatch.setattr(engine, "txn", fail)
+    code, text = run("etcdaero_status", *options)
+    assert code == 1
+    assert "ClusterError: no endpoint answers" in text
+    assert "no alias 'nowhere'" in text.replace('\\"', '"')
+    if options:
+        assert set(json.loads(text)["errors"]) == {"prices", "lost", "alias nowhere"}

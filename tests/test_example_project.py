@@ -1,0 +1,434 @@
+"""The example project keeps its promises: real processes, in a copy of it, with nothing configured."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from .waiting import wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+CITIES = 2000
+WORKERS = 3
+BERLIN = 2950159
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A copy of the example project."""
+
+    path: Path
+    output: str = ""
+    """What setting it up printed."""
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run Python with ``command`` in the project."""
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=self.path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command that must succeed; return what it printed."""
+        done = self.run("manage.py", *arguments)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def script(self, source: str) -> Any:
+        """Run Python code with Django set up and return the JSON that it prints last."""
+        prelude = "import json, django; django.setup(); from django.test import Client\n"
+        done = self.run("-c", prelude + source)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    port: int
+
+    def get(self, path: str) -> Answer:
+        """Get a page over a new connection."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", path, headers={"Connection": "close"})
+            response = connection.getresponse()
+            return Answer(response.status, dict(response.headers), response.read().decode())
+        finally:
+            connection.close()
+
+    def names(self, query: str, **parameters: object) -> list[str]:
+        """Search over the JSON and return the names found."""
+        rest = "".join(f"&{name}={value}" for name, value in parameters.items())
+        answer = self.get(f"/api/cities/?q={quote(query)}{rest}")
+        assert answer.status == 200, answer.text
+        return [city["name"] for city in answer.json["cities"]]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    foreign = re.compile(r"(ETCDAERO|DJANGO|GUNICORN|PYTEST)_|(DATABASE_URL|WEB_CONCURRENCY|PYTHONWARNINGS)$")
+    kept = {name: value for name, value in os.environ.items() if not foreign.match(name)}
+    return {**kept, "PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "config.settings", **extra}
+
+
+def copy_to(path: Path) -> Path:
+    ignored = shutil.ignore_patterns(".etcdaero", "__pycache__")
+    return Path(shutil.copytree(ROOT / "example_project", path, ignore=ignored))
+
+
+@contextlib.contextmanager
+def serving(project: Project, *command: str, **extra: str) -> Iterator[Server]:
+    """Run a server on a free port (``{port}`` in the command and in the environment) until the block ends."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = [part.format(port=port) for part in command]
+    variables = {name: value.format(port=port) for name, value in extra.items()}
+    log = project.path / f"server-{port}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=project.path, env=environment(**variables),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+        try:
+            wait_until(lambda: listens(port) or process.poll() is not None, timeout=20.0, what=f"{command} listens")
+            assert process.poll() is None, log.read_text()
+            yield Server(port)
+        finally:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            with contextlib.suppress(ProcessLookupError):  # whatever is left of its own session
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    empty = Project(copy_to(tmp_path_factory.mktemp("example") / "project"))
+    output = empty.manage("demo", "--check", "--superuser", "--limit", str(CITIES))
+    return Project(empty.path, output)
+
+
+@pytest.fixture(scope="module")
+def workers(project: Project) -> Iterator[Server]:
+    with serving(project, "-m", "gunicorn", "-c", "gunicorn.conf.py", GUNICORN_BIND="127.0.0.1:{port}") as server:
+        seen: dict[int, int] = {}
+        wait_until(lambda: seen.update(versions(server)) or len(seen) == WORKERS, 40.0, "an answer of every worker")
+        yield server
+
+
+def versions(server: Server) -> dict[int, int]:
+    """Ask often and at the same time; return the version each worker that answered serves, by pid."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(server.get, [f"/api/cities/{BERLIN}/"] * 24))
+    return {answer.json["pid"]: answer.json["version"] for answer in answers if answer.status == 200}
+
+
+def test_demo_does_the_whole_main_job_on_a_fresh_checkout(project: Project) -> None:
+    assert f"Loaded {CITIES:,} cities" in project.output
+    assert re.search(rf"dataset cities: version 1, {CITIES:,} rows, read by pid \d+", project.output)
+    assert "Shanghai, China: " in project.output
+    assert "The main job works" in project.output
+
+
+def test_demo_can_be_run_again(project: Project) -> None:
+    output = project.manage("demo", "--check", "--superuser")
+    assert f"The database has {CITIES:,} cities; nothing to load." in output
+    assert "The user 'admin' exists already" in output
+    assert "The main job works" in output
+
+
+def test_demo_serves_the_page(project: Project) -> None:
+    with serving(project, "manage.py", "demo", "--port", "{port}") as server:
+        wait_until(lambda: server.get("/").status == 200, timeout=20.0, what="the page")
+        assert "Shanghai" in server.get("/").text
+
+
+def test_the_superuser_gets_a_random_password_that_is_printed_once(project: Project) -> None:
+    password = re.search(r"with the password (\S{16}) ", project.output)
+    assert password
+    assert project.script(
+        f"print(json.dumps(Client(headers={{'host': 'localhost'}}).login(username='admin', password={password[1]!r})))"
+    )
+
+
+def test_nobody_else_can_read_what_the_example_writes(project: Project) -> None:
+    data = project.path / ".etcdaero"
+    assert stat.S_IMODE(data.stat().st_mode) == 0o700
+    assert stat.S_IMODE((data / "secret_key").stat().st_mode) == 0o600
+
+
+def test_the_project_passes_djangos_checks_and_its_migrations_are_complete(project: Project) -> None:
+    project.manage("check", "--fail-level", "WARNING")
+    project.manage("makemigrations", "--check", "--dry-run")
+
+
+def test_every_worker_follows_an_edit_without_a_restart(project: Project, workers: Server) -> None:
+    before = workers.get(f"/api/cities/{BERLIN}/").json
+    population = before["city"]["population"]
+    project.script(
+        f"from cities.models import City\nprint(City.objects.filter(pk={BERLIN}).update(population={population + 1}))"
+    )
+    assert workers.get(f"/api/cities/{BERLIN}/").json["city"]["population"] == population
+
+    project.manage("etcdaero_refresh", "cities", "--force", "--wait", "20")
+
+    seen: dict[int, int] = {}
+
+    def all_workers_show_it() -> bool:
+        seen.update(versions(workers))
+        return len(seen) == WORKERS and min(seen.values()) > before["version"]
+
+    wait_until(all_workers_show_it, timeout=30.0, what="the new version in every worker")
+    assert workers.get(f"/api/cities/{BERLIN}/").json["city"]["population"] == population + 1
+
+
+def test_page_and_json_are_answered_while_the_database_is_away(project: Project, workers: Server) -> None:
+    versions(workers)
+    database = project.path / ".etcdaero" / "db.sqlite3"
+    away = database.rename(database.with_suffix(".away"))
+    try:
+        assert workers.names("berlin", limit=1) == ["Berlin"]
+        assert "Berlin" in workers.get("/?q=berlin").text
+    finally:
+        away.rename(database)
+
+
+def test_page_and_json_make_no_database_query(project: Project) -> None:
+    counts = project.script(
+        """
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django_etcdaero import datasets
+
+datasets["cities"].wait_ready(20)
+client = Client(headers={"host": "localhost"})
+counts = {}
+for path in ("/", "/?q=ber&country=DE", "/?q=xyzzy", "/api/cities/?q=ber", "/api/cities/2950159/", "/api/cities/1/"):
+    with CaptureQueriesContext(connection) as queries:
+        status = client.get(path).status_code
+    counts[path] = [status, len(queries)]
+print(json.dumps(counts))
+"""
+    )
+    assert counts == {
+        "/": [200, 0],
+        "/?q=ber&country=DE": [200, 0],
+        "/?q=xyzzy": [200, 0],
+        "/api/cities/?q=ber": [200, 0],
+        "/api/cities/2950159/": [200, 0],
+        "/api/cities/1/": [404, 0],
+    }
+
+
+def test_search_finds_the_most_populous_first_by_the_beginning_of_a_name(workers: Server) -> None:
+    assert workers.names("", limit=3) == ["Shanghai", "Beijing", "Shenzhen"]
+    found = workers.get("/api/cities/?q=san&limit=100").json["cities"]
+    by_main_name = [
+        city["population"]
+        for city in found
+        if city["name"].startswith("San") and city["name"] not in ("San", "San Diego")
+    ]
+    assert len(by_main_name) > 5
+    assert by_main_name == sorted(by_main_name, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("BERLIN", "Berlin"),
+        ("sao paulo", "São Paulo"),
+        ("são-p", "São Paulo"),
+        ("münch", "Munich"),
+        ("wien", "Vienna"),
+        ("москва", "Moscow"),
+        ("san f", "San Francisco"),
+        ("orleans", "New Orleans"),
+    ],
+)
+def test_search_knows_accents_other_languages_and_later_words(workers: Server, query: str, name: str) -> None:
+    assert workers.names(query)[0] == name
+
+
+def test_search_tells_by_which_other_name_a_city_was_found(workers: Server) -> None:
+    city = workers.get("/api/cities/?q=bombay").json["cities"][0]
+    assert (city["name"], city["alternate_name"]) == ("Mumbai", "Bombay")
+
+
+def test_search_keeps_to_the_country_and_the_limit(workers: Server) -> None:
+    answer = workers.get("/api/cities/?q=b&country=de&limit=2").json
+    assert [city["country"]["code"] for city in answer["cities"]] == ["DE", "DE"]
+    assert answer["count"] == 2
+    assert answer["more"] is True
+
+
+def test_json_says_which_version_and_process_answered(workers: Server) -> None:
+    answer = workers.get("/api/cities/?q=ber").json
+    assert answer["version"] >= 1
+    assert answer["rows"] == CITIES
+    assert answer["pid"] > 0
+    assert answer["state"] == "VALID"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", answer["published_at"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("limit=0", "limit: a whole number from 1 to 100"),
+        ("limit=ten", "limit: a whole number from 1 to 100"),
+        ("limit=101", "limit: a whole number from 1 to 100"),
+        ("country=XX", "country: 'XX' is not"),
+        ("q=" + "a" * 101, "q: at most 100 characters"),
+    ],
+)
+def test_a_bad_parameter_gets_400_with_a_message(workers: Server, parameters: str, message: str) -> None:
+    answer = workers.get(f"/api/cities/?{parameters}")
+    assert answer.status == 400
+    assert message in answer.json["error"]
+    page = workers.get(f"/?{parameters}")
+    assert page.status == 400
+    assert message.split(":")[0] + ":" in page.text
+
+
+def test_a_city_that_is_not_there_gets_404(workers: Server) -> None:
+    answer = workers.get("/api/cities/1/")
+    assert answer.status == 404
+    assert "no city with the id 1" in answer.json["error"]
+
+
+def test_pages_load_nothing_from_elsewhere(workers: Server) -> None:
+    page = workers.get("/?q=xyzzy")
+    assert "No city matches" in page.text
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert not re.search(r"(src|href)=\"(https?:)?//", page.text)
+    for path in re.findall(r"(?:src|href)=\"(/static/[^\"]+)\"", page.text):
+        assert workers.get(path).status == 200
+
+
+def test_a_process_without_a_version_says_what_to_run_and_takes_up_the_first(tmp_path: Path) -> None:
+    project = Project(copy_to(tmp_path / "project"))
+    with serving(project, "manage.py", "runserver", "--noreload", "127.0.0.1:{port}") as server:
+        page = server.get("/")
+        assert page.status == 503
+        assert int(page.headers["Retry-After"]) > 0
+        assert "python manage.py etcdaero_refresh" in page.text
+        assert server.get("/api/cities/").json["run"] == "python manage.py etcdaero_refresh"
+
+        project.manage("demo", "--check", "--limit", "50")
+
+        wait_until(lambda: server.get("/").status == 200, timeout=20.0, what="the page of the first version")
+        assert server.get("/api/cities/").json["rows"] == 50
+
+
+def test_the_example_runs_under_uvicorn(project: Project) -> None:
+    with serving(project, "-m", "uvicorn", "--port", "{port}", "config.asgi:application") as server:
+        wait_until(lambda: server.get("/").status == 200, timeout=20.0, what="the page")
+        assert server.names("berlin", limit=1) == ["Berlin"]
+        assert server.get("/static/cities/cities.css").status == 200
+
+
+def test_the_admin_asks_for_a_refresh_only_by_post_and_with_permission(project: Project) -> None:
+    seen = project.script(
+        """
+from django.contrib.auth.models import Permission, User
+from django_etcdaero import datasets, kv
+
+def pending():
+    return kv.get(datasets["cities"].layout("cities").request)
+
+User.objects.filter(username__in=["editor", "publisher"]).delete()
+view = Permission.objects.get(codename="view_city")
+editor = User.objects.create_user("editor", is_staff=True)
+editor.user_permissions.add(view)
+publisher = User.objects.create_user("publisher", is_staff=True)
+publisher.user_permissions.add(view, Permission.objects.get(codename="publish_city"))
+url, seen = "/admin/cities/city/publish/", {}
+for name, user in (("anonymous", None), ("editor", editor), ("publisher", publisher)):
+    client = Client(headers={"host": "localhost"})
+    if user:
+        client.force_login(user)
+        page = client.get("/admin/cities/city/")
+        seen[f"{name} sees the button"] = "Request refresh" in page.content.decode()
+    before = pending()
+    seen[f"{name} gets"] = client.get(url).status_code
+    response = client.post(url)
+    seen[f"{name} posts"] = [response.status_code, response.headers.get("Location", "").split("?")[0]]
+    seen[f"{name} asked"] = pending() != before
+csrf = Client(headers={"host": "localhost"}, enforce_csrf_checks=True)
+csrf.force_login(publisher)
+seen["without token"] = csrf.post(url).status_code
+print(json.dumps(seen))
+"""
+    )
+    assert seen == {
+        "anonymous gets": 302,
+        "anonymous posts": [302, "/admin/login/"],
+        "anonymous asked": False,
+        "editor sees the button": False,
+        "editor gets": 405,
+        "editor posts": [403, ""],
+        "editor asked": False,
+        "publisher sees the button": True,
+        "publisher gets": 405,
+        "publisher posts": [302, "/admin/cities/city/"],
+        "publisher asked": True,
+        "without token": 403,
+    }
+
+
+def test_an_edit_in_the_admin_is_published_by_the_next_refresh(project: Project) -> None:
+    shown = project.script(
+        """
+from django.contrib.auth.models import User
+from cities.models import City
+
+client = Client(headers={"host": "localhost"})
+client.force_login(User.objects.get(username="admin"))
+city = City.objects.get(name="Hamburg")
+data = {f.name: f.value_from_object(city) for f in City._meta.fields if f.name != "id"}
+response = client.post(f"/admin/cities/city/{city.pk}/change/", {**data, "name": "Hamburg an der Elbe"}, follow=True)
+print(json.dumps(response.content.decode()))
+"""
+    )
+    assert "was changed successfully" in shown
+    assert "A refresh of the dataset “cities” was requested." in shown
+    project.manage("etcdaero_refresh", "--wait", "20")
+    assert "Hamburg an der Elbe, Germany" in project.manage("find_city", "hamburg")
