@@ -29,18 +29,25 @@ class Resource(Protocol):
     def abandon(self) -> None: ...
 
 
-_resources: dict[int, weakref.ref[Resource]] = {}
+_resources: dict[int, tuple[int, weakref.ref[Resource]]] = {}
+"""By identity: the process that opened the resource, and the resource."""
 
 
 def protect(resource: Resource) -> None:
     """See to ``resource`` at every fork for as long as it lives."""
     key = id(resource)
-    _resources[key] = weakref.ref(resource, lambda _: _resources.pop(key, None))
+    _resources[key] = (os.getpid(), weakref.ref(resource, lambda _: _resources.pop(key, None)))
 
 
-def _living() -> list[Resource]:
+def _living(*, inherited: bool = False) -> list[Resource]:
+    """Return the resources that this process opened, or those that it inherited."""
     # One C call on a dict of its own is atomic: no lock here that a fork could leave held.
-    return [resource for reference in list(_resources.values()) if (resource := reference()) is not None]
+    entries, pid = list(_resources.values()), os.getpid()
+    return [
+        resource
+        for opener, reference in entries
+        if (opener != pid) is inherited and (resource := reference()) is not None
+    ]
 
 
 def _before() -> None:
@@ -54,9 +61,9 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    for resource in _living():
+    for resource in _living(inherited=True):
         resource.abandon()
-    _resources.clear()
+        _resources.pop(id(resource), None)
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

@@ -24,6 +24,8 @@ import pytest
 
 from .waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 CITIES = 2000
 WORKERS = 3
