@@ -30,6 +30,10 @@ class Assembled:
     keys: dict[bytes, Sequence[Any]]
     """The keys of each block, by digest: what has to go when the block goes."""
 
+    def own_rows(self, other: Assembled) -> int:
+        """Return how many rows are in blocks that ``other`` does not have."""
+        return sum(len(self.keys[digest]) for digest in self.keys.keys() - other.keys.keys())
+
     @property
     def view(self) -> Mapping[Any, Any]:
         """The rows, read-only."""

@@ -165,8 +165,10 @@ def _inspect(values: Iterable[Any]) -> None:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def decode(data: bytes, *, frozen: bool = False) -> Any:
+def decode(data: bytes, *, frozen: bool = False, rows: bool = True) -> Any:
     """Return the one value that ``data`` encodes, with read-only containers if ``frozen``.
+
+    ``rows`` false is for what the caller checks field by field: MessagePack's own timestamps are then not looked for.
 
     Raises ``DamagedRecord`` for anything but one whole value: truncated or trailing bytes, unknown extension types,
     unhashable keys, lengths beyond the data. Raises ``ResponseError`` when this machine lacks a time zone.
@@ -175,7 +177,7 @@ def decode(data: bytes, *, frozen: bool = False) -> Any:
         value = _unpack(data, 1, frozen)
         # MessagePack's own timestamp (extension type -1, of 4, 8 or 12 bytes) is decoded without asking the hook. Its
         # headers rarely appear by chance; so the values are looked at only where one does.
-        if (b"\xd6\xff" in data or b"\xd7\xff" in data or b"\x0c\xff" in data) and _holds_timestamp(value):
+        if rows and (b"\xd6\xff" in data or b"\xd7\xff" in data or b"\x0c\xff" in data) and _holds_timestamp(value):
             raise DamagedRecord("it holds a MessagePack timestamp, which is never written")
     except _UNPACKING_ERRORS as error:
         raise DamagedRecord(f"it does not decode: {error}") from error

@@ -36,6 +36,10 @@ FIRST_RETRY = 0.5
 """Seconds before the first retry of what failed; doubled each time up to the poll interval."""
 REPAIR_PAUSE = 300.0
 """Seconds until a reader asks again to repair a version: the source must not pay for what cannot be repaired."""
+MOST_DROPPED = 10_000
+"""Rows that may be freed, and ..."""
+MOST_ENTRIES = 200_000
+"""... entries of a dictionary that may be dropped at once: each is some milliseconds in which no other thread runs."""
 SLICE = 500
 """Rows of an old version that are let go before other threads get a chance to run."""
 
@@ -126,7 +130,11 @@ class Follower:
                 else "no version has been published yet; run 'manage.py etcdaero_refresh'"
             )
             return
+        before = self._order
         self._follow(line.current, (line.current.epoch, line.current_revision), blocks, stores)
+        loaded = self._order != before
+        if loaded:
+            return  # the publisher writes the copy itself at this moment, and all processes are busy
         copy = blocks.read_copy()
         if copy is None or copy.order < self._order:
             blocks.write_copy(line.current, line.current_revision)
@@ -178,8 +186,9 @@ class Follower:
         dataset.report(state=State.VALID, error=None, failures=0, source_read_at=self._source_read_at, lag=self._lag)
         old = dataset.install(snapshot)
         self._host.listener.loaded(dataset, snapshot)
+        dropped = 0 if before is None else before.own_rows(assembled)
         del before, assembled, snapshot
-        if old is not None:
+        if old is not None and (dropped > MOST_DROPPED or len(old.rows) > MOST_ENTRIES):
             rows = old.rows
             del old
             let_go(rows)

@@ -7,6 +7,7 @@ It sleeps until a watch reports a change of a ``current`` key, a poll is due, or
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Iterable
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from .definition import Dataset
 
 logger = logging.getLogger("django_etcdaero.datasets")
+
+REGISTER_WITHIN = 0.3
+"""Longest time in seconds until a process tells that it holds another version."""
 
 
 class Reader:
@@ -116,10 +120,13 @@ class Reader:
         statuses = [(follower.dataset, follower.dataset.status()) for follower in self._followers]
         said = [(dataset.name, status.version, status.state) for dataset, status in statuses]
         now = time.monotonic()
-        if said == self._registered and now < self._present_at:
+        if said != self._registered:
+            # A little later, at random: just now all processes load what was announced.
+            self._registered = said
+            self._present_at = min(self._present_at, now + random.uniform(0, REGISTER_WITHIN))
+        if now < self._present_at:
             return
         self._present_at = now + self._poll_interval
-        self._registered = said
         for alias in {dataset.using for dataset, _ in statuses}:
             of_alias = [(dataset, status) for dataset, status in statuses if dataset.using == alias]
             try:

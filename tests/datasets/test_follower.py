@@ -690,6 +690,7 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     # The spy is a holder of its own; the threshold is raised by as much.
     monkeypatch.setattr(following, "_ALONE", following._ALONE + 1)
     monkeypatch.setattr(following, "let_go", spied)
+    monkeypatch.setattr(following, "MOST_DROPPED", 0)
     publish(prices, {"a": 1})
     look()
     assert emptied == [1500]
