@@ -20,7 +20,11 @@ from django.conf import settings
 
 
 def set_up(directory: str | Path | None = None, **options: Any) -> Path:
-    """Set Django up with SQLite stores in ``directory`` (a new one by default) and return it."""
+    """Set Django up with SQLite stores in ``directory`` (a new one by default) and return it.
+
+    With ``BENCHMARK_KV`` and ``BENCHMARK_RECORDS`` in the environment (URLs as in the settings) on those stores
+    instead, under a prefix of the directory's own.
+    """
     home = Path(directory or tempfile.mkdtemp(prefix="etcdaero-bench-"))
     settings.configure(
         SECRET_KEY="benchmark",
@@ -28,9 +32,9 @@ def set_up(directory: str | Path | None = None, **options: Any) -> Path:
         USE_TZ=True,
         ETCDAERO={
             "default": {
-                "KV": f"sqlite:///{home}/kv.sqlite3",
-                "RECORDS": f"sqlite:///{home}/records.sqlite3",
-                "PREFIX": "bench",
+                "KV": os.environ.get("BENCHMARK_KV", f"sqlite:///{home}/kv.sqlite3"),
+                "RECORDS": os.environ.get("BENCHMARK_RECORDS", f"sqlite:///{home}/records.sqlite3"),
+                "PREFIX": home.name,
                 "OPTIONS": {"START": "lazy", **options},
             }
         },

@@ -15,10 +15,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from . import servers
 from .exceptions import ConfigurationError
+from .servers import Server
 
 if TYPE_CHECKING:
     from .kv.engine import Engine
@@ -58,6 +60,8 @@ class Location:
     """Name of a store in memory."""
     path: Path | None = None
     """Absolute path of a file."""
+    server: Server | None = None
+    """The cluster, of a store on servers."""
 
     @property
     def reach(self) -> Reach:
@@ -220,6 +224,35 @@ def _refuse_extras(parts: SplitResult) -> None:
         raise ConfigurationError("it takes no options after '?' and no '#' (in a file name write %3F and %23)")
 
 
+# --- servers ---------------------------------------------------------------------------------------------------------
+
+
+def _on_servers(name: str, *, encrypted: bool) -> Scheme:
+    parse_url, opener, plane = (
+        (servers.parse_etcd, servers.open_etcd, Plane.KV)
+        if name.startswith("etcd")
+        else (servers.parse_aerospike, servers.open_aerospike, Plane.RECORDS)
+    )
+
+    def parse_location(parts: SplitResult, base_dir: Path | None) -> Location:
+        server = parse_url(parts, base_dir, encrypted=encrypted)
+        return Location(scheme=name, safe=f"{name}://{server.safe}", server=server)
+
+    def open_location(location: Location, timeout: float) -> Any:
+        assert location.server is not None
+        return opener(location.server, timeout)
+
+    options = "?ca=ca.pem" if encrypted else ""
+    return Scheme(
+        forms=f"{name}://host:port,host:port{'/namespace/set' if plane is Plane.RECORDS else ''}{options}",
+        reach=Reach.CLUSTER,
+        prefix_required=True,
+        parse=parse_location,
+        open_engine=open_location if plane is Plane.KV else None,
+        open_store=open_location if plane is Plane.RECORDS else None,
+    )
+
+
 SCHEMES: dict[str, Scheme] = {
     "mem": Scheme(
         forms="mem: or mem:name",
@@ -239,3 +272,8 @@ SCHEMES: dict[str, Scheme] = {
     ),
 }
 """Every URL scheme, by its name in lower case."""
+
+for _name in ("etcd", "etcds", "aerospike", "aerospikes"):
+    SCHEMES[_name] = _on_servers(_name, encrypted=_name.endswith("s"))
+# etcd's own tools write its addresses like this; the locations are those of etcd:// and etcds://.
+SCHEMES["http"], SCHEMES["https"] = SCHEMES["etcd"], SCHEMES["etcds"]

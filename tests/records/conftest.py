@@ -14,6 +14,8 @@ from django_etcdaero.records.memory import MemoryStore, drop_memory
 from django_etcdaero.records.sqlite import SqliteStore
 from django_etcdaero.records.store import RecordStore
 
+from ..aerospike.serving import served
+
 
 class Clock:
     """The real time, shifted by what a test lets pass."""
@@ -54,11 +56,16 @@ def sqlite(tmp_path: Path) -> Iterator[Bench]:
     yield Bench(lambda: SqliteStore(path, clock=clock), lambda seconds: _advance(clock, seconds))
 
 
+def aerospike(tmp_path: Path) -> Iterator[Bench]:
+    with served() as server:
+        yield Bench(server.store, server.pass_time)
+
+
 def _advance(clock: Clock, seconds: float) -> None:
     clock.passed += seconds
 
 
-KINDS = (memory, sqlite)
+KINDS = (memory, sqlite, aerospike)
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

@@ -1,0 +1,194 @@
+"""Unary calls: tried on one member after the other until one answers, the time is over, or repeating could do harm.
+
+A call that may be repeated (a read; anything whose second time changes nothing more) is tried again after every fault,
+and each try has a time of its own, so that a member which hangs does not eat up the whole call. A call that must not be
+repeated is tried again only if the try was certainly not applied; its one real try may take all the time there is,
+because an answer is worth more than an early ``OutcomeUnknown``.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import grpc
+
+from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
+from django_etcdaero.kv.etcd.balancer import Balancer, Seat
+from django_etcdaero.kv.etcd.faults import Fault, classify, describe, translate
+from django_etcdaero.kv.etcd.gate import Gate
+from django_etcdaero.kv.etcd.member import Member
+from django_etcdaero.kv.etcd.messages import rpc
+from django_etcdaero.kv.etcd.tokens import Tokens
+
+_monotonic = time.monotonic
+
+FIRST_TRY = 2.0
+"""Seconds that one try may take where there are other members to ask; doubled with each round through all of them."""
+
+_PROBE = rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True)
+
+_SHORTEST_PAUSE = 0.025
+_LONGEST_PAUSE = 1.0
+
+
+class Calls:
+    """Makes the unary calls of one engine."""
+
+    def __init__(self, balancer: Balancer, tokens: Tokens, gate: Gate) -> None:
+        self._balancer = balancer
+        self._tokens = tokens
+        self._gate = gate
+
+    def run(
+        self,
+        method: str,
+        message: Any,
+        *,
+        timeout: float,
+        repeat: bool,
+        leader: bool = True,
+        done: type[EtcdAeroError] | None = None,
+    ) -> Any:
+        """Return the answer to ``message``.
+
+        ``timeout`` is for all tries together, in seconds. ``repeat``: doing it twice is as good as once. ``leader``:
+        only a member that is in touch with the leader may answer. ``done``: the refusal that, after a try which may
+        have been applied, says that it was; ``None`` is returned then.
+
+        Raises what :func:`translate` makes of a refusal, ``OutcomeUnknown`` (only without ``repeat``),
+        ``ClusterError``, ``DeadlineExceeded``, ``StoreBusy`` and ``Cancelled``.
+        """
+        deadline = _monotonic() + timeout
+        trial: _Trial | None = None
+        while True:
+            gate = self._gate
+            gate.enter(deadline)
+            try:
+                seat, member = self._balancer.pick(trial.tried if trial else ())
+                tokens = self._tokens
+                token = tokens.current
+                left = deadline - _monotonic()
+                if left <= 0:
+                    raise (trial or _Trial(self._balancer, repeat)).over(method)
+                if repeat and len(self._balancer) > 1:
+                    left = min(left, FIRST_TRY if trial is None else trial.share())
+                sent = False
+                try:
+                    if tokens.needed and (token is None or (trial is not None and trial.stale_token == token)):
+                        tokens.renew(token, member, _monotonic() + left)
+                        token = tokens.current
+                    sent = True
+                    answer = member.calls[method](message, left, tokens.metadata(leader=leader))
+                except grpc.RpcError as error:
+                    cause: Exception = error
+                    code, details = error.code(), error.details() or ""
+                    fault = classify(code, details)
+                    if not sent and fault not in (Fault.ANSWERED, Fault.TOKEN):
+                        fault = Fault.LATE if fault is Fault.LATE and repeat else Fault.UNSENT
+                except ValueError as error:  # the channel was closed in another thread
+                    cause, code, details, fault = error, None, str(error), Fault.UNCONNECTED
+                else:
+                    if seat.failures:
+                        self._balancer.worked(seat)
+                    return answer
+            finally:
+                gate.leave()
+            if fault is Fault.ANSWERED:
+                self._balancer.worked(seat)
+                refusal = translate(code, details)
+                if done is not None and trial is not None and trial.perhaps_applied and isinstance(refusal, done):
+                    return None
+                raise refusal from cause
+            trial = trial or _Trial(self._balancer, repeat)
+            if gate.is_shut and repeat:
+                gate.enter(deadline)  # says that the engine was closed
+            try:
+                pause = trial.failed(seat, fault, code, details, token if tokens.needed else None)
+            except EtcdAeroError as error:
+                raise error from cause
+            if pause:
+                self._pause(member, fault, min(pause, max(0.0, deadline - _monotonic())))
+
+    def _pause(self, member: Member, fault: Fault, seconds: float) -> None:
+        """Wait ``seconds``, or less if ``member``, which could not be connected to, can be talked to before.
+
+        gRPC before 1.80 makes connections only while some call is waiting, so sleeping would not do: calls that fail
+        at once, again and again, would never see the server come back.
+        """
+        if fault is not Fault.UNCONNECTED:
+            time.sleep(seconds)
+            return
+        try:
+            self._gate.enter(_monotonic() + seconds)
+        except DeadlineExceeded:
+            return
+        try:
+            member.calls["Range"](_PROBE, seconds, wait_for_ready=True)
+        except (grpc.RpcError, ValueError):  # any answer will do; ValueError: the channel was closed in another thread
+            return
+        finally:
+            self._gate.leave()
+
+
+class _Trial:
+    """What has happened to one call that did not succeed at once."""
+
+    def __init__(self, balancer: Balancer, repeat: bool) -> None:
+        self._balancer = balancer
+        self._repeat = repeat
+        self._tries = 0
+        self.tried: set[Seat] = set()
+        """The endpoints that have failed in this round through all of them."""
+        self._errors: dict[str, str] = {}
+        self._last = Fault.UNSENT
+        self._relogins = 0
+        self.perhaps_applied = False
+        """A try was sent and not answered."""
+        self.stale_token: str | None = None
+        """The token that a server did not accept; never ``None`` once that has happened."""
+
+    def share(self) -> float:
+        """Return the seconds that the next try may take."""
+        return FIRST_TRY * 2.0 ** (self._tries // len(self._balancer))
+
+    def failed(self, seat: Seat, fault: Fault, code: Any, details: str, token: str | None) -> float:
+        """Note a failed try; return how long to wait before the next one, or raise if there cannot be one."""
+        self._tries += 1
+        self._last = fault
+        self._errors[seat.name] = describe(code, details)
+        if fault is Fault.TOKEN:
+            self._relogins += 1
+            # Another thread's new token may go stale in turn before it is used; more than that is no coincidence.
+            if token is None or self._relogins > 3:
+                raise translate(code, details)
+            self.stale_token = token
+            return 0.0
+        if fault is not Fault.BUSY:
+            self._balancer.failed(seat)
+        self.perhaps_applied = self.perhaps_applied or fault in (Fault.LATE, Fault.LOST)
+        if not self._repeat and fault in (Fault.LATE, Fault.LOST):
+            raise OutcomeUnknown(f"{seat.name}: {self._errors[seat.name]}; the write may have been applied or not")
+        self.tried.add(seat)
+        if len(self.tried) < len(self._balancer):
+            return 0.0
+        self.tried.clear()
+        return self._pause()
+
+    def over(self, method: str) -> EtcdAeroError:
+        """Return the error for a call whose time is over."""
+        if self._last is Fault.BUSY:
+            return StoreBusy(f"{method}: the server has too many requests: {self._list()}")
+        if self._last is Fault.LATE:
+            return DeadlineExceeded(f"{method}: no answer in time: {self._list()}")
+        if not self._errors:
+            return DeadlineExceeded(f"{method}: no time was left to send it")
+        return ClusterError(f"{method}: no endpoint could answer: {self._list()}", self._errors)
+
+    def _pause(self) -> float:
+        round_ = self._tries // len(self._balancer)
+        return min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2.0 ** min(round_, 10)) * random.uniform(0.9, 1.1)
+
+    def _list(self) -> str:
+        return "; ".join(f"{name}: {text}" for name, text in self._errors.items())

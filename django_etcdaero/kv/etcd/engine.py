@@ -1,0 +1,229 @@
+"""The engine: each operation of the waist as one call to an etcd cluster.
+
+Processes and forks: nothing connects before the first call. When the process forks, calls under way are given a moment,
+streams are ended and channels closed, and the parent goes on afterwards: watches resume by themselves, leases are the
+store's and need no connection. A child never uses or closes what it inherited, and opens an engine of its own. The
+environment variable ``GRPC_ENABLE_FORK_SUPPORT`` is best left alone, or set to ``1``; with ``0`` a busy process now and
+then has a child that hangs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from django_etcdaero import forks
+from django_etcdaero.exceptions import (
+    Cancelled,
+    ConfigurationError,
+    InvalidRequest,
+    LeaseNotFound,
+    PermissionDenied,
+)
+from django_etcdaero.kv.engine import (
+    DeleteRequest,
+    DeleteResult,
+    Engine,
+    EngineInfo,
+    LeaseStatus,
+    PutRequest,
+    PutResult,
+    RangeRequest,
+    RangeResult,
+    TxnRequest,
+    TxnResult,
+    WatchHandle,
+    WatchRequest,
+    WatchSink,
+)
+from django_etcdaero.kv.etcd import quiescence, wire
+from django_etcdaero.kv.etcd.address import Endpoint, Tls, parse_endpoints
+from django_etcdaero.kv.etcd.arguments import check_int
+from django_etcdaero.kv.etcd.balancer import Balancer
+from django_etcdaero.kv.etcd.calls import Calls
+from django_etcdaero.kv.etcd.gate import Gate
+from django_etcdaero.kv.etcd.hub import WatchHub
+from django_etcdaero.kv.etcd.member import Member
+from django_etcdaero.kv.etcd.messages import rpc
+from django_etcdaero.kv.etcd.tokens import Tokens
+from django_etcdaero.kv.etcd.watching import EtcdWatch
+
+_getpid = os.getpid
+
+_inherited: list[Any] = []
+"""What a fork has left here: kept for ever, because gRPC's objects must not be touched in a child, not even to free."""
+
+
+class EtcdEngine(Engine):
+    """An etcd cluster, version 3.4 or later."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        tls: Tls | None = None,
+        timeout: float = 5.0,
+    ) -> None:
+        """``endpoints`` are members of one cluster as ``host:port``; ``tls`` ``None`` means unencrypted.
+
+        ``timeout`` (seconds) is the default of every call. Does no I/O. Raises ``ConfigurationError``.
+        """
+        if (user is None) != (password is None):
+            raise ConfigurationError("user and password are given together or not at all")
+        members = parse_endpoints(endpoints)
+        scheme = "etcd" if tls is None else "etcds"
+        self.info = EngineInfo("etcd", f"{scheme}://{','.join(map(str, members))}")
+        self._tls = tls
+        self._timeout = timeout
+        self._pid = _getpid()
+        self._gate = Gate(self.info.location)
+        self._tokens = Tokens(user, password)
+        self._balancer = Balancer(members, self._connect)
+        self._calls = Calls(self._balancer, self._tokens, self._gate)
+        self._hub = WatchHub(self._calls, self._balancer, self._tokens, self._gate)
+        forks.protect(self)
+        quiescence.protect(self)
+
+    def __repr__(self) -> str:
+        return f"<EtcdEngine {self.info.location}>"
+
+    def _connect(self, endpoint: Endpoint) -> Member:
+        member = Member(endpoint, tls=self._tls, timeout=self._timeout)
+        quiescence.arm()
+        return member
+
+    # keys ------------------------------------------------------------------------------------------------------------
+
+    def range(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
+        message = wire.range_message(request)
+        return wire.range_result(
+            self._call("Range", message, timeout, repeat=True, leader=not request.serializable),
+        )
+
+    def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
+        return wire.put_result(self._call("Put", wire.put_message(request), timeout, repeat=False))
+
+    def delete_range(self, request: DeleteRequest, *, timeout: float | None = None) -> DeleteResult:
+        return wire.delete_result(self._call("DeleteRange", wire.delete_message(request), timeout, repeat=False))
+
+    def txn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
+        message = wire.txn_message(request)
+        return wire.txn_result(self._call("Txn", message, timeout, repeat=wire.is_read_only(request)))
+
+    def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
+        check_int("revision", revision)
+        self._call("Compact", rpc.CompactionRequest(revision=revision, physical=physical), timeout, repeat=False)
+
+    # leases ----------------------------------------------------------------------------------------------------------
+
+    def lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
+        check_int("ttl", ttl)
+        check_int("lease_id", lease_id)
+        # A grant whose answer was lost leaves a lease without keys behind, which nobody needs to find.
+        answer = self._call("LeaseGrant", rpc.LeaseGrantRequest(TTL=ttl, ID=lease_id), timeout, repeat=lease_id == 0)
+        if answer.error:
+            raise InvalidRequest(str(answer.error))
+        return LeaseStatus(answer.ID, answer.TTL, answer.TTL, ())
+
+    def lease_revoke(self, lease_id: int, *, timeout: float | None = None) -> None:
+        check_int("lease_id", lease_id)
+        self._call("LeaseRevoke", rpc.LeaseRevokeRequest(ID=lease_id), timeout, repeat=True, done=LeaseNotFound)
+
+    def lease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
+        check_int("lease_id", lease_id)
+        answer = self._call("LeaseKeepAlive", rpc.LeaseKeepAliveRequest(ID=lease_id), timeout, repeat=True)
+        if answer.TTL <= 0:
+            raise LeaseNotFound(f"there is no lease {lease_id:x}")
+        return int(answer.TTL)
+
+    def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
+        check_int("lease_id", lease_id)
+        message = rpc.LeaseTimeToLiveRequest(ID=lease_id, keys=keys)
+        answer = self._call("LeaseTimeToLive", message, timeout, repeat=True)
+        return LeaseStatus(lease_id, answer.TTL, answer.grantedTTL, tuple(answer.keys))
+
+    def lease_list(self, *, timeout: float | None = None) -> tuple[int, ...]:
+        answer = self._call("LeaseLeases", rpc.LeaseLeasesRequest(), timeout, repeat=True)
+        return tuple([lease.ID for lease in answer.leases])
+
+    # watches ---------------------------------------------------------------------------------------------------------
+
+    def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
+        wire.watch_message(request, request.start_revision)  # its errors belong to the caller, not to the stream
+        if self._pid != _getpid() or self._gate.is_shut:
+            self._refuse()
+        watch = EtcdWatch(request, sink, self._hub.forget)
+        self._hub.add(watch, timeout=self._timeout if timeout is None else timeout)
+        return watch
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def endpoint(self) -> str:
+        """The member in use, as ``host:port``."""
+        return self._balancer.current
+
+    def client(self) -> Any:
+        """Return the ``etcd3.Etcd3Client`` of the member in use, for what the waist does not have.
+
+        That is: ``members``, ``status()``, ``list_alarms()``, ``defragment()``, ``snapshot(file)`` and the like. It is
+        closed with the engine, not by the caller, and its errors are its own.
+        """
+        if self._pid != _getpid() or self._gate.is_shut:
+            self._refuse()
+        _, member = self._balancer.pick()
+        if self._tokens.needed:
+            with suppress(PermissionDenied):  # logged in all the same
+                self._calls.run("Range", rpc.RangeRequest(key=b"\0"), timeout=self._timeout, repeat=True)
+            member.metadata = self._tokens.metadata(leader=False)
+        return member
+
+    def close(self) -> None:
+        if self._pid != _getpid():
+            self.abandon()
+            return
+        if self._gate.shut():
+            self._hub.stop()
+            self._balancer.drop()
+
+    def before_fork(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        if not self._gate.close():
+            return
+        self._hub.interrupt()
+        empty = self._gate.wait_empty(timeout * 0.75)
+        self._balancer.drop()
+        if not empty:  # what was under way ends as cancelled now
+            self._gate.wait_empty(max(0.0, deadline - time.monotonic()))
+        quiescence.wait_for_threads()
+
+    def after_fork_in_parent(self) -> None:
+        if not quiescence.in_progress():
+            self._gate.open()
+
+    def abandon(self) -> None:
+        # No lock of the inherited objects is taken here: a thread of the parent may hold it for ever.
+        _inherited.append((self._balancer, self._hub, self._calls, self._tokens))
+        self._gate = Gate(self.info.location)
+        self._gate.shut()
+        self._pid = _getpid()
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _call(self, method: str, message: Any, timeout: float | None, **options: Any) -> Any:
+        if self._pid != _getpid() or self._gate.is_shut:
+            self._refuse()
+        return self._calls.run(method, message, timeout=self._timeout if timeout is None else timeout, **options)
+
+    def _refuse(self) -> None:
+        if self._pid != _getpid():
+            raise ConfigurationError(
+                f"the engine on {self.info.location} was opened in process {self._pid} and is used in its fork "
+                f"{_getpid()}: abandon it there and open another one"
+            )
+        raise Cancelled(f"the engine on {self.info.location} was closed")

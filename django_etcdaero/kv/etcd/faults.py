@@ -1,0 +1,120 @@
+"""What went wrong with a call, from the status that gRPC or the server gave.
+
+Two questions are answered apart: whether the request may have been applied, which decides if it can be sent again
+(:func:`classify`), and which of our errors tells it to the caller (:func:`translate`). The texts are etcd's own
+(``api/v3rpc/rpctypes/error.go``), stable since 3.0; they are the only thing that tells some errors apart.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+from grpc import StatusCode
+
+from django_etcdaero.exceptions import (
+    Compacted,
+    EtcdAeroError,
+    FutureRevision,
+    InvalidRequest,
+    KeyNotFound,
+    LeaseExists,
+    LeaseNotFound,
+    NotSupported,
+    PermissionDenied,
+    ResponseError,
+    StoreBusy,
+    StoreFull,
+    Unauthenticated,
+)
+
+
+class Fault(enum.Enum):
+    """What a failed call means for the next try."""
+
+    ANSWERED = "answered"
+    """The server has refused it: the caller's to handle, any member would say the same."""
+    UNCONNECTED = "unconnected"
+    """There was no connection to send it on: another member may do."""
+    UNSENT = "unsent"
+    """It was certainly not applied, though the member is there: another one may do."""
+    BUSY = "busy"
+    """The server turned it away because it has too much to do: later."""
+    TOKEN = "token"  # noqa: S105 - a kind of fault
+    """The token is missing, too old or unknown: after logging in anew it can be sent again."""
+    LATE = "late"
+    """No answer within the time of the try; it may have been applied."""
+    LOST = "lost"
+    """The connection or the cluster failed under it; it may have been applied."""
+
+
+_LOST_CODES = {
+    StatusCode.UNAVAILABLE,
+    StatusCode.UNKNOWN,
+    StatusCode.INTERNAL,
+    StatusCode.CANCELLED,
+    StatusCode.ABORTED,
+}
+
+_TOKEN_TEXTS = ("invalid auth token", "revision of auth store is old", "user name is empty")
+
+_UNCONNECTED_TEXTS = ("failed to connect to all addresses", "DNS resolution failed")
+
+_LEADERLESS_TEXT = "etcdserver: no leader"
+"""Our requests demand a leader; a member without one refuses them before it looks at them."""
+
+_BY_TEXT: tuple[tuple[str, type[EtcdAeroError]], ...] = (
+    ("has been compacted", Compacted),
+    ("required revision is a future revision", FutureRevision),
+    ("key not found", KeyNotFound),
+    ("requested lease not found", LeaseNotFound),
+    ("lease already exists", LeaseExists),
+    ("database space exceeded", StoreFull),
+    ("too many requests", StoreBusy),
+    ("authentication failed", Unauthenticated),
+    ("user name is empty", Unauthenticated),
+    ("revision of auth store is old", Unauthenticated),
+)
+
+_BY_CODE: dict[Any, type[EtcdAeroError]] = {
+    StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    StatusCode.OUT_OF_RANGE: InvalidRequest,
+    StatusCode.PERMISSION_DENIED: PermissionDenied,
+    StatusCode.UNAUTHENTICATED: Unauthenticated,
+    StatusCode.UNIMPLEMENTED: NotSupported,
+}
+
+
+def classify(code: Any, details: str) -> Fault:
+    """Tell what a status means for the next try. A status that proves nothing counts as perhaps applied."""
+    if code is StatusCode.DEADLINE_EXCEEDED or "context deadline exceeded" in details:
+        return Fault.LATE
+    if any(text in details for text in _TOKEN_TEXTS):
+        return Fault.TOKEN
+    if "too many requests" in details:
+        return Fault.BUSY
+    if code not in _LOST_CODES:
+        return Fault.ANSWERED
+    if code is StatusCode.UNAVAILABLE:
+        if any(text in details for text in _UNCONNECTED_TEXTS):
+            return Fault.UNCONNECTED
+        if _LEADERLESS_TEXT in details:
+            return Fault.UNSENT
+    return Fault.LOST
+
+
+def translate(code: Any, details: str) -> EtcdAeroError:
+    """Return the error for a refusal, with the server's text."""
+    message = details.removeprefix("etcdserver: ") or f"the server answered {code}"
+    if code is StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        return InvalidRequest(f"request is too large: {message}")
+    for text, error in _BY_TEXT:
+        if text in details:
+            return error(message)
+    return _BY_CODE.get(code, ResponseError)(message)
+
+
+def describe(code: Any, details: str) -> str:
+    """Return one line for people about a fault that is no refusal."""
+    text = details or "no details"
+    return f"{code.name}: {text[:300]}" if isinstance(code, StatusCode) else text[:300]

@@ -1,0 +1,74 @@
+"""The door that every use of gRPC goes through, so that a fork or the closing can wait until nobody is inside."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
+
+
+class Gate:
+    """Counts who is inside; can be closed for a while (new ones wait) or shut for good (new ones are refused)."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._changed = threading.Condition(threading.Lock())
+        self._inside = 0
+        self._open = True
+        self._shut = False
+
+    def enter(self, deadline: float | None) -> None:
+        """Go in; wait while the gate is closed, until ``deadline`` (of ``time.monotonic``, ``None``: no limit).
+
+        Raises ``DeadlineExceeded``, and ``Cancelled`` when the gate is shut.
+        """
+        with self._changed:
+            if not self._open:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not self._changed.wait_for(lambda: self._open or self._shut, left):
+                    raise DeadlineExceeded("the process was forking for as long as the call was allowed to take")
+            if self._shut:
+                raise Cancelled(f"the engine on {self._location} was closed")
+            self._inside += 1
+
+    def leave(self) -> None:
+        """Go out again."""
+        with self._changed:
+            self._inside -= 1
+            if self._inside == 0 and not (self._open and not self._shut):
+                self._changed.notify_all()
+
+    def close(self) -> bool:
+        """Let nobody in until :meth:`open`; return whether it was open."""
+        with self._changed:
+            was_open, self._open = self._open, False
+            return was_open
+
+    def open(self) -> None:
+        """Let those in who wait."""
+        with self._changed:
+            self._open = True
+            self._changed.notify_all()
+
+    def shut(self) -> bool:
+        """Let nobody in any more; return whether it was this call that shut it."""
+        with self._changed:
+            first, self._shut = not self._shut, True
+            self._changed.notify_all()
+            return first
+
+    @property
+    def is_closed(self) -> bool:
+        """True between :meth:`close` and :meth:`open`, and after :meth:`shut`."""
+        return self._shut or not self._open
+
+    @property
+    def is_shut(self) -> bool:
+        """True after :meth:`shut`."""
+        return self._shut
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait at most ``timeout`` seconds until nobody is inside; return whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._inside == 0, timeout)

@@ -1,0 +1,102 @@
+"""One watch: how far it has got, and how its batches reach their sink."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.kv.engine import Event, WatchBatch, WatchHandle, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.kv.etcd.wire import events
+
+_log = logging.getLogger("django_etcdaero.kv")
+
+_CANCEL_TIMEOUT = 1.0
+"""Seconds that cancel() waits for a sink that does not return: it may itself wait for the caller of cancel()."""
+
+
+class EtcdWatch(WatchHandle):
+    """A running watch. The hub's thread moves it forward, the dispatcher's thread calls its sink."""
+
+    def __init__(self, request: WatchRequest, sink: WatchSink, forget: Callable[[EtcdWatch], None]) -> None:
+        """``forget`` is called when the watch is cancelled."""
+        self.request = request
+        self.next_revision = max(0, request.start_revision)
+        """First revision not received yet; 0 until the store has accepted a watch without a start revision."""
+        self.established = False
+        """The store has accepted it once."""
+        self.settled = threading.Event()
+        """Set when it is known whether the store accepts it."""
+        self.error: EtcdAeroError | None = None
+        """Why it could not even be asked for."""
+        self._pid = os.getpid()
+        self._sink = sink
+        self._forget = forget
+        self._ended = False
+        self._fragments: list[Event] = []
+        # Held while the sink is called. Reentrant, because the sink may cancel its own watch.
+        self._calling = threading.RLock()
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is delivered any more."""
+        return self._ended
+
+    @property
+    def inverted(self) -> bool:
+        """True when its range is empty whatever keys there are, which etcd refuses."""
+        request = self.request
+        return request.range_end not in (b"", b"\0") and request.range_end <= (request.key or b"\0")
+
+    def cancel(self) -> None:
+        """End the watch, after the call of its sink that may be under way (and which is given a second)."""
+        self._ended = True
+        if self._pid != os.getpid():  # in a fork: whoever held a lock in the parent will not release it here
+            return
+        self._forget(self)
+        if self._calling.acquire(timeout=_CANCEL_TIMEOUT):
+            self._calling.release()
+
+    def accept(self, revision: int) -> None:
+        """Note that the store has accepted it at ``revision``."""
+        self.established = True
+        self.next_revision = self.next_revision or revision + 1
+        self._fragments.clear()
+        self.settled.set()
+
+    def receive(self, answer: Any) -> WatchBatch | None:
+        """Take what the server sent; return what the sink is to be given, if anything yet.
+
+        An answer without events is a mark of progress. Events that were received before are left out: a fresh watch on
+        a member that lags behind begins in the past.
+        """
+        if not answer.events and not self._fragments:
+            revision = answer.header.revision
+            self.next_revision = max(self.next_revision, revision + 1)
+            return WatchBatch((), revision) if self.request.progress_notify else None
+        self._fragments += [event for event in events(answer.events) if event.kv.mod_revision >= self.next_revision]
+        if answer.fragment or not self._fragments:
+            return None
+        batch = WatchBatch(tuple(self._fragments), self._fragments[-1].kv.mod_revision)
+        self._fragments.clear()
+        self.next_revision = batch.revision + 1
+        return batch
+
+    def deliver(self, batch: WatchBatch) -> None:
+        """Give ``batch`` to the sink, unless the watch has ended. Never raises."""
+        with self._calling:
+            if self._ended:
+                return
+            self._ended = batch.lost is not None
+            try:
+                self._sink(batch)
+            except Exception:
+                _log.exception("the sink of a watch on %r failed; the watch goes on", self.request.key)
+
+
+def lost(why: WatchLost, revision: int) -> WatchBatch:
+    """Return the last batch of a watch."""
+    return WatchBatch((), revision, why)

