@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import CorruptBlock, EtcdAeroError
+from ..exceptions import ClusterError, CorruptBlock, EtcdAeroError
 from .announcement import Announcement
 from .assembly import Assembled, assemble, missing_blocks
 from .blockstore import BlockStore
@@ -116,7 +116,11 @@ class Follower:
             self._start_watch(stores)
             line = read_line(stores.kv, layout)
         except EtcdAeroError as away:
-            copy = blocks.read_copy()
+            try:
+                copy = blocks.read_copy()
+            except EtcdAeroError as too:
+                both = f"{away}; the announcement copy cannot be read either: {too}"
+                raise ClusterError(both, getattr(away, "errors", None)) from away
             if copy is not None and copy.order > self._order:
                 self._follow(copy.announcement, copy.order, blocks, stores)
             raise away

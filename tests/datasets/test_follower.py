@@ -699,3 +699,14 @@ def test_an_old_version_that_nobody_holds_is_emptied(
         look()
         assert emptied == [1500, 0]
         assert dict(held) == {"a": 1}
+
+
+def test_when_both_planes_are_away_both_are_named(host: FakeHost, declare: Any, step: Any) -> None:
+    prices = declare()
+    look = step(prices)
+    away(host)
+    host.records.broken = ClusterError("no node answers")
+    look()
+    error = str(prices.status().error)
+    assert "no node answers" in error
+    assert "the announcement copy cannot be read either" in error

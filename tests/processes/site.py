@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,15 +14,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from django_etcdaero import locations
 from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.manifest import Manifest
 from django_etcdaero.datasets.presence import processes
 from django_etcdaero.datasets.schedule import Line, read_line
 from django_etcdaero.exceptions import StoreBusy
 from django_etcdaero.kv import KV
-from django_etcdaero.kv.embedded import EmbeddedEngine
-from django_etcdaero.records.sqlite import SqliteStore
-from django_etcdaero.records.store import Meta
+from django_etcdaero.locations import Location, Plane
+from django_etcdaero.records.store import Meta, RecordStore
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).with_name("project")
@@ -38,13 +39,13 @@ def alive(pid: int) -> bool:
         return False
 
 
-def stores_open_in(pid: int) -> list[str]:
-    """Return the files of stores that a process holds open."""
-    found = []
+def opened_by(pid: int) -> set[str]:
+    """Return the files and sockets that a process holds open, by the names that the kernel gives them."""
+    found = set()
     for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
-            found.append(os.readlink(link))
-    return sorted({name for name in found if ".sqlite3" in name})
+            found.add(os.readlink(link))
+    return found
 
 
 def free_port() -> int:
@@ -75,6 +76,7 @@ class Process:
     """A process of the project. What it prints goes to files, so that it never waits for a reader."""
 
     def __init__(self, command: list[str], site: Site, environment: dict[str, str], number: int) -> None:
+        self._site = site
         self._output = site.directory.parent / f"{number}.out"
         self._errors = site.directory.parent / f"{number}.err"
         with self._output.open("wb") as output, self._errors.open("wb") as errors:
@@ -113,8 +115,8 @@ class Process:
 
     @property
     def open_stores(self) -> list[str]:
-        """The files of the stores that it holds open."""
-        return stores_open_in(self.pid)
+        """What it holds open of the stores."""
+        return self._site.stores_open_in(self.pid)
 
     def signal(self, number: int) -> None:
         self._process.send_signal(number)
@@ -170,13 +172,21 @@ class Agent:
 
 
 class Site:
-    """A deployment; ``directory`` holds its stores and its source."""
+    """A deployment; ``directory`` holds its source, and its stores unless ``kv`` and ``records`` are URLs of others."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, kv: str = "", records: str = "", prefix: str = "shop") -> None:
         self.directory = directory
+        self.prefix = prefix
+        self.urls = {
+            "KV": kv or f"sqlite:///{directory}/kv.sqlite3",
+            "RECORDS": records or f"sqlite:///{directory}/records.sqlite3",
+        }
         self.whole_environment = {
             **os.environ,
             "SHOP_DIRECTORY": str(directory),
+            "SHOP_KV": self.urls["KV"],
+            "SHOP_RECORDS": self.urls["RECORDS"],
+            "SHOP_PREFIX": prefix,
             "DJANGO_SETTINGS_MODULE": "settings",
             "PYTHONPATH": f"{PROJECT}{os.pathsep}{directory}",
             "PYTHONFAULTHANDLER": "1",
@@ -189,6 +199,11 @@ class Site:
             (directory / "touchable.py").touch()
             self.mode("")
             self.rows({"a": 1, "b": {"price": 2}, "c": [3]})
+
+    def copy(self, directory: Path) -> Site:
+        """Return a deployment of its own with the same source and the same in its stores."""
+        shutil.copytree(self.directory, directory)
+        return Site(directory)
 
     # the source ------------------------------------------------------------------------------------------------------
 
@@ -290,14 +305,21 @@ class Site:
 
     # the stores ------------------------------------------------------------------------------------------------------
 
+    def location(self, plane: Plane) -> Location:
+        return locations.parse(self.urls[plane.value], plane=plane)
+
+    def stores_open_in(self, pid: int) -> list[str]:
+        """Return what a process holds open of the stores: their files."""
+        return sorted(name for name in opened_by(pid) if ".sqlite3" in name)
+
     def layout(self, schema: int = 1) -> Layout:
-        return Layout(prefix="shop", name="prices", schema=schema)
+        return Layout(prefix=self.prefix, name="prices", schema=schema)
 
     @contextlib.contextmanager
     def kv(self) -> Iterator[KV]:
         """The coordination store, opened for a look."""
-        engine = EmbeddedEngine.file(self.directory / "kv.sqlite3")
-        kv = KV(engine, prefix="shop/")
+        engine = locations.open_engine(self.location(Plane.KV), timeout=5)
+        kv = KV(engine, prefix=f"{self.prefix}/")
         try:
             yield kv
         finally:
@@ -305,9 +327,9 @@ class Site:
             engine.close()
 
     @contextlib.contextmanager
-    def records(self) -> Iterator[SqliteStore]:
+    def records(self) -> Iterator[RecordStore]:
         """The record store, opened for a look."""
-        store = SqliteStore(self.directory / "records.sqlite3")
+        store = locations.open_store(self.location(Plane.RECORDS), timeout=5)
         try:
             yield store
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -54,12 +53,13 @@ VERSIONS = [
 class Trials:
     """Forks of one prepared process, each in a deployment of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, pristine: Site, directory: Path) -> None:
+        self._pristine = pristine
         self._directory = directory
         self._process = subprocess.Popen(
             [sys.executable, "manage.py", "trials"],
             cwd=PROJECT,
-            env=Site(directory / "unused").whole_environment,
+            env=pristine.whole_environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -67,9 +67,7 @@ class Trials:
 
     def deployment(self, name: str, of: Site | None = None) -> Site:
         """Return a new deployment, a copy of another one if that is given."""
-        if of is not None:
-            shutil.copytree(of.directory, self._directory / name)
-        return Site(self._directory / name)
+        return (of or self._pristine).copy(self._directory / name)
 
     def attempt(
         self, site: Site, do: str, fatal: int | None = None, *, number: int = signal.SIGKILL
@@ -77,7 +75,8 @@ class Trials:
         """Do something in a process of its own; return its exit code (negative: by a signal) and what it said."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        asked = {"directory": str(site.directory), "do": do, "fatal": fatal, "signal": number}
+        place = {"directory": str(site.directory), "urls": site.urls, "prefix": site.prefix}
+        asked = {**place, "do": do, "fatal": fatal, "signal": number}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
@@ -103,8 +102,8 @@ class Trials:
 
 
 @pytest.fixture
-def trials(tmp_path: Path) -> Iterator[Trials]:
-    started = Trials(tmp_path)
+def trials(site: Site, tmp_path: Path) -> Iterator[Trials]:
+    started = Trials(site, tmp_path)
     yield started
     started.close()
 

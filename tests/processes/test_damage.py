@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
 import pytest
 
 from django_etcdaero.datasets.manifest import Manifest
@@ -25,16 +22,14 @@ def damage(site: Site, kind: str) -> None:
     manifest = current(site)
     digest = {"page": manifest.pages[0], "root": manifest.root_digest}.get(kind, manifest.blocks[0])
     key = site.layout().record(digest)
-    with closing(sqlite3.connect(site.directory / "records.sqlite3")) as connection, connection:
-        ((number, value),) = connection.execute(
-            "SELECT id, value FROM records JOIN payloads USING (id) WHERE key = ?", (key,)
-        ).fetchall()
+    with site.records() as records:
         if kind == "no block":
-            connection.execute("DELETE FROM payloads WHERE id = ?", (number,))
-            connection.execute("DELETE FROM records WHERE id = ?", (number,))
-        else:
-            flipped = value[:-1] + bytes((value[-1] ^ 0x10,))
-            connection.execute("UPDATE payloads SET value = ? WHERE id = ?", (flipped, number))
+            assert records.delete(key)
+            return
+        stored = records.get(key)
+        assert stored is not None
+        assert isinstance(stored.value, bytes)
+        records.put(key, stored.value[:-1] + bytes((stored.value[-1] ^ 0x10,)))
 
 
 @pytest.mark.parametrize("kind", ["block", "page", "root", "no block"])

@@ -150,4 +150,4 @@ def contents(site: Site) -> str:
     """Return all that is in both stores."""
     with site.kv() as kv, site.records() as records:
         keys = kv.range("", prefix=True)
-        return json.dumps([repr(keys), sorted(map(repr, records.scan()))])
+        return json.dumps([repr(keys), sorted(map(repr, records.scan(site.prefix.encode())))])

@@ -13,7 +13,7 @@ import pytest
 
 from tests.waiting import wait_until
 
-from .site import Process, Site, alive, free_port, stores_open_in
+from .site import Process, Site, alive, free_port
 
 WORKERS = 4
 
@@ -104,7 +104,7 @@ def test_workers_forked_by_a_parent_that_reads_nothing_read_by_themselves(site: 
 
     wait_until(lambda: all_on(1), 20, "three workers on version 1")
     assert parent.open_stores == []
-    assert all(stores_open_in(pid) for pid in parent.children)
+    assert all(site.stores_open_in(pid) for pid in parent.children)
     site.publish({"a": 2})
     wait_until(lambda: all_on(2), 20, "three workers on version 2")
 
@@ -117,7 +117,7 @@ def test_only_the_serving_child_of_runserver_reads_and_a_reload_starts_a_new_one
     first = page(port)
     assert server.children == [first["pid"]]
     assert first["version"] == 1
-    assert stores_open_in(first["pid"])
+    assert site.stores_open_in(first["pid"])
     assert server.open_stores == []
     wait_until(lambda: site.registered() == {first["pid"]: 1}, what="one registered reader")
 

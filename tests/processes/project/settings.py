@@ -13,12 +13,14 @@ USE_TZ = True
 ROOT_URLCONF = "urls"
 INSTALLED_APPS = ["django_etcdaero", *(["shop"] if os.environ.get("SHOP_APP", "1") == "1" else [])]
 DATABASES = {}
+if os.environ.get("SHOP_DATABASE") == "1":
+    DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": DIRECTORY / "database"}
 
 ETCDAERO = {
     "default": {
-        "KV": f"sqlite:///{DIRECTORY}/kv.sqlite3",
-        "RECORDS": f"sqlite:///{DIRECTORY}/records.sqlite3",
-        "PREFIX": "shop",
+        "KV": os.environ["SHOP_KV"],
+        "RECORDS": os.environ["SHOP_RECORDS"],
+        "PREFIX": os.environ["SHOP_PREFIX"],
         "OPTIONS": {
             "LOCK_TTL": int(os.environ.get("SHOP_LOCK_TTL", "2")),
             "SESSION_TTL": 2,

@@ -1,8 +1,8 @@
 """``manage.py trials``: tries something in a fork of its own for each line of standard input.
 
-A line is a JSON object: ``directory`` of the deployment, ``do`` (``refresh`` or ``read``), ``fatal`` (the moment to get
-the signal ``signal`` at, see :class:`faults.Steps`). The answer is one as well: ``status`` (as of
-``os.waitstatus_to_exitcode``), ``said``. This process itself never opens a store.
+A line is a JSON object: ``directory``, ``urls`` and ``prefix`` of the deployment, ``do`` (``refresh`` or ``read``),
+``fatal`` (the moment to get the signal ``signal`` at, see :class:`faults.Steps`). The answer is one as well: ``status``
+(as of ``os.waitstatus_to_exitcode``), ``said``. This process itself never opens a store.
 """
 
 import io
@@ -21,15 +21,9 @@ from django.test.utils import override_settings
 from shop.datasets import prices
 
 
-def deployment(directory: str) -> override_settings:
-    """Return the settings of a deployment in another directory."""
-    options = settings.ETCDAERO["default"]["OPTIONS"]
-    alias = {
-        "KV": f"sqlite:///{directory}/kv.sqlite3",
-        "RECORDS": f"sqlite:///{directory}/records.sqlite3",
-        "PREFIX": "shop",
-        "OPTIONS": options,
-    }
+def deployment(directory: str, urls: dict[str, str], prefix: str) -> override_settings:
+    """Return the settings of another deployment."""
+    alias = {**urls, "PREFIX": prefix, "OPTIONS": settings.ETCDAERO["default"]["OPTIONS"]}
     return override_settings(ETCDAERO={"default": alias}, DIRECTORY=Path(directory))
 
 
@@ -58,7 +52,7 @@ class Command(BaseCommand):
             child = os.fork()
             if child == 0:
                 os.close(reading)
-                deployment(asked["directory"]).enable()
+                deployment(asked["directory"], asked["urls"], asked["prefix"]).enable()
                 said = do(asked["do"], asked["fatal"], asked["signal"])
                 os.write(writing, json.dumps(said).encode())
                 os._exit(0)

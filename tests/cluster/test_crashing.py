@@ -1,0 +1,3 @@
+"""The tests of ``tests/processes/test_crashing.py``, on servers."""
+
+from tests.processes.test_crashing import *  # noqa: F403

@@ -1,0 +1,3 @@
+"""The tests of ``tests/processes/test_forking.py``, on servers."""
+
+from tests.processes.test_forking import *  # noqa: F403

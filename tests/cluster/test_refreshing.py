@@ -1,0 +1,3 @@
+"""The tests of ``tests/processes/test_refreshing.py``, on servers."""
+
+from tests.processes.test_refreshing import *  # noqa: F403
