@@ -9,7 +9,6 @@ is translated there, with the original as ``__cause__``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 
 class EtcdAeroError(Exception):
@@ -170,12 +169,3 @@ class StoreFull(EtcdAeroError):
 
 class StoreBusy(EtcdAeroError, TimeoutError):
     """Another process holds the store for longer than the time allowed."""
-
-
-def describe(error: BaseException) -> dict[str, Any]:
-    """Return ``{"kind", "message"}`` of an error, for status output: short, and never with a traceback.
-
-    ``message`` is cut at 2,000 characters.
-    """
-    text = str(error) or type(error).__name__
-    return {"kind": type(error).__name__, "message": text[:2000]}
