@@ -8,7 +8,7 @@ is translated there, with the original as ``__cause__``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class EtcdAeroError(Exception):
@@ -84,7 +84,18 @@ class VersionConflict(EtcdAeroError):
 
 
 class TxnFailed(EtcdAeroError):
-    """A transaction was to succeed and its comparisons did not hold."""
+    """A transaction was to succeed and its comparisons did not hold.
+
+    ``errors`` has an error for each condition that did not hold, as far as that is known.
+    """
+
+    def __init__(self, message: str, errors: Sequence[EtcdAeroError] = ()) -> None:
+        super().__init__(message)
+        self.errors: tuple[EtcdAeroError, ...] = tuple(errors)
+
+
+class InvalidObject(ResponseError):
+    """What is stored cannot be read as an object of the declared class; the message names the place in it."""
 
 
 class Compacted(EtcdAeroError):
@@ -123,6 +134,24 @@ class LockLost(EtcdAeroError):
 
 class NotLeader(EtcdAeroError):
     """The operation is for the leader of an election, and the caller is not it (any more)."""
+
+
+# --- administration --------------------------------------------------------------------------------------------------
+
+
+class NotFound(EtcdAeroError, LookupError):
+    """There is no such user, role or member, or nothing of the kind was granted."""
+
+
+class AlreadyExists(EtcdAeroError):
+    """There is a user, a role or a member of this name or address already."""
+
+
+class FailedPrecondition(EtcdAeroError):
+    """The cluster is not, or not yet, in the state that the operation needs; the message says which. Nothing changed.
+
+    A learner that has not caught up, a cluster too unhealthy to change its members, a root user who is missing.
+    """
 
 
 # --- datasets --------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django.core.signals import request_started
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from .datasets.definition import Dataset
     from .datasets.reader import Reader
     from .datasets.snapshot import Snapshot
+    from .kv.client import KV
 
 logger = logging.getLogger("django_etcdaero.runtime")
 
@@ -78,6 +80,7 @@ class Runtime:
         self._stopped = False
         self._memory_only = False
         self._in_memory: set[str] = set()
+        self._opened: Callable[[KV], object] | None = None
 
     def _renew_locks(self) -> None:
         self._lock = threading.RLock()
@@ -99,7 +102,20 @@ class Runtime:
                     found = self._stores[alias] = _open(alias, memory_only=self._memory_only)
                     if self._memory_only:
                         self._in_memory.add(alias)
+                    if self._opened is not None:
+                        self._opened(found.kv)
         return found
+
+    def on_open(self, hook: Callable[[KV], object] | None) -> None:
+        """Call ``hook(kv)`` for the client of each alias: those open already, and each that is opened from now on.
+
+        There is one hook; ``None`` takes it away.
+        """
+        with self._lock:
+            self._opened = hook
+            if hook is not None:
+                for stores in self._stores.values():
+                    hook(stores.kv)
 
     def close(self) -> None:
         """Stop the reader, withdraw the registration, release leases and stores; the next use opens them again."""

@@ -3,6 +3,7 @@
 ::
 
     etcd://host:2379,host:2379,[::1]:2379
+    etcd://host:2379?sync=60
     etcds://user:password@host:2379?ca=ca.pem&cert=client.pem&key=client-key.pem
     aerospike://host:3000,host:3000/namespace/set
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 ETCD_PORT: Final = 2379
 AEROSPIKE_PORT: Final = 3000
+LONGEST_SYNC: Final = 86_400
+"""Seconds: a day."""
 
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
 _FILES: Final = ("ca", "cert", "key")
@@ -42,6 +45,8 @@ class Server:
     encrypted: bool = False
     files: tuple[tuple[str, str], ...] = ()
     """Paths of PEM files by ``ca``, ``cert``, ``key``; and for Aerospike ``name``, what the certificates must say."""
+    sync: int | None = None
+    """For etcd: seconds between two looks at the members of the cluster; ``None``: the hosts stay as they are."""
     namespace: str = ""
     set_name: str = ""
 
@@ -61,7 +66,14 @@ def parse_etcd(parts: SplitResult, base_dir: Path | None, *, encrypted: bool) ->
     """Parse a split ``etcd://`` URL. Raises ``ConfigurationError`` without quoting it."""
     if parts.path not in ("", "/"):
         raise ConfigurationError("nothing may follow the hosts but options after '?'")
-    return _server(parts, base_dir, port=ETCD_PORT, encrypted=encrypted, options=_FILES)
+    server = _server(parts, base_dir, port=ETCD_PORT, encrypted=encrypted, options=(*_FILES, "sync"))
+    sync = dict(server.files).get("sync")
+    if sync is None:
+        return server
+    if not re.fullmatch("[0-9]{1,5}", sync) or not 1 <= int(sync) <= LONGEST_SYNC:
+        raise ConfigurationError(f"the option 'sync' is 1 to {LONGEST_SYNC} whole seconds")
+    files = tuple(each for each in server.files if each[0] != "sync")
+    return replace(server, files=files, sync=int(sync))
 
 
 def parse_aerospike(parts: SplitResult, base_dir: Path | None, *, encrypted: bool) -> Server:
@@ -91,6 +103,7 @@ def open_etcd(server: Server, timeout: float) -> Engine:
         password=server.password,
         tls=Tls(**dict(server.files)) if server.encrypted else None,
         timeout=timeout,
+        sync_members=server.sync,
     )
 
 
@@ -154,7 +167,7 @@ def _options(
         if not value or name in found:
             raise ConfigurationError(f"the option {name!r} is given once, with a value")
         found[name] = str((base_dir or Path()) / value) if name in _FILES else value
-    if found and not encrypted:
+    if not encrypted and any(name != "sync" for name in found):
         raise ConfigurationError("certificates are for the encrypted schemes (with an 's' before '://')")
     if ("cert" in found) != ("key" in found):
         raise ConfigurationError("the options 'cert' and 'key' are given together")

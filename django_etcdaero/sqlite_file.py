@@ -136,13 +136,13 @@ def prepare(path: str, *, timeout: float = 5.0) -> Identity:
     real = os.path.realpath(path)
     try:
         if not os.path.lexists(real):
-            _make_directories(os.path.dirname(real))
+            make_directories(os.path.dirname(real))
             _create(real, time.monotonic() + timeout)
         status = os.stat(real)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigurationError(f"{path}: is not a regular file")
         for name in (real, real + "-wal", real + "-shm"):
-            _make_private(name)
+            make_private(name)
     except EtcdAeroError:  # some of ours are OSErrors as well
         raise
     except OSError as error:
@@ -227,10 +227,10 @@ def _primary_code(error: sqlite3.Error) -> int:
     return code & 0xFF if code >= 0 else -1
 
 
-def _make_directories(directory: str) -> None:
+def make_directories(directory: str) -> None:
     """Create what is missing of ``directory``; every level private, where ``os.makedirs`` does so for the last only."""
     if directory and not os.path.isdir(directory):
-        _make_directories(os.path.dirname(directory))
+        make_directories(os.path.dirname(directory))
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
 
@@ -241,7 +241,7 @@ def _create(real: str, deadline: float) -> None:
     A ``-wal`` or ``-shm`` left by a deleted database must go first, since processes that still have that database open
     go on writing there. Two processes doing this at once would remove each other's live files, hence the lock.
     """
-    with _locked_directory(os.path.dirname(real), deadline):
+    with locked_directory(os.path.dirname(real), deadline):
         if os.path.lexists(real):
             return
         for suffix in ("-wal", "-shm", "-journal"):
@@ -251,7 +251,12 @@ def _create(real: str, deadline: float) -> None:
 
 
 @contextlib.contextmanager
-def _locked_directory(directory: str, deadline: float) -> Iterator[None]:
+def locked_directory(directory: str, deadline: float) -> Iterator[None]:
+    """Keep other processes from creating a database in ``directory``; wait for them until ``deadline`` (monotonic).
+
+    The lock is taken on the directory because POSIX forgets all of a process's locks on a file as soon as the process
+    closes any descriptor of it.
+    """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         while True:
@@ -271,7 +276,8 @@ def _locked_directory(directory: str, deadline: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make_private(name: str) -> None:
+def make_private(name: str) -> None:
+    """Take the rights of others on the file ``name`` away; no error if there is none. Raises ``ConfigurationError``."""
     try:
         status = os.stat(name)
         if status.st_uid != os.geteuid():
@@ -279,8 +285,8 @@ def _make_private(name: str) -> None:
                 f"{name}: belongs to user id {status.st_uid}, this process runs as {os.geteuid()}; "
                 "let every process that shares the file run as its owner, or choose another path"
             )
-        if stat.S_IMODE(status.st_mode) != 0o600:
-            os.chmod(name, 0o600)
+        if status.st_mode & 0o077:
+            os.chmod(name, status.st_mode & 0o700)
     except FileNotFoundError:
         return
 

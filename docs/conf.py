@@ -13,6 +13,7 @@ html_theme = "furo"
 html_title = f"{project} {release}"
 html_show_sphinx = False
 html_copy_source = False
+myst_heading_anchors = 3
 html_static_path = ["_static"]
 html_css_files = ["etcdaero.css"]
 exclude_patterns = ["_build"]

@@ -1,8 +1,9 @@
 """The documentation tells the truth: its examples run, and its lists are those of the code.
 
 Every example of a page is played in one project, in order (``docs_project/play.py``). Python that begins with a comment
-such as ``# shop/datasets.py`` is a file of that project, added to what is there. In reStructuredText the comment
-``.. hidden: python`` holds what a reader need not see: set-up, and the check of the example before it.
+such as ``# shop/datasets.py`` is a file of that project, added to what is there. The comment ``.. hidden: python`` (in
+Markdown ``<!-- hidden: python``, up to a line ``-->``) holds what a reader need not see: set-up, and the check of the
+example before it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,13 @@ from django_etcdaero.locations import SCHEMES
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PROJECT = Path(__file__).resolve().parent / "docs_project"
-PAGES = sorted([*DOCS.glob("*.rst"), ROOT / "README.md"])
+PAGES = sorted([*DOCS.glob("*.rst"), *DOCS.glob("*.md"), ROOT / "README.md"])
+
+PLAYED_ON_ETCD = {"administration.md"}
+"""Pages whose examples need a cluster: ``etcd/test_administration_docs.py`` plays them."""
+
+PLAYED_ELSEWHERE = {"administration": "on a real cluster, by tests/etcd/test_administration_docs.py"}
+"""Pages whose examples are not for the project here."""
 
 NOT_RUN = {
     "python -m venv": "installs from a package index; the example project's tests run the command itself",
@@ -85,15 +92,17 @@ def _of_restructuredtext(lines: list[str]) -> Iterator[Example]:
 
 
 def _of_markdown(lines: list[str]) -> Iterator[Example]:
-    start, kind = None, ""
+    start, kind, end = None, "", ""
     for number, line in enumerate(lines):
-        if not line.startswith("```"):
-            continue
-        if start is None:
-            start, kind = number + 1, line.removeprefix("```")
-        else:
-            yield Example(kind, start + 1, "\n".join(lines[start:number]) + "\n")
-            start = None
+        if start is not None:
+            if line.rstrip() == end:
+                yield Example(kind, start + 1, "\n".join(lines[start:number]) + "\n")
+                start = None
+        elif line.startswith("```"):
+            start, kind, end = number + 1, line.removeprefix("```"), "```"
+        elif hidden := re.match(r"<!-- hidden: (\w+)$", line):
+            start, kind, end = number + 1, hidden[1], "-->"
+    assert start is None, f"line {start}: the example has no end"
 
 
 def plan(page: Path) -> Iterator[tuple[str, int, str]]:
@@ -127,7 +136,9 @@ def _console(example: Example) -> Iterator[tuple[str, int, str]]:
             yield ("console", example.line, session)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name not in PLAYED_ON_ETCD], ids=lambda page: page.stem
+)
 def test_the_examples_of_a_page_work(page: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns("__pycache__"))
@@ -153,6 +164,18 @@ def test_nothing_that_looks_like_an_example_escapes() -> None:
             unknown = re.match(r" *\.\. (code|sourcecode|parsed-literal|doctest|testcode|highlight)::", line)
             assert not literal, f"{page.name}, line {number}: a literal block without a language"
             assert not unknown, f"{page.name}, line {number}: use code-block"
+    for page in PAGES:
+        if page.suffix == ".md":
+            outside = _outside_examples(page.read_text().splitlines())
+            strange = [line for line in outside if re.match(r"(    | +```|~~~|\t|<!-- *hidden)", line)]
+            assert not strange, f"{page.name}: an example that is not played: {strange}"
+
+
+def _outside_examples(lines: list[str]) -> list[str]:
+    inside = {
+        example.line + offset - 2 for example in _of_markdown(lines) for offset in range(example.text.count("\n") + 2)
+    }
+    return [line for number, line in enumerate(lines) if number not in inside]
 
 
 def test_everything_that_is_not_run_is_still_shown_somewhere() -> None:
@@ -274,7 +297,7 @@ def test_the_production_page_lists_the_signals_and_the_loggers() -> None:
 def test_names_in_the_pages_exist() -> None:
     """What a page calls ``django_etcdaero.something`` can be imported."""
     for page in PAGES:
-        for name in set(re.findall(r"``(django_etcdaero(?:\.\w+)+)``", page.read_text())):
+        for name in set(re.findall(r"`(django_etcdaero(?:\.\w+)+)(?:\(.*?\))?`", page.read_text())):
             if name in names("production.rst", "Loggers"):
                 continue
             assert _resolve(name) is not None, f"{page.name}: {name}"

@@ -392,7 +392,7 @@ def test_at_the_end_of_the_process_everything_is_closed_and_stays_so(fresh: Runt
     (end,) = hooks.at_exit
     end()
     assert readers() == 0
-    assert old.kv._closed
+    assert old.kv.closed
     fresh.ensure_reader()
     assert readers() == 0
     with pytest.raises(DatasetNotReady, match="the process is about to end"):

@@ -64,6 +64,12 @@ def test_tls_files_are_relative_to_base_dir() -> None:
     assert found == {"ca": "/srv/shop/tls/ca.pem", "cert": "/etc/c.pem", "key": "/etc/k.pem"}
 
 
+def test_the_members_of_a_cluster_are_looked_up_if_so_asked() -> None:
+    assert server("etcd://h1").sync is None
+    assert server("etcd://h1,h2/?sync=60").sync == 60
+    assert server("etcds://h1?ca=/etc/ca.pem&sync=86400").files == (("ca", "/etc/ca.pem"),)
+
+
 def test_aerospike_has_namespace_and_set() -> None:
     found = server("aerospike://u:p@h1,h2:3100/cache/shop", Plane.RECORDS)
     assert found.hosts == (("h1", 3000), ("h2", 3100))
@@ -91,6 +97,10 @@ def test_a_cluster_is_shared_so_it_needs_a_prefix() -> None:
         ("etcds://h1?cert=x", "'cert' and 'key' are given together"),
         ("etcds://h1?password=hunter2", "unknown option 'password'"),
         ("etcds://h1?ca=", "given once, with a value"),
+        ("etcd://h1?sync=0", "'sync' is 1 to 86400 whole seconds"),
+        ("etcd://h1?sync=86401", "'sync' is 1 to 86400 whole seconds"),
+        ("etcd://h1?sync=1.5", "'sync' is 1 to 86400 whole seconds"),
+        ("etcd://h1?sync=5&ca=x", "certificates are for the encrypted schemes"),
         ("etcd://u:hunter2@h1#x", "no part after '#'"),
         ("aerospike://h1/ns/set", "cannot be used as KV"),
         ("ectd://h1", "did you mean 'etcd'"),

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import add
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
@@ -127,12 +128,13 @@ def partition(
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
         encoded_keys, encoded_rows = encode(keys, list(islice(all_rows, _CHUNK)))
-        for key, row in zip(encoded_keys, encoded_rows, strict=True):
+        pairs = list(map(add, encoded_keys, encoded_rows))
+        for checksum, pair in zip(map(crc32, encoded_keys), pairs, strict=True):
             # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
             # patterns (UUIDs that differ only in their upper half) its own bits leave every second block empty.
-            buckets[crc32(key) * 0x9E3779B1 >> shift & mask].append(key + row)
-        if sum(map(len, encoded_keys)) + sum(map(len, encoded_rows)) > limit:
-            _refuse_too_big(keys, encoded_keys, encoded_rows, limit)
+            buckets[checksum * 0x9E3779B1 >> shift & mask].append(pair)
+        if sum(map(len, pairs)) > limit:
+            _refuse_too_big(keys, pairs, limit)
         if progress is not None:
             progress(len(keys))
     return Partition(buckets, total, min(PART_BYTES, limit))
@@ -178,8 +180,9 @@ def _parts(pairs: list[bytes], part_bytes: int) -> Iterator[list[bytes]]:
     yield part
 
 
-def _refuse_too_big(keys: Sequence[Any], encoded_keys: list[bytes], encoded_rows: list[bytes], limit: int) -> None:
-    for key, encoded_key, encoded_row in zip(keys, encoded_keys, encoded_rows, strict=True):
-        size = len(encoded_key) + len(encoded_row)
-        if size > limit:
-            raise RecordTooBig(f"row {shown(key)} takes {size:,} bytes; a record of this store holds at most {limit:,}")
+def _refuse_too_big(keys: Sequence[Any], pairs: Sequence[bytes], limit: int) -> None:
+    for key, pair in zip(keys, pairs, strict=True):
+        if len(pair) > limit:
+            raise RecordTooBig(
+                f"row {shown(key)} takes {len(pair):,} bytes; a record of this store holds at most {limit:,}"
+            )

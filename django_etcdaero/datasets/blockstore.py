@@ -1,11 +1,18 @@
-"""The blocks, pages and roots of one dataset in the record store, addressed by digest."""
+"""The blocks, pages and roots of one dataset in the record store, addressed by digest.
+
+A cluster that has lost a node refuses some writes until those that are left have agreed on who owns what. So that such
+a moment does not cost a refresh that may have loaded for minutes, writes are repeated for a while. That is safe even
+when it is not known whether they were applied: a record's name says what is in it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, TypeVar
 
-from ..exceptions import KeyExists, ResponseError, VersionConflict
+from ..exceptions import ClusterError, DeadlineExceeded, KeyExists, OutcomeUnknown, ResponseError, VersionConflict
 from ..records.store import Meta, batches
 from .announcement import Announcement, Copy
 
@@ -15,6 +22,15 @@ if TYPE_CHECKING:
 
 BATCH = 512
 """Records in one call to the store: about 1 to 2 MB, so that no call comes near its deadline."""
+
+PATIENCE = 10.0
+"""Seconds for which a write that failed is repeated. When one of three Aerospike nodes with the default heartbeats is
+killed, the others take all writes again after 2 to 3 seconds; calls that wait for it at that moment may take their
+whole deadline (measured)."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 2.0
+"""Seconds between two tries; doubled each time."""
+
+T = TypeVar("T")
 
 
 class BlockStore:
@@ -37,7 +53,8 @@ class BlockStore:
 
     def write(self, items: Mapping[bytes, bytes], ttl: int) -> None:
         """Write records that vanish after ``ttl`` seconds unless :meth:`keep_forever` comes first."""
-        self._records.put_many({self._layout.record(digest): value for digest, value in items.items()}, ttl=ttl)
+        records = {self._layout.record(digest): value for digest, value in items.items()}
+        _repeat(lambda: self._records.put_many(records, ttl=ttl))
 
     def exists(self, digests: Iterable[bytes]) -> dict[bytes, Meta]:
         """Return generation and time to live of the records that exist."""
@@ -50,11 +67,13 @@ class BlockStore:
 
     def keep_forever(self, digests: Iterable[bytes]) -> set[bytes]:
         """Make records permanent; return those that exist. Each gets a new generation."""
-        return self._touch(dict.fromkeys(digests), None)
+        named = dict.fromkeys(digests)
+        return _repeat(lambda: self._touch(named, None))
 
     def renew(self, digests: Iterable[bytes], ttl: int) -> set[bytes]:
         """Let records live for another ``ttl`` seconds; return those that exist. Each gets a new generation."""
-        return self._touch(dict.fromkeys(digests), ttl)
+        named = dict.fromkeys(digests)
+        return _repeat(lambda: self._touch(named, ttl))
 
     def let_expire(self, generations: Mapping[bytes, int], ttl: int) -> set[bytes]:
         """Give records a time to live, in seconds, unless their generation is not the given one any more."""
@@ -103,3 +122,19 @@ class BlockStore:
             except (KeyExists, VersionConflict):
                 continue
             return True
+
+
+def _repeat(write: Callable[[], T]) -> T:
+    """Return what ``write``, which may be done twice, returns in the end; raise its error after ``PATIENCE``."""
+    until: float | None = None
+    pause = FIRST_PAUSE
+    while True:
+        try:
+            return write()
+        except (ClusterError, DeadlineExceeded, OutcomeUnknown):
+            now = time.monotonic()
+            until = now + PATIENCE if until is None else until
+            if now + pause > until:
+                raise
+        time.sleep(pause * random.uniform(0.8, 1.2))
+        pause = min(LONGEST_PAUSE, 2 * pause)

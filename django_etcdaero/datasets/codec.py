@@ -43,6 +43,8 @@ _TAKEN_FOR_OTHERS: Final = frozenset((bytearray, memoryview, msgpack.ExtType, ms
 
 _DESCENDED: Final = frozenset((dict, list))
 
+_LOOKED_AT: Final = _TAKEN_FOR_OTHERS | _DESCENDED
+
 _MAY_HOLD_NAN: Final = frozenset((float, Decimal, tuple, frozenset))
 
 _PACKING_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
@@ -151,11 +153,11 @@ def _inspect(values: Iterable[Any]) -> None:
     """
     level = values
     for _ in range(MAX_DEPTH + 1):
+        if _LOOKED_AT.isdisjoint(map(type, level)):
+            return
         kinds = set(map(type, level))
         if not kinds.isdisjoint(_TAKEN_FOR_OTHERS):
             raise TypeError("a type that would come back as another")
-        if kinds.isdisjoint(_DESCENDED):
-            return
         if not kinds <= _DESCENDED:
             level = [value for value in level if type(value) in _DESCENDED]
         level = get_referents(*level)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
-import threading
-import weakref
+import time
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.exceptions import Cancelled, InvalidRequest
+from django_etcdaero.exceptions import Compacted, InvalidRequest
 
 from . import txn as ops
-from .background import Worker
+from .aio import AsyncCalls
+from .arguments import check_count, check_flag, lease_id
 from .engine import (
     DeleteResult,
     Engine,
+    Event,
     KeyValue,
+    LeaseStatus,
+    PutRequest,
     PutResult,
     RangeResult,
     SortOrder,
@@ -28,50 +29,46 @@ from .engine import (
     WatchRequest,
     WatchSink,
 )
-from .keys import FROM_KEY, Namespace, Text, span, to_bytes
-from .lease import Lease, LeaseKeeper, check_ttl, clock
+from .keys import Namespace, Text, to_bytes
+from .lease import Lease, check_ttl, clock
+from .life import Life
 from .lock import Lock
-from .session import Session, Sessions
-from .watch import Watch, WatchItem
+from .recipes import Recipes
+from .session import Session
+from .watch import Resync, Watch, WatchItem
 
 if TYPE_CHECKING:
-    from collections.abc import MutableSet
+    from .life import AnyWatch
 
-_CLOSE_TIMEOUT = 2.0
-"""Seconds that closing waits for revocations, and for each thread."""
+_getpid = os.getpid
 
 
-class KV:
+class KV(AsyncCalls, Recipes):
     """A client of an :class:`~django_etcdaero.kv.engine.Engine`, below a prefix. Safe to share between threads.
 
     All keys are relative to ``prefix``: it is put before every key sent and taken off every key returned. Keys and
     values are given as str (sent as UTF-8) or bytes and come back as bytes. ``timeout`` is in seconds; ``None`` is the
-    engine's default. Each method raises what the engine's method raises (:mod:`django_etcdaero.kv.engine`), and
-    ``Cancelled`` once the client is closed or if it was inherited across a fork.
+    engine's default. Each method raises what the engine's method raises (:mod:`django_etcdaero.kv.engine`),
+    ``InvalidRequest`` naming an argument that is wrong, and ``Cancelled`` once the client is closed or if it was
+    inherited across a fork.
 
     The engine stays its opener's: closing the client does not close it.
     """
 
     def __init__(self, engine: Engine, *, prefix: Text = b"", identity: Mapping[str, Any] | None = None) -> None:
         """``identity`` is added to what locks tell about their holder (JSON values)."""
-        self.engine = engine
-        self.namespace = Namespace(to_bytes(prefix, name="prefix"))
-        self.identity: Mapping[str, Any] = MappingProxyType(dict(identity or {}))
-        try:
-            json.dumps(dict(self.identity))
-        except (TypeError, ValueError) as error:
-            raise InvalidRequest(f"identity cannot be written as JSON: {error}") from error
-        self.keeper = LeaseKeeper()
-        # Three threads, each started when needed: renewals must not wait for anything else, tidying up must not wait
-        # for the user's callbacks.
-        self.chores = Worker("etcdaero-lock")
-        self.dispatcher = Worker("etcdaero-dispatcher")
-        self._pid = os.getpid()
-        self._mutex = threading.Lock()
-        self._closed = False
-        self._sessions = Sessions(self)
-        self._watches: MutableSet[Watch] = weakref.WeakSet()
-        self._callback_watches: set[Watch] = set()
+        self._start(Life(self, engine, identity), to_bytes(prefix, name="prefix"), root=True)
+
+    def _start(self, life: Life, prefix: bytes, *, root: bool) -> None:
+        self.keyspace = Namespace(prefix)
+        self.engine = life.engine
+        self.identity = life.identity
+        self.keeper = life.keeper
+        self.chores = life.chores
+        self.dispatcher = life.dispatcher
+        self.sessions = life.sessions
+        self._life = life
+        self._root = root
 
     def __repr__(self) -> str:
         return f"<KV {self.engine.info.location} prefix={self.prefix!r}>"
@@ -79,7 +76,17 @@ class KV:
     @property
     def prefix(self) -> bytes:
         """What all keys of this client start with in the store."""
-        return self.namespace.prefix
+        return self.keyspace.prefix
+
+    def namespace(self, prefix: Text) -> KV:
+        """Return a client whose keys are those of this one that start with ``prefix``, without it.
+
+        It shares everything else with this one: the engine, threads, sessions, and the end. It cannot be closed by
+        itself; it is closed when the client is that all namespaces were made from.
+        """
+        view = KV.__new__(KV)
+        view._start(self._life, self.prefix + to_bytes(prefix, name="prefix"), root=False)
+        return view
 
     # keys ------------------------------------------------------------------------------------------------------------
 
@@ -87,9 +94,19 @@ class KV:
         self, key: Text, *, revision: int = 0, serializable: bool = False, timeout: float | None = None
     ) -> KeyValue | None:
         """Return a key with its value, ``None`` if there is no such key."""
-        request = ops.get(key, revision=revision, serializable=serializable)
-        found = self.open_engine().range(self.namespace.outward(request), timeout=timeout).kvs
-        return self.namespace.inward_kv(found[0]) if found else None
+        life, keyspace = self._life, self.keyspace
+        if life.closed or life.pid != _getpid():
+            life.check()
+        if revision != 0 or serializable is not False:
+            request = ops.get(key, revision=revision, serializable=serializable)
+            kvs = self.engine.range(keyspace.outward(request), timeout=timeout).kvs
+            found = kvs[0] if kvs else None
+        else:
+            name = key if type(key) is bytes else to_bytes(key, name="key")
+            if not name:
+                raise InvalidRequest("key is empty")
+            found = self.engine.get(keyspace.prefix + name, timeout=timeout)
+        return None if found is None else keyspace.inward_kv(found)
 
     def put(
         self,
@@ -103,10 +120,16 @@ class KV:
         timeout: float | None = None,
     ) -> PutResult:
         """Write a key."""
+        engine, keyspace = self.open_engine(), self.keyspace
+        if lease == 0 and prev_kv is ignore_value is ignore_lease is False:  # most puts: made in one step, not in two
+            name = to_bytes(key, name="key")
+            if not name:
+                raise InvalidRequest("key is empty")
+            return engine.put(PutRequest(keyspace.prefix + name, to_bytes(value, name="value")), timeout=timeout)
         request = ops.put(
             key, value, lease=lease, prev_kv=prev_kv, ignore_value=ignore_value, ignore_lease=ignore_lease
         )
-        return self.namespace.inward(self.open_engine().put(self.namespace.outward(request), timeout=timeout))
+        return keyspace.inward(engine.put(keyspace.outward(request), timeout=timeout))
 
     def delete(self, key: Text, *, prev_kv: bool = False, timeout: float | None = None) -> DeleteResult:
         """Delete a key; no error if there is none (``deleted`` is 0 then)."""
@@ -151,7 +174,7 @@ class KV:
             min_create_revision=min_create_revision,
             max_create_revision=max_create_revision,
         )
-        return self.namespace.inward(self.open_engine().range(self.namespace.outward(request), timeout=timeout))
+        return self.keyspace.inward(self.open_engine().range(self.keyspace.outward(request), timeout=timeout))
 
     def delete_range(
         self,
@@ -163,16 +186,21 @@ class KV:
         timeout: float | None = None,
     ) -> DeleteResult:
         """Delete the keys that :meth:`range` with the same first arguments returns, as one change."""
-        request = self.namespace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
-        return self.namespace.inward(self.open_engine().delete_range(request, timeout=timeout))
+        request = self.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
+        return self.keyspace.inward(self.open_engine().delete_range(request, timeout=timeout))
 
     def txn(self) -> ops.Txn:
         """Return a transaction to be put together and committed: :mod:`django_etcdaero.kv.txn`."""
-        return ops.Txn(self._run)
+        return ops.Txn(self.txn_run, self.atxn_run)
 
-    def compact(self, revision: int, *, timeout: float | None = None) -> None:
-        """Forget the history of the whole store, other prefixes included, before ``revision``."""
-        self.open_engine().compact(revision, timeout=timeout)
+    def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
+        """Forget the history of the whole store, other prefixes included, before ``revision``.
+
+        ``physical``: return only when the space is free, too.
+        """
+        check_count("revision", revision)
+        check_flag("physical", physical)
+        self.open_engine().compact(revision, physical=physical, timeout=timeout)
 
     # watches ---------------------------------------------------------------------------------------------------------
 
@@ -186,6 +214,8 @@ class KV:
         prev_kv: bool = False,
         no_put: bool = False,
         no_delete: bool = False,
+        fragment: bool = False,
+        progress_notify: bool = False,
         max_pending: int = 1024,
         callback: Callable[[WatchItem], object] | None = None,
         timeout: float | None = None,
@@ -194,27 +224,52 @@ class KV:
 
         ``start_revision`` is the first revision wanted, 0 for what comes from now on (every change after this call has
         returned is seen). More than ``max_pending`` undelivered events are replaced by a snapshot. Items are
-        :class:`~django_etcdaero.kv.engine.Event` and :class:`~django_etcdaero.kv.watch.Resync`.
+        :class:`~django_etcdaero.kv.engine.Event` and :class:`~django_etcdaero.kv.watch.Resync`, with
+        ``progress_notify`` also :class:`~django_etcdaero.kv.watch.Progress`, as often as the store marks it (by default
+        every ten minutes). ``fragment``: do not wait until all of a very big revision has come (embedded engine: no
+        difference).
 
         With ``callback`` each item is given to ``callback(item)`` in the client's dispatcher thread, which all
         callbacks share: it should not block. Returning ``False`` ends the watch; an error is logged and does not.
         ``timeout`` is for starting the watch.
         """
-        if max_pending < 1:
-            raise InvalidRequest(f"max_pending must be at least 1, not {max_pending}")
-        start, end = span(key, range_end, prefix=prefix)
-        if end not in (b"", FROM_KEY) and end <= start:
-            raise InvalidRequest(f"range_end {end!r} is not after key {start!r}")
-        request = WatchRequest(start, end, start_revision, prev_kv=prev_kv, no_put=no_put, no_delete=no_delete)
+        request = ops.watch(
+            key,
+            range_end,
+            prefix=prefix,
+            start_revision=start_revision,
+            prev_kv=prev_kv,
+            no_put=no_put,
+            no_delete=no_delete,
+            fragment=fragment,
+            progress_notify=progress_notify,
+        )
         watch = Watch(self, request, max_pending=max_pending, callback=callback, timeout=timeout)
-        with self._mutex:
-            if not watch.closed and not self._closed:
-                self._watches.add(watch)
-                if callback is not None:
-                    self._callback_watches.add(watch)
-                return watch
-        watch.cancel()
+        self._life.keep_watch(watch, alive=callback is not None)
         return watch
+
+    def wait_for_change(
+        self,
+        key: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        start_revision: int = 0,
+        timeout: float | None = None,
+    ) -> Event:
+        """Wait for one change of a key or a range, made after this call or from ``start_revision`` on; return it.
+
+        ``timeout`` ``None`` waits as long as it takes. Raises ``DeadlineExceeded``; ``Compacted`` if the change may
+        have been in history that the store has no more (compacted, or the store was replaced).
+        """
+        limit = None if timeout is None else time.monotonic() + timeout
+        watch = self.watch(key, range_end, prefix=prefix, start_revision=start_revision, timeout=timeout)
+        with watch:
+            item = watch.next(timeout=None if limit is None else max(0.0, limit - time.monotonic()))
+        if isinstance(item, Event):
+            return item
+        assert isinstance(item, Resync)
+        raise Compacted(f"changes before revision {item.revision} cannot be had any more ({item.reason.value})")
 
     # leases, sessions, locks -----------------------------------------------------------------------------------------
 
@@ -231,17 +286,33 @@ class KV:
         ``id`` 0 lets the store choose. The store may grant more seconds than asked for.
         """
         check_ttl(ttl)
+        lease_id("id", id)
         sent = clock()
         status = self.open_engine().lease_grant(ttl, lease_id=id, timeout=timeout)
-        lease = Lease(self, id=status.id, ttl=status.granted_ttl, sent=sent)
-        lease.renewed = keep_alive
-        self.keeper.keep(lease)
-        return lease
+        return self.keep_lease(status, sent=sent, keep_alive=keep_alive)
+
+    def leases(self, *, timeout: float | None = None) -> tuple[int, ...]:
+        """Return the ids of all leases of the store, other prefixes' included."""
+        return self.open_engine().lease_list(timeout=timeout)
+
+    def lease_status(self, id: int | Lease, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:  # noqa: A002
+        """Tell what is left of any lease; ``ttl`` is -1 if the store does not know it.
+
+        ``keys=True`` also lists the keys on it, those outside the client's prefix left out.
+        """
+        number = lease_id("id", id)
+        check_flag("keys", keys)
+        status = self.open_engine().lease_time_to_live(number, keys=keys, timeout=timeout)
+        return status._replace(keys=self.keyspace.own_keys(status.keys))
+
+    def revoke_lease(self, id: int | Lease, *, timeout: float | None = None) -> None:  # noqa: A002
+        """End any lease and delete its keys, whoever holds it. Raises ``LeaseNotFound``."""
+        self.open_engine().lease_revoke(lease_id("id", id), timeout=timeout)
 
     def session(self, ttl: int, *, timeout: float | None = None) -> Session:
         """Return the client's session of ``ttl`` seconds: the same for all callers until it is lost, then a new one."""
         self.open_engine()
-        return self._sessions.get(ttl, timeout=timeout)
+        return self.sessions.get(ttl, timeout=timeout)
 
     def lock(self, name: Text, *, ttl: int = 10, timeout: float | None = None) -> Lock:
         """Return a lock on ``name``, not acquired yet.
@@ -253,55 +324,63 @@ class KV:
 
     # life ------------------------------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """True once the client, or the one that this namespace was made from, is closed."""
+        return self._life.closed
+
     def close(self) -> None:
         """End watches and background threads, and revoke the sessions' leases, so that locks are free at once.
 
         Takes a few seconds at most, however the store is; what could not be revoked runs out. Leases made with
-        :meth:`lease` are renewed no more. Idempotent.
+        :meth:`lease` are renewed no more. Idempotent. Raises ``InvalidRequest`` for a namespace: the lives of others
+        are not its to end.
         """
-        if self._pid != os.getpid():
-            return
-        with self._mutex:
-            if self._closed:
-                return
-            self._closed = True
-            watches = tuple(self._watches)
-        for watch in watches:
-            watch.cancel()
-        self.keeper.worker.stop(timeout=_CLOSE_TIMEOUT)
-        self.chores.stop(timeout=_CLOSE_TIMEOUT)
-        self._sessions.close(timeout=_CLOSE_TIMEOUT)
-        self.dispatcher.stop(timeout=_CLOSE_TIMEOUT)
+        self._check_root("closed")
+        self._life.close()
 
     def abandon(self) -> None:
         """In the child of a fork: forget everything, touching neither the store nor a lock that a thread had held.
 
-        Leases and locks taken in the parent report themselves as lost here. The child makes a new client.
+        Leases and locks taken in the parent report themselves as lost here. The child makes a new client. Raises
+        ``InvalidRequest`` for a namespace.
         """
-        self._closed = True
-        self._callback_watches = set()
-        self._watches = set()
+        self._check_root("abandoned")
+        self._life.abandon()
+
+    def _check_root(self, what: str) -> None:
+        if not self._root:
+            raise InvalidRequest(f"a namespace cannot be {what} by itself, only the client that it was made from")
 
     # for the recipes built on a client -------------------------------------------------------------------------------
 
     def open_engine(self) -> Engine:
         """Return the engine. Raises ``Cancelled`` if the client is closed or another process's."""
-        if self._closed:
-            raise Cancelled("the client is closed")
-        if self._pid != os.getpid():
-            raise Cancelled("the client belongs to the parent process; make a new one after a fork")
+        life = self._life
+        if life.closed or life.pid != _getpid():
+            life.check()
         return self.engine
+
+    def txn_run(self, request: TxnRequest, timeout: float | None = None) -> TxnResult:
+        """Run a transaction whose keys are relative to the prefix."""
+        answer = self.open_engine().txn(self.keyspace.outward(request), timeout=timeout)
+        return self.keyspace.inward(answer)
 
     def watch_raw(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
         """Start a watch of the engine on a range of this client. The keys that ``sink`` gets bear the full prefix."""
-        return self.open_engine().watch(self.namespace.outward(request), sink, timeout=timeout)
+        return self.open_engine().watch(self.keyspace.outward(request), sink, timeout=timeout)
 
-    def forget_watch(self, watch: Watch) -> None:
+    def keep_lease(self, status: LeaseStatus, *, sent: float, keep_alive: bool) -> Lease:
+        """Take over a lease just granted; ``sent`` is when it was asked for, by :func:`~.lease.clock`."""
+        lease = Lease(self, id=status.id, ttl=status.granted_ttl, sent=sent)
+        lease.renewed = keep_alive
+        self.keeper.keep(lease)
+        return lease
+
+    def keep_watch(self, watch: AnyWatch) -> None:
+        """End ``watch`` when the client is closed."""
+        self._life.keep_watch(watch)
+
+    def forget_watch(self, watch: AnyWatch) -> None:
         """Keep an ended watch no longer."""
-        with self._mutex:
-            self._watches.discard(watch)
-            self._callback_watches.discard(watch)
-
-    def _run(self, request: TxnRequest, timeout: float | None) -> TxnResult:
-        answer = self.open_engine().txn(self.namespace.outward(request), timeout=timeout)
-        return self.namespace.inward(answer)
+        self._life.forget_watch(watch)

@@ -9,6 +9,8 @@ Keys and values are ``bytes``. A *range* is ``[key, range_end)``; an empty ``ran
 ``range_end == b"\\0"`` means everything from ``key`` on. Times are seconds. Every call takes a ``timeout`` in seconds
 (``None``: the engine's default, never "for ever") and raises errors of :mod:`django_etcdaero.exceptions` only:
 ``DeadlineExceeded``, ``ClusterError``, ``StoreBusy``, ``OutcomeUnknown`` from any call, and what each method names.
+
+Event loops use the awaitable twins (``arange``, ``aput``, …) of :class:`~django_etcdaero.kv.threaded.ThreadedCalls`.
 """
 
 from __future__ import annotations
@@ -17,7 +19,14 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from django_etcdaero.exceptions import NotSupported
+
+from .threaded import ThreadedCalls
+
+if TYPE_CHECKING:
+    from .administration import Auth, Cluster, Maintenance
 
 
 class KeyValue(NamedTuple):
@@ -157,6 +166,9 @@ class WatchRequest:
     no_put: bool = False
     no_delete: bool = False
     progress_notify: bool = False
+    """Deliver marks of progress too: batches without events, every ten minutes by default (etcd's server option)."""
+    fragment: bool = False
+    """A revision with very many changes may be delivered in several batches (embedded engine: no difference)."""
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -234,9 +246,10 @@ class Event(NamedTuple):
 class WatchBatch:
     """What an engine hands to the sink of a watch.
 
-    ``events`` holds whole revisions, in order, each event once. A batch without events is a progress mark: all events
-    up to ``revision`` have been delivered. After a batch with ``lost`` set nothing more follows: the events between the
-    last batch and now cannot be had any more, and the watcher must take a fresh snapshot and watch anew.
+    ``events`` holds whole revisions (parts of one with ``fragment``), in order, each event once. A batch without events
+    is a progress mark: all events up to ``revision`` have been delivered. After a batch with ``lost`` set nothing more
+    follows: the events between the last batch and now cannot be had any more, and the watcher must take a fresh
+    snapshot and watch anew.
     """
 
     events: tuple[Event, ...] = ()
@@ -282,7 +295,7 @@ class EngineInfo:
     details: dict[str, str] = field(default_factory=dict)
 
 
-class Engine(ABC):
+class Engine(ThreadedCalls, ABC):
     """An etcd v3 store. Safe to share between threads, not between processes: see :meth:`abandon`."""
 
     info: EngineInfo
@@ -292,6 +305,11 @@ class Engine(ABC):
     @abstractmethod
     def range(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
         """Read keys. Raises ``InvalidRequest`` (empty key, bad enum), ``Compacted``, ``FutureRevision``."""
+
+    def get(self, key: bytes, *, timeout: float | None = None) -> KeyValue | None:
+        """Read one key as it is now, ``None`` if there is none: the commonest call, which may have a faster way."""
+        found = self.range(RangeRequest(key), timeout=timeout).kvs
+        return found[0] if found else None
 
     @abstractmethod
     def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
@@ -348,6 +366,26 @@ class Engine(ABC):
         without a gap; what cannot be resumed is told with :attr:`WatchBatch.lost`. Raises ``InvalidRequest``.
         """
 
+    # administration --------------------------------------------------------------------------------------------------
+
+    @property
+    def auth(self) -> Auth:
+        """Users and roles of the cluster. Raises ``NotSupported`` if there is no cluster."""
+        raise self._without("users and roles")
+
+    @property
+    def cluster(self) -> Cluster:
+        """The members of the cluster. Raises ``NotSupported`` if there is no cluster."""
+        raise self._without("members")
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Health, status, alarms and backups of the members. Raises ``NotSupported`` if there is no cluster."""
+        raise self._without("members to maintain")
+
+    def _without(self, what: str) -> NotSupported:
+        return NotSupported(f"the {self.info.kind} engine on {self.info.location} has no {what}; an etcd cluster does")
+
     # life ------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -357,14 +395,14 @@ class Engine(ABC):
         Calls after it raise ``Cancelled``.
         """
 
-    def before_fork(self, timeout: float) -> None:  # noqa: B027 - what holds nothing native has nothing to do
+    def before_fork(self, timeout: float) -> None:
         """Come to rest because this process is about to fork (see :mod:`django_etcdaero.forks`).
 
         Waits at most ``timeout`` seconds for calls under way; new calls wait for :meth:`after_fork_in_parent`. What
         must not be inherited is closed, and opened again when needed. Never raises.
         """
 
-    def after_fork_in_parent(self) -> None:  # noqa: B027
+    def after_fork_in_parent(self) -> None:
         """Go on as before the fork: leases, watches and locks of this process are kept."""
 
     @abstractmethod

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
@@ -36,14 +37,17 @@ else:
     clock = time.monotonic
 
 
+_LONGEST_TTL = 9_000_000_000
+
+
 def check_ttl(ttl: int) -> None:
-    """Raise ``InvalidRequest`` unless ``ttl`` is a whole number of seconds, at least 1."""
+    """Raise ``InvalidRequest`` unless ``ttl`` is a whole number of seconds, from 1 to etcd's 9,000,000,000."""
     try:
-        valid = operator.index(ttl) >= 1
+        valid = 1 <= operator.index(ttl) <= _LONGEST_TTL
     except TypeError:
         valid = False
     if not valid:
-        raise InvalidRequest(f"ttl must be a whole number of seconds, at least 1, not {ttl!r}")
+        raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {_LONGEST_TTL}, not {ttl!r}")
 
 
 class Lease:
@@ -130,14 +134,30 @@ class Lease:
 
     def keep_alive(self, *, timeout: float | None = None) -> int:
         """Renew the lease once and return its time to live in seconds. Raises ``LeaseNotFound`` when it has ended."""
-        if not self.alive:
-            raise LeaseNotFound(f"lease {self.id:x} has ended")
-        sent = clock()
+        sent = self._begin_renewal()
         try:
             ttl = self._kv.open_engine().lease_keep_alive(self.id, timeout=timeout)
         except LeaseNotFound:
             self.end(lost=True)
             raise
+        return self._finish_renewal(sent, ttl)
+
+    async def akeep_alive(self, *, timeout: float | None = None) -> int:
+        """Do what :meth:`keep_alive` does."""
+        sent = self._begin_renewal()
+        try:
+            ttl = await self._kv.open_engine().alease_keep_alive(self.id, timeout=timeout)
+        except LeaseNotFound:
+            self.end(lost=True)
+            raise
+        return self._finish_renewal(sent, ttl)
+
+    def _begin_renewal(self) -> float:
+        if not self.alive:
+            raise LeaseNotFound(f"lease {self.id:x} has ended")
+        return clock()
+
+    def _finish_renewal(self, sent: float, ttl: int) -> int:
         with self._mutex:
             if self._ended:
                 raise LeaseNotFound(f"lease {self.id:x} ended while it was being renewed")
@@ -149,8 +169,7 @@ class Lease:
 
         ``keys=True`` also lists the keys on it, those outside the client's prefix left out.
         """
-        status = self._kv.open_engine().lease_time_to_live(self.id, keys=keys, timeout=timeout)
-        return status._replace(keys=self._kv.namespace.own_keys(status.keys))
+        return self._kv.lease_status(self.id, keys=keys, timeout=timeout)
 
     def revoke(self, *, timeout: float | None = None) -> None:
         """End the lease and delete its keys. No error if it has ended already; in the child of a fork nothing happens.
@@ -160,10 +179,16 @@ class Lease:
         if self.inherited:
             return
         self.end(lost=False)
-        try:
+        with suppress(LeaseNotFound):
             self._kv.open_engine().lease_revoke(self.id, timeout=timeout)
-        except LeaseNotFound:
+
+    async def arevoke(self, *, timeout: float | None = None) -> None:
+        """Do what :meth:`revoke` does."""
+        if self.inherited:
             return
+        self.end(lost=False)
+        with suppress(LeaseNotFound):
+            await self._kv.open_engine().alease_revoke(self.id, timeout=timeout)
 
     def __enter__(self) -> Lease:
         return self
@@ -171,6 +196,15 @@ class Lease:
     def __exit__(self, *exc_info: object) -> None:
         try:
             self.revoke()
+        except EtcdAeroError as error:
+            logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
+
+    async def __aenter__(self) -> Lease:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            await self.arevoke()
         except EtcdAeroError as error:
             logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
 

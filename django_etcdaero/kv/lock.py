@@ -1,7 +1,7 @@
 """A distributed lock: fair, fenced, and honest about its loss.
 
-It is a place in the line of contenders under its name (:mod:`django_etcdaero.kv.contest` has the protocol); who is
-first in line holds it. ``etcdctl lock NAME`` stands in the same line.
+It is a place in the line of contenders under its name (:mod:`django_etcdaero.kv.contest.place` has the protocol); who
+is first in line holds it. ``etcdctl lock NAME`` stands in the same line.
 
 No lock over a network can promise that two holders never run at the same time: a process may sleep past its lease. What
 it can do is make the late one's writes fail. So a holder puts :meth:`Lock.compare` into the transactions that need the
@@ -10,110 +10,37 @@ lock, or hands :attr:`Lock.token` to systems that refuse tokens smaller than the
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import threading
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django_etcdaero.exceptions import (
-    DeadlineExceeded,
-    InvalidRequest,
-    LeaseNotFound,
-    LockLost,
-    LockTimeout,
-    OutcomeUnknown,
-    StoreBusy,
-)
+from django_etcdaero.exceptions import LockLost, LockTimeout
 
 from .background import logger
-from .contest import Place, contenders, line
-from .engine import Compare, KeyValue, SortOrder, SortTarget
-from .guard import Guard
-from .keys import Text, to_bytes
-from .lease import check_ttl
-from .txn import create_revision
+from .contest.contender import Contender
+from .contest.holder import Holder as Holder
+from .contest.holder import introduction
+from .contest.line import queue, remove_holder, remove_waiter
+from .contest.place import Place
+from .keys import Text
+from .steps import Steps, adrive, drive
 
 if TYPE_CHECKING:
     from .client import KV
+    from .session import Session
 
 
-_SLACK = 0.01
-"""Seconds by which a store's own timer may be ahead of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Who holds a lock or waits for it. What a foreign client did not tell is empty."""
-
-    key: bytes
-    token: int
-    """The contender's create revision."""
-    lease: int
-    host: str = ""
-    pid: int | None = None
-    since: datetime | None = None
-    """When it got in line (UTC, by its own clock)."""
-    identity: Mapping[str, Any] = field(default_factory=dict)
-    """What else the contender told about itself."""
-
-    @classmethod
-    def read(cls, kv: KeyValue) -> Holder:
-        """Read a contender's key; never fails, whatever its value is."""
-        try:
-            told = json.loads(kv.value)
-        except ValueError:
-            told = None
-        if not isinstance(told, dict):
-            return cls(kv.key, kv.create_revision, kv.lease)
-        host, pid, since = (told.pop(name, None) for name in ("host", "pid", "since"))
-        return cls(
-            kv.key,
-            kv.create_revision,
-            kv.lease,
-            host=host if isinstance(host, str) else "",
-            pid=pid if isinstance(pid, int) else None,
-            since=_time(since),
-            identity=told,
-        )
-
-    def __str__(self) -> str:
-        who = f"{self.host or 'unknown'}/{self.pid or '?'}"
-        return f"{who} since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else who
-
-
-class Lock:
+class Lock(Contender):
     """A lock under a name; made with :meth:`KV.lock() <django_etcdaero.kv.client.KV.lock>`.
 
-    One object is one contender: threads that compete use one object each. As a context manager it acquires and
-    releases; a body that finished although the lock was lost meanwhile gets ``LockLost`` at the end, unless it raised
-    an error of its own.
+    One object is one contender: threads and tasks that compete use one object each. As a context manager, also an
+    asynchronous one, it acquires and releases; a body that finished although the lock was lost meanwhile gets
+    ``LockLost`` at the end, unless it raised an error of its own.
     """
 
-    def __init__(self, kv: KV, name: Text, *, ttl: int, timeout: float | None) -> None:
-        self.name = to_bytes(name, name="lock name")
-        if not self.name:
-            raise InvalidRequest("lock name is empty")
-        self.label = self.name.decode(errors="backslashreplace")
-        """The name as text, for messages."""
-        check_ttl(ttl)
-        self.ttl = ttl
-        """Seconds after which the lock of a dead holder is free."""
-        self._kv = kv
-        self._timeout = timeout
-        self._mutex = threading.Lock()
-        self._busy = False
-        self._place: Place | None = None
-        self._guard: Guard | None = None
-        self._callbacks: list[Callable[[Lock], object]] = []
+    kind = "lock"
 
-    def __repr__(self) -> str:
-        state = "lost" if self.lost else f"held token={self.token}" if self.held else "not held"
-        return f"<Lock {self.label!r} {state}>"
+    def __init__(self, kv: KV, name: Text, *, ttl: int, timeout: float | None) -> None:
+        super().__init__(kv, name, ttl=ttl)
+        self._timeout = timeout
 
     # taking and giving back ------------------------------------------------------------------------------------------
 
@@ -125,30 +52,14 @@ class Lock:
         for longer than the ttl, or somebody deleted the key); ``InvalidRequest`` if this object has the lock already;
         and what a transaction raises. However it ends without the lock, nothing stays in the store.
         """
-        self._kv.open_engine()
-        if timeout is None:
-            timeout = self._timeout
-        limit = None if timeout is None else time.monotonic() + timeout
-        with self._mutex:
-            if self._busy:
-                raise InvalidRequest(f"this Lock object has {self.label!r} already; threads use a Lock object each")
-            self._busy = True
-        try:
-            try:
-                self._contend(limit, once=timeout is not None and timeout <= 0)
-            except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
-                self._contend(limit, once=timeout is not None and timeout <= 0)
-        except LockTimeout:
-            self._busy = False
-            raise
-        except (DeadlineExceeded, OutcomeUnknown, StoreBusy) as error:
-            self._busy = False
-            if limit is not None and timeout and time.monotonic() >= limit - _SLACK:
-                raise LockTimeout(f"{self.label!r} was not acquired in time: {error}") from error
-            raise
-        except BaseException:
-            self._busy = False
-            raise
+        drive(self._take(self._timeout if timeout is None else timeout))
+
+    async def aacquire(self, timeout: float | None = None) -> None:
+        """Take the lock as :meth:`acquire` does, without blocking the event loop.
+
+        When the task is cancelled its key is deleted in the background.
+        """
+        await adrive(self._take(self._timeout if timeout is None else timeout))
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody holds it or waits for it. Return whether it was taken."""
@@ -164,14 +75,14 @@ class Lock:
         If the store cannot be reached the key is deleted in the background; that is no error. Raises ``LockLost`` if
         the lock had been lost before, ``InvalidRequest`` if it is not held. In the child of a fork it touches no store.
         """
-        place, guard = self._holding()
-        inherited = place.session.lease.inherited
-        if not inherited:
-            guard.stop()
-        lost = self.lost
-        self._place = self._guard = None
-        self._busy = False
-        if (not inherited and not place.leave()) or lost:
+        drive(self._release())
+
+    async def arelease(self) -> None:
+        """Give the lock back as :meth:`release` does, without blocking the event loop."""
+        await adrive(self._release())
+
+    def _release(self) -> Steps[None]:
+        if not (yield from self._give_back()):
             raise LockLost(f"{self.label!r} had been lost before it was released")
 
     def __enter__(self) -> Lock:
@@ -188,117 +99,54 @@ class Lock:
                 raise
             logger.warning("%s", error)
 
-    # while it is held ------------------------------------------------------------------------------------------------
+    async def __aenter__(self) -> Lock:
+        await self.aacquire()
+        return self
 
-    @property
-    def held(self) -> bool:
-        """True while the lock is held and, as far as this process can know, not lost."""
-        return self._place is not None and not self.lost
-
-    @property
-    def lost(self) -> bool:
-        """True when the lock was acquired, is not yet released, and its lease ended or its key was removed."""
-        place, guard = self._place, self._guard
-        return place is not None and guard is not None and (guard.gone or not place.session.lease.alive)
-
-    @property
-    def token(self) -> int:
-        """The fencing token: each holder's is greater than those of all before. Also there when the lock is lost.
-
-        Raises ``InvalidRequest`` if the lock was not acquired.
-        """
-        return self._holding()[0].token
+    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        if self._place is None:
+            return
+        try:
+            await self.arelease()
+        except LockLost as error:
+            if exc_type is None:
+                raise
+            logger.warning("%s", error)
 
     def check(self) -> None:
         """Raise ``LockLost`` if the lock is not held any more. Asks no store: :meth:`compare` is the real guard."""
         if not self.held:
             raise LockLost(f"{self.label!r} is not held")
 
-    def compare(self) -> Compare:
-        """Return a condition for transactions of the same client that holds exactly as long as the lock is held."""
-        place, _ = self._holding()
-        return create_revision(place.key) == place.token
-
-    def on_lost(self, callback: Callable[[Lock], object]) -> None:
-        """Call ``callback(lock)``, from the client's dispatcher thread, whenever a lock held by this object is lost."""
-        self._callbacks.append(callback)
-        if self.lost:
-            self._report(callback)
-
     # looking inside --------------------------------------------------------------------------------------------------
 
     def holder(self, *, timeout: float | None = None) -> Holder | None:
         """Return who holds the lock now, this process or another; ``None`` if nobody does."""
-        return next(iter(self._line(1, timeout) or self._line(0, timeout)), None)
+        return next(iter(queue(self._kv, self.name, limit=1, timeout=timeout)), None)
 
     def queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
         """Return the holder and everybody who waits, in order."""
-        return self._line(0, timeout)
+        return queue(self._kv, self.name, timeout=timeout)
 
-    def _line(self, limit: int, timeout: float | None) -> tuple[Holder, ...]:
-        found = self._kv.range(
-            line(self.name),
-            prefix=True,
-            limit=limit,
-            sort_target=SortTarget.CREATE,
-            sort_order=SortOrder.ASCEND,
-            timeout=timeout,
-        )
-        return tuple(map(Holder.read, contenders(self.name, found.kvs)))
+    # for operators ---------------------------------------------------------------------------------------------------
 
-    # inside ----------------------------------------------------------------------------------------------------------
+    def force_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
+        """Take the lock from whoever holds it, and let the next in line have it. Return who it was.
 
-    def _contend(self, limit: float | None, *, once: bool) -> None:
-        left = None if limit is None or once else max(0.001, limit - time.monotonic())
-        session = self._kv.session(self.ttl, timeout=left)
-        place = Place(self._kv, session, self.name, self._value())
-        try:
-            if once:
-                if not place.enter_if_empty(timeout=None):
-                    raise LockTimeout(f"{self.label!r} is not free")
-            elif not place.enter(timeout=left):
-                place.wait(limit=limit)
-            guard = Guard(self._kv, place, self._lose)
-            self._guard, self._place = guard, place
-            guard.start()
-        except LeaseNotFound:
-            session.lease.end(lost=True)
-            place.leave()
-            raise
-        except BaseException:
-            self._guard = self._place = None
-            place.leave()
-            raise
+        With ``token`` only from the holder with that token. ``None`` is returned if nobody was removed: the lock is
+        free, or its holder is another one or went by itself at the same moment. The one removed learns it as a lost
+        lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
+        ``OutcomeUnknown`` a repetition with the token does no harm.
+        """
+        return remove_holder(self._kv, self.name, token, timeout=timeout)
 
-    def _value(self) -> bytes:
-        since = datetime.now(UTC).isoformat(timespec="milliseconds")
-        told = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, **self._kv.identity}
-        return json.dumps(told).encode()
+    def remove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
+        """Take the contender with ``token`` out of the queue. Return who it was.
 
-    def _holding(self) -> tuple[Place, Guard]:
-        place, guard = self._place, self._guard
-        if place is None or guard is None:
-            raise InvalidRequest(f"{self.label!r} is not held by this Lock object")
-        return place, guard
+        ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
+        ``LockLost``; those behind it move up.
+        """
+        return remove_waiter(self._kv, self.name, token, timeout=timeout)
 
-    def _lose(self) -> None:
-        logger.warning("lock %r is lost", self.label)
-        for callback in tuple(self._callbacks):
-            self._report(callback)
-
-    def _report(self, callback: Callable[[Lock], object]) -> None:
-        def call() -> None:
-            try:
-                callback(self)
-            except Exception:
-                logger.exception("the on_lost callback of lock %r failed", self.label)
-
-        self._kv.dispatcher.submit(call)
-
-
-def _time(text: object) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    def _make_place(self, session: Session) -> Place:
+        return Place(self._kv, session, self.name, introduction(self._kv))

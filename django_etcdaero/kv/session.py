@@ -49,7 +49,10 @@ class Session:
         self.lease.renewed = False
 
     def reserve(self, name: bytes) -> int:
-        """Return the lowest number that no other contender of this session uses under ``name``."""
+        """Return the lowest number that no other contender of this session uses under ``name``.
+
+        ``name`` is as the store has it, with the client's prefix: a session is shared by a client and its namespaces.
+        """
         with self._mutex:
             taken = self._slots.setdefault(name, set())
             slot = next(number for number in range(len(taken) + 1) if number not in taken)
@@ -74,6 +77,11 @@ class Sessions:
         self._granting: dict[int, threading.Lock] = {}
         self._current: dict[int, Session] = {}
 
+    def current(self, ttl: int) -> Session | None:
+        """Return the session of ``ttl`` seconds if there is one that may be used."""
+        session = self._current.get(ttl)
+        return session if session is not None and session.alive else None
+
     def get(self, ttl: int, *, timeout: float | None) -> Session:
         """Return the session of ``ttl`` seconds, a new one if there is none or it ended.
 
@@ -81,16 +89,16 @@ class Sessions:
         ``ttl``), then raises ``DeadlineExceeded``.
         """
         check_ttl(ttl)
-        session = self._current.get(ttl)
-        if session is not None and session.alive:
+        session = self.current(ttl)
+        if session is not None:
             return session
         with self._mutex:
             granting = self._granting.setdefault(ttl, threading.Lock())
         if not granting.acquire(timeout=ttl if timeout is None else max(0.0, timeout)):
             raise DeadlineExceeded(f"no session with a ttl of {ttl} s was granted in time")
         try:
-            session = self._current.get(ttl)
-            if session is None or not session.alive:
+            session = self.current(ttl)
+            if session is None:
                 session = Session(self._kv.lease(ttl, timeout=timeout), ttl=ttl)
                 self._current[ttl] = session
             return session

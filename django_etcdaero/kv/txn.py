@@ -22,11 +22,12 @@ an empty range it is judged like one missing key.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from django_etcdaero.exceptions import InvalidRequest
 
+from .arguments import check_choice, check_count, check_flag, lease_id
 from .engine import (
     Compare,
     CompareOp,
@@ -39,8 +40,9 @@ from .engine import (
     SortTarget,
     TxnRequest,
     TxnResult,
+    WatchRequest,
 )
-from .keys import Text, span, to_bytes
+from .keys import FROM_KEY, Text, span, to_bytes
 
 if TYPE_CHECKING:
     from .lease import Lease
@@ -132,13 +134,22 @@ def get(
 ) -> RangeRequest:
     """Read a key, a range or everything under a prefix; the options are those of :class:`RangeRequest`."""
     start, end = span(key, range_end, prefix=prefix)
+    check_count("limit", limit)
+    check_count("revision", revision)
+    check_count("min_mod_revision", min_mod_revision)
+    check_count("max_mod_revision", max_mod_revision)
+    check_count("min_create_revision", min_create_revision)
+    check_count("max_create_revision", max_create_revision)
+    check_flag("serializable", serializable)
+    check_flag("keys_only", keys_only)
+    check_flag("count_only", count_only)
     return RangeRequest(
         start,
         end,
         limit=limit,
         revision=revision,
-        sort_order=sort_order,
-        sort_target=sort_target,
+        sort_order=check_choice("sort_order", sort_order, SortOrder),
+        sort_target=check_choice("sort_target", sort_target, SortTarget),
         serializable=serializable,
         keys_only=keys_only,
         count_only=count_only,
@@ -159,21 +170,55 @@ def put(
     ignore_lease: bool = False,
 ) -> PutRequest:
     """Write a key. Without ``lease`` the key is taken off the lease it had, unless ``ignore_lease``."""
-    name, _ = span(key, None, prefix=False)
-    return PutRequest(
-        name,
-        to_bytes(value, name="value"),
-        lease=lease if isinstance(lease, int) else lease.id,
-        prev_kv=prev_kv,
-        ignore_value=ignore_value,
-        ignore_lease=ignore_lease,
-    )
+    name = to_bytes(key, name="key")
+    if not name:
+        raise InvalidRequest("key is empty")
+    check_flag("prev_kv", prev_kv)
+    check_flag("ignore_value", ignore_value)
+    check_flag("ignore_lease", ignore_lease)
+    number = lease_id("lease", lease)
+    return PutRequest(name, to_bytes(value, name="value"), number, prev_kv, ignore_value, ignore_lease)
 
 
 def delete(key: Text, range_end: Text | None = None, *, prefix: bool = False, prev_kv: bool = False) -> DeleteRequest:
     """Delete a key, a range or everything under a prefix."""
     start, end = span(key, range_end, prefix=prefix)
+    check_flag("prev_kv", prev_kv)
     return DeleteRequest(start, end, prev_kv=prev_kv)
+
+
+def watch(
+    key: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    start_revision: int = 0,
+    prev_kv: bool = False,
+    no_put: bool = False,
+    no_delete: bool = False,
+    fragment: bool = False,
+    progress_notify: bool = False,
+) -> WatchRequest:
+    """Follow a key, a range or everything under a prefix; not an operation of a transaction, but named like one."""
+    start, end = span(key, range_end, prefix=prefix)
+    if end not in (b"", FROM_KEY) and end <= start:
+        raise InvalidRequest(f"range_end {end!r} is not after key {start!r}")
+    check_count("start_revision", start_revision)
+    check_flag("prev_kv", prev_kv)
+    check_flag("no_put", no_put)
+    check_flag("no_delete", no_delete)
+    check_flag("fragment", fragment)
+    check_flag("progress_notify", progress_notify)
+    return WatchRequest(
+        start,
+        end,
+        start_revision,
+        prev_kv=prev_kv,
+        no_put=no_put,
+        no_delete=no_delete,
+        progress_notify=progress_notify,
+        fragment=fragment,
+    )
 
 
 # --- the builder -----------------------------------------------------------------------------------------------------
@@ -184,10 +229,16 @@ Step: TypeAlias = "Operation | Txn"
 class Txn:
     """A transaction being put together; made with :meth:`KV.txn() <django_etcdaero.kv.client.KV.txn>`."""
 
-    __slots__ = ("_compares", "_otherwise", "_run", "_then")
+    __slots__ = ("_arun", "_compares", "_otherwise", "_run", "_then")
 
-    def __init__(self, run: Callable[[TxnRequest, float | None], TxnResult]) -> None:
+    def __init__(
+        self,
+        run: Callable[[TxnRequest, float | None], TxnResult],
+        arun: Callable[[TxnRequest, float | None], Awaitable[TxnResult]],
+    ) -> None:
+        """``run`` and ``arun`` carry out a request within a timeout in seconds, blocking and awaited."""
         self._run = run
+        self._arun = arun
         self._compares: list[Compare] = []
         self._then: list[Operation] = []
         self._otherwise: list[Operation] = []
@@ -217,6 +268,10 @@ class Txn:
     def commit(self, *, timeout: float | None = None) -> TxnResult:
         """Run it, within ``timeout`` seconds. Raises what :meth:`Engine.txn` raises; a false condition is no error."""
         return self._run(self.request(), timeout)
+
+    async def acommit(self, *, timeout: float | None = None) -> TxnResult:
+        """Run it as :meth:`commit` does. If the waiting task is cancelled it may be applied or not."""
+        return await self._arun(self.request(), timeout)
 
 
 def _operation(step: Step) -> Operation:

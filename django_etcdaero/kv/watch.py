@@ -13,74 +13,32 @@ A consumer that keeps a copy of the range replaces the copy by ``Resync.kvs`` an
 
 from __future__ import annotations
 
-import enum
+import asyncio
 import os
-import threading
 import time
-import weakref
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from django_etcdaero.exceptions import (
-    Cancelled,
-    Compacted,
-    DeadlineExceeded,
-    EtcdAeroError,
-    InvalidRequest,
-    PermissionDenied,
-)
+from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest
 
-from .background import TRANSIENT, backoff, logger
-from .engine import Event, KeyValue, SortOrder, WatchBatch, WatchHandle, WatchLost, WatchRequest
+from .background import logger
+from .blocking import complete
+from .engine import WatchRequest
+from .feed import Awaiting, Blocking, Feed
+from .feed import Progress as Progress
+from .feed import Resync as Resync
+from .feed import ResyncReason as ResyncReason
+from .feed import WatchItem as WatchItem
 
 if TYPE_CHECKING:
     from .client import KV
 
-_PAGE = 1000
 _SHORTEST = 0.1
 """Seconds that a snapshot may take even when the consumer's patience ends sooner."""
 
 _TURN = 100
 """Items of one watch that are delivered before other callbacks of the client get their turn."""
-
-
-class ResyncReason(enum.Enum):
-    """Why events are missing."""
-
-    COMPACTED = "compacted"
-    RESET = "reset"
-    OVERFLOW = "overflow"
-
-
-@dataclass(frozen=True, slots=True)
-class Resync:
-    """Stands for the events that are missing: all keys of the watched range as of ``revision``, in key order."""
-
-    reason: ResyncReason
-    kvs: tuple[KeyValue, ...]
-    revision: int
-
-
-WatchItem: TypeAlias = "Event | Resync"
-
-_REASONS = {WatchLost.COMPACTED: ResyncReason.COMPACTED, WatchLost.RESET: ResyncReason.RESET}
-
-
-class _Sink:
-    """Takes the batches of one engine watch to the :class:`Watch`, without keeping a forgotten one alive."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = weakref.ref(watch)
-        self.handle: WatchHandle | None = None
-
-    def __call__(self, batch: WatchBatch) -> None:
-        watch = self._watch()
-        if watch is not None:
-            watch._feed(self, batch)
-        elif self.handle is not None:
-            self.handle.cancel()
 
 
 class Watch:
@@ -100,22 +58,13 @@ class Watch:
         timeout: float | None,
     ) -> None:
         self._kv = kv
-        self._request = request
-        self._max_pending = max_pending
+        self._key = request.key
         self._callback = callback
         self._pid = os.getpid()
-        self._changed = threading.Condition()
-        self._pending: deque[WatchItem] = deque()
-        self._missing: ResyncReason | None = None
-        self._drained = False  # the store sends no more; what is pending is still delivered
-        self._ended = False
-        self._error: EtcdAeroError | None = None
         self._scheduled = False
-        self._failures = 0
-        self._sink = _Sink(self)
-        self._start(request, timeout=timeout)
-
-    # consuming -------------------------------------------------------------------------------------------------------
+        wake = _ignore if callback is None else self._schedule
+        self._feed = Feed(kv, request, Blocking(kv), max_pending=max_pending, wake=wake)
+        complete(self._feed.start(timeout=timeout))
 
     def __iter__(self) -> Watch:
         return self
@@ -139,7 +88,8 @@ class Watch:
     def cancel(self) -> None:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         if self._pid == os.getpid():
-            self._end(None)
+            self._feed.end(None)
+            self._kv.forget_watch(self)
 
     def __enter__(self) -> Watch:
         return self
@@ -150,153 +100,176 @@ class Watch:
     @property
     def closed(self) -> bool:
         """True when nothing more will come."""
-        return self._ended or self._pid != os.getpid()
+        return self._feed.ended or self._pid != os.getpid()
 
     def _wait(self, timeout: float | None) -> WatchItem | None:
         if self._callback is not None:
             raise InvalidRequest("a watch with a callback cannot be iterated over as well")
+        feed = self._feed
         limit = None if timeout is None else time.monotonic() + timeout
         while not self.closed:
             left = None if limit is None else max(0.0, limit - time.monotonic())
-            with self._changed:
-                if not self._changed.wait_for(self._has_work, left):
+            with feed.changed:
+                if not feed.changed.wait_for(lambda: feed.has_work, left):
                     raise DeadlineExceeded("no event in time")
-            item, delay = self._take(None if left is None else max(_SHORTEST, left))
+            item, delay = complete(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
             if item is not None:
                 return item
             if delay:
                 if limit is not None and time.monotonic() + delay > limit:
                     raise DeadlineExceeded("no snapshot in time")
-                with self._changed:
-                    self._changed.wait_for(lambda: self._ended, delay)
-        if self._error is not None:
-            raise self._error
+                with feed.changed:
+                    feed.changed.wait_for(lambda: feed.ended, delay)
+        self._kv.forget_watch(self)
+        if feed.error is not None:
+            raise feed.error
         return None
 
-    def _has_work(self) -> bool:
-        return bool(self._pending) or self._missing is not None or self._drained or self._ended
+    # callbacks -------------------------------------------------------------------------------------------------------
 
-    def _take(self, timeout: float | None) -> tuple[WatchItem | None, float]:
-        """Return the next item, making a snapshot if one is due; or ``None`` and the seconds to wait."""
-        with self._changed:
-            if self._ended:
-                return None, 0.0
-            if self._pending:
-                item = self._pending.popleft()
-                return (self._kv.namespace.inward_event(item) if isinstance(item, Event) else item), 0.0
-            reason = self._missing
-        if reason is None:
-            if self._drained:
-                self._end(self._error)
-            return None, 0.0
-        try:
-            self._resync(reason, timeout=timeout)
-        except (*TRANSIENT, Compacted) as error:
-            self._failures += 1
-            logger.debug("resync of %r: %s", self._request.key, error)
-            return None, backoff(self._failures)
-        except Cancelled:
-            self._end(None)
-        except EtcdAeroError as error:
-            self._end(error)
-        else:
-            self._failures = 0
-        return None, 0.0
+    def _schedule(self) -> None:
+        with self._feed.changed:
+            if self._scheduled or self._feed.ended:
+                return
+            self._scheduled = True
+        self._kv.dispatcher.submit(self._dispatch)
 
     def _dispatch(self) -> float | None:
         """Task of the dispatcher: hand out what is there. A snapshot that fails is tried again later."""
         assert self._callback is not None
+        feed = self._feed
         for _ in range(_TURN):
-            with self._changed:
-                if not self._has_work() or self._ended:
+            with feed.changed:
+                if not feed.has_work or feed.ended:
                     self._scheduled = False
-                    return None
-            item, delay = self._take(None)
+                    break
+            item, delay = complete(feed.take(timeout=None))
             if delay:
                 return delay
             if item is None:
                 continue
             try:
                 if self._callback(item) is False:
-                    self._end(None)
+                    feed.end(None)
             except Exception:
-                logger.exception("the callback of the watch on %r failed", self._request.key)
-        return 0.0
+                logger.exception("the callback of the watch on %r failed", self._key)
+        else:
+            return 0.0
+        if feed.ended:
+            self._kv.forget_watch(self)
+            if feed.error is not None:
+                logger.error("the watch on %r ended: %s", self._key, feed.error)
+        return None
 
-    # being fed -------------------------------------------------------------------------------------------------------
 
-    def _start(self, request: WatchRequest, *, timeout: float | None) -> None:
-        sink = self._sink
-        sink.handle = self._kv.watch_raw(request, sink, timeout=timeout)
-        if self._ended or sink is not self._sink:
-            sink.handle.cancel()
+class AsyncWatch:
+    """A watch for one task; made with :meth:`KV.awatch() <django_etcdaero.kv.aio.AsyncCalls.awatch>`.
 
-    def _feed(self, sink: _Sink, batch: WatchBatch) -> None:
-        with self._changed:
-            if sink is not self._sink or self._ended or self._missing is not None:
-                return
-            if self._pending and len(self._pending) + len(batch.events) > self._max_pending:
-                self._pending.clear()
-                self._missing = ResyncReason.OVERFLOW
-            else:
-                self._pending.extend(batch.events)
-                self._missing = None if batch.lost is None else _REASONS.get(batch.lost)
-                self._drained = batch.lost in (WatchLost.CLOSED, WatchLost.REFUSED)
-                if batch.lost is WatchLost.REFUSED:
-                    self._error = PermissionDenied(f"the store refused to watch {self._request.key!r}")
-            overflowed = self._missing is ResyncReason.OVERFLOW
-            schedule = self._callback is not None and not self._scheduled and self._has_work()
-            self._scheduled = self._scheduled or schedule
-            self._changed.notify_all()
-        if schedule:
-            self._kv.dispatcher.submit(self._dispatch)
-        if overflowed and sink.handle is not None:
-            sink.handle.cancel()
+    ::
 
-    def _resync(self, reason: ResyncReason, *, timeout: float | None) -> None:
-        """Read the range, put it first in line, and watch from the next revision on."""
-        old = self._sink.handle
-        if old is not None:
-            old.cancel()
-        kvs, revision = self._snapshot(timeout)
-        with self._changed:
-            self._sink = _Sink(self)
-            self._pending.append(Resync(reason, kvs, revision))
-            self._missing = None
+        async with kv.awatch("config/", prefix=True) as watch:
+            async for item in watch:
+                ...
+
+    It runs inside its ``async with`` block, and ends with it, by :meth:`cancel`, or by the closing of the client or the
+    store; the iteration then stops. Otherwise it is as :class:`Watch`.
+    """
+
+    def __init__(self, kv: KV, request: WatchRequest, *, max_pending: int, timeout: float | None) -> None:
+        self._kv = kv
+        self._request = request
+        self._max_pending = max_pending
+        self._timeout = timeout
+        self._pid = os.getpid()
+        self._woken = asyncio.Event()
+        self._feed: Feed | None = None
+
+    async def __aenter__(self) -> AsyncWatch:
+        if self._feed is not None:
+            raise InvalidRequest("this watch has been started already; make another one")
+        wake = _wake_up(asyncio.get_running_loop(), self._woken)
+        feed = Feed(self._kv, self._request, Awaiting(self._kv), max_pending=self._max_pending, wake=wake)
+        self._feed = feed
         try:
-            self._start(replace(self._request, start_revision=revision + 1), timeout=timeout)
+            await feed.start(timeout=self._timeout)
         except BaseException:
-            with self._changed:
-                self._sink = _Sink(self)
-                self._pending.clear()
-                self._missing = reason
+            feed.end(None)
             raise
+        self._kv.keep_watch(self)
+        return self
 
-    def _snapshot(self, timeout: float | None) -> tuple[tuple[KeyValue, ...], int]:
-        key, end = self._request.key, self._request.range_end
-        kvs: list[KeyValue] = []
-        revision = 0
-        while True:
-            page = self._kv.range(
-                key, end or None, limit=_PAGE, revision=revision, sort_order=SortOrder.ASCEND, timeout=timeout
-            )
-            revision = revision or page.revision
-            kvs.extend(page.kvs)
-            if not page.more:
-                return tuple(kvs), revision
-            key = page.kvs[-1].key + b"\0"
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.cancel()
 
-    def _end(self, error: EtcdAeroError | None) -> None:
-        with self._changed:
-            if self._ended:
-                return
-            self._ended = True
-            self._error = error
-            self._pending.clear()
-            handle = self._sink.handle
-            self._changed.notify_all()
-        if handle is not None:
-            handle.cancel()
+    def __aiter__(self) -> AsyncWatch:
+        return self
+
+    async def __anext__(self) -> WatchItem:
+        item = await self._wait(None)
+        if item is None:
+            raise StopAsyncIteration
+        return item
+
+    async def anext(self, *, timeout: float | None = None) -> WatchItem:
+        """Return the next item, waiting for it at most ``timeout`` seconds (``None``: until the watch ends).
+
+        Raises ``DeadlineExceeded``; ``Cancelled`` when the watch has ended; ``PermissionDenied`` if it was refused.
+        """
+        item = await self._wait(timeout)
+        if item is None:
+            raise Cancelled("the watch has ended")
+        return item
+
+    def cancel(self) -> None:
+        """End the watch, from any thread. Idempotent. What was not consumed yet is dropped; a waiting task wakes up."""
+        if self._feed is not None and self._pid == os.getpid():
+            self._feed.end(None)
+            self._kv.forget_watch(self)
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing more will come, or nothing yet: before the ``async with`` block."""
+        return self._feed is None or self._feed.ended or self._pid != os.getpid()
+
+    async def _wait(self, timeout: float | None) -> WatchItem | None:
+        feed = self._feed
+        if feed is None:
+            raise InvalidRequest("a watch of a task runs inside 'async with'")
+        limit = None if timeout is None else time.monotonic() + timeout
+        while not self.closed:
+            left = None if limit is None else max(0.0, limit - time.monotonic())
+            if not await self._until(lambda: feed.has_work, left):
+                raise DeadlineExceeded("no event in time")
+            item, delay = await feed.take(timeout=None if left is None else max(_SHORTEST, left))
+            if item is not None:
+                return item
+            if delay:
+                if limit is not None and time.monotonic() + delay > limit:
+                    raise DeadlineExceeded("no snapshot in time")
+                await self._until(lambda: feed.ended, delay)
         self._kv.forget_watch(self)
-        if error is not None and self._callback is not None:
-            logger.error("the watch on %r ended: %s", self._request.key, error)
+        if feed.error is not None:
+            raise feed.error
+        return None
+
+    async def _until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
+        """Wait until ``condition()``, at most ``seconds``; return whether it holds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._woken.clear()
+                    if not condition():  # it may have come true just before
+                        await self._woken.wait()
+        return condition()
+
+
+def _wake_up(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> Callable[[], object]:
+    def wake() -> None:
+        with suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(woken.set)
+
+    return wake
+
+
+def _ignore() -> None:
+    """Nothing to wake: a waiting thread is told by the feed's condition."""

@@ -2,7 +2,8 @@
 
 With pytest a plugin is active by itself; with Django's runner mix :class:`.runner.EtcdAeroRunnerMixin` into it. Either
 way every alias is served from memory for as long as the tests run, whatever the settings say, and each test starts with
-empty stores. :class:`override_dataset` gives a dataset rows without a source or a store.
+empty stores. :class:`override_dataset` gives a dataset rows without a source or a store; :class:`failing_kv` and
+:func:`interruptible_watches` make a key-value store fail.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from .. import datasets
 from ..datasets.blocks import decode_block, partition
 from ..datasets.snapshot import Snapshot
+from .faults import failing_kv, interruptible_watches
 
 if TYPE_CHECKING:
     from ..datasets.definition import Dataset
+
+__all__ = ["failing_kv", "interruptible_watches", "override_dataset", "real_stores", "reset"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

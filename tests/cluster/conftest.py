@@ -1,8 +1,11 @@
-"""The project of ``tests/processes`` on servers: a real etcd, and the stand-in for Aerospike as a program."""
+"""The project of ``tests/processes`` on servers: a real etcd, and the stand-in for Aerospike as a program.
+
+With ``ETCDAERO_TEST_AEROSPIKE`` (see :mod:`tests.aerospike.serving`) the real Aerospike takes the place of the
+stand-in, except where a test breaks the record server.
+"""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,18 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from django_etcdaero import locations
+from django_etcdaero.locations import Plane
+from tests.aerospike.serving import REAL, SET
 from tests.etcd.servers import Server
 
 from .site import ServerSite
-
-WANTED = bool(os.environ.get("ETCDAERO_TEST_CLUSTER"))
-collect_ignore_glob = [] if WANTED else ["test_*.py"]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly what was left out: these tests take five minutes more."""
-    if not WANTED:
-        terminalreporter.section("NOT RUN: the main job on etcd and Aerospike (ETCDAERO_TEST_CLUSTER=1 runs it)", "!")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,12 +42,19 @@ def kv_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def records_url() -> Iterator[str]:
-    """One record server for all tests that leave it running."""
+    """One record server for all tests that leave it running: the real one that is named, or else a stand-in."""
+    if REAL:
+        url = f"aerospike://{REAL}/{SET}"
+        store = locations.open_store(locations.parse(url, plane=Plane.RECORDS), timeout=10)
+        store.truncate()
+        store.close()
+        yield url
+        return
     command = [sys.executable, "-m", "tests.aerospike.standin", "--port", "0", "--namespace", "test"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            yield f"aerospike://{process.stdout.readline().strip()}/shop"
+            yield f"aerospike://{process.stdout.readline().strip()}/{SET}"
         finally:
             process.kill()
 

@@ -55,7 +55,7 @@ def test_readers_serve_while_the_server_is_away_and_recover_by_themselves(
     assert reader.ask("read") == {"version": 1, "rows": FIRST}
     newcomer = site.agent(**ALERT)
     assert newcomer.ask("read")["raised"] == "DatasetNotReady"
-    for options in (("--force",), ()):
+    for options in (("--force",), ("--force",), ()):  # the second failure holds back for long enough
         refused = site.start("etcdaero_refresh", "--json", *options, **ALERT).wait(30)
         assert (refused.code, refused.outcomes) == (1, ["failed"]) if options else (0, ["backoff"]), refused
         assert f"127.0.0.1:{line.port}" in refused.results[0]["error"]

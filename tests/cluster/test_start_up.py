@@ -77,7 +77,9 @@ def test_everything_starts_without_the_servers_says_what_it_misses_and_recovers(
         wait_until(lambda port=port: answers_with(port) == 500, 30, "an answer")  # type: ignore[misc]
     for each in web:
         wait_until(lambda each=each: "dataset prices: load failed: " in each.errors, what="a word")  # type: ignore[misc]
-        assert f"no node can be reached: 127.0.0.1:{line.port}: Connection refused" in each.errors
+        said = next(text for text in each.errors.splitlines() if "dataset prices: load failed: " in text)
+        assert server.endpoint in said
+        assert f"no node can be reached: 127.0.0.1:{line.port}: Connection refused" in said
     refused = site.refresh("--force", **ALERT)
     assert (refused["code"], refused["outcome"]) == (1, "failed")
     assert server.endpoint in refused["error"]

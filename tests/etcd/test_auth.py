@@ -47,7 +47,7 @@ def app(guarded: Server, connect: Connect) -> EtcdEngine:
     return connect([guarded.endpoint], user="app", password="app-secret")
 
 
-def outlive_the_token(guarded: Server, engine: EtcdEngine) -> None:
+def outlive_the_token(engine: EtcdEngine) -> None:
     """Wait until the server has forgotten the token that ``engine`` has."""
     member = engine.client()
 
@@ -79,7 +79,7 @@ def test_a_user_with_its_password_may_do_what_its_role_says(app: EtcdEngine) -> 
 def test_calls_renew_a_token_that_has_run_out(app: EtcdEngine, guarded: Server) -> None:
     app.put(PutRequest(b"app/a", b"1"))
     lease = app.lease_grant(60).id
-    outlive_the_token(guarded, app)
+    outlive_the_token(app)
     errors: list[Exception] = []
 
     def work() -> None:
@@ -100,7 +100,7 @@ def test_calls_renew_a_token_that_has_run_out(app: EtcdEngine, guarded: Server) 
 def test_watches_go_on_and_new_ones_start_after_the_token_has_run_out(app: EtcdEngine, guarded: Server) -> None:
     first, second = Recording(), Recording()
     app.watch(WatchRequest(b"app/a"), first)
-    outlive_the_token(guarded, app)
+    outlive_the_token(app)
     app.watch(WatchRequest(b"app/b"), second)
     app.put(PutRequest(b"app/a", b"1"))
     app.put(PutRequest(b"app/b", b"2"))

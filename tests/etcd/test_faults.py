@@ -6,13 +6,16 @@ import pytest
 from grpc import StatusCode
 
 from django_etcdaero.exceptions import (
+    AlreadyExists,
     Compacted,
     EtcdAeroError,
+    FailedPrecondition,
     FutureRevision,
     InvalidRequest,
     KeyNotFound,
     LeaseExists,
     LeaseNotFound,
+    NotFound,
     NotSupported,
     PermissionDenied,
     ResponseError,
@@ -44,6 +47,9 @@ from django_etcdaero.kv.etcd.faults import Fault, classify, describe, translate
         (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Fault.BUSY),
         (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Fault.ANSWERED),
         (StatusCode.PERMISSION_DENIED, "etcdserver: permission denied", Fault.ANSWERED),
+        (StatusCode.UNAVAILABLE, "etcdserver: unhealthy cluster", Fault.ANSWERED),
+        (StatusCode.UNKNOWN, "auth: authentication failed, password was given for no password user", Fault.ANSWERED),
+        (StatusCode.UNAVAILABLE, "etcdserver: rpc not supported for learner", Fault.UNSENT),
         (StatusCode.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Fault.ANSWERED),
     ],
 )
@@ -72,6 +78,12 @@ def test_what_a_status_means_for_the_next_try(code: StatusCode, details: str, fa
             Unauthenticated,
         ),
         (StatusCode.UNIMPLEMENTED, "unknown service", NotSupported),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: user name already exists", AlreadyExists),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: role name not found", NotFound),
+        (StatusCode.NOT_FOUND, "etcdserver: member not found", NotFound),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: role is not granted to the user", NotFound),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: root user does not exist", FailedPrecondition),
+        (StatusCode.UNAVAILABLE, "etcdserver: unhealthy cluster", FailedPrecondition),
         (StatusCode.DATA_LOSS, "etcdserver: corrupt cluster", ResponseError),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -27,11 +28,19 @@ def main(path: str) -> None:
     lock = kv.lock("L", ttl=30)
     lock.acquire()
     lease = kv.session(30).lease
+    asyncio.run(kv.aput("a", "1"))
     watch = kv.watch("a")
     holding, done = threading.Event(), threading.Event()
 
     def hold_everything() -> None:  # as another thread of the parent may at the moment of the fork
-        with kv._mutex, lease._mutex, lock._mutex, watch._changed, kv.keeper.worker._changed, kv.chores._changed:
+        with (
+            kv._life._mutex,
+            lease._mutex,
+            lock._mutex,
+            watch._feed.changed,
+            kv.keeper.worker._changed,
+            kv.chores._changed,
+        ):
             holding.set()
             done.wait(30)
 
@@ -47,12 +56,17 @@ def main(path: str) -> None:
             "lock": ["lost" if lock.lost else "kept", "held" if lock.held else "not held"],
             "release": outcome(lock.release),
             "get": outcome(lambda: kv.get("a")),
+            "aget": outcome(lambda: asyncio.run(kv.aget("a"))),
             "acquire": outcome(lambda: kv.lock("M").acquire(1)),
             "watch": "going" if list(watch) else "ended",
         }
         lease.revoke()
         watch.cancel()
         kv.close()
+        engine = EmbeddedEngine.file(path)
+        found = asyncio.run(KV(engine).aget("a"))
+        seen["its own"] = found is not None and found.value.decode()
+        engine.close()
         os.write(send, json.dumps(seen).encode())
         os._exit(0)
     done.set()
@@ -60,7 +74,12 @@ def main(path: str) -> None:
     os.waitpid(child, 0)
     seen = {
         "child": json.loads(os.read(receive, 10_000)),
-        "parent": {"held": lock.held, "lost": lock.lost, "keys": len(kv.range("L/", prefix=True).kvs)},
+        "parent": {
+            "aget": outcome(lambda: asyncio.run(kv.aget("a"))),
+            "held": lock.held,
+            "lost": lock.lost,
+            "keys": len(kv.range("L/", prefix=True).kvs),
+        },
     }
     print(json.dumps(seen))
     kv.close()

@@ -23,6 +23,7 @@ from django_etcdaero.kv.engine import (
     WatchRequest,
     WatchSink,
 )
+from django_etcdaero.kv.pool import Pool
 
 
 class CountedHandle(WatchHandle):
@@ -118,7 +119,11 @@ class InterposedEngine(Engine):
         self.running.add(handle)
         return handle
 
+    def _threads(self) -> Pool:
+        return self.inner._threads()  # which stops them when it is closed
+
     def close(self) -> None:
+        self._stop_threads()
         self.inner.close()
 
     def abandon(self) -> None:

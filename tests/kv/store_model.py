@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +64,18 @@ def inside(key: bytes, start: bytes, end: bytes) -> bool:
     return key == start if not end else key >= start and (end == b"\0" or key < end)
 
 
+def refuse_malformed(operation: Operation | Compare) -> None:
+    """Refuse empty keys, and values and leases that are given and to be ignored."""
+    if isinstance(operation, TxnRequest):
+        for part in (*operation.compares, *operation.success, *operation.failure):
+            refuse_malformed(part)
+    elif not operation.key or (
+        isinstance(operation, PutRequest)
+        and ((operation.ignore_value and operation.value) or (operation.ignore_lease and operation.lease))
+    ):
+        raise InvalidRequest
+
+
 def refuse_duplicates(operations: Sequence[Operation]) -> tuple[set[bytes], list[DeleteRequest]]:
     """Refuse a branch that may write a key twice; return what it puts and deletes.
 
@@ -87,6 +99,23 @@ def refuse_duplicates(operations: Sequence[Operation]) -> tuple[set[bytes], list
         puts |= new
         deletes += later
     return puts, deletes
+
+
+def taken(request: TxnRequest, decisions: Iterator[bool]) -> list[Operation]:
+    """Return the operations of the branches that are taken, those of nested transactions in their places."""
+    branch = request.success if next(decisions) else request.failure
+    return [
+        inner
+        for operation in branch
+        for inner in (taken(operation, decisions) if isinstance(operation, TxnRequest) else [operation])
+    ]
+
+
+def dated(answer: Response, revision: int) -> Response:
+    """Return the answer to a transaction with its revision in those to nested ones."""
+    if not isinstance(answer, TxnResult):
+        return answer
+    return TxnResult(answer.succeeded, tuple([dated(each, revision) for each in answer.responses]), revision)
 
 
 @dataclass
@@ -127,6 +156,7 @@ class Model:
     def run(self, operation: Operation) -> Response:
         """Run one operation in a transaction of its own."""
         backup = copy.copy(self.__dict__)
+        refuse_malformed(operation)
         self.begin()
         try:
             response = self.apply(operation, None)
@@ -147,6 +177,8 @@ class Model:
             for outer in (operation.success, operation.failure):
                 refuse_duplicates(outer)
             decisions = self.decide(operation)
+            self.check(operation, decisions)
+            return dated(self.apply(operation, decisions), self.current)
         succeeded = decisions.pop(0)
         branch = operation.success if succeeded else operation.failure
         responses = tuple([self.apply(inner, decisions) for inner in branch])
@@ -158,6 +190,19 @@ class Model:
             if isinstance(operation, TxnRequest):
                 decisions += self.decide(operation)
         return decisions
+
+    def check(self, request: TxnRequest, decisions: list[bool]) -> None:
+        """Refuse what cannot be done: puts first, and they look for their key before their lease."""
+        chosen = taken(request, iter(decisions))
+        for operation in chosen:
+            if isinstance(operation, PutRequest):
+                if (operation.ignore_value or operation.ignore_lease) and operation.key not in self.working:
+                    raise KeyNotFound
+                if operation.lease and operation.lease not in self.leases:
+                    raise LeaseNotFound
+        for operation in chosen:
+            if isinstance(operation, RangeRequest):
+                self.range(operation)
 
     def holds(self, compare: Compare) -> bool:
         found = [kv for kv in self.working.values() if inside(kv.key, compare.key, compare.range_end)]
@@ -182,6 +227,10 @@ class Model:
             return RangeResult((), False, count, self.current)
         if request.min_mod_revision:
             found = [kv for kv in found if kv.mod_revision >= request.min_mod_revision]
+        if request.max_mod_revision:
+            found = [kv for kv in found if kv.mod_revision <= request.max_mod_revision]
+        if request.min_create_revision:
+            found = [kv for kv in found if kv.create_revision >= request.min_create_revision]
         if request.max_create_revision:
             found = [kv for kv in found if kv.create_revision <= request.max_create_revision]
         found.sort(key=operator.attrgetter(_SORT[request.sort_target]), reverse=request.sort_order is SortOrder.DESCEND)
@@ -194,10 +243,10 @@ class Model:
 
     def put(self, request: PutRequest) -> PutResult:
         before = self.working.get(request.key)
-        if before is None and (request.ignore_value or request.ignore_lease):
-            raise KeyNotFound
         if request.lease and request.lease not in self.leases:
             raise LeaseNotFound
+        if before is None and (request.ignore_value or request.ignore_lease):
+            raise KeyNotFound
         mod = self.revision + 1
         after = KeyValue(
             request.key,
@@ -219,7 +268,9 @@ class Model:
     def remove(self, doomed: list[KeyValue]) -> None:
         for kv in doomed:
             del self.working[kv.key]
-            self.changes.append(Event(EventType.DELETE, KeyValue(kv.key, b"", 0, self.revision + 1, 0, 0), kv))
+            # A transaction may have put it before it deleted it; what counts is what was there before both.
+            previous = self.states[self.revision].get(kv.key)
+            self.changes.append(Event(EventType.DELETE, KeyValue(kv.key, b"", 0, self.revision + 1, 0, 0), previous))
 
     def compact(self, revision: int) -> None:
         if revision <= self.compacted:

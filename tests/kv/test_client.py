@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_etcdaero.exceptions import Cancelled, Compacted, InvalidRequest
+from django_etcdaero.exceptions import Cancelled, Compacted, InvalidRequest, LeaseNotFound
 from django_etcdaero.kv import KV, Engine, SortOrder, SortTarget
 from django_etcdaero.kv.embedded import EmbeddedEngine, drop_memory
 from django_etcdaero.kv.engine import RangeRequest
@@ -210,8 +210,84 @@ def test_in_the_child_of_a_fork_nothing_of_the_parent_is_touched(tmp_path: Path)
             "lock": ["lost", "not held"],
             "release": "LockLost",
             "get": "Cancelled",
+            "aget": "Cancelled",
             "acquire": "Cancelled",
             "watch": "ended",
+            "its own": "1",
         },
-        "parent": {"held": True, "lost": False, "keys": 1},
+        "parent": {"aget": "done", "held": True, "lost": False, "keys": 1},
     }
+
+
+# --- reading one key -------------------------------------------------------------------------------------------------
+
+
+def test_a_single_key_is_read_with_all_that_belongs_to_it(kv: KV) -> None:
+    lease = kv.lease(60)
+    created = kv.put("a", "1").revision
+    changed = kv.put("a", "2", lease=lease).revision
+    found = kv.get("a")
+    assert found == kv.range("a").kvs[0]
+    assert found == kv.get("a", revision=changed) == kv.get("a", serializable=True)
+    assert found is not None
+    assert (found.create_revision, found.mod_revision, found.version, found.lease) == (created, changed, 2, lease.id)
+    kv.delete("a")
+    assert kv.get("a") is None
+    kv.put("a", "3")
+    assert kv.get("a") == kv.range("a").kvs[0]
+    lease.revoke()
+
+
+def test_a_key_whose_lease_has_run_out_is_not_read_any_more() -> None:
+    now = [0.0]
+    engine = EmbeddedEngine.memory("leased-get", clock=lambda: now[0])
+    kv = KV(engine)
+    kv.put("a", "1", lease=engine.lease_grant(10).id)
+    assert kv.get("a") is not None
+    now[0] = 11.0
+    assert kv.get("a") is None
+    kv.close()
+    engine.close()
+    drop_memory("leased-get")
+
+
+# --- leases of anybody, compaction -----------------------------------------------------------------------------------
+
+
+def test_operators_see_and_revoke_any_lease(kv: KV, engine: Engine, at: Naming) -> None:
+    other = KV(engine, prefix=at("other/"))
+    lease = other.lease(60)
+    other.put("theirs", "1", lease=lease)
+    kv.put("ours", "1", lease=lease.id)
+    assert lease.id in kv.leases()
+    status = kv.lease_status(lease.id, keys=True)
+    assert (status.id, status.granted_ttl, status.keys) == (lease.id, 60, (b"ours",))
+    assert 0 < status.ttl <= 60
+    kv.revoke_lease(lease.id)
+    assert kv.lease_status(lease).ttl == -1
+    assert lease.id not in kv.leases()
+    assert kv.get("ours") is None
+    with pytest.raises(LeaseNotFound):
+        kv.revoke_lease(lease.id)
+    other.close()
+
+
+def test_a_physical_compaction_is_one_too(kv: KV) -> None:
+    first = kv.put("a", "1").revision
+    kv.compact(kv.put("a", "2").revision, physical=True)
+    with pytest.raises(Compacted):
+        kv.get("a", revision=first)
+    found = kv.get("a")
+    assert found is not None
+    assert found.value == b"2"
+
+
+def test_a_lease_may_have_any_number_of_64_bits(kv: KV) -> None:
+    for number in (-5, -(1 << 63), (1 << 63) - 1):
+        with kv.lease(60, id=number) as lease:
+            assert lease.id == number
+            kv.put("on it", lease=lease)
+            assert number in kv.leases()
+            assert kv.lease_status(number, keys=True).keys == (b"on it",)
+            kv.revoke_lease(number)
+        assert kv.get("on it") is None

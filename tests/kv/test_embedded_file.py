@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from django_etcdaero import sqlite_file
 from django_etcdaero.exceptions import ConfigurationError, ResponseError, StoreFull
 from django_etcdaero.kv.embedded import EmbeddedEngine
-from django_etcdaero.kv.embedded.location import network_file_system
 from django_etcdaero.kv.engine import PutRequest, RangeRequest, WatchLost, WatchRequest
 from tests.kv.recording import Recording, short
 
@@ -172,44 +172,15 @@ def test_the_file_of_somebody_else_is_refused(
 ) -> None:
     me = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: me + 1)
-    with pytest.raises(ConfigurationError, match=f"{path} belongs to user id {me}"):
+    with pytest.raises(ConfigurationError, match=f"{path}: belongs to user id {me}"):
         EmbeddedEngine.file(path)
 
 
-MOUNTS = """\
-22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
-30 22 0:30 / /home rw,relatime shared:1 - nfs4 server:/home rw
-31 22 0:31 / /home/me/local rw,relatime - xfs /dev/vdb rw
-32 22 0:32 / /mnt/my\\040share rw - cifs //server/share rw
-33 22 0:33 / /mnt/ssh rw - fuse.sshfs me@server: rw
-34 22 0:34 / /mnt/encrypted rw - fuse.gocryptfs x rw
-35 22 0:35 / /mnt/over rw - nfs server:/x rw
-36 22 0:36 / /mnt/over rw - tmpfs tmpfs rw
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("/var/kv", None),
-        ("/home/me/kv", "nfs4"),
-        ("/homes/kv", None),
-        ("/home/me/local/kv", None),
-        ("/mnt/my share/kv", "cifs"),
-        ("/mnt/ssh/deep/kv", "fuse.sshfs"),
-        ("/mnt/encrypted/kv", None),
-        ("/mnt/over/kv", None),
-    ],
-)
-def test_network_file_systems_are_recognised(path: str, kind: str | None) -> None:
-    assert network_file_system(path, MOUNTS) == kind
-
-
-def test_a_network_file_system_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = Path.read_text
-    mounts = MOUNTS + f"40 22 0:40 / {path.parent} rw - nfs server:/x rw\n"
-    monkeypatch.setattr(Path, "read_text", lambda self, **o: mounts if self.name == "mountinfo" else read(self, **o))
-    with pytest.raises(ConfigurationError, match=f"{path} lies on a network file system .nfs."):
+def test_a_network_file_system_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"40 22 0:40 / {path.parent} rw - nfs server:/x rw\n")
+    monkeypatch.setattr(sqlite_file, "MOUNTINFO", str(mounts))
+    with pytest.raises(ConfigurationError, match=f"{path}: is on a network file system .nfs."):
         EmbeddedEngine.file(path)
 
 

@@ -104,6 +104,7 @@ def test_ignore_value_keeps_the_value_and_ignore_lease_the_lease(engine: Engine,
         (PutRequest(b"contract-none", b"v", ignore_value=True), InvalidRequest, "value is provided"),
         (PutRequest(b"contract-none", lease=7, ignore_lease=True), InvalidRequest, "lease is provided"),
         (PutRequest(b"contract-none", lease=UNUSED_LEASE), LeaseNotFound, "requested lease not found"),
+        (PutRequest(b"contract-none", lease=UNUSED_LEASE, ignore_value=True), LeaseNotFound, "lease not found"),
         (PutRequest(b"contract-none", b"x" * (3 << 19)), InvalidRequest, "request is too large"),
     ],
 )
@@ -164,6 +165,7 @@ def test_sorting_comes_before_the_limit(engine: Engine, at: At, target: SortTarg
     assert order(SortOrder.ASCEND) == order(SortOrder.NONE) == ascending
     assert order(SortOrder.DESCEND) == ascending[::-1]
     assert order(SortOrder.DESCEND, 2) == ascending[::-1][:2]
+    assert order(SortOrder.NONE, 2) == ascending[:2]
 
 
 @pytest.mark.usefixtures("letters")
@@ -331,11 +333,43 @@ def test_an_operation_that_fails_undoes_the_whole_transaction(
     assert names(engine.range(RangeRequest(at("a"), at("z")))) == "b"
 
 
+@pytest.mark.parametrize(
+    ("operations", "error"),
+    [
+        ([PutRequest(b"contract-none", lease=UNUSED_LEASE, ignore_value=True)], KeyNotFound),
+        ([RangeRequest(b"contract-a", revision=1 << 40), PutRequest(b"contract-a", lease=UNUSED_LEASE)], LeaseNotFound),
+        ([RangeRequest(b"contract-a", revision=1 << 40), PutRequest(b"contract-none", ignore_lease=True)], KeyNotFound),
+    ],
+)
+def test_of_several_faults_of_a_transaction_the_first_put_is_told(
+    engine: Engine, operations: list[PutRequest | RangeRequest], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        engine.txn(TxnRequest(success=operations))
+
+
+def test_the_answers_to_nested_transactions_bear_the_revision_of_the_whole(engine: Engine, at: At) -> None:
+    innermost = TxnRequest(success=[RangeRequest(at("a"))])
+    result = engine.txn(TxnRequest(success=[TxnRequest(success=[innermost]), PutRequest(at("a"))]))
+    nested = result.responses[0]
+    assert isinstance(nested, TxnResult)
+    assert nested.revision == nested.responses[0].revision == result.revision == now(engine)
+
+
+def test_a_negative_revision_is_now_in_a_transaction_as_well(engine: Engine, at: At) -> None:
+    put(engine, at("a"))
+    engine.compact(put(engine, at("a")))
+    found = engine.txn(TxnRequest(success=[RangeRequest(at("a"), revision=-1), PutRequest(at("b"))])).responses[0]
+    assert isinstance(found, RangeResult)
+    assert names(found) == "a"
+
+
 def _nested(*operations: PutRequest | DeleteRequest) -> TxnRequest:
     return TxnRequest(success=operations)
 
 
 PUT, DELETE, SPAN = PutRequest(b"contract-x"), DeleteRequest(b"contract-x"), DeleteRequest(b"contract-", b"contract0")
+OPEN = DeleteRequest(b"contract-", b"\0")
 
 
 @pytest.mark.parametrize(
@@ -350,6 +384,9 @@ PUT, DELETE, SPAN = PutRequest(b"contract-x"), DeleteRequest(b"contract-x"), Del
         [_nested(PUT), _nested(PUT)],
         [DELETE, _nested(PUT)],
         [_nested(DELETE), _nested(PUT)],
+        [OPEN, PUT],
+        [PUT, _nested(OPEN)],
+        [_nested(OPEN), _nested(PutRequest(b"contract-x", ignore_value=True))],
     ],
 )
 def test_a_key_cannot_be_written_twice(engine: Engine, operations: list[PutRequest | DeleteRequest]) -> None:

@@ -80,6 +80,16 @@ def test_previous_values_come_when_asked_for(engine: Engine, at: At) -> None:
     assert [event.prev_kv for event in plain.wait(4)] == [None] * 4
 
 
+def test_the_previous_value_is_the_one_before_the_transaction(engine: Engine, at: At) -> None:
+    seen = Recording()
+    engine.watch(WatchRequest(at("a"), prev_kv=True), seen)
+    put, delete = TxnRequest(success=[PutRequest(at("a"), b"new")]), TxnRequest(success=[DeleteRequest(at("a"))])
+    engine.txn(TxnRequest(success=[put, delete]))
+    engine.put(PutRequest(at("a"), b"old"))
+    engine.txn(TxnRequest(success=[put, delete]))
+    assert [event.prev_kv and event.prev_kv.value for event in seen.wait(5)] == [None, None, None, b"old", b"old"]
+
+
 def test_filters_leave_out_puts_or_deletions(engine: Engine, at: At) -> None:
     puts, deletions = Recording(), Recording()
     engine.watch(WatchRequest(at("a"), at("z"), no_delete=True), puts)

@@ -164,12 +164,12 @@ def test_a_release_wakes_exactly_one_waiter(kv: KV, store: InterposedEngine) -> 
     first = kv.lock("L")
     first.acquire()
     waiters = [Waiter(kv.lock("L")) for _ in range(10)]
-    wait_until(lambda: store.calls["watch"] == 11, what="ten watches of waiters and the holder's own")
+    wait_until(lambda: len(store.running) == 21, what="watches of own keys, and of ten before")
     store.calls.clear()
     first.release()
     assert waiters[0].wait() == "acquired"
-    wait_until(lambda: store.calls["watch"] == 1, what="the new holder's watch of its own key")
-    assert store.calls["txn"] == 2  # the release, and the look of the one who was woken
+    assert store.calls == {"txn": 2}  # the release, and the look of the one who was woken
+    assert store.delivered == 1
     assert [waiter.result for waiter in waiters[1:]] == [None] * 9
     for waiter in waiters:
         waiter.wait()
@@ -297,10 +297,10 @@ def test_trying_a_held_lock_writes_nothing(kv: KV) -> None:
 def test_an_interrupted_wait_leaves_nothing_behind(kv: KV, store: InterposedEngine) -> None:
     first = kv.lock("L")
     first.acquire()
-    wait_until(lambda: len(store.running) == 1, what="the holder's watch")
+    wait_until(lambda: len(store.running) == 1, what="the holder's watch of its own key")
 
     def interrupt() -> None:
-        wait_until(lambda: len(store.running) == 2, what="the waiter's watch")
+        wait_until(lambda: len(store.running) == 3, what="the waiter's watches")
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
     interrupter = in_thread(interrupt)
@@ -325,7 +325,7 @@ def test_a_client_closed_while_a_waiter_looks_is_named_as_the_reason(kv: KV, sto
         first = other.lock("L")
         first.acquire()
         waiter = Waiter(kv.lock("L"))
-        wait_until(lambda: store.calls["watch"] == 1, what="the waiter's watch")
+        wait_until(lambda: store.calls["watch"] == 2, what="the waiter's watches")
         store.before["txn"] = kv.close
         first.release()
         assert isinstance(waiter.wait(), Cancelled)
@@ -392,7 +392,7 @@ def test_a_wait_survives_errors_of_the_store(kv: KV, store: InterposedEngine) ->
     first = kv.lock("L")
     first.acquire()
     waiter = Waiter(kv.lock("L"))
-    wait_until(lambda: store.calls["watch"] == 2, what="the waiter's watch")
+    wait_until(lambda: store.calls["watch"] == 3, what="the holder's watch and the waiter's")
     store.inner.txn(store_release(kv, first))
     store.fail("txn", ClusterError("away"), times=3)
     assert waiter.wait() == "acquired"
@@ -400,7 +400,7 @@ def test_a_wait_survives_errors_of_the_store(kv: KV, store: InterposedEngine) ->
 
 
 def store_release(kv: KV, lock: Lock):  # type: ignore[no-untyped-def]  # the release, past the faults
-    return kv.namespace.outward(kv.txn().then(txn.delete("L/" + f"{kv.session(10).lease.id:x}")).request())
+    return kv.keyspace.outward(kv.txn().then(txn.delete("L/" + f"{kv.session(10).lease.id:x}")).request())
 
 
 # --- losing it -------------------------------------------------------------------------------------------------------
@@ -520,3 +520,115 @@ def test_compaction_does_not_blind_the_guard_of_a_held_lock(kv: KV, store: Inter
     started.set()
     kv.delete_range("L/", prefix=True)
     wait_until(lambda: lock.lost, what="the loss")
+
+
+def test_a_key_that_is_moved_to_another_lease_is_a_lost_lock(kv: KV) -> None:
+    lock = kv.lock("L")
+    lock.acquire()
+    kv.put(lock.queue()[0].key, "overwritten")
+    wait_until(lambda: lock.lost, what="the loss")
+    with pytest.raises(LockLost):
+        lock.release()
+
+
+# --- for operators ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_token", [False, True])
+def test_a_lock_can_be_taken_from_its_holder(kv: KV, caplog: pytest.LogCaptureFixture, by_token: bool) -> None:
+    lock = kv.lock("L")
+    lock.acquire()
+    holder = lock.holder()
+    waiter = Waiter(kv.lock("L"))
+    operator = kv.lock("L")
+    token = lock.token
+    caplog.clear()
+    assert operator.force_release(token=token if by_token else None) == holder
+    warning = next(record for record in caplog.records if "removed as holder" in record.message)
+    assert warning.levelname == "WARNING"
+    assert f"{holder} was removed as holder of 'L' (token {token})" in warning.message
+    wait_until(lambda: lock.lost, what="the loss")
+    assert waiter.wait() == "acquired"
+    with pytest.raises(LockLost):
+        lock.release()
+    assert waiter.lock.held
+    waiter.lock.release()
+
+
+def test_only_the_holder_that_was_meant_is_removed(kv: KV) -> None:
+    operator = kv.lock("L")
+    assert operator.force_release() is None
+    lock = kv.lock("L")
+    lock.acquire()
+    waiter = Waiter(kv.lock("L"))
+    assert operator.force_release(token=lock.token + 1) is None
+    assert operator.force_release(token=lock.queue()[1].token) is None
+    assert lock.held
+    lock.release()
+    waiter.wait()
+    waiter.lock.release()
+
+
+def test_a_holder_that_went_by_itself_is_not_mistaken_for_the_next(kv: KV, store: InterposedEngine) -> None:
+    lock = kv.lock("L")
+    lock.acquire()
+    waiter = Waiter(kv.lock("L"))
+    wait_until(lambda: len(store.running) == 3, what="the holder's watch and the waiter's")
+    looked = threading.Event()
+
+    def release_between_look_and_deletion() -> None:
+        if looked.is_set():
+            del store.before["txn"]
+            lock.release()
+            waiter.wait()
+        looked.set()
+
+    store.before["txn"] = release_between_look_and_deletion
+    assert kv.lock("L").force_release() is None
+    assert waiter.lock.held
+    waiter.lock.release()
+
+
+def test_a_waiter_can_be_taken_out_of_the_queue(kv: KV, caplog: pytest.LogCaptureFixture) -> None:
+    lock = kv.lock("L")
+    lock.acquire()
+    removed, last = Waiter(kv.lock("L")), Waiter(kv.lock("L"))
+    holder, second, third = lock.queue()
+    operator = kv.lock("L")
+    assert operator.remove_waiter(second.token) == second
+    assert any("removed from the queue" in record.message for record in caplog.records)
+    assert isinstance(removed.wait(), LockLost)
+    assert operator.remove_waiter(second.token) is None
+    assert operator.remove_waiter(holder.token) is None
+    assert lock.queue() == (holder, third)
+    lock.release()
+    assert last.wait() == "acquired"
+    last.lock.release()
+    assert keys(kv) == []
+
+
+def test_two_that_give_up_at_once_do_not_take_each_others_places(kv: KV) -> None:
+    wrong: list[object] = []
+    with kv.lock("L"):
+
+        def try_often() -> None:
+            lock = kv.lock("L")
+            for _ in range(50):
+                if lock.try_acquire():
+                    wrong.append(lock)
+                with pytest.raises(LockTimeout):
+                    lock.acquire(0.001)
+
+        threads = [in_thread(try_often) for _ in range(4)]
+        for thread in threads:
+            thread.join(60)
+        assert len(keys(kv)) == 1
+    assert wrong == []
+
+
+def test_views_of_one_client_meet_in_one_lock(kv: KV) -> None:
+    with kv.lock("sub/L"):
+        view = kv.namespace("sub/")
+        with pytest.raises(LockTimeout):
+            view.lock("L").acquire(0.1)
+        assert not view.lock("L").try_acquire()

@@ -45,18 +45,19 @@ def test_the_error_for_a_row_that_cannot_be_stored_names_its_key_the_place_and_t
 def test_a_failure_holds_all_nodes_back_until_somebody_forces_a_load(site: Site) -> None:
     site.publish()
     site.mode("raise")
-    failed = site.run("etcdaero_refresh", "--force")
-    assert failed.code == 1
-    assert "prices: failed, version 1 stays: OSError: the source is away" in failed.output
-    assert "OSError" in failed.errors  # an error of the source is logged with its traceback
+    for _ in range(3):  # one failure holds back for 5 seconds only, which a busy machine may need for what follows
+        failed = site.run("etcdaero_refresh", "--force")
+        assert failed.code == 1
+        assert "prices: failed, version 1 stays: OSError: the source is away" in failed.output
+        assert "OSError" in failed.errors  # an error of the source is logged with its traceback
 
     (told,) = site.status()["datasets"]
     assert told["failure"]["error"] == "OSError: the source is away"
-    assert told["failure"]["failures"] == 1
+    assert told["failure"]["failures"] == 3
     assert told["held_back_until"] > told["failure"]["at"]
     text = site.run("etcdaero_status")
     assert text.code == 0
-    assert "(1 in a row): OSError: the source is away" in text.output
+    assert "(3 in a row): OSError: the source is away" in text.output
 
     loads = len(site.loads())
     other = site.refresh()

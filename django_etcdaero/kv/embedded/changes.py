@@ -15,6 +15,12 @@ _ROWS_AT_ONCE = 500
 _FIELDS = "h.key, h.value, h.create_revision, h.id >> 24, h.version, h.lease"
 _PREVIOUS = "p.key, p.value, p.create_revision, p.id >> 24, p.version, p.lease"
 
+# What a key was before the revision of the change: a transaction may have put it just before it deleted it.
+_BEFORE = """
+LEFT JOIN history p ON p.version > 0 AND p.id =
+    CASE WHEN h.prev >> 24 = h.id >> 24 THEN (SELECT b.prev FROM history b WHERE b.id = h.prev) ELSE h.prev END
+"""
+
 
 class Change(NamedTuple):
     """One event in the two forms that watchers ask for."""
@@ -70,7 +76,7 @@ def _read(
     where = where.replace("l.key", "+h.key")  # the unary plus: walk by id, there is no index on the key
     columns, join = _FIELDS, ""
     if previous:
-        columns, join = f"{_FIELDS}, {_PREVIOUS}", "LEFT JOIN history p ON p.id = h.prev AND p.version > 0"
+        columns, join = f"{_FIELDS}, {_PREVIOUS}", _BEFORE
     rows = cursor.execute(
         f"SELECT {columns} FROM history h {join} WHERE h.id > :first AND h.id <= :last AND {where} ORDER BY h.id",  # noqa: S608
         values | {"first": first, "last": (upto << REVISION_SHIFT) | LAST_CHANGE},

@@ -6,15 +6,13 @@ budget of nested transactions and the request size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.kv.duplicates import refuse_duplicates
 from django_etcdaero.kv.engine import (
     Compare,
     CompareOp,
     CompareTarget,
     DeleteRequest,
-    Operation,
     PutRequest,
     RangeRequest,
     SortOrder,
@@ -25,6 +23,9 @@ from django_etcdaero.kv.engine import (
 
 MAX_REQUEST_BYTES = 3 * 512 * 1024
 """Largest request that writes: etcd's default ``--max-request-bytes``."""
+
+MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024
+"""Largest request of any kind: what etcd lets gRPC receive."""
 
 MAX_OPERATIONS = 128
 """etcd's default ``--max-txn-ops``."""
@@ -68,6 +69,8 @@ def check_key(key: object, range_end: object = b"") -> None:
 def check_range(request: RangeRequest) -> None:
     """Check a :class:`RangeRequest`."""
     check_key(request.key, request.range_end)
+    if len(request.key) + len(request.range_end) > MAX_MESSAGE_BYTES - _FRAME_BYTES:
+        raise InvalidRequest("request is too large")
     if type(request.sort_order) is not SortOrder and request.sort_order not in tuple(SortOrder):
         raise InvalidRequest(f"sort_order has no meaning {request.sort_order!r}")
     if type(request.sort_target) is not SortTarget and request.sort_target not in tuple(SortTarget):
@@ -112,13 +115,14 @@ def check_watch(request: WatchRequest) -> None:
     check_bytes("key", request.key)
     check_bytes("range_end", request.range_end)
     check_int("start_revision", request.start_revision)
+    if len(request.key) + len(request.range_end) > MAX_REQUEST_BYTES - _FRAME_BYTES:
+        raise InvalidRequest("request is too large")
 
 
 def check_txn(request: TxnRequest) -> None:
     """Check a :class:`TxnRequest` with everything inside it."""
     _check_operations(request, MAX_OPERATIONS)
-    _written(request.success)
-    _written(request.failure)
+    refuse_duplicates(request)
     if _size(request) > MAX_REQUEST_BYTES - _FRAME_BYTES:
         raise InvalidRequest("request is too large")
 
@@ -172,43 +176,3 @@ def _size(request: TxnRequest) -> int:
             else:
                 size += len(operation.key) + len(operation.range_end)
     return size
-
-
-_Spans = list[tuple[bytes, bytes]]
-
-
-def _written(operations: Sequence[Operation]) -> tuple[set[bytes], _Spans]:
-    """Return the keys that ``operations`` put and the spans they delete; refuse a key that is written twice.
-
-    Deleting twice is no conflict, and neither are the two branches of one nested transaction.
-    """
-    puts: set[bytes] = set()
-    spans: _Spans = [_span(operation) for operation in operations if isinstance(operation, DeleteRequest)]
-    for operation in operations:
-        if isinstance(operation, TxnRequest):
-            puts_then, spans_then = _written(operation.success)
-            puts_else, spans_else = _written(operation.failure)
-            for key in puts_then:
-                _refuse_if(key in puts or _covers(spans, key))
-            for key in puts_else:
-                _refuse_if(key in puts or _covers(spans, key))
-            puts |= puts_then | puts_else
-            spans += spans_then + spans_else
-    for operation in operations:
-        if isinstance(operation, PutRequest):
-            _refuse_if(operation.key in puts or _covers(spans, operation.key))
-            puts.add(operation.key)
-    return puts, spans
-
-
-def _refuse_if(duplicate: bool) -> None:
-    if duplicate:
-        raise InvalidRequest("duplicate key given in txn request")
-
-
-def _covers(spans: _Spans, key: bytes) -> bool:
-    return any(start <= key and (end == b"\0" or key < end) for start, end in spans)
-
-
-def _span(request: DeleteRequest) -> tuple[bytes, bytes]:
-    return request.key, request.range_end or request.key + b"\0"

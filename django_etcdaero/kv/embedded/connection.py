@@ -7,7 +7,6 @@ the turn and for other processes is bounded by one deadline, after which ``Store
 
 from __future__ import annotations
 
-import ctypes
 import random
 import sqlite3
 import threading
@@ -16,14 +15,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
+from django_etcdaero import sqlite_file
 from django_etcdaero.exceptions import Cancelled, ClusterError, EtcdAeroError, StoreBusy
 from django_etcdaero.kv.embedded import faults, location, schema
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Cursor], T]
-
-_leaked: list[sqlite3.Connection] = []
-"""Connections inherited through a fork: never to be used and never to be closed."""
 
 
 class GuardedConnection:
@@ -95,9 +92,7 @@ class GuardedConnection:
         """Forget a connection inherited through a fork, in a way that nothing ever closes it: takes no lock."""
         connection, self._connection, self._cursor = self._connection, None, None
         if connection is not None:
-            _leaked.append(connection)
-            # The interpreter empties modules when it exits; SQLite would then close what belongs to the parent.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+            sqlite_file.leak(connection)
 
     # for the two kinds of place --------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from django_etcdaero.kv.embedded import checks, compaction, leases, transactions
 from django_etcdaero.kv.embedded.boot import boot_id
 from django_etcdaero.kv.embedded.compaction import Retention
 from django_etcdaero.kv.embedded.hub import WatchHub
-from django_etcdaero.kv.embedded.ranges import is_point, read_head, read_point, read_range
+from django_etcdaero.kv.embedded.ranges import is_point, read_head, read_newest, read_point, read_range
 from django_etcdaero.kv.embedded.store import FileStore, Store, memory_store
 from django_etcdaero.kv.embedded.watching import Watch
 from django_etcdaero.kv.embedded.writing import Revision
@@ -24,6 +24,7 @@ from django_etcdaero.kv.engine import (
     DeleteResult,
     Engine,
     EngineInfo,
+    KeyValue,
     LeaseStatus,
     PutRequest,
     PutResult,
@@ -64,7 +65,7 @@ class EmbeddedEngine(Engine):
         """Used by :meth:`memory` and :meth:`file`."""
         self.info = EngineInfo("embedded", store.url)
         self._store = store
-        self._timeout = timeout
+        self._timeout = self.default_timeout = timeout
         self._clock = clock
         self._boot = boot
         self._retention = retention
@@ -141,6 +142,17 @@ class EmbeddedEngine(Engine):
             result, _ = self._store.reader.read(lambda cursor: read_point(cursor, request), patience)
         return result
 
+    def get(self, key: bytes, *, timeout: float | None = None) -> KeyValue | None:
+        if type(key) is not bytes or not 0 < len(key) <= checks.MAX_REQUEST_BYTES:
+            checks.check_range(RangeRequest(key))
+        if self._closed or self._pid != _getpid():
+            self._refuse()
+        patience = self._timeout if timeout is None else timeout
+        found = self._store.reader.read(lambda cursor: read_newest(cursor, key), patience)
+        if found is not None and found.lease:
+            return super().get(key, timeout=timeout)  # which looks at the clock
+        return found
+
     def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
         checks.check_put(request)
         return self._write(lambda revision: revision.put(request), timeout)
@@ -211,6 +223,7 @@ class EmbeddedEngine(Engine):
         with self._close_lock:
             closing, self._closed = not self._closed, True
         if closing:
+            self._stop_threads()
             self._hub.stop()
             self._store.leave(self._hub.wake)
 
@@ -223,6 +236,7 @@ class EmbeddedEngine(Engine):
     def abandon(self) -> None:
         self._closed = True
         self._close_lock = threading.Lock()  # another thread may have held the old one at the fork
+        self._forget_threads()
         self._store.leak()
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -259,9 +273,12 @@ class EmbeddedEngine(Engine):
             if due is not None and due <= (now := self._clock()):
                 leases.expire(revision, now)
             result = work(revision)
-            if revision.rows:
-                self._look_after(revision, head)
-            return result, bool(revision.rows)
+            rows = revision.rows
+            if rows:
+                self._rows_written = written = self._rows_written + rows
+                if written >> _UPKEEP_SHIFT or head >> _UPKEEP_SHIFT != revision.current >> _UPKEEP_SHIFT:
+                    self._look_after(revision)
+            return result, rows > 0
 
         patience = self._timeout if timeout is None else timeout
         result, changed = self._store.writer.write(transaction, patience)
@@ -269,13 +286,9 @@ class EmbeddedEngine(Engine):
             self._store.notify()
         return result
 
-    def _look_after(self, revision: Revision, before: int) -> None:
+    def _look_after(self, revision: Revision) -> None:
         """Compact and sweep a little, now and then: as a part of ordinary writes, so that nobody waits for it."""
-        self._rows_written += revision.rows
-        current = revision.current
-        if current >> _UPKEEP_SHIFT == before >> _UPKEEP_SHIFT and self._rows_written >> _UPKEEP_SHIFT == 0:
-            return
-        compaction.retire(revision.cursor, self._retention, current, boot=self._boot, now=self._clock())
+        compaction.retire(revision.cursor, self._retention, revision.current, boot=self._boot, now=self._clock())
         # More than what was written since, or a busy store would be swept ever later.
         compaction.sweep(revision.cursor, max(_SWEEP_ROWS, 4 * self._rows_written))
         self._rows_written = 0

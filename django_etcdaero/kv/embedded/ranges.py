@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.kv.embedded.schema import FIRST_REVISION, LAST_CHANGE, REVISION_SHIFT
@@ -16,6 +17,11 @@ _POINT = """
 SELECT (SELECT max(id) FROM history), (SELECT min(deadline) FROM lease),
        h.value, h.create_revision, h.id >> 24, h.version, h.lease
 FROM (SELECT 1) LEFT JOIN history h ON h.id = (SELECT id FROM latest WHERE key = ?)
+"""
+
+_NEWEST = """
+SELECT h.key, h.value, h.create_revision, h.id >> 24, h.version, h.lease
+FROM latest l JOIN history h ON h.id = l.id WHERE l.key = ? AND l.version > 0
 """
 
 _KEY_VALUE = "h.key, h.value, h.create_revision, h.id >> 24, h.version, h.lease"
@@ -42,6 +48,9 @@ _BOUNDS = (
     "(:min_create = 0 OR h.create_revision >= :min_create) AND (:max_create = 0 OR h.create_revision <= :max_create)"
 )
 
+
+_new_kv: Callable[[type[KeyValue], Any], KeyValue] = tuple.__new__
+"""What the constructor of a named tuple does, without the call in between."""
 
 _MAX_LIMIT = 1 << 62
 """A limit that nothing reaches, and that one more still fits SQLite's integers."""
@@ -89,6 +98,12 @@ def read_point(cursor: sqlite3.Cursor, request: RangeRequest) -> tuple[RangeResu
     return RangeResult((KeyValue(key, value, create, mod, version, lease),), False, 1, revision), due
 
 
+def read_newest(cursor: sqlite3.Cursor, key: bytes) -> KeyValue | None:
+    """Return the present state of a single key, and nothing else. A lease that it hangs on may be due."""
+    row = cursor.execute(_NEWEST, (key,)).fetchone()
+    return None if row is None else _new_kv(KeyValue, row)
+
+
 def read_range(cursor: sqlite3.Cursor, request: RangeRequest, *, base: int, current: int) -> RangeResult:
     """Answer a request inside a transaction.
 
@@ -99,7 +114,7 @@ def read_range(cursor: sqlite3.Cursor, request: RangeRequest, *, base: int, curr
     past = request.revision > 0
     parameters: dict[str, bytes | int] = {**values}
     if past:
-        _check_revision(cursor, request.revision, base)
+        check_revision(cursor, request.revision, base)
         parameters["last"] = (request.revision << REVISION_SHIFT) | LAST_CHANGE
     filtered = any(
         (request.min_mod_revision, request.max_mod_revision, request.min_create_revision, request.max_create_revision)
@@ -135,7 +150,8 @@ def _within(request: RangeRequest, mod: int, create: int) -> bool:
     )
 
 
-def _check_revision(cursor: sqlite3.Cursor, revision: int, current: int) -> None:
+def check_revision(cursor: sqlite3.Cursor, revision: int, current: int) -> None:
+    """Refuse a revision that does not exist yet or any more: ``FutureRevision``, ``Compacted``."""
     if revision > current:
         raise FutureRevision("required revision is a future revision")
     (compacted,) = cursor.execute("SELECT compacted FROM store").fetchone()

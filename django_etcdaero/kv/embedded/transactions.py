@@ -1,7 +1,8 @@
 """Running a transaction (etcd's ``applyTxn``).
 
 All comparisons, those of nested transactions included, look at the store as it was before the first operation; the
-operations then run in order and see the changes of those before them.
+operations then run in order and see the changes of those before them. What can fail is looked at before: first all
+puts, then all reads of the past.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 
 from django_etcdaero.kv.embedded.compare import all_hold
-from django_etcdaero.kv.embedded.ranges import read_range
+from django_etcdaero.kv.embedded.ranges import check_revision, read_range
 from django_etcdaero.kv.embedded.writing import Revision
 from django_etcdaero.kv.engine import (
     DeleteRequest,
@@ -34,11 +35,38 @@ def is_read_only(request: TxnRequest) -> bool:
 
 def run(revision: Revision, request: TxnRequest) -> TxnResult:
     """Run ``request``; raises what its operations raise, and then the caller must undo what was done."""
-    return _apply(revision, request, revision.base, _decide(revision.cursor, request))
+    decisions = list(_decisions(revision.cursor, request))
+    _check(revision, list(_fallible(request, iter(decisions))))
+    return _dated(_apply(revision, request, revision.base, iter(decisions)), revision.current)
 
 
-def _decide(cursor: sqlite3.Cursor, request: TxnRequest) -> Iterator[bool]:
-    return iter(list(_decisions(cursor, request)))
+def _fallible(request: TxnRequest, decisions: Iterator[bool]) -> Iterator[PutRequest | RangeRequest]:
+    """Yield the operations that will be run and may fail, those of nested transactions in their places."""
+    for operation in request.success if next(decisions) else request.failure:
+        if isinstance(operation, TxnRequest):
+            yield from _fallible(operation, decisions)
+        elif isinstance(operation, PutRequest):
+            if operation.lease or operation.ignore_value or operation.ignore_lease:
+                yield operation
+        elif isinstance(operation, RangeRequest) and operation.revision > 0:
+            yield operation
+
+
+def _check(revision: Revision, fallible: list[PutRequest | RangeRequest]) -> None:
+    for operation in fallible:
+        if isinstance(operation, PutRequest):
+            revision.check_put(operation)
+    for operation in fallible:
+        if isinstance(operation, RangeRequest):
+            check_revision(revision.cursor, operation.revision, revision.base)
+
+
+def _dated(result: TxnResult, revision: int) -> TxnResult:
+    """Return ``result`` with the revision of the whole transaction in all answers to nested ones."""
+    if not any(isinstance(response, TxnResult) for response in result.responses):
+        return result._replace(revision=revision)
+    responses = [_dated(each, revision) if isinstance(each, TxnResult) else each for each in result.responses]
+    return TxnResult(result.succeeded, tuple(responses), revision)
 
 
 def _decisions(cursor: sqlite3.Cursor, request: TxnRequest) -> Iterator[bool]:

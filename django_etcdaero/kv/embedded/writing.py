@@ -46,10 +46,10 @@ class Revision:
         before: KeyValue | None = None
         row = cursor.execute(_NEWEST, (key,)).fetchone()
         prev, create, version, old_lease = row or (0, 0, 0, 0)
-        if not version and (request.ignore_value or request.ignore_lease):
-            raise KeyNotFound("key not found")
         if lease and not cursor.execute(_LEASE, (lease,)).fetchone():
             raise LeaseNotFound("requested lease not found")
+        if not version and (request.ignore_value or request.ignore_lease):
+            raise KeyNotFound("key not found")
         if version and (request.prev_kv or request.ignore_value):
             before = KeyValue._make(cursor.execute(_KEY_VALUE, (prev,)).fetchone())
             if request.ignore_value:
@@ -62,6 +62,18 @@ class Revision:
         cursor.execute(_RECORD, (number, prev, create, version, lease, key, value))
         cursor.execute(_POINT, (key, number, create, version, lease))
         return PutResult(before if request.prev_kv else None, self.base + 1)
+
+    def check_put(self, request: PutRequest) -> None:
+        """Refuse a put of a transaction that cannot be done: ``KeyNotFound``, ``LeaseNotFound``.
+
+        In this order, which :meth:`put` has the other way round, as etcd has for a put by itself.
+        """
+        if request.ignore_value or request.ignore_lease:
+            row = self.cursor.execute(_NEWEST, (request.key,)).fetchone()
+            if row is None or not row[2]:
+                raise KeyNotFound("key not found")
+        if request.lease and not self.cursor.execute(_LEASE, (request.lease,)).fetchone():
+            raise LeaseNotFound("requested lease not found")
 
     def delete_range(self, request: DeleteRequest) -> DeleteResult:
         """Delete the keys of a range, in key order."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.exceptions import ConfigurationError, InvalidRequest
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 
@@ -66,6 +66,23 @@ def parse_endpoints(endpoints: Sequence[str]) -> tuple[Endpoint, ...]:
     if len(set(found)) != len(found):
         raise ConfigurationError("endpoints names a member twice")
     return found
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read ``host:port``, or the same as a URL. Raises ``InvalidRequest``."""
+    try:
+        return _parse(text.rpartition("://")[2].rstrip("/"))
+    except ConfigurationError as error:
+        raise InvalidRequest(str(error)) from None
+
+
+def parse_client_url(url: str, *, encrypted: bool) -> Endpoint | None:
+    """Return where a member says it serves clients; ``None`` if not over TCP, or not encrypted as it should be."""
+    scheme, _, address = url.partition("://")
+    try:
+        return _parse(address.rstrip("/")) if scheme == ("https" if encrypted else "http") else None
+    except ConfigurationError:
+        return None
 
 
 def _parse(text: str) -> Endpoint:

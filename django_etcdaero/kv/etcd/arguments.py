@@ -23,6 +23,8 @@ from django_etcdaero.kv.engine import (
 )
 
 _INT64 = range(-(1 << 63), 1 << 63)
+_MAX_WATCH_BYTES = 3 * 512 * 1024 - 64
+"""A little less than etcd's default ``--max-request-bytes``."""
 _SORT_ORDERS = frozenset(SortOrder)
 _SORT_TARGETS = frozenset(SortTarget)
 _COMPARE_TARGETS = frozenset(CompareTarget)
@@ -50,6 +52,17 @@ def check_compare(compare: Compare) -> None:
             raise InvalidRequest(f"operand must be bytes for VALUE, not {type(compare.operand).__name__}")
     else:
         check_int("operand", compare.operand)
+
+
+def check_watch(request: WatchRequest) -> None:
+    """Refuse a watch that is not of bytes, which ``None`` would pass for, or that would break its stream by its size.
+
+    The stream is that of all watches.
+    """
+    if type(request.key) is not bytes or type(request.range_end) is not bytes:
+        raise explain(request)
+    if len(request.key) + len(request.range_end) > _MAX_WATCH_BYTES:
+        raise InvalidRequest("request is too large")
 
 
 def check_int(name: str, value: object) -> None:

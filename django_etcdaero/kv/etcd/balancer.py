@@ -1,7 +1,8 @@
 """Which member to talk to: the one that worked last, until it fails.
 
 A member that failed is left alone for a while, longer each time it fails again, unless all have failed: then the one
-that is due first is tried.
+that is due first is tried. Calls for one particular member (its status, its defragmentation) take it with
+:meth:`Balancer.open` and leave these marks alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
+from django_etcdaero.kv.administration.maintenance import EndpointState
 from django_etcdaero.kv.etcd.address import Endpoint
 from django_etcdaero.kv.etcd.member import Member
 
@@ -40,6 +42,10 @@ class Balancer:
         self._connect = connect
         self._seats = [Seat(endpoint) for endpoint in endpoints]
         self._current = random.choice(self._seats)
+        self._guests: dict[Endpoint, Member] = {}
+        """Clients of endpoints that are not among the seats."""
+        self._retired: list[Member] = []
+        """Clients of seats that are gone; calls on them may still be under way."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -49,6 +55,26 @@ class Balancer:
     def current(self) -> str:
         """The endpoint in use, as ``host:port``."""
         return self._current.name
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """The endpoints that are chosen from, the one in use first."""
+        with self._lock:
+            return tuple(seat.endpoint for seat in self._around())
+
+    def states(self) -> tuple[EndpointState, ...]:
+        """Return what is known of each endpoint."""
+        with self._lock:
+            now = time.monotonic()
+            return tuple(
+                EndpointState(
+                    endpoint=seat.name,
+                    in_use=seat is self._current and seat.member is not None,
+                    failures=seat.failures,
+                    retry_in=max(0.0, seat.due - now),
+                )
+                for seat in self._seats
+            )
 
     def pick(self, tried: Collection[Seat] = ()) -> tuple[Seat, Member]:
         """Return the endpoint to use now, one that is not in ``tried`` if there is any.
@@ -62,13 +88,54 @@ class Balancer:
         with self._lock:
             seat = self._choose(tried)
             self._current = seat
-            if seat.member is None:
-                seat.member = self._connect(seat.endpoint)
-            return seat, seat.member
+            return seat, self._member(seat)
+
+    def open(self, endpoint: Endpoint) -> Member:
+        """Return the client of ``endpoint``, whether it is one of those that are chosen from or not.
+
+        Raises ``ConfigurationError`` if its TLS files cannot be read.
+        """
+        with self._lock:
+            seat = next((seat for seat in self._seats if seat.endpoint == endpoint), None)
+            if seat is not None:
+                return self._member(seat)
+            if endpoint not in self._guests:
+                self._guests[endpoint] = self._connect(endpoint)
+            return self._guests[endpoint]
+
+    def replace(self, endpoints: Sequence[Endpoint]) -> None:
+        """Choose from ``endpoints``, at least one, from now on; what is known of those that stay is kept.
+
+        Channels of endpoints that go are closed by the next call of this method: calls on them may end in peace.
+        """
+        with self._lock:
+            kept = {seat.endpoint: seat for seat in self._seats if seat.endpoint in endpoints}
+            gone = [seat.member for seat in self._seats if seat.endpoint not in kept and seat.member is not None]
+            closing, self._retired = self._retired, gone
+            self._seats = [kept.get(endpoint) or Seat(endpoint) for endpoint in endpoints]
+            if self._current.endpoint not in kept:
+                self._current = random.choice([seat for seat in self._seats if not seat.failures] or self._seats)
+        for member in closing:
+            member.close()
+
+    def forget(self, endpoint: Endpoint) -> None:
+        """Close the channel to an endpoint that is not chosen from."""
+        with self._lock:
+            member = self._guests.pop(endpoint, None)
+        if member is not None:
+            member.close()
+
+    def _member(self, seat: Seat) -> Member:
+        if seat.member is None:
+            seat.member = self._guests.pop(seat.endpoint, None) or self._connect(seat.endpoint)
+        return seat.member
+
+    def _around(self) -> list[Seat]:
+        start = self._seats.index(self._current)
+        return self._seats[start:] + self._seats[:start]
 
     def _choose(self, tried: Collection[Seat]) -> Seat:
-        start = self._seats.index(self._current)
-        around = self._seats[start:] + self._seats[:start]
+        around = self._around()
         candidates = [seat for seat in around if seat not in tried] or around
         now = time.monotonic()
         return next((seat for seat in candidates if seat.due <= now), None) or min(candidates, key=lambda s: s.due)
@@ -88,13 +155,17 @@ class Balancer:
             with self._lock:
                 seat.failures = 0
                 seat.due = 0.0
-                self._current = seat
+                if seat in self._seats:
+                    self._current = seat
 
     def drop(self) -> None:
         """Close all channels; calls under way end as cancelled. They are made anew when needed."""
         with self._lock:
             members = [seat.member for seat in self._seats if seat.member is not None]
+            members += [*self._guests.values(), *self._retired]
             for seat in self._seats:
                 seat.member = None
+            self._guests.clear()
+            self._retired = []
         for member in members:
             member.close()

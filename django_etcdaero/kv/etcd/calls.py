@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
+from django_etcdaero.kv.blocking import complete
 from django_etcdaero.kv.etcd.balancer import Balancer, Seat
 from django_etcdaero.kv.etcd.faults import Fault, classify, describe, translate
 from django_etcdaero.kv.etcd.gate import Gate
 from django_etcdaero.kv.etcd.member import Member
 from django_etcdaero.kv.etcd.messages import rpc
 from django_etcdaero.kv.etcd.tokens import Tokens
+from django_etcdaero.kv.etcd.ways import AwaitingWay, BlockingWay, Way
 
 _monotonic = time.monotonic
 
@@ -28,6 +32,9 @@ FIRST_TRY = 2.0
 """Seconds that one try may take where there are other members to ask; doubled with each round through all of them."""
 
 _PROBE = rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True)
+
+_FAILURES = (grpc.RpcError, ValueError)
+"""What gRPC raises; ``ValueError``: the channel was closed in another thread."""
 
 _SHORTEST_PAUSE = 0.025
 _LONGEST_PAUSE = 1.0
@@ -40,6 +47,10 @@ class Calls:
         self._balancer = balancer
         self._tokens = tokens
         self._gate = gate
+
+    def on(self, balancer: Balancer) -> Calls:
+        """Return the same for other endpoints of the engine."""
+        return Calls(balancer, self._tokens, self._gate)
 
     def run(
         self,
@@ -61,75 +72,161 @@ class Calls:
         ``ClusterError``, ``DeadlineExceeded``, ``StoreBusy`` and ``Cancelled``.
         """
         deadline = _monotonic() + timeout
-        trial: _Trial | None = None
-        while True:
+        failed: _Failure | None = None
+        # The usual case, without the machinery for all others: it takes a third of our own part of a call.
+        tokens, token = self._tokens, self._tokens.current
+        if token is not None or not tokens.needed:
             gate = self._gate
             gate.enter(deadline)
             try:
-                seat, member = self._balancer.pick(trial.tried if trial else ())
-                tokens = self._tokens
-                token = tokens.current
+                seat, member = self._balancer.pick()
                 left = deadline - _monotonic()
-                if left <= 0:
-                    raise (trial or _Trial(self._balancer, repeat)).over(method)
-                if repeat and len(self._balancer) > 1:
-                    left = min(left, FIRST_TRY if trial is None else trial.share())
-                sent = False
-                try:
-                    if tokens.needed and (token is None or (trial is not None and trial.stale_token == token)):
-                        tokens.renew(token, member, _monotonic() + left)
-                        token = tokens.current
-                    sent = True
-                    answer = member.calls[method](message, left, tokens.metadata(leader=leader))
-                except grpc.RpcError as error:
-                    cause: Exception = error
-                    code, details = error.code(), error.details() or ""
-                    fault = classify(code, details)
-                    if not sent and fault not in (Fault.ANSWERED, Fault.TOKEN):
-                        fault = Fault.LATE if fault is Fault.LATE and repeat else Fault.UNSENT
-                except ValueError as error:  # the channel was closed in another thread
-                    cause, code, details, fault = error, None, str(error), Fault.UNCONNECTED
-                else:
-                    if seat.failures:
-                        self._balancer.worked(seat)
-                    return answer
+                if left > 0:
+                    if repeat and len(self._balancer) > 1:
+                        left = min(left, FIRST_TRY)
+                    try:
+                        answer = member.calls[method](message, left, tokens.metadata(leader=leader))
+                    except _FAILURES as error:
+                        failed = _Failure.of(error, seat, member, token, sent=True, repeat=repeat)
+                    else:
+                        if seat.failures:
+                            self._balancer.worked(seat)
+                        return answer
             finally:
                 gate.leave()
+        way = BlockingWay(self._gate)
+        return complete(self._run(way, method, message, deadline, failed, repeat=repeat, leader=leader, done=done))
+
+    async def arun(
+        self,
+        way: AwaitingWay,
+        method: str,
+        message: Any,
+        *,
+        timeout: float,
+        repeat: bool,
+        leader: bool = True,
+        done: type[EtcdAeroError] | None = None,
+    ) -> Any:
+        """Return the answer as :meth:`run` does, without blocking the event loop.
+
+        When the task is cancelled the try under way is cancelled; a write may have been applied all the same.
+        """
+        deadline = _monotonic() + timeout
+        return await self._run(way, method, message, deadline, repeat=repeat, leader=leader, done=done)
+
+    async def _run(
+        self,
+        way: Way,
+        method: str,
+        message: Any,
+        deadline: float,
+        failed: _Failure | None = None,
+        *,
+        repeat: bool,
+        leader: bool,
+        done: type[EtcdAeroError] | None,
+    ) -> Any:
+        """Try until ``deadline``. ``failed`` is a first try that was made already."""
+        trial: _Trial | None = None
+        while True:
+            if failed is None:
+                answer, failed = await self._try(way, method, message, deadline, trial, repeat=repeat, leader=leader)
+                if failed is None:
+                    return answer
+            seat, member, token, fault = failed.seat, failed.member, failed.token, failed.fault
             if fault is Fault.ANSWERED:
                 self._balancer.worked(seat)
-                refusal = translate(code, details)
+                refusal = translate(failed.code, failed.details)
                 if done is not None and trial is not None and trial.perhaps_applied and isinstance(refusal, done):
                     return None
-                raise refusal from cause
+                raise refusal from failed.cause
             trial = trial or _Trial(self._balancer, repeat)
-            if gate.is_shut and repeat:
-                gate.enter(deadline)  # says that the engine was closed
+            if self._gate.is_shut and repeat:
+                await way.enter(deadline)  # says that the engine was closed
             try:
-                pause = trial.failed(seat, fault, code, details, token if tokens.needed else None)
+                pause = trial.failed(seat, fault, failed.code, failed.details, token if self._tokens.needed else None)
             except EtcdAeroError as error:
-                raise error from cause
+                raise error from failed.cause
             if pause:
-                self._pause(member, fault, min(pause, max(0.0, deadline - _monotonic())))
+                await self._pause(way, member, fault, min(pause, max(0.0, deadline - _monotonic())))
+            failed = None
 
-    def _pause(self, member: Member, fault: Fault, seconds: float) -> None:
+    async def _try(
+        self, way: Way, method: str, message: Any, deadline: float, trial: _Trial | None, *, repeat: bool, leader: bool
+    ) -> tuple[Any, _Failure | None]:
+        """Ask one member; return its answer, or what went wrong."""
+        await way.enter(deadline)
+        try:
+            seat, member = self._balancer.pick(trial.tried if trial else ())
+            tokens = self._tokens
+            token = tokens.current
+            left = deadline - _monotonic()
+            if left <= 0:
+                raise (trial or _Trial(self._balancer, repeat)).over(method)
+            if repeat and len(self._balancer) > 1:
+                left = min(left, FIRST_TRY if trial is None else trial.share())
+            sent = False
+            try:
+                if tokens.needed and (token is None or (trial is not None and trial.stale_token == token)):
+                    await way.run(partial(tokens.renew, token, member, _monotonic() + left), left)
+                    token = tokens.current
+                sent = True
+                answer = await way.send(member.calls[method], message, left, tokens.metadata(leader=leader))
+            except _FAILURES as error:
+                return None, _Failure.of(error, seat, member, token, sent=sent, repeat=repeat)
+            if seat.failures:
+                self._balancer.worked(seat)
+            return answer, None
+        finally:
+            way.leave()
+
+    async def _pause(self, way: Way, member: Member, fault: Fault, seconds: float) -> None:
         """Wait ``seconds``, or less if ``member``, which could not be connected to, can be talked to before.
 
         gRPC before 1.80 makes connections only while some call is waiting, so sleeping would not do: calls that fail
         at once, again and again, would never see the server come back.
         """
         if fault is not Fault.UNCONNECTED:
-            time.sleep(seconds)
+            await way.sleep(seconds)
             return
         try:
-            self._gate.enter(_monotonic() + seconds)
+            await way.enter(_monotonic() + seconds)
         except DeadlineExceeded:
             return
         try:
-            member.calls["Range"](_PROBE, seconds, wait_for_ready=True)
-        except (grpc.RpcError, ValueError):  # any answer will do; ValueError: the channel was closed in another thread
+            await way.send(member.calls["Range"], _PROBE, seconds, (), wait=True)
+        except _FAILURES:  # any answer will do
             return
         finally:
-            self._gate.leave()
+            way.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """One try that brought no answer."""
+
+    seat: Seat
+    member: Member
+    token: str | None
+    cause: Exception
+    code: Any
+    details: str
+    fault: Fault
+
+    @classmethod
+    def of(
+        cls, error: Exception, seat: Seat, member: Member, token: str | None, *, sent: bool, repeat: bool
+    ) -> _Failure:
+        """Judge ``error``. ``sent``: the request itself was sent, not only the login before it."""
+        if isinstance(error, ValueError):
+            return cls(seat, member, token, error, None, str(error), Fault.UNCONNECTED)
+        assert isinstance(error, grpc.RpcError)
+        code, details = error.code(), error.details() or ""
+        fault = classify(code, details)
+        if not sent and fault not in (Fault.ANSWERED, Fault.TOKEN):
+            fault = Fault.LATE if fault is Fault.LATE and repeat else Fault.UNSENT
+        return cls(seat, member, token, error, code, details, fault)
 
 
 class _Trial:

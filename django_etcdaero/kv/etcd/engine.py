@@ -19,7 +19,6 @@ from django_etcdaero import forks
 from django_etcdaero.exceptions import (
     Cancelled,
     ConfigurationError,
-    InvalidRequest,
     LeaseNotFound,
     PermissionDenied,
 )
@@ -41,7 +40,9 @@ from django_etcdaero.kv.engine import (
 )
 from django_etcdaero.kv.etcd import quiescence, wire
 from django_etcdaero.kv.etcd.address import Endpoint, Tls, parse_endpoints
-from django_etcdaero.kv.etcd.arguments import check_int
+from django_etcdaero.kv.etcd.administration import EtcdAuth, EtcdCluster, EtcdMaintenance, MemberSync
+from django_etcdaero.kv.etcd.administration.direct import Direct
+from django_etcdaero.kv.etcd.awaited import AwaitedCalls
 from django_etcdaero.kv.etcd.balancer import Balancer
 from django_etcdaero.kv.etcd.calls import Calls
 from django_etcdaero.kv.etcd.gate import Gate
@@ -50,6 +51,7 @@ from django_etcdaero.kv.etcd.member import Member
 from django_etcdaero.kv.etcd.messages import rpc
 from django_etcdaero.kv.etcd.tokens import Tokens
 from django_etcdaero.kv.etcd.watching import EtcdWatch
+from django_etcdaero.kv.etcd.ways import AwaitingWay
 
 _getpid = os.getpid
 
@@ -57,7 +59,7 @@ _inherited: list[Any] = []
 """What a fork has left here: kept for ever, because gRPC's objects must not be touched in a child, not even to free."""
 
 
-class EtcdEngine(Engine):
+class EtcdEngine(AwaitedCalls, Engine):
     """An etcd cluster, version 3.4 or later."""
 
     def __init__(
@@ -68,24 +70,39 @@ class EtcdEngine(Engine):
         password: str | None = None,
         tls: Tls | None = None,
         timeout: float = 5.0,
+        sync_members: float | None = None,
     ) -> None:
         """``endpoints`` are members of one cluster as ``host:port``; ``tls`` ``None`` means unencrypted.
 
-        ``timeout`` (seconds) is the default of every call. Does no I/O. Raises ``ConfigurationError``.
+        ``timeout`` (seconds) is the default of every call. ``sync_members``: every so many seconds (at least 1) the
+        endpoints are made those of the cluster's members; ``None``: never. Does no I/O. Raises ``ConfigurationError``.
         """
+        if sync_members is not None and not sync_members >= 1:
+            raise ConfigurationError(f"sync_members must be at least 1 second, not {sync_members!r}")
         if (user is None) != (password is None):
             raise ConfigurationError("user and password are given together or not at all")
         members = parse_endpoints(endpoints)
         scheme = "etcd" if tls is None else "etcds"
         self.info = EngineInfo("etcd", f"{scheme}://{','.join(map(str, members))}")
         self._tls = tls
-        self._timeout = timeout
+        self._timeout = self.default_timeout = timeout
         self._pid = _getpid()
         self._gate = Gate(self.info.location)
         self._tokens = Tokens(user, password)
         self._balancer = Balancer(members, self._connect)
         self._calls = Calls(self._balancer, self._tokens, self._gate)
         self._hub = WatchHub(self._calls, self._balancer, self._tokens, self._gate)
+        self._direct = Direct(self._calls, self._balancer, self._tokens, self._gate)
+        self._sync: MemberSync | None = None
+        if sync_members is not None:
+            self._sync = MemberSync(
+                self._call,
+                self._direct,
+                self._balancer,
+                every=sync_members,
+                timeout=timeout,
+                encrypted=tls is not None,
+            )
         forks.protect(self)
         quiescence.protect(self)
 
@@ -95,15 +112,15 @@ class EtcdEngine(Engine):
     def _connect(self, endpoint: Endpoint) -> Member:
         member = Member(endpoint, tls=self._tls, timeout=self._timeout)
         quiescence.arm()
+        if self._sync is not None:
+            self._sync.start()
         return member
 
     # keys ------------------------------------------------------------------------------------------------------------
 
     def range(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
-        message = wire.range_message(request)
-        return wire.range_result(
-            self._call("Range", message, timeout, repeat=True, leader=not request.serializable),
-        )
+        message, leader = wire.range_message(request), not request.serializable
+        return wire.range_result(self._call("Range", message, timeout, repeat=True, leader=leader))
 
     def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
         return wire.put_result(self._call("Put", wire.put_message(request), timeout, repeat=False))
@@ -116,50 +133,60 @@ class EtcdEngine(Engine):
         return wire.txn_result(self._call("Txn", message, timeout, repeat=wire.is_read_only(request)))
 
     def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
-        check_int("revision", revision)
-        self._call("Compact", rpc.CompactionRequest(revision=revision, physical=physical), timeout, repeat=False)
+        self._call("Compact", wire.compaction_message(revision, physical), timeout, repeat=False)
 
     # leases ----------------------------------------------------------------------------------------------------------
 
     def lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
-        check_int("ttl", ttl)
-        check_int("lease_id", lease_id)
         # A grant whose answer was lost leaves a lease without keys behind, which nobody needs to find.
-        answer = self._call("LeaseGrant", rpc.LeaseGrantRequest(TTL=ttl, ID=lease_id), timeout, repeat=lease_id == 0)
-        if answer.error:
-            raise InvalidRequest(str(answer.error))
-        return LeaseStatus(answer.ID, answer.TTL, answer.TTL, ())
+        message = wire.grant_message(ttl, lease_id)
+        return wire.grant_result(self._call("LeaseGrant", message, timeout, repeat=lease_id == 0))
 
     def lease_revoke(self, lease_id: int, *, timeout: float | None = None) -> None:
-        check_int("lease_id", lease_id)
-        self._call("LeaseRevoke", rpc.LeaseRevokeRequest(ID=lease_id), timeout, repeat=True, done=LeaseNotFound)
+        self._call("LeaseRevoke", wire.revoke_message(lease_id), timeout, repeat=True, done=LeaseNotFound)
 
     def lease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
-        check_int("lease_id", lease_id)
-        answer = self._call("LeaseKeepAlive", rpc.LeaseKeepAliveRequest(ID=lease_id), timeout, repeat=True)
-        if answer.TTL <= 0:
-            raise LeaseNotFound(f"there is no lease {lease_id:x}")
-        return int(answer.TTL)
+        message = wire.keep_alive_message(lease_id)
+        return wire.keep_alive_result(lease_id, self._call("LeaseKeepAlive", message, timeout, repeat=True))
 
     def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
-        check_int("lease_id", lease_id)
-        message = rpc.LeaseTimeToLiveRequest(ID=lease_id, keys=keys)
-        answer = self._call("LeaseTimeToLive", message, timeout, repeat=True)
-        return LeaseStatus(lease_id, answer.TTL, answer.grantedTTL, tuple(answer.keys))
+        message = wire.time_to_live_message(lease_id, keys)
+        return wire.time_to_live_result(lease_id, self._call("LeaseTimeToLive", message, timeout, repeat=True))
 
     def lease_list(self, *, timeout: float | None = None) -> tuple[int, ...]:
-        answer = self._call("LeaseLeases", rpc.LeaseLeasesRequest(), timeout, repeat=True)
-        return tuple([lease.ID for lease in answer.leases])
+        return wire.leases_result(self._call("LeaseLeases", rpc.LeaseLeasesRequest(), timeout, repeat=True))
 
     # watches ---------------------------------------------------------------------------------------------------------
 
     def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
-        wire.watch_message(request, request.start_revision)  # its errors belong to the caller, not to the stream
-        if self._pid != _getpid() or self._gate.is_shut:
-            self._refuse()
-        watch = EtcdWatch(request, sink, self._hub.forget)
+        watch = self._make_watch(request, sink)
         self._hub.add(watch, timeout=self._timeout if timeout is None else timeout)
         return watch
+
+    # administration --------------------------------------------------------------------------------------------------
+
+    @property
+    def auth(self) -> EtcdAuth:
+        return EtcdAuth(self._call)
+
+    @property
+    def cluster(self) -> EtcdCluster:
+        return EtcdCluster(self._call)
+
+    @property
+    def maintenance(self) -> EtcdMaintenance:
+        return EtcdMaintenance(
+            self._call,
+            self._reach_members,
+            self._balancer,
+            timeout=self._timeout,
+            encrypted=self._tls is not None,
+        )
+
+    def _reach_members(self) -> Direct:
+        if self._pid != _getpid() or self._gate.is_shut:
+            self._refuse()
+        return self._direct
 
     # life ------------------------------------------------------------------------------------------------------------
 
@@ -188,8 +215,11 @@ class EtcdEngine(Engine):
             self.abandon()
             return
         if self._gate.shut():
+            self._stop_threads()
             self._hub.stop()
             self._balancer.drop()
+            if self._sync is not None:
+                self._sync.stop()
 
     def before_fork(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -208,9 +238,10 @@ class EtcdEngine(Engine):
 
     def abandon(self) -> None:
         # No lock of the inherited objects is taken here: a thread of the parent may hold it for ever.
-        _inherited.append((self._balancer, self._hub, self._calls, self._tokens))
+        _inherited.append((self._balancer, self._hub, self._calls, self._tokens, self._direct, self._sync))
         self._gate = Gate(self.info.location)
         self._gate.shut()
+        self._forget_threads()
         self._pid = _getpid()
 
     # ------------------------------------------------------------------------------------------------------------------
@@ -219,6 +250,28 @@ class EtcdEngine(Engine):
         if self._pid != _getpid() or self._gate.is_shut:
             self._refuse()
         return self._calls.run(method, message, timeout=self._timeout if timeout is None else timeout, **options)
+
+    async def _acall(self, method: str, message: Any, timeout: float | None, **options: Any) -> Any:
+        way = self._way()
+        return await self._calls.arun(
+            way, method, message, timeout=self._timeout if timeout is None else timeout, **options
+        )
+
+    async def _awatch(self, request: WatchRequest, sink: WatchSink, timeout: float | None) -> WatchHandle:
+        watch = self._make_watch(request, sink)
+        await self._hub.aadd(self._way(), watch, timeout=self._timeout if timeout is None else timeout)
+        return watch
+
+    def _way(self) -> AwaitingWay:
+        if self._pid != _getpid() or self._gate.is_shut:
+            self._refuse()
+        return AwaitingWay(self._gate, self._threads())
+
+    def _make_watch(self, request: WatchRequest, sink: WatchSink) -> EtcdWatch:
+        wire.watch_message(request, request.start_revision)  # its errors belong to the caller, not to the stream
+        if self._pid != _getpid() or self._gate.is_shut:
+            self._refuse()
+        return EtcdWatch(request, sink, self._hub.forget)
 
     def _refuse(self) -> None:
         if self._pid != _getpid():

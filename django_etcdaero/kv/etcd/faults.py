@@ -13,13 +13,16 @@ from typing import Any
 from grpc import StatusCode
 
 from django_etcdaero.exceptions import (
+    AlreadyExists,
     Compacted,
     EtcdAeroError,
+    FailedPrecondition,
     FutureRevision,
     InvalidRequest,
     KeyNotFound,
     LeaseExists,
     LeaseNotFound,
+    NotFound,
     NotSupported,
     PermissionDenied,
     ResponseError,
@@ -60,8 +63,11 @@ _TOKEN_TEXTS = ("invalid auth token", "revision of auth store is old", "user nam
 
 _UNCONNECTED_TEXTS = ("failed to connect to all addresses", "DNS resolution failed")
 
-_LEADERLESS_TEXT = "etcdserver: no leader"
-"""Our requests demand a leader; a member without one refuses them before it looks at them."""
+_UNSENT_TEXTS = ("etcdserver: no leader", "rpc not supported for learner")
+"""Our requests demand a leader; a member without one refuses them before it looks at them. So does a learner."""
+
+_REFUSAL_TEXTS = ("etcdserver: unhealthy cluster", "auth: authentication failed")
+"""Refusals under the code of a lost connection, or none: of a change of members, of a password for a user without."""
 
 _BY_TEXT: tuple[tuple[str, type[EtcdAeroError]], ...] = (
     ("has been compacted", Compacted),
@@ -74,11 +80,16 @@ _BY_TEXT: tuple[tuple[str, type[EtcdAeroError]], ...] = (
     ("authentication failed", Unauthenticated),
     ("user name is empty", Unauthenticated),
     ("revision of auth store is old", Unauthenticated),
+    ("already exist", AlreadyExists),
+    (" not found", NotFound),
+    (" is not granted to ", NotFound),
+    ("unhealthy cluster", FailedPrecondition),
 )
 
 _BY_CODE: dict[Any, type[EtcdAeroError]] = {
     StatusCode.INVALID_ARGUMENT: InvalidRequest,
     StatusCode.OUT_OF_RANGE: InvalidRequest,
+    StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     StatusCode.PERMISSION_DENIED: PermissionDenied,
     StatusCode.UNAUTHENTICATED: Unauthenticated,
     StatusCode.UNIMPLEMENTED: NotSupported,
@@ -93,12 +104,12 @@ def classify(code: Any, details: str) -> Fault:
         return Fault.TOKEN
     if "too many requests" in details:
         return Fault.BUSY
-    if code not in _LOST_CODES:
+    if code not in _LOST_CODES or any(text in details for text in _REFUSAL_TEXTS):
         return Fault.ANSWERED
     if code is StatusCode.UNAVAILABLE:
         if any(text in details for text in _UNCONNECTED_TEXTS):
             return Fault.UNCONNECTED
-        if _LEADERLESS_TEXT in details:
+        if any(text in details for text in _UNSENT_TEXTS):
             return Fault.UNSENT
     return Fault.LOST
 

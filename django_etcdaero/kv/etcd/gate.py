@@ -13,7 +13,8 @@ class Gate:
 
     def __init__(self, location: str) -> None:
         self._location = location
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()  # used directly where every call passes: a condition costs more
+        self._changed = threading.Condition(self._lock)
         self._inside = 0
         self._open = True
         self._shut = False
@@ -23,20 +24,34 @@ class Gate:
 
         Raises ``DeadlineExceeded``, and ``Cancelled`` when the gate is shut.
         """
-        with self._changed:
+        with self._lock:
             if not self._open:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 if not self._changed.wait_for(lambda: self._open or self._shut, left):
-                    raise DeadlineExceeded("the process was forking for as long as the call was allowed to take")
-            if self._shut:
-                raise Cancelled(f"the engine on {self._location} was closed")
-            self._inside += 1
+                    raise self.late()
+            self._go_in()
+
+    def try_enter(self) -> bool:
+        """Go in if the gate is open; return whether it is. Raises ``Cancelled`` when it is shut."""
+        with self._changed:
+            if self._open or self._shut:
+                self._go_in()
+            return self._open
+
+    def late(self) -> DeadlineExceeded:
+        """Return the error for somebody who has waited at a closed gate for as long as he could."""
+        return DeadlineExceeded("the process was forking for as long as the call was allowed to take")
+
+    def _go_in(self) -> None:
+        if self._shut:
+            raise Cancelled(f"the engine on {self._location} was closed")
+        self._inside += 1
 
     def leave(self) -> None:
         """Go out again."""
-        with self._changed:
+        with self._lock:
             self._inside -= 1
-            if self._inside == 0 and not (self._open and not self._shut):
+            if self._inside == 0 and (self._shut or not self._open):
                 self._changed.notify_all()
 
     def close(self) -> bool:

@@ -9,6 +9,7 @@ is not theirs, so they end as ``RESET``. (The header of the stream itself would 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import threading
@@ -26,6 +27,7 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
     Unauthenticated,
 )
+from django_etcdaero.kv.blocking import complete
 from django_etcdaero.kv.engine import WatchLost
 from django_etcdaero.kv.etcd.balancer import Balancer
 from django_etcdaero.kv.etcd.calls import FIRST_TRY, Calls
@@ -37,6 +39,7 @@ from django_etcdaero.kv.etcd.messages import rpc
 from django_etcdaero.kv.etcd.stream import WatchStream
 from django_etcdaero.kv.etcd.tokens import Tokens
 from django_etcdaero.kv.etcd.watching import EtcdWatch, lost
+from django_etcdaero.kv.etcd.ways import AwaitingWay, BlockingWay, Way
 
 _log = logging.getLogger("django_etcdaero.kv")
 
@@ -79,6 +82,20 @@ class WatchHub:
 
         Raises ``ClusterError``, ``DeadlineExceeded``, ``Unauthenticated``, ``ConfigurationError`` and ``Cancelled``.
         """
+        complete(self._add(BlockingWay(self._gate), watch, timeout))
+
+    async def aadd(self, way: AwaitingWay, watch: EtcdWatch, *, timeout: float) -> None:
+        """Take over ``watch`` as :meth:`add` does, without blocking the event loop.
+
+        When the task is cancelled the watch is cancelled.
+        """
+        try:
+            await self._add(way, watch, timeout)
+        except asyncio.CancelledError:
+            watch.cancel()
+            raise
+
+    async def _add(self, way: Way, watch: EtcdWatch, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         with self._changed:
             if self._stopping:
@@ -94,7 +111,7 @@ class WatchHub:
                 self._thread.start()
             self._changed.notify_all()
         patience = FIRST_TRY
-        while not watch.settled.wait(max(0.0, min(patience, deadline - time.monotonic()))):
+        while not await way.settled(watch.settled, max(0.0, min(patience, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 watch.cancel()
                 raise self._unaccepted()
@@ -249,7 +266,8 @@ class WatchHub:
         trouble = self._trouble
         if isinstance(trouble, ClusterError):
             return ClusterError(f"no endpoint accepted the watch: {trouble}", trouble.errors)
-        return DeadlineExceeded(f"no endpoint accepted the watch in time{f': {trouble}' if trouble else ''}")
+        asked = ", ".join(map(str, self._balancer.endpoints))
+        return DeadlineExceeded(f"no endpoint accepted the watch in time: {trouble or asked}")
 
     def _pause(self) -> None:
         seconds = min(_LONGEST_PAUSE, 0.05 * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)

@@ -19,7 +19,7 @@ from django_etcdaero.kv.etcd.messages import STUBS, keep_alive_once
 
 _Etcd3Client: Any = load_etcd3().Etcd3Client
 
-_SERVICES = ("KV", "Lease", "Auth")
+_SERVICES = ("KV", "Lease", "Auth", "Cluster", "Maintenance")
 
 _RANGE_OPTIONS = (
     "limit",
@@ -52,7 +52,7 @@ class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
             for service in _SERVICES
             for method, call in vars(STUBS[f"{service}Stub"](self.channel)).items()
         }
-        """The unary calls by name, for messages of :mod:`~django_etcdaero.kv.etcd.messages`."""
+        """The calls by name, for messages of :mod:`~django_etcdaero.kv.etcd.messages`."""
         self.calls["LeaseKeepAlive"] = keep_alive_once(self.channel)
         self.watch_stream: Any = vars(STUBS["WatchStub"](self.channel))["Watch"]
 

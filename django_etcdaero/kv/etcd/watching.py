@@ -10,6 +10,7 @@ from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.kv.engine import Event, WatchBatch, WatchHandle, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.kv.etcd.settlement import Settlement
 from django_etcdaero.kv.etcd.wire import events
 
 _log = logging.getLogger("django_etcdaero.kv")
@@ -28,7 +29,7 @@ class EtcdWatch(WatchHandle):
         """First revision not received yet; 0 until the store has accepted a watch without a start revision."""
         self.established = False
         """The store has accepted it once."""
-        self.settled = threading.Event()
+        self.settled = Settlement()
         """Set when it is known whether the store accepts it."""
         self.error: EtcdAeroError | None = None
         """Why it could not even be asked for."""
@@ -37,6 +38,10 @@ class EtcdWatch(WatchHandle):
         self._forget = forget
         self._ended = False
         self._fragments: list[Event] = []
+        self._partial = 0
+        """Events of the next revision that were delivered, the rest having not come yet; only with ``fragment``."""
+        self._skip = 0
+        """How many of them a stream that begins anew will send again."""
         # Held while the sink is called. Reentrant, because the sink may cancel its own watch.
         self._calling = threading.RLock()
 
@@ -65,6 +70,7 @@ class EtcdWatch(WatchHandle):
         self.established = True
         self.next_revision = self.next_revision or revision + 1
         self._fragments.clear()
+        self._skip = self._partial
         self.settled.set()
 
     def receive(self, answer: Any) -> WatchBatch | None:
@@ -75,14 +81,24 @@ class EtcdWatch(WatchHandle):
         """
         if not answer.events and not self._fragments:
             revision = answer.header.revision
-            self.next_revision = max(self.next_revision, revision + 1)
+            if revision >= self.next_revision:
+                self.next_revision, self._partial = revision + 1, 0
             return WatchBatch((), revision) if self.request.progress_notify else None
         self._fragments += [event for event in events(answer.events) if event.kv.mod_revision >= self.next_revision]
-        if answer.fragment or not self._fragments:
+        if self._skip:
+            again, self._skip = self._skip, max(0, self._skip - len(self._fragments))
+            del self._fragments[:again]
+        if not self._fragments or (answer.fragment and not self.request.fragment):
             return None
         batch = WatchBatch(tuple(self._fragments), self._fragments[-1].kv.mod_revision)
         self._fragments.clear()
-        self.next_revision = batch.revision + 1
+        if answer.fragment:
+            already = self._partial if batch.revision == self.next_revision else 0
+            self._partial = already + sum(event.kv.mod_revision == batch.revision for event in batch.events)
+            self.next_revision = batch.revision
+        else:
+            self._partial = 0
+            self.next_revision = batch.revision + 1
         return batch
 
     def deliver(self, batch: WatchBatch) -> None:

@@ -7,7 +7,8 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
-from django_etcdaero.exceptions import InvalidRequest, ResponseError
+from django_etcdaero.exceptions import InvalidRequest, LeaseNotFound, ResponseError
+from django_etcdaero.kv.duplicates import has_open_deletion, refuse_duplicates
 from django_etcdaero.kv.engine import (
     Compare,
     CompareTarget,
@@ -16,17 +17,20 @@ from django_etcdaero.kv.engine import (
     Event,
     EventType,
     KeyValue,
+    LeaseStatus,
     Operation,
     PutRequest,
     PutResult,
     RangeRequest,
     RangeResult,
     Response,
+    SortOrder,
+    SortTarget,
     TxnRequest,
     TxnResult,
     WatchRequest,
 )
-from django_etcdaero.kv.etcd.arguments import check_compare, check_sorting, explain
+from django_etcdaero.kv.etcd.arguments import check_compare, check_int, check_sorting, check_watch, explain
 from django_etcdaero.kv.etcd.messages import rpc
 
 _Range, _Put, _Delete, _Txn = rpc.RangeRequest, rpc.PutRequest, rpc.DeleteRangeRequest, rpc.TxnRequest
@@ -49,12 +53,15 @@ _OPERANDS = {
 
 def range_message(request: RangeRequest) -> Any:
     """Raises ``InvalidRequest`` naming the argument that is wrong, as all of these do."""
-    if request.sort_order or request.sort_target:
+    if request.sort_order is not SortOrder.NONE or request.sort_target is not SortTarget.KEY:
         check_sorting(request)
     try:
         message = _Range(key=request.key, range_end=request.range_end, limit=request.limit, revision=request.revision)
+        if request.revision < 0:  # which the server would take for a compacted one in a transaction
+            message.revision = 0
         if request.sort_order or request.sort_target:
-            message.sort_order = request.sort_order
+            # Without an order the server sorts by a target other than the key, but only after the limit was applied.
+            message.sort_order = request.sort_order or SortOrder.ASCEND
             message.sort_target = request.sort_target
         if request.serializable:
             message.serializable = True
@@ -99,7 +106,18 @@ def delete_message(request: DeleteRequest) -> Any:
 
 
 def txn_message(request: TxnRequest) -> Any:
-    """Return the message for a transaction with everything in it."""
+    """Return the message for a transaction with everything in it.
+
+    Servers look for keys that are written twice, but not in deletions without an end. That is not left to them: a key
+    deleted so and then put with ``ignore_value`` or ``ignore_lease`` ends the server's process (3.5.1), those of all
+    members and again after each restart, because the transaction is in their log.
+    """
+    if has_open_deletion(request):
+        refuse_duplicates(request)
+    return _txn(request)
+
+
+def _txn(request: TxnRequest) -> Any:
     return _Txn(
         compare=[_compare(compare) for compare in request.compares],
         success=[_operation(operation) for operation in request.success],
@@ -125,7 +143,7 @@ def _operation(operation: Operation) -> Any:
     if isinstance(operation, DeleteRequest):
         return _Operation(request_delete_range=delete_message(operation))
     if isinstance(operation, TxnRequest):
-        return _Operation(request_txn=txn_message(operation))
+        return _Operation(request_txn=_txn(operation))
     raise InvalidRequest(f"a transaction cannot contain {type(operation).__name__}")
 
 
@@ -144,6 +162,7 @@ def watch_message(request: WatchRequest, start_revision: int, watch_id: int = 0)
     Marks of progress are asked for always: they keep the place to go on from young, so that a watch of keys that never
     change does not ask for history that was compacted long ago.
     """
+    check_watch(request)
     filters = [number for number, left_out in enumerate((request.no_put, request.no_delete)) if left_out]
     try:
         create = rpc.WatchCreateRequest(
@@ -164,6 +183,37 @@ def watch_message(request: WatchRequest, start_revision: int, watch_id: int = 0)
 def cancel_message(watch_id: int) -> Any:
     """Return the message that ends a watch."""
     return rpc.WatchRequest(cancel_request=rpc.WatchCancelRequest(watch_id=watch_id))
+
+
+def compaction_message(revision: int, physical: bool) -> Any:
+    """Return the message for a compaction."""
+    check_int("revision", revision)
+    return rpc.CompactionRequest(revision=revision, physical=physical)
+
+
+def grant_message(ttl: int, lease_id: int) -> Any:
+    """Return the message that grants a lease."""
+    check_int("ttl", ttl)
+    check_int("lease_id", lease_id)
+    return rpc.LeaseGrantRequest(TTL=ttl, ID=lease_id)
+
+
+def revoke_message(lease_id: int) -> Any:
+    """Return the message that ends a lease."""
+    check_int("lease_id", lease_id)
+    return rpc.LeaseRevokeRequest(ID=lease_id)
+
+
+def keep_alive_message(lease_id: int) -> Any:
+    """Return the message that renews a lease."""
+    check_int("lease_id", lease_id)
+    return rpc.LeaseKeepAliveRequest(ID=lease_id)
+
+
+def time_to_live_message(lease_id: int, keys: bool) -> Any:
+    """Return the message that asks for the state of a lease."""
+    check_int("lease_id", lease_id)
+    return rpc.LeaseTimeToLiveRequest(ID=lease_id, keys=keys)
 
 
 # answers -------------------------------------------------------------------------------------------------------------
@@ -194,12 +244,41 @@ def delete_result(answer: Any) -> DeleteResult:
     return DeleteResult(answer.deleted, key_values(answer.prev_kvs), answer.header.revision)
 
 
+def grant_result(answer: Any) -> LeaseStatus:
+    """Return the answer to a grant. Raises ``InvalidRequest`` for a refusal that came as an answer."""
+    if answer.error:
+        raise InvalidRequest(str(answer.error))
+    return LeaseStatus(answer.ID, answer.TTL, answer.TTL, ())
+
+
+def keep_alive_result(lease_id: int, answer: Any) -> int:
+    """Return the answer to a renewal. Raises ``LeaseNotFound``, which comes as a time to live of 0."""
+    if answer.TTL <= 0:
+        raise LeaseNotFound(f"there is no lease {lease_id:x}")
+    return int(answer.TTL)
+
+
+def time_to_live_result(lease_id: int, answer: Any) -> LeaseStatus:
+    """Return the state of a lease."""
+    return LeaseStatus(lease_id, answer.TTL, answer.grantedTTL, tuple(answer.keys))
+
+
+def leases_result(answer: Any) -> tuple[int, ...]:
+    """Return the ids of all leases."""
+    return tuple([lease.ID for lease in answer.leases])
+
+
 def txn_result(answer: Any) -> TxnResult:
     """Return the answer to a transaction with everything in it."""
-    return TxnResult(answer.succeeded, tuple([_response(part) for part in answer.responses]), answer.header.revision)
+    return _txn_result(answer, answer.header.revision)
 
 
-def _response(part: Any) -> Response:
+def _txn_result(answer: Any, revision: int) -> TxnResult:
+    """``revision`` is the one of the whole transaction: answers to nested ones do not have it."""
+    return TxnResult(answer.succeeded, tuple([_response(part, revision) for part in answer.responses]), revision)
+
+
+def _response(part: Any, revision: int) -> Response:
     kind = part.WhichOneof("response")
     if kind == "response_put":
         return put_result(part.response_put)
@@ -208,7 +287,7 @@ def _response(part: Any) -> Response:
     if kind == "response_delete_range":
         return delete_result(part.response_delete_range)
     if kind == "response_txn":
-        return txn_result(part.response_txn)
+        return _txn_result(part.response_txn, revision)
     raise ResponseError("a part of the answer to a transaction is of no known kind")
 
 

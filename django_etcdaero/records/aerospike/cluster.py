@@ -184,6 +184,7 @@ def _open(target: Target, until: float) -> Session:
         from .session import Session  # here: this is where the package aerospike is needed first
     except ImportError as error:
         raise ConfigurationError(f"{target.url}: the Python package aerospike cannot be imported: {error}") from error
+    target.check_files()
     found = probe.probe(target, until)
     if not found.answering:
         raise _unreachable(target, found.errors, silent=found.silent)
@@ -195,7 +196,12 @@ def _open(target: Target, until: float) -> Session:
         # It does not say why (a wrong password, for one); a client that must connect does.
         return Session(target, target.client_config(found.answering, CONNECT_TIMEOUT, must_connect=True))
     except Session.errors as error:
-        raise faults.translate(target, error.code or 0, str(error.msg or ""), in_doubt=False, ttl=None) from error
+        said = str(error.msg or "")
+        if target.tls is not None and error.code in faults.NO_CONNECTION:
+            # That is all it says when the encryption does not come about; the hosts themselves have just answered.
+            name = target.tls.name or "', '".join(host for host, _ in found.answering)
+            said = f"no encrypted connection ({said}): is the port for TLS, its certificate trusted and for '{name}'?"
+        raise faults.translate(target, error.code or 0, said, in_doubt=False, ttl=None) from error
 
 
 def _unreachable(target: Target, errors: dict[str, str], *, silent: bool) -> ClusterError | DeadlineExceeded:

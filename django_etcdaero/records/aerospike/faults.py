@@ -33,6 +33,9 @@ NO_ANSWER, SOME_FAILED, CLUSTER_EMPTY, NO_VALUE = -15, -16, 1, -1000
 CUT_SHORT = {9, -10}
 """Time ran out, or the connection broke: the server may have done what it was asked."""
 
+NO_CONNECTION = {-10, -1}
+"""What the client says when it cannot connect, whatever the reason."""
+
 UNCERTAIN = {9, NO_ANSWER}
 """Of rows that write: applied or not, though the client does not call them in doubt."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -28,7 +29,8 @@ class Tls:
     key: str | None = None
     """The private key of ``cert``."""
     name: str | None = None
-    """Name that the servers' certificates must have; ``None``: the host's."""
+    """Name that the servers' certificates must have (a DNS or common name; addresses in certificates do not count);
+    ``None``: the host's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,18 @@ class Target:
         """The target as a URL, without credentials."""
         scheme = "aerospike" if self.tls is None else "aerospikes"
         return f"{scheme}://{','.join(map(spell, self.hosts))}/{self.namespace}/{self.set_name}"
+
+    def check_files(self) -> None:
+        """Raise ``ConfigurationError`` that names a TLS file which cannot be read. The native client names none."""
+        if self.tls is None:
+            return
+        for name, path in (("ca", self.tls.ca), ("cert", self.tls.cert), ("key", self.tls.key)):
+            if path is None:
+                continue
+            try:
+                Path(path).read_bytes()
+            except OSError as error:
+                raise ConfigurationError(f"{self.url}: the TLS file {name} cannot be read: {error}") from error
 
     def client_config(
         self, hosts: Sequence[tuple[str, int]], connect_timeout: float, *, must_connect: bool = False

@@ -34,6 +34,8 @@ def _value(space: Namespace, command: str, port: int) -> str:
         "peers-clear-std": f"0,{port},[]",
         "replicas": f"{space.name}:0,1,{ALL_PARTITIONS}",
         "service-clear-std": f"127.0.0.1:{port}",
+        "peers-tls-std": f"0,{port},[]",
+        "service-tls-std": f"127.0.0.1:{port}",
         "namespaces": space.name,
     }
     if name in fixed:

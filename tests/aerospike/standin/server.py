@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 from . import batch, frames, info, operations, scan
 from .clock import Clock
 from .faults import Faults
 from .records import Namespace
+from .security import NOT_AUTHENTICATED, Security
 
-NO_SECURITY = bytes((0, 51)) + bytes(14)
-"""What Community Edition answers to a login."""
 ENTERPRISE_ONLY = 25
 
 
 class Standin:
-    """A running stand-in; :meth:`stop` ends it. It listens on 127.0.0.1 only."""
+    """A running stand-in; :meth:`stop` ends it. It listens on 127.0.0.1 only.
+
+    ``users``: see :class:`.security.Security`; ``tls``: how to encrypt the connections, if they are to be.
+    """
 
     host = "127.0.0.1"
 
-    def __init__(self, namespace: str = "test", *, port: int = 0, nsup_period: int = 120) -> None:
+    def __init__(
+        self,
+        namespace: str = "test",
+        *,
+        port: int = 0,
+        nsup_period: int = 120,
+        users: Mapping[str, str] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.clock = Clock()
+        self.security = Security(users or {})
+        self._tls = tls
         self.faults = Faults()
         self.namespace = Namespace(namespace, self.clock, nsup_period=nsup_period)
         self._listener = socket.create_server((self.host, port), backlog=128)
@@ -67,20 +80,37 @@ class Standin:
     def _serve(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            while not self._stopping:
-                for frame in self._answer(*frames.read_frame(connection)):
-                    connection.sendall(frame)
+            with self._encrypted(connection) as channel:
+                trusted = not self.security.users
+                while not self._stopping:
+                    kind, body = frames.read_frame(channel)
+                    if kind == frames.SECURITY:
+                        trusted, answer = self.security.answer(body)
+                        channel.sendall(frames.frame(frames.SECURITY, answer))
+                        continue
+                    for frame in self._answer(kind, body) if trusted else self._refuse(kind):
+                        channel.sendall(frame)
         except (frames.Closed, OSError):
             pass
         finally:
             self._connections.discard(connection)
             connection.close()
 
+    def _encrypted(self, connection: socket.socket) -> socket.socket:
+        if self._tls is None:
+            return connection
+        # A descriptor of its own, so that stop() can still shut the connection down.
+        return self._tls.wrap_socket(connection.dup(), server_side=True)
+
+    def _refuse(self, kind: int) -> Iterator[bytes]:
+        if kind == frames.INFO:
+            yield frames.frame(frames.INFO, f"ERROR:{NOT_AUTHENTICATED}:not authenticated\n".encode())
+        else:
+            yield frames.frame(frames.RECORD, frames.message(NOT_AUTHENTICATED))
+
     def _answer(self, kind: int, body: bytes) -> Iterator[bytes]:
         if kind == frames.INFO:
             yield frames.frame(frames.INFO, info.answer(self.namespace, body, self.port))
-        elif kind == frames.SECURITY:
-            yield frames.frame(frames.SECURITY, NO_SECURITY)
         elif kind == frames.COMPRESSED:
             yield frames.frame(frames.RECORD, frames.message(ENTERPRISE_ONLY))
         elif kind == frames.RECORD:

@@ -1,0 +1,1 @@
+"""Contending for a name: what locks and elections are made of."""

@@ -1,0 +1,62 @@
+"""Whether another process of this host is dead for certain.
+
+The number of a process alone does not tell: it means something only in its PID namespace and for one run of the
+system, and it is given again. So a process is named by the run, the namespace, its number and the time of its start
+(proc_pid_stat(5), field 22). Where there is no ``/proc`` nothing is ever certain.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_PROC = Path("/proc")
+
+
+def this_process() -> dict[str, Any] | None:
+    """Return what :func:`is_dead` needs to know about this process (JSON values); ``None`` if it cannot be told."""
+    try:
+        _, started = _state(os.getpid())
+        return {**_surroundings(), "pid": os.getpid(), "started": started}
+    except (OSError, IndexError):
+        return None
+
+
+def is_dead(process: object) -> bool:
+    """Tell whether the process that told ``process`` runs no more; False unless that is certain."""
+    if not isinstance(process, Mapping):
+        return False
+    pid = process.get("pid")
+    if not isinstance(pid, int) or isinstance(pid, bool) or pid < 1:
+        return False
+    try:
+        if {name: process.get(name) for name in ("boot", "pids")} != _surroundings():
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # the number belongs to another user's process now, a later one or the same
+        state, started = _state(pid)
+        if started != process.get("started"):
+            return True
+        # A process that nobody has waited for yet; its other threads could run on after the first has ended.
+        return state in ("Z", "X") and len(os.listdir(_PROC / str(pid) / "task")) <= 1
+    except (OSError, OverflowError, IndexError):
+        return False
+
+
+def _surroundings() -> dict[str, str]:
+    return {
+        "boot": (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
+        "pids": os.readlink(_PROC / "self/ns/pid"),
+    }
+
+
+def _state(pid: int) -> tuple[str, str]:
+    """Return the state and the start of a process; its name, between parentheses, may contain anything."""
+    fields = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return fields[0], fields[19]

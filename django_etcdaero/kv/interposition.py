@@ -1,0 +1,82 @@
+"""Standing between a client and its engine: spans of a tracer, and failures in tests.
+
+What stands there is a function that gives a context manager for each call; the call runs inside it. It sees the calls
+that the engine itself carries out: where ``get`` is made of ``range``, or an awaited call of the blocking one in a
+thread, it sees only the latter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, TypeAlias
+
+from .engine import Engine
+
+CALLS: Final = (
+    "range",
+    "put",
+    "delete_range",
+    "txn",
+    "compact",
+    "lease_grant",
+    "lease_revoke",
+    "lease_keep_alive",
+    "lease_time_to_live",
+    "lease_list",
+    "watch",
+)
+"""What an engine can be asked to do; an awaited call goes by the name of the blocking one, ``get`` by ``range``."""
+
+Around: TypeAlias = Callable[[str, Any], AbstractContextManager[object]]
+"""``around(call, argument)``: the name from :data:`CALLS`, and the request, key, id or number that it is about."""
+
+
+def interpose(engine: Engine, around: Around) -> Callable[[], None]:
+    """Run every call of ``engine`` inside ``around(...)`` from now on; return what ends that.
+
+    Of several that stand before one engine the last one is asked first; they end in any order.
+    """
+    standing = True
+
+    def before(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not standing:
+                return method(*arguments, **options)
+            with around(name, arguments[0] if arguments else None):
+                return method(*arguments, **options)
+
+        return call
+
+    def before_awaited(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(*arguments: Any, **options: Any) -> Any:
+            if not standing:
+                return await method(*arguments, **options)
+            with around(name, arguments[0] if arguments else None):
+                return await method(*arguments, **options)
+
+        return call
+
+    # A function on the object stands before the method of the class, for all who hold the engine already.
+    stood_before = dict(vars(engine))
+    put_up: dict[str, Callable[..., Any]] = {}
+    for name in CALLS:
+        put_up[name] = before(name, getattr(engine, name))
+        if getattr(type(engine), f"a{name}") is not getattr(Engine, f"a{name}"):
+            put_up[f"a{name}"] = before_awaited(name, getattr(engine, f"a{name}"))
+    if type(engine).get is not Engine.get:
+        put_up["get"] = before("range", engine.get)
+    vars(engine).update(put_up)
+
+    def remove() -> None:
+        nonlocal standing
+        standing = False
+        for name, function in put_up.items():
+            if vars(engine).get(name) is not function:
+                continue  # somebody stands before it, and passes on to what has no effect any more
+            if name in stood_before:
+                vars(engine)[name] = stood_before[name]
+            else:
+                del vars(engine)[name]
+
+    return remove

@@ -1,0 +1,213 @@
+"""Going through a range of any size, page by page.
+
+All pages are read as of the revision of the first one, so together they are one consistent view, whatever is written
+meanwhile. Not more than one page is in memory. If the store compacts that revision away before the last page the
+iteration ends with ``Compacted``: what came so far is right, the rest cannot be had any more.
+
+Ascending pages ask for no order, because ranges come in the order of their keys anyway and etcd reads the whole range
+whenever it is told to sort. Descending ones have to ask, and each costs the store a look at all that is still to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from django_etcdaero.exceptions import Compacted, FutureRevision
+
+from .arguments import check_choice, check_flag
+from .contention import Read, check_positive
+from .engine import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
+from .keys import Text
+from .steps import Steps, adrive, drive
+from .txn import get
+
+if TYPE_CHECKING:
+    from .client import KV
+
+
+class _Pages:
+    """Where an iteration stands."""
+
+    def __init__(self, kv: KV, request: RangeRequest, page_size: int, timeout: float | None) -> None:
+        check_positive("page_size", page_size)
+        self.finished = False
+        self._kv = kv
+        self._request = replace(request, limit=page_size)
+        self._timeout = timeout
+        self._delivered = 0
+
+    def turn(self) -> Steps[tuple[KeyValue, ...]]:
+        """Read the next page."""
+        try:
+            result = yield from self._read()
+        except Compacted as error:
+            if not self._delivered:
+                raise
+            raise Compacted(
+                f"revision {self._request.revision} was compacted away after {self._delivered} keys of it had been"
+                f" read, so that the rest cannot be had: {error}",
+                error.compact_revision,
+            ) from error
+        self._delivered += len(result.kvs)
+        self.finished = not result.more
+        if result.more:
+            last = result.kvs[-1].key
+            revision = self._request.revision if self._request.revision > 0 else result.revision
+            if self._request.sort_order is SortOrder.DESCEND:
+                self._request = replace(self._request, range_end=last, revision=revision)
+            else:
+                self._request = replace(self._request, key=last + b"\0", revision=revision)
+        return result.kvs
+
+    def _read(self) -> Steps[RangeResult]:
+        result: RangeResult
+        try:
+            result = yield Read(self._kv, self._request, self._timeout)
+        except FutureRevision:  # this member lags behind the one that answered before, or behind who gave the revision
+            if not self._request.serializable:
+                raise
+            self._request = replace(self._request, serializable=False)
+            result = yield Read(self._kv, self._request, self._timeout)
+        return result
+
+
+def iterate(
+    kv: KV,
+    start: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    page_size: int = 500,
+    keys_only: bool = False,
+    descending: bool = False,
+    revision: int = 0,
+    serializable: bool = False,
+    timeout: float | None = None,
+) -> Iterator[KeyValue]:
+    """Return an iterator over a range in the order of the keys, all as of ``revision`` (0: of the first page).
+
+    The store is asked when a key of the next page is asked for; ``timeout`` (seconds) is for each page. Arguments are
+    checked at once. The iterator raises what :meth:`KV.range <django_etcdaero.kv.client.KV.range>` raises, and
+    ``Compacted`` if the revision is compacted on the way.
+    """
+    check_flag("descending", descending)
+    order = SortOrder.DESCEND if descending else SortOrder.NONE
+    request = get(
+        start,
+        range_end,
+        prefix=prefix,
+        revision=revision,
+        sort_order=order,
+        serializable=serializable,
+        keys_only=keys_only,
+    )
+    return _iterate(_Pages(kv, request, page_size, timeout))
+
+
+def _iterate(pages: _Pages) -> Iterator[KeyValue]:
+    while not pages.finished:
+        yield from drive(pages.turn())
+
+
+def aiterate(
+    kv: KV,
+    start: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    page_size: int = 500,
+    keys_only: bool = False,
+    descending: bool = False,
+    revision: int = 0,
+    serializable: bool = False,
+    timeout: float | None = None,
+) -> AsyncIterator[KeyValue]:
+    """Return an asynchronous iterator over a range; everything else is as with :func:`iterate`."""
+    check_flag("descending", descending)
+    order = SortOrder.DESCEND if descending else SortOrder.NONE
+    request = get(
+        start,
+        range_end,
+        prefix=prefix,
+        revision=revision,
+        sort_order=order,
+        serializable=serializable,
+        keys_only=keys_only,
+    )
+    return _aiterate(_Pages(kv, request, page_size, timeout))
+
+
+async def _aiterate(pages: _Pages) -> AsyncIterator[KeyValue]:
+    while not pages.finished:
+        for found in await adrive(pages.turn()):
+            yield found
+
+
+def first(
+    kv: KV,
+    start: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    by: SortTarget = SortTarget.KEY,
+    timeout: float | None = None,
+) -> KeyValue | None:
+    """Return the first key of a range in the order of ``by``, ``None`` if there is no key.
+
+    Which one it is among keys that are equal in ``by`` (created or changed in one transaction) is not defined.
+    """
+    return drive(_end(kv, get(start, range_end, prefix=prefix), by, SortOrder.ASCEND, timeout))
+
+
+async def afirst(
+    kv: KV,
+    start: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    by: SortTarget = SortTarget.KEY,
+    timeout: float | None = None,
+) -> KeyValue | None:
+    """Do what :func:`first` does."""
+    return await adrive(_end(kv, get(start, range_end, prefix=prefix), by, SortOrder.ASCEND, timeout))
+
+
+def last(
+    kv: KV,
+    start: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    by: SortTarget = SortTarget.KEY,
+    timeout: float | None = None,
+) -> KeyValue | None:
+    """Return the last key of a range in the order of ``by``, ``None`` if there is no key; ties as with :func:`first`.
+
+    The store looks at the whole range.
+    """
+    return drive(_end(kv, get(start, range_end, prefix=prefix), by, SortOrder.DESCEND, timeout))
+
+
+async def alast(
+    kv: KV,
+    start: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    by: SortTarget = SortTarget.KEY,
+    timeout: float | None = None,
+) -> KeyValue | None:
+    """Do what :func:`last` does."""
+    return await adrive(_end(kv, get(start, range_end, prefix=prefix), by, SortOrder.DESCEND, timeout))
+
+
+def _end(
+    kv: KV, request: RangeRequest, by: SortTarget, order: SortOrder, timeout: float | None
+) -> Steps[KeyValue | None]:
+    target = check_choice("by", by, SortTarget)
+    if target is SortTarget.KEY and order is SortOrder.ASCEND:
+        order = SortOrder.NONE
+    result = yield Read(kv, replace(request, limit=1, sort_target=target, sort_order=order), timeout)
+    return result.kvs[0] if result.kvs else None

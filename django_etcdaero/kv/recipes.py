@@ -1,0 +1,267 @@
+"""The recipes of a client: what is built from its calls, each in a module of its own that is imported on first use."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from .attempt import Isolation
+from .contention import MAX_ATTEMPTS
+from .engine import SortTarget
+
+if TYPE_CHECKING:
+    from .administration import Auth, Cluster, Maintenance
+    from .client import KV
+    from .election import Election
+    from .engine import KeyValue
+    from .keys import Text
+    from .objects import Collection, ObjectTxn
+    from .objects.codec import Types, Unknown
+    from .stm import AsyncTransaction, Transaction
+    from .temporary import TemporaryKey
+
+T = TypeVar("T")
+
+
+class Recipes:
+    """Methods of :class:`~django_etcdaero.kv.client.KV` that delegate to other modules, where the rules are."""
+
+    @property
+    def _client(self) -> KV:
+        return cast("KV", self)
+
+    # many keys -------------------------------------------------------------------------------------------------------
+
+    def iterate(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        page_size: int = 500,
+        keys_only: bool = False,
+        descending: bool = False,
+        revision: int = 0,
+        serializable: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[KeyValue]:
+        """Go through a range of any size, page by page, as of one revision: :mod:`django_etcdaero.kv.paging`.
+
+        ``timeout`` (seconds) is for each page.
+        """
+        from .paging import iterate
+
+        return iterate(
+            self._client,
+            start,
+            range_end,
+            prefix=prefix,
+            page_size=page_size,
+            keys_only=keys_only,
+            descending=descending,
+            revision=revision,
+            serializable=serializable,
+            timeout=timeout,
+        )
+
+    def first(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        by: SortTarget = SortTarget.KEY,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Return the first key of a range in the order of ``by``, ``None`` if there is no key."""
+        from .paging import first
+
+        return first(self._client, start, range_end, prefix=prefix, by=by, timeout=timeout)
+
+    def last(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        by: SortTarget = SortTarget.KEY,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Return the last key of a range in the order of ``by``, ``None`` if there is no key."""
+        from .paging import last
+
+        return last(self._client, start, range_end, prefix=prefix, by=by, timeout=timeout)
+
+    # one key, read and written in one step ---------------------------------------------------------------------------
+
+    def increment(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
+        """Add ``delta`` to the decimal number in ``key`` and return the sum: :mod:`django_etcdaero.kv.atomic`.
+
+        A missing key counts as ``initial``.
+        """
+        from .atomic import increment
+
+        return increment(self._client, key, delta, initial=initial, timeout=timeout)
+
+    def test_and_set(self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None) -> bool:
+        """Write ``value`` if the key has the value ``expected``; return whether it did.
+
+        ``expected`` ``None`` means that the key does not exist. The key keeps its lease.
+        """
+        from .atomic import test_and_set
+
+        return test_and_set(self._client, key, expected, value, timeout=timeout)
+
+    def stm(
+        self,
+        function: Callable[[Transaction], T],
+        *,
+        isolation: Isolation = Isolation.SERIALIZABLE_SNAPSHOT,
+        max_attempts: int = MAX_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> T:
+        """Run ``function(tx)`` as one transaction over what it reads and writes; return what it returns.
+
+        It is called again when a key that it read was changed meanwhile: :mod:`django_etcdaero.kv.stm`.
+        """
+        from .stm import run
+
+        return run(self._client, function, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
+
+    def temporary_key(self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False) -> TemporaryKey:
+        """Put a key that exists for as long as this process holds it: :mod:`django_etcdaero.kv.temporary`.
+
+        ``ttl``: seconds after which the key of a dead process is gone. Raises ``KeyExists`` unless ``replace``.
+        """
+        from .temporary import TemporaryKey
+
+        return TemporaryKey(self._client, key, value, ttl=ttl, replace=replace)
+
+    # leaders and objects ---------------------------------------------------------------------------------------------
+
+    def election(self, name: Text, *, ttl: int = 10, value: Text = b"") -> Election:
+        """Return an election under ``name``, in which this is a candidate with ``value``, not campaigning yet.
+
+        ``ttl``: seconds after which a dead leader is replaced.
+        """
+        from .election import Election
+
+        return Election(self._client, name, ttl=ttl, value=value)
+
+    def objects(self, types: Types[T], prefix: Text, *, unknown: Unknown = "ignore") -> Collection[T]:
+        """Return the objects of ``types`` that are stored under ``prefix``: :mod:`django_etcdaero.kv.objects`.
+
+        ``unknown``: whether stored fields that a type does not have are ignored or refused.
+        """
+        from .objects import Collection
+
+        return Collection(self._client, types, prefix, unknown=unknown)
+
+    def object_txn(self) -> ObjectTxn:
+        """Return a transaction over objects, of several collections if need be."""
+        from .objects import ObjectTxn
+
+        return ObjectTxn(self._client)
+
+    # for event loops -------------------------------------------------------------------------------------------------
+
+    def aiterate(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        page_size: int = 500,
+        keys_only: bool = False,
+        descending: bool = False,
+        revision: int = 0,
+        serializable: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[KeyValue]:
+        """Go through a range of any size as :meth:`iterate` does, with ``async for``."""
+        from .paging import aiterate
+
+        return aiterate(
+            self._client,
+            start,
+            range_end,
+            prefix=prefix,
+            page_size=page_size,
+            keys_only=keys_only,
+            descending=descending,
+            revision=revision,
+            serializable=serializable,
+            timeout=timeout,
+        )
+
+    async def afirst(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        by: SortTarget = SortTarget.KEY,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Do what :meth:`first` does."""
+        from .paging import afirst
+
+        return await afirst(self._client, start, range_end, prefix=prefix, by=by, timeout=timeout)
+
+    async def alast(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        by: SortTarget = SortTarget.KEY,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Do what :meth:`last` does."""
+        from .paging import alast
+
+        return await alast(self._client, start, range_end, prefix=prefix, by=by, timeout=timeout)
+
+    async def aincrement(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
+        """Do what :meth:`increment` does."""
+        from .atomic import aincrement
+
+        return await aincrement(self._client, key, delta, initial=initial, timeout=timeout)
+
+    async def atest_and_set(
+        self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None
+    ) -> bool:
+        """Do what :meth:`test_and_set` does."""
+        from .atomic import atest_and_set
+
+        return await atest_and_set(self._client, key, expected, value, timeout=timeout)
+
+    async def astm(
+        self,
+        function: Callable[[AsyncTransaction], Awaitable[T]],
+        *,
+        isolation: Isolation = Isolation.SERIALIZABLE_SNAPSHOT,
+        max_attempts: int = MAX_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> T:
+        """Run ``await function(tx)`` as :meth:`stm` runs ``function(tx)``."""
+        from .stm import arun
+
+        return await arun(self._client, function, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
+
+    # administration --------------------------------------------------------------------------------------------------
+
+    @property
+    def auth(self) -> Auth:
+        """Users and roles of the store. Raises ``NotSupported`` where it has none."""
+        return self._client.open_engine().auth
+
+    @property
+    def cluster(self) -> Cluster:
+        """The members of the store. Raises ``NotSupported`` where there are none."""
+        return self._client.open_engine().cluster
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Status, alarms, snapshots and the like. Raises ``NotSupported`` where there is nothing to maintain."""
+        return self._client.open_engine().maintenance

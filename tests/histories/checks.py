@@ -1,0 +1,70 @@
+"""What must hold for the recorded histories of all workers, whatever happened to the cluster meanwhile."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of the store, as the healed cluster's own history tells it."""
+
+    key: str
+    revision: int
+    value: str
+
+    @property
+    def facts(self) -> Record:
+        """What the writer put into the value."""
+        return dict(json.loads(self.value))
+
+
+def acknowledged_writes_are_there(records: Iterable[Record], history: Sequence[Change]) -> None:
+    """Each write that was answered is in the history, once, at the revision that its writer was told."""
+    written = {change.facts["name"]: change for change in history}
+    for record in records:
+        if record["kind"] == "write" and record["outcome"] == "done":
+            change = written.get(record["name"])
+            assert change is not None, f"an acknowledged write is lost: {record}"
+            assert (change.key, change.revision) == (record["key"], record["revision"]), (record, change)
+
+
+def nothing_else_is_there(records: Iterable[Record], history: Sequence[Change]) -> None:
+    """No write happened twice, none that was refused or certainly not applied happened, none came from nowhere."""
+    outcomes = {record["name"]: record["outcome"] for record in records if record["kind"] == "write"}
+    times = Counter(change.facts["name"] for change in history)
+    for name, count in times.items():
+        assert count == 1, f"write {name} happened {count} times"
+        assert outcomes.get(name) in ("done", "unknown", "sent"), f"write {name} happened: {outcomes.get(name)}"
+
+
+def no_update_is_lost(history: Sequence[Change]) -> None:
+    """Each value of a register replaced the one that its writer had read."""
+    for key in {change.key for change in history if change.key.startswith("registers/")}:
+        changes = [change for change in history if change.key == key]
+        assert changes[0].facts["base"] == 0
+        for before, after in pairwise(changes):
+            assert after.facts["base"] == before.revision, (before, after)
+
+
+def one_holder_after_the_other(history: Sequence[Change], key: str) -> int:
+    """Guarded writes bear growing tokens: once a later holder has written no earlier one can. Return the holders."""
+    tokens = [change.facts["token"] for change in history if change.key == key]
+    for before, after in pairwise(tokens):
+        assert before <= after, f"{key}: a holder with token {after} wrote after one with token {before}"
+    return len(set(tokens))
+
+
+def watch_saw_everything(events: Sequence[Record], history: Sequence[Change], who: str) -> None:
+    """The events of one watch are the history of its range: none missing, none twice, in order."""
+    seen = [Change(event["key"], event["revision"], event["value"]) for event in events]
+    for position, (got, expected) in enumerate(zip(seen, history, strict=False)):
+        assert got == expected, f"{who}: event {position} is {got}, and {expected} was to come"
+    assert len(seen) == len(history), f"{who}: {len(seen)} events of {len(history)}"

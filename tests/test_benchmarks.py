@@ -1,0 +1,38 @@
+"""The benchmarks that check something are run, small, so that they work when somebody wants their figures."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.etcd.servers import Server
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.mark.parametrize("store", ["sqlite", "etcd"])
+def test_every_watcher_is_told_of_every_put_once(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server("watchers", tmp_path / "etcd") if store == "etcd" else None
+    if server is not None:
+        server.start()
+        server.wait_ready()
+        monkeypatch.setenv("BENCHMARK_KV", f"etcd://{server.endpoint}")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "watchers.py", "--watchers=10", "--puts=50", "--rate=0"],
+            cwd=BENCHMARKS,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    finally:
+        if server is not None:
+            server.kill()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"50 puts .* 500 events", done.stdout)
+    assert "missing or double: 0, resyncs: 0" in done.stdout

@@ -1,0 +1,107 @@
+"""Spans for the calls to the stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from django_etcdaero import kv, kvs, tracing
+from django_etcdaero.exceptions import FutureRevision, LeaseNotFound
+from django_etcdaero.kv import txn
+from django_etcdaero.runtime import runtime
+
+
+class Tracer:
+    """Takes notes, as the tracer of a project would."""
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, str | None]] = []
+        self.attributes: list[dict[str, str]] = []
+        self.errors: list[type[BaseException]] = []
+
+    @contextmanager
+    def start_as_current_span(self, name: str, *, attributes: dict[str, str]) -> Iterator[None]:
+        self.spans.append((name, attributes.get("etcdaero.key")))
+        self.attributes.append(attributes)
+        try:
+            yield
+        except Exception as error:
+            self.errors.append(type(error))
+            raise
+
+
+@pytest.fixture
+def tracer() -> Iterator[Tracer]:
+    yield Tracer()
+    tracing.disable()
+
+
+def test_each_call_is_a_span_with_its_key_and_never_a_value(tracer: Tracer) -> None:
+    tracing.enable(tracer.start_as_current_span)
+    kv.put("a", "secret")
+    kv.get("a")
+    kv.txn().when(txn.version("b") == 0).then(txn.put("c", "secret")).commit()
+    kv.delete("a")
+    kv.leases()
+    prefix = kv.prefix.decode()
+    assert tracer.spans == [
+        ("kv put", f"{prefix}a"),
+        ("kv range", f"{prefix}a"),
+        ("kv txn", f"{prefix}b"),
+        ("kv delete_range", f"{prefix}a"),
+        ("kv lease_list", None),
+    ]
+    assert "secret" not in repr(tracer.attributes)
+    assert {each["server.location"] for each in tracer.attributes} == {kvs["default"].engine.info.location}
+
+
+def test_awaited_calls_are_traced_too(tracer: Tracer) -> None:
+    tracing.enable(tracer.start_as_current_span)
+
+    async def use() -> None:
+        await kv.aput("a", "1")
+        assert (await kv.aget("a")) is not None
+
+    asyncio.run(use())
+    assert [name for name, _ in tracer.spans] == ["kv put", "kv range"]
+
+
+def test_errors_leave_through_the_span(tracer: Tracer) -> None:
+    tracing.enable(tracer.start_as_current_span)
+    with pytest.raises(LeaseNotFound):
+        kv.put("a", "1", lease=12345)
+    with pytest.raises(FutureRevision):
+        kv.compact(10**12)
+    assert tracer.errors == [LeaseNotFound, FutureRevision]
+
+
+def test_stores_opened_before_and_after_are_traced_and_none_when_it_ended(tracer: Tracer) -> None:
+    kv.put("before", "1")
+    tracing.enable(tracer.start_as_current_span)
+    kv.put("open already", "1")
+    runtime.restart()
+    kv.put("opened again", "1")
+    assert len(tracer.spans) == 2
+    tracing.disable()
+    kv.put("after", "1")
+    assert len(tracer.spans) == 2
+
+
+def test_of_two_tracers_the_later_one_is_used(tracer: Tracer) -> None:
+    other = Tracer()
+    kv.put("open", "1")
+    tracing.enable(other.start_as_current_span)
+    tracing.enable(tracer.start_as_current_span)
+    kv.put("a", "1")
+    assert (len(other.spans), len(tracer.spans)) == (0, 1)
+
+
+def test_one_client_can_be_traced_for_a_while(tracer: Tracer) -> None:
+    end = tracing.trace(kvs["default"], tracer.start_as_current_span)
+    kv.put("a", "1")
+    end()
+    kv.put("a", "2")
+    assert len(tracer.spans) == 1
