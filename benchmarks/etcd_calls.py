@@ -18,10 +18,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 KEY, VALUE = b"bench/key", b"v" * 100
@@ -39,6 +42,11 @@ calls = {
         success=[client.transactions.put("bench/key", "v" * 100)], failure=[]),
     "range of 100": lambda: list(client.get_prefix("bench/range/")),
 }
+events, _ = client.watch("bench/watched/etcd3")
+def put_and_see():
+    client.put("bench/watched/etcd3", "v" * 100)
+    next(events)
+calls["put and its event"] = put_and_see
 for line in sys.stdin:
     before = time.perf_counter()
     calls[line.strip()]()
@@ -65,7 +73,16 @@ def start_etcd(home: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def ours(port: int) -> tuple[Calls, Callable[[], None]]:
-    from django_etcdaero.kv.engine import Compare, CompareOp, CompareTarget, PutRequest, RangeRequest, TxnRequest
+    from django_etcdaero.kv.engine import (
+        Compare,
+        CompareOp,
+        CompareTarget,
+        PutRequest,
+        RangeRequest,
+        TxnRequest,
+        WatchBatch,
+        WatchRequest,
+    )
     from django_etcdaero.kv.etcd import EtcdEngine
 
     engine = EtcdEngine([f"127.0.0.1:{port}"])
@@ -73,24 +90,50 @@ def ours(port: int) -> tuple[Calls, Callable[[], None]]:
         engine.put(PutRequest(b"bench/range/%03d" % number, VALUE))
     engine.put(PutRequest(KEY, VALUE))
     exists = Compare(KEY, CompareTarget.VERSION, CompareOp.GREATER, 0)
+    batches: SimpleQueue[WatchBatch] = SimpleQueue()
+    engine.watch(WatchRequest(b"bench/watched/ours"), batches.put)
+
+    def put_and_see() -> bytes:
+        engine.put(PutRequest(b"bench/watched/ours", VALUE))
+        return batches.get(timeout=5).events[0].kv.value
+
     return {
         "get": lambda: engine.range(RangeRequest(KEY)).kvs[0].value,
         "put": lambda: engine.put(PutRequest(KEY, VALUE)),
         "txn": lambda: engine.txn(TxnRequest([exists], [PutRequest(KEY, VALUE)])),
         "range of 100": lambda: [kv.value for kv in engine.range(RangeRequest(b"bench/range/", b"bench/range0")).kvs],
+        "put and its event": put_and_see,
     }, engine.close
 
 
-def raw(port: int) -> Calls:
+def raw(port: int) -> tuple[Calls, Callable[[], None]]:
     import grpc
 
     from django_etcdaero.kv.etcd.loading import load_etcd3
 
     etcd3 = load_etcd3()
     rpc = etcd3.etcdrpc
-    stub = rpc.KVStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
+    channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+    stub = rpc.KVStub(channel)
     compare = rpc.Compare(key=KEY, target=rpc.Compare.VERSION, result=rpc.Compare.GREATER, version=0)
     step = rpc.RequestOp(request_put=rpc.PutRequest(key=KEY, value=VALUE))
+    requests: SimpleQueue[Any] = SimpleQueue()
+    answers: SimpleQueue[Any] = SimpleQueue()
+    requests.put(rpc.WatchRequest(create_request=rpc.WatchCreateRequest(key=b"bench/watched/raw")))
+    stream = rpc.WatchStub(channel).Watch(iter(requests.get, None))
+
+    def receive() -> None:
+        with suppress(grpc.RpcError):  # the end
+            for answer in stream:
+                answers.put(answer)
+
+    threading.Thread(target=receive, daemon=True).start()
+    answers.get(timeout=5)  # it was created
+
+    def put_and_see() -> Any:
+        stub.Put(rpc.PutRequest(key=b"bench/watched/raw", value=VALUE), timeout=5)
+        return answers.get(timeout=5).events[0].kv.value
+
     return {
         "get": lambda: stub.Range(rpc.RangeRequest(key=KEY), timeout=5).kvs[0].value,
         "put": lambda: stub.Put(rpc.PutRequest(key=KEY, value=VALUE), timeout=5),
@@ -99,7 +142,8 @@ def raw(port: int) -> Calls:
             kv.value
             for kv in stub.Range(rpc.RangeRequest(key=b"bench/range/", range_end=b"bench/range0"), timeout=5).kvs
         ],
-    }
+        "put and its event": put_and_see,
+    }, stream.cancel
 
 
 def gateway(port: int) -> Calls:
@@ -128,7 +172,7 @@ def other(python: str, port: int) -> tuple[Calls, Callable[[], None]]:
         process.stdin.flush()
         return float(process.stdout.readline())
 
-    names = ("get", "put", "txn", "range of 100")
+    names = ("get", "put", "txn", "range of 100", "put and its event")
     return {name: partial(ask, name) for name in names}, process.kill
 
 
@@ -159,15 +203,17 @@ def main() -> None:
     home, port = Path(tempfile.mkdtemp(prefix="etcdaero-bench-")), free_port()
     server = start_etcd(home, port)
     try:
-        mine, close = ours(port)
-        clients: dict[str, Any] = {"engine": mine, "raw gRPC": raw(port), "etcd3gw": gateway(port)}
-        end = None
-        if args.etcd3_python:
-            clients["etcd3"], end = other(args.etcd3_python, port)
-        figures = measure(clients, args.calls)
-        close()
-        if end is not None:
-            end()
+        with ExitStack() as at_end:
+            clients: dict[str, Calls] = {}
+            clients["engine"], close = ours(port)
+            at_end.callback(close)
+            clients["raw gRPC"], close = raw(port)
+            at_end.callback(close)
+            clients["etcd3gw"] = gateway(port)
+            if args.etcd3_python:
+                clients["etcd3"], close = other(args.etcd3_python, port)
+                at_end.callback(close)
+            figures = measure(clients, args.calls)
     finally:
         server.kill()
         server.wait()
@@ -175,7 +221,7 @@ def main() -> None:
     print(f"Python {sys.version.split()[0]}, medians of {args.calls} calls")
     for name, by_client in figures.items():
         shown = ", ".join(f"{client} {seconds * 1e6:.0f} us" for client, seconds in by_client.items())
-        print(f"{name:14} {shown}; engine / raw gRPC = {by_client['engine'] / by_client['raw gRPC']:.2f}")
+        print(f"{name:17} {shown}; engine / raw gRPC = {by_client['engine'] / by_client['raw gRPC']:.2f}")
 
 
 if __name__ == "__main__":
