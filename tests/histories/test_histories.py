@@ -175,14 +175,22 @@ def restart_all(cluster: Cluster, go_on: Callable[[str], None]) -> None:
 
 def replace_a_member(cluster: Cluster, spare: Server) -> None:
     """Take a member out for good and let the spare server join."""
+
+    def change(*arguments: str) -> None:
+        # Refused for as long as the members have not been connected with each other for five seconds.
+        def accepted() -> bool:
+            return leader.etcdctl("member", *arguments, check=False).returncode == 0
+
+        wait_until(accepted, 30, f"member {arguments[0]}")
+
     leader = cluster.leader()
     leaving = next(member for member in cluster.members if member is not leader)
     staying = [member for member in cluster.members if member is not leaving]
     listed = leader.etcdctl("member", "list", "--write-out=json").stdout
     members = {member["name"]: member["ID"] for member in json.loads(listed)["members"]}
-    leader.etcdctl("member", "remove", f"{members[leaving.name]:x}")
+    change("remove", f"{members[leaving.name]:x}")
     leaving.kill()
-    leader.etcdctl("member", "add", spare.name, f"--peer-urls=http://127.0.0.1:{spare.peer_port}")
+    change("add", spare.name, f"--peer-urls=http://127.0.0.1:{spare.peer_port}")
     spare.initial_cluster = ",".join(each.peer_address for each in (*staying, spare))
     spare.options.append("--initial-cluster-state=existing")
     spare.start()

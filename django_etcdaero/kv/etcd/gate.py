@@ -25,6 +25,9 @@ class Gate:
         Raises ``DeadlineExceeded``, and ``Cancelled`` when the gate is shut.
         """
         with self._lock:
+            if self._open and not self._shut:
+                self._inside += 1
+                return
             if not self._open:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 if not self._changed.wait_for(lambda: self._open or self._shut, left):

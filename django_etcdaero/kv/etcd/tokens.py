@@ -36,7 +36,9 @@ class Tokens:
 
     def metadata(self, *, leader: bool) -> Metadata:
         """Return what a call carries along. ``leader``: it is to fail where there is none."""
-        token = (("token", self._token),) if self._token else ()
+        if not self._token:
+            return _LEADER if leader else ()
+        token = (("token", self._token),)
         return token + _LEADER if leader else token
 
     def renew(self, stale: str | None, member: Member, deadline: float) -> None:
