@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..exceptions import EtcdAeroError
+from ..threads import Background
 from .follower import Follower
 from .presence import Presence
 
@@ -56,12 +57,12 @@ class Reader:
         self._datasets = datasets
         self._splay = splay
         self._followers: list[Follower] = []
-        self._thread = threading.Thread(target=self._run, name="etcdaero-reader", daemon=True)
+        self._thread = Background(self._run, name="etcdaero-reader")
 
     @property
     def alive(self) -> bool:
         """Whether the thread runs and has not been told to stop."""
-        return self._thread.is_alive() and not self._stopping.is_set()
+        return self._thread.alive and not self._stopping.is_set()
 
     def start(self) -> None:
         """Start the thread. It does all input and output; this returns at once."""
@@ -77,8 +78,7 @@ class Reader:
         """Stop the thread and wait for it, at most ``timeout`` seconds."""
         self._stopping.set()
         self._wake.set()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+        self._thread.join(timeout)
 
     def _run(self) -> None:
         try:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy
+from django_etcdaero.threads import Background
 
 logger = logging.getLogger("django_etcdaero.kv")
 
@@ -38,7 +39,7 @@ class Worker:
         self._changed = threading.Condition()
         self._due: list[tuple[float, int, Task]] = []
         self._numbers = itertools.count()  # keeps tasks due at the same time in order, and off comparing tasks
-        self._thread: threading.Thread | None = None
+        self._thread = Background(self._run, name=name)
         self._stopped = False
 
     def submit(self, task: Task, *, delay: float = 0.0) -> None:
@@ -47,9 +48,7 @@ class Worker:
             if self._stopped:
                 return
             heapq.heappush(self._due, (time.monotonic() + delay, next(self._numbers), task))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+            self._thread.start()
             self._changed.notify()
 
     def stop(self, *, timeout: float) -> None:
@@ -58,9 +57,7 @@ class Worker:
             self._stopped = True
             self._due.clear()
             self._changed.notify()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
+        self._thread.join(timeout)
 
     def _run(self) -> None:
         while (task := self._next()) is not None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
+from django_etcdaero.threads import join
 
 T = TypeVar("T")
 
@@ -106,8 +107,7 @@ class Pool:
             job.settle(None, Cancelled("the engine was closed"))
         limit = time.monotonic() + timeout
         for thread in threads:
-            if thread is not threading.current_thread():
-                thread.join(max(0.0, limit - time.monotonic()))
+            join(thread, max(0.0, limit - time.monotonic()))
 
     def _run(self) -> None:
         while (job := self._next()) is not None:

@@ -23,6 +23,9 @@ def total(server: Server, name: str, **labels: str) -> int:
 
 
 def unary_calls(server: Server, *, service: str = "") -> int:
-    """Return how many unary calls it has answered."""
+    """Return how many unary calls it has been asked.
+
+    Not how many it has answered: it counts that after it has sent the answer, perhaps later than the caller asks here.
+    """
     labels = {"grpc_service": service} if service else {}
-    return total(server, "grpc_server_handled_total", grpc_type="unary", **labels)
+    return total(server, "grpc_server_started_total", grpc_type="unary", **labels)

@@ -339,9 +339,10 @@ def test_news_of_a_deletion_that_was_made_good_already_changes_nothing(
         wait_until(lambda: watched(late), what="the watch")
         others.delete("T")
         assert not held.update("new")
-        wait_until(lambda: value(others, "T") == b"new", what="the return of the key")
+        wait_until(lambda: held.update("new"), what="the return of the key, known on this side too")
+        changes = others.range("T").kvs[0].version
         late.told.set()
-        wait_until(lambda: late.delivered == 2, what="the news of the deletion and of the return")
+        wait_until(lambda: late.delivered == 1 + changes, what="the news of the deletion, the return and the updates")
         assert held.alive
         assert "temporary key 'T' is lost: it was deleted" not in caplog.messages
 

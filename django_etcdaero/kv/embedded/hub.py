@@ -19,6 +19,7 @@ from django_etcdaero.kv.embedded.connection import GuardedConnection
 from django_etcdaero.kv.embedded.location import same_file
 from django_etcdaero.kv.embedded.watching import Watch
 from django_etcdaero.kv.engine import WatchLost
+from django_etcdaero.threads import Background
 
 _log = logging.getLogger("django_etcdaero.kv")
 
@@ -63,7 +64,7 @@ class WatchHub:
         self._poll = poll
         self._wake = threading.Event()
         self._lock = threading.RLock()
-        self._thread: threading.Thread | None = None
+        self._thread = Background(self._run, name="etcdaero-watch")
         self._stopping = False
         self._arrivals: list[Watch] = []
         # What follows belongs to the thread.
@@ -81,9 +82,7 @@ class WatchHub:
             if self._stopping:
                 return False
             self._arrivals.append(watch)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="etcdaero-watch", daemon=True)
-                self._thread.start()
+            self._thread.start()
         self._wake.set()
         return True
 
@@ -96,12 +95,9 @@ class WatchHub:
         """End all watches with ``WatchLost.CLOSED`` and join the thread. Idempotent; allowed inside a sink."""
         with self._lock:
             self._stopping = True
-            thread = self._thread
         self._wake.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_CALL_TIMEOUT)
-            if thread.is_alive():
-                _log.error("the sink of a watch has not returned for %s s; its thread is left behind", _CALL_TIMEOUT)
+        if not self._thread.join(_CALL_TIMEOUT):
+            _log.error("the sink of a watch has not returned for %s s; its thread is left behind", _CALL_TIMEOUT)
 
     # the thread ------------------------------------------------------------------------------------------------------
 

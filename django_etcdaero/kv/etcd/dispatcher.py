@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
+from queue import SimpleQueue
 
 from django_etcdaero.kv.engine import WatchBatch
 from django_etcdaero.kv.etcd.watching import EtcdWatch
+from django_etcdaero.threads import Background
 
 _log = logging.getLogger("django_etcdaero.kv")
 
@@ -22,51 +23,51 @@ class Dispatcher:
     """Owner of the thread ``etcdaero-watch-sinks``, which runs from the first batch until :meth:`stop`."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._queue: deque[tuple[EtcdWatch, WatchBatch]] = deque()
-        self._waiting_events = 0
+        self._lock = threading.Lock()
+        # A queue in C and two counters instead of a condition: every event of every watch comes through here.
+        self._queue: SimpleQueue[tuple[EtcdWatch, WatchBatch] | None] = SimpleQueue()
+        self._submitted = 0  # events, counted under the lock
+        self._delivered = 0  # events, counted by the thread
+        self._roomy = threading.Event()
+        self._roomy.set()
         self._stopping = False
-        self._thread: threading.Thread | None = None
+        self._thread = Background(self._run, name="etcdaero-watch-sinks")
 
     def submit(self, watch: EtcdWatch, batch: WatchBatch) -> None:
         """Have ``batch`` delivered after everything submitted before. Returns at once."""
-        with self._changed:
+        with self._lock:
             if self._stopping:
                 return
-            self._queue.append((watch, batch))
-            self._waiting_events += len(batch.events)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="etcdaero-watch-sinks", daemon=True)
-                self._thread.start()
-            self._changed.notify_all()
+            self._submitted += len(batch.events)
+            self._queue.put((watch, batch))
+            self._thread.start()
+
+    def _full(self) -> bool:
+        return self._submitted - self._delivered >= _ROOM
 
     def wait_for_room(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds while too many events wait for their sinks; return whether there is room."""
-        if self._waiting_events < _ROOM:
+        if not self._full():
             return True
-        with self._changed:
-            return self._changed.wait_for(lambda: self._waiting_events < _ROOM or self._stopping, timeout)
+        self._roomy.clear()
+        if self._full() and not self._stopping:  # still: the thread has not made room meanwhile, so it will tell
+            self._roomy.wait(timeout)
+        return not self._full() or self._stopping
 
     def stop(self) -> None:
         """Deliver what is there and join the thread, within some seconds. Allowed inside a sink."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
-            self._changed.notify_all()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_TIMEOUT)
-            if thread.is_alive():
-                _log.error("the sink of a watch has not returned for %s s; its thread is left behind", _JOIN_TIMEOUT)
+            self._queue.put(None)
+        self._roomy.set()
+        if not self._thread.join(_JOIN_TIMEOUT):
+            _log.error("the sink of a watch has not returned for %s s; its thread is left behind", _JOIN_TIMEOUT)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._stopping)
-                if not self._queue:
-                    return
-                watch, batch = self._queue.popleft()
+        while (item := self._queue.get()) is not None:
+            watch, batch = item
             watch.deliver(batch)
-            with self._changed:
-                self._waiting_events -= len(batch.events)
-                self._changed.notify_all()
-            del watch, batch  # while waiting for the next one nothing of this one is kept alive
+            self._delivered += len(batch.events)
+            if not self._roomy.is_set() and not self._full():
+                self._roomy.set()
+            del item, watch, batch  # while waiting for the next one nothing of this one is kept alive

@@ -40,6 +40,7 @@ from django_etcdaero.kv.etcd.stream import WatchStream
 from django_etcdaero.kv.etcd.tokens import Tokens
 from django_etcdaero.kv.etcd.watching import EtcdWatch, lost
 from django_etcdaero.kv.etcd.ways import AwaitingWay, BlockingWay, Way
+from django_etcdaero.threads import Background
 
 _log = logging.getLogger("django_etcdaero.kv")
 
@@ -69,7 +70,7 @@ class WatchHub:
         self._changed = threading.Condition(threading.RLock())
         self._watches: dict[EtcdWatch, None] = {}  # in the order in which they were asked for
         self._stream: WatchStream | None = None
-        self._thread: threading.Thread | None = None
+        self._thread = Background(self._run, name="etcdaero-watch")
         self._stopping = False
         self._store: _Store | None = None
         self._trouble: EtcdAeroError | None = None
@@ -106,9 +107,7 @@ class WatchHub:
             self._watches[watch] = None
             if self._stream is not None:
                 self._stream.ask(watch)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="etcdaero-watch", daemon=True)
-                self._thread.start()
+            self._thread.start()
             self._changed.notify_all()
         patience = FIRST_TRY
         while not await way.settled(watch.settled, max(0.0, min(patience, deadline - time.monotonic()))):
@@ -141,10 +140,8 @@ class WatchHub:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-            thread = self._thread
         self.interrupt()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_TIMEOUT)
+        self._thread.join(_JOIN_TIMEOUT)
         with self._changed:
             watches, self._watches = tuple(self._watches), {}
         for watch in watches:

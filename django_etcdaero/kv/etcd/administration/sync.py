@@ -26,6 +26,7 @@ from django_etcdaero.kv.etcd.address import Endpoint, parse_client_url
 from django_etcdaero.kv.etcd.administration.direct import Answer, Call, Direct
 from django_etcdaero.kv.etcd.balancer import Balancer
 from django_etcdaero.kv.etcd.messages import rpc
+from django_etcdaero.threads import Background
 
 _log = logging.getLogger("django_etcdaero.kv")
 
@@ -58,22 +59,20 @@ class MemberSync:
         self._failing = False
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._thread = Background(self._run, name="etcdaero-members")
 
     def start(self) -> None:
         """Start the thread, if it does not run yet; the first look at the members is at once."""
         with self._lock:
-            if self._thread is None and not self._stopping.is_set():
-                self._thread = threading.Thread(target=self._run, name="etcdaero-members", daemon=True)
+            if not self._stopping.is_set():
                 self._thread.start()
 
     def stop(self) -> None:
         """End and join the thread. The gate must be shut and the channels closed before, so that it does not wait."""
         self._stopping.set()
-        with self._lock:
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_JOIN_TIMEOUT)
+        with self._lock:  # nobody is about to start it
+            pass
+        self._thread.join(_JOIN_TIMEOUT)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
