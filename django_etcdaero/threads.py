@@ -1,13 +1,19 @@
-"""Background threads that survive being interrupted while they are started or waited for.
+"""Background threads and waits where signal handlers raise: Ctrl-C, a SIGTERM that is turned into ``SystemExit``.
 
-A signal handler that raises (Ctrl-C, a SIGTERM that is turned into ``SystemExit``) may do so between the making of a
-thread and its start. Such a thread never runs, and ``threading`` refuses to join it.
+A handler may raise between the making of a thread and its start. Such a thread never runs, and ``threading`` refuses to
+join it. And Python runs handlers in the main thread between two of its instructions: a signal that arrives just before
+the main thread blocks is only seen when it wakes up, which may be never. So it wakes up now and then here.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
+
+_NAP = 0.5
+"""Seconds after which the main thread sees a signal that came in the wrong moment."""
 
 
 class Background:
@@ -43,3 +49,23 @@ def join(thread: threading.Thread, timeout: float) -> bool:
         return True
     thread.join(timeout)
     return not thread.is_alive()
+
+
+def wait(event: threading.Event, timeout: float) -> bool:
+    """Wait until ``event`` is set, at most ``timeout`` seconds (may be infinite); return whether it is."""
+    return _wait(lambda seconds: event.wait(seconds), timeout)
+
+
+def wait_for(condition: threading.Condition, predicate: Callable[[], bool], timeout: float | None) -> bool:
+    """Wait on ``condition``, which the caller holds, as its own ``wait_for`` does."""
+    return _wait(lambda seconds: condition.wait_for(predicate, seconds), math.inf if timeout is None else timeout)
+
+
+def _wait(nap: Callable[[float | None], bool], timeout: float) -> bool:
+    if threading.current_thread() is not threading.main_thread():
+        return nap(None if timeout == math.inf else timeout)
+    limit = time.monotonic() + timeout
+    while not nap(max(0.0, min(_NAP, limit - time.monotonic()))):
+        if time.monotonic() >= limit:
+            return False
+    return True

@@ -1,11 +1,13 @@
+import math
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from django_etcdaero.kv.background import Worker
-from django_etcdaero.threads import Background, join
+from django_etcdaero.threads import Background, join, wait, wait_for
 
 
 def interrupt_starts(monkeypatch: pytest.MonkeyPatch, times: int = 1) -> None:
@@ -74,3 +76,45 @@ def test_a_worker_whose_start_was_interrupted_works_or_stops(monkeypatch: pytest
     before = time.monotonic()
     worker.stop(timeout=5)
     assert time.monotonic() - before < 5
+
+
+def raise_late(monkeypatch: pytest.MonkeyPatch, waiting: type) -> None:
+    """Let a signal come in just before the main thread blocks: its handler runs when the thread wakes up next."""
+    real, pending = waiting.wait, [True]
+
+    def wait(self: object, timeout: float | None = None) -> bool:
+        done: bool = real(self, timeout)
+        if pending and threading.current_thread() is threading.main_thread():
+            pending.clear()
+            raise SystemExit(143)
+        return done
+
+    monkeypatch.setattr(waiting, "wait", wait)
+
+
+def test_a_signal_is_seen_soon_however_long_the_main_thread_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    raise_late(monkeypatch, threading.Event)
+    with pytest.raises(SystemExit):
+        wait(threading.Event(), math.inf)
+    raise_late(monkeypatch, threading.Condition)
+    with pytest.raises(SystemExit), (condition := threading.Condition()):
+        wait_for(condition, lambda: False, None)
+
+
+@pytest.mark.parametrize("in_main_thread", [True, False])
+def test_waits_end_with_what_is_waited_for_or_with_the_time(in_main_thread: bool) -> None:
+    def check() -> None:
+        event, condition = threading.Event(), threading.Condition()
+        assert not wait(event, 0.01)
+        with condition:
+            assert not wait_for(condition, lambda: False, 0.01)
+            assert wait_for(condition, lambda: True, None)
+        threading.Timer(0.7, event.set).start()  # later than the first look after signals
+        assert wait(event, 10)
+        assert wait(event, 0)
+
+    if in_main_thread:
+        check()
+    else:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(check).result(20)

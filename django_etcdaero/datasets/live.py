@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
 from ..exceptions import DatasetNotReady, DatasetStale, DeadlineExceeded
+from ..threads import wait_for
 from .binding import host
 from .snapshot import Snapshot
 from .status import DatasetStatus, State
@@ -194,7 +195,7 @@ class LiveDataset(Mapping[K, V]):
         """
         limit = self._patience(timeout)
         with self._changed:
-            self._changed.wait_for(lambda: isinstance(self._current, Snapshot), limit)
+            wait_for(self._changed, lambda: isinstance(self._current, Snapshot), limit)
         current = self._current
         if isinstance(current, Snapshot):
             return current
@@ -214,7 +215,7 @@ class LiveDataset(Mapping[K, V]):
             return self._loaded is not None and self._loaded.version >= at_least
 
         with self._changed:
-            self._changed.wait_for(there, timeout)
+            wait_for(self._changed, there, timeout)
         loaded = self._loaded
         if loaded is None or loaded.version < at_least:
             held = "none" if loaded is None else str(loaded.version)

@@ -16,6 +16,8 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
+from django_etcdaero.threads import wait
+
 from .engine import WatchBatch, WatchLost, WatchRequest
 from .txn import Txn
 
@@ -111,7 +113,7 @@ class Wait(Step):
             watch = self._kv.watch_raw(self._request, self._sink(woken.set), timeout=self._left())
         self._alarm.subscribe(woken.set)
         try:
-            while (left := self._left()) > 0 and not woken.wait(min(left, self._poll)):
+            while (left := self._left()) > 0 and not wait(woken, min(left, self._poll)):
                 continue
         finally:
             self._alarm.unsubscribe(woken.set)

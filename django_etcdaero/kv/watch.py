@@ -21,6 +21,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest
+from django_etcdaero.threads import wait_for
 
 from .background import logger
 from .blocking import complete
@@ -110,7 +111,7 @@ class Watch:
         while not self.closed:
             left = None if limit is None else max(0.0, limit - time.monotonic())
             with feed.changed:
-                if not feed.changed.wait_for(lambda: feed.has_work, left):
+                if not wait_for(feed.changed, lambda: feed.has_work, left):
                     raise DeadlineExceeded("no event in time")
             item, delay = complete(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
             if item is not None:

@@ -8,6 +8,7 @@ load is still due. When the holder dies its lease expires and the next in the qu
 from __future__ import annotations
 
 import logging
+import math
 import random
 import threading
 import time
@@ -19,6 +20,7 @@ from django.db import close_old_connections, connections
 from ..datasets.publisher import Refresh
 from ..datasets.status import Outcome, RefreshResult
 from ..exceptions import EtcdAeroError
+from ..threads import wait
 
 if TYPE_CHECKING:
     from ..datasets.definition import Dataset
@@ -52,11 +54,10 @@ class RefreshService:
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then release the locks and return."""
-        for thread in self._threads:
-            thread.start()
         try:
-            while not self._stopping.wait(3600):
-                pass
+            for thread in self._threads:
+                thread.start()
+            wait(self._stopping, math.inf)
         except (SystemExit, KeyboardInterrupt):
             logger.info("stopping")
         finally:

@@ -130,6 +130,8 @@ class Process:
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
+            self.signal(signal.SIGABRT)  # Python tells where its threads are
+            self._process.wait(PATIENCE)
             raise AssertionError(f"still running after {timeout} s:\n{self.output}\n{self.errors}") from None
         return Ended(code, self.output, self.errors)
 

@@ -53,6 +53,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Servers compress only for clients that say they understand it. Not to say so saves a step of every call.
+    ("grpc.per_message_compression", 0),
+    ("grpc.per_message_decompression", 0),
     # What is closed before a fork must not live on in a pool that all channels of the process share.
     ("grpc.use_local_subchannel_pool", 1),
 )

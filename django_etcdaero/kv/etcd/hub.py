@@ -14,7 +14,7 @@ import logging
 import random
 import threading
 import time
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import grpc
 
@@ -49,8 +49,9 @@ _LONGEST_PAUSE = 5.0
 _IDENTIFY_TIMEOUT = 3.0
 
 
-class _Store(NamedTuple):
-    """Which store answered, and how far it had got."""
+@dataclass(slots=True)
+class _Store:
+    """Which store answers, and how far it has got."""
 
     cluster_id: int
     raft_term: int
@@ -232,7 +233,9 @@ class WatchHub:
             and found.revision >= known.revision
         ):
             return
-        _log.warning("the etcd store was wiped, replaced or restored (revision %d, was %d)", found[2], known[2])
+        _log.warning(
+            "the etcd store was wiped, replaced or restored (revision %d, was %d)", found.revision, known.revision
+        )
         with self._changed:
             gone = [watch for watch in self._watches if watch.established]
         for watch in gone:
@@ -244,7 +247,7 @@ class WatchHub:
         if self._store is None:
             return revision
         if revision > self._store.revision:
-            self._store = self._store._replace(revision=revision)
+            self._store.revision = revision
         return self._store.revision
 
     def _report(self, error: EtcdAeroError) -> None:

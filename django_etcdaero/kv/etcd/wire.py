@@ -39,6 +39,8 @@ _WRONG_TYPES = (TypeError, ValueError)
 _new: Callable[[type[KeyValue], Any], KeyValue] = tuple.__new__
 _fields = attrgetter(*KeyValue._fields)  # they have the names of the message's fields
 
+_EVENT_TYPES = tuple(EventType)
+
 _OPERANDS = {
     CompareTarget.VERSION: "version",
     CompareTarget.CREATE: "create_revision",
@@ -293,4 +295,4 @@ def _response(part: Any, revision: int) -> Response:
 
 def events(messages: Iterable[Any]) -> list[Event]:
     """Return the changes in an answer of a watch."""
-    return [Event(EventType(event.type), key_values((event.kv,))[0], _previous(event)) for event in messages]
+    return [Event(_EVENT_TYPES[event.type], key_values((event.kv,))[0], _previous(event)) for event in messages]

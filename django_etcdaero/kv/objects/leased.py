@@ -17,6 +17,7 @@ from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.kv.background import logger
 from django_etcdaero.kv.engine import Event, EventType, KeyValue
 from django_etcdaero.kv.watch import Resync, Watch
+from django_etcdaero.threads import wait
 
 from .place import Place
 
@@ -88,7 +89,7 @@ class LeasedObject:
     def wait(self, timeout: float) -> LeaseState:
         """Wait until it ends, at most ``timeout`` seconds, and return how it stands then."""
         if self.state is LeaseState.ACTIVE:
-            self._ended.wait(timeout)
+            wait(self._ended, timeout)
         return self.state
 
     def cancel(self) -> None:
