@@ -7,16 +7,24 @@ kernel knows nothing (https://www.sqlite.org/howtocorrupt.html, section 2.6), so
 
 Engines and record stores call :func:`protect` when they are made; the rest happens by itself. ``subprocess`` does not
 run these hooks and needs none.
+
+A module that another thread is importing when the process forks stays half imported in the child for ever. So threads
+of this package import inside :func:`postponed`.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 PATIENCE = 1.0
 """Longest time in seconds that a fork waits for the calls of one resource."""
+IMPORT_PATIENCE = 10.0
+"""Longest time in seconds that a fork waits for the end of :func:`postponed` blocks."""
 
 
 class Resource(Protocol):
@@ -50,7 +58,37 @@ def _living(*, inherited: bool = False) -> list[Resource]:
     ]
 
 
+class _Blocks:
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.inside: list[int] = []
+        """The threads that are in a block, once for each."""
+
+
+_blocks = _Blocks()
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Let forks of other threads wait for the end of the block, for at most ``IMPORT_PATIENCE`` seconds.
+
+    Any number of threads may be in such blocks; one that wants to enter waits while another forks.
+    """
+    blocks, thread = _blocks, threading.get_ident()
+    with blocks.changed:
+        blocks.inside.append(thread)
+    try:
+        yield
+    finally:
+        with blocks.changed:
+            blocks.inside.remove(thread)
+            blocks.changed.notify_all()
+
+
 def _before() -> None:
+    thread = threading.get_ident()
+    _blocks.changed.acquire()  # until after the fork: nobody enters a block meanwhile
+    _blocks.changed.wait_for(lambda: all(other == thread for other in _blocks.inside), IMPORT_PATIENCE)
     for resource in _living():
         resource.before_fork(PATIENCE)
 
@@ -58,9 +96,12 @@ def _before() -> None:
 def _after_in_parent() -> None:
     for resource in _living():
         resource.after_fork_in_parent()
+    _blocks.changed.release()
 
 
 def _after_in_child() -> None:
+    global _blocks
+    _blocks = _Blocks()  # those who were inside are not in the child, or leave what they entered
     for resource in _living(inherited=True):
         resource.abandon()
         _resources.pop(id(resource), None)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote
 
 from . import servers
 from .exceptions import ConfigurationError
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from .kv.engine import Engine
     from .records.store import RecordStore
 
+# RFC 3986, appendix B. ``urlsplit`` of recent Pythons takes no IPv6 address after the first of several hosts.
+_URL = re.compile(
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):)?(?://(?P<netloc>[^/?#]*))?(?P<path>[^?#]*)"
+    r"(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?"
+)
 _MEMORY_NAME = re.compile(r"[A-Za-z0-9_.-]*")
 _USER_INFO = re.compile(r"^(?:([A-Za-z][A-Za-z0-9+.-]*://))?.*@", re.DOTALL)
 _QUERY_ITEM = re.compile(r"([^=&;]*=)?[^&;]+")
@@ -111,11 +116,7 @@ def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Locatio
         raise ConfigurationError(f"is empty; use {forms}")
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ConfigurationError(f"{mask(url)!r} contains white space or control characters")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        # ``from None``: the original message may quote the URL with its password.
-        raise ConfigurationError(f"{mask(url)!r} is not a URL; use {forms}") from None
+    parts = _split(url)
     scheme = SCHEMES.get(parts.scheme)
     if scheme is None:
         close = difflib.get_close_matches(parts.scheme, known, n=1)
@@ -149,6 +150,13 @@ def open_store(location: Location, *, timeout: float) -> RecordStore:
     if opener is None:
         raise ConfigurationError(f"{location.safe!r} cannot be used as {Plane.RECORDS.value}")
     return opener(location, timeout)
+
+
+def _split(url: str) -> SplitResult:
+    match = _URL.fullmatch(url)
+    assert match is not None  # it matches any text on one line
+    found = match.groupdict(default="")
+    return SplitResult(**found | {"scheme": found["scheme"].lower()})
 
 
 def mask(url: str) -> str:

@@ -20,14 +20,14 @@ from django.core.signals import request_started
 
 from . import (
     conf,
-    forks,  # noqa: F401 - before Runtime.arm(): its hook in the child must run first, or it abandons what ours opens
+    forks,  # before Runtime.arm(): its hook in the child must run first, or it abandons what ours opens
     locations,
     signals,
 )
 from .datasets.binding import Listener, Stores, bind
 from .datasets.registry import datasets
 from .exceptions import EtcdAeroError
-from .serving import may_start_in_fork, serves
+from .serving import is_test_run, may_start_in_fork, serves, test_run_declared
 
 if TYPE_CHECKING:
     from .datasets.announcement import Announcement
@@ -77,8 +77,9 @@ class Runtime:
         self._stores: dict[str, Stores] = {}
         self._reader: Reader | None = None
         self._armed = False
+        self._requested = False
         self._stopped = False
-        self._memory_only = False
+        self._memory_only = test_run_declared() or is_test_run(sys.argv)
         self._in_memory: set[str] = set()
         self._opened: Callable[[KV], object] | None = None
 
@@ -99,7 +100,8 @@ class Runtime:
             with self._lock:
                 found = self._stores.get(alias)
                 if found is None:
-                    found = self._stores[alias] = _open(alias, memory_only=self._memory_only)
+                    with forks.postponed():  # opening imports much
+                        found = self._stores[alias] = _open(alias, memory_only=self._memory_only)
                     if self._memory_only:
                         self._in_memory.add(alias)
                     if self._opened is not None:
@@ -121,6 +123,8 @@ class Runtime:
         """Stop the reader, withdraw the registration, release leases and stores; the next use opens them again."""
         with self._reader_lock:
             reader, self._reader = self._reader, None
+            if reader is not None:
+                reader.stop(0.0)  # told to stop before there can be another one
         if reader is not None:
             reader.stop(EXIT_PATIENCE)
         with self._lock:
@@ -135,7 +139,10 @@ class Runtime:
     # --- the reader --------------------------------------------------------------------------------------------------
 
     def arm(self) -> None:
-        """Be ready to start the reader; start it now in a process that is known to serve. Opens no store."""
+        """Be ready to start the reader; start it now in a process that is known to serve. Opens no store.
+
+        A test run starts it at the first use only, as each of its tests does after the first.
+        """
         bind(self)
         if not self._armed:
             self._armed = True
@@ -143,10 +150,11 @@ class Runtime:
             atexit.register(self._at_exit)
             conf.changed.connect(self._on_settings_changed)
         start = self._start_option()
-        if start == "always" or (start == "auto" and serves(sys.argv, os.environ)):
+        at_once = start == "always" or (start == "auto" and serves(sys.argv, os.environ))
+        if at_once and not is_test_run(sys.argv):
             self.ensure_reader()
-        elif start == "auto":
-            request_started.connect(self._on_first_request, dispatch_uid="django_etcdaero.runtime")
+        elif at_once or start == "auto":
+            request_started.connect(self._on_request, dispatch_uid="django_etcdaero.runtime")
 
     def ensure_reader(self) -> None:
         """Start the reader unless it runs, or must not. Never raises, never waits for a store."""
@@ -158,10 +166,14 @@ class Runtime:
         with self._reader_lock:
             if self._reader is None or not self._reader.alive:
                 self._reader = self._new_reader()
-                self._reader.start()
+                try:
+                    self._reader.start()
+                except RuntimeError as error:  # no thread to be had: the next read or request tries again
+                    logger.error("the reader cannot be started: %s", error)
 
     def _new_reader(self) -> Reader:
-        from .datasets.reader import Reader  # here and in _open(): ready() must stay cheap
+        with forks.postponed():
+            from .datasets.reader import Reader  # here and in _open(): ready() must stay cheap
 
         options = conf.get("default").options
         return Reader(
@@ -199,9 +211,11 @@ class Runtime:
         except Exception:  # a wrong setting is told by the system checks; here it must not break the start-up
             return "off"
 
-    def _on_first_request(self, **kwargs: Any) -> None:
-        request_started.disconnect(dispatch_uid="django_etcdaero.runtime")
-        self.ensure_reader()
+    def _on_request(self, **kwargs: Any) -> None:
+        """Start the reader at the first request, and at each later one if it died; not if it was closed."""
+        if self._reader is not None or not self._requested:
+            self._requested = True
+            self.ensure_reader()
 
     # --- forks and the end -------------------------------------------------------------------------------------------
 

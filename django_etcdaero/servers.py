@@ -8,10 +8,12 @@
     aerospike://host:3000,host:3000/namespace/set
 
 A scheme with ``s`` is encrypted. User and password are written percent-encoded; files may be relative to ``BASE_DIR``.
+What the clients refuse without a call is refused here, where the setting can be named; they are not imported for that.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +32,16 @@ AEROSPIKE_PORT: Final = 3000
 LONGEST_SYNC: Final = 86_400
 """Seconds: a day."""
 
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?")
+LONGEST_NAMESPACE: Final = 31
+LONGEST_SET: Final = 63
+"""Bytes: Aerospike's limits (https://aerospike.com/docs/database/reference/limitations)."""
+
+_HOST = re.compile(
+    r"(?:\[(?P<address>[0-9A-Fa-f:.%]+)\]|(?P<name>[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?))(?::(?P<port>[0-9]{1,5}))?"
+)
+_NEXT_URL = re.compile(r"/?,(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_NAME = re.compile(r"[!-~]+")
+_NOT_IN_NAMES = re.compile(r"[:;|/=,]")  # they delimit names in Aerospike's text commands
 _FILES: Final = ("ca", "cert", "key")
 
 
@@ -39,7 +50,7 @@ class Server:
     """Where a cluster is and how to get in. Its ``repr`` has no credentials."""
 
     hosts: tuple[tuple[str, int], ...]
-    """Names or addresses (IPv6 without brackets) and ports."""
+    """Names in lower case, or addresses (IPv6 without brackets), and ports."""
     user: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
     encrypted: bool = False
@@ -63,10 +74,13 @@ class Server:
 
 
 def parse_etcd(parts: SplitResult, base_dir: Path | None, *, encrypted: bool) -> Server:
-    """Parse a split ``etcd://`` URL. Raises ``ConfigurationError`` without quoting it."""
+    """Parse a split ``etcd://`` URL, or several joined by commas. Raises ``ConfigurationError`` without quoting it."""
+    parts = _joined(parts)
     if parts.path not in ("", "/"):
         raise ConfigurationError("nothing may follow the hosts but options after '?'")
     server = _server(parts, base_dir, port=ETCD_PORT, encrypted=encrypted, options=(*_FILES, "sync"))
+    if len(set(server.hosts)) != len(server.hosts):
+        raise ConfigurationError("it names a host twice")
     sync = dict(server.files).get("sync")
     if sync is None:
         return server
@@ -82,7 +96,9 @@ def parse_aerospike(parts: SplitResult, base_dir: Path | None, *, encrypted: boo
     if len(names) != 2 or not all(names):
         raise ConfigurationError("the hosts are followed by /namespace/set")
     namespace, set_name = names
-    return _server(
+    _check_name("namespace", namespace, LONGEST_NAMESPACE)
+    _check_name("set", set_name, LONGEST_SET)
+    server = _server(
         parts,
         base_dir,
         port=AEROSPIKE_PORT,
@@ -91,6 +107,9 @@ def parse_aerospike(parts: SplitResult, base_dir: Path | None, *, encrypted: boo
         namespace=namespace,
         set_name=set_name,
     )
+    if any(text is not None and not (text and text.isprintable()) for text in (server.user, server.password)):
+        raise ConfigurationError("user and password are not empty and have printable characters only")
+    return server
 
 
 def open_etcd(server: Server, timeout: float) -> Engine:
@@ -120,6 +139,23 @@ def open_aerospike(server: Server, timeout: float) -> RecordStore:
         password=server.password,
         tls=Tls(**dict(server.files)) if server.encrypted else None,
     )
+
+
+def _joined(parts: SplitResult) -> SplitResult:
+    """Return what etcd's own tools write as ``http://a:2379,http://b:2379`` as ``http://a:2379,b:2379``."""
+    first, *others = _NEXT_URL.split(parts.netloc + parts.path)
+    if not others:
+        return parts
+    hosts = [first]
+    for other in others:
+        scheme, _, rest = other.partition("://")
+        if "@" in rest:
+            raise ConfigurationError("credentials are written once, before the first host")
+        if scheme.lower() != parts.scheme:
+            raise ConfigurationError(f"schemes are mixed: all addresses begin with {parts.scheme}:// or only the first")
+        hosts.append(rest)
+    hosts[-1], slash, path = hosts[-1].partition("/")
+    return parts._replace(netloc=",".join(hosts), path=slash + path)
 
 
 def _server(
@@ -154,7 +190,19 @@ def _host(text: str, default: int) -> tuple[str, int]:
     port = int(match["port"] or default) if match else 0
     if match is None or not 0 < port < 65536:
         raise ConfigurationError("hosts are written host:port, separated by commas (an IPv6 address in brackets)")
-    return match["host"].strip("[]"), port
+    if match["name"]:
+        return match["name"].lower(), port
+    try:
+        return str(ipaddress.IPv6Address(match["address"])), port
+    except ValueError:
+        raise ConfigurationError("there is no valid IPv6 address in the brackets") from None
+
+
+def _check_name(what: str, name: str, limit: int) -> None:
+    if not _NAME.fullmatch(name) or _NOT_IN_NAMES.search(name):
+        raise ConfigurationError(f"the {what} must be of ASCII characters other than spaces and : ; | / = ,")
+    if len(name) > limit:
+        raise ConfigurationError(f"the {what} has {len(name)} bytes, Aerospike takes {limit}")
 
 
 def _options(

@@ -7,6 +7,8 @@ from pathlib import PurePath
 
 SERVERS = frozenset({"daphne", "hypercorn", "uvicorn"})
 """Programs that serve from the very process that imports the application. Pre-fork servers are not among them."""
+TEST_PROGRAMS = frozenset({"pytest", "py.test"})
+"""Programs that run tests."""
 
 
 def program(argv: Sequence[str]) -> str:
@@ -18,6 +20,27 @@ def program(argv: Sequence[str]) -> str:
 def is_management_command(argv: Sequence[str]) -> bool:
     """Tell whether this is ``manage.py`` or ``django-admin``."""
     return program(argv) in ("manage.py", "django-admin", "django-admin.py", "django")
+
+
+_test_run_declared = False
+
+
+def declare_test_run() -> None:
+    """Let this process be a test run from now on, whatever its command line looks like."""
+    global _test_run_declared
+    _test_run_declared = True
+
+
+def test_run_declared() -> bool:
+    """Tell whether :func:`declare_test_run` was called."""
+    return _test_run_declared
+
+
+def is_test_run(argv: Sequence[str]) -> bool:
+    """Tell whether this is ``manage.py test`` or pytest, as far as the command line says."""
+    if is_management_command(argv):
+        return len(argv) > 1 and argv[1] == "test"
+    return program(argv) in TEST_PROGRAMS
 
 
 def serves(argv: Sequence[str], environ: Mapping[str, str]) -> bool:

@@ -66,6 +66,23 @@ def test_e002_wrong_url(settings: Settings) -> None:
     assert "hunter2" not in str(found())
 
 
+@pytest.mark.parametrize(
+    ("key", "url"),
+    [
+        ("KV", "etcd://h1,h1:2379"),
+        ("KV", "etcd://h_-"),
+        ("KV", "http://h1,https://h2"),
+        ("RECORDS", "aerospike://h1/ns/s%20t"),
+        ("RECORDS", "aerospike://h1/a;b/set"),
+        ("RECORDS", f"aerospike://h1/{'n' * 40}/set"),
+    ],
+)
+def test_e002_what_a_client_would_refuse_later(settings: Settings, key: str, url: str) -> None:
+    settings.ETCDAERO = {"default": {**MEMORY, "PREFIX": "shop", key: url}}
+    assert ids() == ["E002"]
+    assert found()[0].msg.startswith(f'ETCDAERO["default"]["{key}"] ')
+
+
 def test_e002_wrong_url_in_the_environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETCDAERO_KV", "nope:")
     settings.ETCDAERO = {}

@@ -7,12 +7,12 @@ import json
 import os
 import signal
 import sys
-import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from pytest_django import Settings
 
 from django_etcdaero import dataset, kv
@@ -48,6 +48,23 @@ def run(*arguments: str) -> tuple[int, str]:
     except SystemExit as ended:
         return int(ended.code or 0), out.getvalue()
     return 0, out.getvalue()
+
+
+def register(
+    started: int, versions: dict[str, int | None], states: dict[str, str], *, schema: int = 1, using: str = "default"
+) -> None:
+    """Register a process as its reader does; ``started`` tells processes apart."""
+    schemas = dict.fromkeys(versions, schema)
+    Presence(runtime.stores(using).kv, ttl=30, started=started).publish(versions, states, schemas)
+
+
+def kv_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the coordination store answer nothing."""
+
+    def fail(*args: Any, **arguments: Any) -> Any:
+        raise ClusterError("no endpoint answers")
+
+    monkeypatch.setattr(runtime.stores("default").kv.engine, "txn", fail)
 
 
 # --- etcdaero_refresh ------------------------------------------------------------------------------------------------
@@ -108,8 +125,32 @@ def test_a_failure_is_exit_code_1_and_stops_no_other() -> None:
 def test_a_dry_run_says_so_and_writes_nothing() -> None:
     prices = declare()
     code, text = run("etcdaero_refresh", "--dry-run")
-    assert (code, text.startswith("prices: dry run, nothing written: refreshed: ")) == (0, True)
+    assert (code, text.startswith("prices: dry run, nothing written: would write ")) == (0, True)
+    assert " as version 1, 1 rows, " in text
     assert prices.history() == []
+    prices.refresh()
+    prices.source["a"] = 2
+    code, text = run("etcdaero_refresh", "--dry-run")
+    assert (code, " as version 2, " in text, len(prices.history())) == (0, True, 1)
+
+
+def test_a_dry_run_fails_where_the_refresh_would(registry: Any) -> None:
+    declare(prepare=lambda rows: rows["missing"])
+    code, text = run("etcdaero_refresh", "--dry-run")
+    assert (code, text) == (
+        1,
+        "prices: failed, no version yet: ValidationFailed: prepare() raised KeyError: 'missing'\n",
+    )
+
+
+def test_what_cannot_be_known_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare().refresh()
+    kv_away(monkeypatch)
+    code, text = run("etcdaero_refresh")
+    assert (code, text) == (1, "prices: failed, version unknown: ClusterError: no endpoint answers\n")
+    code, text = run("etcdaero_refresh", "--json")
+    result = json.loads(text)
+    assert (code, result["version"], result["version_known"]) == (1, None, False)
 
 
 def test_a_lock_held_elsewhere_is_told_and_no_failure() -> None:
@@ -136,10 +177,10 @@ def test_no_dataset_at_all_is_exit_code_2() -> None:
     assert caught.value.returncode == 2
 
 
-@pytest.mark.parametrize("option", ["--force", "--dry-run"])
+@pytest.mark.parametrize("option", ["--force", "--dry-run", "--wait=5"])
 def test_what_does_not_go_with_loop_is_exit_code_2(option: str) -> None:
     declare()
-    with pytest.raises(CommandError, match="--loop does not go with") as caught:
+    with pytest.raises(CommandError, match="--loop does not go with --force, --dry-run or --wait") as caught:
         run("etcdaero_refresh", "--loop", option)
     assert caught.value.returncode == 2
 
@@ -193,6 +234,15 @@ def test_a_bar_shows_the_phases_on_a_terminal_only(
     assert bool(text) is shown
 
 
+def test_the_bar_is_there_while_the_source_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, seen = Terminal(), []
+    prices = declare()
+    type(prices).load = lambda self: seen.append(stream.getvalue()) or {"a": 1}
+    monkeypatch.setattr(sys, "stderr", stream)
+    run("etcdaero_refresh")
+    assert "prices: load: 0 rows since " in seen[0]
+
+
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
@@ -207,8 +257,16 @@ def test_moments_are_in_the_current_time_zone(settings: Settings) -> None:
     assert moment(0.0) == "1970-01-01 09:00:00"
 
 
-def test_moments_of_today_need_no_date() -> None:
-    assert len(moment(time.time())) in (len("00:00:00"), len("1970-01-01 00:00:00"))
+@pytest.mark.parametrize(
+    ("zone", "words"), [("UTC", "23:30:00"), ("Asia/Tokyo", "2001-09-10 08:30:00"), ("America/Lima", "18:30:00")]
+)
+def test_moments_of_today_need_no_date(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, zone: str, words: str
+) -> None:
+    settings.TIME_ZONE = zone
+    today = datetime(2001, 9, 9, 12, 0, tzinfo=UTC)
+    monkeypatch.setattr(timezone, "now", lambda: today)
+    assert moment(today.timestamp() + 11.5 * 3600) == words
 
 
 @pytest.mark.parametrize(
@@ -229,6 +287,18 @@ def test_moments_of_today_need_no_date() -> None:
             "p: dry run, nothing written: unchanged: version 7, 0 rows, 0.00 s",
         ),
         (
+            RefreshResult(
+                name="p",
+                outcome=Outcome.REFRESHED,
+                version=8,
+                rows=1234,
+                bytes_written=10,
+                bytes_total=2000,
+                dry_run=True,
+            ),
+            "p: dry run, nothing written: would write 10 B of 2.0 kB as version 8, 1,234 rows, 0.00 s",
+        ),
+        (
             RefreshResult(name="p", outcome=Outcome.UNCHANGED, version=7, rows=2, next_due=0.0),
             "p: unchanged: version 7, 2 rows, 0.00 s; next load due 1970-01-01 00:00:00",
         ),
@@ -238,6 +308,11 @@ def test_moments_of_today_need_no_date() -> None:
             "p: fenced, nothing of this load is visible: overtaken",
         ),
         (RefreshResult(name="p", outcome=Outcome.FAILED, version=7, error="X"), "p: failed, version 7 stays: X"),
+        (RefreshResult(name="p", outcome=Outcome.FAILED, error="X"), "p: failed, no version yet: X"),
+        (
+            RefreshResult(name="p", outcome=Outcome.FAILED, version_known=False, error="X"),
+            "p: failed, version unknown: X",
+        ),
         (
             RefreshResult(name="p", outcome=Outcome.BACKOFF, error="X", next_due=0.0),
             "p: backing off after a failure: X; next load due 1970-01-01 00:00:00 (--force loads now)",
@@ -271,8 +346,9 @@ def test_the_status_in_words() -> None:
     prices.rollback(1)
     prices.errors.append(RuntimeError("down"))
     prices.refresh(force=True)
-    Presence(kv, ttl=30).publish({"prices": 1, "stock": None}, {"prices": "VALID"})  # type: ignore[arg-type]
-    Presence(kv, ttl=30).publish({"prices": 2}, {"prices": "VALID"})  # type: ignore[arg-type]
+    register(1, {"prices": 1, "stock": None}, {"prices": "VALID"})
+    register(2, {"prices": 2}, {"prices": "VALID"})
+    register(3, {"prices": 1}, {"prices": "VALID"}, schema=7)
     lock = kv.lock(prices.layout(runtime.stores("default").prefix).lock)
     lock.acquire()
     code, text = run("etcdaero_status")
@@ -288,15 +364,55 @@ def test_the_status_in_words() -> None:
     assert lines[6] == "pinned to version 1"
     assert lines[7].startswith("last load failed ")
     assert lines[7].endswith("(1 in a row): RuntimeError: down")
-    assert lines[8] == "processes: 2"
+    assert lines[8] == "processes: 3"
     assert any(line.endswith(": prices 1 VALID, stock -") for line in lines)
+    assert any(line.endswith(": prices 1 VALID (schema 7)") for line in lines)
+
+
+def test_a_load_that_is_held_back_is_not_called_due_now() -> None:
+    prices = declare()
+    prices.errors.append(RuntimeError("down"))
+    prices.refresh()
+    _, text = run("etcdaero_status")
+    until = moment(json.loads(run("etcdaero_status", "--json")[1])["datasets"][0]["held_back_until"])
+    assert f"  due, and held back until {until} after a failure\n" in text
+    assert "due now" not in text
+
+
+def test_a_process_that_uses_two_aliases_is_one(settings: Settings) -> None:
+    settings.ETCDAERO = {"default": {"PREFIX": "one"}, "other": {"PREFIX": "two"}}
+    declare("here").refresh()
+    declare("there", using="other").refresh()
+    for started in (1, 2):
+        register(started, {"here": 1}, {"here": "VALID"})
+        register(started, {"there": started}, {"there": "VALID"}, using="other")
+    # The name of a dataset that the code before kept under another alias.
+    register(3, {"there": 1}, {"there": "VALID"})
+    _, text = run("etcdaero_status")
+    lines = [line.strip() for line in text.splitlines()]
+    assert [line for line in lines if line.startswith("held by")] == [
+        "held by 2 of 2 processes",
+        "held by 1 of 2 processes",
+    ]
+    assert lines[-4] == "processes: 3"
+    assert [line.partition(": ")[2] for line in lines[-3:]] == [
+        "here 1 VALID, there 1 VALID", "here 1 VALID, there 2 VALID", "there 1 VALID"
+    ]  # fmt: skip
+    document = json.loads(run("etcdaero_status", "--json")[1])
+    assert [process["versions"] for process in document["processes"]] == [
+        {"here": 1, "there": 1}, {"here": 1, "there": 2}, {"there": 1}
+    ]  # fmt: skip
+    assert [each["processes"] for each in document["datasets"]] == [
+        [{"version": 1, "count": 2}],
+        [{"version": 1, "count": 1}, {"version": 2, "count": 1}],
+    ]
 
 
 def test_the_status_as_json() -> None:
     prices = declare(refresh_every=timedelta(hours=1))
     prices.refresh()
-    Presence(kv, ttl=30).publish({"prices": 1}, {"prices": "VALID"})  # type: ignore[arg-type]
-    Presence(kv, ttl=30).publish({"prices": None}, {"prices": "INITIALIZING"})  # type: ignore[arg-type]
+    register(1, {"prices": 1}, {"prices": "VALID"})
+    register(2, {"prices": None}, {"prices": "INITIALIZING"})
     code, text = run("etcdaero_status", "--json")
     document = json.loads(text)
     assert code == 0
@@ -316,12 +432,7 @@ def test_the_status_as_json() -> None:
 def test_a_store_that_is_away_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, options: list[str]) -> None:
     declare()
     declare("lost", using="nowhere")
-    engine = runtime.stores("default").kv.engine
-
-    def fail(*args: Any, **arguments: Any) -> Any:
-        raise ClusterError("no endpoint answers")
-
-    monkeypatch.setattr(engine, "txn", fail)
+    kv_away(monkeypatch)
     code, text = run("etcdaero_status", *options)
     assert code == 1
     assert "ClusterError: no endpoint answers" in text

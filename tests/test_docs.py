@@ -47,6 +47,7 @@ NOT_RUN = {
     "python -m venv": "installs from a package index; the example project's tests run the command itself",
     ".venv/bin/pip install": "installs from a package index",
     "python -m pip install": "installs from a package index",
+    "ETCDAERO_TEST_AEROSPIKE=": "needs a real Aerospike server",
     "celery -A": "celery is not a dependency, not even of the tests",
 }
 """Console commands that are shown and neither run nor checked, by how they begin, and why."""

@@ -81,7 +81,6 @@ def test_the_safe_form_of_a_file_can_be_parsed_again(name: str) -> None:
         ("mem:a b", "white space"),
         ("mem:a\n", "white space"),
         ("mem:ä", "letters, digits"),
-        ("etcd://[::1", "is not a URL"),
         ("localhost:2379", "no known URL scheme"),
         ("kv.sqlite3", "no known URL scheme"),
     ],

@@ -53,6 +53,15 @@ def test_tox_covers_each_declared_python_and_django(pyproject: dict[str, Any]) -
     assert {name: version.replace(".", "") for name, version in deps.items()} == {name: name for name in djangos}
 
 
+def test_no_version_of_a_dependency_is_pinned_or_shut_out(pyproject: dict[str, Any]) -> None:
+    project = pyproject["project"]
+    required = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    assert [each for each in required if re.search(r"[<~!]|==", each.partition(";")[0])] == []
+
+
 def test_the_lowest_python_is_the_same_everywhere(pyproject: dict[str, Any]) -> None:
     lowest = "3.11"
     assert pyproject["project"]["requires-python"] == f">={lowest}"

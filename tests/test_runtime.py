@@ -20,6 +20,7 @@ from pytest_django import Settings
 from django_etcdaero import conf, dataset
 from django_etcdaero.datasets.binding import bind
 from django_etcdaero.datasets.presence import processes
+from django_etcdaero.datasets.reader import Reader
 from django_etcdaero.exceptions import Cancelled, ClusterError, ConfigurationError, DatasetNotReady
 from django_etcdaero.runtime import Runtime, runtime
 from tests.waiting import wait_until
@@ -62,7 +63,7 @@ def fresh(hooks: Hooks) -> Iterator[Runtime]:
     conf.changed.disconnect(made._on_settings_changed)
     request_started.disconnect(dispatch_uid=uid)
     if waiting:
-        request_started.connect(runtime._on_first_request, dispatch_uid=uid)
+        request_started.connect(runtime._on_request, dispatch_uid=uid)
 
 
 def readers() -> int:
@@ -208,6 +209,71 @@ def test_auto_starts_at_the_first_request_elsewhere(fresh: Runtime) -> None:
     assert readers() == 1
     request_started.send(sender=None)
     assert readers() == 1
+
+
+def test_a_later_request_starts_a_reader_that_died_but_none_that_was_closed(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh.arm()
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "_run", lambda self: None)
+        request_started.send(sender=None)
+        wait_until(lambda: fresh._reader is not None and fresh._reader.died, what="the end of the reader")
+    request_started.send(sender=None)
+    assert readers() == 1
+    fresh.close()
+    request_started.send(sender=None)
+    assert readers() == 0
+
+
+def test_a_reader_that_gets_no_thread_breaks_no_request_and_is_tried_again(
+    fresh: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: Reader) -> None:
+        raise RuntimeError("can't start new thread")
+
+    prices = declare(first_read_timeout=60)
+    prices.refresh()
+    fresh.arm()
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "start", fail)
+        request_started.send(sender=None)
+        with pytest.raises(DatasetNotReady, match="the reader of this process is not running"):
+            prices["a"]
+    assert "the reader cannot be started: can't start new thread" in caplog.text
+    assert prices["a"] == 1
+
+
+def test_a_reader_that_outlives_the_closing_overwrites_nothing(fresh: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is in the middle of loading, and takes longer than closing waits for it."""
+    monkeypatch.setattr("django_etcdaero.runtime.EXIT_PATIENCE", 0.05)
+    entered, proceed, slow = threading.Event(), threading.Event(), [True]
+
+    def prepare(rows: Any) -> None:
+        if threading.current_thread().name == "etcdaero-reader" and slow[0]:
+            slow[0] = False
+            entered.set()
+            assert proceed.wait(20)
+
+    value = ["old"]
+
+    @dataset(prepare=prepare)
+    def prices() -> dict[str, str]:
+        return {"a": value[0]}
+
+    fresh.arm()
+    prices.refresh()
+    fresh.ensure_reader()
+    assert entered.wait(20)
+    (old,) = [thread for thread in threading.enumerate() if thread.name == "etcdaero-reader"]
+    fresh.restart()
+    value[0] = "new"
+    prices.refresh(force=True)
+    assert prices.wait_version(2, timeout=20)["a"] == "new"
+    proceed.set()
+    old.join(20)
+    assert not old.is_alive()
+    assert (prices["a"], prices.status().version, prices.status().state) == ("new", 2, "VALID")
 
 
 def test_auto_starts_at_the_first_read_elsewhere(fresh: Runtime) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.locations import Location, Plane, Reach, open_engine, open_store, parse
@@ -32,7 +36,11 @@ def refused(url: str, plane: Plane = Plane.KV) -> str:
         ("etcd://h1", (("h1", 2379),)),
         ("etcd://h1:1,h2.example.org:2,10.0.0.1:3/", (("h1", 1), ("h2.example.org", 2), ("10.0.0.1", 3))),
         ("etcd://[::1]:2379,[fe80::1]", (("::1", 2379), ("fe80::1", 2379))),
+        ("etcd://h1,[::1]:5", (("h1", 2379), ("::1", 5))),
         ("http://h1:2379", (("h1", 2379),)),
+        ("http://h1:2379,http://h2:2380", (("h1", 2379), ("h2", 2380))),
+        ("http://h1/,HTTP://[::1]:5,h3,http://h4/?sync=60", (("h1", 2379), ("::1", 5), ("h3", 2379), ("h4", 2379))),
+        ("etcd://h1,etcd://h2", (("h1", 2379), ("h2", 2379))),
     ],
 )
 def test_etcd_hosts(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
@@ -48,6 +56,16 @@ def test_http_and_etcd_are_one_location() -> None:
     assert parse("http://h1:2379", plane=Plane.KV) == parse("etcd://h1", plane=Plane.KV)
     assert parse("https://h1", plane=Plane.KV) == parse("etcds://h1", plane=Plane.KV)
     assert parse("https://h1", plane=Plane.KV) != parse("etcd://h1", plane=Plane.KV)
+
+
+def test_one_location_however_it_is_spelled() -> None:
+    assert parse("etcd://H1,[0:0::1]", plane=Plane.KV) == parse("http://h1:2379,http://[::1]:2379", plane=Plane.KV)
+
+
+def test_credentials_and_options_go_with_several_urls_too() -> None:
+    found = server("https://u:p%2C%2F@h1,https://h2?ca=/etc/ca.pem")
+    assert (found.user, found.password, found.files) == ("u", "p,/", (("ca", "/etc/ca.pem"),))
+    assert found.addresses == ("h1:2379", "h2:2379")
 
 
 def test_credentials_are_decoded_and_never_shown() -> None:
@@ -91,6 +109,19 @@ def test_a_cluster_is_shared_so_it_needs_a_prefix() -> None:
         ("etcd://h1:0", "hosts are written host:port"),
         ("etcd://h1:65536", "hosts are written host:port"),
         ("etcd://::1", "hosts are written host:port"),
+        ("etcd://[::1", "hosts are written host:port"),
+        ("etcd://h_-:99", "hosts are written host:port"),
+        ("etcd://-h", "hosts are written host:port"),
+        ("etcd://[1.2.3.4]", "no valid IPv6 address"),
+        ("etcd://h1,h2,h1", "names a host twice"),
+        ("etcd://h1:2379,H1", "names a host twice"),
+        ("etcd://[::1],[0::1]", "names a host twice"),
+        ("http://h1,https://h2", "schemes are mixed: all addresses begin with http:// or only the first"),
+        ("etcds://h1,etcd://h2", "schemes are mixed"),
+        ("http://u:hunter2@h1,http://u:hunter2@h2", "credentials are written once"),
+        ("http://u:x,hunter2://h1@h2", "credentials are written once"),
+        ("http://h1/x,http://h2", "hosts are written host:port"),
+        ("http://h1,http://h2/x", "nothing may follow the hosts"),
         ("etcd://h1/shop", "nothing may follow the hosts"),
         ("etcd://user@h1", "credentials are written user:password@"),
         ("etcd://h1?ca=x", "certificates are for the encrypted schemes"),
@@ -115,6 +146,67 @@ def test_what_is_wrong_is_named_without_quoting_secrets(url: str, words: str) ->
 @pytest.mark.parametrize("path", ["", "/", "/ns", "/ns/", "/ns/set/more"])
 def test_aerospike_needs_namespace_and_set(path: str) -> None:
     assert "followed by /namespace/set" in refused(f"aerospike://h1{path}", Plane.RECORDS)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("s%20t/set", "the namespace must be of ASCII characters other than"),
+        ("ns/s%20t", "the set must be of ASCII characters other than"),
+        ("ns/s%2Ft", "the set must be"),
+        ("ns/%C3%A4", "the set must be"),
+        ("a;b/set", "the namespace must be"),
+        ("n" * 32 + "/set", "the namespace has 32 bytes, Aerospike takes 31"),
+        ("ns/" + "s" * 64, "the set has 64 bytes, Aerospike takes 63"),
+    ],
+)
+def test_names_that_aerospike_refuses(path: str, words: str) -> None:
+    assert words in refused(f"aerospike://h1/{path}", Plane.RECORDS)
+
+
+@pytest.mark.parametrize("credentials", ["u:", "u:hunter2%00", "u%0A:hunter2"])
+def test_credentials_that_aerospike_refuses(credentials: str) -> None:
+    message = refused(f"aerospike://{credentials}@h1/ns/set", Plane.RECORDS)
+    assert "user and password are not empty and have printable" in message
+    assert "hunter2" not in message
+
+
+HOSTS = st.from_regex(r"[a-bA-B0-9_.-]{1,4}|\[[0-9a-f:.]{2,8}\]", fullmatch=True)
+NAMES = st.text(st.characters(min_codepoint=33, max_codepoint=127), min_size=1, max_size=64).filter(
+    lambda name: not set(name) & set("%?#/@")
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(hosts=st.lists(HOSTS, min_size=1, max_size=3))
+def test_the_client_of_etcd_takes_what_the_settings_take(hosts: list[str]) -> None:
+    try:
+        location = parse(f"etcd://{','.join(hosts)}", plane=Plane.KV)
+    except ConfigurationError:
+        assume(False)
+    open_engine(location, timeout=1).close()
+
+
+@settings(deadline=None, max_examples=60)
+@given(hosts=st.lists(HOSTS, min_size=1, max_size=2), namespace=NAMES, set_name=NAMES)
+def test_the_client_of_aerospike_takes_what_the_settings_take(hosts: list[str], namespace: str, set_name: str) -> None:
+    try:
+        location = parse(f"aerospike://{','.join(hosts)}/{namespace}/{set_name}", plane=Plane.RECORDS)
+    except ConfigurationError:
+        assume(False)
+    open_store(location, timeout=1).close()
+
+
+def test_reading_urls_imports_no_client() -> None:
+    program = """if True:
+        import sys
+        from django_etcdaero.locations import Plane, parse
+        parse("etcds://h1,[::1]:5?ca=x", plane=Plane.KV)
+        parse("aerospike://h1/ns/set", plane=Plane.RECORDS)
+        loaded = {"grpc", "etcd3", "aerospike"} & set(sys.modules)
+        assert not loaded, loaded
+    """
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_opening_connects_to_nothing() -> None:

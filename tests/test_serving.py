@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_etcdaero.serving import is_management_command, may_start_in_fork, program, serves
+from django_etcdaero.serving import is_management_command, is_test_run, may_start_in_fork, program, serves
 
 CASES = [
     # argv, RUN_MAIN, program, serves at once, may start in a fork
@@ -39,3 +39,22 @@ def test_kinds_of_processes(argv: list[str], run_main: str | None, name: str, at
     assert serves(argv, environ) is at_once
     assert may_start_in_fork(argv) is in_fork
     assert is_management_command(argv) is (not in_fork)
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["manage.py", "test"], True),
+        (["./manage.py", "test", "shop"], True),
+        (["/lib/django/__main__.py", "test"], True),
+        (["/usr/bin/pytest", "-x"], True),
+        (["/lib/pytest/__main__.py"], True),
+        (["manage.py"], False),
+        (["manage.py", "shell", "test"], False),
+        (["uvicorn", "test"], False),
+        (["deploy.py", "test"], False),
+        ([], False),
+    ],
+)
+def test_test_runs_by_their_command_lines(argv: list[str], expected: bool) -> None:
+    assert is_test_run(argv) is expected

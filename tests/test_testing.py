@@ -302,3 +302,113 @@ def test_the_runner_keeps_the_result_class_that_was_asked_for(tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "test_one (test_shop.First.test_one) ... ok" in done.stderr
+
+
+# --- from the very beginning -----------------------------------------------------------------------------------------
+
+EAGER = {
+    "settings.py": PROJECT["settings.py"]
+    + """
+        ETCDAERO = {"default": {"OPTIONS": {"START": "always"}}}
+    """,
+    "shop/apps.py": """
+        from django.apps import AppConfig
+        class ShopConfig(AppConfig):
+            name = "shop"
+            def ready(self):
+                from django_etcdaero import kv
+                kv.put("from ready", "1")
+    """,
+}
+"""A project that reads at once and writes when Django is set up: before a test runner, or pytest, has said a word."""
+
+FIRST = """
+    import threading
+    from django.conf import settings
+    from django.test import SimpleTestCase
+    from django_etcdaero import kv
+
+    started = [thread.name for thread in threading.enumerate()]
+    kv.put("from the module", "1")
+
+    class Tests(SimpleTestCase):
+        def test_the_first_test_begins_empty_and_nothing_was_written_to_disk(self):
+            self.assertTrue(kv.engine.info.location.startswith("mem:"))
+            self.assertEqual(list(kv.range("", prefix=True).kvs), [])
+            self.assertNotIn("etcdaero-reader", started)
+            self.assertFalse((settings.BASE_DIR / ".etcdaero").exists())
+"""
+CONFTEST = """
+    import django
+    django.setup()
+    from django_etcdaero import kv
+    kv.put("from conftest", "1")
+"""
+
+
+IN_PYTHON = ["-c", "import pytest, sys; sys.exit(pytest.main())"]
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "told"),
+    [
+        (["-m", "pytest"], [], True),
+        (["-m", "pytest"], ["-p", "no:django"], True),
+        (["-m", "pytest"], ["-n", "1"], False),
+        (IN_PYTHON, [], False),
+    ],
+    ids=["pytest", "without pytest-django", "xdist", "another program"],
+)
+def test_pytest_keeps_from_the_real_stores_what_is_imported(
+    tmp_path: Path, command: list[str], options: list[str], told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where the command line does not tell that it is pytest, the reader starts, and starts on memory.
+    first = FIRST if told else FIRST.replace("assertNotIn", "assertIn")
+    make_project(tmp_path, **EAGER, test_shop__py=first, conftest__py=CONFTEST)
+    monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "settings")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(["-W", "error", *options]))
+    done = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
+    assert not (tmp_path / ".etcdaero").exists()
+
+
+@pytest.mark.parametrize("mixed", [True, False], ids=["with the mixin", "without"])
+def test_a_test_command_keeps_from_the_real_stores_what_is_imported(tmp_path: Path, mixed: bool) -> None:
+    make_project(tmp_path, **EAGER, test_shop__py=FIRST)
+    if not mixed:
+        settings = tmp_path / "settings.py"
+        settings.write_text(settings.read_text().replace("runner.Runner", "django.test.runner.DiscoverRunner"))
+        tests = tmp_path / "test_shop.py"
+        tests.write_text("\n".join(line for line in tests.read_text().splitlines() if "prefix=True" not in line))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "manage.py", "test"], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ran 1 test" in done.stderr
+    assert not (tmp_path / ".etcdaero").exists()
+
+
+def test_a_runner_that_another_program_makes_is_isolated_from_then_on(tmp_path: Path) -> None:
+    make_project(
+        tmp_path,
+        run__py="""
+            import os
+            os.environ["DJANGO_SETTINGS_MODULE"] = "settings"
+            import django
+            django.setup()
+            from django_etcdaero import kv
+            from runner import Runner
+            print(kv.engine.info.location[:3])
+            runner = Runner()
+            print(kv.engine.info.location[:3])
+            runner.run_tests(["test_shop.First"])
+            print(kv.engine.info.location[:3])
+        """,
+        test_shop__py=TESTS.replace('settings.BASE_DIR / "workers"', '"/dev/null"'),
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "run.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Ran 2 tests" in done.stderr
+    assert [line for line in done.stdout.splitlines() if len(line) == 3] == ["sql", "mem", "sql"]

@@ -6,19 +6,18 @@ import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 from ..exceptions import ConfigurationError
 from .binding import host
 from .layout import Layout
 from .live import LiveDataset
 from .registry import datasets
-from .rowtypes import check_rows
-from .status import RefreshResult
-from .validators import Validator
 
 if TYPE_CHECKING:
     from .history import Version
+    from .status import RefreshResult
+    from .validators import Validator
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -43,7 +42,7 @@ class Dataset(LiveDataset[K, V]):
 
     A subclass that sets no ``name`` of its own is a base for others and is not registered. The live object of a class
     ``Prices`` with ``name = "prices"`` is ``datasets["prices"]``; with ``@dataset`` above the class ``Prices`` itself
-    becomes the live object.
+    becomes the live object. Nobody else makes an instance: no reader would fill it.
     """
 
     name = ""
@@ -74,7 +73,20 @@ class Dataset(LiveDataset[K, V]):
             return
         cls.origin = f"{cls.__module__}.{cls.__qualname__}"
         _check(cls)
-        datasets.register(cls())
+        live = super().__new__(cls)
+        live.__init__()  # type: ignore[misc] # what cls() would do, if it were allowed
+        datasets.register(live)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse to make a second object, which no reader would fill. Raises ``TypeError``."""
+        if "name" not in cls.__dict__:
+            raise TypeError(
+                f"{cls.__qualname__} is a base for datasets: a subclass with a name is registered by itself"
+            )
+        raise TypeError(
+            f"{cls.__qualname__}() would be a dataset that no reader fills: use datasets[{cls.name!r}], "
+            f"or put @dataset above the class to make {cls.__qualname__} the dataset itself"
+        )
 
     def load(self) -> Mapping[K, V] | Iterable[tuple[K, V]]:
         """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only."""
@@ -169,10 +181,13 @@ def _check(cls: type[Dataset[Any, Any]]) -> None:
         lambda value: number(value, int, float) and 0 <= value < float("inf"),
         "a number of seconds, 0 or more",
     )
-    try:
-        check_rows(cls.rows)
-    except ConfigurationError as error:
-        raise ConfigurationError(f"dataset {cls.origin}: {error}") from None
+    if cls.rows != "plain":
+        from .rowtypes import check_rows  # here: declaring must be cheap, for it is a part of each start
+
+        try:
+            check_rows(cls.rows)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"dataset {cls.origin}: {error}") from None
     need(
         "validators",
         lambda value: isinstance(value, Iterable) and not isinstance(value, str),

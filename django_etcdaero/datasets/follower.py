@@ -48,7 +48,8 @@ class Follower:
     """One dataset of one process. Used by the reader's thread only, except for :meth:`look_now`.
 
     ``wake`` is called (from any thread) when there is something to do; ``pause(seconds)`` sleeps and returns true when
-    the reader is to stop. ``poll_interval`` is how often ``current`` is read however healthy the watch looks, in
+    the reader is to stop, ``stopped()`` whether it was told to: from then on the dataset is left alone, because another
+    reader may have it already. ``poll_interval`` is how often ``current`` is read however healthy the watch looks, in
     seconds, with jitter; ``splay`` the longest random delay before a large fetch, in seconds.
     """
 
@@ -59,6 +60,7 @@ class Follower:
         *,
         wake: Callable[[], None],
         pause: Callable[[float], bool],
+        stopped: Callable[[], bool],
         poll_interval: float,
         splay: float,
     ) -> None:
@@ -68,6 +70,7 @@ class Follower:
         self._host = host
         self._wake = wake
         self._pause = pause
+        self._stopped = stopped
         self._poll_interval = poll_interval
         self._splay = splay
         self._look = True
@@ -79,10 +82,13 @@ class Follower:
         self._retry_at = 0.0
         self._failures = 0
         self._told: str | None = None
-        self._state = State.INITIALIZING
+        # What another reader of this process, or of the one it was forked from, has left behind.
+        left = dataset.status()
+        self._held = left.version is not None
+        self._state = left.state
         self._error: str | None = None
-        self._source_read_at: float | None = None
-        self._lag: float | None = None
+        self._source_read_at = None if left.age is None else time.time() - left.age
+        self._lag = left.lag
 
     def due(self, now: float) -> bool:
         """Tell whether a step is due at ``now`` (monotonic clock)."""
@@ -104,8 +110,9 @@ class Follower:
         self.next_at = time.monotonic() + self._poll_interval * random.uniform(0.85, 1.15)
         try:
             self._step()
-        except Exception as error:
-            self._fail(error)
+        except BaseException as error:  # SystemExit and the like, raised by a project's code, must not end the reader
+            if not self._stopped():
+                self._fail(error)
         self._tell()
 
     def _step(self) -> None:
@@ -127,10 +134,10 @@ class Follower:
         if line.checked is not None:
             self._source_read_at = line.checked.load_started
         if line.current is None:
-            self._state = State.INTERRUPTED if self._assembled else State.INITIALIZING
+            self._state = State.INTERRUPTED if self._held else State.INITIALIZING
             self._error = (
                 "no version is announced any more; the next refresh publishes one"
-                if self._assembled
+                if self._held
                 else "no version has been published yet; run 'manage.py etcdaero_refresh'"
             )
             return
@@ -160,12 +167,15 @@ class Follower:
             try:
                 if not self._load(announcement, blocks):
                     return
-            except Exception as error:
+            except BaseException as error:
                 self._failed_id = announcement.id
                 if isinstance(error, CorruptBlock):
                     self._ask_for_repair(announcement, stores)
                 raise
             self._order = order
+        self._succeed()
+
+    def _succeed(self) -> None:
         self._failed_id = self._told = self._error = None
         self._failures = 0
         self._state = State.VALID
@@ -174,7 +184,8 @@ class Follower:
         """Bring the announced version into use; return false when the reader was told to stop meanwhile."""
         dataset, before = self.dataset, self._assembled
         if before is None:
-            dataset.report(error=f"version {announcement.version} is being loaded")
+            self._error = f"version {announcement.version} is being loaded"
+            self._tell()
         manifest = Manifest.load(blocks.fetch, bytes.fromhex(announcement.root))
         if before is not None and self._splay:
             wanted = len(missing_blocks(before, manifest)) / max(1, len(manifest.blocks)) * announcement.stored_bytes
@@ -186,9 +197,12 @@ class Follower:
         self._assembled = assembled
         self._source_read_at = max(self._source_read_at or 0.0, announcement.load_started)
         self._lag = max(0.0, time.time() - announcement.published_at)
-        # Before the rows are there to be read, so that whoever has read them finds a status that says so.
-        dataset.report(state=State.VALID, error=None, failures=0, source_read_at=self._source_read_at, lag=self._lag)
-        old = dataset.install(snapshot)
+        self._held = True
+        self._succeed()
+        with dataset.guard:
+            if self._stopped():
+                return False
+            old = self._tell(snapshot)
         self._host.listener.loaded(dataset, snapshot)
         dropped = 0 if before is None else before.own_rows(assembled)
         del before, assembled, snapshot
@@ -207,39 +221,61 @@ class Follower:
         if line.pending is None or not line.pending.repair:
             request_load(self.dataset, stores, repair=True)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         self._failures += 1
         delay = min(self._poll_interval, FIRST_RETRY * 2 ** min(self._failures - 1, 16)) * random.uniform(0.8, 1.2)
         self._retry_at = time.monotonic() + delay
         self.next_at = min(self.next_at, self._retry_at)
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        self._state = State.INTERRUPTED if self._assembled else State.INITIALIZING
+        self._state = State.INTERRUPTED if self._held else State.INITIALIZING
         self._error = text
         if text != self._told:  # once, not at every retry
             self._told = text
+            if not isinstance(error, Exception):
+                error, cause = RuntimeError(f"a project's code raised {text}"), error
+                error.__cause__ = cause
             self._host.listener.failed(self.dataset, error, "load")
 
-    def _tell(self) -> None:
-        """Report how things stand, once a step, so that ``since`` moves only when the state really changes.
+    def _tell(self, snapshot: Snapshot | None = None) -> Snapshot | None:
+        """Report how things stand, put ``snapshot`` into use and return the one before; once stopped, do nothing.
 
-        Refuses reads beyond ``max_stale``, and looks again when that moment comes.
+        At least once a step, whatever happened, so that ``since`` moves only when the state really changes.
         """
-        dataset, read_at = self.dataset, self._source_read_at
-        state, error = self._state, self._error
-        limit: timedelta | None = dataset.max_stale
-        if limit is not None and read_at is not None and self._assembled is not None:
-            left = read_at + limit.total_seconds() - time.time()
-            if left <= 0:
-                reason = f"the source was last read {limit.total_seconds() - left:.0f} s ago, max_stale is {limit}"
-                state, error = State.STALE, f"{reason}; {error}" if error else reason
-                dataset.refuse(error)
-            else:
+        dataset = self.dataset
+        with dataset.guard:
+            if self._stopped():
+                return None
+            refusal = self._refusal()
+            state, error = (self._state, self._error) if refusal is None else (State.STALE, refusal)
+            changes = {} if error is None else {"error_at": time.time()}
+            # Before the rows are there to be read, so that whoever has read them finds a status that says so.
+            dataset.report(
+                state=state,
+                error=error,
+                failures=self._failures,
+                source_read_at=self._source_read_at,
+                lag=self._lag,
+                **changes,
+            )
+            if snapshot is not None:
+                return dataset.install(snapshot, refusal=refusal)
+            if refusal is None:
                 dataset.serve_again()
-                self.next_at = min(self.next_at, time.monotonic() + left)
-        changes = {} if error is None else {"error_at": time.time()}
-        dataset.report(
-            state=state, error=error, failures=self._failures, source_read_at=read_at, lag=self._lag, **changes
-        )
+            else:
+                dataset.refuse(refusal)
+            return None
+
+    def _refusal(self) -> str | None:
+        """Return why the rows are too old to be read, if they are; else look again when they will be."""
+        limit: timedelta | None = self.dataset.max_stale
+        if limit is None or self._source_read_at is None or not self._held:
+            return None
+        left = self._source_read_at + limit.total_seconds() - time.time()
+        if left > 0:
+            self.next_at = min(self.next_at, time.monotonic() + left)
+            return None
+        reason = f"the source was last read {limit.total_seconds() - left:.0f} s ago, max_stale is {limit}"
+        return f"{reason}; {self._error}" if self._error else reason
 
 
 def _references(rows: dict[Any, Any]) -> int:

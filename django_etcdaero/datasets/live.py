@@ -1,7 +1,7 @@
 """The reading side of a dataset: plain in-memory access, and the waiting before the first version has arrived.
 
 The hot path is one attribute of one object: ``self._current.rows``. Everything that is not "a version is loaded" is
-told by putting a :class:`Gate` there instead of a snapshot, so that reading needs no check of its own.
+told by putting a :class:`.gate.Gate` there instead of a snapshot, so that reading needs no check of its own.
 """
 
 from __future__ import annotations
@@ -18,55 +18,12 @@ from typing import Any, ClassVar, TypeVar
 from ..exceptions import DatasetNotReady, DatasetStale, DeadlineExceeded
 from ..threads import wait_for
 from .binding import host
+from .gate import Gate
 from .snapshot import Snapshot
 from .status import DatasetStatus, State
 
 K = TypeVar("K")
 V = TypeVar("V")
-T = TypeVar("T")
-
-
-class GateRows:
-    """Stands where the rows will be: each use of it first gets the snapshot, or raises why there is none."""
-
-    __slots__ = ("_resolve",)
-
-    def __init__(self, resolve: Callable[[], Snapshot]) -> None:
-        self._resolve = resolve
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._resolve().rows[key]
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return self._resolve().rows.get(key, default)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._resolve().rows
-
-    def __len__(self) -> int:
-        return len(self._resolve().rows)
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._resolve().rows)
-
-    def keys(self) -> KeysView[Any]:
-        return self._resolve().rows.keys()
-
-    def values(self) -> ValuesView[Any]:
-        return self._resolve().rows.values()
-
-    def items(self) -> ItemsView[Any, Any]:
-        return self._resolve().rows.items()
-
-
-class Gate:
-    """Stands where the snapshot will be."""
-
-    __slots__ = ("resolve", "rows")
-
-    def __init__(self, resolve: Callable[[], Snapshot]) -> None:
-        self.resolve = resolve
-        self.rows = GateRows(resolve)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +51,8 @@ class LiveDataset(Mapping[K, V]):
         self._current: Snapshot | Gate = Gate(self._first_read)
         self._loaded: Snapshot | None = None
         self._override: Snapshot | None = None
+        self._refusal: str | None = None
+        self._reader_died: Callable[[], bool] = _never
         self._health = Health(since=time.time())
         self._reset_waiting()
 
@@ -105,6 +64,7 @@ class LiveDataset(Mapping[K, V]):
     def after_fork_in_child(self) -> None:
         """Make the locks anew: another thread of the parent may have held them. The snapshot is served on."""
         self._reset_waiting()
+        self._reader_died = _never  # the parent's reader is not in this process
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -161,52 +121,62 @@ class LiveDataset(Mapping[K, V]):
     def _first_read(self) -> Snapshot:
         """Be the gate before the first load: wait once, boundedly; later fail at once."""
         host().ensure_reader()
+        if not self._answered() and _in_event_loop():
+            raise DatasetNotReady(f"{self._why_not_ready()}; in async code, 'await dataset.aready()' first")
+        if not self._answered() and not self._waited_in_vain and host().reader_refusal() is None:
+            host().wake_reader()
+            with self._changed:
+                wait_for(self._changed, self._answered, self.first_read_timeout)
+            self._waited_in_vain = not self._answered()
+        return self._answer()
+
+    def _answered(self) -> bool:
+        """Tell whether there are rows, be they too old to be read."""
+        return self._loaded is not None or self._override is not None
+
+    def _answer(self) -> Snapshot:
+        """Return what may be read now. Raises ``DatasetNotReady`` or ``DatasetStale``; never waits."""
         current = self._current
         if isinstance(current, Snapshot):
             return current
-        if _in_event_loop():
-            raise DatasetNotReady(f"{self._why_not_ready()}; in async code, 'await dataset.aready()' first")
-        if not self._waited_in_vain and host().reader_refusal() is None:
-            host().wake_reader()
-            with self._changed:
-                self._changed.wait_for(lambda: isinstance(self._current, Snapshot), self.first_read_timeout)
-            current = self._current
-            if isinstance(current, Snapshot):
-                return current
-            self._waited_in_vain = True
+        if self._answered():
+            return current.resolve()  # loaded and too old: says so
         raise DatasetNotReady(self._why_not_ready())
 
     def _why_not_ready(self) -> str:
         reason = host().reader_refusal() or self._health.error or "the reader has not answered yet"
         return f"dataset {self.name!r} is not loaded in this process: {reason}"
 
-    def _patience(self, timeout: float | None) -> float:
-        """Set the reader going; return how many seconds to wait for it: none where there is no reader."""
+    def _begin_waiting(self, timeout: float | None) -> tuple[float, Callable[[], bool]]:
+        """Set the reader going; return how many seconds to wait for it, none where there is no reader, and for what."""
         host().ensure_reader()
-        host().wake_reader()
+        if not self._readable():
+            host().wake_reader()
+        limit = self.first_read_timeout if timeout is None else timeout
         if host().reader_refusal() is not None:
-            return 0.0
-        return self.first_read_timeout if timeout is None else timeout
+            limit = 0.0
+        return limit, self._answered if timeout is None else self._readable
+
+    def _readable(self) -> bool:
+        return isinstance(self._current, Snapshot)
 
     def wait_ready(self, timeout: float | None = None) -> Snapshot:
-        """Wait until a version is held and return it.
+        """Wait until a version is held that may be read, and return it.
 
-        ``timeout`` is in seconds; ``None`` means ``first_read_timeout``. Raises ``DatasetNotReady`` with the reason.
+        ``timeout`` is in seconds; ``None`` means ``first_read_timeout``, and that rows beyond ``max_stale`` are not
+        waited for: they raise ``DatasetStale`` at once, otherwise at the end. Raises ``DatasetNotReady`` with the
+        reason.
         """
-        limit = self._patience(timeout)
+        limit, there = self._begin_waiting(timeout)
         with self._changed:
-            wait_for(self._changed, lambda: isinstance(self._current, Snapshot), limit)
-        current = self._current
-        if isinstance(current, Snapshot):
-            return current
-        if self._loaded is not None:
-            return current.resolve()  # loaded and too old: says so
-        raise DatasetNotReady(self._why_not_ready())
+            wait_for(self._changed, there, limit)
+        return self._answer()
 
     def wait_version(self, at_least: int, *, timeout: float) -> Snapshot:
         """Wait until a version with this number or a greater one is held and return it.
 
-        ``timeout`` is in seconds. Raises ``DeadlineExceeded``.
+        ``timeout`` is in seconds. Raises ``DeadlineExceeded``, or ``DatasetNotReady`` at once when no reader runs that
+        could load it.
         """
         host().ensure_reader()
         host().wake_reader()
@@ -214,63 +184,86 @@ class LiveDataset(Mapping[K, V]):
         def there() -> bool:
             return self._loaded is not None and self._loaded.version >= at_least
 
+        refusal = host().reader_refusal()
         with self._changed:
-            wait_for(self._changed, there, timeout)
+            wait_for(self._changed, there, timeout if refusal is None else 0.0)
         loaded = self._loaded
-        if loaded is None or loaded.version < at_least:
-            held = "none" if loaded is None else str(loaded.version)
-            reason = f" ({self._health.error})" if self._health.error else ""
-            raise DeadlineExceeded(
-                f"dataset {self.name!r}: version {at_least} did not arrive within {timeout:g} s; held: {held}{reason}"
+        if loaded is not None and loaded.version >= at_least:
+            return loaded
+        held = "none" if loaded is None else str(loaded.version)
+        if refusal is not None:
+            raise DatasetNotReady(
+                f"dataset {self.name!r}: version {at_least} cannot arrive in this process; held: {held} ({refusal})"
             )
-        return loaded
+        reason = f" ({self._health.error})" if self._health.error else ""
+        raise DeadlineExceeded(
+            f"dataset {self.name!r}: version {at_least} did not arrive within {timeout:g} s; held: {held}{reason}"
+        )
 
     async def aready(self, timeout: float | None = None) -> Snapshot:
-        """Wait, without blocking the event loop or a thread, until a version is held and return it.
-
-        ``timeout`` is in seconds; ``None`` means ``first_read_timeout``. Raises ``DatasetNotReady`` with the reason.
-        """
-        limit = self._patience(timeout)
+        """Do what :meth:`wait_ready` does without blocking the event loop or a thread."""
+        limit, there = self._begin_waiting(timeout)
         loop = asyncio.get_running_loop()
-        arrived = asyncio.Event()
+        changed = asyncio.Event()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(arrived.set)
+            loop.call_soon_threadsafe(changed.set)
 
         with self._changed:
             self._wakers.add(wake)
         try:
-            if not isinstance(self._current, Snapshot):
-                await asyncio.wait_for(arrived.wait(), limit)
+            async with asyncio.timeout(limit):
+                while not there():
+                    await changed.wait()
+                    changed.clear()
         except TimeoutError:
             pass  # what follows says why
         finally:
             with self._changed:
                 self._wakers.discard(wake)
-        current = self._current
-        if isinstance(current, Snapshot):
-            return current
-        if self._loaded is not None:
-            return current.resolve()
-        raise DatasetNotReady(self._why_not_ready())
+        return self._answer()
 
     # --- for the reader ----------------------------------------------------------------------------------------------
 
-    def install(self, snapshot: Snapshot | None) -> Snapshot | None:
-        """Serve ``snapshot`` from now on (``None``: nothing is loaded) and return what was loaded before."""
+    @property
+    def guard(self) -> threading.Condition:
+        """Held while what follows changes something; hold it to make several changes one."""
+        return self._changed
+
+    def followed(self, *, died: Callable[[], bool]) -> None:
+        """Tell who follows this dataset from now on: ``died`` says whether it ended although nobody stopped it."""
+        with self._changed:
+            self._reader_died = died
+
+    def install(self, snapshot: Snapshot | None, *, refusal: str | None = None) -> Snapshot | None:
+        """Serve ``snapshot`` from now on (``None``: nothing is loaded) and return what was loaded before.
+
+        With a ``refusal`` it is held, but not served: see :meth:`refuse`.
+        """
         with self._changed:
             before, self._loaded = self._loaded, snapshot
+            self._refusal = refusal
             self._show()
         return before
 
     def _show(self) -> None:
         """Let reads see what is there now, and wake all who wait; called with the lock held."""
-        shown = self._loaded if self._override is None else self._override
-        self._current = Gate(self._first_read) if shown is None else shown
+        if self._override is not None:
+            self._current = self._override
+        elif self._loaded is None:
+            self._current = Gate(self._first_read)
+        else:
+            self._current = self._loaded if self._refusal is None else self._too_old(self._refusal)
         self._changed.notify_all()
         for wake in tuple(self._wakers):
             with suppress(RuntimeError):  # its event loop was closed while it waited
                 wake()
+
+    def _too_old(self, reason: str) -> Gate:
+        def stale() -> Snapshot:
+            raise DatasetStale(f"dataset {self.name!r} is too old to be used: {reason}")
+
+        return Gate(stale)
 
     def forget(self) -> None:
         """Be as if nothing had been loaded yet. For tests."""
@@ -291,30 +284,33 @@ class LiveDataset(Mapping[K, V]):
 
     def refuse(self, reason: str) -> None:
         """Raise ``DatasetStale`` on every read until :meth:`serve_again` or the next :meth:`install`."""
-
-        def stale() -> Snapshot:
-            raise DatasetStale(f"dataset {self.name!r} is too old to be used: {reason}")
-
         with self._changed:
-            if self._override is None:
-                self._current = Gate(stale)
+            self._refusal = reason
+            self._show()
 
     def serve_again(self) -> None:
         """Undo :meth:`refuse`."""
         with self._changed:
-            if self._current is not self._loaded:
+            if self._refusal is not None:
+                self._refusal = None
                 self._show()
 
     def report(self, **changes: Any) -> None:
         """Change what :meth:`status` tells; ``since`` follows from a change of ``state``."""
-        before = self._health
-        after = replace(before, **changes)
-        if after.state is not before.state:
-            after = replace(after, since=time.time())
-        self._health = after
+        with self._changed:
+            before = self._health
+            after = replace(before, **changes)
+            if after.state is not before.state:
+                after = replace(after, since=time.time())
+            self._health = after
 
     def status(self) -> DatasetStatus:
-        """Tell how this process stands to the dataset. Never waits, never touches a store."""
+        """Tell how this process stands to the dataset. Never waits, never touches a store.
+
+        It finds out when the reader has died, says so, and has it started again.
+        """
+        if self._reader_died():
+            self._miss_reader()
         health, loaded = self._health, self._loaded
         announcement = loaded.announcement if loaded else None
         read_at = health.source_read_at
@@ -333,6 +329,21 @@ class LiveDataset(Mapping[K, V]):
             error_at=health.error_at,
             failures=health.failures,
         )
+
+    def _miss_reader(self) -> None:
+        with self._changed:
+            if self._reader_died():  # still: another thread may have been here
+                state = self._health.state
+                self.report(
+                    state=State.INTERRUPTED if state is State.VALID else state,
+                    error="the reader of this process ended unexpectedly and is started again",
+                    error_at=time.time(),
+                )
+        host().ensure_reader()
+
+
+def _never() -> bool:
+    return False
 
 
 def _in_event_loop() -> bool:

@@ -59,10 +59,13 @@ def overview(dataset: Dataset[Any, Any], stores: Stores) -> Overview:
 
 
 def versions_held(dataset: Dataset[Any, Any], processes: list[Process]) -> dict[int | None, int]:
-    """Count the processes by the version of the dataset that they hold (``None``: none yet)."""
+    """Count the processes by the version of the dataset that they hold (``None``: none yet).
+
+    ``processes`` are those registered under the dataset's alias; those with another schema do not count.
+    """
     counts: dict[int | None, int] = {}
     for process in processes:
-        if dataset.name in process.versions:
+        if dataset.name in process.versions and process.schemas.get(dataset.name) == dataset.schema:
             version = process.versions[dataset.name]
             counts[version] = counts.get(version, 0) + 1
     return counts

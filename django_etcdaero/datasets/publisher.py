@@ -29,12 +29,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import EtcdAeroError, Fenced, LockTimeout
+from ..exceptions import CorruptBlock, EtcdAeroError, Fenced, LockTimeout
 from ..kv.txn import delete, mod_revision, put
 from .announcement import Announcement, Copy
 from .blockstore import BlockStore
 from .commit import GuardedCommit, give_back
 from .rehearsal import rehearse
+from .repair import refuse_repair_in_vain
 from .retirement import Retirement
 from .schedule import NOTHING, Attempt, Checked, Line, backoff, encode, held_back_until, is_due, next_due, read_line
 from .source import Progress, load_rows
@@ -56,7 +57,8 @@ class Refresh:
     """One refresh of one dataset.
 
     ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
-    encodes and validates without writing anything (and without the lock).
+    validates, encodes and rehearses without writing anything (and without the lock). ``told`` is the error of the
+    refresh before this one, if that has been told: the listener is not told the same again.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Refresh:
         wait: float = 0.0,
         dry_run: bool = False,
         progress: Progress | None = None,
+        told: str | None = None,
     ) -> None:
         self._dataset = dataset
         self._host = host
@@ -75,8 +78,10 @@ class Refresh:
         self._wait = wait
         self._dry_run = dry_run
         self._progress = progress
+        self._told = told
         self._began = time.monotonic()
         self._line = NOTHING
+        self._line_known = False
 
     def run(self) -> RefreshResult:
         """Do it, and say what happened. Raises nothing that a source or a store raises."""
@@ -92,6 +97,7 @@ class Refresh:
         self._layout = self._dataset.layout(stores.prefix)
         self._blocks = BlockStore(stores.records, self._layout)
         self._line = read_line(stores.kv, self._layout)
+        self._line_known = True
         if self._dry_run:
             return self._load_and_publish(None)
         idle = self._not_due()
@@ -142,6 +148,12 @@ class Refresh:
 
     def _publish(self, lock: Lock | None) -> RefreshResult:
         dataset, line, started = self._dataset, self._line, time.time()
+        if lock is not None and not self._force:
+            try:
+                refuse_repair_in_vain(dataset, line, self._blocks, self._latest)
+            except CorruptBlock:
+                self._answer_request()
+                raise
         rows = load_rows(dataset, self._progress)
         load_seconds = time.time() - started
         latest = self._latest()
@@ -166,8 +178,6 @@ class Refresh:
             "bytes_total": storing.bytes_total,
             "pinned": line.pin is not None,
         }
-        if lock is None:
-            return self._result(Outcome.UNCHANGED if unchanged else Outcome.REFRESHED, **figures)
         checked = Checked(
             id=secrets.token_hex(8),
             load_started=started,
@@ -177,7 +187,9 @@ class Refresh:
             host=socket.gethostname(),
             pid=os.getpid(),
         )
-        if unchanged:
+        if unchanged and lock is None:
+            return self._result(Outcome.UNCHANGED, **figures)
+        if unchanged and lock is not None:
             storing.seal()
             self._commit(lock, checked)
             self._answer_request()
@@ -214,7 +226,7 @@ class Refresh:
     # --- announce ----------------------------------------------------------------------------------------------------
 
     def _announce(
-        self, lock: Lock, storing: Storing, manifest: Manifest, checked: Checked, figures: dict[str, Any]
+        self, lock: Lock | None, storing: Storing, manifest: Manifest, checked: Checked, figures: dict[str, Any]
     ) -> RefreshResult:
         line, layout = self._line, self._layout
         copy = self._blocks.read_copy()
@@ -244,7 +256,9 @@ class Refresh:
             host=checked.host,
             pid=checked.pid,
         )
-        rehearse(self._dataset, announcement, manifest, self._blocks.fetch)
+        rehearse(self._dataset, announcement, manifest, storing.fetch)
+        if lock is None:
+            return self._result(Outcome.REFRESHED, version=version, **figures)
         storing.seal()  # not before it is clear that the version will be announced, as far as that can be
         checked = dataclasses.replace(checked, version=version)
         operations = [put(layout.history(version), announcement.encode()), *retirement.operations]
@@ -300,7 +314,8 @@ class Refresh:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 
     def _failed(self, error: Exception) -> RefreshResult:
-        self._host.listener.failed(self._dataset, error, "refresh")
+        if _text(error) != self._told:
+            self._host.listener.failed(self._dataset, error, "refresh")
         return self._result(Outcome.FAILED, error=_text(error))
 
     def _result(self, outcome: Outcome, *, checked: Checked | None = None, **fields: Any) -> RefreshResult:
@@ -312,6 +327,7 @@ class Refresh:
             outcome=outcome,
             seconds=time.monotonic() - self._began,
             dry_run=self._dry_run,
+            version_known=self._line_known,
             **fields,
         )
 

@@ -13,18 +13,21 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from .. import forks
 from ..exceptions import EtcdAeroError
 from ..threads import Background
-from .follower import Follower
-from .presence import Presence
 
 if TYPE_CHECKING:
     from ..kv.client import KV
     from .binding import Host
     from .definition import Dataset
+    from .follower import Follower
+    from .presence import Presence
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
+RECOVERY = 1.0
+"""Seconds of rest after an error that nobody foresaw; then the reader goes on."""
 REGISTER_WITHIN = 0.3
 """Longest time in seconds until a process tells that it holds another version."""
 
@@ -50,6 +53,7 @@ class Reader:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._presence_ttl = presence_ttl
+        self._started = time.time()
         self._poll_interval = poll_interval
         self._presences: dict[str, tuple[KV, Presence]] = {}
         self._present_at = 0.0
@@ -63,6 +67,11 @@ class Reader:
     def alive(self) -> bool:
         """Whether the thread runs and has not been told to stop."""
         return self._thread.alive and not self._stopping.is_set()
+
+    @property
+    def died(self) -> bool:
+        """Whether the thread ended although it was not told to stop."""
+        return not self._thread.alive and not self._stopping.is_set()
 
     def start(self) -> None:
         """Start the thread. It does all input and output; this returns at once."""
@@ -81,35 +90,49 @@ class Reader:
         self._thread.join(timeout)
 
     def _run(self) -> None:
+        with forks.postponed():  # here: it takes its time, and starting the reader must not
+            from . import follower, presence  # noqa: F401
         try:
             while not self._stopping.is_set():
-                self._wake.clear()
-                self._find_datasets()
-                for follower in self._followers:
-                    if self._stopping.is_set():
-                        break
-                    if follower.due(time.monotonic()):
-                        follower.step()
-                if not self._stopping.is_set():
-                    self._register()
-                self._wake.wait(max(0.0, self._next() - time.monotonic()))
+                try:
+                    self._round()
+                except BaseException:
+                    # SystemExit and MemoryError too: without this thread nothing newer would ever be read.
+                    logger.exception("the reader met an unexpected error and goes on in %g s", RECOVERY)
+                    self._stopping.wait(RECOVERY)
         finally:
             self._end()
 
+    def _round(self) -> None:
+        self._wake.clear()
+        self._find_datasets()
+        for follower in self._followers:
+            if self._stopping.is_set():
+                return
+            if follower.due(time.monotonic()):
+                follower.step()
+        if not self._stopping.is_set():
+            self._register()
+        self._wake.wait(max(0.0, self._next() - time.monotonic()))
+
     def _find_datasets(self) -> None:
+        from .follower import Follower
+
         followed = {follower.dataset for follower in self._followers}
-        self._followers += [
-            Follower(
+        for dataset in tuple(self._datasets):
+            if dataset in followed:
+                continue
+            follower = Follower(
                 dataset,
                 self._host,
                 wake=self._wake.set,
                 pause=self._stopping.wait,
+                stopped=self._stopping.is_set,
                 poll_interval=self._poll_interval,
                 splay=self._splay,
             )
-            for dataset in tuple(self._datasets)
-            if dataset not in followed
-        ]
+            self._followers.append(follower)
+            dataset.followed(died=lambda: self.died)
 
     def _next(self) -> float:
         times = [follower.next_at for follower in self._followers]
@@ -117,6 +140,8 @@ class Reader:
 
     def _register(self) -> None:
         """Write the registration when what it says has changed, or at each poll."""
+        from .presence import Presence
+
         statuses = [(follower.dataset, follower.dataset.status()) for follower in self._followers]
         said = [(dataset.name, status.version, status.state) for dataset, status in statuses]
         now = time.monotonic()
@@ -132,10 +157,11 @@ class Reader:
             try:
                 kv = self._host.stores(alias).kv
                 if alias not in self._presences or self._presences[alias][0] is not kv:
-                    self._presences[alias] = (kv, Presence(kv, ttl=self._presence_ttl))
+                    self._presences[alias] = (kv, Presence(kv, ttl=self._presence_ttl, started=self._started))
                 self._presences[alias][1].publish(
                     {dataset.name: status.version for dataset, status in of_alias},
                     {dataset.name: str(status.state) for dataset, status in of_alias},
+                    {dataset.name: dataset.schema for dataset, _ in of_alias},
                 )
             except EtcdAeroError as error:
                 logger.debug("alias %r: this process could not be registered: %s", alias, error)

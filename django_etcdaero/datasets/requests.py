@@ -32,8 +32,15 @@ class LoadRequest:
     pid: int
     repair: bool
     """The stored blocks must be read back and checked, because a reader found some missing or damaged."""
+    wanted: bool = False
+    """A repair, and somebody had asked for a load before it."""
     mod_revision: int = 0
     """Revision of the request itself; not part of the stored value."""
+
+    @property
+    def by_person(self) -> bool:
+        """Whether not only readers want it."""
+        return self.wanted or not self.repair
 
     @classmethod
     def read(cls, kv: KeyValue) -> LoadRequest | None:
@@ -62,6 +69,7 @@ def request_load(dataset: Dataset[Any, Any], stores: Stores, *, repair: bool) ->
             host=socket.gethostname(),
             pid=os.getpid(),
             repair=repair or (pending is not None and pending.repair),
+            wanted=not repair or (pending is not None and pending.by_person),
         )
         seen = before.mod_revision if before else 0
         done = stores.kv.txn().when(mod_revision(key) == seen).then(put(key, request.encode())).commit()

@@ -23,9 +23,14 @@ def load_rows(dataset: Dataset[Any, Any], progress: Progress | None = None) -> d
     Raises what it raises; ``EncodeError`` for something that is neither a mapping nor an iterable of pairs, and
     ``DuplicateKey``.
     """
+    if progress is not None:
+        progress("load", 0, None)
     source: object = dataset.load()
     if isinstance(source, Mapping):
-        return source if type(source) is dict else dict(source)
+        given = source if type(source) is dict else dict(source)
+        if progress is not None:
+            progress("load", len(given), len(given))
+        return given
     if not isinstance(source, Iterable) or isinstance(source, str | bytes):
         raise EncodeError(
             f"load() of dataset {dataset.name!r} returned {_named(source)};"

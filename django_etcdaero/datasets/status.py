@@ -14,7 +14,8 @@ class State(enum.StrEnum):
     VALID = "VALID"
     """The current version is held."""
     INTERRUPTED = "INTERRUPTED"
-    """An older version is served: the stores cannot be reached, or the newest version could not be loaded."""
+    """An older version is served: the stores cannot be reached, the newest version could not be loaded, or the reader
+    of this process ended unexpectedly."""
     STALE = "STALE"
     """The source has not been read successfully for longer than ``max_stale``; reading raises ``DatasetStale``."""
 
@@ -71,7 +72,12 @@ class RefreshResult:
     name: str
     outcome: Outcome
     version: int | None = None
-    """The version that is current for readers after the refresh (while pinned and REFRESHED: the new one)."""
+    """The version that is current for readers after the refresh; ``None``: there is none yet, or it is not known.
+
+    While readers are pinned and in a dry run it is the new one if the outcome is REFRESHED.
+    """
+    version_known: bool = True
+    """False when the coordination store could not be read: ``version`` says nothing then."""
     rows: int = 0
     bytes_written: int = 0
     """Stored bytes of the blocks, pages and root that were written."""

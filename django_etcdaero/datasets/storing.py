@@ -46,7 +46,7 @@ class Storing:
     """Brings one version into the record store.
 
     ``base`` is a version whose blocks are certain to stay (the announced one); ``verify`` reads back what exists
-    already and rewrites what is damaged; with ``dry_run`` nothing is written.
+    already and rewrites what is damaged; with ``dry_run`` nothing is written, but kept in memory for :meth:`fetch`.
     """
 
     def __init__(
@@ -69,6 +69,8 @@ class Storing:
         self._certain = set(base.digests()) if base is not None else set()
         self._written: dict[bytes, int] = {}
         """Stored bytes of each record that was (or, in a dry run, would be) written."""
+        self._kept: dict[bytes, bytes] = {}
+        """In a dry run: the stored form of what would be written."""
         self._total = 0
         self._mortal: set[bytes] = set()
         """Records that are part of the version and vanish after a while unless :meth:`seal` comes first."""
@@ -107,6 +109,12 @@ class Storing:
         self._bring(dict.fromkeys(records, Kind.PAGE) | {manifest.root_digest: Kind.ROOT}, records)
         return manifest
 
+    def fetch(self, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the stored bytes of the digests that exist, or would exist after a dry run; nothing is verified."""
+        wanted = set(digests)
+        kept = {digest: self._kept[digest] for digest in wanted & self._kept.keys()}
+        return kept | self._blocks.fetch(wanted - kept.keys())
+
     def seal(self) -> None:
         """Make all records of the version permanent. Raises ``ResponseError`` when the store has lost one already."""
         lost = self._mortal - self._blocks.keep_forever(self._mortal)
@@ -141,7 +149,9 @@ class Storing:
         absent = [digest for digest in kinds if digest not in found]
         if self._verify and found:
             absent += self._damaged(found, kinds)
-        if not self._dry_run:
+        if self._dry_run:
+            self._kept.update((digest, stored[digest]) for digest in absent)
+        else:
             # Blocks outside the base may be given a time to live at this moment, by a publisher that retired them: the
             # touch brings a new generation, which makes that publisher stay away.
             mortal = {digest for digest, meta in found.items() if meta.ttl is not None}

@@ -186,8 +186,7 @@ class AsyncCalls:
         session = self._client.sessions.current(ttl)
         if session is not None:
             return session
-        patience = ttl if timeout is None else timeout
-        return await engine.in_thread(lambda left: self._client.sessions.get(ttl, timeout=left), timeout=patience)
+        return await engine.in_thread(lambda left: self._client.sessions.get(ttl, timeout=left), timeout=timeout)
 
     # for the recipes built on a client -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ A store would refuse some of it in words of its own, take some of it for somethi
 from __future__ import annotations
 
 import enum
+import time
 from typing import TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
@@ -14,6 +15,8 @@ from django_etcdaero.exceptions import InvalidRequest
 E = TypeVar("E", bound=enum.IntEnum)
 
 _LAST = (1 << 63) - 1
+_LONGEST_WAIT = 100_000_000.0
+"""Seconds: three years."""
 
 
 def check_count(name: str, value: object) -> None:
@@ -28,6 +31,21 @@ def check_flag(name: str, value: object) -> None:
     """Refuse anything but ``True`` and ``False``."""
     if not isinstance(value, bool):
         raise InvalidRequest(f"{name} must be True or False, not {value!r}")
+
+
+def check_seconds(name: str, value: object) -> float:
+    """Return a number of seconds that all clocks and libraries below can add to the time; longer is cut to that.
+
+    So ``float("inf")`` is a way to say "no limit" (gRPC and Python's locks fail with that, or wait for nothing).
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
+        raise InvalidRequest(f"{name} must be a number of seconds, not {value!r}")
+    return min(value, _LONGEST_WAIT)
+
+
+def end_of(timeout: float | None) -> float | None:
+    """Return when ``timeout`` seconds will be over by ``time.monotonic()``; ``None``: never."""
+    return None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
 
 
 def check_choice(name: str, value: object, kind: type[E]) -> E:

@@ -11,7 +11,7 @@ from django_etcdaero.exceptions import Compacted, InvalidRequest
 
 from . import txn as ops
 from .aio import AsyncCalls
-from .arguments import check_count, check_flag, lease_id
+from .arguments import check_count, check_flag, end_of, lease_id
 from .engine import (
     DeleteResult,
     Engine,
@@ -262,7 +262,7 @@ class KV(AsyncCalls, Recipes):
         ``timeout`` ``None`` waits as long as it takes. Raises ``DeadlineExceeded``; ``Compacted`` if the change may
         have been in history that the store has no more (compacted, or the store was replaced).
         """
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = end_of(timeout)
         watch = self.watch(key, range_end, prefix=prefix, start_revision=start_revision, timeout=timeout)
         with watch:
             item = watch.next(timeout=None if limit is None else max(0.0, limit - time.monotonic()))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, TxnFailed
 
+from .arguments import end_of
 from .engine import RangeRequest
 from .steps import Step
 
@@ -75,7 +76,7 @@ class Contention:
         check_positive("max_attempts", max_attempts)
         self._what = what
         self._max_attempts = max_attempts
-        self._limit = None if timeout is None else time.monotonic() + timeout
+        self._limit = end_of(timeout)
         self._failures = 0
 
     def left(self) -> float | None:

@@ -68,8 +68,9 @@ class Election(Contender):
         ``value`` replaces the one given to the constructor, for this campaign. ``timeout`` is in seconds; ``None``
         waits as long as it takes, 0 tries once without getting in line. Raises ``DeadlineExceeded``; ``NotLeader`` if
         the place in line was lost (the store was away for longer than the ttl, or somebody deleted the key);
-        ``InvalidRequest`` if this object campaigns or leads already; and what a transaction raises. However it ends
-        without leadership, nothing stays in the store.
+        ``InvalidRequest`` if this object campaigns or leads already; and what a transaction raises. Where the store
+        does not answer, and when nothing stays in it, are as with :meth:`Lock.acquire
+        <django_etcdaero.kv.lock.Lock.acquire>`.
 
         A candidate with a value of its own that is started anew on the same host takes over the place of its dead
         predecessor: :mod:`django_etcdaero.kv.contest.succession`.
@@ -123,7 +124,10 @@ class Election(Contender):
     # looking ---------------------------------------------------------------------------------------------------------
 
     def leader(self, *, timeout: float | None = None) -> Leader | None:
-        """Return who leads now, this candidate or another; ``None`` if nobody does."""
+        """Return who leads now, this candidate or another; ``None`` if nobody does.
+
+        A lock of the same name stands in the same line: its holder is shown like a leader, its introduction as value.
+        """
         return drive(look(self._kv, self.name, timeout))[0]
 
     async def aleader(self, *, timeout: float | None = None) -> Leader | None:
@@ -159,7 +163,8 @@ class Election(Contender):
         try:
             yield from self._take(timeout, stop=stop)
         except LockTimeout as error:
-            raise DeadlineExceeded(f"{self.label!r} was not won in time") from error
+            why = "" if error.__cause__ is None else f": {error.__cause__}"
+            raise DeadlineExceeded(f"{self.label!r} was not won in time{why}") from error
         except LockLost as error:
             raise NotLeader(str(error)) from error
 
@@ -202,10 +207,10 @@ class Election(Contender):
         self._candidate = place
         return place
 
-    def _enter(self, place: Place, timeout: float | None) -> Steps[bool]:
-        if self._proposal and (yield from succeed(self._kv, place, timeout=timeout)):
+    def _enter(self, place: Place, limit: float) -> Steps[bool]:
+        if self._proposal and (yield from succeed(self._kv, place, limit)):
             return False  # it may have been a place further back
-        return (yield from place.enter(timeout=timeout))
+        return (yield from place.enter(limit))
 
     def _hold(self, place: Place) -> None:
         self._place = place

@@ -16,6 +16,7 @@ Event loops use the awaitable twins (``arange``, ``aput``, …) of :class:`~djan
 from __future__ import annotations
 
 import enum
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -141,6 +142,10 @@ class Compare:
     """``bytes`` for ``VALUE``, ``int`` for the others."""
     range_end: bytes = b""
 
+    def __bool__(self) -> bool:
+        # Python makes two comparisons joined by "and" of "5 < x < 10", and drops the first one because it is true.
+        raise TypeError("a condition is neither true nor false by itself; give several to when(), separated by commas")
+
 
 @dataclass(frozen=True, slots=True)
 class TxnRequest:
@@ -220,6 +225,19 @@ class LeaseStatus(NamedTuple):
     """Whole seconds left; -1: there is no such lease."""
     granted_ttl: int
     keys: tuple[bytes, ...]
+
+
+class Renewal(NamedTuple):
+    """Answer about one lease of :meth:`Engine.lease_keep_alive_many`."""
+
+    id: int
+    ttl: int
+    """Seconds from ``sent`` on; 0: there is no such lease."""
+    sent: float
+    """When the request that was answered was about to be sent, by the caller's clock."""
+
+
+RenewalSink: TypeAlias = Callable[[Renewal], None]
 
 
 class EventType(enum.IntEnum):
@@ -346,6 +364,23 @@ class Engine(ThreadedCalls, ABC):
     @abstractmethod
     def lease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
         """Renew a lease once; return its time to live in seconds. Raises ``LeaseNotFound``."""
+
+    @abstractmethod
+    def lease_keep_alive_many(
+        self,
+        lease_ids: Sequence[int],
+        sink: RenewalSink,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        timeout: float | None = None,
+    ) -> None:
+        """Renew each of many leases once, the first ones first; return when all have been answered.
+
+        ``sink`` is called from this thread once for each lease, as soon as its answer is there; it must return quickly
+        and never raise. An unknown lease is an answer. A lease that gets no answer holds up no other for longer than
+        half of ``timeout``. If some are without an answer at the end an error is raised; the answers that ``sink`` was
+        given stand. ``clock`` gives the times of the answers.
+        """
 
     @abstractmethod
     def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:

@@ -26,10 +26,14 @@ CALLS: Final = (
     "lease_list",
     "watch",
 )
-"""What an engine can be asked to do; an awaited call goes by the name of the blocking one, ``get`` by ``range``."""
+"""What an engine can be asked to do.
+
+An awaited call goes by the name of the blocking one, ``get`` by ``range``, ``lease_keep_alive_many`` by
+``lease_keep_alive``.
+"""
 
 Around: TypeAlias = Callable[[str, Any], AbstractContextManager[object]]
-"""``around(call, argument)``: the name from :data:`CALLS`, and the request, key, id or number that it is about."""
+"""``around(call, argument)``: the name from :data:`CALLS`, and the request, key, number, id or ids that it is about."""
 
 
 def interpose(engine: Engine, around: Around) -> Callable[[], None]:
@@ -64,6 +68,7 @@ def interpose(engine: Engine, around: Around) -> Callable[[], None]:
         put_up[name] = before(name, getattr(engine, name))
         if getattr(type(engine), f"a{name}") is not getattr(Engine, f"a{name}"):
             put_up[f"a{name}"] = before_awaited(name, getattr(engine, f"a{name}"))
+    put_up["lease_keep_alive_many"] = before("lease_keep_alive", engine.lease_keep_alive_many)
     if type(engine).get is not Engine.get:
         put_up["get"] = before("range", engine.get)
     vars(engine).update(put_up)

@@ -1,4 +1,4 @@
-"""Leases and the thread that renews them.
+"""Leases: time that a store grants, and what hangs on it. :mod:`django_etcdaero.kv.keeper` renews them.
 
 A lease is trusted by our own clock only: its deadline is its time to live counted from BEFORE the request that granted
 or renewed it was sent, so the store never ends it earlier than we think, as long as clocks run at the same rate. When
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
 
-from .background import Worker, backoff, logger
-from .engine import LeaseStatus
+from .background import logger
+from .engine import LeaseStatus, Renewal
 
 if TYPE_CHECKING:
     from .client import KV
@@ -43,7 +43,7 @@ _LONGEST_TTL = 9_000_000_000
 def check_ttl(ttl: int) -> None:
     """Raise ``InvalidRequest`` unless ``ttl`` is a whole number of seconds, from 1 to etcd's 9,000,000,000."""
     try:
-        valid = 1 <= operator.index(ttl) <= _LONGEST_TTL
+        valid = 1 <= operator.index(ttl) <= _LONGEST_TTL and not isinstance(ttl, bool)
     except TypeError:
         valid = False
     if not valid:
@@ -103,7 +103,7 @@ class Lease:
         return self.inherited or (self._check_ended() and self._lost)
 
     def on_lost(self, callback: Callable[[Lease], object]) -> None:
-        """Call ``callback(lease)`` once, from the client's dispatcher thread, when the lease is lost (or if it is)."""
+        """Call ``callback(lease)`` once, when the lease is lost (or if it is), in the thread of all such callbacks."""
         if self.inherited:
             return
         with self._mutex:
@@ -111,7 +111,7 @@ class Lease:
                 self._callbacks.append(callback)
                 return
         if self._lost:
-            self._kv.dispatcher.submit(lambda: self._call(callback))
+            self._kv.dispatcher.losses.submit(lambda: self._call(callback))
 
     def subscribe(self, listener: Callable[[], object]) -> None:
         """Call ``listener()`` when the lease ends in any way, from the thread that finds out; now if it has ended.
@@ -163,6 +163,16 @@ class Lease:
                 raise LeaseNotFound(f"lease {self.id:x} ended while it was being renewed")
             self._deadline = max(self._deadline, sent + ttl)
         return ttl
+
+    def take(self, renewal: Renewal) -> bool:
+        """Note what the store has answered; return whether the lease goes on. For the parts of the client."""
+        if not renewal.ttl:
+            self.end(lost=True)
+            return False
+        with suppress(LeaseNotFound):
+            self._finish_renewal(renewal.sent, renewal.ttl)
+            return True
+        return False
 
     def time_to_live(self, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
         """Ask the store what is left; ``ttl`` is -1 if it does not know the lease.
@@ -224,7 +234,7 @@ class Lease:
         if lost:
             logger.log(logging.WARNING if self.renewed else logging.DEBUG, "lease %x is lost", self.id)
             for callback in callbacks:
-                self._kv.dispatcher.submit(lambda callback=callback: self._call(callback))  # type: ignore[misc]
+                self._kv.dispatcher.losses.submit(lambda callback=callback: self._call(callback))  # type: ignore[misc]
 
     def _check_ended(self) -> bool:
         if not self._ended:
@@ -239,41 +249,3 @@ class Lease:
             callback(self)
         except Exception:
             logger.exception("the on_lost callback of lease %x failed", self.id)
-
-
-class LeaseKeeper:
-    """Renews the leases of one client from one thread, and notices those that run out."""
-
-    def __init__(self) -> None:
-        self.worker = Worker("etcdaero-lease")
-        self._ttls: dict[int, int] = {}
-
-    def keep(self, lease: Lease) -> None:
-        """Look after ``lease`` until it ends."""
-        self._ttls[lease.id] = lease.ttl
-        failures = 0
-
-        def tend() -> float | None:
-            nonlocal failures
-            if not lease.alive:
-                self._ttls.pop(lease.id, None)
-                return None
-            if not lease.renewed:
-                return lease.remaining
-            try:
-                lease.keep_alive(timeout=min(self._patience(), lease.remaining))
-            except LeaseNotFound:
-                return 0.0
-            except Exception as error:
-                failures += 1
-                level = logging.WARNING if failures == 1 else logging.DEBUG
-                logger.log(level, "lease %x was not renewed (try %d): %s", lease.id, failures, error)
-                return min(backoff(failures, limit=lease.ttl / 6), lease.remaining)
-            failures = 0
-            return lease.ttl / 3
-
-        self.worker.submit(tend, delay=lease.ttl / 3 if lease.renewed else lease.remaining)
-
-    def _patience(self) -> float:
-        """Seconds a call may take: one slow answer must not cost another, shorter lease its renewal."""
-        return min(tuple(self._ttls.values()), default=1) / 3

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from django_etcdaero.exceptions import Cancelled, InvalidRequest
 
 from .background import Worker
+from .dispatcher import Dispatcher
 from .engine import Engine
-from .lease import LeaseKeeper
+from .keeper import LeaseKeeper
 from .session import Sessions
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ class Life:
         except (TypeError, ValueError) as error:
             raise InvalidRequest(f"identity cannot be written as JSON: {error}") from error
         self.keeper = LeaseKeeper()
-        # Three threads: renewals must not wait for anything else, tidying up must not wait for the user's callbacks.
+        # Renewals must not wait for anything else, and tidying up must not wait for the user's callbacks.
         self.chores = Worker("etcdaero-lock")
-        self.dispatcher = Worker("etcdaero-dispatcher")
+        self.dispatcher = Dispatcher()
         self.sessions = Sessions(kv)
         self.closed = False
         self.pid = os.getpid()

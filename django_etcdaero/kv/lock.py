@@ -45,12 +45,19 @@ class Lock(Contender):
     # taking and giving back ------------------------------------------------------------------------------------------
 
     def acquire(self, timeout: float | None = None) -> None:
-        """Take the lock, in turn, waiting at most ``timeout`` seconds.
+        """Take the lock, in turn, within ``timeout`` seconds.
 
         ``None``: the timeout given to :meth:`KV.lock`; if that is ``None`` too, as long as it takes. 0: try once,
-        without getting in line. Raises ``LockTimeout``; ``LockLost`` if the place in line was lost (the store was away
-        for longer than the ttl, or somebody deleted the key); ``InvalidRequest`` if this object has the lock already;
-        and what a transaction raises. However it ends without the lock, nothing stays in the store.
+        without getting in line.
+
+        Raises ``LockTimeout`` when the time is over, whether the lock was not free or the store did not answer (its
+        ``__cause__`` is the store's error then); ``LockLost`` if the place in line was lost (the store was away for
+        longer than the ttl, or somebody deleted the key); ``InvalidRequest`` if this object has the lock already; and
+        what a transaction raises. Who waits in line waits on while the store is away. Who does not wait yet does not:
+        without a timeout, or with 0, a store that does not answer within the engine's default timeout is an error.
+
+        However it ends without the lock, nothing stays in the store: the key is deleted before that, which may take a
+        second more, or in the background if the store does not answer.
         """
         drive(self._take(self._timeout if timeout is None else timeout))
 
@@ -61,10 +68,15 @@ class Lock(Contender):
         """
         await adrive(self._take(self._timeout if timeout is None else timeout))
 
-    def try_acquire(self) -> bool:
-        """Take the lock if nobody holds it or waits for it. Return whether it was taken."""
+    def try_acquire(self, *, timeout: float | None = None) -> bool:
+        """Take the lock if nobody holds it or waits for it. Return whether it was taken.
+
+        ``timeout``: seconds that the store may take to answer (``None``: the engine's default). Raises what
+        :meth:`acquire` raises, when that time is over the error of the store: ``DeadlineExceeded``, ``ClusterError`` or
+        ``OutcomeUnknown``.
+        """
         try:
-            self.acquire(0)
+            drive(self._take(0, patience=timeout))
         except LockTimeout:
             return False
         return True

@@ -89,8 +89,9 @@ def iterate(
     """Return an iterator over a range in the order of the keys, all as of ``revision`` (0: of the first page).
 
     The store is asked when a key of the next page is asked for; ``timeout`` (seconds) is for each page. Arguments are
-    checked at once. The iterator raises what :meth:`KV.range <django_etcdaero.kv.client.KV.range>` raises, and
-    ``Compacted`` if the revision is compacted on the way.
+    checked at once. With ``descending`` each page costs an etcd server as much as all the keys that are left, because
+    it reads and sorts them before it counts. The iterator raises what :meth:`KV.range
+    <django_etcdaero.kv.client.KV.range>` raises, and ``Compacted`` if the revision is compacted on the way.
     """
     check_flag("descending", descending)
     order = SortOrder.DESCEND if descending else SortOrder.NONE

@@ -128,14 +128,17 @@ class Recipes:
 
         return run(self._client, function, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
 
-    def temporary_key(self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False) -> TemporaryKey:
+    def temporary_key(
+        self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
+    ) -> TemporaryKey:
         """Put a key that exists for as long as this process holds it: :mod:`django_etcdaero.kv.temporary`.
 
-        ``ttl``: seconds after which the key of a dead process is gone. Raises ``KeyExists`` unless ``replace``.
+        ``ttl``: seconds after which the key of a dead process is gone. ``timeout`` is for putting it there. Raises
+        ``KeyExists`` unless ``replace``.
         """
         from .temporary import TemporaryKey
 
-        return TemporaryKey(self._client, key, value, ttl=ttl, replace=replace)
+        return TemporaryKey(self._client, key, value, ttl=ttl, replace=replace, timeout=timeout)
 
     # leaders and objects ---------------------------------------------------------------------------------------------
 

@@ -6,14 +6,18 @@ lost, or it was abandoned, the next user gets a new one.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, LeaseNotFound
+from django_etcdaero.threads import wait
 
-from .background import logger
+from .arguments import check_seconds
+from .background import TRANSIENT, logger
+from .contest.limit import is_over
 from .lease import Lease, check_ttl
 
 if TYPE_CHECKING:
@@ -41,7 +45,7 @@ class Session:
         return self.lease.lost
 
     def on_lost(self, callback: Callable[[Lease], object]) -> None:
-        """Call ``callback(lease)`` once, from the client's dispatcher thread, when the session is lost."""
+        """Call ``callback(lease)`` once when the session is lost, as :meth:`Lease.on_lost` does."""
         self.lease.on_lost(callback)
 
     def abandon(self) -> None:
@@ -68,13 +72,21 @@ class Session:
                 self._slots.pop(name, None)
 
 
+class _Grant:
+    """A lease that one thread asks for, for all who want the same session."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.error: EtcdAeroError | None = None
+
+
 class Sessions:
     """The sessions of one client, by time to live."""
 
     def __init__(self, kv: KV) -> None:
         self._kv = kv
         self._mutex = threading.Lock()
-        self._granting: dict[int, threading.Lock] = {}
+        self._granting: dict[int, _Grant] = {}
         self._current: dict[int, Session] = {}
 
     def current(self, ttl: int) -> Session | None:
@@ -85,25 +97,40 @@ class Sessions:
     def get(self, ttl: int, *, timeout: float | None) -> Session:
         """Return the session of ``ttl`` seconds, a new one if there is none or it ended.
 
-        Threads that ask at the same time get the same one; each waits for it at most ``timeout`` seconds (``None``:
-        ``ttl``), then raises ``DeadlineExceeded``.
+        Takes at most ``timeout`` seconds (``None``: the engine's default). Threads that ask at the same time get the
+        same one, from one call to the store; if that call fails they share its error, except that those who have time
+        left after an error that may pass ask again. Raises what granting a lease raises.
         """
         check_ttl(ttl)
-        session = self.current(ttl)
-        if session is not None:
-            return session
-        with self._mutex:
-            granting = self._granting.setdefault(ttl, threading.Lock())
-        if not granting.acquire(timeout=ttl if timeout is None else max(0.0, timeout)):
-            raise DeadlineExceeded(f"no session with a ttl of {ttl} s was granted in time")
+        patience = self._kv.engine.default_timeout if timeout is None else check_seconds("timeout", timeout)
+        limit = time.monotonic() + patience
+        while (session := self.current(ttl)) is None:
+            mine = _Grant()
+            try:
+                with self._mutex:
+                    grant = self._granting.setdefault(ttl, mine)
+                left = max(0.0, limit - time.monotonic())
+                if grant is mine:
+                    self._grant(ttl, mine, timeout=left)
+                elif not wait(grant.done, left):
+                    raise DeadlineExceeded(f"no session with a ttl of {ttl} s was granted in time")
+                elif grant.error is not None and (is_over(limit) or not isinstance(grant.error, TRANSIENT)):
+                    raise copy.copy(grant.error) from grant.error
+            finally:  # also where a signal handler raises
+                with self._mutex:
+                    if self._granting.get(ttl) is mine:
+                        del self._granting[ttl]
+                mine.done.set()
+        return session
+
+    def _grant(self, ttl: int, grant: _Grant, *, timeout: float) -> None:
+        if self.current(ttl) is not None:  # since a moment ago
+            return
         try:
-            session = self.current(ttl)
-            if session is None:
-                session = Session(self._kv.lease(ttl, timeout=timeout), ttl=ttl)
-                self._current[ttl] = session
-            return session
-        finally:
-            granting.release()
+            self._current[ttl] = Session(self._kv.lease(ttl, timeout=timeout), ttl=ttl)
+        except EtcdAeroError as error:
+            grant.error = error
+            raise
 
     def close(self, *, timeout: float) -> None:
         """End all sessions and revoke their leases, within ``timeout`` seconds; those that fail run out."""
@@ -118,6 +145,8 @@ class Sessions:
                 continue
             try:
                 self._kv.engine.lease_revoke(session.lease.id, timeout=remaining)
+            except LeaseNotFound:  # it has ended, or the store is another one
+                continue
             except EtcdAeroError as error:
                 logger.warning(
                     "the session lease %x could not be revoked and will run out: %s", session.lease.id, error

@@ -22,10 +22,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest, KeyExists, LeaseNotFound
 
+from .arguments import check_seconds
 from .background import TRANSIENT, backoff, logger
 from .engine import Event, EventType, KeyValue, RangeResult, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from .keys import Text, span, to_bytes
@@ -46,8 +48,18 @@ class TemporaryKey:
     alive, and closing it there touches nothing.
     """
 
-    def __init__(self, kv: KV, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False) -> None:
-        """Put the key, on a new lease of ``ttl`` whole seconds.
+    def __init__(
+        self,
+        kv: KV,
+        key: Text,
+        value: Text = b"1",
+        *,
+        ttl: int = 10,
+        replace: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Put the key, on a new lease of ``ttl`` whole seconds, within ``timeout`` seconds (``None``: the engine's
+        default).
 
         Raises ``KeyExists`` if somebody has the key already, this process included; ``replace=True`` takes it over
         then: of two that do so the later one has it. Also raises what granting a lease and a transaction raise; nothing
@@ -75,12 +87,18 @@ class TemporaryKey:
         self._watch: WatchHandle | None = None
         self._watches = 0
         self._former: set[int] = set()  # leases lost since the key was last placed
-        self._lease = kv.lease(ttl)
+        patience = kv.open_engine().default_timeout if timeout is None else check_seconds("timeout", timeout)
+        limit = time.monotonic() + patience
+        self._lease = kv.lease(ttl, timeout=patience)
         try:
-            self._create(replace=replace)
+            self._create(replace=replace, timeout=max(0.0, limit - time.monotonic()))
         except BaseException:
-            with self._lease:  # revokes it, or lets it run out
-                raise
+            self._lease.end(lost=False)
+            if (left := limit - time.monotonic()) > 0:
+                self._leave(timeout=min(_CLOSE_TIMEOUT, left))
+            else:
+                kv.chores.submit(self._leave)
+            raise
         self._lease.subscribe(self._lease_ended)
         self._wake()
 
@@ -155,9 +173,9 @@ class TemporaryKey:
     def _patience(self) -> float:
         return self._lease.ttl / 3
 
-    def _create(self, *, replace: bool) -> None:
+    def _create(self, *, replace: bool, timeout: float) -> None:
         txn = self._kv.txn().then(put(self.key, self._value, lease=self._lease))
-        result = (txn if replace else txn.when(create_revision(self.key) == 0)).commit()
+        result = (txn if replace else txn.when(create_revision(self.key) == 0)).commit(timeout=timeout)
         if not result.succeeded:
             raise KeyExists(f"temporary key {self.label!r} exists already")
         self._note(result.revision, placed=True)
@@ -203,9 +221,9 @@ class TemporaryKey:
         self._former.clear()
         return self._note(result.revision, placed=True)
 
-    def _leave(self) -> None:
+    def _leave(self, *, timeout: float = _CLOSE_TIMEOUT) -> None:
         try:
-            self._lease.revoke(timeout=_CLOSE_TIMEOUT)
+            self._lease.revoke(timeout=timeout)
         except EtcdAeroError as error:
             logger.warning("temporary key %r could not be deleted and will run out: %s", self.label, error)
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from .arguments import check_seconds
 from .pool import Pool
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class ThreadedCalls:
 
         For what is rare and has no twin here. Raises what ``call`` raises, ``DeadlineExceeded`` and ``Cancelled``.
         """
-        return await self._threads().run(call, timeout=self.default_timeout if timeout is None else timeout)
+        seconds = self.default_timeout if timeout is None else check_seconds("timeout", timeout)
+        return await self._threads().run(call, timeout=seconds)
 
     async def arange(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
         """Read keys."""

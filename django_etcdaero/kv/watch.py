@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest
 from django_etcdaero.threads import wait_for
 
+from .arguments import end_of
 from .background import logger
 from .blocking import complete
 from .engine import WatchRequest
@@ -107,7 +108,7 @@ class Watch:
         if self._callback is not None:
             raise InvalidRequest("a watch with a callback cannot be iterated over as well")
         feed = self._feed
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = end_of(timeout)
         while not self.closed:
             left = None if limit is None else max(0.0, limit - time.monotonic())
             with feed.changed:
@@ -236,7 +237,7 @@ class AsyncWatch:
         feed = self._feed
         if feed is None:
             raise InvalidRequest("a watch of a task runs inside 'async with'")
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = end_of(timeout)
         while not self.closed:
             left = None if limit is None else max(0.0, limit - time.monotonic())
             if not await self._until(lambda: feed.has_work, left):

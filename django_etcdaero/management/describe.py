@@ -29,12 +29,17 @@ def size(count: int) -> str:
 def describe_result(result: RefreshResult) -> str:
     """Say in one line what a refresh did."""
     due = f"; next load due {moment(result.next_due)}" if result.next_due is not None else ""
-    version = f"version {result.version}" if result.version is not None else "no version yet"
+    if result.version is not None:
+        version = f"version {result.version}"
+    else:
+        version = "no version yet" if result.version_known else "version unknown"
+    written, total = size(result.bytes_written), size(result.bytes_total)
+    if result.dry_run:
+        refreshed = f"would write {written} of {total} as {version}, {result.rows:,} rows"
+    else:
+        refreshed = f"refreshed: {version}, {result.rows:,} rows, {written} written of {total}"
     words = {
-        Outcome.REFRESHED: (
-            f"refreshed: {version}, {result.rows:,} rows, {size(result.bytes_written)} written of"
-            f" {size(result.bytes_total)}, {result.seconds:.2f} s"
-        ),
+        Outcome.REFRESHED: f"{refreshed}, {result.seconds:.2f} s",
         Outcome.UNCHANGED: f"unchanged: {version}, {result.rows:,} rows, {result.seconds:.2f} s{due}",
         Outcome.FRESH: f"fresh: {version}{due or '; loaded only on request'} (--force loads now)",
         Outcome.BACKOFF: f"backing off after a failure: {result.error}{due} (--force loads now)",

@@ -38,7 +38,10 @@ SETTLE = 1.0
 
 
 class RefreshService:
-    """Refreshes ``datasets`` until :meth:`run` is interrupted; ``tell`` gets each result that did something."""
+    """Refreshes ``datasets`` until :meth:`run` is interrupted; ``tell`` gets each result that did something.
+
+    A failure is told and logged once for each reason, not again while it goes on for the same reason.
+    """
 
     def __init__(
         self, datasets: Iterable[Dataset[Any, Any]], runtime: Runtime, tell: Callable[[RefreshResult], None]
@@ -47,6 +50,8 @@ class RefreshService:
         self._tell = tell
         self._telling = threading.Lock()
         self._stopping = threading.Event()
+        self._told: dict[str, str | None] = {}
+        """The last failure that was told, by dataset; each entry is used by the dataset's thread only."""
         self._threads = [
             threading.Thread(target=self._serve, args=(dataset,), name=f"etcdaero-refresh-{dataset.name}", daemon=True)
             for dataset in datasets
@@ -62,7 +67,7 @@ class RefreshService:
             logger.info("stopping")
         finally:
             # A load under way cannot be interrupted from here. Closing the runtime gives up its lock, so whatever it
-            # still does is refused, and another node may start at once; the thread ends with the process.
+            # still does is refused, and another node may start at once; its threads end with the process.
             self._stopping.set()
             self._runtime.close()
 
@@ -71,17 +76,23 @@ class RefreshService:
         watch: Watch | None = None
         while not self._stopping.is_set():
             wake.clear()
-            pause = LONGEST_SLEEP
             try:
                 watch = self._watch_requests(dataset, watch, wake)
                 pause = self._turn(dataset)
-            except EtcdAeroError as error:
-                logger.warning("dataset %s: %s", dataset.name, error)
-                pause = SETTLE
-            except Exception:
-                logger.exception("dataset %s: the refresh service failed and goes on", dataset.name)
+            except Exception as error:
+                self._log(dataset, error)
                 pause = SETTLE
             wake.wait(pause)
+
+    def _log(self, dataset: Dataset[Any, Any], error: Exception) -> None:
+        text = f"{type(error).__name__}: {error}"
+        if self._told.get(dataset.name) == text:
+            return
+        self._told[dataset.name] = text
+        if isinstance(error, EtcdAeroError):
+            logger.warning("dataset %s: %s", dataset.name, error)
+        else:
+            logger.error("dataset %s: the refresh service failed and goes on", dataset.name, exc_info=error)
 
     def _watch_requests(self, dataset: Dataset[Any, Any], watch: Watch | None, wake: threading.Event) -> Watch:
         if watch is not None and not watch.closed:
@@ -92,8 +103,9 @@ class RefreshService:
     def _turn(self, dataset: Dataset[Any, Any]) -> float:
         """Refresh if due; return how many seconds to sleep at most."""
         close_old_connections()
+        told = self._told.get(dataset.name)
         try:
-            result = Refresh(dataset, self._runtime, wait=QUEUE).run()
+            result = Refresh(dataset, self._runtime, wait=QUEUE, told=told).run()
         finally:
             close_old_connections()
             for connection in connections.all(initialized_only=True):
@@ -101,12 +113,17 @@ class RefreshService:
                     connection.close()
         if self._stopping.is_set():
             return 0.0
-        if result.outcome not in (Outcome.FRESH, Outcome.LOCKED, Outcome.BACKOFF):
+        failed = result.outcome is Outcome.FAILED
+        if result.outcome not in (Outcome.FRESH, Outcome.LOCKED, Outcome.BACKOFF) and not (
+            failed and result.error == told
+        ):
             with self._telling:
                 self._tell(result)
+        if failed or result.outcome in (Outcome.FRESH, Outcome.UNCHANGED, Outcome.REFRESHED):
+            self._told[dataset.name] = result.error
         if result.outcome in (Outcome.LOCKED, Outcome.FENCED):
             return 0.0
-        if result.outcome is Outcome.FAILED:
+        if failed:
             return SETTLE
         if result.next_due is None:
             return LONGEST_SLEEP

@@ -3,21 +3,19 @@
 With pytest a plugin is active by itself; with Django's runner mix :class:`.runner.EtcdAeroRunnerMixin` into it. Either
 way every alias is served from memory for as long as the tests run, whatever the settings say, and each test starts with
 empty stores. :class:`override_dataset` gives a dataset rows without a source or a store; :class:`failing_kv` and
-:func:`interruptible_watches` make a key-value store fail.
+:class:`interruptible_watches` make a key-value store fail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ContextDecorator, contextmanager
-from functools import wraps
-from inspect import iscoroutinefunction
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from .. import datasets
 from ..datasets.blocks import decode_block, partition
 from ..datasets.snapshot import Snapshot
+from .blocks import Block
 from .faults import failing_kv, interruptible_watches
 
 if TYPE_CHECKING:
@@ -25,14 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = ["failing_kv", "interruptible_watches", "override_dataset", "real_stores", "reset"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 MAX_ROW_BYTES = 1_000_000
 """What a row may take here: as much as the record stores allow."""
 
 
-class override_dataset(ContextDecorator):  # noqa: N801 - named like Django's override_settings
-    """Make a dataset hold ``rows`` inside a ``with`` block or a decorated function, whatever is published.
+class override_dataset(Block):  # noqa: N801 - named like Django's override_settings
+    """Make a dataset hold ``rows`` inside a ``with`` block or a decorated test or test class, whatever is published.
 
     ``target`` is the dataset or its name. The rows are encoded and decoded as published rows are, so a row that
     production would refuse is refused here, and the dataset's ``rows`` option and ``prepare()`` apply. Blocks nest.
@@ -58,30 +54,24 @@ class override_dataset(ContextDecorator):  # noqa: N801 - named like Django's ov
         dataset = datasets[self._target] if isinstance(self._target, str) else self._target
         dataset.override(self._before.pop())
 
-    def __call__(self, function: F) -> F:
-        """Decorate a function, or a coroutine function."""
-        if not iscoroutinefunction(function):
-            return super().__call__(function)
 
-        @wraps(function)
-        async def overridden(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return await function(*args, **kwargs)
-
-        return cast(F, overridden)
-
-
-@contextmanager
-def real_stores() -> Iterator[None]:
+class real_stores(Block):  # noqa: N801 - named like override_dataset
     """Use the stores of the settings inside the block. For a test that is about them, and brings its own."""
-    from ..runtime import runtime
 
-    before, runtime.memory_only = runtime.memory_only, False
-    try:
-        yield
-    finally:
+    def __init__(self) -> None:
+        self._before: list[bool] = []
+
+    def __enter__(self) -> None:
+        from ..runtime import runtime
+
+        self._before.append(runtime.memory_only)
+        runtime.memory_only = False
+
+    def __exit__(self, *exc_info: object) -> None:
+        from ..runtime import runtime
+
         runtime.restart()
-        runtime.memory_only = before
+        runtime.memory_only = self._before.pop()
 
 
 def reset() -> None:

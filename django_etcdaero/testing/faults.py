@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ContextDecorator, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from ..connections import kvs
@@ -12,15 +12,17 @@ from ..exceptions import InvalidRequest
 from ..kv.engine import WatchBatch, WatchHandle, WatchLost, WatchRequest, WatchSink
 from ..kv.interposition import CALLS, interpose
 from ..kv.watch import ResyncReason
+from .blocks import Block
 
 
-class failing_kv(ContextDecorator):  # noqa: N801 - named like override_dataset
-    """Make calls of an alias's key-value store raise ``error`` inside a ``with`` block or a decorated function.
+class failing_kv(Block):  # noqa: N801 - named like override_dataset
+    """Make calls of an alias's key-value store raise ``error`` in a ``with`` block or a decorated test or test class.
 
     ``calls`` are those that fail, by the names of the engine (:data:`~django_etcdaero.kv.interposition.CALLS`); all by
     default. ``get`` is a ``range``; locks, elections and increments are made of ``txn`` and ``range``; awaited calls go
     by the name without the ``a``. Only the first ``times`` of them fail (``None``: each). ``applied=True`` lets the
-    store do its work before the error is raised, as when an answer is lost. ``failed`` counts the failures.
+    store do its work before the error is raised, as when an answer is lost. ``failed`` counts the failures since the
+    block was entered; each test of a decorated class enters it anew.
 
     Whoever uses the store meets the error: the code under test, the reader of the datasets, the renewal of leases.
     Blocks nest. Raises ``InvalidRequest`` for an unknown call.
@@ -48,7 +50,10 @@ class failing_kv(ContextDecorator):  # noqa: N801 - named like override_dataset
         self._ends: list[Callable[[], None]] = []
 
     def __enter__(self) -> failing_kv:
-        self._ends.append(interpose(kvs[self._alias].engine, self._around))
+        end = interpose(kvs[self._alias].engine, self._around)
+        if not self._ends:
+            self.failed = 0
+        self._ends.append(end)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -71,36 +76,46 @@ class failing_kv(ContextDecorator):  # noqa: N801 - named like override_dataset
             return True
 
 
-@contextmanager
-def interruptible_watches(*, alias: str = "default") -> Iterator[Callable[[ResyncReason], None]]:
-    """Inside the block ``interrupt(reason)`` breaks the watches that were begun in it; it is what the block yields.
+class interruptible_watches:  # noqa: N801 - named like failing_kv
+    """A ``with`` block gives ``interrupt(reason)``, which breaks the watches that were begun in the block.
 
     ``reason`` is ``ResyncReason.COMPACTED`` or ``ResyncReason.RESET``. Each watch delivers its
     :class:`~django_etcdaero.kv.watch.Resync` and goes on from there, as it does when that happens to a store.
     """
-    engine = kvs[alias].engine
-    begun: dict[object, WatchSink] = {}
-    plain = engine.watch
 
-    def watch(request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
-        handle = plain(request, sink, timeout=timeout)
-        begun[handle] = sink
-        return handle
+    def __init__(self, *, alias: str = "default") -> None:
+        self._alias = alias
+        self._ends: list[Callable[[], None]] = []
 
-    def interrupt(reason: ResyncReason) -> None:
-        lost = {ResyncReason.COMPACTED: WatchLost.COMPACTED, ResyncReason.RESET: WatchLost.RESET}.get(reason)
-        if lost is None:
-            raise InvalidRequest(f"reason must be COMPACTED or RESET, not {reason}")
-        for handle, sink in tuple(begun.items()):
-            del begun[handle]
-            sink(WatchBatch(lost=lost))
+    def __enter__(self) -> Callable[[ResyncReason], None]:
+        engine = kvs[self._alias].engine
+        begun: dict[object, WatchSink] = {}
+        plain = engine.watch
 
-    before = vars(engine).get("watch")
-    vars(engine)["watch"] = watch
-    try:
-        yield interrupt
-    finally:
-        if before is None:
-            del vars(engine)["watch"]
-        else:
-            vars(engine)["watch"] = before
+        def watch(request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
+            handle = plain(request, sink, timeout=timeout)
+            begun[handle] = sink
+            return handle
+
+        def interrupt(reason: ResyncReason) -> None:
+            lost = {ResyncReason.COMPACTED: WatchLost.COMPACTED, ResyncReason.RESET: WatchLost.RESET}.get(reason)
+            if lost is None:
+                raise InvalidRequest(f"reason must be COMPACTED or RESET, not {reason}")
+            for handle, sink in tuple(begun.items()):
+                del begun[handle]
+                sink(WatchBatch(lost=lost))
+
+        before = vars(engine).get("watch")
+        vars(engine)["watch"] = watch
+
+        def end() -> None:
+            if before is None:
+                del vars(engine)["watch"]
+            else:
+                vars(engine)["watch"] = before
+
+        self._ends.append(end)
+        return interrupt
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._ends.pop()()

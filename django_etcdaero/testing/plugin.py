@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 
 import pytest
+
+from ..serving import declare_test_run
 
 MARK = "etcdaero_real_stores"
 
 
+def _keep_from_real_stores() -> None:
+    declare_test_run()
+    loaded = sys.modules.get("django_etcdaero.runtime")
+    if loaded is not None:
+        loaded.runtime.memory_only = True
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests() -> Generator[None, object, object]:
+    """Keep the real stores from all that is imported: a wrapper comes before pytest-django, which sets Django up."""
+    _keep_from_real_stores()
+    return (yield)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Announce the mark."""
+    """Announce the mark; do the above where the plugin was loaded too late for that."""
+    _keep_from_real_stores()
     config.addinivalue_line(
         "markers", f"{MARK}: use the stores of settings.ETCDAERO instead of memory, for a test that brings its own."
     )
@@ -22,12 +40,12 @@ def _in_use() -> bool:
     return apps.ready and apps.is_installed("django_etcdaero")
 
 
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Keep the real stores from fixtures of a module or a session, too."""
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Let the first test begin with empty stores, too, whatever was written when modules were imported."""
     if _in_use():
-        from ..runtime import runtime
+        from . import reset
 
-        runtime.memory_only = True
+        reset()
 
 
 @pytest.fixture(autouse=True)

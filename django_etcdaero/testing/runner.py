@@ -49,14 +49,23 @@ class EtcdAeroRunnerMixin:
 
     parallel_test_suite = _ParallelSuite
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._memory_only_before = runtime.memory_only
+        runtime.memory_only = True
+        super().__init__(*args, **kwargs)
+
     def setup_test_environment(self, **kwargs: Any) -> None:
         super().setup_test_environment(**kwargs)  # type: ignore[misc] # of the runner this is mixed into
         runtime.memory_only = True
 
     def teardown_test_environment(self, **kwargs: Any) -> None:
         reset()
-        runtime.memory_only = False
+        runtime.memory_only = self._memory_only_before
         super().teardown_test_environment(**kwargs)  # type: ignore[misc]
+
+    def run_suite(self, suite: Any, **kwargs: Any) -> Any:
+        reset()  # of what was written when the modules of tests were imported
+        return super().run_suite(suite, **kwargs)  # type: ignore[misc]
 
     def get_resultclass(self) -> Any:
         chosen: Any = super().get_resultclass() or TextTestResult  # type: ignore[misc]

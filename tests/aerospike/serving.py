@@ -71,6 +71,16 @@ class Served:
         finally:
             assert self.ask(f"set-config:context=namespace;namespace={self.namespace};{name}={before}") == "ok"
 
+    @contextlib.contextmanager
+    def limited(self, records: int) -> Iterator[None]:
+        """Let the set, which must have been written to, take no more records than that for a while."""
+        command = f"set-config:context=namespace;namespace={self.namespace};set={SET};stop-writes-count="
+        try:
+            assert self.ask(f"{command}{records}") == "ok"
+            yield
+        finally:
+            assert self.ask(f"{command}0") == "ok"
+
 
 @contextlib.contextmanager
 def served() -> Iterator[Served]:

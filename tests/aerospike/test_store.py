@@ -110,6 +110,24 @@ def test_without_nsup_a_time_to_live_is_a_configuration_error_that_says_what_to_
         assert store.increment(b"n", 1) == 2
 
 
+def test_a_full_set_takes_no_new_records_and_does_not_blame_the_time_to_live(
+    server: Served, store: AerospikeStore
+) -> None:
+    store.put_many({b"k": b"v", b"l": b"v"}, ttl=600)
+    with server.limited(2):
+        for call in (
+            lambda: store.put(b"new", b"v"),
+            lambda: store.put(b"new", b"v", ttl=600),
+            lambda: store.put_many({b"k": b"w", b"new": b"v"}, ttl=600),
+        ):
+            with pytest.raises(StoreFull, match="stop-writes-count"):
+                call()
+        store.put(b"k", b"x", ttl=600)
+        assert store.touch(b"l", 600) is True
+    store.put(b"new", b"v", ttl=600)
+    assert {key for key, _ in store.scan()} == {b"k", b"l", b"new"}
+
+
 def test_a_record_that_the_server_finds_too_big(server: Served, store: AerospikeStore) -> None:
     with server.configured("max-record-size", "131072"):
         for call in (

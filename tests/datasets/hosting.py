@@ -254,12 +254,15 @@ def publish(dataset: Any, rows: Mapping[Any, Any] | None = None, *, host: FakeHo
 
 
 def follow(
-    dataset: Any, host: FakeHost, *, splay: float = 0.0, pause: Callable[[float], bool] | None = None
+    dataset: Any,
+    host: FakeHost,
+    *,
+    splay: float = 0.0,
+    pause: Callable[[float], bool] = lambda seconds: False,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Follower:
     """Return a follower that takes a step only when told to."""
-    return Follower(
-        dataset, host, wake=lambda: None, pause=pause or (lambda seconds: False), poll_interval=30.0, splay=splay
-    )
+    return Follower(dataset, host, wake=lambda: None, pause=pause, stopped=stopped, poll_interval=30.0, splay=splay)
 
 
 def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:

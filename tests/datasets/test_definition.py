@@ -58,6 +58,32 @@ def test_the_decorator_on_a_class_gives_the_live_object() -> None:
     assert Prices is datasets["prices"]
 
 
+def test_a_second_object_of_a_class_is_refused_with_the_way_to_the_first() -> None:
+    class Base(Dataset[str, int]):
+        def load(self) -> dict[str, int]:
+            return {"a": 1}
+
+    class Prices(Base):
+        name = "prices"
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.made = True
+
+    class Heir(Prices):
+        pass
+
+    with pytest.raises(
+        TypeError, match=r"Prices\(\) would be .* no reader fills: use datasets\['prices'\], or put @data"
+    ):
+        Prices()
+    for base in (Base, Heir):
+        with pytest.raises(TypeError, match=f"{base.__name__} is a base for datasets"):
+            base()
+    assert isinstance(datasets["prices"], Prices)
+    assert datasets["prices"].made
+
+
 def test_the_bare_decorator(host: FakeHost) -> None:
     @dataset
     def prices() -> dict[str, int]:

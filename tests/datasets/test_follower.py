@@ -108,7 +108,13 @@ def test_a_change_is_told_by_the_watch(host: FakeHost, declare: Any) -> None:
     prices = declare()
     woken: list[int] = []
     follower = following.Follower(
-        prices, host, wake=lambda: woken.append(1), pause=lambda seconds: False, poll_interval=3600.0, splay=0.0
+        prices,
+        host,
+        wake=lambda: woken.append(1),
+        pause=lambda seconds: False,
+        stopped=lambda: False,
+        poll_interval=3600.0,
+        splay=0.0,
     )
     follower.step()
     now = follower.next_at - 3600.0
@@ -478,6 +484,92 @@ def test_rows_beyond_max_stale_are_refused_until_the_source_was_read_again(
     look()
     assert prices["a"] == 1
     assert prices.status().state is State.VALID
+
+
+def test_a_first_version_that_is_too_old_is_not_served_for_a_moment(host: FakeHost, declare: Any) -> None:
+    prices = declare(max_stale=timedelta(microseconds=1))
+    publish(prices)
+    seen: list[Any] = []
+
+    def loaded(dataset: Any, snapshot: Any) -> None:
+        with pytest.raises(DatasetStale, match=r"max_stale is 0:00:00\.000001"):
+            prices["a"]
+        seen.append(prices.status().state)
+
+    host.listener.loaded = loaded  # type: ignore[method-assign]
+    follower = follow(prices, host)
+    follower.step()
+    assert seen == [State.STALE]
+    assert (prices.status().state, prices.status().failures) == (State.STALE, 0)
+    follower.close()
+
+
+def test_another_reader_keeps_max_stale_of_what_it_finds(host: FakeHost, declare: Any) -> None:
+    prices = declare(max_stale=timedelta(minutes=10))
+    publish(prices)
+    first = follow(prices, host)
+    first.step()
+    first.close()
+    away(host)
+    host.records.broken = ClusterError("no node answers")
+    prices.report(source_read_at=time.time() - 601)
+    second = follow(prices, host)  # as in the child of a fork, which serves what it inherited
+    second.step()
+    with pytest.raises(DatasetStale):
+        prices["a"]
+    assert prices.status().state is State.STALE
+    second.close()
+
+
+def test_another_reader_that_loads_nothing_knows_that_something_is_served(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    publish(prices)
+    first = follow(prices, host)
+    first.step()
+    first.close()
+    away(host)
+    host.records.broken = ClusterError("no node answers")
+    second = follow(prices, host)
+    second.step()
+    assert (prices["a"], prices.status().state) == (1, State.INTERRUPTED)
+    second.close()
+
+
+# --- stopped ---------------------------------------------------------------------------------------------------------
+
+
+def test_once_stopped_it_changes_nothing(host: FakeHost, declare: Any) -> None:
+    stopped = False
+    ends: list[Callable[[], object]] = []
+
+    def prepare(self: Any, rows: Any) -> None:
+        nonlocal stopped
+        if rows["a"] == "late" and not stopped:
+            stopped = True
+            for end in ends:
+                end()
+
+    prices = declare({"a": "late"}, prepare=prepare)
+    stopped = True
+    publish(prices)
+    stopped = False
+    newer = follow(prices, host)
+
+    def overtake() -> None:
+        publish(prices, {"a": "newer"})
+        newer.step()
+
+    ends.append(overtake)
+    older = follow(prices, host, stopped=lambda: stopped)
+    older.step()
+    assert (prices["a"], prices.status().version, prices.status().state) == ("newer", 2, State.VALID)
+    assert host.listener.loads == [("prices", 2)]
+    away(host)
+    older.step()
+    assert prices.status().state is State.VALID
+    assert host.listener.failures == []
+    older.close()
+    newer.close()
 
 
 def test_it_looks_again_in_the_moment_when_the_rows_become_too_old(host: FakeHost, declare: Any) -> None:

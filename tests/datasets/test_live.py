@@ -274,6 +274,12 @@ def test_without_a_reader_there_is_nothing_to_wait_for(host: FakeHost, declare: 
         prices.wait_ready(1e6)
     with pytest.raises(DatasetNotReady, match="switched off"):
         asyncio.run(prices.aready())
+    with pytest.raises(DatasetNotReady, match=r"version 1 cannot arrive in this process; held: none .*switched off"):
+        prices.wait_version(1, timeout=1e6)
+    prices.install(snapshot({}, 7))
+    with pytest.raises(DatasetNotReady, match=r"version 8 cannot arrive in this process; held: 7 .*switched off"):
+        prices.wait_version(8, timeout=1e6)
+    assert prices.wait_version(7, timeout=1e6).version == 7
 
 
 def test_wait_version_waits_for_the_number_or_a_greater_one(host: FakeHost, declare: Any, reading: Reading) -> None:
@@ -375,10 +381,22 @@ def test_too_old_rows_are_refused_and_come_back(host: FakeHost, declare: Any, re
     assert access(prices) == expected
 
 
-def test_waiting_for_too_old_rows_says_that_they_are(host: FakeHost, declare: Any, reading: Reading) -> None:
-    prices = declare(first_read_timeout=0.01)
-    prices.install(snapshot({"a": 1}))
-    prices.refuse("read an hour ago")
+@each_access
+def test_a_first_version_that_is_too_old_is_never_served_and_not_waited_for(
+    host: FakeHost, declare: Any, reading: Reading, access: Any
+) -> None:
+    prices = declare(first_read_timeout=1e6)
+    thread, answers = in_thread(lambda: access(prices))
+    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait")
+    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
+    thread.join(20)
+    assert [type(answer) for answer in answers] == [DatasetStale]
+    assert "'prices' is too old to be used: read an hour ago" in str(answers[0])
+
+
+def test_without_a_timeout_too_old_rows_are_not_waited_for(host: FakeHost, declare: Any, reading: Reading) -> None:
+    prices = declare(first_read_timeout=1e6)
+    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
     with pytest.raises(DatasetStale):
         prices.wait_ready()
     with pytest.raises(DatasetStale):
@@ -386,20 +404,49 @@ def test_waiting_for_too_old_rows_says_that_they_are(host: FakeHost, declare: An
     assert prices.wait_version(1, timeout=0).version == 1
 
 
-def test_waiting_ends_when_the_rows_are_good_again(host: FakeHost, declare: Any, reading: Reading) -> None:
-    prices = declare(first_read_timeout=60.0)
+def test_waiting_on_purpose_for_too_old_rows_says_in_the_end_that_they_are(
+    host: FakeHost, declare: Any, reading: Reading
+) -> None:
+    prices = declare()
+    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
+    with pytest.raises(DatasetStale):
+        prices.wait_ready(0.01)
+    with pytest.raises(DatasetStale):
+        asyncio.run(prices.aready(0.01))
+
+
+def test_waiting_on_purpose_ends_when_the_rows_are_good_again(host: FakeHost, declare: Any, reading: Reading) -> None:
+    prices = declare()
     loaded = snapshot({"a": 1})
-    prices.install(loaded)
-    prices.refuse("read an hour ago")
+    prices.install(loaded, refusal="read an hour ago")
+    thread, answers = in_thread(lambda: prices.wait_ready(60))
+    wait_until(lambda: prices._changed._waiters, what="the thread to wait")
 
     async def main() -> Any:
-        task = asyncio.create_task(prices.aready())
+        task = asyncio.create_task(prices.aready(60))
         while not prices._wakers:
             await asyncio.sleep(0)
+        prices.refuse("read two hours ago")  # wakes it, and it waits on
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not task.done()
         prices.serve_again()
         return await task
 
     assert asyncio.run(main()) is loaded
+    thread.join(20)
+    assert answers == [loaded]
+
+
+def test_what_is_held_is_not_waited_for_and_does_not_wake_the_reader(
+    host: FakeHost, declare: Any, reading: Reading
+) -> None:
+    prices = declare()
+    loaded = snapshot({"a": 1})
+    prices.install(loaded)
+    assert prices.wait_ready() is loaded
+    assert asyncio.run(prices.aready()) is loaded
+    assert reading.woken == 0
 
 
 def test_a_new_version_ends_the_refusal(host: FakeHost, declare: Any) -> None:
@@ -434,6 +481,27 @@ def test_the_status_of_a_dataset_that_is_loaded(host: FakeHost, declare: Any) ->
     assert status.lag is not None
     assert 0 <= status.lag <= status.age
     assert (status.error, status.failures) == (None, 0)
+
+
+def test_a_reader_that_died_is_told_and_started_again(host: FakeHost, declare: Any) -> None:
+    prices, other = declare(), declare(name="other")
+    dead = [False]
+    for dataset in (prices, other):
+        dataset.followed(died=lambda: dead[0])
+    prices.install(snapshot({"a": 1}))
+    prices.report(state=State.VALID)
+    assert (prices.status().state, host.ensured) == (State.VALID, 0)
+    dead[0] = True
+    since = prices.status().since
+    assert (prices.status().state, prices.status().since) == (State.INTERRUPTED, since)
+    assert "the reader of this process ended unexpectedly" in str(prices.status().error)
+    assert other.status().state is State.INITIALIZING  # nothing is served
+    assert "ended unexpectedly" in str(other.status().error)
+    assert host.ensured >= 2
+    assert prices["a"] == 1
+    prices.followed(died=lambda: False)
+    prices.report(state=State.VALID, error=None)
+    assert prices.status().state is State.VALID
 
 
 def test_since_moves_only_with_the_state(host: FakeHost, declare: Any) -> None:
@@ -473,6 +541,10 @@ def test_an_override_is_served_whatever_is_loaded(host: FakeHost, declare: Any) 
     prices.install(snapshot({"a": 1}))
     prices.refuse("old")
     assert list(prices) == []
+    prices.override(None)
+    with pytest.raises(DatasetStale):
+        prices["a"]
+    prices.override(snapshot({}, 0))
     prices.serve_again()
     assert list(prices) == []
     prices.override(None)
@@ -492,10 +564,12 @@ def test_a_version_that_arrives_under_an_override_is_waited_for(host: FakeHost, 
 def test_after_a_fork_the_rows_are_served_and_no_inherited_lock_is_taken(host: FakeHost, declare: Any) -> None:
     prices = declare()
     prices.install(snapshot({"a": 1}))
+    prices.followed(died=lambda: True)  # the parent's, which is not in the child
     thread = threading.Thread(target=prices._changed.acquire)  # one of the parent's, that is not in the child
     thread.start()
     thread.join(20)
     prices.after_fork_in_child()
     assert prices["a"] == 1
+    assert prices.status().error is None
     prices.install(snapshot({"a": 2}, 2))
     assert prices["a"] == 2

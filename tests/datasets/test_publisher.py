@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -398,7 +398,7 @@ def test_a_dry_run_writes_nothing(host: FakeHost, declare: Callable[..., Any]) -
         return Refresh(prices, host, dry_run=True).run()
 
     result = dry()
-    assert (result.outcome, result.dry_run, result.version, result.rows) == (Outcome.REFRESHED, True, None, 100)
+    assert (result.outcome, result.dry_run, result.version, result.rows) == (Outcome.REFRESHED, True, 1, 100)
     assert result.bytes_written == result.bytes_total > 0
     prices.source.rows = many(2)
     assert dry().outcome is Outcome.FAILED
@@ -408,7 +408,11 @@ def test_a_dry_run_writes_nothing(host: FakeHost, declare: Callable[..., Any]) -
     assert host.ttls(prices) == {}
 
     publish(prices, many(100))
-    assert dry().outcome is Outcome.UNCHANGED
+    assert (dry().outcome, dry().version) == (Outcome.UNCHANGED, 1)
+    revision, records = host.kv.range("t").revision, host.ttls(prices)
+    prices.source.rows = many(100, k7="new")
+    assert (dry().outcome, dry().version) == (Outcome.REFRESHED, 2)
+    assert (host.kv.range("t").revision, host.ttls(prices)) == (revision, records)
     assert not host.listener.publications[1:]
 
 
@@ -418,6 +422,7 @@ def test_progress_is_told_in_phases_up_to_the_total(host: FakeHost, declare: Cal
     prices.source.rows = list(many(2500).items())
     result = Refresh(prices, host, progress=lambda *each: told.append(each)).run()
     assert result.outcome is Outcome.REFRESHED
+    assert told[0] == ("load", 0, None)
     assert list(dict.fromkeys(phase for phase, _, _ in told)) == ["load", "encode", "write"]
     for phase in ("load", "encode", "write"):
         steps = [done for name, done, _ in told if name == phase]
@@ -431,7 +436,7 @@ def test_progress_may_stop_a_refresh(host: FakeHost, declare: Callable[..., Any]
 
     prices = declare(many(2500))
     result = Refresh(prices, host, progress=stop).run()
-    assert result.error == "RuntimeError: enough of encode"
+    assert result.error == "RuntimeError: enough of load"
 
 
 # --- fencing ---------------------------------------------------------------------------------------------------------
@@ -777,3 +782,61 @@ def test_a_version_that_no_process_could_load_is_not_published(host: FakeHost, d
     result = publish(prices, {"a": 4, "b": 0})
     assert (result.outcome, result.version) == (Outcome.FAILED, 1)
     assert result.error == "ValidationFailed: prepare() raised ZeroDivisionError: integer division or modulo by zero"
+
+
+class Price(NamedTuple):
+    amount: int
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize(
+    ("option", "value", "good", "bad", "error"),
+    [
+        (
+            "prepare",
+            lambda self, rows: rows["k1"]["n"],
+            {"n": 1},
+            {},
+            "ValidationFailed: prepare() raised KeyError: 'n'",
+        ),
+        ("rows", Price, Price(1)._asdict(), 1, "ValidationFailed: no process could load the new rows: "),
+    ],
+    ids=["prepare", "row type"],
+)
+def test_a_dry_run_fails_as_the_refresh_would(
+    host: FakeHost, declare: Any, published: bool, option: str, value: Any, good: Any, bad: Any, error: str
+) -> None:
+    rows = {f"k{number}": good for number in range(100)}
+    prices = declare(rows)
+    setattr(type(prices), option, value)
+    if published:
+        assert publish(prices).version == 1
+    prices.source.rows = rows | {"k1": bad}
+    before = host.kv.range("t").revision, host.ttls(prices)
+    dry = Refresh(prices, host, dry_run=True).run()
+    assert (host.kv.range("t").revision, host.ttls(prices)) == before
+    real = publish(prices)
+    assert (dry.outcome, real.outcome) == (Outcome.FAILED, Outcome.FAILED)
+    assert str(real.error).startswith(error)
+    assert dry.error == real.error
+
+
+def test_whether_the_version_is_known_is_told(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    prices.source.error = RuntimeError("down")
+    failed = prices.refresh()
+    assert (failed.version, failed.version_known) == (None, True)
+    host.engine.break_("txn", ClusterError("away"))
+    away = prices.refresh()
+    assert (away.version, away.version_known) == (None, False)
+
+
+def test_a_failure_that_has_been_told_is_not_told_again(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    prices.source.error = RuntimeError("down")
+    first = Refresh(prices, host, force=True).run()
+    again = Refresh(prices, host, force=True, told=first.error).run()
+    assert (again.outcome, again.error) == (Outcome.FAILED, first.error)
+    prices.source.error = RuntimeError("still down")
+    Refresh(prices, host, force=True, told=again.error).run()
+    assert [said for _, _, said in host.listener.failures] == ["RuntimeError: down", "RuntimeError: still down"]

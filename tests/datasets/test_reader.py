@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
 from typing import Any
 
 import pytest
 
-from django_etcdaero.datasets.presence import processes
+from django_etcdaero.datasets import reader as reading
+from django_etcdaero.datasets.presence import Presence, processes
 from django_etcdaero.datasets.publisher import Refresh
+from django_etcdaero.datasets.reader import Reader
 from django_etcdaero.datasets.status import State
 from django_etcdaero.exceptions import ClusterError
 from tests.waiting import wait_until
 
-from .hosting import Alias, FakeHost, many, publish
+from .hosting import Alias, FakeHost, follow, many, publish
 
 
 def test_it_follows_all_datasets_by_watching(host: FakeHost, declare: Any) -> None:
@@ -86,6 +89,79 @@ def test_one_dataset_that_fails_holds_no_other_up(host: FakeHost, declare: Any) 
     wait_until(lambda: bad.status().failures and lost.status().failures, what="the failures")
     assert "never works" in str(bad.status().error)
     assert "no alias 'nowhere'" in str(lost.status().error)
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), asyncio.CancelledError()])
+def test_what_a_project_raises_does_not_end_it(host: FakeHost, declare: Any, error: BaseException) -> None:
+    broken = False
+
+    def prepare(self: Any, rows: Any) -> None:
+        if broken:
+            raise error
+
+    bad, good = declare(name="bad", prepare=prepare), declare(name="good")
+    publish(bad)
+    publish(good)
+    broken = True
+    reader = host.start_reader(poll_interval=0.05)
+    wait_until(lambda: bad.status().failures >= 2, what="the failures")
+    assert type(error).__name__ in str(bad.status().error)
+    assert good.wait_ready(20)["a"] == 1
+    broken = False
+    assert bad.wait_ready(20)["a"] == 1
+    wait_until(lambda: bad.status().state is State.VALID, what="the recovery")
+    assert reader.alive
+    assert [(name, phase) for name, phase, _ in host.listener.failures] == [("bad", "load")]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("can't start new thread"), SystemExit(1)])
+def test_an_error_nobody_foresaw_is_logged_and_does_not_end_it(
+    host: FakeHost,
+    declare: Any,
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(reading, "RECOVERY", 0.01)
+    raised = threading.Event()
+
+    def fail(*arguments: Any) -> None:
+        raised.set()
+        raise error
+
+    prices = declare()
+    with monkeypatch.context() as patch:
+        patch.setattr(Presence, "publish", fail)
+        reader = host.start_reader(poll_interval=0.05)
+        assert raised.wait(20)
+        wait_until(lambda: "goes on in" in caplog.text, what="the log line")
+    assert type(error).__name__ in caplog.text
+    publish(prices)
+    assert prices.wait_ready(20)["a"] == 1
+    wait_until(lambda: processes(host.kv), what="the registration")
+    assert reader.alive
+    assert not reader.died
+
+
+def test_a_reader_that_dies_all_the_same_is_noticed_by_the_status(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = declare()
+    publish(prices)
+    follower = follow(prices, host)
+    follower.step()
+    follower.close()
+    with monkeypatch.context() as patch:
+        patch.setattr(Reader, "_run", lambda self: self._find_datasets())
+        reader = host.start_reader()
+        wait_until(lambda: reader.died, what="its end")
+    assert (reader.alive, prices["a"]) == (False, 1)
+    assert prices.status().state is State.INTERRUPTED
+    host.start = host.start_reader
+    wait_until(lambda: prices.status().state is State.VALID, what="another reader")
+    assert host.reader is not reader
+    publish(prices, {"a": 2})
+    assert prices.wait_version(2, timeout=20)["a"] == 2
 
 
 def test_it_recovers_by_itself(host: FakeHost, declare: Any) -> None:

@@ -83,4 +83,12 @@ def test_progress_counts_the_pairs(declare: Any) -> None:
     told: list[tuple[str, int, int | None]] = []
     count = 2 * STEP + 5
     load_rows(declare([(number, number) for number in range(count)]), lambda *each: told.append(each))
-    assert told == [("load", STEP, None), ("load", 2 * STEP, None), ("load", count, count)]
+    assert told == [("load", 0, None), ("load", STEP, None), ("load", 2 * STEP, None), ("load", count, count)]
+
+
+def test_progress_tells_of_a_mapping_before_and_after_it_is_loaded(declare: Any) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    prices = declare({"a": 1, "b": 2})
+    prices.source.during = lambda: told.append(("loading", 0, None))
+    load_rows(prices, lambda *each: told.append(each))
+    assert told == [("load", 0, None), ("loading", 0, None), ("load", 2, 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import os
 import shlex
@@ -17,10 +18,11 @@ from django_etcdaero import conf
 from django_etcdaero.exceptions import PermissionDenied
 from django_etcdaero.kv import KV
 from django_etcdaero.kv.administration import Member
-from django_etcdaero.kv.engine import PutRequest, RangeRequest
+from django_etcdaero.kv.engine import DeleteRequest, PutRequest, RangeRequest
 from django_etcdaero.kv.etcd import EtcdEngine
 from tests.etcd.servers import PROGRAMS, Cluster, Server
 from tests.etcd.test_administration_members import allowed
+from tests.processes.site import Site
 from tests.test_docs import DOCS, Example, examples
 from tests.waiting import wait_until
 
@@ -79,6 +81,28 @@ def restored_keys(directory: Path, peer: str, connect: Callable[..., EtcdEngine]
         server.kill()
 
 
+def check_processes(directory: Path, endpoints: list[str]) -> None:
+    """Let one process refresh and another one read, register itself and ask for a load, each in its role."""
+
+    def url(user: str) -> str:
+        return f"etcd://{user}:another-long-one-{user}@{','.join(endpoints)}"
+
+    directory.mkdir()
+    with contextlib.closing(Site(directory / "shop", kv=url("shop-web"), prefix="shop")) as site:
+        reader = site.agent()
+        assert site.refresh("--force", SHOP_KV=url("shop-refresh"))["outcome"] == "refreshed"
+        reader.wait_for(1)
+        wait_until(lambda: site.registered() == {reader.pid: 1}, 20, "a registered reader")
+        assert reader.ask("request") is None
+        site.rows({"a": 2})
+        assert site.refresh(SHOP_KV=url("shop-refresh"))["outcome"] == "refreshed"
+        reader.wait_for(2)
+        assert reader.ask("read")["rows"] == {"a": 2}
+        assert reader.ask("status")["state"] == "VALID"
+        assert reader.ask("rollback 1")["raised"] == "PermissionDenied"
+        assert site.refresh("--force")["outcome"] == "failed", "in the role of a reader"
+
+
 def test_the_examples_of_the_page_work(
     tmp_path: Path, connect: Callable[..., EtcdEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,15 +126,24 @@ def test_the_examples_of_the_page_work(
         web, refresh = (
             connect(endpoints, user=user, password=f"another-long-one-{user}") for user in ("shop-web", "shop-refresh")
         )
+        base = b"shop/datasets/prices/s1/"
+        for name in (b"current", b"pin", b"checked", b"lock/1", b"history/1", b"request/1", b"reques"):
+            with pytest.raises(PermissionDenied):
+                web.put(PutRequest(base + name))
+            with pytest.raises(PermissionDenied):
+                web.delete_range(DeleteRequest(base + name))
         for engine in (web, refresh):
-            engine.put(PutRequest(b"shop/datasets/prices/current"))
+            engine.put(PutRequest(base + b"request"))
+            engine.delete_range(DeleteRequest(base + b"request"))
             assert engine.range(RangeRequest(b"shop/processes/", b"shop/processes0")).count == 0
             for key in (b"shop/other", b"shop", b"shop2/datasets/a"):
                 with pytest.raises(PermissionDenied):
                     engine.range(RangeRequest(key))
         web.put(PutRequest(b"shop/processes/1"))
+        web.delete_range(DeleteRequest(b"shop/processes/1"))
         with pytest.raises(PermissionDenied):
             refresh.put(PutRequest(b"shop/processes/2"))
+        check_processes(tmp_path / "site", endpoints)
 
     page = Page(
         tmp_path,

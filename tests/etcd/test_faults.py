@@ -48,6 +48,12 @@ from django_etcdaero.kv.etcd.faults import Fault, classify, describe, translate
         (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Fault.ANSWERED),
         (StatusCode.PERMISSION_DENIED, "etcdserver: permission denied", Fault.ANSWERED),
         (StatusCode.UNAVAILABLE, "etcdserver: unhealthy cluster", Fault.ANSWERED),
+        (
+            StatusCode.UNKNOWN,
+            "etcdserver: re-configuration failed due to not enough started members",
+            Fault.ANSWERED,
+        ),
+        (StatusCode.UNKNOWN, "auth: permission denied", Fault.ANSWERED),
         (StatusCode.UNKNOWN, "auth: authentication failed, password was given for no password user", Fault.ANSWERED),
         (StatusCode.UNAVAILABLE, "etcdserver: rpc not supported for learner", Fault.UNSENT),
         (StatusCode.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Fault.ANSWERED),
@@ -84,6 +90,12 @@ def test_what_a_status_means_for_the_next_try(code: StatusCode, details: str, fa
         (StatusCode.FAILED_PRECONDITION, "etcdserver: role is not granted to the user", NotFound),
         (StatusCode.FAILED_PRECONDITION, "etcdserver: root user does not exist", FailedPrecondition),
         (StatusCode.UNAVAILABLE, "etcdserver: unhealthy cluster", FailedPrecondition),
+        (
+            StatusCode.UNKNOWN,
+            "etcdserver: re-configuration failed due to not enough started members",
+            FailedPrecondition,
+        ),
+        (StatusCode.UNKNOWN, "auth: permission denied", PermissionDenied),
         (StatusCode.DATA_LOSS, "etcdserver: corrupt cluster", ResponseError),
     ],
 )

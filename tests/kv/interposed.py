@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django_etcdaero.kv.engine import (
@@ -16,6 +17,7 @@ from django_etcdaero.kv.engine import (
     PutResult,
     RangeRequest,
     RangeResult,
+    RenewalSink,
     TxnRequest,
     TxnResult,
     WatchBatch,
@@ -64,7 +66,7 @@ class InterposedEngine(Engine):
     def pending_faults(self, method: str) -> int:
         return len(self._faults.get(method, ()))
 
-    def _pass(self, method: str, *args: Any, **options: Any) -> Any:
+    def _pass(self, method: str, *args: Any, call: Callable[..., Any] | None = None, **options: Any) -> Any:
         with self._mutex:
             self.calls[method] += 1
             faults = self._faults.get(method)
@@ -75,7 +77,7 @@ class InterposedEngine(Engine):
             raise self._broken[method]
         if fault is not None and not fault[1]:
             raise fault[0]
-        answer = getattr(self.inner, method)(*args, **options)
+        answer = (call or getattr(self.inner, method))(*args, **options)
         if fault is not None:
             raise fault[0]
         return answer
@@ -103,6 +105,17 @@ class InterposedEngine(Engine):
 
     def lease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
         return self._pass("lease_keep_alive", lease_id, timeout=timeout)
+
+    def lease_keep_alive_many(
+        self,
+        lease_ids: Sequence[int],
+        sink: RenewalSink,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        timeout: float | None = None,
+    ) -> None:
+        renew = self.inner.lease_keep_alive_many
+        self._pass("lease_keep_alive", lease_ids, sink, clock=clock, timeout=timeout, call=renew)
 
     def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
         return self._pass("lease_time_to_live", lease_id, keys=keys, timeout=timeout)

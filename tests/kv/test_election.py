@@ -270,6 +270,19 @@ def test_a_deposed_leader_announces_nothing(kv: KV) -> None:
     assert kv.get(key) is not None
 
 
+def test_a_leader_whose_key_became_data_leads_no_more(kv: KV, other: KV) -> None:
+    leader = other.election("E", value="theirs")
+    leader.campaign()
+    with kv.election("E").observe() as changes:
+        first = changes.next(timeout=10)
+        assert isinstance(first, Changed)
+        assert first.leader is not None
+        kv.put(first.leader.key, "data")
+        assert changes.next(timeout=10) == Changed(None)
+    assert kv.election("E").leader() is None
+    wait_until(lambda: leader.lost, what="the loss")
+
+
 def test_an_announcement_of_unknown_outcome_is_repeated(kv: KV, store: InterposedEngine) -> None:
     election = kv.election("E")
     election.campaign()

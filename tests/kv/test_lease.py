@@ -141,7 +141,7 @@ def test_callbacks_for_a_loss_run_once_each_also_late_ones_and_whatever_others_d
     lease.end(lost=True)
     lease.on_lost(lambda lost: calls.append(threading.current_thread().name))
     wait_until(lambda: len(calls) == 3, what="three callbacks")
-    assert calls == ["first", "second", "etcdaero-dispatcher"]
+    assert calls == ["first", "second", "etcdaero-losses"]
 
 
 def test_revoking_is_no_loss(kv: KV) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ CALLS_WITH_A_TTL: dict[str, Callable[[KV, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("ttl", [-1, 0, 1.5, float("inf"), "5", None, 9_000_000_001, 10**30], ids=repr)
+@pytest.mark.parametrize("ttl", [-1, 0, 1.5, float("inf"), "5", None, True, 9_000_000_001, 10**30], ids=repr)
 @pytest.mark.parametrize("of", CALLS_WITH_A_TTL)
 def test_a_time_to_live_is_a_whole_number_of_seconds_that_the_store_can_count(kv: KV, of: str, ttl: Any) -> None:
     with pytest.raises(InvalidRequest, match="ttl"):
@@ -125,6 +126,44 @@ def test_a_time_to_live_is_a_whole_number_of_seconds_that_the_store_can_count(kv
 def test_the_longest_time_to_live_is_granted(kv: KV) -> None:
     with kv.lease(9_000_000_000) as lease:
         assert lease.ttl == 9_000_000_000
+
+
+CALLS_WITH_A_TIMEOUT: dict[str, Callable[[KV, Any], Any]] = {
+    "get": lambda kv, timeout: kv.get("t", timeout=timeout),
+    "range": lambda kv, timeout: kv.range("t", timeout=timeout),
+    "put": lambda kv, timeout: kv.put("t", timeout=timeout),
+    "delete": lambda kv, timeout: kv.delete("t", timeout=timeout),
+    "txn": lambda kv, timeout: kv.txn().then(txn.put("t")).commit(timeout=timeout),
+    "increment": lambda kv, timeout: kv.increment("n", timeout=timeout),
+    "stm": lambda kv, timeout: kv.stm(lambda t: t.put("t", "1"), timeout=timeout),
+    "compact": lambda kv, timeout: kv.compact(kv.put("t").revision, physical=True, timeout=timeout),
+    "lease": lambda kv, timeout: kv.lease(60, timeout=timeout).revoke(timeout=timeout),
+    "session": lambda kv, timeout: kv.session(60, timeout=timeout),
+    "watch": lambda kv, timeout: kv.watch("t", timeout=timeout).cancel(),
+    "next": lambda kv, timeout: kv.watch("t", start_revision=kv.put("t").revision).next(timeout=timeout),
+    "wait_for_change": lambda kv, timeout: kv.wait_for_change(
+        "t", start_revision=kv.put("t").revision, timeout=timeout
+    ),
+    "lock": lambda kv, timeout: kv.lock("L", timeout=timeout).acquire(),
+    "try_acquire": lambda kv, timeout: kv.lock("L").try_acquire(timeout=timeout),
+    "campaign": lambda kv, timeout: kv.election("E").campaign(timeout=timeout),
+    "temporary key": lambda kv, timeout: kv.temporary_key("k", timeout=timeout).close(),
+    "aget": lambda kv, timeout: asyncio.run(kv.aget("t", timeout=timeout)),  # type: ignore[arg-type]
+    "aput": lambda kv, timeout: asyncio.run(kv.aput("t", timeout=timeout)),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), "5", True, [1]], ids=repr)
+@pytest.mark.parametrize("call", CALLS_WITH_A_TIMEOUT)
+def test_a_timeout_is_a_number_of_seconds(kv: KV, call: str, timeout: Any) -> None:
+    with pytest.raises(InvalidRequest, match="timeout"):
+        CALLS_WITH_A_TIMEOUT[call](kv, timeout)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e18, 10**30, 1e9], ids=repr)
+@pytest.mark.parametrize("call", CALLS_WITH_A_TIMEOUT)
+def test_a_timeout_may_be_as_long_as_one_likes(kv: KV, call: str, timeout: float) -> None:
+    CALLS_WITH_A_TIMEOUT[call](kv, timeout)
 
 
 TOO_LARGE: dict[str, Call] = {

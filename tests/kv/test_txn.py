@@ -41,6 +41,15 @@ def test_the_four_operators(kv: KV) -> None:
         assert not holds(kv, txn.value("k") == smaller)
 
 
+def test_a_condition_is_neither_true_nor_false(kv: KV) -> None:
+    kv.put("n", "1")
+    with pytest.raises(TypeError, match="when"):
+        kv.txn().when(5 < txn.version("n") < 10)
+    with pytest.raises(TypeError, match="when"):
+        kv.txn().when(txn.version("n") == 1 and txn.value("n") == "2")
+    assert not kv.txn().when(txn.version("n") > 5, txn.version("n") < 10).commit().succeeded
+
+
 def test_every_subject_looks_at_what_it_says(kv: KV) -> None:
     lease = kv.lease(60)
     created = kv.put("k", "1").revision

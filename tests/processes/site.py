@@ -111,7 +111,8 @@ class Process:
     @property
     def children(self) -> list[int]:
         """The ids of its child processes."""
-        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+        lists = Path(f"/proc/{self.pid}/task").glob("*/children")  # of each thread
+        return [int(pid) for each in lists for pid in each.read_text().split()]
 
     @property
     def open_stores(self) -> list[str]:

@@ -107,8 +107,9 @@ def test_old_and_new_code_refresh_and_read_lines_of_their_own(site: Site) -> Non
         (("nothing",), {}, "no such dataset: nothing; known: prices"),
         (("--wait", "soon"), {}, "'soon' is not a number of seconds"),
         (("--wait", "-1"), {}, "'-1' is not a number of seconds"),
-        (("--loop", "--force"), {}, "--loop does not go with --force or --dry-run"),
-        (("--loop", "--dry-run"), {}, "--loop does not go with --force or --dry-run"),
+        (("--loop", "--force"), {}, "--loop does not go with --force, --dry-run or --wait"),
+        (("--loop", "--dry-run"), {}, "--loop does not go with --force, --dry-run or --wait"),
+        (("--loop", "--wait", "5"), {}, "--loop does not go with --force, --dry-run or --wait"),
         ((), {"SHOP_APP": "0"}, "no app declares a dataset"),
     ],
 )
@@ -137,7 +138,8 @@ def test_a_dry_run_loads_and_writes_nothing(site: Site, published: bool) -> None
     site.rows({"a": "new"})
     ended = site.run("etcdaero_refresh", "--dry-run")
     assert ended.code == 0, ended
-    assert ended.output.startswith("prices: dry run, nothing written: refreshed: ")
+    assert ended.output.startswith("prices: dry run, nothing written: would write ")
+    assert f" as version {1 + published}, 1 rows, " in ended.output
     assert contents(site) == before
     assert len(site.loads()) == 1 + published
     site.mode("none")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.waiting import wait_until
 
-from .site import Site
+from .site import Site, alive
 
 REFRESHERS = 20
 SERVICE = ("etcdaero_refresh", "--loop", "--json")
@@ -75,6 +75,26 @@ def test_sigterm_while_loading_frees_the_lock_and_the_next_takes_over(
     site.open_gate()
     assert second.wait().outcomes == ["refreshed"]
     assert site.lock_is_free()
+
+
+@pytest.mark.parametrize("mode", ["threads", "processes"])
+@pytest.mark.parametrize(("command", "code"), [(WAITING, 143), (SERVICE, 0)], ids=["wait", "loop"])
+def test_sigterm_ends_a_load_that_waits_for_its_own_threads_or_processes(
+    site: Site, command: tuple[str, ...], code: int, mode: str
+) -> None:
+    ttl = {"SHOP_LOCK_TTL": "300"}
+    site.mode(mode)
+    first = site.start(*command, **ttl)
+    wait_until(lambda: (site.directory / "working").exists(), 30, "the work")
+    workers = first.children
+    assert len(workers) == (mode == "processes")
+    first.signal(signal.SIGTERM)
+    ended = first.wait()
+    assert (ended.code, ended.output) == (code, ""), ended
+    assert site.lock_is_free()
+    wait_until(lambda: not any(map(alive, workers)), 10, "the end of the workers")
+    site.mode("")
+    assert site.refresh(**ttl)["outcome"] == "refreshed"
 
 
 @pytest.mark.parametrize(("command", "code"), [(WAITING, 143), (SERVICE, 0)], ids=["wait", "loop"])

@@ -7,22 +7,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.exceptions import (
-    DeadlineExceeded,
-    EtcdAeroError,
-    InvalidRequest,
-    LeaseNotFound,
-    LockTimeout,
-    OutcomeUnknown,
-    StoreBusy,
-)
+from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
 
-from ..background import logger
+from ..arguments import check_seconds, end_of
+from ..background import TRANSIENT, logger
 from ..engine import Compare
 from ..keys import Text, to_bytes
 from ..lease import check_ttl
 from ..steps import OpenSession, Steps
 from ..txn import create_revision
+from .leaving import LEAVE_TIMEOUT
+from .limit import is_over, seconds_left
 from .line import label
 from .place import Place
 
@@ -30,11 +25,11 @@ if TYPE_CHECKING:
     from ..client import KV
     from ..session import Session
 
-_SLACK = 0.01
-"""Seconds by which a store's own timer may be ahead of ours."""
-
 _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
+
+_GRACE = 1.0
+"""Seconds that leaving the line may take when the time to wait in it is over."""
 
 
 class Contender:
@@ -87,18 +82,32 @@ class Contender:
         return create_revision(place.key) == place.token
 
     def on_lost(self, callback: Callable[[Any], object]) -> None:
-        """Call ``callback(self)``, from the client's dispatcher thread, whenever what this object holds is lost."""
+        """Call ``callback(self)`` whenever what this object holds is lost.
+
+        All callbacks of a client that tell of a loss share one thread, which does nothing else: none may block.
+        """
         self._callbacks.append(callback)
         if self.lost:
             self._report(callback)
 
     # inside ----------------------------------------------------------------------------------------------------------
 
-    def _take(self, timeout: float | None, *, stop: threading.Event | None = None) -> Steps[None]:
-        """Take the name, in turn, within ``timeout`` seconds (0: try once, without getting in line)."""
-        self._kv.open_engine()
-        limit = None if timeout is None else time.monotonic() + timeout
-        once = timeout is not None and timeout <= 0
+    def _take(
+        self, timeout: float | None, *, patience: float | None = None, stop: threading.Event | None = None
+    ) -> Steps[None]:
+        """Take the name, in turn, within ``timeout`` seconds (0: try once, without getting in line).
+
+        Where that sets no end the store has ``patience`` seconds (``None``: the engine's default) for what comes before
+        waiting in line.
+        """
+        engine = self._kv.open_engine()
+        once = timeout is not None and check_seconds("timeout", timeout) <= 0
+        limit = None if once else end_of(timeout)
+        if limit is None:
+            patience = engine.default_timeout if patience is None else check_seconds("timeout", patience)
+            entry = time.monotonic() + patience
+        else:
+            entry = limit
         with self._mutex:
             if self._busy:
                 raise InvalidRequest(
@@ -107,36 +116,38 @@ class Contender:
             self._busy = True
         try:
             try:
-                yield from self._contend(limit, once=once, stop=stop)
+                yield from self._contend(entry, limit, once=once, stop=stop)
             except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
-                yield from self._contend(limit, once=once, stop=stop)
+                yield from self._contend(entry, limit, once=once, stop=stop)
         except LockTimeout:
             self._busy = False
             raise
-        except (DeadlineExceeded, OutcomeUnknown, StoreBusy) as error:
+        except TRANSIENT as error:
             self._busy = False
-            if limit is not None and not once and time.monotonic() >= limit - _SLACK:
-                raise LockTimeout(f"{self.label!r} was not free in time: {error}") from error
+            if limit is not None and is_over(limit):
+                raise LockTimeout(f"{self.label!r} could not be had in time: {error}") from error
             raise
         except BaseException:
             self._busy = False
             raise
 
-    def _contend(self, limit: float | None, *, once: bool, stop: threading.Event | None) -> Steps[None]:
-        left = None if limit is None or once else max(0.001, limit - time.monotonic())
-        session: Session = yield OpenSession(self._kv, self.ttl, left)
+    def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> Steps[None]:
+        """Enter the line until ``entry``, and wait in it until ``limit``."""
+        session: Session = yield OpenSession(self._kv, self.ttl, seconds_left(entry))
         place = self._make_place(session)
+        end: float | None = entry
         try:
             if once:
-                if not (yield from place.enter_if_empty(timeout=None)):
+                if not (yield from place.enter_if_empty(entry)):
                     raise LockTimeout(f"{self.label!r} is not free")
-            elif not (yield from self._enter(place, left)):
+            elif not (yield from self._enter(place, entry)):
+                end = limit
                 yield from place.wait(limit=limit, stop=stop)
             self._hold(place)
         except EtcdAeroError as error:
             if isinstance(error, LeaseNotFound):
                 session.lease.end(lost=True)
-            yield from place.leave()
+            yield from place.leave(timeout=_farewell(end, error))
             raise
         except BaseException:
             self._place = None
@@ -146,9 +157,9 @@ class Contender:
     def _make_place(self, session: Session) -> Place:
         raise NotImplementedError
 
-    def _enter(self, place: Place, timeout: float | None) -> Steps[bool]:
+    def _enter(self, place: Place, limit: float) -> Steps[bool]:
         """Get in line. Return whether that is the first place."""
-        return place.enter(timeout=timeout)
+        return place.enter(limit)
 
     def _hold(self, place: Place) -> None:
         self._place = place
@@ -182,4 +193,12 @@ class Contender:
             except Exception:
                 logger.exception("the on_lost callback of %s %r failed", self.kind, self.label)
 
-        self._kv.dispatcher.submit(call)
+        self._kv.dispatcher.losses.submit(call)
+
+
+def _farewell(end: float | None, error: EtcdAeroError) -> float:
+    """Return the seconds that leaving the line may take after ``error``; 0: it is done in the background."""
+    left = LEAVE_TIMEOUT if end is None else end - time.monotonic()
+    if isinstance(error, LockTimeout) and error.__cause__ is None:  # as far as is known the store is well
+        left = max(left, _GRACE)
+    return min(LEAVE_TIMEOUT, max(0.0, left))

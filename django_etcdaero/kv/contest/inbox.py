@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
 
+from ..arguments import end_of
+
 if TYPE_CHECKING:
     from ..client import KV
 
@@ -38,7 +40,7 @@ class Inbox(Generic[T]):
 
         Raises ``DeadlineExceeded``; ``Cancelled`` after the end; ``PermissionDenied`` if the store refused to tell.
         """
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = end_of(timeout)
         while True:
             with self._changed:
                 if self._has_next():
@@ -47,7 +49,7 @@ class Inbox(Generic[T]):
 
     async def anext(self, *, timeout: float | None = None) -> T:
         """Return the next item as :meth:`next` does, without blocking the event loop."""
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = end_of(timeout)
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:

@@ -7,7 +7,10 @@ The layout is that of etcd's own Go client (``client/v3/concurrency``), so that 
 * the contender with the lowest create revision is first in line, and its create revision is its fencing token: tokens
   of successive firsts only grow.
 
-Keys deeper than one level below the name (``<name>/x/…``) belong to other names and are not contenders.
+Other keys under the name are no contenders, and left out: keys deeper than one level below it (``<name>/x/…``), which
+belong to other names; and data, which are on no lease or have another last part. Nobody waits for them here, and they
+are neither shown as holders nor removed. etcd's own client and ``etcdctl`` take every key there for a contender and
+wait until it is deleted, so the space below a name is best kept free. Where it is not, each look reads all keys there.
 
 Where the value of the key is not free to tell who the contender is, that stands in a second key,
 ``<name>:contenders/<the same last part>``, on the same lease, put and deleted in the same transactions. It is outside
@@ -16,16 +19,19 @@ the line, where nobody who knows only the line looks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ..background import logger
 from ..engine import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
-from ..txn import create_revision, delete, get
+from ..txn import create_revision, delete, get, lease_of
 from .holder import Holder
 
 if TYPE_CHECKING:
     from ..client import KV
+
+_LAST_PART = re.compile(rb"-?[0-9a-f]{1,16}(-[0-9]+)?")
 
 
 def label(name: bytes) -> str:
@@ -51,7 +57,7 @@ def second_key(name: bytes, key: bytes) -> bytes:
 def contenders(name: bytes, kvs: Iterable[KeyValue]) -> list[KeyValue]:
     """Return those of ``kvs`` (keys under ``line(name)``) that contend for ``name`` itself, in the given order."""
     start = len(line(name))
-    return [kv for kv in kvs if b"/" not in kv.key[start:]]
+    return [kv for kv in kvs if kv.lease and _LAST_PART.fullmatch(kv.key, start)]
 
 
 def first_in_line(name: bytes, *, limit: int = 1, keys_only: bool = True) -> RangeRequest:
@@ -76,7 +82,7 @@ def queue(kv: KV, name: bytes, *, second: bool = False, limit: int = 0, timeout:
 
     ``second`` tells whether contenders introduce themselves in second keys.
     """
-    for many in (limit, 0) if limit else (0,):  # the oldest key may be a deeper name's: then all are read
+    for many in (limit, 0) if limit else (0,):  # the oldest key may be no contender: then all are read
         reads = [first_in_line(name, limit=many, keys_only=False)]
         if second:
             reads.append(get(introductions(name), prefix=True))
@@ -119,7 +125,11 @@ def remove_waiter(kv: KV, name: bytes, token: int, *, timeout: float | None) -> 
 
 
 def _delete(kv: KV, holder: Holder, removed: Holder, timeout: float | None) -> bool:
-    """Delete the key of ``removed`` if he is still there and ``holder`` still the first in line."""
-    conditions = {holder.key: create_revision(holder.key) == holder.token}
-    conditions[removed.key] = create_revision(removed.key) == removed.token
-    return kv.txn().when(*conditions.values()).then(delete(removed.key)).commit(timeout=timeout).succeeded
+    """Delete the key of ``removed`` if he is still there and ``holder`` still the first in line.
+
+    A key that has left its lease meanwhile is no contender any more, but somebody's data.
+    """
+    conditions = []
+    for each in {holder.key: holder, removed.key: removed}.values():
+        conditions += [create_revision(each.key) == each.token, lease_of(each.key) == each.lease]
+    return kv.txn().when(*conditions).then(delete(removed.key)).commit(timeout=timeout).succeeded

@@ -44,7 +44,7 @@ _UNTOLD = _Untold.UNTOLD
 
 def look(kv: KV, name: bytes, timeout: float | None) -> Steps[tuple[Leader | None, int]]:
     """Read who is first in line for ``name``; return the leader, ``None`` if there is none, and the revision."""
-    for limit in (1, 0):  # the oldest key may be a deeper name's: then all of them have to be looked through
+    for limit in (1, 0):  # the oldest key may be no contender: then all of them have to be looked through
         result: TxnResult = yield Commit(kv.txn().then(first_in_line(name, limit=limit, keys_only=False)), timeout)
         kvs = found(result.responses[0])
         first = contenders(name, kvs)
@@ -166,9 +166,10 @@ class Observation(Inbox[ElectionEvent]):
             self._end(PermissionDenied(f"the store refused to watch {self._election.label!r}"))
         again = batch.lost is not None
         for event in map(self._kv.keyspace.inward_event, batch.events):
+            contends = event.type is EventType.PUT and bool(contenders(self._election.name, [event.kv]))
             if sink.key is None:
-                again = again or bool(contenders(self._election.name, [event.kv]))
-            elif event.type is EventType.PUT and not again:
+                again = again or contends
+            elif contends and not again:
                 self._see(Leader.read(event.kv), event.kv.mod_revision)
             else:
                 again = True

@@ -36,6 +36,7 @@ from ..steps import Commit, Steps, Wait
 from ..txn import Txn, create_revision, delete, get, lease_of, put
 from .guard import Guard
 from .leaving import LEAVE_TIMEOUT, delete_in_background
+from .limit import is_over, seconds_left
 from .line import contenders, first_in_line, found, label, line, second_key
 
 if TYPE_CHECKING:
@@ -79,8 +80,8 @@ class Place:
 
     # entering --------------------------------------------------------------------------------------------------------
 
-    def enter(self, *, timeout: float | None) -> Steps[bool]:
-        """Take a place in line. Return whether it is the first one."""
+    def enter(self, limit: float) -> Steps[bool]:
+        """Take a place in line, until ``limit``. Return whether it is the first one."""
         entry = (
             self._kv.txn()
             .when(create_revision(self.key) == 0)
@@ -89,37 +90,38 @@ class Place:
         )
         for attempt in range(1, _ENTRY_TRIES):
             try:
-                result = yield from self._commit(entry, timeout)
+                result = yield from self._commit(entry, limit)
                 break
             except OutcomeUnknown:
-                yield from self._pause(backoff(attempt))
+                if is_over(limit):
+                    raise
+                yield from self._pause(min(backoff(attempt), seconds_left(limit)))
         else:
-            result = yield from self._commit(entry, timeout)
+            result = yield from self._commit(entry, limit)
         mine = found(result.responses[0])
         self._entered(mine[0].create_revision if mine else result.revision, result.revision)
         return found(result.responses[-1])[0].key == self.key
 
-    def enter_if_empty(self, *, timeout: float | None) -> Steps[bool]:
-        """Take the first place if nobody is in line, otherwise leave no trace. Return whether it was taken.
+    def enter_if_empty(self, limit: float) -> Steps[bool]:
+        """Take the first place if nobody is in line, until ``limit``. Return whether it was taken; if not, leave.
 
-        One transaction, except when the keys of deeper names are in the way of its comparison.
+        One transaction, except when keys that are no contenders are in the way of its comparison.
         """
         nobody = create_revision(line(self.name), prefix=True) == 0
         entry = self._kv.txn().when(nobody).then(*self.puts()).otherwise(first_in_line(self.name))
-        result = yield from self._commit(entry, timeout)
+        result = yield from self._commit(entry, limit)
         if result.succeeded:
             self._entered(result.revision, result.revision)
             return True
         self._in_doubt = False
-        if not contenders(self.name, found(result.responses[0])):
-            if (yield from self.enter(timeout=timeout)):
-                return True
-            if (yield from self._ahead(timeout=timeout))[0] is None:
-                return True
-        yield from self.leave()
-        return False
+        if contenders(self.name, found(result.responses[0])):
+            return False
+        if (yield from self.enter(limit)):
+            return True
+        ahead, _ = yield from self._ahead(timeout=seconds_left(limit))
+        return ahead is None
 
-    def inherit(self, key: bytes, token: int, lease: int, *, timeout: float | None) -> Steps[bool]:
+    def inherit(self, key: bytes, token: int, lease: int, *, timeout: float) -> Steps[bool]:
         """Take over the place of a contender that is dead, with its position in line. Return whether that was done.
 
         Its keys are moved to the own lease, on the condition that they still are on its ``lease``. However it ends,
@@ -144,10 +146,10 @@ class Place:
         own = [put(self.key, self.value, lease=lease)]
         return own if self.about is None else [*own, put(second_key(self.name, self.key), self.about, lease=lease)]
 
-    def _commit(self, entry: Txn, timeout: float | None) -> Steps[TxnResult]:
+    def _commit(self, entry: Txn, limit: float) -> Steps[TxnResult]:
         doubted, self._in_doubt = self._in_doubt, True
         try:
-            result: TxnResult = yield Commit(entry, timeout)
+            result: TxnResult = yield Commit(entry, seconds_left(limit))
             return result
         except (OutcomeUnknown, DeadlineExceeded, Cancelled):
             raise
@@ -174,13 +176,15 @@ class Place:
         def left() -> float:
             if stop is not None and stop.is_set():
                 raise Stopped(f"the wait for {self.label!r} was ended")
-            return self._time_left(limit)
+            return self._time_left(limit, trouble)
 
+        trouble: EtcdAeroError | None = None
         poll = None if stop is None else _STOP_POLL
         failures = 0
         while True:
             try:
                 ahead, revision = yield from self._ahead(timeout=left())
+                trouble = None
                 if ahead is None:
                     return
                 self.guard.start(self.token, self.seen)
@@ -195,10 +199,11 @@ class Place:
                 raise
             except TRANSIENT as error:
                 failures += 1
+                trouble = error
                 logger.debug("waiting for %r: %s", self.name, error)
                 yield from self._pause(min(backoff(failures), left()))
 
-    def _time_left(self, limit: float | None) -> float:
+    def _time_left(self, limit: float | None, trouble: EtcdAeroError | None) -> float:
         lease = self.session.lease
         if self.guard.gone or not lease.alive:
             raise self._lost()
@@ -206,12 +211,13 @@ class Place:
             return lease.remaining
         left = limit - time.monotonic()
         if left <= 0:
-            raise LockTimeout(f"{self.label!r} was not free in time")
+            why = "" if trouble is None else f": {trouble}"
+            raise LockTimeout(f"{self.label!r} was not free in time{why}") from trouble
         return min(left, lease.remaining)
 
-    def _ahead(self, *, timeout: float | None) -> Steps[tuple[bytes | None, int]]:
+    def _ahead(self, *, timeout: float) -> Steps[tuple[bytes | None, int]]:
         """Return the key of the contender right before (``None``: there is none) and the revision read at."""
-        for limit in (1, 0):  # the nearest key may be a deeper name's: then all of them have to be looked through
+        for limit in (1, 0):  # the nearest key may be no contender: then all of them have to be looked through
             result: TxnResult = yield Commit(self._look(limit), timeout)
             mine, before = map(found, result.responses)
             if [(kv.create_revision, kv.lease) for kv in mine] != [(self.token, self.session.lease.id)]:
@@ -244,12 +250,18 @@ class Place:
 
     # leaving ---------------------------------------------------------------------------------------------------------
 
-    def leave(self) -> Steps[bool]:
-        """Delete the own key, in the background if it fails at once. Return False if there was none (any more)."""
+    def leave(self, *, timeout: float = LEAVE_TIMEOUT) -> Steps[bool]:
+        """Delete the own key, in the background if that fails or there is no time for it.
+
+        Return False if there was none (any more).
+        """
         if not self._has_to_leave():
             return False
+        if timeout <= 0:
+            self._leave_in_background()
+            return self.session.lease.alive
         try:
-            result: TxnResult = yield Commit(self._deletion(), LEAVE_TIMEOUT)
+            result: TxnResult = yield Commit(self._deletion(), timeout)
         except EtcdAeroError:
             self._leave_in_background()
             return self.session.lease.alive

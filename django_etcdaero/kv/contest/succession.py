@@ -21,6 +21,7 @@ from ..background import logger
 from ..engine import TxnResult
 from ..steps import Commit, Steps
 from ..txn import get
+from .limit import seconds_left
 from .line import contenders, first_in_line, found, introductions, second_key
 from .place import Place
 from .process import is_dead
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from ..client import KV
 
 
-def succeed(kv: KV, place: Place, *, timeout: float | None) -> Steps[bool]:
-    """Take over the place of a dead predecessor, if there is one. Return whether that was done."""
+def succeed(kv: KV, place: Place, limit: float) -> Steps[bool]:
+    """Take over the place of a dead predecessor, if there is one, until ``limit``. Return whether that was done."""
     reads = (first_in_line(place.name, limit=0, keys_only=False), get(introductions(place.name), prefix=True))
-    result: TxnResult = yield Commit(kv.txn().then(*reads), timeout)
+    result: TxnResult = yield Commit(kv.txn().then(*reads), seconds_left(limit))
     in_line, introduced = map(found, result.responses)
     told = {each.key: each for each in introduced}
     for each in contenders(place.name, in_line):
@@ -41,7 +42,7 @@ def succeed(kv: KV, place: Place, *, timeout: float | None) -> Steps[bool]:
             continue
         if not _left_by_the_dead(introduction.value):
             continue
-        if (yield from place.inherit(each.key, each.create_revision, each.lease, timeout=timeout)):
+        if (yield from place.inherit(each.key, each.create_revision, each.lease, timeout=seconds_left(limit))):
             logger.info("%r: the place of a predecessor that is dead was taken over", place.label)
             return True
     return False

@@ -6,11 +6,12 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from django_etcdaero import forks
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, DeadlineExceeded, StoreBusy
+from django_etcdaero.kv.arguments import check_seconds
 from django_etcdaero.kv.embedded import checks, compaction, leases, transactions
 from django_etcdaero.kv.embedded.boot import boot_id
 from django_etcdaero.kv.embedded.compaction import Retention
@@ -30,6 +31,8 @@ from django_etcdaero.kv.engine import (
     PutResult,
     RangeRequest,
     RangeResult,
+    Renewal,
+    RenewalSink,
     TxnRequest,
     TxnResult,
     WatchHandle,
@@ -48,6 +51,8 @@ _SWEEP_ROWS = 1024
 """Rows that compaction looks at in one transaction, unless many more were written."""
 _UPKEEP_SHIFT = 7
 """Every 128 revisions, or as many changes, the store is looked after."""
+_RENEWED_AT_ONCE = 500
+"""So many leases at most are renewed in one transaction, so that other writers get their turn."""
 
 
 class EmbeddedEngine(Engine):
@@ -136,7 +141,7 @@ class EmbeddedEngine(Engine):
         # The commonest call: one statement, and a look at the leases in the same one.
         if self._closed or self._pid != _getpid():
             self._refuse()
-        patience = self._timeout if timeout is None else timeout
+        patience = self._timeout if timeout is None else check_seconds("timeout", timeout)
         result, due = self._store.reader.read(lambda cursor: read_point(cursor, request), patience)
         if due is not None and due <= self._clock() and self._expire_for_reader(patience):
             result, _ = self._store.reader.read(lambda cursor: read_point(cursor, request), patience)
@@ -147,7 +152,7 @@ class EmbeddedEngine(Engine):
             checks.check_range(RangeRequest(key))
         if self._closed or self._pid != _getpid():
             self._refuse()
-        patience = self._timeout if timeout is None else timeout
+        patience = self._timeout if timeout is None else check_seconds("timeout", timeout)
         found = self._store.reader.read(lambda cursor: read_newest(cursor, key), patience)
         if found is not None and found.lease:
             return super().get(key, timeout=timeout)  # which looks at the clock
@@ -169,7 +174,7 @@ class EmbeddedEngine(Engine):
 
     def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
         checks.check_int("revision", revision)
-        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        deadline = time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
         self._write(lambda write: compaction.compact(write.cursor, revision, write.base), timeout)
         while physical and self._write(lambda write: compaction.sweep(write.cursor, _SWEEP_ROWS), timeout):
             if time.monotonic() >= deadline:
@@ -193,6 +198,29 @@ class EmbeddedEngine(Engine):
         return self._write(
             lambda revision: leases.keep_alive(revision.cursor, lease_id, boot=self._boot, now=self._clock()), timeout
         )
+
+    def lease_keep_alive_many(
+        self,
+        lease_ids: Sequence[int],
+        sink: RenewalSink,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        timeout: float | None = None,
+    ) -> None:
+        for lease_id in lease_ids:
+            checks.check_int("lease_ids", lease_id)
+        deadline = time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
+        waiting = tuple(dict.fromkeys(lease_ids))
+
+        def renew(revision: Revision) -> list[int]:
+            return leases.keep_alive_many(revision.cursor, some, boot=self._boot, now=self._clock())
+
+        while waiting:
+            some, waiting = waiting[:_RENEWED_AT_ONCE], waiting[_RENEWED_AT_ONCE:]
+            sent = clock()
+            ttls = self._write(renew, max(0.0, deadline - time.monotonic()))
+            for lease_id, ttl in zip(some, ttls, strict=True):
+                sink(Renewal(lease_id, ttl, sent))
 
     def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
         checks.check_int("lease_id", lease_id)
@@ -245,7 +273,7 @@ class EmbeddedEngine(Engine):
         """Return ``work(cursor, revision)``, done in a read transaction after leases that are due have ended."""
         if self._closed or self._pid != _getpid():
             self._refuse()
-        patience = self._timeout if timeout is None else timeout
+        patience = self._timeout if timeout is None else check_seconds("timeout", timeout)
         look_for_due = True
 
         def transaction(cursor: sqlite3.Cursor) -> tuple[T] | None:
@@ -280,7 +308,7 @@ class EmbeddedEngine(Engine):
                     self._look_after(revision)
             return result, rows > 0
 
-        patience = self._timeout if timeout is None else timeout
+        patience = self._timeout if timeout is None else check_seconds("timeout", timeout)
         result, changed = self._store.writer.write(transaction, patience)
         if changed:
             self._store.notify()

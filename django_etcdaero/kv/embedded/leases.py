@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections.abc import Sequence
 
 from django_etcdaero.exceptions import InvalidRequest, LeaseExists, LeaseNotFound
 from django_etcdaero.kv.embedded.writing import Revision
@@ -59,6 +60,17 @@ def keep_alive(cursor: sqlite3.Cursor, lease: int, *, boot: str, now: float) -> 
     ttl = _require(cursor, lease)
     cursor.execute("UPDATE lease SET boot = ?, deadline = ? WHERE id = ?", (boot, now + ttl, lease))
     return ttl
+
+
+def keep_alive_many(cursor: sqlite3.Cursor, leases: Sequence[int], *, boot: str, now: float) -> list[int]:
+    """Renew leases and return the time to live of each, 0 for one that there is not."""
+    ttls = []
+    for lease in leases:
+        try:
+            ttls.append(keep_alive(cursor, lease, boot=boot, now=now))
+        except LeaseNotFound:
+            ttls.append(0)
+    return ttls
 
 
 def time_to_live(cursor: sqlite3.Cursor, lease: int, *, keys: bool, now: float) -> LeaseStatus:

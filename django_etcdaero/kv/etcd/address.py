@@ -56,6 +56,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     # Servers compress only for clients that say they understand it. Not to say so saves a step of every call.
     ("grpc.per_message_compression", 0),
     ("grpc.per_message_decompression", 0),
+    # Proxies that the environment names (http_proxy and the like) are for other sites: through one the members are not
+    # reachable as a rule, and where they are it could read names and passwords.
+    ("grpc.enable_http_proxy", 0),
     # What is closed before a fork must not live on in a pool that all channels of the process share.
     ("grpc.use_local_subchannel_pool", 1),
 )

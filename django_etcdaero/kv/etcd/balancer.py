@@ -1,8 +1,10 @@
 """Which member to talk to: the one that worked last, until it fails.
 
-A member that failed is left alone for a while, longer each time it fails again, unless all have failed: then the one
-that is due first is tried. Calls for one particular member (its status, its defragmentation) take it with
-:meth:`Balancer.open` and leave these marks alone.
+A member that failed is left alone as long as there is one that has not; when all have failed the one that is due first
+is tried, and each is due later the more often it has failed in a row. So a member that hangs is not asked again only
+because the call that found out took longer than any pause, and one that has recovered is found when it is needed. Calls
+for one particular member (its status, its defragmentation) take it with :meth:`Balancer.open` and leave these marks
+alone.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ class Seat:
         self.failures = 0
         """Failures in a row."""
         self.due = 0.0
-        """Left alone until then, by ``time.monotonic``."""
+        """Left alone until then, by ``time.monotonic``; 0 while it has not failed."""
 
 
 class Balancer:
@@ -83,7 +85,7 @@ class Balancer:
         """
         seat = self._current
         member = seat.member
-        if member is not None and not seat.failures:
+        if member is not None and not seat.failures and seat not in tried:
             return seat, member
         with self._lock:
             seat = self._choose(tried)
@@ -137,8 +139,7 @@ class Balancer:
     def _choose(self, tried: Collection[Seat]) -> Seat:
         around = self._around()
         candidates = [seat for seat in around if seat not in tried] or around
-        now = time.monotonic()
-        return next((seat for seat in candidates if seat.due <= now), None) or min(candidates, key=lambda s: s.due)
+        return min(candidates, key=lambda seat: seat.due)
 
     def failed(self, seat: Seat) -> None:
         """Note that ``seat`` could not do its work."""

@@ -3,7 +3,7 @@
 A call that may be repeated (a read; anything whose second time changes nothing more) is tried again after every fault,
 and each try has a time of its own, so that a member which hangs does not eat up the whole call. A call that must not be
 repeated is tried again only if the try was certainly not applied; its one real try may take all the time there is,
-because an answer is worth more than an early ``OutcomeUnknown``.
+because an answer is worth more than an early ``OutcomeUnknown``. The login before it is like a read.
 """
 
 from __future__ import annotations
@@ -164,17 +164,24 @@ class Calls:
             left = deadline - _monotonic()
             if left <= 0:
                 raise (trial or _Trial(self._balancer, repeat)).over(method)
-            if repeat and len(self._balancer) > 1:
-                left = min(left, FIRST_TRY if trial is None else trial.share())
-            sent = False
+            share = left
+            if len(self._balancer) > 1:
+                share = min(left, FIRST_TRY if trial is None else trial.share())
+            if tokens.needed and (token is None or (trial is not None and trial.stale_token == token)):
+                now = _monotonic()
+                try:
+                    await way.run(partial(tokens.renew, token, member, now + share, since=now), share)
+                except (*_FAILURES, DeadlineExceeded) as error:
+                    return None, _Failure.of(error, seat, member, token, sent=False, repeat=repeat)
+                token = tokens.current
+                left = deadline - _monotonic()
+                if left <= 0:
+                    raise (trial or _Trial(self._balancer, repeat)).over(method)
             try:
-                if tokens.needed and (token is None or (trial is not None and trial.stale_token == token)):
-                    await way.run(partial(tokens.renew, token, member, _monotonic() + left), left)
-                    token = tokens.current
-                sent = True
-                answer = await way.send(member.calls[method], message, left, tokens.metadata(leader=leader))
+                seconds = min(left, share) if repeat else left
+                answer = await way.send(member.calls[method], message, seconds, tokens.metadata(leader=leader))
             except _FAILURES as error:
-                return None, _Failure.of(error, seat, member, token, sent=sent, repeat=repeat)
+                return None, _Failure.of(error, seat, member, token, sent=True, repeat=repeat)
             if seat.failures:
                 self._balancer.worked(seat)
             return answer, None
@@ -219,12 +226,14 @@ class _Failure:
         cls, error: Exception, seat: Seat, member: Member, token: str | None, *, sent: bool, repeat: bool
     ) -> _Failure:
         """Judge ``error``. ``sent``: the request itself was sent, not only the login before it."""
+        if isinstance(error, DeadlineExceeded):  # while waiting for another thread to log in
+            return cls(seat, member, token, error, None, str(error), Fault.LATE if repeat else Fault.UNSENT)
         if isinstance(error, ValueError):
             return cls(seat, member, token, error, None, str(error), Fault.UNCONNECTED)
         assert isinstance(error, grpc.RpcError)
         code, details = error.code(), error.details() or ""
         fault = classify(code, details)
-        if not sent and fault not in (Fault.ANSWERED, Fault.TOKEN):
+        if not sent and fault not in (Fault.ANSWERED, Fault.TOKEN, Fault.UNCONNECTED):
             fault = Fault.LATE if fault is Fault.LATE and repeat else Fault.UNSENT
         return cls(seat, member, token, error, code, details, fault)
 

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from django_etcdaero import forks
 from django_etcdaero.exceptions import (
     Cancelled,
+    ClusterError,
     ConfigurationError,
     LeaseNotFound,
     PermissionDenied,
 )
+from django_etcdaero.kv.arguments import check_seconds
 from django_etcdaero.kv.engine import (
     DeleteRequest,
     DeleteResult,
@@ -32,6 +34,7 @@ from django_etcdaero.kv.engine import (
     PutResult,
     RangeRequest,
     RangeResult,
+    RenewalSink,
     TxnRequest,
     TxnResult,
     WatchHandle,
@@ -49,6 +52,7 @@ from django_etcdaero.kv.etcd.gate import Gate
 from django_etcdaero.kv.etcd.hub import WatchHub
 from django_etcdaero.kv.etcd.member import Member
 from django_etcdaero.kv.etcd.messages import rpc
+from django_etcdaero.kv.etcd.renewals import Renewals
 from django_etcdaero.kv.etcd.tokens import Tokens
 from django_etcdaero.kv.etcd.watching import EtcdWatch
 from django_etcdaero.kv.etcd.ways import AwaitingWay
@@ -149,6 +153,21 @@ class EtcdEngine(AwaitedCalls, Engine):
         message = wire.keep_alive_message(lease_id)
         return wire.keep_alive_result(lease_id, self._call("LeaseKeepAlive", message, timeout, repeat=True))
 
+    def lease_keep_alive_many(
+        self,
+        lease_ids: Sequence[int],
+        sink: RenewalSink,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        timeout: float | None = None,
+    ) -> None:
+        renewals = Renewals(lease_ids, sink, clock)
+        deadline = time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
+        while waiting := len(renewals.waiting):
+            self._call("LeaseKeepAliveMany", renewals, deadline - time.monotonic(), repeat=True)
+            if len(renewals.waiting) == waiting:
+                raise ClusterError(f"LeaseKeepAlive: {self.endpoint} left {waiting} renewals without an answer", {})
+
     def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
         message = wire.time_to_live_message(lease_id, keys)
         return wire.time_to_live_result(lease_id, self._call("LeaseTimeToLive", message, timeout, repeat=True))
@@ -160,7 +179,7 @@ class EtcdEngine(AwaitedCalls, Engine):
 
     def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
         watch = self._make_watch(request, sink)
-        self._hub.add(watch, timeout=self._timeout if timeout is None else timeout)
+        self._hub.add(watch, timeout=self._timeout if timeout is None else check_seconds("timeout", timeout))
         return watch
 
     # administration --------------------------------------------------------------------------------------------------
@@ -249,17 +268,17 @@ class EtcdEngine(AwaitedCalls, Engine):
     def _call(self, method: str, message: Any, timeout: float | None, **options: Any) -> Any:
         if self._pid != _getpid() or self._gate.is_shut:
             self._refuse()
-        return self._calls.run(method, message, timeout=self._timeout if timeout is None else timeout, **options)
+        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
+        return self._calls.run(method, message, timeout=seconds, **options)
 
     async def _acall(self, method: str, message: Any, timeout: float | None, **options: Any) -> Any:
-        way = self._way()
-        return await self._calls.arun(
-            way, method, message, timeout=self._timeout if timeout is None else timeout, **options
-        )
+        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
+        return await self._calls.arun(self._way(), method, message, timeout=seconds, **options)
 
     async def _awatch(self, request: WatchRequest, sink: WatchSink, timeout: float | None) -> WatchHandle:
         watch = self._make_watch(request, sink)
-        await self._hub.aadd(self._way(), watch, timeout=self._timeout if timeout is None else timeout)
+        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
+        await self._hub.aadd(self._way(), watch, timeout=seconds)
         return watch
 
     def _way(self) -> AwaitingWay:

@@ -66,8 +66,14 @@ _UNCONNECTED_TEXTS = ("failed to connect to all addresses", "DNS resolution fail
 _UNSENT_TEXTS = ("etcdserver: no leader", "rpc not supported for learner")
 """Our requests demand a leader; a member without one refuses them before it looks at them. So does a learner."""
 
-_REFUSAL_TEXTS = ("etcdserver: unhealthy cluster", "auth: authentication failed")
-"""Refusals under the code of a lost connection, or none: of a change of members, of a password for a user without."""
+_REFUSAL_TEXTS = (
+    "etcdserver: unhealthy cluster",
+    "re-configuration failed due to not enough started members",
+    "auth: authentication failed",
+    "auth: permission denied",
+)
+"""Refusals under the code of a lost connection, or none: of changes of members, of a password for a user without one,
+of a snapshot for a user who may not have it."""
 
 _BY_TEXT: tuple[tuple[str, type[EtcdAeroError]], ...] = (
     ("has been compacted", Compacted),
@@ -78,12 +84,14 @@ _BY_TEXT: tuple[tuple[str, type[EtcdAeroError]], ...] = (
     ("database space exceeded", StoreFull),
     ("too many requests", StoreBusy),
     ("authentication failed", Unauthenticated),
+    ("auth: permission denied", PermissionDenied),
     ("user name is empty", Unauthenticated),
     ("revision of auth store is old", Unauthenticated),
     ("already exist", AlreadyExists),
     (" not found", NotFound),
     (" is not granted to ", NotFound),
     ("unhealthy cluster", FailedPrecondition),
+    ("not enough started members", FailedPrecondition),
 )
 
 _BY_CODE: dict[Any, type[EtcdAeroError]] = {

@@ -46,7 +46,7 @@ _log = logging.getLogger("django_etcdaero.kv")
 
 _JOIN_TIMEOUT = 5.0
 _LONGEST_PAUSE = 5.0
-_IDENTIFY_TIMEOUT = 3.0
+_IDENTIFY_TIMEOUT = 5.0
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.kv.etcd.address import CHANNEL_OPTIONS, Endpoint, Tls
 from django_etcdaero.kv.etcd.loading import load_etcd3
 from django_etcdaero.kv.etcd.messages import STUBS, keep_alive_once
+from django_etcdaero.kv.etcd.renewals import KeepAliveMany
 
 _Etcd3Client: Any = load_etcd3().Etcd3Client
 
@@ -54,6 +55,7 @@ class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
         }
         """The calls by name, for messages of :mod:`~django_etcdaero.kv.etcd.messages`."""
         self.calls["LeaseKeepAlive"] = keep_alive_once(self.channel)
+        self.calls["LeaseKeepAliveMany"] = KeepAliveMany(self.channel)
         self.watch_stream: Any = vars(STUBS["WatchStub"](self.channel))["Watch"]
 
     def _get_secure_creds(self, ca_cert: str, cert_key: str | None = None, cert_cert: str | None = None) -> Any:

@@ -135,3 +135,8 @@ def keep_alive_once(channel: Any) -> Any:
     no stream to look after between two renewals.
     """
     return _multi_callable(channel, "Lease", "LeaseKeepAlive", "LeaseKeepAliveRequest", "LeaseKeepAliveResponse")
+
+
+def keep_alive_stream(channel: Any) -> Any:
+    """Return ``LeaseKeepAlive`` as the stream that it is: many requests, many answers."""
+    return _multi_callable(channel, "Lease", "LeaseKeepAlive", "~LeaseKeepAliveRequest", "~LeaseKeepAliveResponse")

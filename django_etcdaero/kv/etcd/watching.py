@@ -79,12 +79,15 @@ class EtcdWatch(WatchHandle):
         An answer without events is a mark of progress. Events that were received before are left out: a fresh watch on
         a member that lags behind begins in the past.
         """
-        if not answer.events and not self._fragments:
+        received = events(answer.events)
+        if not received and not self._fragments:
             revision = answer.header.revision
             if revision >= self.next_revision:
                 self.next_revision, self._partial = revision + 1, 0
             return WatchBatch((), revision) if self.request.progress_notify else None
-        self._fragments += [event for event in events(answer.events) if event.kv.mod_revision >= self.next_revision]
+        if received and received[0].kv.mod_revision < self.next_revision:
+            received = [event for event in received if event.kv.mod_revision >= self.next_revision]
+        self._fragments += received
         if self._skip:
             again, self._skip = self._skip, max(0, self._skip - len(self._fragments))
             del self._fragments[:again]

@@ -228,7 +228,7 @@ def key_values(kvs: Iterable[Any]) -> tuple[KeyValue, ...]:
 
 
 def _previous(answer: Any) -> KeyValue | None:
-    return key_values((answer.prev_kv,))[0] if answer.HasField("prev_kv") else None
+    return _new(KeyValue, _fields(answer.prev_kv)) if answer.HasField("prev_kv") else None
 
 
 def range_result(answer: Any) -> RangeResult:
@@ -254,7 +254,12 @@ def grant_result(answer: Any) -> LeaseStatus:
 
 
 def keep_alive_result(lease_id: int, answer: Any) -> int:
-    """Return the answer to a renewal. Raises ``LeaseNotFound``, which comes as a time to live of 0."""
+    """Return the answer to a renewal. Raises ``LeaseNotFound``, which comes as a time to live of 0.
+
+    ``ResponseError``: the server has ended the stream without an answer, for which gRPC returns ``None``.
+    """
+    if answer is None:
+        raise ResponseError(f"the renewal of lease {lease_id:x} was not answered")
     if answer.TTL <= 0:
         raise LeaseNotFound(f"there is no lease {lease_id:x}")
     return int(answer.TTL)
@@ -295,4 +300,4 @@ def _response(part: Any, revision: int) -> Response:
 
 def events(messages: Iterable[Any]) -> list[Event]:
     """Return the changes in an answer of a watch."""
-    return [Event(_EVENT_TYPES[event.type], key_values((event.kv,))[0], _previous(event)) for event in messages]
+    return [Event(_EVENT_TYPES[event.type], _new(KeyValue, _fields(event.kv)), _previous(event)) for event in messages]

@@ -143,12 +143,15 @@ class Collection(AsyncCollection[T]):
         )
         return drive(operation)
 
-    def leased(self, name: str, value: T, *, ttl: int = 10, timeout: float | None = None) -> LeasedObject:
-        """Store an object, in place of one of that name, that is there for as long as this process keeps it.
+    def leased(
+        self, name: str, value: T, *, ttl: int = 10, replace: bool = False, timeout: float | None = None
+    ) -> LeasedObject:
+        """Store an object that is there for as long as this process keeps it.
 
-        ``ttl``: seconds after which the object of a dead process vanishes.
+        ``ttl``: seconds after which the object of a dead process vanishes. Raises ``KeyExists`` if there is one of that
+        name; ``replace=True`` stores the new one in its place, and deletes that at the end.
         """
-        return LeasedObject(self.kv, self.place, name, value, ttl=ttl, timeout=timeout)
+        return LeasedObject(self.kv, self.place, name, value, ttl=ttl, replace=replace, timeout=timeout)
 
     # many objects ----------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,11 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.exceptions import EtcdAeroError, KeyExists
+from django_etcdaero.kv.arguments import check_flag
 from django_etcdaero.kv.background import logger
 from django_etcdaero.kv.engine import Event, EventType, KeyValue
+from django_etcdaero.kv.txn import put, version
 from django_etcdaero.kv.watch import Resync, Watch
 from django_etcdaero.threads import wait
 
@@ -39,7 +41,10 @@ class LeaseState(enum.Enum):
 class LeasedObject:
     """A stored object under a lease; made with ``Collection.leased()``. As a context manager it cancels itself."""
 
-    def __init__(self, kv: KV, place: Place[T], name: str, value: T, *, ttl: int, timeout: float | None) -> None:
+    def __init__(
+        self, kv: KV, place: Place[T], name: str, value: T, *, ttl: int, replace: bool, timeout: float | None
+    ) -> None:
+        check_flag("replace", replace)
         self.name = name
         self._label = place.label(name)
         self._kv = kv
@@ -52,7 +57,10 @@ class LeasedObject:
         data = place.encode(name, value)
         self.lease = kv.lease(ttl, timeout=timeout)
         try:
-            answer = kv.put(self._key, data, lease=self.lease, timeout=timeout)
+            txn = kv.txn().then(put(self._key, data, lease=self.lease))
+            answer = (txn if replace else txn.when(version(self._key) == 0)).commit(timeout=timeout)
+            if not answer.succeeded:
+                raise KeyExists(f"{self._label} exists already")
             self.version = answer.revision
             """The version that the object had first."""
             watch = kv.watch(self._key, start_revision=answer.revision + 1, callback=self._seen, timeout=timeout)
@@ -74,7 +82,7 @@ class LeasedObject:
         return self._end
 
     def on_end(self, callback: Callable[[LeasedObject], object]) -> None:
-        """Call ``callback(leased)`` once, from the client's dispatcher thread, when it has ended (or if it has).
+        """Call ``callback(leased)`` once, when it has ended (or if it has), from a thread that such callbacks share.
 
         ``leased.state`` says how. A callback that raises is logged. In the child of a fork nothing happens.
         """
@@ -152,4 +160,4 @@ class LeasedObject:
             except Exception:
                 logger.exception("the on_end callback of %r failed", self._label)
 
-        self._kv.dispatcher.submit(call)
+        self._kv.dispatcher.losses.submit(call)

@@ -11,7 +11,7 @@ Decimal    text, exact
 UUID       text
 date       text as in ISO 8601
 time       likewise; a ``zoneinfo`` zone follows in brackets
-datetime   likewise, as in RFC 9557: ``2026-03-01T12:00:00+01:00[Europe/Vienna]``
+datetime   likewise, as in RFC 9557: ``2026-03-01T12:00:00+01:00[Europe/Vienna]``; ``fold`` is kept with a zone only
 timedelta  text, the seconds as an ISO 8601 duration: ``PT90.5S``
 Enum       the member's value, which must be a str, int or bool
 Literal    the value
@@ -71,6 +71,12 @@ def _read_float(data: Any) -> float:
         return float(data)
     except OverflowError as error:
         raise Misfit("the number is too large for a float") from error
+
+
+def _write_decimal(value: Decimal) -> str:
+    if value.is_snan():  # it cannot even be compared without an error
+        raise Misfit("a signalling NaN cannot be stored")
+    return _decimals.to_sci_string(value)
 
 
 def _as_text(cls: type, write: Callable[[Any], str], read: Callable[[str], Any]) -> Form:
@@ -208,7 +214,7 @@ SCALARS: dict[Any, Form] = {
     bytes: _as_text(
         bytes, lambda value: base64.b64encode(value).decode("ascii"), lambda text: base64.b64decode(text, validate=True)
     ),
-    Decimal: _as_text(Decimal, _decimals.to_sci_string, Decimal),
+    Decimal: _as_text(Decimal, _write_decimal, Decimal),
     UUID: _as_text(UUID, str, UUID),
     date: _as_text(date, date.isoformat, date.fromisoformat),
     time: _as_text(time, _write_moment, _read_time),

@@ -7,6 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.kv.arguments import end_of
 from django_etcdaero.kv.steps import adrive, drive
 
 from .calls import Calls
@@ -53,7 +54,7 @@ class ObjectWatch(Generic[T]):
 
         Raises ``DeadlineExceeded``; ``Cancelled`` when the watch has ended; ``PermissionDenied`` if it was refused.
         """
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = end_of(timeout)
         while True:
             event = self._told()
             if event is None:
@@ -123,7 +124,7 @@ class AsyncObjectWatch(Generic[T]):
 
     async def anext(self, *, timeout: float | None = None) -> ObjectEvent[T]:
         """Return the next event; ``timeout`` and errors are those of :meth:`ObjectWatch.next`."""
-        limit = None if timeout is None else time.monotonic() + timeout
+        limit = end_of(timeout)
         while True:
             event = self._told()
             if event is None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 import sys
-import threading
+import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,8 @@ from ...datasets.definition import Dataset
 from ...datasets.publisher import Refresh
 from ...datasets.status import RefreshResult
 from ...runtime import runtime
-from ..describe import describe_result
+from ..describe import describe_result, moment
+from ..ending import exit_on_signals
 from ..refresh_service import RefreshService
 
 
@@ -47,8 +47,15 @@ class ProgressBar:
         if phase != self._phase or self._bar is None:
             self.close()
             self._phase = phase
+            # A source may be silent to its end: then the beginning tells more than a clock that stands still.
             self._bar = tqdm(
-                desc=f"{self._name}: {phase}", total=total, leave=False, file=sys.stderr, unit_scale=True, unit=" rows"
+                desc=f"{self._name}: {phase}",
+                total=total,
+                leave=False,
+                file=sys.stderr,
+                unit_scale=True,
+                unit=" rows",
+                bar_format=f"{{desc}}: {{n:,}} rows since {moment(time.time())}" if total is None else None,
             )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
@@ -65,6 +72,13 @@ class Command(BaseCommand):
         "Run it from cron on every node, or with --loop as a service on every node; one of them does the work."
     )
 
+    _own_process = False
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Run as the process's only purpose; ``call_command`` does not come here."""
+        self._own_process = True
+        super().run_from_argv(argv)
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("names", nargs="*", metavar="NAME", help="datasets to refresh (default: all)")
         parser.add_argument("--force", action="store_true", help="load even what is not due")
@@ -72,16 +86,16 @@ class Command(BaseCommand):
             "--wait", type=seconds, default=0.0, metavar="SECONDS", help="how long to wait for another refresher's lock"
         )
         parser.add_argument("--loop", action="store_true", help="stay, and refresh whenever something is due")
-        parser.add_argument("--dry-run", action="store_true", help="load, encode and validate, but write nothing")
+        parser.add_argument("--dry-run", action="store_true", help="do everything but write and announce")
         parser.add_argument("--json", action="store_true", help="print one JSON object for each result, one a line")
 
     def handle(
         self, *names: str, force: bool, wait: float, loop: bool, dry_run: bool, json: bool, **options: Any
     ) -> None:
-        if loop and (force or dry_run):
-            raise CommandError("--loop does not go with --force or --dry-run", returncode=2)
+        if loop and (force or dry_run or wait):
+            raise CommandError("--loop does not go with --force, --dry-run or --wait", returncode=2)
         chosen = self._choose(names or tuple(options.get("names", ())))
-        with exit_on_signals():
+        with exit_on_signals(own_process=self._own_process, code=0 if loop else None):
             if loop:
                 RefreshService(chosen, runtime, lambda result: self._tell(result, as_json=json)).run()
                 return
@@ -121,21 +135,3 @@ class Command(BaseCommand):
             style: Callable[[str], str] = self.style.SUCCESS if result.ok else self.style.ERROR
             self.stdout.write(style(describe_result(result)))
         self.stdout.flush()
-
-
-class exit_on_signals:  # noqa: N801 - used as a function
-    """Turn SIGTERM and SIGINT into ``SystemExit`` while the block runs, so that locks are released on the way out."""
-
-    def __enter__(self) -> None:
-        self._before: dict[int, Any] = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._exit)
-
-    def __exit__(self, *exc_info: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @staticmethod
-    def _exit(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)

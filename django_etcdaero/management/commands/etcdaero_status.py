@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.core.management.base import BaseCommand, CommandParser
 
 from ... import datasets
 from ...datasets.overview import Overview, overview, versions_held
-from ...datasets.presence import Process, processes
+from ...datasets.presence import Process, merged, processes
 from ...exceptions import EtcdAeroError
 from ...runtime import runtime
 from ..describe import moment, size
+
+Readers: TypeAlias = dict[str, list[Process]]
+"""What processes have registered, by alias."""
+
+
+def held_by(each: Overview, readers: Readers) -> dict[int | None, int]:
+    """Count the processes by the version of the dataset that they hold."""
+    dataset = datasets[each.name]
+    return versions_held(dataset, readers.get(dataset.using, []))
+
+
+def everyone(readers: Readers) -> list[Process]:
+    """Return each process once, whatever aliases it uses."""
+    return merged(process for registered in readers.values() for process in registered)
 
 
 class Command(BaseCommand):
@@ -30,10 +44,10 @@ class Command(BaseCommand):
                 overviews.append(overview(datasets[name], runtime.stores(datasets[name].using)))
             except EtcdAeroError as error:
                 errors[name] = f"{type(error).__name__}: {error}"
-        readers: list[Process] = []
+        readers: dict[str, list[Process]] = {}
         for alias in sorted({dataset.using for dataset in datasets.values()}):
             try:
-                readers += processes(runtime.stores(alias).kv)
+                readers[alias] = processes(runtime.stores(alias).kv)
             except EtcdAeroError as error:
                 errors[f"alias {alias}"] = f"{type(error).__name__}: {error}"
         if options["json"]:
@@ -43,8 +57,8 @@ class Command(BaseCommand):
         if errors:
             raise SystemExit(1)
 
-    def _print_json(self, overviews: list[Overview], readers: list[Process], errors: dict[str, str]) -> None:
-        held = {each.name: versions_held(datasets[each.name], readers) for each in overviews}
+    def _print_json(self, overviews: list[Overview], readers: Readers, errors: dict[str, str]) -> None:
+        held = {each.name: held_by(each, readers) for each in overviews}
         document = {
             "datasets": [
                 {
@@ -65,12 +79,12 @@ class Command(BaseCommand):
                 }
                 for each in overviews
             ],
-            "processes": [dataclasses.asdict(process) for process in readers],
+            "processes": [dataclasses.asdict(process) for process in everyone(readers)],
             "errors": errors,
         }
         self.stdout.write(json.dumps(document, indent=2))
 
-    def _print_text(self, overviews: list[Overview], readers: list[Process], errors: dict[str, str]) -> None:
+    def _print_text(self, overviews: list[Overview], readers: Readers, errors: dict[str, str]) -> None:
         if not datasets:
             self.stdout.write("No app declares a dataset (in a module 'datasets').")
         for each in overviews:
@@ -79,15 +93,20 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {line}")
         for subject, error in errors.items():
             self.stdout.write(self.style.ERROR(f"{subject}: {error}"))
-        self.stdout.write(self.style.MIGRATE_HEADING(f"processes: {len(readers)}"))
-        for process in readers:
-            held = ", ".join(
-                f"{name} {version if version is not None else '-'} {process.states.get(name, '')}".rstrip()
-                for name, version in sorted(process.versions.items())
-            )
+        found = everyone(readers)
+        self.stdout.write(self.style.MIGRATE_HEADING(f"processes: {len(found)}"))
+        for process in found:
+            held = ", ".join(self._held(process, name) for name in sorted(process.versions))
             self.stdout.write(f"  {process.host}/{process.pid} since {moment(process.started)}: {held}")
 
-    def _lines(self, each: Overview, readers: list[Process]) -> list[str]:
+    def _held(self, process: Process, name: str) -> str:
+        version, schema = process.versions[name], process.schemas.get(name)
+        words = [name, "-" if version is None else str(version), process.states.get(name, "")]
+        if name in datasets and schema != datasets[name].schema:
+            words.append(f"(schema {schema})")
+        return " ".join(filter(None, words))
+
+    def _lines(self, each: Overview, readers: Readers) -> list[str]:
         current, lines = each.line.current, []
         if current is None:
             lines.append("nothing published yet; run 'manage.py etcdaero_refresh'")
@@ -96,11 +115,13 @@ class Command(BaseCommand):
                 f"version {current.version}: {current.rows:,} rows, {size(current.stored_bytes)},"
                 f" published {moment(current.published_at)} by {current.host}/{current.pid}"
             )
-            counts = versions_held(datasets[each.name], readers)
+            counts = held_by(each, readers)
             lines.append(f"held by {counts.get(current.version, 0)} of {sum(counts.values())} processes")
         if each.line.checked is not None:
             lines.append(f"source last read {moment(each.line.checked.load_started)}")
-        if each.due:
+        if each.due and each.held_back_until is not None:
+            lines.append(f"due, and held back until {moment(each.held_back_until)} after a failure")
+        elif each.due:
             lines.append("due now")
         elif each.next_due is not None:
             lines.append(f"next load due {moment(each.next_due)}")

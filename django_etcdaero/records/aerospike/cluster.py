@@ -10,11 +10,13 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
+from django_etcdaero import forks
 from django_etcdaero.exceptions import (
     Cancelled,
     ClusterError,
@@ -24,6 +26,7 @@ from django_etcdaero.exceptions import (
 )
 
 from . import faults, probe
+from .detached import Detached
 from .target import Target
 
 if TYPE_CHECKING:
@@ -37,6 +40,19 @@ CONNECT_TIMEOUT = 1.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that :meth:`Cluster.close` waits for calls under way."""
 
+PAUSES = {**dict.fromkeys(faults.REFUSED, (0.001, 0.1)), **dict.fromkeys(faults.AWAY, (0.1, 0.5))}
+"""By result code the shortest and longest time in seconds between two attempts; each has jitter and doubles it.
+
+Those of a node that is away are so long because the client refuses all commands of a node that had 100 failures in a
+second, also those that would succeed.
+"""
+
+LAST_ATTEMPT = 0.1
+"""Seconds that must be left for another attempt: one that is cut short says less than the refusal before it."""
+
+CLIENT = "client"
+"""Name of the detached call that makes the native client."""
+
 MAX_CALL = 86_400.0
 """Seconds that a command may take at most, whatever it is allowed: the client counts milliseconds in 32 bits."""
 
@@ -49,7 +65,8 @@ class Cluster:
         self._timeout = timeout
         self._pid = os.getpid()
         self._closed = False
-        self._connecting = threading.Lock()
+        self._connecting = threading.Lock()  # guards the next
+        self._detached = Detached()
         self._state = threading.Condition()  # guards what follows
         self._session: Session | None = None
         self._calls = 0
@@ -83,21 +100,33 @@ class Cluster:
         write: bool = False,
         ttl: int | None = None,
         expected: tuple[int, ...] = (),
+        again: Collection[int] = faults.REFUSED,
     ) -> tuple[int, T | None]:
         """Return ``(0, call(session, milliseconds))``, or a result code of ``expected`` and ``None``.
 
-        Every other result is raised as an error of this package; see :func:`.faults.translate`.
+        Results in ``again`` lead to another attempt as long as there is time. Every other result is raised as an error
+        of this package; see :func:`.faults.translate`.
         """
-        session = self._begin(until)
-        try:
-            return faults.OK, call(session, max(1, math.ceil((until - time.monotonic()) * 1000)))
-        except session.errors as error:
-            code, in_doubt = error.code or 0, write and bool(error.in_doubt)
-            if code in expected and not in_doubt:
-                return code, None
-            raise faults.translate(self._target, code, str(error.msg or ""), in_doubt=in_doubt, ttl=ttl) from error
-        finally:
-            self._end()
+        attempts = 0
+        while True:
+            session = self._begin(until)
+            try:
+                return faults.OK, call(session, _milliseconds(until))
+            except session.errors as error:
+                code, in_doubt = error.code or 0, write and bool(error.in_doubt)
+                if code in expected and not in_doubt:
+                    return code, None
+                pause = _pause(code, attempts)
+                if in_doubt or code not in again or time.monotonic() + pause + LAST_ATTEMPT > until:
+                    asked = ttl is not None and code == faults.FORBIDDEN
+                    refused = ttl if asked and _takes_no_ttl(session, until) else None
+                    raise faults.translate(
+                        self._target, code, str(error.msg or ""), in_doubt=in_doubt, ttl=refused
+                    ) from error
+            finally:
+                self._end()
+            time.sleep(pause)
+            attempts += 1
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -110,6 +139,11 @@ class Cluster:
         with self._state:
             self._state.wait_for(lambda: not self._calls, timeout=CLOSE_TIMEOUT)
         self._close_idle_session()
+        if self._connecting.acquire(timeout=CLOSE_TIMEOUT):  # else who connects does the same
+            try:
+                self._detached.when_late(CLIENT, lambda session: session.close())
+            finally:
+                self._connecting.release()
 
     def before_fork(self, timeout: float) -> None:
         """Let no call begin, wait ``timeout`` seconds at most for those under way, and close the client.
@@ -134,6 +168,7 @@ class Cluster:
         if session is not None:
             # A reference that nobody owns: one from a module would be dropped at exit, and the client destroyed then.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(session.client))
+        self._detached.leak()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
@@ -164,9 +199,11 @@ class Cluster:
         try:
             self.check_usable()
             if self._session is None:
-                self._session = _open(self._target, until)
+                self._session = _open(self._target, until, self._detached)
             return self._session
         finally:
+            if self._closed:
+                self._detached.when_late(CLIENT, lambda session: session.close())
             self._connecting.release()
 
     def _close_idle_session(self) -> None:
@@ -178,23 +215,32 @@ class Cluster:
             session.close()
 
 
-def _open(target: Target, until: float) -> Session:
+def _open(target: Target, until: float, detached: Detached) -> Session:
     """Return a connected session, or raise ``ClusterError``, ``DeadlineExceeded`` or what the server refuses with."""
     try:
-        from .session import Session  # here: this is where the package aerospike is needed first
+        with forks.postponed():
+            from .session import Session  # here: this is where the package aerospike is needed first
     except ImportError as error:
         raise ConfigurationError(f"{target.url}: the Python package aerospike cannot be imported: {error}") from error
     target.check_files()
-    found = probe.probe(target, until)
+    found = probe.probe(target, until, detached)
     if not found.answering:
         raise _unreachable(target, found.errors, silent=found.silent)
-    try:
-        session = Session(target, target.client_config(probe.in_order(target.hosts, found.answering), CONNECT_TIMEOUT))
+    # The client looks up all names that it is given before it asks the first host.
+    hosts = [host for host in probe.in_order(target.hosts, found.answering) if host not in found.nameless]
+
+    def connect() -> Session:
+        session = Session(target, target.client_config(hosts, CONNECT_TIMEOUT))
         if session.connected():
             return session
         session.close()
         # It does not say why (a wrong password, for one); a client that must connect does.
         return Session(target, target.client_config(found.answering, CONNECT_TIMEOUT, must_connect=True))
+
+    try:
+        return detached.result(CLIENT, connect, until - time.monotonic())
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"{target.url}: still connecting when the time allowed ran out") from error
     except Session.errors as error:
         said = str(error.msg or "")
         if target.tls is not None and error.code in faults.NO_CONNECTION:
@@ -207,3 +253,21 @@ def _open(target: Target, until: float) -> Session:
 def _unreachable(target: Target, errors: dict[str, str], *, silent: bool) -> ClusterError | DeadlineExceeded:
     text = f"{target.url}: no node can be reached: " + "; ".join(f"{host}: {error}" for host, error in errors.items())
     return DeadlineExceeded(text) if silent else ClusterError(text, errors)
+
+
+def _milliseconds(until: float) -> int:
+    return max(1, math.ceil((until - time.monotonic()) * 1000))
+
+
+def _pause(code: int, attempts: int) -> float:
+    shortest, longest = PAUSES.get(code, (0.0, 0.0))
+    doubled: float = shortest * 2 ** min(attempts, 16)
+    return min(longest, doubled) * random.uniform(0.5, 1.0)
+
+
+def _takes_no_ttl(session: Session, until: float) -> bool:
+    """Tell whether a namespace that has just forbidden a write forbids every one with a time to live."""
+    try:
+        return session.takes_no_ttl(_milliseconds(until))
+    except session.errors:
+        return True  # as a server does that nobody has configured

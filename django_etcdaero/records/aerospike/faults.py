@@ -39,11 +39,16 @@ NO_CONNECTION = {-10, -1}
 UNCERTAIN = {9, NO_ANSWER}
 """Of rows that write: applied or not, though the client does not call them in doubt."""
 
-_TIMEOUTS = {9, 212}
-_AWAY = {
+REFUSED = {-7, 14}
+"""Too much at once, at the client or at one record: nothing was done, and the next attempt may get through."""
+
+AWAY = {
     -10, -8, -14,  # no connection, no node for the partition, too many errors lately (the client's circuit breaker)
     -1, 1, 7, 11, 15, 210,  # cluster not reachable, empty, changing, partition unavailable, scan aborted
 }  # fmt: skip
+"""A node or the cluster cannot be asked now. Clears up within seconds when the other nodes have taken over."""
+
+_TIMEOUTS = {9, 212}
 _BUSY = {
     -7: "all connections to the node are in use",
     14: "too many writes of this record are under way",
@@ -76,7 +81,8 @@ class Fault(Exception):
 def translate(target: Target, code: int, msg: str, *, in_doubt: bool, ttl: int | None) -> EtcdAeroError:
     """Return the error for a result ``code``.
 
-    ``in_doubt``: it was a write that may have been applied. ``ttl``: the time to live that the call would have set.
+    ``in_doubt``: it was a write that may have been applied. ``ttl``: the time to live that the call would have set, if
+    the namespace takes none.
     """
     place = target.url
     text = f"{place}: {msg or 'no further message'} (Aerospike result {code})"
@@ -86,7 +92,7 @@ def translate(target: Target, code: int, msg: str, *, in_doubt: bool, ttl: int |
         return OutcomeUnknown(f"{text}: the write was sent and may have been applied")
     if code in _TIMEOUTS:
         return DeadlineExceeded(text)
-    if code in _AWAY or (code == NAMESPACE and "empty" in msg):  # "Cluster is empty": nothing was asked of a server
+    if code in AWAY or (code == NAMESPACE and "empty" in msg):  # "Cluster is empty": nothing was asked of a server
         return ClusterError(text, errors_of(target.hosts, msg or f"result {code}"))
     if code in _BUSY:
         return StoreBusy(f"{place}: {_BUSY[code]} (Aerospike result {code})")
@@ -128,6 +134,5 @@ def _forbidden(target: Target, ttl: int | None) -> EtcdAeroError:
         f"{place}: the server refuses a time to live of {ttl} seconds. Records expire only in a namespace with "
         f"nsup-period above 0: set it for {namespace!r} in the server's configuration (nsup-period 120), and at run "
         f"time with asinfo -v 'set-config:context=namespace;namespace={namespace};nsup-period=120'; or allow times to "
-        "live whose records are never cleared away (allow-ttl-without-nsup true). If it is set, the set is at its "
-        "stop-writes-count or stop-writes-size (Aerospike result 22)"
+        "live whose records are never cleared away (allow-ttl-without-nsup true; Aerospike result 22)"
     )

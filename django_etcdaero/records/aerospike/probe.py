@@ -1,8 +1,8 @@
 """Finding out which hosts answer, within a bounded time.
 
 The native client tells one error for all hosts, and each silent one (a frozen server still takes connections) holds it
-up for its connect timeout. So the hosts are asked first: each connection is opened and, unless it is encrypted, asked
-for the node's name with the smallest message of Aerospike's text protocol.
+up for its connect timeout. So the hosts are asked first: each name is looked up, a connection opened and, unless it
+is encrypted, asked for the node's name with the smallest message of Aerospike's text protocol.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
+from .detached import Detached
 from .target import Target, spell
 
 _REQUEST = b"\x02\x01\x00\x00\x00\x00\x00\x05node\n"  # version 2, type 1 (info), 48 bits of length, the command
@@ -29,23 +31,32 @@ class Found(NamedTuple):
     """What is wrong with each of the others (see ``ClusterError.errors``)."""
     silent: bool
     """Whether at least one of them let the time run out."""
+    nameless: set[tuple[str, int]]
+    """Those of the others whose names are still being looked up."""
 
 
-def probe(target: Target, until: float) -> Found:
+class Nameless(TimeoutError):
+    """The name of a host is still being looked up."""
+
+
+def probe(target: Target, until: float, detached: Detached) -> Found:
     """Ask each host in turn, for ``PATIENCE`` at most.
 
     ``until``: when to be done, by :func:`time.monotonic`; what is left until then is shared by the hosts.
+    ``detached``: where names are looked up.
     """
-    found = Found([], {}, silent=False)
+    found = Found([], {}, silent=False, nameless=set())
     for number, host in enumerate(target.hosts):
         share = (until - time.monotonic()) / (len(target.hosts) - number)
+        host_until = time.monotonic() + min(max(share, 0.001), PATIENCE)
         try:
-            _ask(host, min(max(share, 0.001), PATIENCE), encrypted=target.tls is not None)
-        except TimeoutError:
-            found.errors[spell(host)] = "does not answer"
-            found = found._replace(silent=True)
-        except OSError as error:
-            found.errors[spell(host)] = error.strerror or str(error)
+            _ask(_look_up(host, host_until, detached), host_until, encrypted=target.tls is not None)
+        except TimeoutError as error:
+            nameless = isinstance(error, Nameless)
+            found.errors[spell(host)] = "its name is still being looked up" if nameless else "does not answer"
+            found = found._replace(silent=True, nameless=found.nameless | ({host} if nameless else set()))
+        except (OSError, UnicodeError) as error:  # the second: of a name that none can be
+            found.errors[spell(host)] = getattr(error, "strerror", None) or str(error)
         else:
             found.answering.append(host)
     return found
@@ -56,9 +67,32 @@ def in_order(hosts: Sequence[tuple[str, int]], first: Sequence[tuple[str, int]])
     return sorted(hosts, key=lambda host: host not in first)
 
 
-def _ask(host: tuple[str, int], seconds: float, *, encrypted: bool) -> None:
+def _look_up(host: tuple[str, int], until: float, detached: Detached) -> list[tuple[str, int]]:
+    """Return the addresses of ``host``."""
+    look_up = partial(socket.getaddrinfo, *host, type=socket.SOCK_STREAM)
+    try:
+        found = detached.result(f"lookup {spell(host)}", look_up, until - time.monotonic())
+    except TimeoutError:
+        raise Nameless from None
+    return [(str(address[0]), int(address[1])) for *_, address in found]
+
+
+def _ask(addresses: Sequence[tuple[str, int]], until: float, *, encrypted: bool) -> None:
+    """Return when one of ``addresses``, which are those of one host, answers; raise what the last one does."""
+    for left in range(len(addresses), 0, -1):
+        try:
+            _ask_address(addresses[-left], (until - time.monotonic()) / left, encrypted=encrypted)
+        except OSError:
+            if left == 1:
+                raise
+        else:
+            return
+
+
+def _ask_address(address: tuple[str, int], seconds: float, *, encrypted: bool) -> None:
+    seconds = max(seconds, 0.001)
     until = time.monotonic() + seconds
-    with socket.create_connection(host, timeout=seconds) as connection:
+    with socket.create_connection(address, timeout=seconds) as connection:
         if encrypted:
             return
         connection.settimeout(max(until - time.monotonic(), 0.001))

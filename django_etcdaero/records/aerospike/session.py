@@ -8,8 +8,8 @@ are never repeated by the client; unknown names in a policy are ignored by it wi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import aerospike
 from aerospike.exception import AerospikeError, ServerFull
@@ -24,6 +24,8 @@ from . import faults
 from .faults import Fault
 from .target import Target
 
+T = TypeVar("T")
+
 BIN = "v"
 """The one bin that every record has."""
 
@@ -37,6 +39,15 @@ class Page(NamedTuple):
     found: list[tuple[bytes, Meta]]
     position: Any
     """Where the next step goes on; ``None``: this was the last one."""
+
+
+class Batch(NamedTuple, Generic[T]):
+    """What came of a batch of which each row was answered or refused."""
+
+    found: dict[bytes, T]
+    """By key, where the server had the record."""
+    refused: dict[bytes, int]
+    """The keys for which nothing was done, with a result in :data:`.faults.REFUSED`."""
 
 
 class Session:
@@ -106,40 +117,39 @@ class Session:
 
     # many records ----------------------------------------------------------------------------------------------------
 
-    def get_many(self, keys: Sequence[bytes], ms: int) -> dict[bytes, Record]:
-        rows = _rows(self.client.batch_read([self._key(key) for key in keys], None, _reading(ms)), len(keys))
-        return {key: _record(*row.record[1:]) for key, row in zip(keys, rows, strict=True) if row.result == faults.OK}
+    def get_many(self, keys: Sequence[bytes], ms: int) -> Batch[Record]:
+        answered, refused = _rows(self.client.batch_read(self._keys(keys), None, _reading(ms)), keys)
+        return Batch({key: _record(*row.record[1:]) for key, row in _present(answered)}, refused)
 
-    def exists_many(self, keys: Sequence[bytes], ms: int) -> dict[bytes, Meta]:
-        rows = _rows(self.client.batch_read([self._key(key) for key in keys], [], _reading(ms)), len(keys))
-        return {key: _meta(row.record[1]) for key, row in zip(keys, rows, strict=True) if row.result == faults.OK}
+    def exists_many(self, keys: Sequence[bytes], ms: int) -> Batch[Meta]:
+        answered, refused = _rows(self.client.batch_read(self._keys(keys), [], _reading(ms)), keys)
+        return Batch({key: _meta(row.record[1]) for key, row in _present(answered)}, refused)
 
-    def put_many(self, items: Mapping[bytes, Value], ms: int, *, ttl: int | None) -> None:
+    def put_many(self, items: Mapping[bytes, Value], ms: int, *, ttl: int | None) -> Batch[None]:
         policy = {"key": aerospike.POLICY_KEY_SEND, "ttl": _ttl(ttl)}
         writes = [Write(self._key(key), [operations.write(BIN, value)], None, policy) for key, value in items.items()]
-        _rows(self._write(writes, ms), len(writes), expected=(faults.OK,), write=True)
+        answered, refused = _rows(self._write(writes, ms), list(items), expected=(faults.OK,), write=True)
+        return Batch(dict.fromkeys(answered), refused)
 
-    def touch_many(self, items: Mapping[bytes, int | None], ms: int, *, ttl: int | None) -> set[bytes]:
+    def touch_many(self, items: Mapping[bytes, int | None], ms: int, *, ttl: int | None) -> Batch[None]:
         writes = []
         for key, generation in items.items():
             meta, policy = _writing(ms, ttl, generation)
             writes.append(Write(self._key(key), [operations.touch()], meta, policy))
         expected = (faults.OK, faults.NOT_FOUND, faults.GENERATION)
-        rows = _rows(self._write(writes, ms), len(writes), expected=expected, write=True)
-        return {key for key, row in zip(items, rows, strict=True) if row.result == faults.OK}
+        answered, refused = _rows(self._write(writes, ms), list(items), expected=expected, write=True)
+        return Batch({key: None for key, _ in _present(answered)}, refused)
 
-    def delete_many(self, keys: Sequence[bytes], ms: int) -> int:
+    def delete_many(self, keys: Sequence[bytes], ms: int) -> Batch[None]:
         """See :meth:`delete`."""
         only_existing = {"exists": aerospike.POLICY_EXISTS_UPDATE}
-        batch = self.client.batch_operate(
-            [self._key(key) for key in keys], [operations.delete()], _once(ms), only_existing
-        )
-        expected = (faults.OK, faults.NOT_FOUND, faults.FULL)
-        rows = _rows(batch, len(keys), expected=expected, write=True)
-        refused = [self._key(key) for key, row in zip(keys, rows, strict=True) if row.result == faults.FULL]
-        if refused:
-            rows += _rows(self.client.batch_remove(refused, _once(ms)), len(refused), write=True)
-        return sum(row.result == faults.OK for row in rows)
+        batch = self.client.batch_operate(self._keys(keys), [operations.delete()], _once(ms), only_existing)
+        answered, refused = _rows(batch, keys, expected=(faults.OK, faults.NOT_FOUND, faults.FULL), write=True)
+        full = [key for key, row in answered.items() if row.result == faults.FULL]
+        if full:
+            removed, also_refused = _rows(self.client.batch_remove(self._keys(full), _once(ms)), full, write=True)
+            answered, refused = answered | removed, refused | also_refused
+        return Batch({key: None for key, _ in _present(answered)}, refused)
 
     # the set ---------------------------------------------------------------------------------------------------------
 
@@ -148,7 +158,7 @@ class Session:
         query = self.client.query(self._namespace, self._set)
         query.max_records = size
         query.paginate()
-        policy: dict[str, Any] = {"total_timeout": ms, "socket_timeout": ms}
+        policy: dict[str, Any] = {"total_timeout": ms, "socket_timeout": max(1, ms // 2)}  # see _reading
         if position is not None:
             policy["partition_filter"] = {"begin": 0, "count": PARTITIONS, "partition_status": position}
         found = []
@@ -174,10 +184,21 @@ class Session:
             raise Fault(faults.NAMESPACE, "no such namespace", in_doubt=False)
         return [int(found[1]) for _, text in answers.values() if (found := _TRUNCATED.search(text))]
 
+    def takes_no_ttl(self, ms: int) -> bool:
+        """Tell whether a node refuses every record that is to expire."""
+        answers = self.client.info_all(f"namespace/{self._namespace}", {"timeout": ms})
+        settings = [dict(item.partition("=")[::2] for item in (text or "").split(";")) for _, text in answers.values()]
+        return any(
+            each.get("nsup-period") == "0" and each.get("allow-ttl-without-nsup") == "false" for each in settings
+        )
+
     # inside ----------------------------------------------------------------------------------------------------------
 
     def _key(self, key: bytes) -> tuple[str, str, bytearray]:
         return self._namespace, self._set, bytearray(key)
+
+    def _keys(self, keys: Sequence[bytes]) -> list[tuple[str, str, bytearray]]:
+        return [self._key(key) for key in keys]
 
     def _write(self, writes: list[Write], ms: int) -> BatchRecords:
         return self.client.batch_write(BatchRecords(writes), _once(ms))
@@ -218,24 +239,45 @@ def _record(meta: Mapping[str, int], bins: Mapping[str, Any]) -> Record:
 
 def _rows(
     batch: BatchRecords,
-    count: int,
+    keys: Sequence[bytes],
     *,
     expected: tuple[int, ...] = (faults.OK, faults.NOT_FOUND),
     write: bool = False,
-) -> list[Any]:
-    """Return the rows of a batch when each of them was answered as ``expected``; else raise.
+) -> tuple[dict[bytes, Any], dict[bytes, int]]:
+    """Return the rows of a batch that were answered as ``expected``, and the results of those that were refused.
 
-    The rows mean nothing when the batch as a whole failed: of an empty cluster they all say 0, or there are none.
+    Raises for any other row. The rows mean nothing when the batch as a whole failed: of an empty cluster they all say
+    0, or there are none. An exception is a batch for which there was no connection to a node: the rows of that node
+    stay without an answer, those of others were answered.
     """
     rows = batch.batch_records or []
-    if batch.result not in (faults.OK, faults.NOT_FOUND, faults.FILTERED_OUT, faults.SOME_FAILED):
+    unsent = batch.result in faults.REFUSED
+    if not unsent and batch.result not in (faults.OK, faults.NOT_FOUND, faults.FILTERED_OUT, faults.SOME_FAILED):
         raise Fault(batch.result, "the batch failed", in_doubt=write and any(row.in_doubt for row in rows))
-    if len(rows) != count:
-        raise Fault(faults.CLUSTER_EMPTY, f"{len(rows)} of {count} rows were answered", in_doubt=write)
-    failed = [row for row in rows if row.result not in expected]
+    if len(rows) != len(keys):
+        raise Fault(faults.CLUSTER_EMPTY, f"{len(rows)} of {len(keys)} rows were answered", in_doubt=write)
+    answered: dict[bytes, Any] = {}
+    refused: dict[bytes, int] = {}
+    failed = []
+    for key, row in zip(keys, rows, strict=True):
+        result = batch.result if unsent and row.result == faults.NO_ANSWER else row.result
+        if result in expected:
+            answered[key] = row
+        elif result in faults.REFUSED and not (write and row.in_doubt):
+            refused[key] = result
+        else:
+            failed.append(row)
     if failed:
         in_doubt = write and any(row.in_doubt or row.result in faults.UNCERTAIN for row in failed)
         raise Fault(
-            failed[0].result, failed[0].message or f"{len(failed)} of {count} rows of a batch failed", in_doubt=in_doubt
+            failed[0].result,
+            failed[0].message or f"{len(failed)} of {len(keys)} rows of a batch failed",
+            in_doubt=in_doubt,
         )
-    return rows
+    if unsent and not refused:
+        raise Fault(batch.result, "the batch failed", in_doubt=False)
+    return answered, refused
+
+
+def _present(rows: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
+    return ((key, row) for key, row in rows.items() if row.result == faults.OK)

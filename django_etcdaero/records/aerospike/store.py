@@ -31,10 +31,9 @@ from .parts import BATCH_OTHERS, BATCH_READS, by_size, in_parts
 from .target import Target, Tls
 
 if TYPE_CHECKING:
-    from .session import Page, Session
+    from .session import Batch, Page, Session
 
 T = TypeVar("T")
-Part = TypeVar("Part")
 
 SCAN_PAGE = 1000
 """Records that a scan reads at a time."""
@@ -157,31 +156,24 @@ class AerospikeStore(RecordStore):
 
     def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
         arguments.check_keys(keys)
-        records: dict[bytes, Record] = {}
-        for found in self._each(batches(keys, BATCH_READS), _get_many, timeout):
-            records |= found
-        return records
+        return self._each(batches(keys, BATCH_READS), _get_many, timeout)
 
     def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
         arguments.check_items(items, self.max_value_bytes)
         arguments.check_ttl(ttl)
 
-        def call(session: Session, part: dict[bytes, Value], ms: int) -> None:
-            session.put_many(part, ms, ttl=ttl)
+        def call(session: Session, keys: list[bytes], ms: int) -> Batch[None]:
+            return session.put_many({key: items[key] for key in keys}, ms, ttl=ttl)
 
-        for _ in self._each(by_size(items), call, timeout, write=True, ttl=ttl):
-            pass
+        self._each(by_size(items), call, timeout, write=True, ttl=ttl)
 
     def delete_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> int:
         arguments.check_keys(keys)
-        return sum(self._each(batches(keys, BATCH_OTHERS), _delete_many, timeout, write=True))
+        return len(self._each(batches(keys, BATCH_OTHERS), _delete_many, timeout, write=True))
 
     def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
         arguments.check_keys(keys)
-        metas: dict[bytes, Meta] = {}
-        for found in self._each(batches(keys, BATCH_OTHERS), _exists_many, timeout):
-            metas |= found
-        return metas
+        return self._each(batches(keys, BATCH_OTHERS), _exists_many, timeout)
 
     def touch_many(
         self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
@@ -191,10 +183,10 @@ class AerospikeStore(RecordStore):
         arguments.check_ttl(ttl)
         possible = [key for key, generation in items.items() if (generation or 0) <= MAX_GENERATION]
 
-        def call(session: Session, part: list[bytes], ms: int) -> set[bytes]:
+        def call(session: Session, part: list[bytes], ms: int) -> Batch[None]:
             return session.touch_many({key: items[key] for key in part}, ms, ttl=ttl)
 
-        return set().union(*self._each(batches(possible, BATCH_OTHERS), call, timeout, write=True, ttl=ttl))
+        return set(self._each(batches(possible, BATCH_OTHERS), call, timeout, write=True, ttl=ttl))
 
     def scan(self, prefix: bytes = b"", *, timeout: float | None = None) -> Iterator[tuple[bytes, Meta]]:
         arguments.check_prefix(prefix)
@@ -264,13 +256,13 @@ class AerospikeStore(RecordStore):
 
     def _each(
         self,
-        parts: Iterable[Part],
-        call: Callable[[Session, Part, int], T],
+        parts: Iterable[list[bytes]],
+        call: Callable[[Session, list[bytes], int], Batch[T]],
         timeout: float | None,
         *,
         write: bool = False,
         ttl: int | None = None,
-    ) -> Iterator[T]:
+    ) -> dict[bytes, T]:
         arguments.check_timeout(timeout)
         self._cluster.check_usable()
         return in_parts(self._cluster, parts, call, self._cluster.until(timeout), write=write, ttl=ttl)
@@ -279,7 +271,9 @@ class AerospikeStore(RecordStore):
         position: object = None
         while True:
             read = partial(_page, position)
-            page = cast("Page", self._cluster.run(read, self._cluster.until(timeout))[1])
+            # A page can be read again: all of it is dropped when its end does not come.
+            again = faults.REFUSED | faults.AWAY
+            page = cast("Page", self._cluster.run(read, self._cluster.until(timeout), again=again)[1])
             yield from (found for found in page.found if found[0].startswith(prefix))
             position = page.position
             if position is None:
@@ -289,15 +283,15 @@ class AerospikeStore(RecordStore):
         return self._cluster.run(lambda session, ms: session.truncations(ms), until)[1] or []
 
 
-def _get_many(session: Session, keys: list[bytes], ms: int) -> dict[bytes, Record]:
+def _get_many(session: Session, keys: list[bytes], ms: int) -> Batch[Record]:
     return session.get_many(keys, ms)
 
 
-def _exists_many(session: Session, keys: list[bytes], ms: int) -> dict[bytes, Meta]:
+def _exists_many(session: Session, keys: list[bytes], ms: int) -> Batch[Meta]:
     return session.exists_many(keys, ms)
 
 
-def _delete_many(session: Session, keys: list[bytes], ms: int) -> int:
+def _delete_many(session: Session, keys: list[bytes], ms: int) -> Batch[None]:
     return session.delete_many(keys, ms)
 
 

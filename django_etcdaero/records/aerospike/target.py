@@ -13,6 +13,12 @@ from django_etcdaero.exceptions import ConfigurationError
 MAX_NAMESPACE_BYTES, MAX_SET_BYTES = 31, 63
 """The server's limits (https://aerospike.com/docs/database/reference/limitations)."""
 
+MAX_CONNECTIONS = 100
+"""Connections to a node that this process opens at most; calls beyond wait for one.
+
+A node takes 15,000 by default (proto-fd-max) of all processes together.
+"""
+
 _NAME = re.compile(r"[!-~]+")
 _NAME_FORBIDDEN = re.compile(r"[:;|/=,]")  # they delimit names in the server's text commands
 _HOST = re.compile(r"[A-Za-z0-9_.:%-]+")
@@ -88,6 +94,7 @@ class Target:
         config: dict[str, Any] = {
             "hosts": list(hosts),
             "connect_timeout": round(connect_timeout * 1000),
+            "max_conns_per_node": MAX_CONNECTIONS,
             "fail_if_not_connected": must_connect,
         }
         if self.user is not None:

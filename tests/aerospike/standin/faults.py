@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -13,6 +13,10 @@ class Faults:
     """The namespace takes no writes any more; reads, removes and truncates still work."""
     result: int | None = None
     """The answer to every record command, instead of executing it."""
+    refusals: list[int] = field(default_factory=list)
+    """The answers to the next record commands and rows of batches, one each, instead of executing them."""
+    scans_cut_short: int = 0
+    """That many scans find the partitions unavailable at their end, as when a node has just joined or left."""
     rows_left_out: int = 0
     """That many rows at the end of each batch are not answered, though the batch as a whole succeeds."""
     rows_failing: dict[int, int] | None = None

@@ -62,6 +62,9 @@ def _value(space: Namespace, command: str, port: int) -> str:
 
 
 def _configure(space: Namespace, arguments: dict[str, str]) -> str:
+    if "set" in arguments and arguments.get("namespace") == space.name and "stop-writes-count" in arguments:
+        space.stop_writes_count[arguments["set"].encode()] = int(arguments["stop-writes-count"])
+        return "ok"
     changes = {SETTINGS[key]: value for key, value in arguments.items() if key in SETTINGS}
     if arguments.get("context") != "namespace" or arguments.get("namespace") != space.name or not changes:
         return "ERROR:4:bad parameter"

@@ -43,6 +43,8 @@ def execute(space: Namespace, request: Request, faults: Faults) -> Reply:
     """Execute ``request``; nothing has changed when the result is not 0."""
     if faults.result is not None:
         return Reply(faults.result)
+    if faults.refusals:
+        return Reply(faults.refusals.pop())
     with space.lock:
         space.supervise()
         if not request.info2 & WRITE:
@@ -99,6 +101,8 @@ def _write(space: Namespace, request: Request, *, full: bool) -> Reply:
         return Reply(3, generation, void_time)
     if before is not None and not filters.holds(request.fields.get(FILTER), before):
         return Reply(27, generation, void_time)
+    if before is None and space.is_full(request.fields.get(SET, b"")):
+        return Reply(22)
     sent_key = request.fields.get(KEY)
     if before is not None and None not in (before.key, sent_key) and before.key != sent_key:
         return Reply(19, generation, void_time)

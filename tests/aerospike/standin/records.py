@@ -46,6 +46,8 @@ class Namespace:
         self.allow_ttl_without_nsup = False
         self.default_ttl = 0
         self.max_record_size = MAX_RECORD_SIZE
+        self.stop_writes_count: dict[bytes, int] = {}
+        """Set to how many records it may have; 0: any number."""
         self.lock = threading.RLock()
         self._supervised = clock.now()
         self.records: dict[bytes, Record] = {}
@@ -77,6 +79,11 @@ class Namespace:
             return 4
         positive = ttl > 0 or self.default_ttl > 0
         return 22 if positive and self.nsup_period == 0 and not self.allow_ttl_without_nsup else 0
+
+    def is_full(self, set_name: bytes) -> bool:
+        """Tell whether a set takes no more records; those that it has can be written."""
+        limit = self.stop_writes_count.get(set_name, 0)
+        return limit != 0 and sum(record.set_name == set_name for record in self.records.values()) >= limit
 
     def truncate(self, set_name: bytes) -> None:
         """Remove what was written in an earlier millisecond than this one."""

@@ -11,6 +11,7 @@ from .frames import Request
 from .records import Namespace
 
 PARTITIONS = 4096
+PARTITION_UNAVAILABLE = 11
 FRAME_BYTES = 1 << 17
 
 
@@ -30,6 +31,12 @@ def execute(space: Namespace, request: Request, faults: Faults) -> Iterator[byte
         if sum(map(len, parts[-100:])) > FRAME_BYTES or len(parts) >= 500:
             yield frames.frame(frames.RECORD, b"".join(parts))
             parts = []
+    if faults.scans_cut_short:
+        faults.scans_cut_short -= 1
+        parts += [
+            frames.message(PARTITION_UNAVAILABLE, info3=frames.PARTITION_DONE, generation=number)
+            for number in sorted(wanted | set(after))
+        ]
     yield frames.frame(frames.RECORD, b"".join([*parts, frames.message(info3=frames.LAST)]))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.exceptions import DeadlineExceeded, EncodeError
+from django_etcdaero.exceptions import DeadlineExceeded, EncodeError, InvalidRequest, KeyExists
 from django_etcdaero.kv import KV, Engine
 from django_etcdaero.kv.objects import Collection, LeasedObject, LeaseState
 from tests.kv.interposed import InterposedEngine
@@ -60,13 +60,26 @@ def test_deleting_it_is_a_loss(orders: Collection[Order], caplog: pytest.LogCapt
 
 def test_putting_another_in_its_place_is_a_loss_and_leaves_the_other(engine: Engine, orders: Collection[Order]) -> None:
     first = orders.leased("1", ADA, ttl=60)
-    second = orders.leased("1", BOB, ttl=60)
+    second = orders.leased("1", BOB, ttl=60, replace=True)
     assert first.wait(10) is LeaseState.LOST
     wait_until(lambda: first.lease.id not in engine.lease_list(), what="the end of the lease")
     first.cancel()
     assert orders.get("1").object == BOB
     second.cancel()
     assert not orders.exists("1")
+
+
+def test_what_exists_is_not_replaced_unasked(engine: Engine, orders: Collection[Order]) -> None:
+    orders.create("1", BOB)
+    leases = engine.lease_list()
+    with pytest.raises(KeyExists, match="orders/1"):
+        orders.leased("1", ADA, ttl=60)
+    assert orders.get("1").object == BOB
+    assert engine.lease_list() == leases
+    with orders.leased("1", ADA, ttl=60, replace=True):
+        assert orders.get("1").object == ADA
+    with pytest.raises(InvalidRequest, match="replace"):
+        orders.leased("2", ADA, replace=1)  # type: ignore[arg-type]
 
 
 def test_the_end_of_the_lease_is_a_loss(kv: KV, orders: Collection[Order]) -> None:
@@ -94,7 +107,7 @@ def test_what_could_not_be_stored_leaves_no_lease(engine: Engine) -> None:
     kv = KV(broken, prefix="leaves-nothing/")
     orders = Collection(kv, Order, "orders")
     before = set(engine.lease_list())
-    for method in ("put", "watch"):
+    for method in ("txn", "watch"):
         broken.fail(method, DeadlineExceeded("too slow"))
         with pytest.raises(DeadlineExceeded):
             orders.leased("1", ADA, ttl=60)

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,13 @@ class Model:
 def square(number: int) -> int:
     """Work for a child process."""
     return number * number
+
+
+def wait_long(pool: Executor) -> None:
+    """Wait for work that takes longer than anybody waits; tell by the file ``working`` that it has begun."""
+    work = pool.submit(time.sleep, 600)
+    (settings.DIRECTORY / "working").touch()
+    work.result()
 
 
 def load() -> Any:
@@ -54,6 +62,12 @@ def load() -> Any:
             return rows | {"odd one": {"inside": [Model()]}}
         case "empty":
             return {}
+        case "threads":
+            with ThreadPoolExecutor(1) as threads:
+                wait_long(threads)
+        case "processes":
+            with ProcessPoolExecutor(1) as processes:
+                wait_long(processes)
         case "pool":
             with multiprocessing.get_context("fork").Pool(2) as pool:
                 squares = pool.map(square, range(20))

@@ -1,0 +1,131 @@
+"""The end of a command by SIGTERM or Ctrl-C, whatever a load is doing.
+
+The signal becomes ``SystemExit`` in the main thread, so that locks are given back on the way out. The way out may be
+long: ``with ThreadPoolExecutor()`` waits for its threads, and Python waits for all of them before a process ends, also
+for those of a load that has been abandoned. So a process that is the command's own is ended after a while.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from ..runtime import runtime
+from ..threads import Background
+
+PATIENCE = 3.0
+"""Seconds from the signal until the process is ended: enough for exit handlers that send something."""
+CLOSING = 5.0
+"""Longest time in seconds that closing the stores may then take."""
+
+_NUDGE = 0.25
+"""Seconds between two looks at whether the main thread has been told."""
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class exit_on_signals:  # noqa: N801 - used as a function
+    """Turn SIGTERM and SIGINT into ``SystemExit`` while the block runs.
+
+    ``own_process``: the process is there for the block only, and may be ended after a signal, with exit code ``code``
+    (``None``: 128 and the signal's number, as that of the ``SystemExit``).
+    """
+
+    def __init__(self, *, own_process: bool, code: int | None = None) -> None:
+        self._own_process = own_process
+        self._code = code
+        self._pid = os.getpid()
+        self._before: dict[int, Any] = {}
+        self._seen = False  # the main thread has been told
+        self._guard = Background(self._end, name="etcdaero-ending")
+        self._signals = self._wakeup = self._spare = self._nowhere = self._wakeup_before = -1
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        if self._own_process:
+            self._listen()
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._exit)
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._wakeup >= 0 and os.getpid() == self._pid:
+            signal.set_wakeup_fd(self._wakeup_before)
+            wakeup, self._wakeup = self._wakeup, -1
+            for descriptor in (wakeup, self._spare, self._nowhere):
+                os.close(descriptor)  # ends the guard; after a signal it stays, also while Python ends
+
+    def _listen(self) -> None:
+        """Have Python write down each signal at once: its handlers wait for the main thread, which may be blocked."""
+        self._signals, self._wakeup = os.pipe()
+        os.set_blocking(self._wakeup, False)
+        self._spare, self._nowhere = os.dup(self._wakeup), os.open(os.devnull, os.O_WRONLY)
+        self._guard.start()
+        self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
+        os.register_at_fork(before=self._before_fork, after_in_parent=self._after_in_parent)
+
+    # What a child is told, from its first moment on, must not reach the guard of the parent.
+
+    def _before_fork(self) -> None:
+        if self._wakeup >= 0:
+            os.dup2(self._nowhere, self._wakeup, inheritable=False)
+
+    def _after_in_parent(self) -> None:
+        if self._wakeup >= 0:
+            os.dup2(self._spare, self._wakeup, inheritable=False)
+
+    def _exit(self, number: int, frame: object) -> None:
+        if number == signal.SIGTERM and os.getpid() != self._pid:
+            # A fork that the load made. The workers of a ProcessPoolExecutor would catch the exception and go on.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        if self._own_process and self._seen:
+            return  # on the way out already, which the guard sees to
+        self._seen = True
+        raise SystemExit(128 + number)
+
+    def _end(self) -> None:
+        """Be the thread that ends the process if it is still there some seconds after a signal."""
+        number = 0
+        while number not in _SIGNALS:
+            told = os.read(self._signals, 1)
+            if not told:
+                os.close(self._signals)
+                return
+            number = told[0]
+        limit = time.monotonic() + PATIENCE
+        while (left := limit - time.monotonic()) > 0:
+            time.sleep(min(left, _NUDGE))
+            if not self._seen:  # it was about to block when the signal came: this one interrupts it
+                signal.pthread_kill(_main_thread(), number)
+        try:
+            closing = Background(_close, name="etcdaero-closing")
+            closing.start()
+            closing.join(CLOSING)
+        finally:
+            os._exit(128 + number if self._code is None else self._code)
+
+
+def _main_thread() -> int:
+    ident = threading.main_thread().ident
+    assert ident is not None
+    return ident
+
+
+def _close() -> None:
+    """Give up locks, end child processes, and write what is buffered. Any of it may wait for a thread that hangs."""
+    runtime.close()
+    for child in multiprocessing.active_children():
+        child.terminate()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
