@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +36,32 @@ def mode(path: Path) -> int:
 
 def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
+
+
+def copy(path: Path, copied: Path) -> None:
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(copied)) as target:
+        source.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE").fetchall()
+
+
+def remove(path: Path) -> None:
+    for file in (path, beside(path, "-wal"), beside(path, "-shm")):
+        file.unlink(missing_ok=True)
+
+
+def value(engine: EmbeddedEngine, key: bytes) -> bytes:
+    found = engine.get(key)
+    assert found is not None
+    return found.value
+
+
+def opened_under(path: Path) -> list[str]:
+    """Return the names of this process's open files that begin with ``path``."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(link))
+    return [name for name in found if name.startswith(str(path))]
 
 
 def test_the_file_and_its_directory_are_for_their_owner_only(tmp_path: Path) -> None:
@@ -236,6 +262,57 @@ def test_a_replaced_file_is_a_reset_whatever_its_revision(tmp_path: Path, path: 
         assert seen.events == []
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_log_that_is_given_the_number_of_a_lost_one_stays(tmp_path: Path, path: Path, engine: EmbeddedEngine) -> None:
+    engine.put(PutRequest(b"a", b"1"))
+    copy(path, tmp_path / "copy")
+    number = beside(path, "-wal").stat().st_ino
+    remove(path)
+    path.write_bytes(b"not a database at all, " * 100)
+    with pytest.raises(ResponseError, match="not a database"):
+        engine.put(PutRequest(b"a", b"2"))
+    with pytest.raises(ResponseError, match="not a database"):
+        engine.get(b"a")
+    os.rename(tmp_path / "copy", path)
+    for n in range(500):  # a file system that gives numbers away again soon (ext4) would do it now
+        new = tmp_path / str(n)
+        new.touch()
+        if new.stat().st_ino == number:
+            new.rename(beside(path, "-wal"))
+            break
+    other = EmbeddedEngine.file(path)
+    other.put(PutRequest(b"b", b"of the other"))
+    assert value(engine, b"b") == b"of the other"
+    engine.put(PutRequest(b"c", b"of this"))
+    assert value(other, b"c") == b"of this"
+    other.close()
+
+
+def test_the_log_of_a_replaced_file_is_not_taken_for_its_successors_own(
+    tmp_path: Path, path: Path, engine: EmbeddedEngine
+) -> None:
+    engine.put(PutRequest(b"a", b"1"))
+    copy(path, tmp_path / "copy")
+    engine.put(PutRequest(b"a", b"2"))  # which only the log has
+    os.rename(tmp_path / "copy", path)
+    assert value(engine, b"a") == b"1"
+    engine.put(PutRequest(b"b", b"3"))
+    other = EmbeddedEngine.file(path)
+    assert (value(other, b"a"), value(other, b"b")) == (b"1", b"3")
+    other.close()
+
+
+def test_nothing_of_replaced_files_stays_open(tmp_path: Path) -> None:
+    path = tmp_path / "replaced.sqlite3"
+    engine = EmbeddedEngine.file(path)
+    for n in range(5):
+        remove(path)
+        engine.put(PutRequest(b"n", str(n).encode()))
+        assert value(engine, b"n") == str(n).encode()
+    assert [name for name in opened_under(path) if name.endswith("(deleted)")] == []
+    engine.close()
+    assert opened_under(path) == []
 
 
 def test_a_truncated_file_is_a_reset(path: Path, engine: EmbeddedEngine) -> None:

@@ -182,19 +182,19 @@ class FileConnection(GuardedConnection):
         self,
         path: str,
         *,
+        occupant: location.Occupant,
         opened: Work[None] | None = None,
-        known: location.Identity | None = None,
     ) -> None:
         """Make a connection to the store at ``path`` (absolute); the first call opens it.
 
-        ``opened`` is called with a cursor each time a file is opened, outside of any transaction. ``known`` is what
-        the path stood for when another connection of the same engine was opened. Opening raises what
-        :func:`location.prepare` raises, ``ResponseError`` for a file that is no store, and ``StoreBusy``.
+        ``occupant`` is what all connections of one engine know of the file under the path. ``opened`` is called with a
+        cursor each time a file is opened, outside of any transaction. Opening raises what :func:`location.prepare`
+        raises, ``ResponseError`` for a file that is no store, and ``StoreBusy``.
         """
         super().__init__(path)
+        self._occupant = occupant
         self._opened = opened
         self._closed = False
-        self.identity = known
 
     def close(self, timeout: float) -> None:
         self._closed = True
@@ -234,9 +234,9 @@ class FileConnection(GuardedConnection):
         timeout = max(timeout, 0.05)
         location.prepare(self.place, timeout=timeout)
         found = location.identity(self.place)
-        if found is not None and self.identity is not None and self.identity[:2] != found[:2]:
+        if found is not None:
             try:
-                location.discard_stale_log(self.place, self.identity, timeout=timeout)
+                self._occupant.make_room(found, timeout=timeout)
             except OSError as error:
                 raise ClusterError(f"{self.place} was replaced: {error}", {self.place: str(error)}) from error
         connection = schema.connect(self.place, timeout=timeout)
@@ -254,6 +254,7 @@ class FileConnection(GuardedConnection):
             self._undo()
             self._drop()
             raise
+        self._occupant.settle(opened)
         self._cursor, self.identity = cursor, opened
 
 

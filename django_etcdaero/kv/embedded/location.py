@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
 import time
 
 from django_etcdaero import sqlite_file
@@ -62,15 +63,61 @@ def prepare(path: str, *, timeout: float) -> None:
         raise ConfigurationError(f"the store {path} cannot be opened: {error.strerror or error}") from error
 
 
-def discard_stale_log(path: str, replaced: Identity, *, timeout: float) -> None:
-    """Remove the write-ahead log of a replaced file, so that SQLite does not apply it to the file's successor.
+class Occupant:
+    """The file that an engine opened last under a path, and its write-ahead log: for all connections of the engine.
 
-    ``replaced`` is what ``path`` stood for before: a log that was not there then belongs to the successor and stays.
+    When the file is replaced, its log may be left behind, and SQLite would apply that to the successor. It may not be
+    told from the successor's own log by its inode number alone, because a number is given away again as soon as
+    nobody has the file open (ext4 does so at once). So the log is kept open here until the successor was opened, also
+    while no connection is. SQLite holds its locks on the other two files: opening and closing this one harms none.
     """
-    with sqlite_file.locked_directory(os.path.dirname(path), time.monotonic() + timeout):
-        present = identity(path)
-        if present is not None and present[:2] != replaced[:2] and present[2] == replaced[2]:
-            _remove_logs(path)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.RLock()  # a signal handler that uses the store may interrupt its own thread in here
+        self._identity: Identity | None = None
+        self._log: int | None = None
+        self._forgotten = False
+
+    def make_room(self, found: Identity, *, timeout: float) -> None:
+        """Remove the log that the occupant has left to another file, ``found``; call it before that is opened."""
+        with self._lock:
+            known = self._identity
+            if self._log is None or known is None or found[:2] == known[:2] or found[2] != known[2]:
+                return
+            with sqlite_file.locked_directory(os.path.dirname(self._path), time.monotonic() + timeout):
+                present = identity(self._path)
+                if present is not None and present[:2] != known[:2] and present[2] == known[2]:
+                    _remove_logs(self._path)
+
+    def settle(self, opened: Identity) -> None:
+        """Take note that a connection to ``opened`` stands; the occupant before it is given up."""
+        with self._lock:
+            if self._forgotten or (opened == self._identity and self._log is not None):
+                return
+            log = _open_log(self._path, opened)
+            former, self._log, self._identity = self._log, log, opened
+        if former is not None:
+            os.close(former)
+
+    def forget(self) -> None:
+        """Keep nothing open any more. Idempotent; takes no lock, so that the child of a fork can call it."""
+        self._forgotten = True
+        log, self._log = self._log, None
+        if log is not None:
+            os.close(log)
+
+
+def _open_log(path: str, opened: Identity) -> int | None:
+    """Return a descriptor of the log of ``opened``; ``None`` if it is gone or another one by now."""
+    try:
+        descriptor = os.open(path + "-wal", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    if os.fstat(descriptor).st_ino == opened[2]:
+        return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _create(path: str, *, timeout: float) -> None:

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from django_etcdaero.kv.embedded.connection import FileConnection, GuardedConnection, MemoryConnection, Work
+from django_etcdaero.kv.embedded.location import Occupant
 
 _CLOSE_TIMEOUT = 5.0
 """Seconds that closing waits for a call in progress."""
@@ -62,16 +63,18 @@ class FileStore(Store):
         """Open ``path`` (absolute). ``restart`` is run on every file that is opened, before anything else is done."""
         self.url = f"sqlite://{path}"
         self._wake: Wake | None = None
-        writer = FileConnection(path, opened=restart)
+        self._occupant = occupant = Occupant(path)
+        writer = FileConnection(path, occupant=occupant, opened=restart)
         try:
             writer.open(timeout)
-            reader = FileConnection(path, known=writer.identity)
+            reader = FileConnection(path, occupant=occupant)
             reader.open(timeout)
         except BaseException:
             writer.close(_CLOSE_TIMEOUT)
+            occupant.forget()
             raise
         self.writer, self.reader = writer, reader
-        self._watcher = FileConnection(path, known=reader.identity)
+        self._watcher = FileConnection(path, occupant=occupant)
 
     def connect_watcher(self) -> GuardedConnection:
         return self._watcher
@@ -83,6 +86,7 @@ class FileStore(Store):
         self._wake = None
         self.reader.close(_CLOSE_TIMEOUT)
         self.writer.close(_CLOSE_TIMEOUT)
+        self._occupant.forget()
 
     def notify(self) -> None:
         if self._wake is not None:
@@ -99,6 +103,7 @@ class FileStore(Store):
     def leak(self) -> None:
         for connection in (self.reader, self.writer, self._watcher):
             connection.leak()
+        self._occupant.forget()
 
 
 class MemoryStore(Store):
