@@ -291,6 +291,19 @@ class WatchLost(enum.Enum):
 WatchSink: TypeAlias = Callable[[WatchBatch], None]
 
 
+class PromptSink(ABC):
+    """A sink that only hands its batches over: it waits for nothing, asks no store and runs no user's code.
+
+    An engine may call it from the thread that reads the connection, which saves a change of threads for each event.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __call__(self, batch: WatchBatch) -> None:
+        """Take ``batch``."""
+
+
 class WatchHandle(ABC):
     """A running watch."""
 

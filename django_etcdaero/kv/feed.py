@@ -21,6 +21,7 @@ from .background import TRANSIENT, backoff, logger
 from .engine import (
     Event,
     KeyValue,
+    PromptSink,
     RangeResult,
     WatchBatch,
     WatchHandle,
@@ -112,7 +113,7 @@ class Awaiting:
         return await self._kv.awatch_raw(request, sink, timeout=timeout)
 
 
-class _Sink:
+class _Sink(PromptSink):
     """Takes the batches of one engine watch to the feed, without keeping a forgotten one alive."""
 
     def __init__(self, feed: Feed) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from django_etcdaero.threads import wait
 
-from .engine import WatchBatch, WatchLost, WatchRequest
+from .engine import PromptSink, WatchBatch, WatchLost, WatchRequest
 from .txn import Txn
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Wait(Step):
         woken = threading.Event()
         watch = None
         if self._request is not None:
-            watch = self._kv.watch_raw(self._request, self._sink(woken.set), timeout=self._left())
+            watch = self._kv.watch_raw(self._request, _Waker(self, woken.set), timeout=self._left())
         self._alarm.subscribe(woken.set)
         try:
             while (left := self._left()) > 0 and not wait(woken, min(left, self._poll)):
@@ -131,7 +131,7 @@ class Wait(Step):
 
         watch = None
         if self._request is not None:
-            watch = await self._kv.awatch_raw(self._request, self._sink(wake), timeout=self._left())
+            watch = await self._kv.awatch_raw(self._request, _Waker(self, wake), timeout=self._left())
         self._alarm.subscribe(wake)
         try:
             while (left := self._left()) > 0 and not woken.is_set():
@@ -146,14 +146,23 @@ class Wait(Step):
                 watch.cancel()
         return self._lost
 
-    def _sink(self, wake: Callable[[], object]) -> Callable[[WatchBatch], None]:
-        def sink(batch: WatchBatch) -> None:
-            if batch.lost is not None:
-                self._lost = batch.lost
-            if batch.events or batch.lost is not None:
-                wake()
+    def end(self, why: WatchLost) -> None:
+        """Be told that the watch has ended."""
+        self._lost = why
 
-        return sink
+
+class _Waker(PromptSink):
+    """Ends a wait."""
+
+    def __init__(self, waiting: Wait, wake: Callable[[], object]) -> None:
+        self._waiting = waiting
+        self._wake = wake
+
+    def __call__(self, batch: WatchBatch) -> None:
+        if batch.lost is not None:
+            self._waiting.end(batch.lost)
+        if batch.events or batch.lost is not None:
+            self._wake()
 
 
 def drive(steps: Steps[T]) -> T:

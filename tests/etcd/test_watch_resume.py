@@ -5,7 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from django_etcdaero.kv.engine import DeleteRequest, PutRequest, RangeRequest, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.kv import KV
+from django_etcdaero.kv.engine import (
+    DeleteRequest,
+    Event,
+    PutRequest,
+    RangeRequest,
+    WatchBatch,
+    WatchLost,
+    WatchRequest,
+)
 from django_etcdaero.kv.etcd import EtcdEngine
 from tests.etcd.servers import Cluster, Server
 from tests.etcd.test_failover import put_until_known
@@ -213,6 +222,34 @@ def test_a_sink_that_blocks_holds_up_neither_calls_nor_new_watches(engine: EtcdE
     finally:
         release.set()
     assert short(later.wait(1)) == ["+b=1"]
+
+
+def test_a_callback_that_blocks_does_not_hold_up_who_waits_for_events(engine: EtcdEngine, at: At) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def sink(batch: WatchBatch) -> None:
+        entered.set()
+        release.wait(30)
+
+    engine.watch(WatchRequest(at("a")), sink)
+    engine.put(PutRequest(at("a")))
+    assert entered.wait(10)
+    kv = KV(engine, prefix=at(""))
+    try:
+        with kv.watch("b") as watch, kv.lock("lock", ttl=10) as lock:
+            kv.put("b", b"1")
+            event = watch.next(timeout=10)
+            assert isinstance(event, Event)
+            assert event.kv.value == b"1"
+            waiting = threading.Thread(target=kv.lock("lock", ttl=10).acquire, kwargs={"timeout": 10})
+            waiting.start()
+            wait_until(lambda: len(kv.lock("lock", ttl=10).queue()) == 2, what="another one in line")
+            lock.release()
+            waiting.join(10)
+            assert not waiting.is_alive()
+    finally:
+        release.set()
+        kv.close()
 
 
 def test_a_sink_may_start_another_watch(engine: EtcdEngine, at: At) -> None:

@@ -1,4 +1,4 @@
-"""The thread that calls the sinks of all watches of an engine, so that none of them holds up the connection."""
+"""The thread that calls the sinks of an engine's watches, so that none of them holds up the connection."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ _PROBE_TIMEOUT = 5.0
 
 
 class Incoming:
-    """Hands events on to the dispatcher and settles which watches go on and which have ended."""
+    """Hands events on to sinks or to the dispatcher and settles which watches go on and which have ended."""
 
     def __init__(self, dispatcher: Dispatcher, calls: Calls, tokens: Tokens) -> None:
         self._dispatcher = dispatcher
@@ -41,7 +41,12 @@ class Incoming:
             watch.accept(seen)
         else:
             batch = watch.receive(answer)
-            if batch is not None:
+            if batch is None:
+                return None
+            # The end of a watch goes through the dispatcher either way; after it nothing of the watch comes in here.
+            if watch.prompt:
+                watch.deliver(batch)
+            else:
                 self._dispatcher.submit(watch, batch)
         return None
 

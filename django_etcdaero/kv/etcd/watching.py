@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.kv.engine import Event, WatchBatch, WatchHandle, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.kv.engine import Event, PromptSink, WatchBatch, WatchHandle, WatchLost, WatchRequest, WatchSink
 from django_etcdaero.kv.etcd.settlement import Settlement
 from django_etcdaero.kv.etcd.wire import events
 
@@ -20,7 +20,7 @@ _CANCEL_TIMEOUT = 1.0
 
 
 class EtcdWatch(WatchHandle):
-    """A running watch. The hub's thread moves it forward, the dispatcher's thread calls its sink."""
+    """A running watch. The hub's thread moves it forward and calls a prompt sink, the dispatcher's thread any other."""
 
     def __init__(self, request: WatchRequest, sink: WatchSink, forget: Callable[[EtcdWatch], None]) -> None:
         """``forget`` is called when the watch is cancelled."""
@@ -33,6 +33,8 @@ class EtcdWatch(WatchHandle):
         """Set when it is known whether the store accepts it."""
         self.error: EtcdAeroError | None = None
         """Why it could not even be asked for."""
+        self.prompt = isinstance(sink, PromptSink)
+        """Its sink may be given events at once, by the thread that has received them."""
         self._pid = os.getpid()
         self._sink = sink
         self._forget = forget
