@@ -108,7 +108,7 @@ class Dataset(LiveDataset[K, V]):
         ``force`` loads even when it is not due. ``wait`` is how many seconds to wait for another process that is
         refreshing.
         """
-        from .publisher import Refresh
+        from .refresh import Refresh
 
         result = Refresh(self, host(), force=force, wait=wait).run()
         host().wake_reader()

@@ -1,8 +1,9 @@
-"""Refreshing a dataset: load it under the lock, write what is new, announce it in one guarded transaction.
+"""Publishing a dataset: load it under the lock, write what is new, announce it in one guarded transaction.
 
 The protocol, in order (key names: :mod:`.layout`):
 
-1.  Take ``lock``. Read the line (``current``, ``pin``, ``checked``, ``attempt``, ``request``). Not due: stop.
+1.  :mod:`.refresh` takes ``lock`` and reads the line: ``current``, ``pin``, ``checked``, ``attempt``, ``request``. Not
+    due: stop.
 2.  Load the source, validate, encode.
 3.  Look which blocks exist. Touch those that exist but are not part of ``current`` (the new generation keeps a slower
     publisher's clean-up from letting them expire), write those that do not, then the pages and the root; make permanent
@@ -27,19 +28,18 @@ import secrets
 import socket
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..exceptions import CorruptBlock, EtcdAeroError, Fenced, LockTimeout
+from ..exceptions import CorruptBlock, EtcdAeroError
 from ..kv.txn import delete, mod_revision, put
 from .announcement import Announcement, Copy
-from .blockstore import BlockStore
-from .commit import GuardedCommit, give_back
+from .commit import GuardedCommit
 from .rehearsal import rehearse
 from .repair import refuse_repair_in_vain
 from .retirement import Retirement
-from .schedule import NOTHING, Attempt, Checked, Line, backoff, encode, held_back_until, is_due, next_due, read_line
+from .schedule import Checked, Line
 from .source import Progress, load_rows
-from .status import Outcome, RefreshResult
+from .status import Outcome
 from .storing import OldRows, OldRowsGone, Storing, load_manifest
 from .validators import validate
 
@@ -47,114 +47,54 @@ if TYPE_CHECKING:
     from ..kv.engine import Operation
     from ..kv.lock import Lock
     from .binding import Host, Stores
+    from .blockstore import BlockStore
     from .definition import Dataset
     from .manifest import Manifest
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
 
-class Refresh:
-    """One refresh of one dataset.
+class Published(NamedTuple):
+    """What has come of it."""
 
-    ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
-    validates, encodes and rehearses without writing anything (and without the lock). ``told`` is the error of the
-    refresh before this one, if that has been told: the listener is not told the same again.
+    outcome: Outcome
+    checked: Checked | None
+    """What was noted in the store; ``None`` for a dry run."""
+    figures: dict[str, Any]
+    """Fields of the :class:`~.status.RefreshResult`."""
+
+
+class Publication:
+    """Steps 2 to 5 for one dataset.
+
+    ``line`` is what was read under ``lock``. Without a lock nothing is written: rows are loaded, validated, encoded and
+    rehearsed only.
     """
 
     def __init__(
-        self,
-        dataset: Dataset[Any, Any],
-        host: Host,
-        *,
-        force: bool = False,
-        wait: float = 0.0,
-        dry_run: bool = False,
-        progress: Progress | None = None,
-        told: str | None = None,
+        self, dataset: Dataset[Any, Any], host: Host, stores: Stores, blocks: BlockStore, line: Line, lock: Lock | None
     ) -> None:
         self._dataset = dataset
         self._host = host
-        self._force = force
-        self._wait = wait
-        self._dry_run = dry_run
-        self._progress = progress
-        self._told = told
-        self._began = time.monotonic()
-        self._line = NOTHING
-        self._line_known = False
-
-    def run(self) -> RefreshResult:
-        """Do it, and say what happened. Raises nothing that a source or a store raises."""
-        try:
-            return self._run(self._host.stores(self._dataset.using))
-        except Fenced as error:
-            return self._result(Outcome.FENCED, error=str(error))
-        except Exception as error:
-            return self._failed(error)
-
-    def _run(self, stores: Stores) -> RefreshResult:
         self._stores = stores
-        self._layout = self._dataset.layout(stores.prefix)
-        self._blocks = BlockStore(stores.records, self._layout)
-        self._line = read_line(stores.kv, self._layout)
-        self._line_known = True
-        if self._dry_run:
-            return self._load_and_publish(None)
-        idle = self._not_due()
-        if idle is not None:
-            return idle
-        lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
-        try:
-            lock.acquire(timeout=self._wait)
-        except LockTimeout as error:
-            holder = lock.holder()
-            if holder is None and error.__cause__ is not None:
-                raise  # nobody has it: the store was in the way
-            return self._result(Outcome.LOCKED, holder=str(holder or "another process, which has just let go"))
-        try:
-            self._line = read_line(stores.kv, self._layout)
-            return self._not_due() or self._load_and_publish(lock)
-        finally:
-            give_back(lock)
+        self._layout = dataset.layout(stores.prefix)
+        self._blocks = blocks
+        self._line = line
+        self._lock = lock
 
-    def _not_due(self) -> RefreshResult | None:
-        if self._force:
-            return None
-        line, now = self._line, time.time()
-        until = held_back_until(line, now=now)
-        if until is not None and line.attempt is not None:
-            said = f"{line.attempt.error} (on {line.attempt.host}/{line.attempt.pid})"
-            return self._result(Outcome.BACKOFF, error=said, next_due=until)
-        if is_due(line, self._dataset.refresh_every, now=now) or self._root_is_gone():
-            return None
-        return self._result(Outcome.FRESH)
+    def run(self, *, force: bool, progress: Progress | None) -> Published:
+        """Load and publish. Raises what sources and stores raise, ``Fenced`` and ``CorruptBlock``.
 
-    def _root_is_gone(self) -> bool:
-        """Tell whether the record store was emptied under the announcement: one cheap look."""
-        root = bytes.fromhex(self._line.current.root) if self._line.current else b""
-        return not self._blocks.exists([root])
-
-    # --- load --------------------------------------------------------------------------------------------------------
-
-    def _load_and_publish(self, lock: Lock | None) -> RefreshResult:
-        try:
-            return self._publish(lock)
-        except Fenced:
-            raise
-        except Exception as error:
-            if lock is not None:
-                self._note_failure(error)
-            raise
-
-    def _publish(self, lock: Lock | None) -> RefreshResult:
-        dataset, line, started = self._dataset, self._line, time.time()
-        if lock is not None and not self._force:
+        ``force`` repairs damage that was repaired in vain before.
+        """
+        dataset, line, lock, started = self._dataset, self._line, self._lock, time.time()
+        if lock is not None and not force:
             try:
                 refuse_repair_in_vain(dataset, line, self._blocks, self._latest)
             except CorruptBlock:
                 self._answer_request()
                 raise
-        rows = load_rows(dataset, self._progress)
+        rows = load_rows(dataset, progress)
         load_seconds = time.time() - started
         latest = self._latest()
         self._validate(rows, latest)
@@ -165,7 +105,7 @@ class Refresh:
             base,
             verify=line.pending is not None and line.pending.repair,
             dry_run=lock is None,
-            progress=self._progress,
+            progress=progress,
         )
         manifest = storing.store(rows)
         del rows
@@ -187,14 +127,14 @@ class Refresh:
             host=socket.gethostname(),
             pid=os.getpid(),
         )
-        if unchanged and lock is None:
-            return self._result(Outcome.UNCHANGED, **figures)
-        if unchanged and lock is not None:
-            storing.seal()
-            self._commit(lock, checked)
-            self._answer_request()
-            return self._result(Outcome.UNCHANGED, checked=checked, **figures)
-        return self._announce(lock, storing, manifest, checked, figures)
+        if not unchanged:
+            return self._announce(storing, manifest, checked, figures)
+        if lock is None:
+            return Published(Outcome.UNCHANGED, None, figures)
+        storing.seal()
+        self._commit(lock, checked)
+        self._answer_request()
+        return Published(Outcome.UNCHANGED, checked, figures)
 
     def _latest(self) -> Announcement | None:
         """Return the version to compare with: the announced one; while pinned the newest of the history."""
@@ -225,9 +165,7 @@ class Refresh:
 
     # --- announce ----------------------------------------------------------------------------------------------------
 
-    def _announce(
-        self, lock: Lock | None, storing: Storing, manifest: Manifest, checked: Checked, figures: dict[str, Any]
-    ) -> RefreshResult:
+    def _announce(self, storing: Storing, manifest: Manifest, checked: Checked, figures: dict[str, Any]) -> Published:
         line, layout = self._line, self._layout
         copy = self._blocks.read_copy()
         retirement = Retirement(
@@ -257,16 +195,17 @@ class Refresh:
             pid=checked.pid,
         )
         rehearse(self._dataset, announcement, manifest, storing.fetch)
-        if lock is None:
-            return self._result(Outcome.REFRESHED, version=version, **figures)
+        figures = {**figures, "version": version}
+        if self._lock is None:
+            return Published(Outcome.REFRESHED, None, figures)
         storing.seal()  # not before it is clear that the version will be announced, as far as that can be
         checked = dataclasses.replace(checked, version=version)
         operations = [put(layout.history(version), announcement.encode()), *retirement.operations]
         if line.pin is None:
             operations.append(put(layout.current, announcement.encode()))
-        revision = self._commit(lock, checked, operations)
+        revision = self._commit(self._lock, checked, operations)
         self._finish(announcement, revision, retirement)
-        return self._result(Outcome.REFRESHED, version=version, checked=checked, **figures)
+        return Published(Outcome.REFRESHED, checked, figures)
 
     def _commit(self, lock: Lock, checked: Checked, operations: Sequence[Operation] = ()) -> int:
         def lost() -> None:
@@ -292,45 +231,6 @@ class Refresh:
             key = self._layout.request
             self._stores.kv.txn().when(mod_revision(key) == request.mod_revision).then(delete(key)).commit()
 
-    # --- tell --------------------------------------------------------------------------------------------------------
-
-    def _note_failure(self, error: Exception) -> None:
-        """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""
-        before = self._line.attempt
-        failures = before.failures + 1 if before is not None else 1
-        now = time.time()
-        attempt = Attempt(
-            at=now,
-            next_at=now + backoff(failures, self._dataset.refresh_every),
-            failures=failures,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            error=_text(error)[:2000],
-        )
-        nothing_since = mod_revision(self._layout.checked) == self._line.checked_revision
-        try:
-            self._stores.kv.txn().when(nothing_since).then(put(self._layout.attempt, encode(attempt))).commit()
-        except EtcdAeroError as problem:
-            logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
-
-    def _failed(self, error: Exception) -> RefreshResult:
-        if _text(error) != self._told:
-            self._host.listener.failed(self._dataset, error, "refresh")
-        return self._result(Outcome.FAILED, error=_text(error))
-
-    def _result(self, outcome: Outcome, *, checked: Checked | None = None, **fields: Any) -> RefreshResult:
-        line = self._line if checked is None else dataclasses.replace(self._line, checked=checked)
-        fields.setdefault("version", line.current.version if line.current else None)
-        fields.setdefault("next_due", next_due(line, self._dataset.refresh_every))
-        return RefreshResult(
-            name=self._dataset.name,
-            outcome=outcome,
-            seconds=time.monotonic() - self._began,
-            dry_run=self._dry_run,
-            version_known=self._line_known,
-            **fields,
-        )
-
 
 def next_epoch(line: Line, copy: Copy | None) -> int:
     """Return the epoch of the next announcement.
@@ -344,7 +244,3 @@ def next_epoch(line: Line, copy: Copy | None) -> int:
     if line.current is None or copy.order > (epoch, line.current_revision):
         return max(epoch, copy.announcement.epoch) + 1
     return max(1, epoch)
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import close_old_connections, connections
 
-from ..datasets.publisher import Refresh
+from ..datasets.refresh import Refresh
 from ..datasets.status import Outcome, RefreshResult
 from ..exceptions import EtcdAeroError
 from ..threads import wait

@@ -14,8 +14,8 @@ from django_etcdaero.datasets.binding import Stores
 from django_etcdaero.datasets.blockstore import BlockStore
 from django_etcdaero.datasets.definition import Dataset
 from django_etcdaero.datasets.follower import Follower
-from django_etcdaero.datasets.publisher import Refresh
 from django_etcdaero.datasets.reader import Reader
+from django_etcdaero.datasets.refresh import Refresh
 from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.datasets.schedule import Line, encode, read_line
 from django_etcdaero.datasets.status import RefreshResult

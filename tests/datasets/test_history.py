@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.manifest import Manifest
-from django_etcdaero.datasets.publisher import Refresh
+from django_etcdaero.datasets.refresh import Refresh
 from django_etcdaero.datasets.status import Outcome
 from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound, OutcomeUnknown
 

@@ -10,7 +10,7 @@ import pytest
 
 from django_etcdaero.datasets import blockstore
 from django_etcdaero.datasets.history import rollback
-from django_etcdaero.datasets.publisher import Refresh
+from django_etcdaero.datasets.refresh import Refresh
 from django_etcdaero.datasets.requests import request_load
 from django_etcdaero.datasets.status import Outcome, RefreshResult
 from django_etcdaero.datasets.validators import MinRows

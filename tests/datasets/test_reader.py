@@ -11,8 +11,8 @@ import pytest
 
 from django_etcdaero.datasets import reader as reading
 from django_etcdaero.datasets.presence import Presence, processes
-from django_etcdaero.datasets.publisher import Refresh
 from django_etcdaero.datasets.reader import Reader
+from django_etcdaero.datasets.refresh import Refresh
 from django_etcdaero.datasets.status import State
 from django_etcdaero.exceptions import ClusterError
 from tests.waiting import wait_until

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ... import datasets
 from ...datasets.definition import Dataset
-from ...datasets.publisher import Refresh
+from ...datasets.refresh import Refresh
 from ...datasets.status import RefreshResult
 from ...runtime import runtime
 from ..describe import describe_result, moment
