@@ -78,7 +78,10 @@ def test_users_and_roles_are_made_listed_shown_and_deleted(engine: EtcdEngine) -
     auth.user_grant_role("ann", "reader")
     auth.user_grant_role("ann", "writer")
     auth.user_grant_role("ann", "writer")
-    assert auth.status().revision > before
+    (member,) = engine.maintenance.statuses()
+    assert member.status is not None
+    tells_revision = not member.status.version.startswith("3.4.")
+    assert (auth.status().revision > before) is tells_revision
     assert {"ann", "bob"} <= set(auth.user_list())
     assert {"reader", "writer"} <= set(auth.role_list())
     assert auth.user_get("ann") == User("ann", ("reader", "writer"))
