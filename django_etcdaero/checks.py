@@ -100,28 +100,31 @@ def check_shared_files(**kwargs: Any) -> list[CheckMessage]:
     return found
 
 
+def stores_in_memory() -> list[CheckMessage]:
+    """W001: stores that only one process can see. The commands tell it too, whose own process is such a one."""
+    return [
+        CheckWarning(
+            f"{store.setting} is {store.location.safe}, a store inside each process: what one process "
+            "refreshes or locks the others do not see.",
+            hint="Use sqlite:/// for all processes of one host.",
+            id="etcdaero.W001",
+        )
+        for store in _stores()
+        if store.location.reach is Reach.PROCESS
+    ]
+
+
 def check_reach(**kwargs: Any) -> list[CheckMessage]:
     """W001 and W002, with ``--deploy``: stores that only one process or one host can see."""
-    found: list[CheckMessage] = []
-    for store in _stores():
-        if store.location.reach is Reach.PROCESS:
-            found.append(
-                CheckWarning(
-                    f"{store.setting} is {store.location.safe}, a store inside each process: what one process "
-                    "refreshes or locks the others do not see.",
-                    hint="Use sqlite:/// for all processes of one host.",
-                    id="etcdaero.W001",
-                )
-            )
-        elif store.location.reach is Reach.HOST:
-            found.append(
-                CheckWarning(
-                    f"{store.setting} is {store.location.safe}, a file on this host: other hosts do not see it.",
-                    hint="This is right for a deployment on one host; silence the warning there.",
-                    id="etcdaero.W002",
-                )
-            )
-    return found
+    return stores_in_memory() + [
+        CheckWarning(
+            f"{store.setting} is {store.location.safe}, a file on this host: other hosts do not see it.",
+            hint="This is right for a deployment on one host; silence the warning there.",
+            id="etcdaero.W002",
+        )
+        for store in _stores()
+        if store.location.reach is Reach.HOST
+    ]
 
 
 def check_fork_support(**kwargs: Any) -> list[CheckMessage]:

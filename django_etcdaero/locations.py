@@ -111,7 +111,7 @@ def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Locatio
     if not isinstance(url, str):
         raise ConfigurationError(f"must be a URL (str), not {type(url).__name__}")
     known = {name: scheme for name, scheme in SCHEMES.items() if scheme.serves(plane)}
-    forms = " or ".join(scheme.forms for scheme in known.values())
+    forms = " or ".join(dict.fromkeys(scheme.forms for scheme in known.values()))  # etcd and http are one
     if not url:
         raise ConfigurationError(f"is empty; use {forms}")
     if re.search(r"[\s\x00-\x1f\x7f]", url):
@@ -119,7 +119,7 @@ def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Locatio
     parts = _split(url)
     scheme = SCHEMES.get(parts.scheme)
     if scheme is None:
-        close = difflib.get_close_matches(parts.scheme, known, n=1)
+        close = difflib.get_close_matches(parts.scheme, known, n=1, cutoff=0.65)  # by default redis: is like etcds:
         guess = f" (did you mean {close[0]!r}?)" if close else ""
         raise ConfigurationError(f"{mask(url)!r} has no known URL scheme{guess}; use {forms}")
     if not scheme.serves(plane):

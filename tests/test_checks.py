@@ -147,6 +147,8 @@ def test_w001_memory_in_a_deployment(settings: Settings) -> None:
     settings.ETCDAERO = {"default": MEMORY}
     assert ids() == []
     assert ids(deploy=True) == ["W001", "W001"]
+    settings.ETCDAERO = {"default": {"RECORDS": "mem:"}}
+    assert ids(deploy=True) == ["W001", "W002"]
 
 
 def test_w002_a_file_in_a_deployment(settings: Settings) -> None:

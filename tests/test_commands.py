@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,8 +20,10 @@ from django_etcdaero import dataset, kv
 from django_etcdaero.datasets.presence import Presence
 from django_etcdaero.datasets.status import Outcome, RefreshResult
 from django_etcdaero.exceptions import ClusterError
+from django_etcdaero.management.commands import etcdaero_refresh
 from django_etcdaero.management.describe import describe_result, moment, size
 from django_etcdaero.runtime import runtime
+from django_etcdaero.signals import dataset_published
 
 pytestmark = pytest.mark.usefixtures("registry")
 
@@ -213,6 +216,46 @@ def test_sigterm_during_a_load_releases_the_lock() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_after_sigterm_what_a_load_iterates_over_ends_before_its_database_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[str] = []
+
+    def cursor() -> Iterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            events.append("cursor ended")
+
+    def load(self: Any) -> Any:
+        rows = cursor()
+        next(rows)
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()
+
+    type(declare()).load = load
+    monkeypatch.setattr(etcdaero_refresh, "close_old_connections", lambda: events.append("connection closed"))
+    code, _ = run("etcdaero_refresh")
+    assert (code, events) == (128 + signal.SIGTERM, ["connection closed", "cursor ended", "connection closed"])
+
+
+@pytest.mark.parametrize("command", ["etcdaero_refresh", "etcdaero_status"])
+def test_a_store_in_the_memory_of_the_command_is_warned_of(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    declare()
+    settings.ETCDAERO = {"default": {"KV": "mem:test-commands"}}
+    out, errors = io.StringIO(), io.StringIO()
+    call_command(command, "--json", stdout=out, stderr=errors, no_color=True)
+    assert errors.getvalue() == ""  # a test run: memory is what it uses
+    monkeypatch.setattr(type(runtime), "memory_only", False)
+    call_command(command, "--json", stdout=out, stderr=errors, no_color=True)
+    said = 'ETCDAERO["default"]["KV"] is mem:test-commands, a store inside each process: what one process refreshes'
+    assert errors.getvalue().startswith(said)
+    assert '"RECORDS"' not in errors.getvalue()
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -241,6 +284,24 @@ def test_the_bar_is_there_while_the_source_is_read(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stderr", stream)
     run("etcdaero_refresh")
     assert "prices: load: 0 rows since " in seen[0]
+
+
+def test_no_bar_stands_beside_what_is_logged_when_a_version_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, seen = Terminal(), []
+    declare()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    def published(**kwargs: Any) -> None:
+        seen.append(stream.getvalue())
+
+    dataset_published.connect(published)
+    try:
+        run("etcdaero_refresh")
+    finally:
+        dataset_published.disconnect(published)
+    assert "prices: write" in seen[0]
+    assert seen[0].endswith("\r")
+    assert seen[0].rstrip("\r").rpartition("\r")[2].strip() == ""
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -327,7 +388,8 @@ def test_results_in_words(result: RefreshResult, words: str) -> None:
 
 
 def test_the_status_of_nothing() -> None:
-    assert run("etcdaero_status") == (0, "No app declares a dataset (in a module 'datasets').\nprocesses: 0\n")
+    said = "No app declares a dataset (in a module 'datasets' of an app in INSTALLED_APPS).\nprocesses: 0\n"
+    assert run("etcdaero_status") == (0, said)
 
 
 def test_the_status_in_words() -> None:

@@ -44,7 +44,7 @@ PLAYED_ELSEWHERE = {"administration": "on a real cluster, by tests/etcd/test_adm
 """Pages whose examples are not for the project here."""
 
 NOT_RUN = {
-    "python -m venv": "installs from a package index; the example project's tests run the command itself",
+    "python3 -m venv": "installs from a package index; the example project's tests run the command itself",
     ".venv/bin/pip install": "installs from a package index",
     "python -m pip install": "installs from a package index",
     "ETCDAERO_TEST_AEROSPIKE=": "needs a real Aerospike server",

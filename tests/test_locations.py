@@ -107,7 +107,9 @@ def test_an_unknown_scheme_is_answered_with_the_known_ones_and_a_guess() -> None
         parse("sqllite:///kv.sqlite3", plane=Plane.KV, base_dir=BASE)
     message = str(caught.value)
     assert "did you mean 'sqlite'?" in message
-    assert all(scheme.forms in message for scheme in SCHEMES.values() if scheme.open_engine)
+    assert all(f"{message} or ".count(f" {scheme.forms} or ") == 1 for scheme in SCHEMES.values() if scheme.open_engine)
+    with pytest.raises(ConfigurationError, match="'redis://h' has no known URL scheme; use mem:"):
+        parse("redis://h", plane=Plane.KV)
 
 
 @pytest.fixture

@@ -78,6 +78,7 @@ def host() -> Host:
     """Return the process's host. Raises ``ConfigurationError`` when there is none."""
     if _host is None:
         raise ConfigurationError(
-            "datasets are not set up in this process: add 'django_etcdaero' to INSTALLED_APPS and call django.setup()"
+            "datasets are not set up in this process: 'django_etcdaero' must be in INSTALLED_APPS, and a dataset is "
+            "usable after django.setup() only, not in AppConfig.ready() or while a module is imported"
         )
     return _host

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -79,14 +80,17 @@ class Dataset(LiveDataset[K, V]):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse to make a second object, which no reader would fill. Raises ``TypeError``."""
-        if "name" not in cls.__dict__:
+        if not _is_declaration(cls):
             raise TypeError(
                 f"{cls.__qualname__} is a base for datasets: a subclass with a name is registered by itself"
             )
-        raise TypeError(
-            f"{cls.__qualname__}() would be a dataset that no reader fills: use datasets[{cls.name!r}], "
-            f"or put @dataset above the class to make {cls.__qualname__} the dataset itself"
-        )
+        raise TypeError(f"{cls.__qualname__}() would be a dataset that no reader fills: {_use_instead(cls)}")
+
+    def __class_getitem__(cls, item: Any, /) -> Any:
+        """Make ``Dataset[str, Row]`` a type. Raises ``TypeError`` where a declared class is read like its dataset."""
+        if _is_declaration(cls):
+            raise TypeError(f"{cls.__qualname__} is the class that declares the dataset: {_use_instead(cls)}")
+        return super().__class_getitem__(item)  # type: ignore[misc] # Mapping has it when it runs
 
     def load(self) -> Mapping[K, V] | Iterable[tuple[K, V]]:
         """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only."""
@@ -151,6 +155,24 @@ class Dataset(LiveDataset[K, V]):
         return f"<Dataset {self.name}: {f'version {loaded.version}' if loaded else 'not loaded'}>"
 
 
+def _is_declaration(cls: type[Dataset[Any, Any]]) -> bool:
+    """Tell whether this class declares a dataset, and is not a base for such classes."""
+    return cls is not Dataset and "name" in cls.__dict__
+
+
+def _use_instead(cls: type[Dataset[Any, Any]]) -> str:
+    return f"use datasets[{cls.name!r}], or put @dataset above the class to make {cls.__qualname__} the dataset itself"
+
+
+def _refuse_coroutines(load: Callable[..., Any], origin: str) -> None:
+    """Refuse a ``load()`` whose result nobody would await. Raises ``ConfigurationError``."""
+    if inspect.iscoroutinefunction(load) or inspect.isasyncgenfunction(load):
+        raise ConfigurationError(
+            f"dataset {origin}: load() is asynchronous, and a refresh does not await it: write a plain function, "
+            "which may call asyncio.run()"
+        )
+
+
 def _check(cls: type[Dataset[Any, Any]]) -> None:
     """Refuse a wrong declaration, naming the attribute. Raises ``ConfigurationError``."""
 
@@ -165,11 +187,12 @@ def _check(cls: type[Dataset[Any, Any]]) -> None:
     def duration(value: Any) -> bool:
         return value is None or (isinstance(value, timedelta) and value > timedelta(0))
 
-    need(
-        "name",
-        lambda value: isinstance(value, str) and len(value) <= 100 and _NAME.fullmatch(value) is not None,
-        "1 to 100 of the characters a-z 0-9 _ . -",
-    )
+    def named(value: Any) -> bool:
+        return isinstance(value, str) and len(value) <= 100 and _NAME.fullmatch(value) is not None
+
+    name: Any = cls.name
+    lower = name.lower() if isinstance(name, str) else None
+    need("name", named, f"1 to 100 of the characters a-z 0-9 _ . -{f', such as {lower!r}' if named(lower) else ''}")
     need("refresh_every", duration, "a positive timedelta or None")
     need("max_stale", duration, "a positive timedelta or None")
     need("schema", lambda value: number(value, int) and value >= 0, "a whole number of at least 0")
@@ -203,6 +226,7 @@ def _check(cls: type[Dataset[Any, Any]]) -> None:
         raise ConfigurationError(f"dataset {cls.origin}: has no load()")
     for method in ("load", "prepare"):
         need(method, callable, "a method")
+    _refuse_coroutines(cls.load, cls.origin)
 
 
 @overload
@@ -243,7 +267,9 @@ def dataset(target: Any = None, /, **options: Any) -> Any:
 
 def _from_function(function: Any, options: dict[str, Any]) -> Dataset[Any, Any]:
     if not callable(function) or isinstance(function, type) or not hasattr(function, "__qualname__"):
-        raise ConfigurationError(f"@dataset is for a function or a Dataset subclass, not for {function!r}")
+        hint = f"; write @dataset(name={function!r}) to give it a name" if isinstance(function, str) else ""
+        raise ConfigurationError(f"@dataset is for a function or a Dataset subclass, not for {function!r}{hint}")
+    _refuse_coroutines(function, f"{function.__module__}.{function.__qualname__}")
     for option in options:
         if option not in (*_OPTIONS, "name", "prepare"):
             known = ", ".join(sorted((*_OPTIONS, "name", "prepare")))

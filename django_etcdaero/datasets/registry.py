@@ -26,7 +26,12 @@ class Datasets(dict[str, "Dataset[Any, Any]"]):
         # asked of the subpackage (`import django_etcdaero.datasets.codec as codec`, `mock.patch("…datasets.codec.…")`).
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(sys.modules[__package__], name)
+        try:
+            return getattr(sys.modules[__package__], name)
+        except AttributeError:
+            if name in self:
+                raise AttributeError(f"datasets are taken by key: write datasets[{name!r}]") from None
+            raise
 
     def register(self, dataset: Dataset[Any, Any]) -> None:
         """Add a dataset. Raises ``ConfigurationError`` when the name is taken by another declaration."""

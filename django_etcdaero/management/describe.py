@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
+from ..checks import stores_in_memory
 from ..datasets.status import Outcome, RefreshResult
+from ..runtime import runtime
 
 
 def moment(timestamp: float) -> str:
@@ -24,6 +26,11 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
+
+
+def reach_warnings() -> list[str]:
+    """Say why what a command does may be of no use to other processes; in a test run that is as it should be."""
+    return [] if runtime.memory_only else [f"{each.msg} {each.hint}" for each in stores_in_memory()]
 
 
 def describe_result(result: RefreshResult) -> str:

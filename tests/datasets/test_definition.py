@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -77,7 +77,9 @@ def test_a_second_object_of_a_class_is_refused_with_the_way_to_the_first() -> No
         TypeError, match=r"Prices\(\) would be .* no reader fills: use datasets\['prices'\], or put @data"
     ):
         Prices()
-    for base in (Base, Heir):
+    with pytest.raises(TypeError, match=r"Prices is the class .*: use datasets\['prices'\], or put @dataset above"):
+        Prices["a"]
+    for base in (Base, Heir, Dataset):
         with pytest.raises(TypeError, match=f"{base.__name__} is a base for datasets"):
             base()
     assert isinstance(datasets["prices"], Prices)
@@ -268,6 +270,33 @@ def test_an_unknown_option_is_named_with_those_there_are() -> None:
 def test_only_functions_and_dataset_classes_are_decorated(target: Any) -> None:
     with pytest.raises(ConfigurationError, match="for a function or a Dataset subclass"):
         dataset(name="x")(target)
+
+
+def test_a_name_in_capitals_is_answered_with_one_that_would_do() -> None:
+    with pytest.raises(ConfigurationError, match=r"name = 'Price-List', expected .*, such as 'price-list'$"):
+        dataset(name="Price-List")(loader)
+
+
+def test_a_name_in_the_place_of_the_function_is_answered_with_its_place() -> None:
+    with pytest.raises(ConfigurationError, match=r"not for 'prices'; write @dataset\(name='prices'\)"):
+        dataset("prices")  # type: ignore[call-overload]
+
+
+async def coroutine(self: Any = None) -> dict[str, int]:
+    return {}
+
+
+async def generator(self: Any = None) -> AsyncIterator[tuple[str, int]]:
+    yield "a", 1
+
+
+@pytest.mark.parametrize("load", [coroutine, generator])
+def test_an_asynchronous_load_is_refused_because_nobody_would_await_it(load: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"\.{load.__name__}: load\(\) is asynchronous"):
+        dataset(name="x")(load)
+    with pytest.raises(ConfigurationError, match=r"Wrong: load\(\) is asynchronous"):
+        type("Wrong", (Dataset,), {"name": "wrong", "load": load})
+    assert not datasets
 
 
 def test_a_lambda_needs_a_name() -> None:

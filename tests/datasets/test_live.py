@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.announcement import Announcement
+from django_etcdaero.datasets.binding import bind
 from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.status import State
-from django_etcdaero.exceptions import DatasetNotReady, DatasetStale, DeadlineExceeded
+from django_etcdaero.exceptions import ConfigurationError, DatasetNotReady, DatasetStale, DeadlineExceeded
 from tests.waiting import wait_until
 
 from .hosting import FakeHost, follow, in_thread, publish
@@ -64,6 +65,16 @@ def test_it_is_a_mapping_of_the_version_held(host: FakeHost, declare: Any) -> No
     assert dict(prices.items()) == {"a": 1, "b": None}
     assert (list(prices.keys()), list(prices.values())) == (["a", "b"], [1, None])
     assert host.ensured == 0
+
+
+def test_reading_before_the_process_is_set_up_says_what_is_missing(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    bind(None)
+    try:
+        with pytest.raises(ConfigurationError, match=r"must be in INSTALLED_APPS, .* after django.setup\(\) only"):
+            prices["a"]
+    finally:
+        bind(host)
 
 
 def test_a_missing_key_is_told_with_the_dataset(host: FakeHost, declare: Any) -> None:

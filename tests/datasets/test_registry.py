@@ -66,4 +66,8 @@ def test_the_submodules_are_reached_through_the_registry() -> None:
     assert module.Outcome.FRESH == "fresh"
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         datasets.nothing  # noqa: B018
+    prices = make("prices")
+    with pytest.raises(AttributeError, match=r"write datasets\['prices'\]"):
+        datasets.prices  # noqa: B018
+    assert datasets["prices"] is prices
     assert not hasattr(datasets, "__wrapped__")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 import time
+import traceback
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ from ...datasets.definition import Dataset
 from ...datasets.refresh import Refresh
 from ...datasets.status import RefreshResult
 from ...runtime import runtime
-from ..describe import describe_result, moment
+from ..describe import describe_result, moment, reach_warnings
 from ..ending import exit_on_signals
 from ..refresh_service import RefreshService
 
@@ -59,6 +60,8 @@ class ProgressBar:
             )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+        if done == total:
+            self.close()  # what is logged next must not stand beside it
 
     def close(self) -> None:
         if self._bar is not None:
@@ -95,6 +98,8 @@ class Command(BaseCommand):
         if loop and (force or dry_run or wait):
             raise CommandError("--loop does not go with --force, --dry-run or --wait", returncode=2)
         chosen = self._choose(names or tuple(options.get("names", ())))
+        for warning in reach_warnings():
+            self.stderr.write(self.style.WARNING(warning))
         with exit_on_signals(own_process=self._own_process, code=0 if loop else None):
             if loop:
                 RefreshService(chosen, runtime, lambda result: self._tell(result, as_json=json)).run()
@@ -113,7 +118,9 @@ class Command(BaseCommand):
             known = ", ".join(sorted(datasets)) or "none"
             raise CommandError(f"no such dataset: {', '.join(unknown)}; known: {known}", returncode=2)
         if not datasets:
-            raise CommandError("no app declares a dataset (in a module 'datasets')", returncode=2)
+            raise CommandError(
+                "no app declares a dataset (in a module 'datasets' of an app in INSTALLED_APPS)", returncode=2
+            )
         return [datasets[name] for name in (dict.fromkeys(names) or sorted(datasets))]
 
     def _refresh(
@@ -123,6 +130,10 @@ class Command(BaseCommand):
         close_old_connections()
         try:
             return Refresh(dataset, runtime, force=force, wait=wait, dry_run=dry_run, progress=bar).run()
+        except SystemExit as signal:
+            # Iterators of the load live on in its frames; they must not meet a closed database connection.
+            traceback.clear_frames(signal.__traceback__)
+            raise
         finally:
             close_old_connections()
             if bar is not None:

@@ -13,7 +13,7 @@ from ...datasets.overview import Overview, overview, versions_held
 from ...datasets.presence import Process, merged, processes
 from ...exceptions import EtcdAeroError
 from ...runtime import runtime
-from ..describe import moment, size
+from ..describe import moment, reach_warnings, size
 
 Readers: TypeAlias = dict[str, list[Process]]
 """What processes have registered, by alias."""
@@ -37,6 +37,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        for warning in reach_warnings():
+            self.stderr.write(self.style.WARNING(warning))
         overviews: list[Overview] = []
         errors: dict[str, str] = {}
         for name in sorted(datasets):
@@ -86,7 +88,7 @@ class Command(BaseCommand):
 
     def _print_text(self, overviews: list[Overview], readers: Readers, errors: dict[str, str]) -> None:
         if not datasets:
-            self.stdout.write("No app declares a dataset (in a module 'datasets').")
+            self.stdout.write("No app declares a dataset (in a module 'datasets' of an app in INSTALLED_APPS).")
         for each in overviews:
             self.stdout.write(self.style.MIGRATE_HEADING(each.name))
             for line in self._lines(each, readers):

@@ -31,7 +31,7 @@ class Command(BaseCommand):
         try:
             snapshot = datasets["cities"].wait_ready(PATIENCE)
         except (DatasetNotReady, DatasetStale) as error:
-            raise CommandError(f"{error}\nRun: python manage.py etcdaero_refresh") from error
+            raise CommandError(str(error)) from error
         self.stdout.write(
             f"dataset cities: version {snapshot.version}, {len(snapshot):,} rows, read by pid {os.getpid()}"
         )

@@ -129,7 +129,8 @@ async function search({ typed }) {
         document.title = `${query ? `${query} – ` : ""}Cities of the world`;
       }
     } else {
-      complain(answer.run ? `${answer.error}. Run: ${answer.run}` : answer.error);
+      const told = !answer.run || answer.error.includes("etcdaero_refresh"); // what to run
+      complain(told ? answer.error : `${answer.error}. Run: ${answer.run}`);
     }
   } catch (error) {
     if (error.name === "AbortError") return;
