@@ -24,7 +24,7 @@ from . import (
     locations,
     signals,
 )
-from .datasets.binding import Listener, Stores, bind
+from .datasets.binding import REMEDY, Listener, Stores, bind
 from .datasets.registry import datasets
 from .exceptions import EtcdAeroError
 from .serving import is_test_run, may_start_in_fork, serves, test_run_declared
@@ -279,7 +279,9 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
     from .kv.client import KV
 
     settings = conf.get(alias)
+    remedy = REMEDY
     if memory_only:
+        remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
         memory = locations.parse(f"mem:{_memory_name(alias)}", plane=locations.Plane.KV)
         settings = dataclasses.replace(settings, kv=memory, records=memory)
     engine = conf.open_engine(settings)
@@ -289,7 +291,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         engine.close()
         raise
     kv = KV(engine, prefix=f"{settings.prefix}/")
-    return Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL)
+    return Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL, remedy=remedy)
 
 
 runtime = Runtime()

@@ -141,12 +141,12 @@ def prepare(path: str, *, timeout: float = 5.0) -> Identity:
         status = os.stat(real)
         if not stat.S_ISREG(status.st_mode):
             raise ConfigurationError(f"{path}: is not a regular file")
-        for name in (real, real + "-wal", real + "-shm"):
-            make_private(name)
+        for name in files_of(real):
+            check_owner(name)
     except EtcdAeroError:  # some of ours are OSErrors as well
         raise
     except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be used as a database: {error.strerror or error}") from error
+        raise ConfigurationError(f"{path}: cannot be used as a database: {why(error)}") from error
     return Identity(status.st_dev, status.st_ino)
 
 
@@ -182,6 +182,7 @@ def open_database(path: str, schema: Schema, *, timeout: float) -> tuple[sqlite3
             raise
         else:
             if identity(path) == prepared:
+                make_private(path)
                 return connection, prepared
             connection.close()
             if time.monotonic() >= deadline:
@@ -276,19 +277,46 @@ def locked_directory(directory: str, deadline: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def make_private(name: str) -> None:
-    """Take the rights of others on the file ``name`` away; no error if there is none. Raises ``ConfigurationError``."""
+def why(error: OSError) -> str:
+    """Say what kept a file from being used."""
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; all processes that share it run as one user (this one as user id {os.geteuid()})"
+    return error.strerror or str(error)
+
+
+def files_of(path: str) -> tuple[str, str, str]:
+    """Return the names of a database's file and of the two that SQLite keeps beside it."""
+    return path, path + "-wal", path + "-shm"
+
+
+def check_owner(name: str) -> None:
+    """Raise ``ConfigurationError`` if the file ``name`` belongs to another user; no error if there is none."""
     try:
-        status = os.stat(name)
-        if status.st_uid != os.geteuid():
-            raise ConfigurationError(
-                f"{name}: belongs to user id {status.st_uid}, this process runs as {os.geteuid()}; "
-                "let every process that shares the file run as its owner, or choose another path"
-            )
-        if status.st_mode & 0o077:
-            os.chmod(name, status.st_mode & 0o700)
+        owner = os.stat(name).st_uid
     except FileNotFoundError:
         return
+    if owner != os.geteuid():
+        raise ConfigurationError(
+            f"{name}: belongs to user id {owner}, this process runs as {os.geteuid()}; "
+            "let every process that shares the file run as its owner, or choose another path"
+        )
+
+
+def make_private(path: str) -> None:
+    """Take the rights of others on the files of the database at ``path`` away, once it is known to be ours.
+
+    Not earlier: a path that was mistyped names a file whose mode is nobody's business here. Raises
+    ``ConfigurationError``.
+    """
+    for name in files_of(os.path.realpath(path)):
+        try:
+            mode = os.stat(name).st_mode
+            if mode & 0o077:
+                os.chmod(name, mode & 0o700)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigurationError(f"{name}: cannot be closed to other users: {why(error)}") from error
 
 
 def _establish(connection: sqlite3.Connection, path: str, schema: Schema) -> None:

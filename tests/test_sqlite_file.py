@@ -56,6 +56,18 @@ def test_a_file_that_others_can_read_is_made_private(tmp_path: Path) -> None:
         assert mode(path) == 0o600
 
 
+def test_the_mode_of_a_file_that_is_not_ours_stays_as_it_is(tmp_path: Path) -> None:
+    text, foreign = tmp_path / "text", tmp_path / "foreign.sqlite3"
+    text.write_text("root:x:0:0:root:/root:/bin/bash\n" * 100)
+    with contextlib.closing(sqlite3.connect(foreign)) as connection:
+        connection.execute("CREATE TABLE blog (post TEXT)")
+    for path in (text, foreign):
+        path.chmod(0o644)
+        with pytest.raises(ResponseError, match=path.name), opened(path):
+            pass
+        assert mode(path) == 0o644
+
+
 def test_the_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file.sqlite3"
     with opened(path):

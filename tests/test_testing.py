@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from django_etcdaero import dataset, kv
-from django_etcdaero.exceptions import EncodeError, KeyNotFound
+from django_etcdaero.exceptions import DatasetNotReady, EncodeError, KeyNotFound
 from django_etcdaero.runtime import runtime
 from django_etcdaero.testing import override_dataset, real_stores
+from tests.waiting import wait_until
 
 pytest_plugins = ["pytester"]
 
@@ -105,6 +106,19 @@ def test_rows_come_as_they_would_from_a_store(registry: object) -> None:
         assert articles["a"] is not given["a"]
     with pytest.raises(TypeError):
         seen[0]["a"] = 2
+
+
+def test_an_override_wants_a_mapping() -> None:
+    with pytest.raises(TypeError, match="a mapping of keys to rows, not list"):
+        override_dataset("prices", [1, 2])  # type: ignore[arg-type]
+
+
+def test_a_read_without_rows_says_what_a_test_has_to_do(prices: Any) -> None:
+    with pytest.raises(DatasetNotReady):
+        prices.wait_ready(0.0)
+    wait_until(lambda: prices.status().error, what="an answer of the reader")
+    with pytest.raises(DatasetNotReady, match=r"in memory: call its refresh\(\), or .* override_dataset\(\)"):
+        prices.wait_ready(0.0)
 
 
 # --- isolation -------------------------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .snapshot import Snapshot
 
 
+REMEDY = "run 'manage.py etcdaero_refresh'"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
     """The two planes of one alias, as used by this process."""
@@ -28,6 +31,8 @@ class Stores:
     prefix: str
     lock_ttl: int = 10
     """Seconds after which a dead refresher's lock is free."""
+    remedy: str = REMEDY
+    """What to do where nothing has been published yet."""
 
 
 class Listener(Protocol):

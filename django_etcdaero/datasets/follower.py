@@ -138,7 +138,7 @@ class Follower:
             self._error = (
                 "no version is announced any more; the next refresh publishes one"
                 if self._held
-                else "no version has been published yet; run 'manage.py etcdaero_refresh'"
+                else f"no version has been published yet; {stores.remedy}"
             )
             return
         before = self._order

@@ -58,4 +58,6 @@ def load_rows(dataset: Dataset[Any, Any], progress: Progress | None = None) -> d
 
 
 def _named(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
     return "None" if value is None else f"{type(value).__module__}.{type(value).__qualname__}"

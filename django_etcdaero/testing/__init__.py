@@ -32,10 +32,13 @@ class override_dataset(Block):  # noqa: N801 - named like Django's override_sett
 
     ``target`` is the dataset or its name. The rows are encoded and decoded as published rows are, so a row that
     production would refuse is refused here, and the dataset's ``rows`` option and ``prepare()`` apply. Blocks nest.
-    Raises ``KeyNotFound`` for an unknown name, and what encoding and ``prepare()`` raise.
+    Raises ``TypeError`` for rows that are no mapping, ``KeyNotFound`` for an unknown name, and what encoding and
+    ``prepare()`` raise.
     """
 
     def __init__(self, target: Dataset[Any, Any] | str, rows: Mapping[Any, Any]) -> None:
+        if not isinstance(rows, Mapping):
+            raise TypeError(f"the rows of override_dataset are a mapping of keys to rows, not {type(rows).__name__}")
         self._target = target
         self._rows = rows
         self._before: list[Snapshot | None] = []

@@ -11,7 +11,9 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
+from zlib import crc32
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,7 +71,7 @@ def test_keys_of_all_kinds_come_back() -> None:
 
 
 def test_text_with_lone_surrogates_among_ordinary_rows_comes_back() -> None:
-    rows = {**PRODUCTS, "odd": {"text": "a\udcffb"}}
+    rows: dict[Any, Any] = {**PRODUCTS, "odd": {"text": "a\udcffb"}}
     assert read(encoded(rows)) == rows
 
 
@@ -194,6 +196,15 @@ def test_keys_in_patterns_are_spread_evenly(key: Any) -> None:
     blocks = encoded({key(n): 0 for n in range(8192)})
     assert len(blocks) == 256
     assert max(block.rows for block in blocks) <= 64
+
+
+@pytest.mark.parametrize("rows", [1, 255, 256, 257, 5000])
+def test_the_block_of_a_row_follows_from_its_key_alone_and_stays_the_same_in_later_releases(rows: int) -> None:
+    keys = range(-5, rows - 5)
+    blocks = partition(dict.fromkeys(keys), max_value_bytes=MIB)
+    shift = 33 - blocks.count.bit_length()
+    found = {key: block.index for block in blocks for key in decode_block(block.digest, block.stored()).keys}
+    assert found == {key: (crc32(msgpack.packb(key)) * 0x9E3779B1 % 2**32) >> shift for key in keys}
 
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

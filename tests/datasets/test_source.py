@@ -47,7 +47,7 @@ def test_an_empty_dataset_is_a_dataset(host: FakeHost, declare: Any) -> None:
         (b"ab", "returned builtins.bytes"),
         ([1], "gave builtins.int as item 1; expected a"),
         ([("a", 1), None], "gave None as item 2"),
-        ([("a", 1, 2)], "gave builtins.tuple as item 1"),
+        ([("a", 1, 2)], "gave a tuple of 3 as item 1"),
         ([["a", 1]], "gave builtins.list as item 1"),
         (["ab"], "gave builtins.str as item 1"),
         ([([], 1)], r"gave the key \[\]: .*unhashable"),

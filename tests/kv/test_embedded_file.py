@@ -102,9 +102,11 @@ def test_an_empty_file_becomes_a_store(path: Path) -> None:
 @pytest.mark.parametrize("content", [b"not a database at all, " * 100, b"x"])
 def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
     path.write_bytes(content)
+    path.chmod(0o644)
     with pytest.raises(ResponseError, match=str(path)):
         EmbeddedEngine.file(path)
     assert path.read_bytes() == content
+    assert mode(path) == 0o644
 
 
 def test_another_database_is_refused(path: Path) -> None:

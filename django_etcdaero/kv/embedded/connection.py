@@ -243,6 +243,7 @@ class FileConnection(GuardedConnection):
         self._connection = connection
         try:
             schema.check(connection, self.place)
+            sqlite_file.make_private(self.place)
             schema.set_up_file(connection)
             cursor = connection.cursor()
             if self._opened is not None:

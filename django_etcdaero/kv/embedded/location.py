@@ -60,7 +60,7 @@ def prepare(path: str, *, timeout: float) -> None:
     except EtcdAeroError:  # some of ours are OSErrors as well
         raise
     except OSError as error:
-        raise ConfigurationError(f"the store {path} cannot be opened: {error.strerror or error}") from error
+        raise ConfigurationError(f"the store {path} cannot be opened: {sqlite_file.why(error)}") from error
 
 
 class Occupant:
@@ -145,7 +145,7 @@ def _remove_logs(path: str) -> None:
 def _check_file(path: str) -> None:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ConfigurationError(f"the store {path} is not a regular file")
-    sqlite_file.make_private(path)
+    sqlite_file.check_owner(path)
     for needed, place in ((os.R_OK | os.W_OK, path), (os.W_OK | os.X_OK, os.path.dirname(path))):
         if not os.access(place, needed, effective_ids=os.access in os.supports_effective_ids):
             raise ConfigurationError(f"the store {path} is read-only for this process: no permission to write {place}")
