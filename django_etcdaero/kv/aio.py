@@ -6,7 +6,7 @@ applied or not, as one whose answer was lost.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from . import txn as ops
 from .arguments import check_count, check_flag, lease_id
@@ -17,27 +17,18 @@ from .engine import (
     RangeResult,
     SortOrder,
     SortTarget,
-    TxnRequest,
-    TxnResult,
-    WatchHandle,
-    WatchRequest,
-    WatchSink,
 )
 from .lease import Lease, check_ttl, clock
+from .view import View
 from .watch import AsyncWatch
 
 if TYPE_CHECKING:
-    from .client import KV
     from .keys import Text
     from .session import Session
 
 
-class AsyncCalls:
+class AsyncCalls(View):
     """Methods of :class:`~django_etcdaero.kv.client.KV` that are awaited."""
-
-    @property
-    def _client(self) -> KV:
-        return cast("KV", self)
 
     # keys ------------------------------------------------------------------------------------------------------------
 
@@ -46,8 +37,8 @@ class AsyncCalls:
     ) -> KeyValue | None:
         """Return a key with its value, ``None`` if there is no such key."""
         request = ops.get(key, revision=revision, serializable=serializable)
-        found = (await self._client.open_engine().arange(self._client.keyspace.outward(request), timeout=timeout)).kvs
-        return self._client.keyspace.inward_kv(found[0]) if found else None
+        found = (await self.open_engine().arange(self.keyspace.outward(request), timeout=timeout)).kvs
+        return self.keyspace.inward_kv(found[0]) if found else None
 
     async def aput(
         self,
@@ -64,9 +55,7 @@ class AsyncCalls:
         request = ops.put(
             key, value, lease=lease, prev_kv=prev_kv, ignore_value=ignore_value, ignore_lease=ignore_lease
         )
-        return self._client.keyspace.inward(
-            await self._client.open_engine().aput(self._client.keyspace.outward(request), timeout=timeout)
-        )
+        return self.keyspace.inward(await self.open_engine().aput(self.keyspace.outward(request), timeout=timeout))
 
     async def adelete(self, key: Text, *, prev_kv: bool = False, timeout: float | None = None) -> DeleteResult:
         """Delete a key; no error if there is none (``deleted`` is 0 then)."""
@@ -108,9 +97,7 @@ class AsyncCalls:
             min_create_revision=min_create_revision,
             max_create_revision=max_create_revision,
         )
-        return self._client.keyspace.inward(
-            await self._client.open_engine().arange(self._client.keyspace.outward(request), timeout=timeout)
-        )
+        return self.keyspace.inward(await self.open_engine().arange(self.keyspace.outward(request), timeout=timeout))
 
     async def adelete_range(
         self,
@@ -122,14 +109,14 @@ class AsyncCalls:
         timeout: float | None = None,
     ) -> DeleteResult:
         """Delete the keys that :meth:`arange` with the same first arguments returns, as one change."""
-        request = self._client.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
-        return self._client.keyspace.inward(await self._client.open_engine().adelete_range(request, timeout=timeout))
+        request = self.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
+        return self.keyspace.inward(await self.open_engine().adelete_range(request, timeout=timeout))
 
     async def acompact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
         """Forget the history of the whole store, other prefixes included, before ``revision``."""
         check_count("revision", revision)
         check_flag("physical", physical)
-        await self._client.open_engine().acompact(revision, physical=physical, timeout=timeout)
+        await self.open_engine().acompact(revision, physical=physical, timeout=timeout)
 
     # watches ---------------------------------------------------------------------------------------------------------
 
@@ -176,28 +163,14 @@ class AsyncCalls:
         check_ttl(ttl)
         lease_id("id", id)
         sent = clock()
-        status = await self._client.open_engine().alease_grant(ttl, lease_id=id, timeout=timeout)
-        return self._client.keep_lease(status, sent=sent, keep_alive=keep_alive)
+        status = await self.open_engine().alease_grant(ttl, lease_id=id, timeout=timeout)
+        return self.keep_lease(status, sent=sent, keep_alive=keep_alive)
 
     async def asession(self, ttl: int, *, timeout: float | None = None) -> Session:
         """Return the client's session of ``ttl`` seconds, the same that :meth:`session` returns."""
         check_ttl(ttl)
-        engine = self._client.open_engine()
-        session = self._client.sessions.current(ttl)
+        engine = self.open_engine()
+        session = self.sessions.current(ttl)
         if session is not None:
             return session
-        return await engine.in_thread(lambda left: self._client.sessions.get(ttl, timeout=left), timeout=timeout)
-
-    # for the recipes built on a client -------------------------------------------------------------------------------
-
-    async def atxn_run(self, request: TxnRequest, timeout: float | None = None) -> TxnResult:
-        """Run a transaction whose keys are relative to the prefix."""
-        answer = await self._client.open_engine().atxn(self._client.keyspace.outward(request), timeout=timeout)
-        return self._client.keyspace.inward(answer)
-
-    async def awatch_raw(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
-        """Start a watch of the engine on a range of this client, as :meth:`watch_raw` does.
-
-        ``sink`` is called from a thread of the engine and gets keys with the full prefix.
-        """
-        return await self._client.open_engine().awatch(self._client.keyspace.outward(request), sink, timeout=timeout)
+        return await engine.in_thread(lambda left: self.sessions.get(ttl, timeout=left), timeout=timeout)

@@ -14,7 +14,7 @@ from django_etcdaero.exceptions import InvalidRequest
 from .contention import Contention, Pause, Read
 from .engine import KeyValue, RangeResult, TxnResult
 from .keys import Text, span, to_bytes
-from .steps import Commit, Steps, adrive, drive
+from .steps import Commit, Steps
 from .txn import create_revision, get, mod_revision, put
 from .txn import value as value_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _DECIMAL = re.compile(rb"[+-]?[0-9]+")
 
 
-def increment(kv: KV, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
+def increment(kv: KV, key: Text, delta: int, *, initial: int, timeout: float | None) -> Steps[int]:
     """Add ``delta`` (of any size, negative too) to the decimal number that is the key's value; return the sum.
 
     A missing key counts as ``initial`` and is created. Takes two calls, one more for each conflict with others. Raises
@@ -32,36 +32,6 @@ def increment(kv: KV, key: Text, delta: int = 1, *, initial: int = 0, timeout: f
     ``DeadlineExceeded`` after ``timeout`` seconds altogether (``None``: the engine's default for each call), and what a
     transaction raises.
     """
-    return drive(_increment(kv, key, delta, initial, timeout))
-
-
-async def aincrement(kv: KV, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
-    """Do what :func:`increment` does."""
-    return await adrive(_increment(kv, key, delta, initial, timeout))
-
-
-def test_and_set(
-    kv: KV,
-    key: Text,
-    expected: Text | None,
-    value: Text,
-    *,
-    timeout: float | None = None,  # noqa: PT028
-) -> bool:
-    """Write ``value`` if the key's value is ``expected``; return whether it was written.
-
-    ``expected`` ``None``: create the key if it does not exist. A key that does not exist has no value, not even an
-    empty one. One call; raises what a transaction raises.
-    """
-    return drive(_test_and_set(kv, key, expected, value, timeout))
-
-
-async def atest_and_set(kv: KV, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None) -> bool:
-    """Do what :func:`test_and_set` does."""
-    return await adrive(_test_and_set(kv, key, expected, value, timeout))
-
-
-def _increment(kv: KV, key: Text, delta: int, initial: int, timeout: float | None) -> Steps[int]:
     name, _ = span(key, None, prefix=False)
     _check_int("delta", delta)
     _check_int("initial", initial)
@@ -87,6 +57,21 @@ def _increment(kv: KV, key: Text, delta: int, initial: int, timeout: float | Non
         fresh = contention.still_fresh(pause)
 
 
+def test_and_set(kv: KV, key: Text, expected: Text | None, value: Text, *, timeout: float | None) -> Steps[bool]:
+    """Write ``value`` if the key's value is ``expected``; return whether it was written.
+
+    ``expected`` ``None``: create the key if it does not exist. A key that does not exist has no value, not even an
+    empty one. One call; raises what a transaction raises.
+    """
+    txn = kv.txn()
+    if expected is None:
+        txn.when(create_revision(key) == 0).then(put(key, value))
+    else:
+        txn.when(value_of(key) == to_bytes(expected, name="expected")).then(put(key, value, ignore_lease=True))
+    result: TxnResult = yield Commit(txn, timeout)
+    return result.succeeded
+
+
 def _check_int(name: str, value: object) -> None:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidRequest(f"{name} must be an int, not {value!r}")
@@ -104,13 +89,3 @@ def _sum(name: bytes, found: KeyValue | None, delta: int, initial: int) -> tuple
 
 def _first(response: object) -> KeyValue | None:
     return response.kvs[0] if isinstance(response, RangeResult) and response.kvs else None
-
-
-def _test_and_set(kv: KV, key: Text, expected: Text | None, value: Text, timeout: float | None) -> Steps[bool]:
-    txn = kv.txn()
-    if expected is None:
-        txn.when(create_revision(key) == 0).then(put(key, value))
-    else:
-        txn.when(value_of(key) == to_bytes(expected, name="expected")).then(put(key, value, ignore_lease=True))
-    result: TxnResult = yield Commit(txn, timeout)
-    return result.succeeded

@@ -39,9 +39,7 @@ def _written(operations: Sequence[Operation]) -> tuple[set[bytes], _Spans]:
         if isinstance(operation, TxnRequest):
             puts_then, spans_then = _written(operation.success)
             puts_else, spans_else = _written(operation.failure)
-            for key in puts_then:
-                _refuse_if(key in puts or _covers(spans, key))
-            for key in puts_else:
+            for key in puts_then | puts_else:
                 _refuse_if(key in puts or _covers(spans, key))
             puts |= puts_then | puts_else
             spans += spans_then + spans_else

@@ -18,7 +18,7 @@ from django_etcdaero.exceptions import Compacted, FutureRevision
 
 from .arguments import check_choice, check_flag
 from .contention import Read, check_positive
-from .engine import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
+from .engine import KeyValue, RangeResult, SortOrder, SortTarget
 from .keys import Text
 from .steps import Steps, adrive, drive
 from .txn import get
@@ -27,18 +27,57 @@ if TYPE_CHECKING:
     from .client import KV
 
 
-class _Pages:
-    """Where an iteration stands."""
+class Pages:
+    """The keys of a range in their order, to be gone through once, with ``for`` or ``async for``.
 
-    def __init__(self, kv: KV, request: RangeRequest, page_size: int, timeout: float | None) -> None:
+    All are as of ``revision`` (0: of the first page). The store is asked when a key of the next page is asked for;
+    ``timeout`` (seconds) is for each page. Arguments are checked at once. With ``descending`` each page costs an etcd
+    server as much as all the keys that are left, because it reads and sorts them before it counts. Iterating raises
+    what :meth:`KV.range <django_etcdaero.kv.client.KV.range>` raises, and ``Compacted`` if the revision is compacted on
+    the way.
+    """
+
+    def __init__(
+        self,
+        kv: KV,
+        start: Text,
+        range_end: Text | None,
+        *,
+        prefix: bool,
+        page_size: int,
+        keys_only: bool,
+        descending: bool,
+        revision: int,
+        serializable: bool,
+        timeout: float | None,
+    ) -> None:
+        check_flag("descending", descending)
+        request = get(
+            start,
+            range_end,
+            prefix=prefix,
+            revision=revision,
+            sort_order=SortOrder.DESCEND if descending else SortOrder.NONE,
+            serializable=serializable,
+            keys_only=keys_only,
+        )
         check_positive("page_size", page_size)
-        self.finished = False
         self._kv = kv
         self._request = replace(request, limit=page_size)
         self._timeout = timeout
         self._delivered = 0
+        self._finished = False
 
-    def turn(self) -> Steps[tuple[KeyValue, ...]]:
+    def __iter__(self) -> Iterator[KeyValue]:
+        while not self._finished:
+            yield from drive(self._turn())
+
+    async def __aiter__(self) -> AsyncIterator[KeyValue]:
+        while not self._finished:
+            for found in await adrive(self._turn()):
+                yield found
+
+    def _turn(self) -> Steps[tuple[KeyValue, ...]]:
         """Read the next page."""
         try:
             result = yield from self._read()
@@ -51,7 +90,7 @@ class _Pages:
                 error.compact_revision,
             ) from error
         self._delivered += len(result.kvs)
-        self.finished = not result.more
+        self._finished = not result.more
         if result.more:
             last = result.kvs[-1].key
             revision = self._request.revision if self._request.revision > 0 else result.revision
@@ -73,140 +112,22 @@ class _Pages:
         return result
 
 
-def iterate(
+def end(
     kv: KV,
     start: Text,
-    range_end: Text | None = None,
+    range_end: Text | None,
     *,
-    prefix: bool = False,
-    page_size: int = 500,
-    keys_only: bool = False,
-    descending: bool = False,
-    revision: int = 0,
-    serializable: bool = False,
-    timeout: float | None = None,
-) -> Iterator[KeyValue]:
-    """Return an iterator over a range in the order of the keys, all as of ``revision`` (0: of the first page).
-
-    The store is asked when a key of the next page is asked for; ``timeout`` (seconds) is for each page. Arguments are
-    checked at once. With ``descending`` each page costs an etcd server as much as all the keys that are left, because
-    it reads and sorts them before it counts. The iterator raises what :meth:`KV.range
-    <django_etcdaero.kv.client.KV.range>` raises, and ``Compacted`` if the revision is compacted on the way.
-    """
-    check_flag("descending", descending)
-    order = SortOrder.DESCEND if descending else SortOrder.NONE
-    request = get(
-        start,
-        range_end,
-        prefix=prefix,
-        revision=revision,
-        sort_order=order,
-        serializable=serializable,
-        keys_only=keys_only,
-    )
-    return _iterate(_Pages(kv, request, page_size, timeout))
-
-
-def _iterate(pages: _Pages) -> Iterator[KeyValue]:
-    while not pages.finished:
-        yield from drive(pages.turn())
-
-
-def aiterate(
-    kv: KV,
-    start: Text,
-    range_end: Text | None = None,
-    *,
-    prefix: bool = False,
-    page_size: int = 500,
-    keys_only: bool = False,
-    descending: bool = False,
-    revision: int = 0,
-    serializable: bool = False,
-    timeout: float | None = None,
-) -> AsyncIterator[KeyValue]:
-    """Return an asynchronous iterator over a range; everything else is as with :func:`iterate`."""
-    check_flag("descending", descending)
-    order = SortOrder.DESCEND if descending else SortOrder.NONE
-    request = get(
-        start,
-        range_end,
-        prefix=prefix,
-        revision=revision,
-        sort_order=order,
-        serializable=serializable,
-        keys_only=keys_only,
-    )
-    return _aiterate(_Pages(kv, request, page_size, timeout))
-
-
-async def _aiterate(pages: _Pages) -> AsyncIterator[KeyValue]:
-    while not pages.finished:
-        for found in await adrive(pages.turn()):
-            yield found
-
-
-def first(
-    kv: KV,
-    start: Text,
-    range_end: Text | None = None,
-    *,
-    prefix: bool = False,
-    by: SortTarget = SortTarget.KEY,
-    timeout: float | None = None,
-) -> KeyValue | None:
-    """Return the first key of a range in the order of ``by``, ``None`` if there is no key.
-
-    Which one it is among keys that are equal in ``by`` (created or changed in one transaction) is not defined.
-    """
-    return drive(_end(kv, get(start, range_end, prefix=prefix), by, SortOrder.ASCEND, timeout))
-
-
-async def afirst(
-    kv: KV,
-    start: Text,
-    range_end: Text | None = None,
-    *,
-    prefix: bool = False,
-    by: SortTarget = SortTarget.KEY,
-    timeout: float | None = None,
-) -> KeyValue | None:
-    """Do what :func:`first` does."""
-    return await adrive(_end(kv, get(start, range_end, prefix=prefix), by, SortOrder.ASCEND, timeout))
-
-
-def last(
-    kv: KV,
-    start: Text,
-    range_end: Text | None = None,
-    *,
-    prefix: bool = False,
-    by: SortTarget = SortTarget.KEY,
-    timeout: float | None = None,
-) -> KeyValue | None:
-    """Return the last key of a range in the order of ``by``, ``None`` if there is no key; ties as with :func:`first`.
-
-    The store looks at the whole range.
-    """
-    return drive(_end(kv, get(start, range_end, prefix=prefix), by, SortOrder.DESCEND, timeout))
-
-
-async def alast(
-    kv: KV,
-    start: Text,
-    range_end: Text | None = None,
-    *,
-    prefix: bool = False,
-    by: SortTarget = SortTarget.KEY,
-    timeout: float | None = None,
-) -> KeyValue | None:
-    """Do what :func:`last` does."""
-    return await adrive(_end(kv, get(start, range_end, prefix=prefix), by, SortOrder.DESCEND, timeout))
-
-
-def _end(
-    kv: KV, request: RangeRequest, by: SortTarget, order: SortOrder, timeout: float | None
+    prefix: bool,
+    by: SortTarget,
+    order: SortOrder,
+    timeout: float | None,
 ) -> Steps[KeyValue | None]:
+    """Read the key of a range that comes first in the order of ``by``, ascending or descending; ``None``: no key.
+
+    Which one it is among keys that are equal in ``by`` (created or changed in one transaction) is not defined. Unless
+    it is the first in the order of the keys, the store looks at the whole range.
+    """
+    request = get(start, range_end, prefix=prefix)
     target = check_choice("by", by, SortTarget)
     if target is SortTarget.KEY and order is SortOrder.ASCEND:
         order = SortOrder.NONE

@@ -1,17 +1,22 @@
-"""The recipes of a client: what is built from its calls, each in a module of its own that is imported on first use."""
+"""The recipes of a client: what is built from its calls, each in a module of its own that is imported on first use.
+
+Most are written once, as :mod:`steps <django_etcdaero.kv.steps>`; here is where they are carried out, with blocking
+calls or with awaits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from .attempt import Isolation
 from .contention import MAX_ATTEMPTS
-from .engine import SortTarget
+from .engine import SortOrder, SortTarget
+from .steps import adrive, drive
+from .view import View
 
 if TYPE_CHECKING:
     from .administration import Auth, Cluster, Maintenance
-    from .client import KV
     from .election import Election
     from .engine import KeyValue
     from .keys import Text
@@ -23,12 +28,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Recipes:
+class Recipes(View):
     """Methods of :class:`~django_etcdaero.kv.client.KV` that delegate to other modules, where the rules are."""
-
-    @property
-    def _client(self) -> KV:
-        return cast("KV", self)
 
     # many keys -------------------------------------------------------------------------------------------------------
 
@@ -49,9 +50,9 @@ class Recipes:
 
         ``timeout`` (seconds) is for each page.
         """
-        from .paging import iterate
+        from .paging import Pages
 
-        return iterate(
+        pages = Pages(
             self._client,
             start,
             range_end,
@@ -63,6 +64,7 @@ class Recipes:
             serializable=serializable,
             timeout=timeout,
         )
+        return iter(pages)
 
     def first(
         self,
@@ -74,9 +76,10 @@ class Recipes:
         timeout: float | None = None,
     ) -> KeyValue | None:
         """Return the first key of a range in the order of ``by``, ``None`` if there is no key."""
-        from .paging import first
+        from .paging import end
 
-        return first(self._client, start, range_end, prefix=prefix, by=by, timeout=timeout)
+        steps = end(self._client, start, range_end, prefix=prefix, by=by, order=SortOrder.ASCEND, timeout=timeout)
+        return drive(steps)
 
     def last(
         self,
@@ -88,9 +91,10 @@ class Recipes:
         timeout: float | None = None,
     ) -> KeyValue | None:
         """Return the last key of a range in the order of ``by``, ``None`` if there is no key."""
-        from .paging import last
+        from .paging import end
 
-        return last(self._client, start, range_end, prefix=prefix, by=by, timeout=timeout)
+        steps = end(self._client, start, range_end, prefix=prefix, by=by, order=SortOrder.DESCEND, timeout=timeout)
+        return drive(steps)
 
     # one key, read and written in one step ---------------------------------------------------------------------------
 
@@ -101,7 +105,7 @@ class Recipes:
         """
         from .atomic import increment
 
-        return increment(self._client, key, delta, initial=initial, timeout=timeout)
+        return drive(increment(self._client, key, delta, initial=initial, timeout=timeout))
 
     def test_and_set(self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None) -> bool:
         """Write ``value`` if the key has the value ``expected``; return whether it did.
@@ -110,7 +114,7 @@ class Recipes:
         """
         from .atomic import test_and_set
 
-        return test_and_set(self._client, key, expected, value, timeout=timeout)
+        return drive(test_and_set(self._client, key, expected, value, timeout=timeout))
 
     def stm(
         self,
@@ -124,9 +128,13 @@ class Recipes:
 
         It is called again when a key that it read was changed meanwhile: :mod:`django_etcdaero.kv.stm`.
         """
-        from .stm import run
+        from .stm import Transaction, transact
 
-        return run(self._client, function, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
+        steps = transact(
+            self._client, function, Transaction, isolation=isolation, max_attempts=max_attempts, timeout=timeout
+        )
+        answer: T = drive(steps)
+        return answer
 
     def temporary_key(
         self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
@@ -182,9 +190,9 @@ class Recipes:
         timeout: float | None = None,
     ) -> AsyncIterator[KeyValue]:
         """Go through a range of any size as :meth:`iterate` does, with ``async for``."""
-        from .paging import aiterate
+        from .paging import Pages
 
-        return aiterate(
+        pages = Pages(
             self._client,
             start,
             range_end,
@@ -196,6 +204,7 @@ class Recipes:
             serializable=serializable,
             timeout=timeout,
         )
+        return aiter(pages)
 
     async def afirst(
         self,
@@ -207,9 +216,10 @@ class Recipes:
         timeout: float | None = None,
     ) -> KeyValue | None:
         """Do what :meth:`first` does."""
-        from .paging import afirst
+        from .paging import end
 
-        return await afirst(self._client, start, range_end, prefix=prefix, by=by, timeout=timeout)
+        steps = end(self._client, start, range_end, prefix=prefix, by=by, order=SortOrder.ASCEND, timeout=timeout)
+        return await adrive(steps)
 
     async def alast(
         self,
@@ -221,23 +231,24 @@ class Recipes:
         timeout: float | None = None,
     ) -> KeyValue | None:
         """Do what :meth:`last` does."""
-        from .paging import alast
+        from .paging import end
 
-        return await alast(self._client, start, range_end, prefix=prefix, by=by, timeout=timeout)
+        steps = end(self._client, start, range_end, prefix=prefix, by=by, order=SortOrder.DESCEND, timeout=timeout)
+        return await adrive(steps)
 
     async def aincrement(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
         """Do what :meth:`increment` does."""
-        from .atomic import aincrement
+        from .atomic import increment
 
-        return await aincrement(self._client, key, delta, initial=initial, timeout=timeout)
+        return await adrive(increment(self._client, key, delta, initial=initial, timeout=timeout))
 
     async def atest_and_set(
         self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None
     ) -> bool:
         """Do what :meth:`test_and_set` does."""
-        from .atomic import atest_and_set
+        from .atomic import test_and_set
 
-        return await atest_and_set(self._client, key, expected, value, timeout=timeout)
+        return await adrive(test_and_set(self._client, key, expected, value, timeout=timeout))
 
     async def astm(
         self,
@@ -248,23 +259,27 @@ class Recipes:
         timeout: float | None = None,
     ) -> T:
         """Run ``await function(tx)`` as :meth:`stm` runs ``function(tx)``."""
-        from .stm import arun
+        from .stm import AsyncTransaction, transact
 
-        return await arun(self._client, function, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
+        steps = transact(
+            self._client, function, AsyncTransaction, isolation=isolation, max_attempts=max_attempts, timeout=timeout
+        )
+        answer: T = await adrive(steps)
+        return answer
 
     # administration --------------------------------------------------------------------------------------------------
 
     @property
     def auth(self) -> Auth:
         """Users and roles of the store. Raises ``NotSupported`` where it has none."""
-        return self._client.open_engine().auth
+        return self.open_engine().auth
 
     @property
     def cluster(self) -> Cluster:
         """The members of the store. Raises ``NotSupported`` where there are none."""
-        return self._client.open_engine().cluster
+        return self.open_engine().cluster
 
     @property
     def maintenance(self) -> Maintenance:
         """Status, alarms, snapshots and the like. Raises ``NotSupported`` where there is nothing to maintain."""
-        return self._client.open_engine().maintenance
+        return self.open_engine().maintenance

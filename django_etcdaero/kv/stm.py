@@ -29,14 +29,14 @@ call if it reads the same and comes soon; after several conflicts the pauses gro
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, VersionConflict
 
 from .attempt import Attempt, Isolation, Reading, Span
-from .contention import MAX_ATTEMPTS, Contention, Pause, Read
+from .contention import Contention, Pause, Read
 from .engine import PutRequest, TxnResult
 from .keys import Text, span
 from .steps import Commit, Step, Steps, adrive, drive
@@ -46,53 +46,7 @@ if TYPE_CHECKING:
     from .client import KV
     from .lease import Lease
 
-__all__ = ["AsyncTransaction", "Isolation", "Transaction", "arun", "run"]
-
-T = TypeVar("T")
-
-
-def run(
-    kv: KV,
-    function: Callable[[Transaction], T],
-    *,
-    isolation: Isolation = Isolation.SERIALIZABLE_SNAPSHOT,
-    max_attempts: int = MAX_ATTEMPTS,
-    timeout: float | None = None,
-) -> T:
-    """Run ``function(tx)`` as a transaction and return what it returned in the attempt that was committed.
-
-    Raises what the function raises; ``TxnFailed`` after ``max_attempts`` conflicts; ``DeadlineExceeded`` after
-    ``timeout`` seconds altogether (``None``: the engine's default for each call); and what a transaction raises.
-    """
-    _check(isolation)
-    if inspect.iscoroutinefunction(function):
-        raise InvalidRequest("function is a coroutine function, which the asynchronous twin of this call runs")
-    contention = Contention(_WHAT, max_attempts=max_attempts, timeout=timeout)
-    answer: T = drive(_transact(kv, function, Transaction, isolation, contention))
-    return answer
-
-
-async def arun(
-    kv: KV,
-    function: Callable[[AsyncTransaction], Awaitable[T]],
-    *,
-    isolation: Isolation = Isolation.SERIALIZABLE_SNAPSHOT,
-    max_attempts: int = MAX_ATTEMPTS,
-    timeout: float | None = None,
-) -> T:
-    """Run ``await function(tx)`` as a transaction; everything else is as with :func:`run`."""
-    _check(isolation)
-    contention = Contention(_WHAT, max_attempts=max_attempts, timeout=timeout)
-    answer: T = await adrive(_transact(kv, function, AsyncTransaction, isolation, contention))
-    return answer
-
-
-_WHAT = "the transaction"
-
-
-def _check(isolation: Isolation) -> None:
-    if not isinstance(isolation, Isolation):
-        raise InvalidRequest(f"isolation must be an Isolation, not {isolation!r}")
+__all__ = ["AsyncTransaction", "Isolation", "Transaction", "transact"]
 
 
 class _Handle:
@@ -209,13 +163,25 @@ class _Call(Step):
         return await self._function(self._handle)
 
 
-def _transact(
+def transact(
     kv: KV,
     function: Callable[[Any], Any],
-    handle_class: type[_Handle],
+    handle_class: type[Transaction | AsyncTransaction],
+    *,
     isolation: Isolation,
-    contention: Contention,
+    max_attempts: int,
+    timeout: float | None,
 ) -> Steps[Any]:
+    """Run ``function(handle)`` as a transaction and return what it returned in the attempt that was committed.
+
+    Raises what the function raises; ``TxnFailed`` after ``max_attempts`` conflicts; ``DeadlineExceeded`` after
+    ``timeout`` seconds altogether (``None``: the engine's default for each call); and what a transaction raises.
+    """
+    if not isinstance(isolation, Isolation):
+        raise InvalidRequest(f"isolation must be an Isolation, not {isolation!r}")
+    if handle_class is Transaction and inspect.iscoroutinefunction(function):
+        raise InvalidRequest("function is a coroutine function, which the asynchronous twin of this call runs")
+    contention = Contention("the transaction", max_attempts=max_attempts, timeout=timeout)
     attempt = Attempt(isolation)
     while True:
         handle = handle_class(kv, attempt, contention)

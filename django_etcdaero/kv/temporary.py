@@ -29,10 +29,11 @@ from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest,
 
 from .arguments import check_seconds
 from .background import TRANSIENT, backoff, logger
-from .engine import Event, EventType, KeyValue, RangeResult, WatchBatch, WatchHandle, WatchLost, WatchRequest
+from .engine import KeyValue, RangeResult
 from .keys import Text, span, to_bytes
 from .lease import check_ttl
 from .txn import create_revision, get, lease_of, mod_revision, put
+from .whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from .client import KV
@@ -77,16 +78,12 @@ class TemporaryKey:
         self._turn = threading.Lock()  # held during calls, by the background, update() or close()
         self._mutex = threading.Lock()  # held for moments, guards the state below
         self._closed = False
-        self._placed = False  # the key is in the store, on the lease
-        self._revision = 0  # of the store, when that was so or not
-        self._doubted = False  # it may not be so any more
         self._unwritten = False  # the store may have another value than this object
         self._lost = False  # the loss has been logged
         self._wakings = 0
         self._failures = 0
-        self._watch: WatchHandle | None = None
-        self._watches = 0
         self._former: set[int] = set()  # leases lost since the key was last placed
+        self._whereabouts = Whereabouts(kv, self.key, self.label, own=self._is_own, lost=self._lose, wake=self._wake)
         patience = kv.open_engine().default_timeout if timeout is None else check_seconds("timeout", timeout)
         limit = time.monotonic() + patience
         self._lease = kv.lease(ttl, timeout=patience)
@@ -114,7 +111,7 @@ class TemporaryKey:
     @property
     def alive(self) -> bool:
         """True while the key is in the store and one's own, as far as this process can know."""
-        return not self._closed and self._placed and self._lease.alive
+        return not self._closed and self._whereabouts.placed and self._lease.alive
 
     def update(self, value: Text) -> bool:
         """Give the key another value. Return whether it has been written.
@@ -151,9 +148,7 @@ class TemporaryKey:
             if self._closed:
                 return
             self._closed = True
-            watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.cancel()
+        self._whereabouts.end()
         mine = self._turn.acquire(timeout=_CLOSE_TIMEOUT)
         try:
             self._leave()
@@ -178,7 +173,7 @@ class TemporaryKey:
         result = (txn if replace else txn.when(create_revision(self.key) == 0)).commit(timeout=timeout)
         if not result.succeeded:
             raise KeyExists(f"temporary key {self.label!r} exists already")
-        self._note(result.revision, placed=True)
+        self._whereabouts.note(result.revision, placed=True)
 
     def _write(self, new: bytes) -> bool:
         old, self._value = self._value, new
@@ -197,11 +192,8 @@ class TemporaryKey:
 
     def _place(self) -> bool:
         """Have the key in the store, on the lease, unless somebody else has it. False: try again."""
-        with self._mutex:
-            self._doubted = False
-            value = self._value
-            if self._watch is None:
-                self._revision = 0  # no watch knows anything newer, and the store may begin anew at revision 1
+        self._whereabouts.look()
+        value = self._value
         lease, timeout = self._lease, self._patience
         ours = put(self.key, value, lease=lease)
         absent = create_revision(self.key) == 0
@@ -210,7 +202,7 @@ class TemporaryKey:
             found = _first(result.responses[0])
             if found.lease not in (lease.id, *self._former):
                 self._lose("somebody else has it")
-                return self._note(result.revision, placed=False)
+                return self._whereabouts.note(result.revision, placed=False)
             if found.lease != lease.id or (self._unwritten and found.value != value):
                 unchanged = mod_revision(self.key) == found.mod_revision
                 result = self._kv.txn().when(unchanged).then(ours).commit(timeout=timeout)
@@ -219,7 +211,7 @@ class TemporaryKey:
         with self._mutex:
             self._unwritten = self._value != value
         self._former.clear()
-        return self._note(result.revision, placed=True)
+        return self._whereabouts.note(result.revision, placed=True)
 
     def _leave(self, *, timeout: float = _CLOSE_TIMEOUT) -> None:
         try:
@@ -266,68 +258,26 @@ class TemporaryKey:
             return None if done else backoff(self._failures)
 
     def _restore(self) -> bool:
+        whereabouts = self._whereabouts
         if not self._lease.alive:
             self._former.add(self._lease.id)
-            self._placed = False
+            whereabouts.placed = False
             self._lease = self._kv.lease(self.ttl, timeout=self._patience)
             self._lease.subscribe(self._lease_ended)
             if self._closed:
                 return True
-        if (not self._placed or self._doubted or self._unwritten) and not self._place():
+        if (not whereabouts.placed or whereabouts.doubted or self._unwritten) and not self._place():
             return False
-        if self._watch is None:
-            self._start_watch()
-        if self._placed and self._lost:
+        whereabouts.watch(timeout=self._patience)
+        if whereabouts.placed and self._lost:
             self._lost = False
             logger.info("temporary key %r is back", self.label)
         return True
 
-    def _start_watch(self) -> None:
-        with self._mutex:
-            self._watches += 1
-            number = self._watches
-            request = WatchRequest(self.key, start_revision=self._revision + 1)
-        handle = self._kv.watch_raw(request, lambda batch: self._see(number, batch), timeout=self._patience)
-        with self._mutex:
-            if number == self._watches and not self._closed:
-                self._watch = handle
-                return
-        handle.cancel()
-
     # finding out -----------------------------------------------------------------------------------------------------
 
-    def _note(self, revision: int, *, placed: bool) -> bool:
-        """Note how things stood at a revision of the store. False: something newer is known already."""
-        with self._mutex:
-            if revision < self._revision:
-                return False
-            self._revision = revision
-            self._placed = placed
-            return True
-
-    def _see(self, number: int, batch: WatchBatch) -> None:
-        """Sink of the watch."""
-        if number != self._watches or self._closed:
-            return
-        for event in batch.events:
-            self._see_event(event)
-        if batch.lost in (WatchLost.COMPACTED, WatchLost.RESET):
-            with self._mutex:
-                self._watches += 1
-                self._watch = None
-                self._doubted = True
-            self._wake()
-        elif batch.lost is WatchLost.REFUSED:
-            logger.warning("temporary key %r is tended by its lease only: the watch was refused", self.label)
-
-    def _see_event(self, event: Event) -> None:
-        gone = event.type is EventType.DELETE
-        mine = not gone and event.kv.lease == self._lease.id
-        if not self._note(event.kv.mod_revision, placed=mine) or mine:
-            return
-        self._lose("it was deleted" if gone else "somebody else has it")
-        if gone:
-            self._wake()
+    def _is_own(self, found: KeyValue) -> bool:
+        return found.lease == self._lease.id
 
     def _lease_ended(self) -> None:
         if not self._closed:

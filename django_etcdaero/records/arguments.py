@@ -72,13 +72,6 @@ def check_generations(generations: Iterable[object]) -> None:
             raise InvalidRequest(f"generation is {generation}; the first one of a record is 1")
 
 
-def check_put(create_only: bool, generation: object) -> None:
-    """``generation`` as in :func:`check_generations`, and not together with ``create_only``."""
-    check_generations((generation,))
-    if create_only and generation is not None:
-        raise InvalidRequest("create_only and generation exclude each other: a record yet to be created has none")
-
-
 def check_prefix(prefix: object) -> None:
     """``bytes``, of any length."""
     if not isinstance(prefix, bytes):
@@ -93,3 +86,49 @@ def check_timeout(timeout: object) -> None:
         raise TypeError(f"timeout must be a number of seconds or None, not {type(timeout).__name__}")
     if not (math.isfinite(timeout) and timeout >= 0):
         raise InvalidRequest(f"timeout is {timeout} seconds; it must be finite and not negative")
+
+
+# --- all that one method refuses -------------------------------------------------------------------------------------
+
+
+def check_put(
+    key: bytes, value: object, max_value_bytes: int, *, ttl: object, create_only: bool, generation: object
+) -> None:
+    """The arguments of ``put``; ``generation`` and ``create_only`` exclude each other."""
+    check_items({key: value}, max_value_bytes)
+    check_ttl(ttl)
+    check_generations((generation,))
+    if create_only and generation is not None:
+        raise InvalidRequest("create_only and generation exclude each other: a record yet to be created has none")
+
+
+def check_put_many(items: Mapping[bytes, object], max_value_bytes: int, *, ttl: object) -> None:
+    """The arguments of ``put_many``."""
+    check_items(items, max_value_bytes)
+    check_ttl(ttl)
+
+
+def check_delete(key: bytes, *, generation: object) -> None:
+    """The arguments of ``delete``."""
+    check_keys((key,))
+    check_generations((generation,))
+
+
+def check_touch(key: bytes, ttl: object, *, generation: object) -> None:
+    """The arguments of ``touch``."""
+    check_keys((key,))
+    check_ttl(ttl)
+    check_generations((generation,))
+
+
+def check_touch_many(items: Mapping[bytes, object], ttl: object) -> None:
+    """The arguments of ``touch_many``."""
+    check_keys(items)
+    check_generations(items.values())
+    check_ttl(ttl)
+
+
+def check_increment(key: bytes, delta: object) -> None:
+    """The arguments of ``increment``."""
+    check_keys((key,))
+    check_int("delta", delta)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from django_etcdaero.exceptions import Cancelled, ConfigurationError, KeyExists, KeyNotFound, StoreBusy, VersionConflict
-from django_etcdaero.records import arguments
+from django_etcdaero.exceptions import Cancelled, ConfigurationError, KeyExists, KeyNotFound, StoreBusy
+from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
 
 DEFAULT_TIMEOUT = 5.0
@@ -142,9 +142,7 @@ class MemoryStore(RecordStore):
         generation: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        arguments.check_items({key: value}, self.max_value_bytes)
-        arguments.check_ttl(ttl)
-        arguments.check_put(create_only, generation)
+        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
         with self._locked(timeout, write=True) as now:
             entry = self._expected(key, generation, now)
             if create_only and entry is not None:
@@ -152,8 +150,7 @@ class MemoryStore(RecordStore):
             self._write(key, value, entry, _expires(ttl, now))
 
     def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
-        arguments.check_keys((key,))
-        arguments.check_generations((generation,))
+        arguments.check_delete(key, generation=generation)
         with self._locked(timeout, write=True) as now:
             found = self._expected(key, generation, now) is not None
             self._space.remove(key)
@@ -162,9 +159,7 @@ class MemoryStore(RecordStore):
     def touch(
         self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
     ) -> bool:
-        arguments.check_keys((key,))
-        arguments.check_ttl(ttl)
-        arguments.check_generations((generation,))
+        arguments.check_touch(key, ttl, generation=generation)
         with self._locked(timeout, write=True) as now:
             entry = self._expected(key, generation, now)
             if entry is not None:
@@ -175,16 +170,12 @@ class MemoryStore(RecordStore):
         return self.exists_many((key,), timeout=timeout).get(key)
 
     def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
-        arguments.check_keys((key,))
-        arguments.check_int("delta", delta)
+        arguments.check_increment(key, delta)
         with self._locked(timeout, write=True) as now:
             entry = self._space.live(key, now)
             if entry is None:
                 raise KeyNotFound(f"there is no record {key!r} to increment")
-            if not isinstance(entry.value, int):
-                raise TypeError(f"the record {key!r} holds bytes, not an int: it cannot be incremented")
-            total = entry.value + delta
-            arguments.check_int(f"the sum of the record {key!r} and delta", total)
+            total = conditions.incremented(key, entry.value, delta)
             self._write(key, total, entry, entry.expires)
             return total
 
@@ -200,8 +191,7 @@ class MemoryStore(RecordStore):
         return records
 
     def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
-        arguments.check_items(items, self.max_value_bytes)
-        arguments.check_ttl(ttl)
+        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
         with self._locked(timeout, write=True) as now:
             expires = _expires(ttl, now)
             for key, value in items.items():
@@ -224,9 +214,7 @@ class MemoryStore(RecordStore):
     def touch_many(
         self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
     ) -> set[bytes]:
-        arguments.check_keys(items)
-        arguments.check_generations(items.values())
-        arguments.check_ttl(ttl)
+        arguments.check_touch_many(items, ttl)
         touched: set[bytes] = set()
         with self._locked(timeout, write=True) as now:
             expires = _expires(ttl, now)
@@ -281,13 +269,7 @@ class MemoryStore(RecordStore):
 
     def _expected(self, key: bytes, generation: int | None, now: float) -> _Entry | None:
         entry = self._space.live(key, now)
-        found = 0 if entry is None else entry.generation
-        if generation is not None and generation != found:
-            raise VersionConflict(
-                f"the record {key!r} has generation {found}, not {generation}"
-                if entry
-                else f"there is no record {key!r}, generation {generation} was expected"
-            )
+        conditions.check_generation(key, None if entry is None else entry.generation, generation)
         return entry
 
     def _write(self, key: bytes, value: Value, before: _Entry | None, expires: float | None) -> None:

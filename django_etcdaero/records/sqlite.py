@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import TypeVar
 
 from django_etcdaero import forks
-from django_etcdaero.exceptions import DeadlineExceeded, KeyExists, KeyNotFound, VersionConflict
-from django_etcdaero.records import arguments, sqlite_records
+from django_etcdaero.exceptions import DeadlineExceeded, KeyExists, KeyNotFound
+from django_etcdaero.records import arguments, conditions, sqlite_records
 from django_etcdaero.records.sqlite_connections import Connections
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
 
@@ -73,9 +73,7 @@ class SqliteStore(RecordStore):
         generation: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        arguments.check_items({key: value}, self.max_value_bytes)
-        arguments.check_ttl(ttl)
-        arguments.check_put(create_only, generation)
+        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
 
         def work(connection: sqlite3.Connection, items: dict[bytes, Value], now: int) -> None:
             if create_only and sqlite_records.select(connection, "generation", (key,), now):
@@ -86,8 +84,7 @@ class SqliteStore(RecordStore):
         self._write([{key: value}], work, timeout)
 
     def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
-        arguments.check_keys((key,))
-        arguments.check_generations((generation,))
+        arguments.check_delete(key, generation=generation)
 
         def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> bool:
             _expect(connection, key, generation, now)
@@ -98,9 +95,7 @@ class SqliteStore(RecordStore):
     def touch(
         self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
     ) -> bool:
-        arguments.check_keys((key,))
-        arguments.check_ttl(ttl)
-        arguments.check_generations((generation,))
+        arguments.check_touch(key, ttl, generation=generation)
 
         def work(connection: sqlite3.Connection, items: dict[bytes, int | None], now: int) -> bool:
             _expect(connection, key, generation, now)
@@ -112,18 +107,14 @@ class SqliteStore(RecordStore):
         return self.exists_many((key,), timeout=timeout).get(key)
 
     def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
-        arguments.check_keys((key,))
-        arguments.check_int("delta", delta)
+        arguments.check_increment(key, delta)
 
         def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> int:
             rows = sqlite_records.select(connection, "id, value", keys, now)
             if not rows:
                 raise KeyNotFound(f"there is no record {key!r} to increment")
             record, value = rows[0]
-            if not isinstance(value, int):
-                raise TypeError(f"the record {key!r} holds bytes, not an int: it cannot be incremented")
-            total = value + delta
-            arguments.check_int(f"the sum of the record {key!r} and delta", total)
+            total = conditions.incremented(key, value, delta)
             sqlite_records.set_value(connection, record, total)
             return total
 
@@ -139,8 +130,7 @@ class SqliteStore(RecordStore):
         return records
 
     def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
-        arguments.check_items(items, self.max_value_bytes)
-        arguments.check_ttl(ttl)
+        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
 
         def work(connection: sqlite3.Connection, part: dict[bytes, Value], now: int) -> None:
             sqlite_records.write(connection, part, _expires(ttl, now), now)
@@ -161,9 +151,7 @@ class SqliteStore(RecordStore):
     def touch_many(
         self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
     ) -> set[bytes]:
-        arguments.check_keys(items)
-        arguments.check_generations(items.values())
-        arguments.check_ttl(ttl)
+        arguments.check_touch_many(items, ttl)
 
         def work(connection: sqlite3.Connection, part: list[bytes], now: int) -> set[bytes]:
             return sqlite_records.touch(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
@@ -282,10 +270,7 @@ def _expect(connection: sqlite3.Connection, key: bytes, generation: int | None, 
     if generation is None:
         return
     rows = sqlite_records.select(connection, "generation", (key,), now)
-    if not rows:
-        raise VersionConflict(f"there is no record {key!r}, generation {generation} was expected")
-    if rows[0][0] != generation:
-        raise VersionConflict(f"the record {key!r} has generation {rows[0][0]}, not {generation}")
+    conditions.check_generation(key, rows[0][0] if rows else None, generation)
 
 
 def _transactions(items: Mapping[bytes, Value]) -> Iterator[dict[bytes, Value]]:

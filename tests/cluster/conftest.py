@@ -31,13 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def kv_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """One etcd server for all tests that leave it running."""
-    server = Server("shared", tmp_path_factory.mktemp("etcd"))
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("shared", tmp_path_factory.mktemp("etcd")).running() as server:
         yield f"etcd://{server.endpoint}"
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="session")

@@ -25,12 +25,8 @@ ALERT = {"SHOP_POLL_INTERVAL": "0.5", "SHOP_CALL_TIMEOUT": "1"}
 
 @pytest.fixture(scope="module")
 def three_members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster.start()
+    with Cluster(tmp_path_factory.mktemp("cluster")).running() as cluster:
         yield cluster
-    finally:
-        cluster.kill()
 
 
 @pytest.fixture

@@ -77,13 +77,8 @@ def test_a_running_service_restores_emptied_stores_by_itself(site: ServerSite) -
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """An etcd server of the test's own."""
-    server = Server("own", tmp_path / "etcd")
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("own", tmp_path / "etcd").running() as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.mark.parametrize("backup", [True, False], ids=["older state", "nothing"])

@@ -10,6 +10,9 @@ import pytest
 
 from django_etcdaero.kv.etcd import EtcdEngine
 from tests.etcd.servers import Cluster, Server
+from tests.kv.conftest import kv, store
+
+__all__ = ["kv", "store"]
 
 _numbers = itertools.count()
 
@@ -17,15 +20,9 @@ _numbers = itertools.count()
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that leave it running and use keys of their own."""
-    server = Server(
-        "shared", tmp_path_factory.mktemp("etcd"), options=["--experimental-watch-progress-notify-interval=1s"]
-    )
-    server.start()
-    try:
-        server.wait_ready()
+    options = ["--experimental-watch-progress-notify-interval=1s"]
+    with Server("shared", tmp_path_factory.mktemp("etcd"), options=options).running() as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture
@@ -46,24 +43,15 @@ def at() -> Callable[[str], bytes]:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A server of the test's own, to be killed and wiped at will."""
-    server = Server("own", tmp_path / "own")
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("own", tmp_path / "own").running() as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="session")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three members, used through :func:`cluster`."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster.start()
+    with Cluster(tmp_path_factory.mktemp("cluster")).running() as cluster:
         yield cluster
-    finally:
-        cluster.kill()
 
 
 @pytest.fixture

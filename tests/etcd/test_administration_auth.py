@@ -34,18 +34,13 @@ READ, WRITE, READWRITE = PermissionType.READ, PermissionType.WRITE, PermissionTy
 @pytest.fixture
 def root(tmp_path: Path, connect: Connect) -> Iterator[EtcdEngine]:
     """An engine of the user root on a server of the test's own, which asks for passwords; tokens live a second."""
-    server = Server("guarded", tmp_path / "guarded", options=["--auth-token-ttl", "1"])
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("guarded", tmp_path / "guarded", options=["--auth-token-ttl", "1"]).running() as server:
         engine = connect([server.endpoint], user="root", password="root-secret")
         engine.auth.user_add("root", password="root-secret")
         engine.auth.role_add("root")
         engine.auth.user_grant_role("root", "root")
         engine.auth.enable()
         yield engine
-    finally:
-        server.kill()
 
 
 @pytest.fixture

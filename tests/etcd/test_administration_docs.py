@@ -72,13 +72,9 @@ def restored_keys(directory: Path, peer: str, connect: Callable[..., EtcdEngine]
     (directory.parent / "restored").rename(directory.parent / "data")
     server.peer_port = int(peer.rpartition(":")[2])
     server.initial_cluster = server.peer_address
-    server.start()
-    try:
-        server.wait_ready()
+    with server.running():
         engine = connect([server.endpoint])
         return {found.key for found in engine.range(RangeRequest(b"\0", b"\0"), timeout=20).kvs}
-    finally:
-        server.kill()
 
 
 def check_processes(directory: Path, endpoints: list[str]) -> None:

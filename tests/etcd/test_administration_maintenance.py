@@ -193,13 +193,8 @@ def test_members_with_the_same_history_have_the_same_checksum(cluster: Cluster, 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Server]:
     """A server with room for 4 MiB."""
-    server = Server("small", tmp_path / "small", options=["--quota-backend-bytes", str(4 << 20)])
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("small", tmp_path / "small", options=["--quota-backend-bytes", str(4 << 20)]).running() as server:
         yield server
-    finally:
-        server.kill()
 
 
 def test_a_full_store_is_writable_again_after_compaction_defragmentation_and_disarming(

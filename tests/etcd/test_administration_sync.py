@@ -149,16 +149,12 @@ def test_encrypted_engines_take_encrypted_addresses_only(tmp_path: Path, connect
     server = Server("both", tmp_path / "both", options=options, tls=True)
     urls = f"https://{server.endpoint},http://127.0.0.1:{plain}"
     server.options += ["--listen-client-urls", urls, "--advertise-client-urls", urls]
-    server.start()
-    try:
-        server.wait_ready("--cacert", str(authority.certificate))
+    with server.running("--cacert", str(authority.certificate)):
         encrypted = connect([f"localhost:{server.client_port}"], tls=Tls(ca=str(authority.certificate)), sync_members=1)
         unencrypted = connect([f"localhost:{plain}"], sync_members=1)
         for engine, own in ((encrypted, server.client_port), (unencrypted, plain)):
             engine.range(RangeRequest(b"a"))
             wait_until(lambda e=engine, o=own: endpoints(e) == {f"localhost:{o}", f"127.0.0.1:{o}"}, 20)  # type: ignore[misc]
-    finally:
-        server.kill()
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.5, float("nan")])

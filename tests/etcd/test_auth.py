@@ -25,10 +25,7 @@ TOKEN_TTL = 1.0
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that asks for passwords and whose tokens live one second; ``app`` may use the keys ``app/…`` only."""
-    server = Server("guarded", tmp_path_factory.mktemp("guarded"), options=["--auth-token-ttl", "1"])
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("guarded", tmp_path_factory.mktemp("guarded"), options=["--auth-token-ttl", "1"]).running() as server:
         server.etcdctl("user", "add", "root:root-secret")
         server.etcdctl("role", "add", "root")
         server.etcdctl("user", "grant-role", "root", "root")
@@ -38,8 +35,6 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         server.etcdctl("user", "grant-role", "app", "app")
         server.etcdctl("auth", "enable")
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture

@@ -24,17 +24,13 @@ TIMEOUT = 10.0
 
 @pytest.fixture(scope="module")
 def guarded_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("guarded"))
-    try:
-        cluster.start()
+    with Cluster(tmp_path_factory.mktemp("guarded")).running() as cluster:
         member = cluster.members[0]
         member.etcdctl("user", "add", "root:root-secret")
         member.etcdctl("role", "add", "root")
         member.etcdctl("user", "grant-role", "root", "root")
         member.etcdctl("auth", "enable")
         yield cluster
-    finally:
-        cluster.kill()
 
 
 @pytest.fixture

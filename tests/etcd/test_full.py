@@ -14,10 +14,7 @@ from tests.etcd.servers import Server
 
 
 def test_a_full_store_refuses_writes_and_still_reads(tmp_path: Path, connect: Callable[..., EtcdEngine]) -> None:
-    server = Server("small", tmp_path / "small", options=["--quota-backend-bytes", str(4 << 20)])
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("small", tmp_path / "small", options=["--quota-backend-bytes", str(4 << 20)]).running() as server:
         engine = connect([server.endpoint])
 
         def fill() -> None:
@@ -28,5 +25,3 @@ def test_a_full_store_refuses_writes_and_still_reads(tmp_path: Path, connect: Ca
             fill()
         assert len(engine.range(RangeRequest(b"0")).kvs[0].value) == 1 << 20
         assert engine.delete_range(DeleteRequest(b"0")).deleted == 1
-    finally:
-        server.kill()

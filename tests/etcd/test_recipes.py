@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -20,18 +20,6 @@ from tests.kv.test_stm import *  # noqa: F403
 from tests.kv.test_stm_model import *  # noqa: F403
 from tests.kv.test_temporary_key import *  # noqa: F403
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
 
 
 @pytest.fixture

@@ -29,13 +29,9 @@ def encrypted(authority: Authority, tmp_path_factory: pytest.TempPathFactory) ->
     options = ["--cert-file", certificate, "--key-file", key, "--client-cert-auth"]
     options += ["--trusted-ca-file", authority.certificate]
     server = Server("encrypted", tmp_path_factory.mktemp("encrypted"), options=list(map(str, options)), tls=True)
-    server.start()
     client, client_key = authority.issue("etcdctl")
-    try:
-        server.wait_ready("--cacert", str(authority.certificate), "--cert", str(client), "--key", str(client_key))
+    with server.running("--cacert", str(authority.certificate), "--cert", str(client), "--key", str(client_key)):
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")

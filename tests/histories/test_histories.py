@@ -104,12 +104,8 @@ class Crew:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path / "cluster")
-    try:
-        cluster.start()
+    with Cluster(tmp_path / "cluster").running() as cluster:
         yield cluster
-    finally:
-        cluster.kill()
 
 
 @pytest.fixture

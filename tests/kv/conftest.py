@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from django_etcdaero.kv import KV, Engine
 from django_etcdaero.kv.embedded import EmbeddedEngine, drop_memory
-from django_etcdaero.kv.engine import Engine
+from tests.kv.interposed import InterposedEngine
 
 _numbers = itertools.count()
 
@@ -43,6 +44,20 @@ def at() -> Callable[[str], bytes]:
     """Return keys that no other test uses: ``at("a")`` and the like, sorted as their names are."""
     prefix = f"contract-{next(_numbers)}/"
     return lambda name: (prefix + name).encode()
+
+
+@pytest.fixture
+def store(engine: Engine) -> InterposedEngine:
+    """The engine, with calls counted, and failing when told to."""
+    return InterposedEngine(engine)
+
+
+@pytest.fixture
+def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
+    """A client of :func:`store` below a prefix of the test's own, whose locks tell ``{"service": "web"}``."""
+    client = KV(store, prefix=at("app/"), identity={"service": "web"})
+    yield client
+    client.close()
 
 
 @pytest.fixture

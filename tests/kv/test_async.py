@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -16,25 +16,11 @@ from django_etcdaero.exceptions import (
     InvalidRequest,
     LeaseNotFound,
 )
-from django_etcdaero.kv import KV, Engine, Event, Progress, Resync, ResyncReason, pool, txn
+from django_etcdaero.kv import KV, Event, Progress, Resync, ResyncReason, pool, txn
 from django_etcdaero.kv.embedded import EmbeddedEngine, drop_memory
 from django_etcdaero.kv.engine import WatchBatch, WatchRequest
 from tests.kv.interposed import InterposedEngine
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def store(engine: Engine) -> Iterator[InterposedEngine]:
-    interposed = InterposedEngine(engine)
-    yield interposed
-    interposed._stop_threads()
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
 
 
 def run(scenario: Callable[[], Awaitable[None]]) -> None:

@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest, LockLost, LockTimeout, NotLeader
-from django_etcdaero.kv import KV, Engine
+from django_etcdaero.kv import KV
 from django_etcdaero.kv.contest.leader import Changed, Elected, ElectionEvent, Lost, Proclaimed
 from tests.kv.interposed import InterposedEngine
+from tests.kv.queueing import keys
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def store(engine: Engine) -> Iterator[InterposedEngine]:
-    interposed = InterposedEngine(engine)
-    yield interposed
-    interposed._stop_threads()
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
-
-
-def keys(kv: KV, start: str = "") -> list[bytes]:
-    return [found.key for found in kv.range(start, prefix=True).kvs]
 
 
 async def until(condition: Callable[[], object], what: str) -> None:

@@ -4,27 +4,15 @@ import asyncio
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, OutcomeUnknown, TxnFailed
-from django_etcdaero.kv import KV, Engine
+from django_etcdaero.kv import KV
 from tests.kv.interposed import InterposedEngine
-
-
-@pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
 
 
 def value(kv: KV, key: str) -> bytes | None:

@@ -16,24 +16,13 @@ from django_etcdaero.exceptions import (
     NotLeader,
     OutcomeUnknown,
 )
-from django_etcdaero.kv import KV, Engine, txn
+from django_etcdaero.kv import KV, txn
 from django_etcdaero.kv.contest.leader import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
 from django_etcdaero.kv.contest.leading import Leadership
 from django_etcdaero.kv.election import Election
 from tests.kv.interposed import InterposedEngine
+from tests.kv.queueing import Queued, in_thread, keys
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"), identity={"service": "web"})
-    yield client
-    client.close()
 
 
 @pytest.fixture
@@ -44,38 +33,12 @@ def other(store: InterposedEngine, kv: KV) -> Iterator[KV]:
     client.close()
 
 
-def keys(kv: KV, start: str = "") -> list[bytes]:
-    return [found.key for found in kv.range(start, prefix=True).kvs]
-
-
-def in_thread(call: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return thread
-
-
-class Candidate:
+class Candidate(Queued):
     """Campaigns in a thread of its own; ``result`` is the error or ``"elected"``."""
 
     def __init__(self, election: Election, timeout: float | None = 30) -> None:
         self.election = election
-        self.result: object = None
-        self._timeout = timeout
-        before = len(election.queue())
-        self.thread = in_thread(self._campaign)
-        wait_until(lambda: self.result or len(election.queue()) > before, what="the candidate in line")
-
-    def _campaign(self) -> None:
-        try:
-            self.election.campaign(timeout=self._timeout)
-        except Exception as error:
-            self.result = error
-        else:
-            self.result = "elected"
-
-    def wait(self) -> object:
-        wait_until(lambda: self.result, what="the end of the campaign")
-        return self.result
+        super().__init__(election, lambda: election.campaign(timeout=timeout), "elected")
 
 
 # --- leading ---------------------------------------------------------------------------------------------------------

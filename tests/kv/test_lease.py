@@ -1,27 +1,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, LeaseNotFound
-from django_etcdaero.kv import KV, Engine, Lease
+from django_etcdaero.kv import KV, Lease
 from django_etcdaero.kv.lease import clock
 from tests.kv.interposed import InterposedEngine
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
 
 
 def test_keys_live_as_long_as_their_lease(kv: KV) -> None:

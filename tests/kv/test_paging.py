@@ -12,18 +12,6 @@ from django_etcdaero.kv.engine import RangeRequest, RangeResult
 from tests.kv.interposed import InterposedEngine
 
 
-@pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
-
-
 def fill(kv: KV, count: int) -> list[bytes]:
     for number in range(count):
         kv.put(f"k/{number:02}", str(number))

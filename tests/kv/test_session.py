@@ -8,22 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, PermissionDenied
-from django_etcdaero.kv import KV, Engine, session
+from django_etcdaero.kv import KV, session
 from django_etcdaero.threads import wait
 from tests.kv.interposed import InterposedEngine
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
 
 
 @pytest.fixture(autouse=True)

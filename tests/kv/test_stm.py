@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,25 +17,13 @@ from django_etcdaero.exceptions import (
     TxnFailed,
     VersionConflict,
 )
-from django_etcdaero.kv import KV, Engine, Isolation, txn
+from django_etcdaero.kv import KV, Isolation, txn
 from django_etcdaero.kv.stm import AsyncTransaction, Transaction
 from tests.kv.interposed import InterposedEngine
 
 ALL = list(Isolation)
 SNAPSHOTS = [Isolation.SERIALIZABLE_SNAPSHOT, Isolation.SERIALIZABLE]
 VALIDATED = [*SNAPSHOTS, Isolation.REPEATABLE_READ]
-
-
-@pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
 
 
 def value(kv: KV, key: str) -> bytes | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from django_etcdaero.kv import KV, Engine, Isolation
+from django_etcdaero.kv import KV, Isolation
 from django_etcdaero.kv.stm import Transaction
 
 KEYS = ("a", "b", "c", "d")
@@ -23,13 +22,6 @@ reads = st.one_of(
 )
 writes = st.one_of(st.tuples(st.just("put"), keys), st.tuples(st.just("delete"), keys))
 others = st.lists(st.tuples(st.integers(0, 5), writes), max_size=5)
-
-
-@pytest.fixture
-def kv(engine: Engine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(engine, prefix=at("app/"))
-    yield client
-    client.close()
 
 
 def on_model(steps: list[Step], state: State) -> tuple[list[object], State]:

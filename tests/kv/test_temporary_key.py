@@ -30,18 +30,6 @@ AWAY = ("range", "put", "txn", "lease_grant", "lease_revoke", "lease_keep_alive"
 
 
 @pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
-
-
-@pytest.fixture
 def others(engine: Engine, at: Callable[[str], bytes]) -> Iterator[KV]:
     """Another client of the same store."""
     client = KV(engine, prefix=at("app/"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,18 +13,6 @@ from django_etcdaero.kv import KV, Engine, Event, EventType, Resync, ResyncReaso
 from django_etcdaero.kv.embedded import EmbeddedEngine
 from tests.kv.interposed import InterposedEngine
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def store(engine: Engine) -> InterposedEngine:
-    return InterposedEngine(engine)
-
-
-@pytest.fixture
-def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(store, prefix=at("app/"))
-    yield client
-    client.close()
 
 
 def short(item: Event | Resync) -> str:

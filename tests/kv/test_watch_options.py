@@ -9,19 +9,11 @@ from contextlib import suppress
 import pytest
 
 from django_etcdaero.exceptions import Compacted, DeadlineExceeded, InvalidRequest
-from django_etcdaero.kv import KV, Engine, Event, EventType, Progress, Resync, ResyncReason
+from django_etcdaero.kv import KV, Event, EventType, Progress, Resync, ResyncReason
 from django_etcdaero.kv.embedded import EmbeddedEngine, drop_memory, hub
 from django_etcdaero.kv.engine import WatchBatch, WatchHandle, WatchRequest, WatchSink
 from tests.kv.interposed import InterposedEngine
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def kv(engine: Engine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    client = KV(InterposedEngine(engine), prefix=at("app/"))
-    yield client
-    client.close()
-
 
 # --- waiting for one change ------------------------------------------------------------------------------------------
 

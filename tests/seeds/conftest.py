@@ -20,13 +20,8 @@ _numbers = itertools.count()
 def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests that leave it running."""
     options = ["--experimental-watch-progress-notify-interval=1s"]
-    server = Server("seeds", tmp_path_factory.mktemp("etcd"), options=options)
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("seeds", tmp_path_factory.mktemp("etcd"), options=options).running() as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(params=["etcd", *sorted(ENGINES)])
@@ -64,24 +59,15 @@ def kv(connect: Callable[[], KV]) -> KV:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     """A server of the test's own, for what concerns a whole server."""
-    server = Server("own", tmp_path / "own")
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("own", tmp_path / "own").running() as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three members that nobody harms."""
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
-        cluster.start()
+    with Cluster(tmp_path_factory.mktemp("cluster")).running() as cluster:
         yield cluster
-    finally:
-        cluster.kill()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from django_etcdaero.exceptions import (
     OutcomeUnknown,
     VersionConflict,
 )
-from django_etcdaero.records import arguments
+from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
 
 from . import faults
@@ -92,9 +92,7 @@ class AerospikeStore(RecordStore):
         generation: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        arguments.check_items({key: value}, self.max_value_bytes)
-        arguments.check_ttl(ttl)
-        arguments.check_put(create_only, generation)
+        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
 
         def call(session: Session, ms: int) -> None:
             session.put(key, value, ms, ttl=ttl, create_only=create_only, generation=generation)
@@ -104,8 +102,7 @@ class AerospikeStore(RecordStore):
             raise KeyExists(f"there is a record {key!r} already")
 
     def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
-        arguments.check_keys((key,))
-        arguments.check_generations((generation,))
+        arguments.check_delete(key, generation=generation)
 
         def call(session: Session, ms: int) -> None:
             session.delete(key, ms, generation=generation)
@@ -115,9 +112,7 @@ class AerospikeStore(RecordStore):
     def touch(
         self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
     ) -> bool:
-        arguments.check_keys((key,))
-        arguments.check_ttl(ttl)
-        arguments.check_generations((generation,))
+        arguments.check_touch(key, ttl, generation=generation)
 
         def call(session: Session, ms: int) -> None:
             session.touch(key, ms, ttl=ttl, generation=generation)
@@ -129,8 +124,7 @@ class AerospikeStore(RecordStore):
         return self._read(lambda session, ms: session.exists(key, ms), timeout)
 
     def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
-        arguments.check_keys((key,))
-        arguments.check_int("delta", delta)
+        arguments.check_increment(key, delta)
         arguments.check_timeout(timeout)
         until = self._cluster.until(timeout)
         expected = (faults.NOT_FOUND, faults.FILTERED_OUT)
@@ -147,9 +141,7 @@ class AerospikeStore(RecordStore):
                 )[1]
             if record is None:
                 raise KeyNotFound(f"there is no record {key!r} to increment")
-            if not isinstance(record.value, int):
-                raise TypeError(f"the record {key!r} holds bytes, not an int: it cannot be incremented")
-            arguments.check_int(f"the sum of the record {key!r} and delta", record.value + delta)
+            conditions.incremented(key, record.value, delta)
             self._cluster.check_deadline(until)  # it would fit now: another client has changed it meanwhile
 
     # many records ----------------------------------------------------------------------------------------------------
@@ -159,8 +151,7 @@ class AerospikeStore(RecordStore):
         return self._each(batches(keys, BATCH_READS), _get_many, timeout)
 
     def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
-        arguments.check_items(items, self.max_value_bytes)
-        arguments.check_ttl(ttl)
+        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
 
         def call(session: Session, keys: list[bytes], ms: int) -> Batch[None]:
             return session.put_many({key: items[key] for key in keys}, ms, ttl=ttl)
@@ -178,9 +169,7 @@ class AerospikeStore(RecordStore):
     def touch_many(
         self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
     ) -> set[bytes]:
-        arguments.check_keys(items)
-        arguments.check_generations(items.values())
-        arguments.check_ttl(ttl)
+        arguments.check_touch_many(items, ttl)
         possible = [key for key, generation in items.items() if (generation or 0) <= MAX_GENERATION]
 
         def call(session: Session, part: list[bytes], ms: int) -> Batch[None]:

@@ -13,13 +13,8 @@ from tests.etcd.servers import Server
 @pytest.fixture(scope="package")
 def lone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that the differential tests share, one after the other."""
-    server = Server("differential", tmp_path_factory.mktemp("differential"))
-    server.start()
-    try:
-        server.wait_ready()
+    with Server("differential", tmp_path_factory.mktemp("differential")).running() as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture

@@ -43,10 +43,7 @@ def fresh_servers(tmp_path: Path) -> Iterator[Callable[[], list[EtcdEngine]]]:
 
         def start() -> list[EtcdEngine]:
             stack.close()
-            server = Server("fresh", Path(mkdtemp(dir=tmp_path)))
-            stack.callback(server.kill)
-            server.start()
-            server.wait_ready()
+            server = stack.enter_context(Server("fresh", Path(mkdtemp(dir=tmp_path))).running())
             engines = [EtcdEngine([server.endpoint]) for _ in range(2)]
             for engine in engines:
                 stack.callback(engine.close)
