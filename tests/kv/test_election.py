@@ -167,7 +167,8 @@ def test_a_campaign_has_an_end(kv: KV, other: KV) -> None:
     for timeout in (0, 0.01, 0.3):
         with pytest.raises(DeadlineExceeded):
             kv.election("E").campaign(timeout=timeout)
-    assert keys(kv) == before
+    # Of an entry that was not answered in time it is not known whether it is there: it is removed a moment later.
+    wait_until(lambda: keys(kv) == before, what="the end of the other candidates")
 
 
 def test_one_object_is_one_candidate(kv: KV) -> None:

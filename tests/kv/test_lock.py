@@ -278,7 +278,8 @@ def test_a_wait_that_times_out_leaves_nothing_behind(kv: KV, timeout: float) -> 
     for _ in range(3):
         with pytest.raises(LockTimeout):
             kv.lock("L").acquire(timeout)
-    assert len(keys(kv)) == 1
+    # Of an entry that was not answered in time it is not known whether it is there: it is removed a moment later.
+    wait_until(lambda: len(keys(kv)) == 1, what="the end of all other places")
     first.release()
     assert keys(kv) == []
 
