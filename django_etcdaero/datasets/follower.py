@@ -77,6 +77,9 @@ class Follower:
         self._watch: Watch | None = None
         self._assembled: Assembled | None = None
         self._order = (0, 0)
+        self._copy_seen = self._overruled = (0, 0)
+        """Orders of copies: the last one that was newer than what is announced, and the last that turned out to belong
+        to a life of the coordination store that is gone (which was restored from a backup)."""
         self._failed_id: str | None = None
         self._asked = ("", 0.0)
         self._retry_at = 0.0
@@ -128,7 +131,7 @@ class Follower:
             except EtcdAeroError as too:
                 both = f"{away}; the announcement copy cannot be read either: {too}"
                 raise ClusterError(both, getattr(away, "errors", None)) from away
-            if copy is not None and copy.order > self._order:
+            if copy is not None and copy.order > max(self._order, self._overruled):
                 self._follow(copy.announcement, copy.order, blocks, stores)
             raise away
         if line.checked is not None:
@@ -141,14 +144,19 @@ class Follower:
                 else f"no version has been published yet; {stores.remedy}"
             )
             return
+        announced = (line.current.epoch, line.current_revision)
+        if announced < self._copy_seen:  # a copy is written after its announcement, which is not there to be read
+            self._overruled = self._copy_seen
         before = self._order
-        self._follow(line.current, (line.current.epoch, line.current_revision), blocks, stores)
+        self._follow(line.current, announced, blocks, stores)
         loaded = self._order != before
         if loaded:
             return  # the publisher writes the copy itself at this moment, and all processes are busy
         copy = blocks.read_copy()
         if copy is None or copy.order < self._order:
             blocks.write_copy(line.current, line.current_revision)
+        elif copy.order > announced:
+            self._copy_seen = copy.order
 
     def _start_watch(self, stores: Stores) -> None:
         if self._watch is None or self._watch.closed:

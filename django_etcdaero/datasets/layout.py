@@ -5,7 +5,8 @@ Coordination plane, under ``datasets/<name>/s<schema>/`` of the alias's prefix:
 ``lock/…``            who refreshes (:mod:`django_etcdaero.kv.lock`)
 ``current``           the announcement that readers follow
 ``history/<version>`` announcements of the kept versions, ``current``'s included
-``retired/<version>`` announcements that left the history and whose blocks are still to be given a time to live
+``retired/<version>`` announcements that left the history and whose blocks are still to be given a time to live;
+                      with an id added, those about to be made, for the case that nothing comes of them
 ``pin``               present while an operator holds ``current`` on one version
 ``checked``           the last successful load: when it began, what it found, which request it answers
 ``attempt``           the last failed load: when, why, and when to try again
@@ -70,6 +71,10 @@ class Layout:
     def retired(self, version: int | None = None) -> str:
         """Key of one retired entry, or the start of all of them."""
         return self.base + "retired/" + ("" if version is None else f"{version:012d}")
+
+    def intended(self, version: int, announcement_id: str) -> str:
+        """Key of the announcement that a refresh is about to make: a retired one, should it never be made."""
+        return f"{self.retired(version)}-{announcement_id}"
 
     @property
     def records(self) -> bytes:

@@ -7,16 +7,18 @@ The protocol, in order (key names: :mod:`.layout`):
 2.  Load the source, validate, encode.
 3.  Look which blocks exist. Touch those that exist but are not part of ``current`` (the new generation keeps a slower
     publisher's clean-up from letting them expire), write those that do not, then the pages and the root; make permanent
-    what is not. Nothing had to be written and the root is the one announced: note it in ``checked`` and stop.
+    what is not, after a note in ``retired`` that says so. Nothing had to be written and the root is the one announced:
+    note that in ``checked`` and stop.
 4.  Announce: if ``current``, ``pin`` and ``checked`` still have the revisions read in step 1 and the lock key is still
-    ours, put ``current``, ``history/<version>`` and ``checked``, drop ``attempt``, move the oldest history entries to
-    ``retired``. If the comparison fails, nothing has happened for readers: the refresh was fenced off. A lock that was
-    lost on the way may be taken again: what guards the announcement is that those three have not moved.
+    ours, put ``current``, ``history/<version>`` and ``checked``, drop ``attempt`` and the note of step 3, move the
+    oldest history entries to ``retired``. If the comparison fails, nothing has happened for readers: the refresh was
+    fenced off. A lock that was lost on the way may be taken again: what guards the announcement is that those three
+    have not moved.
 5.  Give the blocks that only retired versions name a time to live. Their generations were read before the announcement,
     so a block that a later publisher took into use meanwhile (and thereby touched) is left alone.
 
 A process may be killed between any two of these steps: what is written before step 4 is found and used by the next
-refresh, what is left of step 5 is done by it.
+refresh or vanishes, what is left of step 5 is done by it.
 """
 
 from __future__ import annotations
@@ -27,10 +29,11 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..exceptions import CorruptBlock, EtcdAeroError
+from ..exceptions import CorruptBlock, EtcdAeroError, Fenced
 from ..kv.txn import delete, mod_revision, put
 from .announcement import Announcement, Copy
 from .commit import GuardedCommit
@@ -198,14 +201,32 @@ class Publication:
         figures = {**figures, "version": version}
         if self._lock is None:
             return Published(Outcome.REFRESHED, None, figures)
-        storing.seal()  # not before it is clear that the version will be announced, as far as that can be
         checked = dataclasses.replace(checked, version=version)
         operations = [put(layout.history(version), announcement.encode()), *retirement.operations]
         if line.pin is None:
             operations.append(put(layout.current, announcement.encode()))
-        revision = self._commit(self._lock, checked, operations)
+        with self._intending(announcement) as intended:
+            storing.seal()  # not before it is clear that the version will be announced, as far as that can be
+            revision = self._commit(self._lock, checked, [*operations, delete(intended)])
         self._finish(announcement, revision, retirement)
         return Published(Outcome.REFRESHED, checked, figures)
+
+    @contextmanager
+    def _intending(self, announcement: Announcement) -> Iterator[str]:
+        """Leave a note of what is about to be announced and made permanent; return its key.
+
+        Whoever publishes next takes it for one of a version that is retired, and lets its records expire, but for those
+        that kept versions need. So it may stay, and be written again, whatever has come of the announcement.
+        """
+        key, value = self._layout.intended(announcement.version, announcement.id), announcement.encode()
+        self._stores.kv.put(key, value)
+        try:
+            yield key
+        except Fenced:
+            # Who published meanwhile has taken the note for a left-over, maybe before all records were permanent.
+            with suppress(EtcdAeroError):
+                self._stores.kv.put(key, value)
+            raise
 
     def _commit(self, lock: Lock, checked: Checked, operations: Sequence[Operation] = ()) -> int:
         def lost() -> None:

@@ -2,7 +2,7 @@
 
 ``Retirement`` is made before the announcement (it reads the generations of what may go), its ``operations`` are part
 of the announcement's transaction, and :meth:`Retirement.finish` runs after it. Entries go through ``retired/``, so that
-a publisher killed before it finished leaves a note for the next one.
+a publisher killed before it finished leaves a note for the next one; so does one whose announcement never came.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import random
 import sys
 import time
@@ -192,6 +193,45 @@ def test_the_copy_is_followed_only_forward(host: FakeHost, declare: Any, step: A
     repaired = host.blocks(prices).read_copy()
     assert repaired is not None
     assert repaired.announcement == host.line(prices).current
+
+
+def test_a_copy_that_outlived_its_coordination_store_is_not_followed(host: FakeHost, declare: Any, step: Any) -> None:
+    prices = declare()
+    look = step(prices)
+    publish(prices, {"a": 1})
+    look()
+    (of_a_lost_life,) = [each.announcement for each in prices.history()]
+    lost = dataclasses.replace(of_a_lost_life, id="lost", version=4)
+    host.blocks(prices).write_copy(lost, 10**6)  # as it is after the store was restored from a backup
+    look()
+    look()
+    away(host)
+    look()
+    assert prices.status().version == 1
+    host.engine.mend()
+    publish(prices, {"a": 2})
+    look()
+    assert prices["a"] == 2
+
+
+def test_a_copy_that_is_newer_than_the_announcement_just_read_is_followed(
+    host: FakeHost, declare: Any, step: Any
+) -> None:
+    prices = declare()
+    look = step(prices)
+    publish(prices, {"a": 1})
+    look()
+
+    def publish_meanwhile(*args: Any, **options: Any) -> None:
+        host.records.before.pop("get")
+        publish(prices, {"a": 2}, host=host.other())
+
+    host.records.before["get"] = publish_meanwhile  # the announcement has been read, the copy has not
+    look()
+    assert prices["a"] == 1
+    away(host)
+    look()
+    assert prices["a"] == 2
 
 
 @pytest.mark.parametrize("damage", [None, b"{", 7])

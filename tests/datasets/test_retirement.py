@@ -345,7 +345,10 @@ def revive(host: FakeHost, dataset: Any) -> None:
     host.kv.delete_range(dataset.layout("t").lock + "/", prefix=True)  # as the dead one's lease does when it runs out
 
 
-def test_whenever_a_publisher_dies_the_next_one_finishes_its_work(host: FakeHost, declare: Any) -> None:
+@pytest.mark.parametrize("source_changes", [False, True])
+def test_whenever_a_publisher_dies_the_next_one_finishes_its_work(
+    host: FakeHost, declare: Any, source_changes: bool
+) -> None:
     rows = many(60)
     prices = declare(rows, keep=2)
     publish(prices)
@@ -364,6 +367,8 @@ def test_whenever_a_publisher_dies_the_next_one_finishes_its_work(host: FakeHost
         revive(host, prices)
         held = versions(prices)
         assert_kept_for_ever(host, prices)
+        if source_changes:
+            rows = rows | {"k1": {"changed after": step}}
         assert publish(prices, rows).outcome in (Outcome.REFRESHED, Outcome.UNCHANGED)
         assert len(versions(prices)) == 2
         assert max(versions(prices)) <= max(held) + 1
@@ -372,9 +377,52 @@ def test_whenever_a_publisher_dies_the_next_one_finishes_its_work(host: FakeHost
     assert died > 12
     publish(prices, rows | {"k2": {"n": -1}})
     publish(prices, rows | {"k2": {"n": -2}})
-    assert retired(host, prices) == []
-    garbage = set(host.ttls(prices)) - needed(host, prices)
-    assert {host.ttls(prices)[digest] for digest in garbage} == {GARBAGE_TTL}
+    assert_only_kept_versions_stay(host, prices)
+
+
+def assert_only_kept_versions_stay(host: FakeHost, dataset: Any) -> None:
+    assert retired(host, dataset) == []
+    garbage = set(host.ttls(dataset)) - needed(host, dataset)
+    assert {host.ttls(dataset)[digest] for digest in garbage} <= {GARBAGE_TTL}
+    assert_kept_for_ever(host, dataset)
+
+
+def test_a_fenced_refresh_leaves_nothing_behind_for_good(host: FakeHost, declare: Any) -> None:
+    rows = many(500)
+    prices = declare(rows, keep=2)
+    publish(prices)
+    publish(prices, rows | {"k1": {"n": -1}})
+    prices.source.during = lambda: prices.rollback(1)
+    assert publish(prices, rows | {"k1": {"n": -2}}).outcome is Outcome.FENCED
+    prices.unpin()
+    prices.source.during = lambda: None
+    publish(prices, rows | {"k1": {"n": -3}})
+    publish(prices, rows | {"k1": {"n": -4}})
+    assert_only_kept_versions_stay(host, prices)
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_records_made_permanent_while_another_refresh_cleans_up_do_not_stay(
+    host: FakeHost, declare: Any, moment: str
+) -> None:
+    rows = many(500)
+    prices = declare(rows, keep=1)
+    publish(prices)
+    other = host.other()
+
+    hooks: dict[str, Any] = getattr(host.records, moment)
+
+    def overtake(*args: Any, **options: Any) -> None:
+        del hooks["touch_many"]
+        host.kv.delete_range(prices.layout("t").lock + "/", prefix=True)
+        assert publish(prices, rows | {"k1": {"n": -1}}, host=other).outcome is Outcome.REFRESHED
+        prices.source.rows = rows | {"k1": {"n": -2}}
+
+    hooks["touch_many"] = overtake  # the records of version 2 are made permanent, and it is not announced yet
+    assert publish(prices, rows | {"k1": {"n": -2}}).outcome is Outcome.FENCED
+    publish(prices, rows | {"k1": {"n": -3}})
+    publish(prices, rows | {"k1": {"n": -4}})
+    assert_only_kept_versions_stay(host, prices)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -168,23 +168,28 @@ def test_a_refresher_killed_at_any_step_leaves_one_whole_version_and_the_next_on
         version, read = trials.read(site)
         assert read == VERSIONS[version - 1], site.directory.name
         history, notes = entries(site, "history"), entries(site, "retired")
-        assert (sorted(history), sorted(notes)) in (([2, 3], []), ([3, 4], [2]), ([3, 4], [])), site.directory.name
+        stage = (sorted(history), sorted(notes))
+        assert stage in (([2, 3], []), ([2, 3], [4]), ([3, 4], [2]), ([3, 4], [])), site.directory.name
         assert version == max(history)
         check_that_kept_versions_are_whole(site)
         strays = permanent_strays(site)
         # Nothing is permanent without a reason: what is about to be announced, or noted for a clean-up.
-        assert strays <= (new if version == 3 else retired if notes else set()), site.directory.name
+        assert strays <= ((new if version == 3 else retired) if notes else set()), site.directory.name
         seen.append((version, bool(strays)))
     assert seen == sorted(seen, key=lambda each: each[0]), "the new version is announced in one step"
     assert {version for version, _ in seen} == {3, 4}
     assert sum(strays for version, strays in seen if version == 3) <= 2, "from making them permanent to announcing"
 
-    for site in crashed[::2]:  # what is stored after one step is what is stored before the next
-        healed = trials.publish(site, 4)
-        assert healed["version"] == 4
-        assert trials.read(site) == (4, VERSIONS[3])
-        assert sorted(entries(site, "history")) == [3, 4]
-        check_that_kept_versions_are_whole(site)
+    for number, site in enumerate(crashed):
+        # What is stored after one step is what is stored before the next: one goes on with the same rows, one without.
+        if number % 2 == 0:
+            healed = trials.publish(site, 4)
+            assert healed["version"] == 4
+            assert trials.read(site) == (4, VERSIONS[3])
+            assert sorted(entries(site, "history")) == [3, 4]
+            check_that_kept_versions_are_whole(site)
+        elif 4 not in entries(site, "history"):
+            assert trials.publish(site, 1)["version"] == 4
         assert trials.publish(site, 5)["version"] == 5
         assert trials.read(site) == (5, VERSIONS[4])
         assert sorted(entries(site, "history")) == [4, 5]
