@@ -10,9 +10,10 @@ import logging
 import os
 import socket
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import EtcdAeroError, Fenced, LockTimeout
+from ..exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
 from ..kv.txn import mod_revision, put
 from .blockstore import BlockStore
 from .commit import give_back
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from .source import Progress
 
 logger = logging.getLogger("django_etcdaero.datasets")
+
+AGAIN = 0.5
+"""Seconds between the loss of a place in the queue for the lock and the next try to get one."""
 
 
 class Refresh:
@@ -58,9 +62,11 @@ class Refresh:
         self._began = time.monotonic()
         self._line = NOTHING
         self._line_known = False
+        self._lock: Lock | None = None
+        self._stopped = False
 
     def run(self) -> RefreshResult:
-        """Do it, and say what happened. Raises nothing that a source or a store raises."""
+        """Do it, and say what happened. Raises nothing that a source or a store raises. Once only."""
         try:
             return self._run(self._host.stores(self._dataset.using))
         except Fenced as error:
@@ -68,7 +74,20 @@ class Refresh:
         except Exception as error:
             return self._failed(error)
 
+    def stop(self) -> None:
+        """End it from another thread, because the process wants to end; its stores are to be closed right after this.
+
+        The lock is given back, so nothing of what the load still does becomes visible. This is no failure: no listener
+        and no other node is told, whatever ``run()`` then meets and returns. Waits for the store for some seconds at
+        most.
+        """
+        self._stopped = True
+        if self._lock is not None:
+            with suppress(InvalidRequest):  # its own thread gave it back at the same moment
+                give_back(self._lock)
+
     def _run(self, stores: Stores) -> RefreshResult:
+        self._check_stopped()  # whoever opens the stores after the end has opened them anew
         self._stores = stores
         self._layout = self._dataset.layout(stores.prefix)
         self._blocks = BlockStore(stores.records, self._layout)
@@ -79,19 +98,43 @@ class Refresh:
         idle = self._not_due()
         if idle is not None:
             return idle
-        lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
+        lock = self._lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
+        holder = self._acquire(lock)
+        if holder is not None:
+            return self._result(Outcome.LOCKED, holder=holder)
         try:
-            lock.acquire(timeout=self._wait)
-        except LockTimeout as error:
-            holder = lock.holder()
-            if holder is None and error.__cause__ is not None:
-                raise  # nobody has it: the store was in the way
-            return self._result(Outcome.LOCKED, holder=str(holder or "another process, which has just let go"))
-        try:
+            self._check_stopped()
             self._line = read_line(stores.kv, self._layout)
             return self._not_due() or self._publish(lock)
         finally:
             give_back(lock)
+
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise Cancelled("the refresh was stopped")
+
+    def _acquire(self, lock: Lock) -> str | None:
+        """Take the lock within the time to wait; if that cannot be done say who has it.
+
+        A place in the queue is lost when this process or the store was away for longer than the lock's time to live, or
+        the store was emptied. That says nothing about the lock, so another place is taken.
+        """
+        limit = time.monotonic() + self._wait
+        left = self._wait
+        while True:
+            try:
+                lock.acquire(timeout=left)
+                return None
+            except (LockTimeout, LockLost) as error:
+                if left > 0 and isinstance(error, LockLost):
+                    logger.info("dataset %s: queueing for the lock again: %s", self._dataset.name, error)
+                    time.sleep(min(AGAIN, max(0.0, limit - time.monotonic())))
+                    left = max(0.0, limit - time.monotonic())  # 0: one more try, without getting in line
+                    continue
+                holder = lock.holder()
+                if holder is None and error.__cause__ is not None:
+                    raise  # nobody has it: the store was in the way
+                return str(holder or "another process, which has just let go")
 
     def _not_due(self) -> RefreshResult | None:
         if self._force:
@@ -117,7 +160,7 @@ class Refresh:
         except Fenced:
             raise
         except Exception as error:
-            if lock is not None:
+            if lock is not None and not self._stopped:
                 self._note_failure(error)
             raise
         return self._result(published.outcome, checked=published.checked, **published.figures)
@@ -144,7 +187,7 @@ class Refresh:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 
     def _failed(self, error: Exception) -> RefreshResult:
-        if _text(error) != self._told:
+        if not self._stopped and _text(error) != self._told:
             self._host.listener.failed(self._dataset, error, "refresh")
         return self._result(Outcome.FAILED, error=_text(error))
 

@@ -40,7 +40,8 @@ SETTLE = 1.0
 class RefreshService:
     """Refreshes ``datasets`` until :meth:`run` is interrupted; ``tell`` gets each result that did something.
 
-    A failure is told and logged once for each reason, not again while it goes on for the same reason.
+    A failure is told and logged once for each reason, not again while it goes on for the same reason. What the end of
+    the service interrupts is no failure.
     """
 
     def __init__(
@@ -52,6 +53,8 @@ class RefreshService:
         self._stopping = threading.Event()
         self._told: dict[str, str | None] = {}
         """The last failure that was told, by dataset; each entry is used by the dataset's thread only."""
+        self._refreshes: dict[str, Refresh] = {}
+        """The newest refresh of each dataset."""
         self._threads = [
             threading.Thread(target=self._serve, args=(dataset,), name=f"etcdaero-refresh-{dataset.name}", daemon=True)
             for dataset in datasets
@@ -66,10 +69,14 @@ class RefreshService:
         except (SystemExit, KeyboardInterrupt):
             logger.info("stopping")
         finally:
-            # A load under way cannot be interrupted from here. Closing the runtime gives up its lock, so whatever it
-            # still does is refused, and another node may start at once; its threads end with the process.
+            # A load under way cannot be interrupted from here. Without its lock whatever it still does is refused, and
+            # another node may start at once; its threads end with the process.
             self._stopping.set()
-            self._runtime.close()
+            try:
+                for refresh in tuple(self._refreshes.values()):
+                    refresh.stop()
+            finally:
+                self._runtime.close()
 
     def _serve(self, dataset: Dataset[Any, Any]) -> None:
         wake = threading.Event()
@@ -80,6 +87,8 @@ class RefreshService:
                 watch = self._watch_requests(dataset, watch, wake)
                 pause = self._turn(dataset)
             except Exception as error:
+                if self._stopping.is_set():
+                    return
                 self._log(dataset, error)
                 pause = SETTLE
             wake.wait(pause)
@@ -104,8 +113,11 @@ class RefreshService:
         """Refresh if due; return how many seconds to sleep at most."""
         close_old_connections()
         told = self._told.get(dataset.name)
+        refresh = self._refreshes[dataset.name] = Refresh(dataset, self._runtime, wait=QUEUE, told=told)
+        if self._stopping.is_set():  # looked at after it can be seen: whoever set this first has not stopped it
+            return 0.0
         try:
-            result = Refresh(dataset, self._runtime, wait=QUEUE, told=told).run()
+            result = refresh.run()
         finally:
             close_old_connections()
             for connection in connections.all(initialized_only=True):

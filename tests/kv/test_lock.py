@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from collections.abc import Callable
@@ -594,6 +595,28 @@ def test_a_key_that_is_moved_to_another_lease_is_a_lost_lock(kv: KV) -> None:
     wait_until(lambda: lock.lost, what="the loss")
     with pytest.raises(LockLost):
         lock.release()
+
+
+@pytest.mark.parametrize("closed", [False, True])
+def test_a_lost_lock_is_worth_a_warning_unless_its_own_client_is_closed(
+    kv: KV, store: InterposedEngine, caplog: pytest.LogCaptureFixture, closed: bool
+) -> None:
+    caplog.set_level(logging.DEBUG, "django_etcdaero.kv")
+    client = KV(store.inner, prefix=kv.prefix)
+    lock = client.lock("L")
+    lock.acquire()
+    if closed:
+        client.close()
+    else:
+        kv.delete_range("L/", prefix=True)
+
+    def levels() -> list[int]:
+        return [record.levelno for record in caplog.records if "is lost" in record.message]
+
+    wait_until(levels, what="the news")
+    client.close()
+    assert lock.lost
+    assert levels() == [logging.DEBUG if closed else logging.WARNING]
 
 
 # --- for operators ---------------------------------------------------------------------------------------------------

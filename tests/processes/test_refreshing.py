@@ -68,9 +68,7 @@ def test_sigterm_while_loading_frees_the_lock_and_the_next_takes_over(
     second = site.start(*WAITING, **ttl)
     wait_until(lambda: queue_length(site) == 2, 30, "the second in the queue")
     first.signal(signal.SIGTERM)
-    ended = first.wait(10)
-    assert (ended.code, ended.output) == (code, ""), ended
-    assert "Traceback" not in ended.errors
+    assert first.wait(10) == (code, "", "")  # a warning would be on stderr: the end that was asked for is no failure
     site.wait_for_load(2)
     site.open_gate()
     assert second.wait().outcomes == ["refreshed"]
@@ -107,9 +105,31 @@ def test_sigterm_while_queueing_ends_at_once_and_leaves_no_place_in_the_queue(
     second = site.start(*command)
     wait_until(lambda: queue_length(site) == 2, 30, "the second in the queue")
     second.signal(signal.SIGTERM)
-    ended = second.wait(10)
-    assert (ended.code, ended.output) == (code, ""), ended
-    assert "Traceback" not in ended.errors
+    assert second.wait(10) == (code, "", "")
     assert queue_length(site) == 1
     site.open_gate()
     assert first.wait().outcomes == ["refreshed"]
+
+
+def test_sigterm_of_an_idle_service_leaves_no_warning(site: Site) -> None:
+    service = site.start(*SERVICE)
+    wait_until(lambda: "refreshed" in service.output, 30, "the first version")
+    service.signal(signal.SIGTERM)
+    ended = service.wait(10)
+    assert (ended.code, ended.outcomes, ended.errors) == (0, ["refreshed"], "")
+
+
+def test_who_was_frozen_in_the_queue_for_longer_than_its_lease_queues_again(site: Site) -> None:
+    site.shut_gate()
+    first = site.start(*WAITING)
+    site.wait_for_load()
+    second = site.start(*WAITING)
+    wait_until(lambda: queue_length(site) == 2, 30, "the second in the queue")
+    site.freeze(second)
+    wait_until(lambda: queue_length(site) == 1, 30, "the end of its lease")
+    second.signal(signal.SIGCONT)
+    wait_until(lambda: queue_length(site) == 2, 30, "the second in the queue again")
+    site.open_gate()
+    assert first.wait().outcomes == ["refreshed"]
+    ended = second.wait()
+    assert (ended.code, ended.outcomes) == (0, ["fresh"]), ended

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -182,7 +183,8 @@ class Contender:
         return place
 
     def _lose(self) -> None:
-        logger.warning("%s %r is lost", self.kind, self.label)
+        # Whoever closes the client gives up what was held.
+        logger.log(logging.DEBUG if self._kv.closed else logging.WARNING, "%s %r is lost", self.kind, self.label)
         for callback in tuple(self._callbacks):
             self._report(callback)
 
