@@ -36,10 +36,11 @@ def root(tmp_path: Path, connect: Connect) -> Iterator[EtcdEngine]:
     """An engine of the user root on a server of the test's own, which asks for passwords; tokens live a second."""
     with Server("guarded", tmp_path / "guarded", options=["--auth-token-ttl", "1"]).running() as server:
         engine = connect([server.endpoint], user="root", password="root-secret")
-        engine.auth.user_add("root", password="root-secret")
-        engine.auth.role_add("root")
-        engine.auth.user_grant_role("root", "root")
-        engine.auth.enable()
+        patience = 30.0  # a server that has just started writes to a disk that others use too
+        engine.auth.user_add("root", password="root-secret", timeout=patience)
+        engine.auth.role_add("root", timeout=patience)
+        engine.auth.user_grant_role("root", "root", timeout=patience)
+        engine.auth.enable(timeout=patience)
         yield engine
 
 
