@@ -107,6 +107,7 @@ def ours(port: int) -> tuple[Calls, Callable[[], None]]:
         "put": lambda: engine.put(PutRequest(KEY, VALUE)),
         "txn": lambda: engine.txn(TxnRequest([exists], [PutRequest(KEY, VALUE)])),
         "range of 100": lambda: [kv.value for kv in engine.range(RangeRequest(b"bench/range/", b"bench/range0")).kvs],
+        "the same, every field": lambda: engine.range(RangeRequest(b"bench/range/", b"bench/range0")).kvs,
         "put and its event": put_and_see,
     }, engine.close
 
@@ -133,6 +134,7 @@ def public(port: int) -> tuple[Calls, Callable[[], None]]:
         "put": lambda: kv.put("key", VALUE),
         "txn": lambda: kv.txn().when(txn.version("key") > 0).then(txn.put("key", VALUE)).commit(),
         "range of 100": lambda: [item.value for item in kv.range("range/", prefix=True).kvs],
+        "the same, every field": lambda: kv.range("range/", prefix=True).kvs,
         "put and its event": put_and_see,
     }, close
 
@@ -171,6 +173,10 @@ def raw(port: int) -> tuple[Calls, Callable[[], None]]:
         "txn": lambda: stub.Txn(rpc.TxnRequest(compare=[compare], success=[step]), timeout=5),
         "range of 100": lambda: [
             kv.value
+            for kv in stub.Range(rpc.RangeRequest(key=b"bench/range/", range_end=b"bench/range0"), timeout=5).kvs
+        ],
+        "the same, every field": lambda: [
+            (kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.version, kv.lease)
             for kv in stub.Range(rpc.RangeRequest(key=b"bench/range/", range_end=b"bench/range0"), timeout=5).kvs
         ],
         "put and its event": put_and_see,
@@ -257,7 +263,7 @@ def main() -> None:
             f"{client} {seconds * 1e6:.0f} us ({seconds / by_client['raw gRPC']:.2f})"
             for client, seconds in by_client.items()
         )
-        print(f"{name:17} {', '.join(shown)}")
+        print(f"{name:21} {', '.join(shown)}")
 
 
 if __name__ == "__main__":

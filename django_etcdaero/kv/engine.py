@@ -83,8 +83,7 @@ class CompareOp(enum.IntEnum):
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RangeRequest:
+class RangeRequest(NamedTuple):
     """Read a key or a range of keys."""
 
     key: bytes
