@@ -83,7 +83,8 @@ class CompareOp(enum.IntEnum):
 # --- requests --------------------------------------------------------------------------------------------------------
 
 
-class RangeRequest(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RangeRequest:
     """Read a key or a range of keys."""
 
     key: bytes

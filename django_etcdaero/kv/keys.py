@@ -127,8 +127,6 @@ class Namespace:
                 failure=tuple([self.outward(operation) for operation in request.failure]),
             )
         key, range_end = self.span(request.key, request.range_end)
-        if isinstance(request, RangeRequest):
-            return request._replace(key=key, range_end=range_end)
         if isinstance(request, Compare):
             return Compare(key, request.target, request.op, request.operand, range_end)
         return dataclasses.replace(request, key=key, range_end=range_end)

@@ -11,6 +11,7 @@ whenever it is told to sort. Descending ones have to ask, and each costs the sto
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
@@ -62,7 +63,7 @@ class Pages:
         )
         check_positive("page_size", page_size)
         self._kv = kv
-        self._request = request._replace(limit=page_size)
+        self._request = replace(request, limit=page_size)
         self._timeout = timeout
         self._delivered = 0
         self._finished = False
@@ -94,9 +95,9 @@ class Pages:
             last = result.kvs[-1].key
             revision = self._request.revision if self._request.revision > 0 else result.revision
             if self._request.sort_order is SortOrder.DESCEND:
-                self._request = self._request._replace(range_end=last, revision=revision)
+                self._request = replace(self._request, range_end=last, revision=revision)
             else:
-                self._request = self._request._replace(key=last + b"\0", revision=revision)
+                self._request = replace(self._request, key=last + b"\0", revision=revision)
         return result.kvs
 
     def _read(self) -> Steps[RangeResult]:
@@ -106,7 +107,7 @@ class Pages:
         except FutureRevision:  # this member lags behind the one that answered before, or behind who gave the revision
             if not self._request.serializable:
                 raise
-            self._request = self._request._replace(serializable=False)
+            self._request = replace(self._request, serializable=False)
             result = yield Read(self._kv, self._request, self._timeout)
         return result
 
@@ -130,5 +131,5 @@ def end(
     target = check_choice("by", by, SortTarget)
     if target is SortTarget.KEY and order is SortOrder.ASCEND:
         order = SortOrder.NONE
-    result = yield Read(kv, request._replace(limit=1, sort_target=target, sort_order=order), timeout)
+    result = yield Read(kv, replace(request, limit=1, sort_target=target, sort_order=order), timeout)
     return result.kvs[0] if result.kvs else None

@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, VersionConflict
@@ -102,7 +103,7 @@ class _Handle:
                 try:
                     result = yield Read(self._kv, request, self._contention.left())
                 except FutureRevision:  # a member that is behind may not answer alone
-                    request = request._replace(serializable=False)
+                    request = replace(request, serializable=False)
                     result = yield Read(self._kv, request, self._contention.left())
             except (Compacted, FutureRevision) as error:
                 attempt.outdated = True

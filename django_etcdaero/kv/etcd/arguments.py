@@ -73,12 +73,11 @@ def check_int(name: str, value: object) -> None:
 
 def explain(request: Message) -> InvalidRequest:
     """Return the error for a request that could not be encoded, naming the argument that is wrong."""
-    names = request._fields if isinstance(request, RangeRequest) else [field.name for field in fields(request)]
-    for name in names:
-        value = getattr(request, name)
-        if name in ("key", "range_end", "value"):
+    for field in fields(request):
+        value = getattr(request, field.name)
+        if field.name in ("key", "range_end", "value"):
             if type(value) is not bytes:
-                return InvalidRequest(f"{name} must be bytes, not {type(value).__name__}")
+                return InvalidRequest(f"{field.name} must be bytes, not {type(value).__name__}")
         elif not isinstance(value, int | bytes) or (isinstance(value, int) and value not in _INT64):
-            return InvalidRequest(f"{name} must be an int of 64 bits, not {value!r}")
+            return InvalidRequest(f"{field.name} must be an int of 64 bits, not {value!r}")
     return InvalidRequest(f"{type(request).__name__} cannot be encoded")

@@ -62,7 +62,7 @@ class Side:
             return replace(request, lease=self.lease_out(request.lease))
         if isinstance(request, RangeRequest):
             names = ("revision", *(f"{end}_{kind}_revision" for end in ("min", "max") for kind in ("mod", "create")))
-            return request._replace(**{name: self.revision_out(getattr(request, name)) for name in names})
+            return replace(request, **{name: self.revision_out(getattr(request, name)) for name in names})
         if isinstance(request, WatchRequest):
             return replace(request, start_revision=self.revision_out(request.start_revision))
         if isinstance(request, Compare):
