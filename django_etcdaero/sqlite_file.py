@@ -172,6 +172,7 @@ def open_database(path: str, schema: Schema, *, timeout: float) -> tuple[sqlite3
             continue
         try:
             _establish(connection, path, schema)
+            make_private(path)
         except sqlite3.Error as error:
             connection.close()
             if not is_busy(error) or time.monotonic() >= deadline:
@@ -182,7 +183,6 @@ def open_database(path: str, schema: Schema, *, timeout: float) -> tuple[sqlite3
             raise
         else:
             if identity(path) == prepared:
-                make_private(path)
                 return connection, prepared
             connection.close()
             if time.monotonic() >= deadline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -54,6 +55,24 @@ def test_a_file_that_others_can_read_is_made_private(tmp_path: Path) -> None:
     path.chmod(0o644)
     with opened(path):
         assert mode(path) == 0o600
+
+
+def test_a_file_that_cannot_be_made_private_is_refused_and_not_kept_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file.sqlite3"
+    with opened(path):
+        pass
+    path.chmod(0o644)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(ConfigurationError, match=r"file\.sqlite3.*Read-only"), opened(path):
+        pass
+    links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert not [name for name in links if name.startswith(str(path))]
 
 
 def test_the_mode_of_a_file_that_is_not_ours_stays_as_it_is(tmp_path: Path) -> None:
