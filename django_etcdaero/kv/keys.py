@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
-from typing import TypeAlias, overload
+from operator import attrgetter
+from typing import Any, TypeAlias, overload
 
 from django_etcdaero.exceptions import InvalidRequest
 
@@ -83,6 +84,11 @@ _new_kv: Callable[[type[KeyValue], tuple[bytes, bytes, int, int, int, int]], Key
 """What the constructor of a named tuple does, without the call in between."""
 
 
+_options: Callable[[RangeRequest], tuple[Any, ...]] = attrgetter(
+    *[field.name for field in dataclasses.fields(RangeRequest) if field.name not in ("key", "range_end")]
+)
+
+
 class Namespace:
     """Puts keys under a prefix and takes it off again."""
 
@@ -129,6 +135,8 @@ class Namespace:
         key, range_end = self.span(request.key, request.range_end)
         if isinstance(request, Compare):
             return Compare(key, request.target, request.op, request.operand, range_end)
+        if isinstance(request, RangeRequest):
+            return RangeRequest(key, range_end, *_options(request))
         return dataclasses.replace(request, key=key, range_end=range_end)
 
     # on the way back -------------------------------------------------------------------------------------------------
@@ -141,6 +149,15 @@ class Namespace:
         """Return ``kv`` without the prefix."""
         key, value, create_revision, mod_revision, version, lease = kv
         return _new_kv(KeyValue, (key[self._length :], value, create_revision, mod_revision, version, lease))
+
+    def _inward_kvs(self, kvs: Iterable[KeyValue]) -> tuple[KeyValue, ...]:
+        length = self._length
+        return tuple(
+            [  # as inward_kv(), whose call takes as long as the rest
+                _new_kv(KeyValue, (key[length:], value, create_revision, mod_revision, version, lease))
+                for key, value, create_revision, mod_revision, version, lease in kvs
+            ]
+        )
 
     def inward_event(self, event: Event) -> Event:
         """Return ``event`` without the prefix."""
@@ -161,9 +178,9 @@ class Namespace:
         if not self._length:
             return response
         if isinstance(response, RangeResult):
-            return response._replace(kvs=tuple(map(self.inward_kv, response.kvs)))
+            return response._replace(kvs=self._inward_kvs(response.kvs))
         if isinstance(response, PutResult):
             return response if response.prev_kv is None else response._replace(prev_kv=self.inward_kv(response.prev_kv))
         if isinstance(response, DeleteResult):
-            return response._replace(prev_kvs=tuple(map(self.inward_kv, response.prev_kvs)))
+            return response._replace(prev_kvs=self._inward_kvs(response.prev_kvs))
         return response._replace(responses=tuple(self.inward(each) for each in response.responses))

@@ -56,7 +56,6 @@ class Calls:
         self,
         method: str,
         message: Any,
-        *,
         timeout: float,
         repeat: bool,
         leader: bool = True,
@@ -85,7 +84,7 @@ class Calls:
                     if repeat and len(self._balancer) > 1:
                         left = min(left, FIRST_TRY)
                     try:
-                        answer = member.calls[method](message, left, tokens.metadata(leader=leader))
+                        answer = member.calls[method](message, left, tokens.metadata[leader])
                     except _FAILURES as error:
                         failed = _Failure.of(error, seat, member, token, sent=True, repeat=repeat)
                     else:
@@ -179,7 +178,7 @@ class Calls:
                     raise (trial or _Trial(self._balancer, repeat)).over(method)
             try:
                 seconds = min(left, share) if repeat else left
-                answer = await way.send(member.calls[method], message, seconds, tokens.metadata(leader=leader))
+                answer = await way.send(member.calls[method], message, seconds, tokens.metadata[leader])
             except _FAILURES as error:
                 return None, _Failure.of(error, seat, member, token, sent=True, repeat=repeat)
             if seat.failures:

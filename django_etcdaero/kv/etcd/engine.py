@@ -20,6 +20,7 @@ from django_etcdaero.exceptions import (
     Cancelled,
     ClusterError,
     ConfigurationError,
+    EtcdAeroError,
     LeaseNotFound,
     PermissionDenied,
 )
@@ -226,7 +227,7 @@ class EtcdEngine(AwaitedCalls, Engine):
         if self._tokens.needed:
             with suppress(PermissionDenied):  # logged in all the same
                 self._calls.run("Range", rpc.RangeRequest(key=b"\0"), timeout=self._timeout, repeat=True)
-            member.metadata = self._tokens.metadata(leader=False)
+            member.metadata = self._tokens.metadata[False]
         return member
 
     def close(self) -> None:
@@ -265,11 +266,19 @@ class EtcdEngine(AwaitedCalls, Engine):
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _call(self, method: str, message: Any, timeout: float | None, **options: Any) -> Any:
+    def _call(
+        self,
+        method: str,
+        message: Any,
+        timeout: float | None,
+        repeat: bool,
+        leader: bool = True,
+        done: type[EtcdAeroError] | None = None,
+    ) -> Any:
         if self._pid != _getpid() or self._gate.is_shut:
             self._refuse()
         seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        return self._calls.run(method, message, timeout=seconds, **options)
+        return self._calls.run(method, message, seconds, repeat, leader, done)
 
     async def _acall(self, method: str, message: Any, timeout: float | None, **options: Any) -> Any:
         seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)

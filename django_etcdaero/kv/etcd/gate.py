@@ -17,7 +17,8 @@ class Gate:
         self._changed = threading.Condition(self._lock)
         self._inside = 0
         self._open = True
-        self._shut = False
+        self.is_shut = False
+        """True after :meth:`shut`. Read only; no property, because every call reads it."""
 
     def enter(self, deadline: float | None) -> None:
         """Go in; wait while the gate is closed, until ``deadline`` (of ``time.monotonic``, ``None``: no limit).
@@ -25,19 +26,19 @@ class Gate:
         Raises ``DeadlineExceeded``, and ``Cancelled`` when the gate is shut.
         """
         with self._lock:
-            if self._open and not self._shut:
+            if self._open and not self.is_shut:
                 self._inside += 1
                 return
             if not self._open:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not self._changed.wait_for(lambda: self._open or self._shut, left):
+                if not self._changed.wait_for(lambda: self._open or self.is_shut, left):
                     raise self.late()
             self._go_in()
 
     def try_enter(self) -> bool:
         """Go in if the gate is open; return whether it is. Raises ``Cancelled`` when it is shut."""
         with self._changed:
-            if self._open or self._shut:
+            if self._open or self.is_shut:
                 self._go_in()
             return self._open
 
@@ -46,7 +47,7 @@ class Gate:
         return DeadlineExceeded("the process was forking for as long as the call was allowed to take")
 
     def _go_in(self) -> None:
-        if self._shut:
+        if self.is_shut:
             raise Cancelled(f"the engine on {self._location} was closed")
         self._inside += 1
 
@@ -54,7 +55,7 @@ class Gate:
         """Go out again."""
         with self._lock:
             self._inside -= 1
-            if self._inside == 0 and (self._shut or not self._open):
+            if self._inside == 0 and (self.is_shut or not self._open):
                 self._changed.notify_all()
 
     def close(self) -> bool:
@@ -72,19 +73,14 @@ class Gate:
     def shut(self) -> bool:
         """Let nobody in any more; return whether it was this call that shut it."""
         with self._changed:
-            first, self._shut = not self._shut, True
+            first, self.is_shut = not self.is_shut, True
             self._changed.notify_all()
             return first
 
     @property
     def is_closed(self) -> bool:
         """True between :meth:`close` and :meth:`open`, and after :meth:`shut`."""
-        return self._shut or not self._open
-
-    @property
-    def is_shut(self) -> bool:
-        """True after :meth:`shut`."""
-        return self._shut
+        return self.is_shut or not self._open
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds until nobody is inside; return whether that is so."""

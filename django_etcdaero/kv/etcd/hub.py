@@ -182,7 +182,7 @@ class WatchHub:
         try:
             seat, member = self._balancer.pick()
             token = self._tokens.current
-            stream = WatchStream(seat, member, self._tokens.metadata(leader=True), token)
+            stream = WatchStream(seat, member, self._tokens.metadata[True], token)
             with self._changed:
                 self._stream, self._trouble = stream, None
                 if self._gate.is_closed:  # whoever closed it has found no stream to interrupt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -63,19 +63,10 @@ class Tokens:
         self._request: Callable[[], Any] = lambda: rpc.AuthenticateRequest(name=user, password=password)
         self._lock = threading.Lock()
         self._logins: WeakKeyDictionary[Member, _Login] = WeakKeyDictionary()
-        self._token: str | None = None
-
-    @property
-    def current(self) -> str | None:
+        self.current: str | None = None
         """The token; ``None`` before the first log-in, empty where the server asks for none."""
-        return self._token
-
-    def metadata(self, *, leader: bool) -> Metadata:
-        """Return what a call carries along. ``leader``: it is to fail where there is none."""
-        if not self._token:
-            return _LEADER if leader else ()
-        token = (("token", self._token),)
-        return token + _LEADER if leader else token
+        self.metadata: Mapping[bool, Metadata] = {False: (), True: _LEADER}
+        """What a call carries along; ``True``: one that is to fail where there is no leader."""
 
     def renew(self, stale: str | None, member: Member, deadline: float, *, since: float = math.inf) -> None:
         """Log in to ``member``, unless somebody has replaced the token ``stale`` already.
@@ -92,14 +83,17 @@ class Tokens:
         try:
             if login.failed >= since:
                 raise _Unanswered(login.code, login.details)
-            if self._token == stale:
+            if self.current == stale:
                 try:
-                    self._token = self._log_in(member, deadline)
+                    token = self._log_in(member, deadline)
                 except grpc.RpcError as error:
                     if error.code() in _UNANSWERED:
                         login.code, login.details = error.code(), error.details() or ""
                         login.failed = time.monotonic()
                     raise
+                carried: Metadata = (("token", token),) if token else ()
+                self.metadata = {False: carried, True: carried + _LEADER}
+                self.current = token
         finally:
             login.lock.release()
 

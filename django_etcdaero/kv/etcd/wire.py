@@ -233,7 +233,10 @@ def _previous(answer: Any) -> KeyValue | None:
 
 def range_result(answer: Any) -> RangeResult:
     """Return the answer to a range."""
-    return RangeResult(key_values(answer.kvs), answer.more, answer.count, answer.header.revision)
+    kvs = answer.kvs
+    # Most ranges are of one key, for which the machinery that makes many in little time takes longer than the work.
+    found = (_new(KeyValue, _fields(kvs[0])),) if len(kvs) == 1 else key_values(kvs)
+    return RangeResult(found, answer.more, answer.count, answer.header.revision)
 
 
 def put_result(answer: Any) -> PutResult:

@@ -101,7 +101,7 @@ class Direct:
                         tokens.renew(token, member, deadline)
                         token = tokens.current
                     left = max(0.001, deadline - time.monotonic())
-                    call = member.calls[method](message, left, metadata=tokens.metadata(leader=False))
+                    call = member.calls[method](message, left, metadata=tokens.metadata[False])
                     yield from call
                     return
                 except grpc.RpcError as error:
@@ -180,7 +180,7 @@ class _Round:
         token = self._tokens.current
         sent = time.monotonic()
         # A member without a leader is to say so at once where that is the question, and to answer all else.
-        metadata = self._tokens.metadata(leader=method == "Range")
+        metadata = self._tokens.metadata[method == "Range"]
         try:
             future = member.calls[method].future(message, max(0.001, self._deadline - sent), metadata)
         except ValueError:  # the channel was closed in another thread
