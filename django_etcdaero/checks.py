@@ -13,6 +13,7 @@ W001      (``--deploy``) a ``mem:`` store: no process sees another's refreshes
 W002      (``--deploy``) a ``sqlite:`` store: one host only
 W003      ``GRPC_ENABLE_FORK_SUPPORT`` is off in the environment
 W004      an option of the process's one reader is set for another alias than ``default``
+W005      an attribute of a dataset's class that nothing reads is called nearly like an option
 ========  =============================================================================================
 """
 
@@ -49,6 +50,7 @@ def register_all() -> None:
     register(check_shared_files, TAG)
     register(check_fork_support, TAG)
     register(check_reader_options, TAG)
+    register(check_dataset_attributes, TAG)
     register(check_reach, TAG, deploy=True)
 
 
@@ -159,6 +161,31 @@ def check_reader_options(**kwargs: Any) -> list[CheckMessage]:
         if alias not in broken and alias != conf.DEFAULT_ALIAS
         for name in READER_OPTIONS
         if getattr(conf.get(alias).options, name) not in (getattr(Options(), name), getattr(used, name))
+    ]
+
+
+def check_dataset_attributes(**kwargs: Any) -> list[CheckMessage]:
+    """W005: a mistyped option would be silently without effect, for a class may have attributes of its own."""
+    import difflib  # here: starting must stay cheap
+
+    from .datasets.definition import OPTIONS, Dataset
+    from .datasets.registry import datasets
+
+    # Shorter names than these are too like words that a user's own attribute may have: load and loader, row and rows.
+    candidates = [name for name in (*OPTIONS, "prepare") if len(name) > 5]
+    return [
+        CheckWarning(
+            f"The dataset {dataset.name!r} has an attribute {attribute!r}, which django-etcdaero does not know.",
+            hint=f"Did you mean {meant!r}? If not, give it another name, or a leading underscore.",
+            obj=dataset.origin,
+            id="etcdaero.W005",
+        )
+        for dataset in datasets.values()
+        for cls in type(dataset).__mro__
+        if issubclass(cls, Dataset)
+        for attribute in vars(cls)
+        if not attribute.startswith("_") and not hasattr(Dataset, attribute)
+        for meant in difflib.get_close_matches(attribute, candidates, n=1, cutoff=0.8)
     ]
 
 

@@ -10,6 +10,7 @@ from django.core.checks.registry import registry
 from pytest_django import Settings
 
 from django_etcdaero import checks
+from django_etcdaero.datasets.definition import Dataset
 from django_etcdaero.datasets.registry import datasets
 
 MEMORY = {"KV": "mem:", "RECORDS": "mem:"}
@@ -214,4 +215,34 @@ def test_only_the_deployment_check_waits_for_deploy() -> None:
         checks.check_shared_files,
         checks.check_fork_support,
         checks.check_reader_options,
+        checks.check_dataset_attributes,
     }
+
+
+@pytest.mark.parametrize(
+    ("attribute", "meant"),
+    [
+        ("refresh_evry", "refresh_every"),
+        ("validator", "validators"),
+        ("max_stael", "max_stale"),
+        ("prepair", "prepare"),
+    ],
+)
+def test_w005_an_option_of_a_dataset_is_mistyped(
+    settings: Settings, registry: object, attribute: str, meant: str
+) -> None:
+    settings.ETCDAERO = {"default": MEMORY}
+    type("Base", (Dataset,), {attribute: None})
+    type("Prices", (Dataset,), {"name": "prices", "load": dict, attribute: None, "__module__": "shop.datasets"})
+    (message,) = found()
+    assert message.id == "etcdaero.W005"
+    assert repr(attribute) in message.msg
+    assert f"{meant!r}?" in str(message.hint)
+    assert message.obj == "shop.datasets.Prices"
+
+
+def test_w005_is_not_reported_for_attributes_of_the_users_own(settings: Settings, registry: object) -> None:
+    settings.ETCDAERO = {"default": MEMORY}
+    own = ("loader", "row", "names", "keeper", "source", "url", "query", "fetch_page", "timeout", "_refresh_evry")
+    type("Prices", (Dataset,), {"name": "prices", "load": dict, "refresh_every": None, **dict.fromkeys(own)})
+    assert ids() == []

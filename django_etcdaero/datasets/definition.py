@@ -25,7 +25,7 @@ V = TypeVar("V")
 D = TypeVar("D", bound="Dataset[Any, Any]")
 
 _NAME = re.compile(r"[a-z0-9_.-]+")
-_OPTIONS = (
+OPTIONS = (
     "refresh_every",
     "schema",
     "using",
@@ -36,6 +36,7 @@ _OPTIONS = (
     "rows",
     "validators",
 )
+"""The attributes of a class, and the arguments of ``@dataset``, that say how it is refreshed and read."""
 
 
 class Dataset(LiveDataset[K, V]):
@@ -271,8 +272,8 @@ def _from_function(function: Any, options: dict[str, Any]) -> Dataset[Any, Any]:
         raise ConfigurationError(f"@dataset is for a function or a Dataset subclass, not for {function!r}{hint}")
     _refuse_coroutines(function, f"{function.__module__}.{function.__qualname__}")
     for option in options:
-        if option not in (*_OPTIONS, "name", "prepare"):
-            known = ", ".join(sorted((*_OPTIONS, "name", "prepare")))
+        if option not in (*OPTIONS, "name", "prepare"):
+            known = ", ".join(sorted((*OPTIONS, "name", "prepare")))
             raise ConfigurationError(f"@dataset({option}=…): unknown option; known: {known}")
     attributes: dict[str, Any] = {
         "name": function.__name__,
