@@ -1,4 +1,7 @@
 import math
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -118,3 +121,69 @@ def test_waits_end_with_what_is_waited_for_or_with_the_time(in_main_thread: bool
     else:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(check).result(20)
+
+
+def ends(code: str) -> str:
+    """Run a process that prints at its very end, after all else that is done then."""
+    program = f"import atexit, threading, time\n@atexit.register\ndef last() -> None:\n    print(told())\n{code}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def test_none_starts_when_the_process_ends() -> None:
+    told = ends(
+        """
+from django_etcdaero.threads import Background
+thread = Background(threading.Event().wait, name="t")
+def told() -> bool:
+    thread.start()
+    return thread.alive
+"""
+    )
+    assert told == "False"
+
+
+def test_the_end_of_the_process_waits_for_one_that_is_starting() -> None:
+    told = ends(
+        """
+from django_etcdaero.threads import Background
+started, begun, start = [], threading.Event(), threading.Thread.start
+def slow(thread: threading.Thread) -> None:
+    start(thread)
+    begun.set()
+    time.sleep(0.5)
+    started.append(thread.is_alive())
+thread = Background(threading.Event().wait, name="t")
+threading.Thread.start = slow
+start(threading.Thread(target=thread.start, daemon=True))
+begun.wait(10)
+told = started.copy
+"""
+    )
+    assert told == "[True]"
+
+
+def test_a_child_can_start_them_whoever_was_starting_one_at_the_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    held, go_on, start = threading.Event(), threading.Event(), threading.Thread.start
+
+    def slow(thread: threading.Thread) -> None:
+        held.set()
+        go_on.wait(10)
+        start(thread)
+
+    thread = Background(lambda: None, name="t")
+    starter = threading.Thread(target=thread.start)
+    monkeypatch.setattr(threading.Thread, "start", slow)
+    start(starter)
+    assert held.wait(10)
+    monkeypatch.undo()
+    child = os.fork()
+    if child == 0:
+        mine = Background(threading.Event().wait, name="mine")
+        threading.Timer(10, os._exit, [1]).start()
+        mine.start()
+        os._exit(0 if mine.alive else 2)
+    go_on.set()
+    starter.join(10)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
