@@ -56,6 +56,7 @@ def test_killing_members_under_writes_loses_and_doubles_nothing(
     writers = [Writer(engine, at(f"{n}"), stop) for n, engine in enumerate(engines)]
     for writer in writers:
         writer.start()
+    killed: set[Server] = set()
     try:
         for _ in range(2):
             leader = cluster.leader()
@@ -64,6 +65,7 @@ def test_killing_members_under_writes_loses_and_doubles_nothing(
                 counted = len(writer.done)
                 wait_until(lambda writer=writer, counted=counted: len(writer.done) > counted + 20, 30, "writes")
             member.kill()
+            killed.add(member)
             for writer in writers:
                 counted = len(writer.done)
                 wait_until(
@@ -74,7 +76,9 @@ def test_killing_members_under_writes_loses_and_doubles_nothing(
         stop.set()
         for writer in writers:
             writer.join(30)
-    reader = connect(cluster.endpoints)
+    # Not a member that was killed: of etcd 3.5.0 to 3.5.2, which is what tests run on, it may come back without writes
+    # that the cluster has acknowledged (etcd's postmortem "v3.5 data inconsistency").
+    reader = connect([member.endpoint for member in cluster.members if member not in killed])
     for writer in writers:
         assert writer.unexpected == []
         final = reader.range(RangeRequest(writer.key), timeout=20).kvs[0]
