@@ -22,9 +22,10 @@ _NAP = 0.5
 
 
 class _Starting:
-    """Held while a thread starts; ``over`` once the process ends."""
+    """Held while a thread of one process starts; ``over`` once the process ends."""
 
     def __init__(self) -> None:
+        self.pid = os.getpid()
         self.lock = threading.RLock()
         self.over = False
 
@@ -32,18 +33,19 @@ class _Starting:
 _starting = _Starting()
 
 
+def _of_this_process() -> _Starting:
+    """A thread that a fork has left behind may hold the lock for ever, and other hooks of the fork start threads."""
+    global _starting
+    if _starting.pid != os.getpid():
+        _starting = _Starting()
+    return _starting
+
+
 @atexit.register
 def _end() -> None:
-    with _starting.lock:
-        _starting.over = True
-
-
-def _forget() -> None:
-    global _starting
-    _starting = _Starting()  # a thread that is not in the child may have held the lock
-
-
-os.register_at_fork(after_in_child=_forget)
+    starting = _of_this_process()
+    with starting.lock:
+        starting.over = True
 
 
 class Background:
@@ -63,8 +65,9 @@ class Background:
         """Start the thread unless it runs, or the process ends. Callers see to it that no two do this at once."""
         if self.alive:
             return
-        with _starting.lock:
-            if not _starting.over:
+        starting = _of_this_process()
+        with starting.lock:
+            if not starting.over:
                 self._thread = threading.Thread(target=self._target, name=self._name, daemon=True)
                 self._thread.start()
 

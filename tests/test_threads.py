@@ -1,5 +1,4 @@
 import math
-import os
 import subprocess
 import sys
 import threading
@@ -164,26 +163,32 @@ told = started.copy
     assert told == "[True]"
 
 
-def test_a_child_can_start_them_whoever_was_starting_one_at_the_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    held, go_on, start = threading.Event(), threading.Event(), threading.Thread.start
+FORK = """
+import os, threading
+os.register_at_fork(after_in_child=lambda: mine.start())  # runs before what the package may have registered
+from django_etcdaero.threads import Background
 
-    def slow(thread: threading.Thread) -> None:
-        held.set()
-        go_on.wait(10)
-        start(thread)
+held, go_on, start = threading.Event(), threading.Event(), threading.Thread.start
 
-    thread = Background(lambda: None, name="t")
-    starter = threading.Thread(target=thread.start)
-    monkeypatch.setattr(threading.Thread, "start", slow)
-    start(starter)
-    assert held.wait(10)
-    monkeypatch.undo()
-    child = os.fork()
-    if child == 0:
-        mine = Background(threading.Event().wait, name="mine")
-        threading.Timer(10, os._exit, [1]).start()
-        mine.start()
-        os._exit(0 if mine.alive else 2)
-    go_on.set()
-    starter.join(10)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+def slow(thread: threading.Thread) -> None:
+    held.set()
+    go_on.wait(20)
+    start(thread)
+
+mine, other = Background(threading.Event().wait, name="mine"), Background(go_on.wait, name="other")
+threading.Thread.start = slow
+start(threading.Thread(target=other.start))
+held.wait(20)
+threading.Thread.start = start
+if os.fork() == 0:
+    print(mine.alive, flush=True)
+    os._exit(0)
+go_on.set()
+os.wait()
+"""
+
+
+def test_a_child_can_start_them_whoever_was_starting_one_at_the_fork() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -803,6 +803,15 @@ def test_what_readers_hold_of_an_old_version_stays_whole(
     assert len(expected) == 1500
 
 
+def references_through_one_more() -> int:
+    def one_more(rows: dict[Any, Any]) -> int:
+        references: int = following._references(rows)
+        return references
+
+    rows: dict[Any, Any] = {}
+    return one_more(rows)
+
+
 def test_an_old_version_that_nobody_holds_is_emptied(
     host: FakeHost, declare: Any, step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -819,8 +828,8 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     look = step(prices)
     publish(prices)
     look()
-    # The spy is a holder of its own; the threshold is raised by as much.
-    monkeypatch.setattr(following, "_ALONE", following._ALONE + 1)
+    # The spy may count as a holder, according to the version of Python; the threshold is raised by as much.
+    monkeypatch.setattr(following, "_ALONE", references_through_one_more())
     monkeypatch.setattr(following, "let_go", spied)
     monkeypatch.setattr(following, "MOST_DROPPED", 0)
     publish(prices, {"a": 1})

@@ -773,15 +773,15 @@ def test_going_back_in_a_restored_store_starts_a_new_epoch(host: FakeHost, decla
 
 
 def test_a_version_that_no_process_could_load_is_not_published(host: FakeHost, declare: Any) -> None:
-    def prepare(self: Any, rows: Any) -> int:
-        quotient: int = rows["a"] // rows["b"]
-        return quotient
+    def prepare(self: Any, rows: Any) -> None:
+        if not rows["b"]:
+            raise ValueError("b is 0")
 
     prices = declare({"a": 4, "b": 2}, prepare=prepare)
     assert publish(prices).version == 1
     result = publish(prices, {"a": 4, "b": 0})
     assert (result.outcome, result.version) == (Outcome.FAILED, 1)
-    assert result.error == "ValidationFailed: prepare() raised ZeroDivisionError: integer division or modulo by zero"
+    assert result.error == "ValidationFailed: prepare() raised ValueError: b is 0"
 
 
 class Price(NamedTuple):
