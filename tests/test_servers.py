@@ -180,7 +180,7 @@ HOSTS = st.one_of(
 CHARACTERS = st.characters(min_codepoint=33, max_codepoint=127, exclude_characters="%?#/@")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(hosts=st.lists(HOSTS, min_size=1, max_size=3))
 def test_the_client_of_etcd_takes_what_the_settings_take(hosts: list[str]) -> None:
     try:
@@ -190,7 +190,7 @@ def test_the_client_of_etcd_takes_what_the_settings_take(hosts: list[str]) -> No
     open_engine(location, timeout=1).close()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     hosts=st.lists(HOSTS, min_size=1, max_size=2),
     namespace=st.text(CHARACTERS, min_size=1, max_size=32),

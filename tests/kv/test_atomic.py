@@ -55,7 +55,7 @@ def test_a_missing_key_counts_as_the_initial_number(kv: KV) -> None:
 
 
 @given(start=st.one_of(st.none(), st.integers()), deltas=st.lists(st.integers(), max_size=3))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_numbers_of_any_size_add_up(kv: KV, start: int | None, deltas: list[int]) -> None:
     kv.delete("n")
     if start is not None:

@@ -142,7 +142,7 @@ class Lockstep:
 
 
 @pytest.mark.parametrize("on_file", [False, True])
-@settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, database=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), steps=st.integers(10, 40))
 def test_the_engine_does_what_the_model_does(on_file: bool, data: st.DataObject, steps: int) -> None:
     both = Lockstep(data, on_file=on_file)

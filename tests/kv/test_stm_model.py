@@ -58,7 +58,7 @@ def on_transaction(tx: Transaction, number: int, step: Step, seen: list[object])
     steps=st.lists(st.one_of(reads, reads, writes), min_size=1, max_size=6),
     interference=others,
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_is_committed_is_what_one_after_the_other_would_have_done(
     kv: KV, isolation: Isolation, initial: set[str], steps: list[Step], interference: list[tuple[int, Step]]
 ) -> None:

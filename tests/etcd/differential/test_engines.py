@@ -27,7 +27,6 @@ SHORT = settings(
     derandomize=True,
     max_examples=15,
     stateful_step_count=40,
-    deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
 )
