@@ -44,7 +44,8 @@ def answers_with(port: int) -> int:
             status: int = answer.status
             return status
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
     except OSError:
         return 0
 

@@ -39,6 +39,15 @@ def alive(pid: int) -> bool:
         return False
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the ids of the child processes of a process, none once it has ended."""
+    found = []
+    for each in Path(f"/proc/{pid}/task").glob("*/children"):  # of each thread
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(child) for child in each.read_text().split()]
+    return found
+
+
 def opened_by(pid: int) -> set[str]:
     """Return the files and sockets that a process holds open, by the names that the kernel gives them."""
     found = set()
@@ -111,8 +120,15 @@ class Process:
     @property
     def children(self) -> list[int]:
         """The ids of its child processes."""
-        lists = Path(f"/proc/{self.pid}/task").glob("*/children")  # of each thread
-        return [int(pid) for each in lists for pid in each.read_text().split()]
+        return children_of(self.pid)
+
+    @property
+    def descendants(self) -> list[int]:
+        """The ids of its child processes and of theirs."""
+        found = self.children
+        for pid in found:  # which grows meanwhile
+            found += children_of(pid)
+        return found
 
     @property
     def open_stores(self) -> list[str]:

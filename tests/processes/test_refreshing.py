@@ -84,8 +84,8 @@ def test_sigterm_ends_a_load_that_waits_for_its_own_threads_or_processes(
     site.mode(mode)
     first = site.start(*command, **ttl)
     wait_until(lambda: (site.directory / "working").exists(), 30, "the work")
-    workers = first.children
-    assert len(workers) == (mode == "processes")
+    workers = first.descendants
+    assert bool(workers) == (mode == "processes")
     first.signal(signal.SIGTERM)
     ended = first.wait()
     assert (ended.code, ended.output) == (code, ""), ended
