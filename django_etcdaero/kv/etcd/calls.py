@@ -19,7 +19,7 @@ import grpc
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
 from django_etcdaero.kv.blocking import complete
 from django_etcdaero.kv.etcd.balancer import Balancer, Seat
-from django_etcdaero.kv.etcd.faults import Fault, classify, describe, translate
+from django_etcdaero.kv.etcd.faults import Fault, classify, describe, name_request, translate
 from django_etcdaero.kv.etcd.gate import Gate
 from django_etcdaero.kv.etcd.member import Member
 from django_etcdaero.kv.etcd.messages import rpc
@@ -35,6 +35,16 @@ _PROBE = rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True)
 
 _FAILURES = (grpc.RpcError, ValueError)
 """What gRPC raises; ``ValueError``: the channel was closed in another thread."""
+
+_DOUBTS = 2
+"""After so many requests in a row without an answer the token is taken for the reason.
+
+The simple tokens of etcd end in a number of its log, and a member judges one when it has got as far. A cluster that was
+emptied or restored begins again with low numbers, and leaves requests with an older token without an answer.
+"""
+
+_ENOUGH = 1.0
+"""Seconds after which a request without an answer counts; logging in takes a tenth of one."""
 
 _SHORTEST_PAUSE = 0.025
 _LONGEST_PAUSE = 1.0
@@ -74,7 +84,7 @@ class Calls:
         failed: _Failure | None = None
         # The usual case, without the machinery for all others: it takes a third of our own part of a call.
         tokens, token = self._tokens, self._tokens.current
-        if token is not None or not tokens.needed:
+        if not tokens.needed or (token is not None and not self._doubted()):
             gate = self._gate
             gate.enter(deadline)
             try:
@@ -86,10 +96,10 @@ class Calls:
                     try:
                         answer = member.calls[method](message, left, tokens.metadata[leader])
                     except _FAILURES as error:
-                        failed = _Failure.of(error, seat, member, token, sent=True, repeat=repeat)
+                        failed = self._failure(error, seat, member, token, repeat=repeat, sent=left)
                     else:
-                        if seat.failures:
-                            self._balancer.worked(seat)
+                        if seat.failures or tokens.unanswered:
+                            self._answered(seat)
                         return answer
             finally:
                 gate.leave()
@@ -137,6 +147,7 @@ class Calls:
             if fault is Fault.ANSWERED:
                 self._balancer.worked(seat)
                 refusal = translate(failed.code, failed.details)
+                refusal = name_request(refusal, method, message, self._tokens.user)
                 if done is not None and trial is not None and trial.perhaps_applied and isinstance(refusal, done):
                     return None
                 raise refusal from failed.cause
@@ -166,12 +177,14 @@ class Calls:
             share = left
             if len(self._balancer) > 1:
                 share = min(left, FIRST_TRY if trial is None else trial.share())
-            if tokens.needed and (token is None or (trial is not None and trial.stale_token == token)):
+            if tokens.needed and (
+                token is None or (trial is not None and trial.stale_token == token) or self._doubted()
+            ):
                 now = _monotonic()
                 try:
                     await way.run(partial(tokens.renew, token, member, now + share, since=now), share)
                 except (*_FAILURES, DeadlineExceeded) as error:
-                    return None, _Failure.of(error, seat, member, token, sent=False, repeat=repeat)
+                    return None, self._failure(error, seat, member, token, repeat=repeat)
                 token = tokens.current
                 left = deadline - _monotonic()
                 if left <= 0:
@@ -180,12 +193,39 @@ class Calls:
                 seconds = min(left, share) if repeat else left
                 answer = await way.send(member.calls[method], message, seconds, tokens.metadata[leader])
             except _FAILURES as error:
-                return None, _Failure.of(error, seat, member, token, sent=True, repeat=repeat)
-            if seat.failures:
-                self._balancer.worked(seat)
+                return None, self._failure(error, seat, member, token, repeat=repeat, sent=seconds)
+            if seat.failures or tokens.unanswered:
+                self._answered(seat)
             return answer, None
         finally:
             way.leave()
+
+    def _doubted(self) -> bool:
+        return bool(self._tokens.current) and self._tokens.unanswered >= min(_DOUBTS, len(self._balancer))
+
+    def _answered(self, seat: Seat) -> None:
+        self._balancer.worked(seat)
+        self._tokens.unanswered = 0
+
+    def _failure(
+        self,
+        error: Exception,
+        seat: Seat,
+        member: Member,
+        token: str | None,
+        *,
+        repeat: bool,
+        sent: float | None = None,
+    ) -> _Failure:
+        """Judge ``error``. ``sent``: the seconds that the request had; ``None``: it was the login before it."""
+        tokens = self._tokens
+        stranger = sent is not None and tokens.needed and not token
+        failed = _Failure.of(error, seat, member, token, sent=sent is not None, repeat=repeat, stranger=stranger)
+        if sent is None or failed.fault is Fault.ANSWERED:
+            tokens.unanswered = 0  # where logging in anew is impossible the old token may be as good as ever
+        elif failed.fault is Fault.LATE and sent >= _ENOUGH and token == tokens.current:
+            tokens.unanswered += 1
+        return failed
 
     async def _pause(self, way: Way, member: Member, fault: Fault, seconds: float) -> None:
         """Wait ``seconds``, or less if ``member``, which could not be connected to, can be talked to before.
@@ -222,7 +262,15 @@ class _Failure:
 
     @classmethod
     def of(
-        cls, error: Exception, seat: Seat, member: Member, token: str | None, *, sent: bool, repeat: bool
+        cls,
+        error: Exception,
+        seat: Seat,
+        member: Member,
+        token: str | None,
+        *,
+        sent: bool,
+        repeat: bool,
+        stranger: bool,
     ) -> _Failure:
         """Judge ``error``. ``sent``: the request itself was sent, not only the login before it."""
         if isinstance(error, DeadlineExceeded):  # while waiting for another thread to log in
@@ -231,7 +279,7 @@ class _Failure:
             return cls(seat, member, token, error, None, str(error), Fault.UNCONNECTED)
         assert isinstance(error, grpc.RpcError)
         code, details = error.code(), error.details() or ""
-        fault = classify(code, details)
+        fault = classify(code, details, stranger=stranger)
         if not sent and fault not in (Fault.ANSWERED, Fault.TOKEN, Fault.UNCONNECTED):
             fault = Fault.LATE if fault is Fault.LATE and repeat else Fault.UNSENT
         return cls(seat, member, token, error, code, details, fault)
@@ -296,4 +344,4 @@ class _Trial:
         return min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2.0 ** min(round_, 10)) * random.uniform(0.9, 1.1)
 
     def _list(self) -> str:
-        return "; ".join(f"{name}: {text}" for name, text in self._errors.items())
+        return "; ".join(f"{name}: {text}" for name, text in sorted(self._errors.items()))

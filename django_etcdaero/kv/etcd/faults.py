@@ -8,6 +8,7 @@ Two questions are answered apart: whether the request may have been applied, whi
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
 from typing import Any
 
 from grpc import StatusCode
@@ -61,6 +62,8 @@ _LOST_CODES = {
 
 _TOKEN_TEXTS = ("invalid auth token", "revision of auth store is old", "user name is empty")
 
+_STRANGER_TEXTS = ("permission denied", "user name not found")
+
 _UNCONNECTED_TEXTS = ("failed to connect to all addresses", "DNS resolution failed")
 
 _UNSENT_TEXTS = ("etcdserver: no leader", "rpc not supported for learner")
@@ -104,11 +107,17 @@ _BY_CODE: dict[Any, type[EtcdAeroError]] = {
 }
 
 
-def classify(code: Any, details: str) -> Fault:
-    """Tell what a status means for the next try. A status that proves nothing counts as perhaps applied."""
+def classify(code: Any, details: str, *, stranger: bool = False) -> Fault:
+    """Tell what a status means for the next try. A status that proves nothing counts as perhaps applied.
+
+    ``stranger``: there is a user to log in, and the request had no token. A server that asks clients for certificates
+    then takes the name in ours for the user, and refuses what that one may not do, or whom it does not know.
+    """
     if code is StatusCode.DEADLINE_EXCEEDED or "context deadline exceeded" in details:
         return Fault.LATE
     if any(text in details for text in _TOKEN_TEXTS):
+        return Fault.TOKEN
+    if stranger and any(text in details for text in _STRANGER_TEXTS):
         return Fault.TOKEN
     if "too many requests" in details:
         return Fault.BUSY
@@ -131,6 +140,28 @@ def translate(code: Any, details: str) -> EtcdAeroError:
         if text in details:
             return error(message)
     return _BY_CODE.get(code, ResponseError)(message)
+
+
+def name_request(refusal: EtcdAeroError, method: str, message: Any, user: str | None) -> EtcdAeroError:
+    """Say in a refusal for lack of permission who was refused what; return it, or any other one as it is.
+
+    Of a transaction the first key is named: the server does not tell which one it was.
+    """
+    if not isinstance(refusal, PermissionDenied):
+        return refusal
+    key = next(_keys(message), None)
+    on = "" if key is None else f" of {key!r}"
+    return PermissionDenied(f"{refusal}: {method}{on} by {'nobody' if user is None else f'user {user!r}'}")
+
+
+def _keys(message: Any) -> Iterator[bytes]:
+    fields = message.DESCRIPTOR.fields_by_name
+    if "key" in fields:
+        yield message.key
+    elif "compare" in fields:
+        for part in (*message.compare, *message.success, *message.failure):
+            kind = part.WhichOneof("request") if "request_put" in part.DESCRIPTOR.fields_by_name else None
+            yield from _keys(part if kind is None else getattr(part, kind))
 
 
 def describe(code: Any, details: str) -> str:

@@ -58,6 +58,7 @@ class Tokens:
     """The token of one user, shared by all calls and all members, and renewed once for all who find it stale."""
 
     def __init__(self, user: str | None, password: str | None) -> None:
+        self.user = user
         self.needed = user is not None
         """There is a user to log in."""
         self._request: Callable[[], Any] = lambda: rpc.AuthenticateRequest(name=user, password=password)
@@ -67,6 +68,8 @@ class Tokens:
         """The token; ``None`` before the first log-in, empty where the server asks for none."""
         self.metadata: Mapping[bool, Metadata] = {False: (), True: _LEADER}
         """What a call carries along; ``True``: one that is to fail where there is no leader."""
+        self.unanswered = 0
+        """How many requests with this token in a row have got no answer in time."""
 
     def renew(self, stale: str | None, member: Member, deadline: float, *, since: float = math.inf) -> None:
         """Log in to ``member``, unless somebody has replaced the token ``stale`` already.
@@ -94,6 +97,7 @@ class Tokens:
                 carried: Metadata = (("token", token),) if token else ()
                 self.metadata = {False: carried, True: carried + _LEADER}
                 self.current = token
+                self.unanswered = 0
         finally:
             login.lock.release()
 

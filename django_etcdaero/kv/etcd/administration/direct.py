@@ -105,7 +105,8 @@ class Direct:
                     yield from call
                     return
                 except grpc.RpcError as error:
-                    fault = classify(error.code(), error.details() or "")
+                    stranger = tokens.needed and not token
+                    fault = classify(error.code(), error.details() or "", stranger=stranger)
                     if fault is Fault.TOKEN and stale is None and token is not None:
                         stale = token  # refused before the first message
                         continue
@@ -159,7 +160,8 @@ class _Round:
                 found = read_error(endpoint, error)
                 if (endpoint, number) not in self._again:
                     self._again.add((endpoint, number))
-                    fault = classify(error.code(), error.details() or "")
+                    stranger = self._tokens.needed and not token
+                    fault = classify(error.code(), error.details() or "", stranger=stranger)
                     refused = fault is Fault.TOKEN and self._tokens.needed
                     trouble = self._log_in(endpoint, token) if refused else None
                     # What was lost may be so because the leader has just changed.
