@@ -33,7 +33,7 @@ class Tls:
     cert: str | None = None
     """Certificate that the client shows, for servers that ask for one."""
     key: str | None = None
-    """Private key of ``cert``."""
+    """Private key of ``cert``, without a passphrase."""
 
     def __post_init__(self) -> None:
         if (self.cert is None) != (self.key is None):

@@ -8,28 +8,24 @@ because an answer is worth more than an early ``OutcomeUnknown``. The login befo
 
 from __future__ import annotations
 
-import random
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import grpc
 
-from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
 from django_etcdaero.kv.blocking import complete
 from django_etcdaero.kv.etcd.balancer import Balancer, Seat
-from django_etcdaero.kv.etcd.faults import Fault, classify, describe, name_request, translate
+from django_etcdaero.kv.etcd.faults import Fault, name_request, translate
 from django_etcdaero.kv.etcd.gate import Gate
 from django_etcdaero.kv.etcd.member import Member
 from django_etcdaero.kv.etcd.messages import rpc
 from django_etcdaero.kv.etcd.tokens import Tokens
+from django_etcdaero.kv.etcd.trial import FIRST_TRY, Failure, Trial
 from django_etcdaero.kv.etcd.ways import AwaitingWay, BlockingWay, Way
 
 _monotonic = time.monotonic
-
-FIRST_TRY = 2.0
-"""Seconds that one try may take where there are other members to ask; doubled with each round through all of them."""
 
 _PROBE = rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True)
 
@@ -45,9 +41,6 @@ emptied or restored begins again with low numbers, and leaves requests with an o
 
 _ENOUGH = 1.0
 """Seconds after which a request without an answer counts; logging in takes a tenth of one."""
-
-_SHORTEST_PAUSE = 0.025
-_LONGEST_PAUSE = 1.0
 
 
 class Calls:
@@ -81,7 +74,7 @@ class Calls:
         ``ClusterError``, ``DeadlineExceeded``, ``StoreBusy`` and ``Cancelled``.
         """
         deadline = _monotonic() + timeout
-        failed: _Failure | None = None
+        failed: Failure | None = None
         # The usual case, without the machinery for all others: it takes a third of our own part of a call.
         tokens, token = self._tokens, self._tokens.current
         if not tokens.needed or (token is not None and not self._doubted()):
@@ -130,14 +123,14 @@ class Calls:
         method: str,
         message: Any,
         deadline: float,
-        failed: _Failure | None = None,
+        failed: Failure | None = None,
         *,
         repeat: bool,
         leader: bool,
         done: type[EtcdAeroError] | None,
     ) -> Any:
         """Try until ``deadline``. ``failed`` is a first try that was made already."""
-        trial: _Trial | None = None
+        trial: Trial | None = None
         while True:
             if failed is None:
                 answer, failed = await self._try(way, method, message, deadline, trial, repeat=repeat, leader=leader)
@@ -151,7 +144,7 @@ class Calls:
                 if done is not None and trial is not None and trial.perhaps_applied and isinstance(refusal, done):
                     return None
                 raise refusal from failed.cause
-            trial = trial or _Trial(self._balancer, repeat)
+            trial = trial or Trial(self._balancer, repeat)
             if self._gate.is_shut and repeat:
                 await way.enter(deadline)  # says that the engine was closed
             try:
@@ -163,8 +156,8 @@ class Calls:
             failed = None
 
     async def _try(
-        self, way: Way, method: str, message: Any, deadline: float, trial: _Trial | None, *, repeat: bool, leader: bool
-    ) -> tuple[Any, _Failure | None]:
+        self, way: Way, method: str, message: Any, deadline: float, trial: Trial | None, *, repeat: bool, leader: bool
+    ) -> tuple[Any, Failure | None]:
         """Ask one member; return its answer, or what went wrong."""
         await way.enter(deadline)
         try:
@@ -173,7 +166,7 @@ class Calls:
             token = tokens.current
             left = deadline - _monotonic()
             if left <= 0:
-                raise (trial or _Trial(self._balancer, repeat)).over(method)
+                raise (trial or Trial(self._balancer, repeat)).over(method)
             share = left
             if len(self._balancer) > 1:
                 share = min(left, FIRST_TRY if trial is None else trial.share())
@@ -188,7 +181,7 @@ class Calls:
                 token = tokens.current
                 left = deadline - _monotonic()
                 if left <= 0:
-                    raise (trial or _Trial(self._balancer, repeat)).over(method)
+                    raise (trial or Trial(self._balancer, repeat)).over(method)
             try:
                 seconds = min(left, share) if repeat else left
                 answer = await way.send(member.calls[method], message, seconds, tokens.metadata[leader])
@@ -216,11 +209,11 @@ class Calls:
         *,
         repeat: bool,
         sent: float | None = None,
-    ) -> _Failure:
+    ) -> Failure:
         """Judge ``error``. ``sent``: the seconds that the request had; ``None``: it was the login before it."""
         tokens = self._tokens
         stranger = sent is not None and tokens.needed and not token
-        failed = _Failure.of(error, seat, member, token, sent=sent is not None, repeat=repeat, stranger=stranger)
+        failed = Failure.of(error, seat, member, token, sent=sent is not None, repeat=repeat, stranger=stranger)
         if sent is None or failed.fault is Fault.ANSWERED:
             tokens.unanswered = 0  # where logging in anew is impossible the old token may be as good as ever
         elif failed.fault is Fault.LATE and sent >= _ENOUGH and token == tokens.current:
@@ -246,102 +239,3 @@ class Calls:
             return
         finally:
             way.leave()
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """One try that brought no answer."""
-
-    seat: Seat
-    member: Member
-    token: str | None
-    cause: Exception
-    code: Any
-    details: str
-    fault: Fault
-
-    @classmethod
-    def of(
-        cls,
-        error: Exception,
-        seat: Seat,
-        member: Member,
-        token: str | None,
-        *,
-        sent: bool,
-        repeat: bool,
-        stranger: bool,
-    ) -> _Failure:
-        """Judge ``error``. ``sent``: the request itself was sent, not only the login before it."""
-        if isinstance(error, DeadlineExceeded):  # while waiting for another thread to log in
-            return cls(seat, member, token, error, None, str(error), Fault.LATE if repeat else Fault.UNSENT)
-        if isinstance(error, ValueError):
-            return cls(seat, member, token, error, None, str(error), Fault.UNCONNECTED)
-        assert isinstance(error, grpc.RpcError)
-        code, details = error.code(), error.details() or ""
-        fault = classify(code, details, stranger=stranger)
-        if not sent and fault not in (Fault.ANSWERED, Fault.TOKEN, Fault.UNCONNECTED):
-            fault = Fault.LATE if fault is Fault.LATE and repeat else Fault.UNSENT
-        return cls(seat, member, token, error, code, details, fault)
-
-
-class _Trial:
-    """What has happened to one call that did not succeed at once."""
-
-    def __init__(self, balancer: Balancer, repeat: bool) -> None:
-        self._balancer = balancer
-        self._repeat = repeat
-        self._tries = 0
-        self.tried: set[Seat] = set()
-        """The endpoints that have failed in this round through all of them."""
-        self._errors: dict[str, str] = {}
-        self._last = Fault.UNSENT
-        self._relogins = 0
-        self.perhaps_applied = False
-        """A try was sent and not answered."""
-        self.stale_token: str | None = None
-        """The token that a server did not accept; never ``None`` once that has happened."""
-
-    def share(self) -> float:
-        """Return the seconds that the next try may take."""
-        return FIRST_TRY * 2.0 ** (self._tries // len(self._balancer))
-
-    def failed(self, seat: Seat, fault: Fault, code: Any, details: str, token: str | None) -> float:
-        """Note a failed try; return how long to wait before the next one, or raise if there cannot be one."""
-        self._tries += 1
-        self._last = fault
-        self._errors[seat.name] = describe(code, details)
-        if fault is Fault.TOKEN:
-            self._relogins += 1
-            # Another thread's new token may go stale in turn before it is used; more than that is no coincidence.
-            if token is None or self._relogins > 3:
-                raise translate(code, details)
-            self.stale_token = token
-            return 0.0
-        if fault is not Fault.BUSY:
-            self._balancer.failed(seat)
-        self.perhaps_applied = self.perhaps_applied or fault in (Fault.LATE, Fault.LOST)
-        if not self._repeat and fault in (Fault.LATE, Fault.LOST):
-            raise OutcomeUnknown(f"{seat.name}: {self._errors[seat.name]}; the write may have been applied or not")
-        self.tried.add(seat)
-        if len(self.tried) < len(self._balancer):
-            return 0.0
-        self.tried.clear()
-        return self._pause()
-
-    def over(self, method: str) -> EtcdAeroError:
-        """Return the error for a call whose time is over."""
-        if self._last is Fault.BUSY:
-            return StoreBusy(f"{method}: the server has too many requests: {self._list()}")
-        if self._last is Fault.LATE:
-            return DeadlineExceeded(f"{method}: no answer in time: {self._list()}")
-        if not self._errors:
-            return DeadlineExceeded(f"{method}: no time was left to send it")
-        return ClusterError(f"{method}: no endpoint could answer: {self._list()}", self._errors)
-
-    def _pause(self) -> float:
-        round_ = self._tries // len(self._balancer)
-        return min(_LONGEST_PAUSE, _SHORTEST_PAUSE * 2.0 ** min(round_, 10)) * random.uniform(0.9, 1.1)
-
-    def _list(self) -> str:
-        return "; ".join(f"{name}: {text}" for name, text in sorted(self._errors.items()))

@@ -30,7 +30,7 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.kv.blocking import complete
 from django_etcdaero.kv.engine import WatchLost
 from django_etcdaero.kv.etcd.balancer import Balancer
-from django_etcdaero.kv.etcd.calls import FIRST_TRY, Calls
+from django_etcdaero.kv.etcd.calls import Calls
 from django_etcdaero.kv.etcd.dispatcher import Dispatcher
 from django_etcdaero.kv.etcd.faults import describe
 from django_etcdaero.kv.etcd.gate import Gate
@@ -38,6 +38,7 @@ from django_etcdaero.kv.etcd.incoming import Incoming
 from django_etcdaero.kv.etcd.messages import rpc
 from django_etcdaero.kv.etcd.stream import WatchStream
 from django_etcdaero.kv.etcd.tokens import Tokens
+from django_etcdaero.kv.etcd.trial import FIRST_TRY
 from django_etcdaero.kv.etcd.watching import EtcdWatch, lost
 from django_etcdaero.kv.etcd.ways import AwaitingWay, BlockingWay, Way
 from django_etcdaero.threads import Background

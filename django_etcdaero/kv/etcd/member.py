@@ -7,13 +7,10 @@ lost connection) and its way to log in (a token that is never renewed, and that 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import grpc
-
-from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.kv.etcd.address import CHANNEL_OPTIONS, Endpoint, Tls
+from django_etcdaero.kv.etcd.credentials import read_credentials
 from django_etcdaero.kv.etcd.loading import load_etcd3
 from django_etcdaero.kv.etcd.messages import STUBS, keep_alive_once
 from django_etcdaero.kv.etcd.renewals import KeepAliveMany
@@ -34,10 +31,13 @@ _RANGE_OPTIONS = (
 
 
 class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
-    """A client of one endpoint, in one process. Making it does no network I/O."""
+    """A client of one endpoint, in one process. Making it does no network I/O, but reads the TLS files."""
 
     def __init__(self, endpoint: Endpoint, *, tls: Tls | None, timeout: float) -> None:
-        """``timeout`` (seconds) is for the methods of ``Etcd3Client``; ``calls`` are given theirs one by one."""
+        """``timeout`` (seconds) is for the methods of ``Etcd3Client``; ``calls`` are given theirs one by one.
+
+        Raises ``ConfigurationError`` that names a TLS file which cannot be used.
+        """
         self._tls = tls
         super().__init__(
             host=endpoint.host,
@@ -59,9 +59,7 @@ class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
         self.watch_stream: Any = vars(STUBS["WatchStub"](self.channel))["Watch"]
 
     def _get_secure_creds(self, ca_cert: str, cert_key: str | None = None, cert_cert: str | None = None) -> Any:
-        return grpc.ssl_channel_credentials(
-            _contents("ca", ca_cert or None), _contents("key", cert_key), _contents("cert", cert_cert)
-        )
+        return read_credentials(ca=ca_cert or None, cert=cert_cert, key=cert_key)
 
     def _build_get_range_request(self, *args: Any, **options: Any) -> Any:
         """Etcd3Client takes these options and forgets them: a read of the past would show the present."""
@@ -70,12 +68,3 @@ class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
             if options.get(name) is not None:
                 setattr(message, name, options[name])
         return message
-
-
-def _contents(option: str, path: str | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigurationError(f"the TLS file {option} cannot be read: {error}") from error
