@@ -146,6 +146,16 @@ def test_a_namespace_that_the_cluster_does_not_have_is_named(server: Served, cal
         call(store)
 
 
+@pytest.mark.parametrize("call", ALL.values(), ids=ALL)
+def test_a_namespace_that_the_cluster_does_not_have_any_more_is_named(
+    standin: Standin, store: AerospikeStore, call: Callable
+) -> None:
+    fill(store)
+    standin.namespace.name = "another"
+    with pytest.raises(ConfigurationError, match="the cluster has no namespace 'test'"):
+        call(store)
+
+
 def test_a_truncation_spares_nothing_written_before_it(server: Served, store: AerospikeStore) -> None:
     for _ in range(100):
         store.put(b"k", b"v")

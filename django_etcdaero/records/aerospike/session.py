@@ -8,7 +8,7 @@ are never repeated by the client; unknown names in a policy are ignored by it wi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import aerospike
@@ -22,6 +22,7 @@ from django_etcdaero.records.store import Meta, Record, Value
 
 from . import faults
 from .faults import Fault
+from .rows import present, sort_rows
 from .target import Target
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ BIN = "v"
 """The one bin that every record has."""
 
 PARTITIONS = 4096
+_BATCH_INVALID = 4
+"""What a batch fails with at a node that does not have its namespace; also what a server does not understand."""
 _TRUNCATED = re.compile(r"truncate_lut=(\d+)")
 
 
@@ -118,17 +121,17 @@ class Session:
     # many records ----------------------------------------------------------------------------------------------------
 
     def get_many(self, keys: Sequence[bytes], ms: int) -> Batch[Record]:
-        answered, refused = _rows(self.client.batch_read(self._keys(keys), None, _reading(ms)), keys)
-        return Batch({key: _record(*row.record[1:]) for key, row in _present(answered)}, refused)
+        answered, refused = self._rows(self.client.batch_read(self._keys(keys), None, _reading(ms)), keys, ms)
+        return Batch({key: _record(*row.record[1:]) for key, row in present(answered)}, refused)
 
     def exists_many(self, keys: Sequence[bytes], ms: int) -> Batch[Meta]:
-        answered, refused = _rows(self.client.batch_read(self._keys(keys), [], _reading(ms)), keys)
-        return Batch({key: _meta(row.record[1]) for key, row in _present(answered)}, refused)
+        answered, refused = self._rows(self.client.batch_read(self._keys(keys), [], _reading(ms)), keys, ms)
+        return Batch({key: _meta(row.record[1]) for key, row in present(answered)}, refused)
 
     def put_many(self, items: Mapping[bytes, Value], ms: int, *, ttl: int | None) -> Batch[None]:
         policy = {"key": aerospike.POLICY_KEY_SEND, "ttl": _ttl(ttl)}
         writes = [Write(self._key(key), [operations.write(BIN, value)], None, policy) for key, value in items.items()]
-        answered, refused = _rows(self._write(writes, ms), list(items), expected=(faults.OK,), write=True)
+        answered, refused = self._rows(self._write(writes, ms), list(items), ms, expected=(faults.OK,), write=True)
         return Batch(dict.fromkeys(answered), refused)
 
     def touch_many(self, items: Mapping[bytes, int | None], ms: int, *, ttl: int | None) -> Batch[None]:
@@ -137,19 +140,21 @@ class Session:
             meta, policy = _writing(ms, ttl, generation)
             writes.append(Write(self._key(key), [operations.touch()], meta, policy))
         expected = (faults.OK, faults.NOT_FOUND, faults.GENERATION)
-        answered, refused = _rows(self._write(writes, ms), list(items), expected=expected, write=True)
-        return Batch({key: None for key, _ in _present(answered)}, refused)
+        answered, refused = self._rows(self._write(writes, ms), list(items), ms, expected=expected, write=True)
+        return Batch({key: None for key, _ in present(answered)}, refused)
 
     def delete_many(self, keys: Sequence[bytes], ms: int) -> Batch[None]:
         """See :meth:`delete`."""
         only_existing = {"exists": aerospike.POLICY_EXISTS_UPDATE}
         batch = self.client.batch_operate(self._keys(keys), [operations.delete()], _once(ms), only_existing)
-        answered, refused = _rows(batch, keys, expected=(faults.OK, faults.NOT_FOUND, faults.FULL), write=True)
+        expected = (faults.OK, faults.NOT_FOUND, faults.FULL)
+        answered, refused = self._rows(batch, keys, ms, expected=expected, write=True)
         full = [key for key, row in answered.items() if row.result == faults.FULL]
         if full:
-            removed, also_refused = _rows(self.client.batch_remove(self._keys(full), _once(ms)), full, write=True)
+            batch = self.client.batch_remove(self._keys(full), _once(ms))
+            removed, also_refused = self._rows(batch, full, ms, write=True)
             answered, refused = answered | removed, refused | also_refused
-        return Batch({key: None for key, _ in _present(answered)}, refused)
+        return Batch({key: None for key, _ in present(answered)}, refused)
 
     # the set ---------------------------------------------------------------------------------------------------------
 
@@ -203,6 +208,31 @@ class Session:
     def _write(self, writes: list[Write], ms: int) -> BatchRecords:
         return self.client.batch_write(BatchRecords(writes), _once(ms))
 
+    def _rows(
+        self,
+        batch: BatchRecords,
+        keys: Sequence[bytes],
+        ms: int,
+        *,
+        expected: tuple[int, ...] = (faults.OK, faults.NOT_FOUND),
+        write: bool = False,
+    ) -> tuple[dict[bytes, Any], dict[bytes, int]]:
+        """See :func:`.rows.sort_rows`. A namespace that is missing is told from a request that is not understood."""
+        try:
+            return sort_rows(batch, keys, expected=expected, write=write)
+        except Fault as fault:
+            if fault.code != _BATCH_INVALID or fault.in_doubt or not self._lacks_namespace(ms):
+                raise
+            raise Fault(faults.NAMESPACE, "no such namespace", in_doubt=False) from fault
+
+    def _lacks_namespace(self, ms: int) -> bool:
+        """Tell whether all nodes say that they do not have the namespace."""
+        try:
+            answers = self.client.info_all(f"namespace/{self._namespace}", {"timeout": ms})
+        except AerospikeError:
+            return False
+        return bool(answers) and all("type=unknown" in (text or "") for _, text in answers.values())
+
 
 def _reading(ms: int) -> dict[str, Any]:
     # Half the time for one attempt, so that another node with a copy is tried when the first one is silent.
@@ -235,49 +265,3 @@ def _record(meta: Mapping[str, int], bins: Mapping[str, Any]) -> Record:
     if type(value) not in (bytes, int):
         raise Fault(faults.NO_VALUE, f"a record without bytes or an integer in its bin {BIN!r}", in_doubt=False)
     return Record(value, *_meta(meta))
-
-
-def _rows(
-    batch: BatchRecords,
-    keys: Sequence[bytes],
-    *,
-    expected: tuple[int, ...] = (faults.OK, faults.NOT_FOUND),
-    write: bool = False,
-) -> tuple[dict[bytes, Any], dict[bytes, int]]:
-    """Return the rows of a batch that were answered as ``expected``, and the results of those that were refused.
-
-    Raises for any other row. The rows mean nothing when the batch as a whole failed: of an empty cluster they all say
-    0, or there are none. An exception is a batch for which there was no connection to a node: the rows of that node
-    stay without an answer, those of others were answered.
-    """
-    rows = batch.batch_records or []
-    unsent = batch.result in faults.REFUSED
-    if not unsent and batch.result not in (faults.OK, faults.NOT_FOUND, faults.FILTERED_OUT, faults.SOME_FAILED):
-        raise Fault(batch.result, "the batch failed", in_doubt=write and any(row.in_doubt for row in rows))
-    if len(rows) != len(keys):
-        raise Fault(faults.CLUSTER_EMPTY, f"{len(rows)} of {len(keys)} rows were answered", in_doubt=write)
-    answered: dict[bytes, Any] = {}
-    refused: dict[bytes, int] = {}
-    failed = []
-    for key, row in zip(keys, rows, strict=True):
-        result = batch.result if unsent and row.result == faults.NO_ANSWER else row.result
-        if result in expected:
-            answered[key] = row
-        elif result in faults.REFUSED and not (write and row.in_doubt):
-            refused[key] = result
-        else:
-            failed.append(row)
-    if failed:
-        in_doubt = write and any(row.in_doubt or row.result in faults.UNCERTAIN for row in failed)
-        raise Fault(
-            failed[0].result,
-            failed[0].message or f"{len(failed)} of {len(keys)} rows of a batch failed",
-            in_doubt=in_doubt,
-        )
-    if unsent and not refused:
-        raise Fault(batch.result, "the batch failed", in_doubt=False)
-    return answered, refused
-
-
-def _present(rows: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
-    return ((key, row) for key, row in rows.items() if row.result == faults.OK)

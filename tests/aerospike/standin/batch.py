@@ -19,7 +19,8 @@ def execute(space: Namespace, outer: Request, faults: Faults) -> Iterator[bytes]
     rows = list(_rows(outer.fields[frames.BATCH]))
     parts: list[bytes] = []
     size = 0
-    if faults.result is not None:
+    result = faults.result if all(space.is_meant(request) for _, request in rows) else 4
+    if result is not None:
         rows = []
     for index, request in rows[: len(rows) - faults.rows_left_out]:
         code = (faults.rows_failing or {}).get(index)
@@ -39,7 +40,7 @@ def execute(space: Namespace, outer: Request, faults: Faults) -> Iterator[bytes]
             parts, size = [], 0
     if parts:
         yield frames.frame(frames.RECORD, b"".join(parts))
-    yield frames.frame(frames.RECORD, frames.message(faults.result or 0, info3=frames.LAST))
+    yield frames.frame(frames.RECORD, frames.message(result or 0, info3=frames.LAST))
 
 
 def _rows(data: bytes) -> Iterator[tuple[int, Request]]:

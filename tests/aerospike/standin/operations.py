@@ -46,6 +46,8 @@ def execute(space: Namespace, request: Request, faults: Faults) -> Reply:
     if faults.refusals:
         return Reply(faults.refusals.pop())
     with space.lock:
+        if not space.is_meant(request):
+            return Reply(20)
         space.supervise()
         if not request.info2 & WRITE:
             return _read(space, request)

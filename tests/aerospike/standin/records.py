@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 from .clock import EPOCH, Clock
+from .frames import NAMESPACE, Request
 
 MAX_RECORD_SIZE = 1024 * 1024
 MAX_TTL = 315_360_000
@@ -100,6 +101,10 @@ class Namespace:
             self._supervised = now
             for digest in [digest for digest, record in self.records.items() if self.expired(record)]:
                 del self.records[digest]
+
+    def is_meant(self, request: Request) -> bool:
+        """Tell whether ``request`` is for this namespace. The server has no other one; renaming this one loses it."""
+        return request.fields.get(NAMESPACE) == self.name.encode()
 
     def forget(self) -> None:
         """Lose everything, as an in-memory namespace does when its server restarts."""

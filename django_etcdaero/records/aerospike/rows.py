@@ -1,0 +1,59 @@
+"""What came of each row of a batch. The native client raises for none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from . import faults
+from .faults import Fault
+
+if TYPE_CHECKING:
+    from aerospike_helpers.batch.records import BatchRecords
+
+
+def sort_rows(
+    batch: BatchRecords,
+    keys: Sequence[bytes],
+    *,
+    expected: tuple[int, ...],
+    write: bool,
+) -> tuple[dict[bytes, Any], dict[bytes, int]]:
+    """Return the rows of a batch that were answered as ``expected``, and the results of those that were refused.
+
+    Raises for any other row. The rows mean nothing when the batch as a whole failed: of an empty cluster they all say
+    0, or there are none. An exception is a batch for which there was no connection to a node: the rows of that node
+    stay without an answer, those of others were answered.
+    """
+    rows = batch.batch_records or []
+    unsent = batch.result in faults.REFUSED
+    if not unsent and batch.result not in (faults.OK, faults.NOT_FOUND, faults.FILTERED_OUT, faults.SOME_FAILED):
+        raise Fault(batch.result, "the batch failed", in_doubt=write and any(row.in_doubt for row in rows))
+    if len(rows) != len(keys):
+        raise Fault(faults.CLUSTER_EMPTY, f"{len(rows)} of {len(keys)} rows were answered", in_doubt=write)
+    answered: dict[bytes, Any] = {}
+    refused: dict[bytes, int] = {}
+    failed = []
+    for key, row in zip(keys, rows, strict=True):
+        result = batch.result if unsent and row.result == faults.NO_ANSWER else row.result
+        if result in expected:
+            answered[key] = row
+        elif result in faults.REFUSED and not (write and row.in_doubt):
+            refused[key] = result
+        else:
+            failed.append(row)
+    if failed:
+        in_doubt = write and any(row.in_doubt or row.result in faults.UNCERTAIN for row in failed)
+        raise Fault(
+            failed[0].result,
+            failed[0].message or f"{len(failed)} of {len(keys)} rows of a batch failed",
+            in_doubt=in_doubt,
+        )
+    if unsent and not refused:
+        raise Fault(batch.result, "the batch failed", in_doubt=False)
+    return answered, refused
+
+
+def present(rows: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
+    """Yield the rows of records that there are."""
+    return ((key, row) for key, row in rows.items() if row.result == faults.OK)
