@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -23,7 +24,7 @@ from tests.waiting import wait_until
 def balancer() -> Balancer:
     """Three members, none of which is ever talked to."""
     endpoints = parse_endpoints(["one:1", "two:2", "three:3"])
-    return Balancer(endpoints, lambda endpoint: cast("Member", object()))
+    return Balancer(endpoints, lambda endpoint: cast("Member", SimpleNamespace(is_outdated=False)))
 
 
 def wait_until_all_are_due(balancer: Balancer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -170,3 +171,36 @@ def test_a_file_that_was_put_right_is_used_by_the_next_call(
 def test_certificate_and_key_belong_together() -> None:
     with pytest.raises(ConfigurationError, match="cert and key"):
         Tls(cert="client.pem")
+
+
+def test_files_that_were_replaced_are_used_when_the_old_ones_do_not_do_any_more(
+    connect: Connect, tmp_path: Path
+) -> None:
+    homes = [tmp_path / name for name in ("old", "new", "client")]
+    for home in homes:
+        home.mkdir()
+    old, new, mine = Authority(homes[0]), Authority(homes[1]), homes[2]
+    trusted = tmp_path / "trusted.pem"
+    certificate, key = old.issue("server")
+
+    def replace_with(authority: Authority) -> tuple[str, ...]:
+        shutil.copy(authority.certificate, trusted)
+        for source, name in zip(authority.issue("client"), ("client.pem", "client.key"), strict=True):
+            shutil.copy(source, mine / name)
+        return ("--cacert", str(old.certificate), "--cert", f"{mine}/client.pem", "--key", f"{mine}/client.key")
+
+    options = ["--cert-file", certificate, "--key-file", key, "--client-cert-auth", "--trusted-ca-file", trusted]
+    server = Server("renewed", tmp_path / "renewed", options=list(map(str, options)), tls=True)
+    with server.running(*replace_with(old)):
+        tls = Tls(ca=str(old.certificate), cert=f"{mine}/client.pem", key=f"{mine}/client.key")
+        engine = connect([server.endpoint], tls=tls)
+        seen = Recording()
+        engine.watch(WatchRequest(b"a"), seen)
+        engine.put(PutRequest(b"a", b"1"))
+        server.kill()
+        shown = replace_with(new)
+        server.start()
+        server.wait_ready(*shown)
+        assert engine.range(RangeRequest(b"a"), timeout=20).kvs[0].value == b"1"
+        engine.put(PutRequest(b"a", b"2"))
+        assert short(seen.wait(2)) == ["+a=1", "+a=2"]

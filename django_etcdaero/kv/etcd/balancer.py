@@ -47,7 +47,7 @@ class Balancer:
         self._guests: dict[Endpoint, Member] = {}
         """Clients of endpoints that are not among the seats."""
         self._retired: list[Member] = []
-        """Clients of seats that are gone; calls on them may still be under way."""
+        """Clients that are not used any more; calls on them may still be under way."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -81,7 +81,7 @@ class Balancer:
     def pick(self, tried: Collection[Seat] = ()) -> tuple[Seat, Member]:
         """Return the endpoint to use now, one that is not in ``tried`` if there is any.
 
-        Raises ``ConfigurationError`` if its TLS files cannot be read.
+        Raises ``ConfigurationError`` if its TLS files cannot be used.
         """
         seat = self._current
         member = seat.member
@@ -95,7 +95,7 @@ class Balancer:
     def open(self, endpoint: Endpoint) -> Member:
         """Return the client of ``endpoint``, whether it is one of those that are chosen from or not.
 
-        Raises ``ConfigurationError`` if its TLS files cannot be read.
+        Raises ``ConfigurationError`` if its TLS files cannot be used.
         """
         with self._lock:
             seat = next((seat for seat in self._seats if seat.endpoint == endpoint), None)
@@ -142,13 +142,17 @@ class Balancer:
         return min(candidates, key=lambda seat: seat.due)
 
     def failed(self, seat: Seat) -> None:
-        """Note that ``seat`` could not do its work."""
+        """Note that ``seat`` could not do its work. If its TLS files have changed it connects with the new ones."""
         with self._lock:
             now = time.monotonic()
             if seat.due <= now:  # several calls that fail together are one failure
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(seat.failures, 10))
                 seat.due = now + pause * random.uniform(0.8, 1.2)
                 seat.failures += 1
+            if seat.member is not None and seat.member.is_outdated:
+                # A channel keeps the files that it was made with; the next use makes another one.
+                self._retired.append(seat.member)
+                seat.member = None
 
     def worked(self, seat: Seat) -> None:
         """Note that ``seat`` is healthy."""

@@ -6,7 +6,9 @@ take, and does not say which of the files is wrong.
 
 from __future__ import annotations
 
+import os
 import ssl
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,6 +32,19 @@ def read_credentials(*, ca: str | None, cert: str | None, key: str | None) -> An
         _check_certificates("cert", cert)
         _check_key(cert, key)
     return grpc.ssl_channel_credentials(contents["ca"], contents["key"], contents["cert"])
+
+
+def stamp(paths: Iterable[str | None]) -> tuple[object, ...]:
+    """Return what changes when one of the files is replaced or written to."""
+    found: list[object] = []
+    for path in paths:
+        try:
+            status = os.stat(path) if path is not None else None
+        except OSError:
+            found.append(None)
+        else:
+            found.append(status and (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 def _contents(option: str, path: str | None) -> bytes | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from django_etcdaero.kv.etcd.address import CHANNEL_OPTIONS, Endpoint, Tls
-from django_etcdaero.kv.etcd.credentials import read_credentials
+from django_etcdaero.kv.etcd.credentials import read_credentials, stamp
 from django_etcdaero.kv.etcd.loading import load_etcd3
 from django_etcdaero.kv.etcd.messages import STUBS, keep_alive_once
 from django_etcdaero.kv.etcd.renewals import KeepAliveMany
@@ -39,6 +39,7 @@ class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
         Raises ``ConfigurationError`` that names a TLS file which cannot be used.
         """
         self._tls = tls
+        self._files = self._stamp()
         super().__init__(
             host=endpoint.host,
             port=endpoint.port,
@@ -57,6 +58,15 @@ class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
         self.calls["LeaseKeepAlive"] = keep_alive_once(self.channel)
         self.calls["LeaseKeepAliveMany"] = KeepAliveMany(self.channel)
         self.watch_stream: Any = vars(STUBS["WatchStub"](self.channel))["Watch"]
+
+    @property
+    def is_outdated(self) -> bool:
+        """The TLS files are not those any more with which it connects."""
+        return self._files != self._stamp()
+
+    def _stamp(self) -> tuple[object, ...]:
+        tls = self._tls
+        return () if tls is None else stamp((tls.ca, tls.cert, tls.key))
 
     def _get_secure_creds(self, ca_cert: str, cert_key: str | None = None, cert_cert: str | None = None) -> Any:
         return read_credentials(ca=ca_cert or None, cert=cert_cert, key=cert_key)
