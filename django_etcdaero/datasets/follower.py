@@ -4,12 +4,15 @@ What is loaded is whatever ``current`` says, newer or older; only when the coord
 record store followed instead, and then only forward. Any error leaves the version in use where it is. An announcement
 that could not be loaded is remembered and tried again later and later; a newer one is tried at once. Missing or damaged
 parts are asked for by a repair request.
+
+A look that fails is repeated later and later, up to the poll interval, and told once for each reason. Only a look that
+nothing went wrong with ends that: while one store is away the other one may well give a newer version.
 """
 
 from __future__ import annotations
 
+import logging
 import random
-import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,7 +22,9 @@ from ..exceptions import ClusterError, CorruptBlock, EtcdAeroError
 from .announcement import Announcement
 from .assembly import Assembled, assemble, missing_blocks
 from .blockstore import BlockStore
+from .letting_go import let_go
 from .manifest import Manifest
+from .reasons import same_reason, text_of
 from .requests import request_load
 from .schedule import read_line
 from .snapshot import Snapshot
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from ..kv.watch import Watch
     from .binding import Host, Stores
     from .definition import Dataset
+
+logger = logging.getLogger("django_etcdaero.datasets")
 
 SPLAY_BYTES = 1 << 20
 """Fetches of more than this many bytes are spread out, so that all processes do not hit the store in one moment."""
@@ -40,8 +47,6 @@ MOST_DROPPED = 10_000
 """Rows that may be freed, and ..."""
 MOST_ENTRIES = 200_000
 """... entries of a dictionary that may be dropped at once: each is some milliseconds in which no other thread runs."""
-SLICE = 500
-"""Rows of an old version that are let go before other threads get a chance to run."""
 
 
 class Follower:
@@ -84,7 +89,12 @@ class Follower:
         self._asked = ("", 0.0)
         self._retry_at = 0.0
         self._failures = 0
-        self._told: str | None = None
+        self._announced = False
+        """Whether this step has read the announcement: what fails then is not the coordination plane."""
+        self._told: tuple[bool, str] | None = None
+        """``_announced`` and the error of the failure before this one; ``None`` after a success."""
+        self._copy_told: str | None = None
+        """Why the announcement copy could not be checked the last time."""
         # What another reader of this process, or of the one it was forked from, has left behind.
         left = dataset.status()
         self._held = left.version is not None
@@ -119,6 +129,7 @@ class Follower:
         self._tell()
 
     def _step(self) -> None:
+        self._announced = False
         stores = self._host.stores(self.dataset.using)
         layout = self.dataset.layout(stores.prefix)
         blocks = BlockStore(stores.records, layout)
@@ -132,11 +143,16 @@ class Follower:
                 both = f"{away}; the announcement copy cannot be read either: {too}"
                 raise ClusterError(both, getattr(away, "errors", None)) from away
             if copy is not None and copy.order > max(self._order, self._overruled):
-                self._follow(copy.announcement, copy.order, blocks, stores)
+                failures, told = self._failures, self._told
+                if not self._follow(copy.announcement, copy.order, blocks, stores):
+                    return
+                self._failures, self._told = failures, told  # what the copy gave does not end this trouble
             raise away
+        self._announced = True
         if line.checked is not None:
             self._source_read_at = line.checked.load_started
         if line.current is None:
+            self._succeed()  # nothing to load, and the stores answer
             self._state = State.INTERRUPTED if self._held else State.INITIALIZING
             self._error = (
                 "no version is announced any more; the next refresh publishes one"
@@ -147,19 +163,38 @@ class Follower:
         announced = (line.current.epoch, line.current_revision)
         if announced < self._copy_seen:  # a copy is written after its announcement, which is not there to be read
             self._overruled = self._copy_seen
-        before = self._order
-        self._follow(line.current, announced, blocks, stores)
-        loaded = self._order != before
-        if loaded:
+        held = self._assembled and self._assembled.announcement  # only that: nobody else may hold the old rows
+        if not self._follow(line.current, announced, blocks, stores):
+            return
+        if (self._assembled and self._assembled.announcement) is not held:
             return  # the publisher writes the copy itself at this moment, and all processes are busy
-        copy = blocks.read_copy()
-        if copy is None or copy.order < self._order:
-            blocks.write_copy(line.current, line.current_revision)
-        elif copy.order > announced:
-            self._copy_seen = copy.order
+        self._check_copy(line.current, announced, blocks)
+
+    def _check_copy(self, current: Announcement, announced: tuple[int, int], blocks: BlockStore) -> None:
+        """Compare the announcement copy with ``current``, which is held; write it anew if it is older.
+
+        When that cannot be done no load has failed, and nothing is late: the next poll is early enough.
+        """
+        try:
+            copy = blocks.read_copy()
+            if copy is None or copy.order < self._order:
+                blocks.write_copy(current, announced[1])
+            elif copy.order > announced:
+                self._copy_seen = copy.order
+        except EtcdAeroError as error:
+            text = text_of(error)
+            self._state = State.INTERRUPTED
+            self._error = f"the current version is held; the announcement copy could not be checked: {text}"
+            if not same_reason(text, self._copy_told):
+                logger.warning("dataset %s: the announcement copy could not be checked: %s", self.dataset.name, error)
+            self._copy_told = text
+        else:
+            self._copy_told = None
 
     def _start_watch(self, stores: Stores) -> None:
         if self._watch is None or self._watch.closed:
+            if self._failures:
+                read_line(stores.kv, self.dataset.layout(stores.prefix))  # who may not read is refused each watch, too
 
             def changed(item: object) -> None:
                 self._look = True
@@ -167,21 +202,25 @@ class Follower:
 
             self._watch = stores.kv.watch(self.dataset.layout(stores.prefix).current, callback=changed)
 
-    def _follow(self, announcement: Announcement, order: tuple[int, int], blocks: BlockStore, stores: Stores) -> None:
+    def _follow(self, announcement: Announcement, order: tuple[int, int], blocks: BlockStore, stores: Stores) -> bool:
+        """Hold what is announced; return false when it is not time yet to try again, or the reader is to stop."""
         if self._assembled is None or self._assembled.announcement.id != announcement.id:
             if announcement.id == self._failed_id and time.monotonic() < self._retry_at:
                 self.next_at = min(self.next_at, self._retry_at)
-                return
+                return False
             try:
                 if not self._load(announcement, blocks):
-                    return
+                    return False
             except BaseException as error:
                 self._failed_id = announcement.id
                 if isinstance(error, CorruptBlock):
                     self._ask_for_repair(announcement, stores)
                 raise
             self._order = order
+        else:
+            self._order = max(self._order, order)  # announced once more, later
         self._succeed()
+        return True
 
     def _succeed(self) -> None:
         self._failed_id = self._told = self._error = None
@@ -234,11 +273,11 @@ class Follower:
         delay = min(self._poll_interval, FIRST_RETRY * 2 ** min(self._failures - 1, 16)) * random.uniform(0.8, 1.2)
         self._retry_at = time.monotonic() + delay
         self.next_at = min(self.next_at, self._retry_at)
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        text = text_of(error)
         self._state = State.INTERRUPTED if self._held else State.INITIALIZING
         self._error = text
-        if text != self._told:  # once, not at every retry
-            self._told = text
+        told, self._told = self._told, (self._announced, text)
+        if told is None or told[0] != self._announced or not same_reason(text, told[1]):  # once, not at every retry
             if not isinstance(error, Exception):
                 error, cause = RuntimeError(f"a project's code raised {text}"), error
                 error.__cause__ = cause
@@ -284,33 +323,3 @@ class Follower:
             return None
         reason = f"the source was last read {limit.total_seconds() - left:.0f} s ago, max_stale is {limit}"
         return f"{reason}; {self._error}" if self._error else reason
-
-
-def _references(rows: dict[Any, Any]) -> int:
-    return sys.getrefcount(rows)
-
-
-def _references_of_one_holder() -> int:
-    rows: dict[Any, Any] = {}
-    return _references(rows)
-
-
-_ALONE = _references_of_one_holder()
-"""What ``getrefcount`` says in a function whose caller is the only holder; it differs between Python versions."""
-
-
-def let_go(rows: dict[Any, Any]) -> None:
-    """Empty a dictionary that nobody else uses, a slice at a time.
-
-    Dropping a million rows at once would stop every other thread for as long as that takes (the interpreter frees them
-    without a break). Nothing is done when somebody still holds the rows: then the last holder drops them.
-    """
-    if sys.getrefcount(rows) > _ALONE:
-        return
-    pop = rows.popitem
-    try:
-        while True:
-            for _ in range(SLICE):
-                pop()
-    except KeyError:
-        return

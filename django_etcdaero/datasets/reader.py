@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .. import forks
 from ..exceptions import EtcdAeroError
 from ..threads import Background
+from .reasons import same_reason, text_of
 
 if TYPE_CHECKING:
     from ..kv.client import KV
@@ -58,6 +59,8 @@ class Reader:
         self._presences: dict[str, tuple[KV, Presence]] = {}
         self._present_at = 0.0
         self._registered: object = None
+        self._unregistered: dict[str, str] = {}
+        """Why this process is not registered, by alias, as it was told."""
         self._datasets = datasets
         self._splay = splay
         self._followers: list[Follower] = []
@@ -164,7 +167,13 @@ class Reader:
                     {dataset.name: dataset.schema for dataset, _ in of_alias},
                 )
             except EtcdAeroError as error:
-                logger.debug("alias %r: this process could not be registered: %s", alias, error)
+                told, self._unregistered[alias] = self._unregistered.get(alias), text_of(error)
+                if not same_reason(self._unregistered[alias], told):
+                    logger.warning(
+                        "alias %r: this process could not be registered for etcdaero_status: %s", alias, error
+                    )
+            else:
+                self._unregistered.pop(alias, None)
 
     def _end(self) -> None:
         for follower in self._followers:

@@ -18,6 +18,7 @@ from ..kv.txn import mod_revision, put
 from .blockstore import BlockStore
 from .commit import give_back
 from .publisher import Publication
+from .reasons import same_reason, text_of
 from .schedule import NOTHING, Attempt, Checked, backoff, encode, held_back_until, is_due, next_due, read_line
 from .status import Outcome, RefreshResult
 
@@ -38,7 +39,7 @@ class Refresh:
 
     ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
     validates, encodes and rehearses without writing anything (and without the lock). ``told`` is the error of the
-    refresh before this one, if that has been told: the listener is not told the same again.
+    refresh before this one, if that has been told: the listener is not told the same reason again.
     """
 
     def __init__(
@@ -178,7 +179,7 @@ class Refresh:
             failures=failures,
             host=socket.gethostname(),
             pid=os.getpid(),
-            error=_text(error)[:2000],
+            error=text_of(error)[:2000],
         )
         nothing_since = mod_revision(self._layout.checked) == self._line.checked_revision
         try:
@@ -187,9 +188,9 @@ class Refresh:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 
     def _failed(self, error: Exception) -> RefreshResult:
-        if not self._stopped and _text(error) != self._told:
+        if not self._stopped and not same_reason(text_of(error), self._told):
             self._host.listener.failed(self._dataset, error, "refresh")
-        return self._result(Outcome.FAILED, error=_text(error))
+        return self._result(Outcome.FAILED, error=text_of(error))
 
     def _result(self, outcome: Outcome, *, checked: Checked | None = None, **fields: Any) -> RefreshResult:
         line = self._line if checked is None else dataclasses.replace(self._line, checked=checked)
@@ -203,7 +204,3 @@ class Refresh:
             version_known=self._line_known,
             **fields,
         )
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

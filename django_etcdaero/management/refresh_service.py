@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import close_old_connections, connections
 
+from ..datasets.reasons import same_reason, text_of
 from ..datasets.refresh import Refresh
 from ..datasets.status import Outcome, RefreshResult
 from ..exceptions import EtcdAeroError
@@ -94,10 +95,10 @@ class RefreshService:
             wake.wait(pause)
 
     def _log(self, dataset: Dataset[Any, Any], error: Exception) -> None:
-        text = f"{type(error).__name__}: {error}"
-        if self._told.get(dataset.name) == text:
-            return
+        told, text = self._told.get(dataset.name), text_of(error)
         self._told[dataset.name] = text
+        if same_reason(text, told):
+            return
         if isinstance(error, EtcdAeroError):
             logger.warning("dataset %s: %s", dataset.name, error)
         else:
@@ -127,7 +128,7 @@ class RefreshService:
             return 0.0
         failed = result.outcome is Outcome.FAILED
         if result.outcome not in (Outcome.FRESH, Outcome.LOCKED, Outcome.BACKOFF) and not (
-            failed and result.error == told
+            failed and same_reason(result.error, told)
         ):
             with self._telling:
                 self._tell(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import random
 import sys
 import time
@@ -15,11 +16,19 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets import follower as following
+from django_etcdaero.datasets import letting_go
 from django_etcdaero.datasets.assembly import assemble
-from django_etcdaero.datasets.follower import let_go
+from django_etcdaero.datasets.letting_go import let_go
 from django_etcdaero.datasets.manifest import Manifest
 from django_etcdaero.datasets.status import Outcome, State
-from django_etcdaero.exceptions import ClusterError, CorruptBlock, DatasetStale
+from django_etcdaero.exceptions import (
+    ClusterError,
+    CorruptBlock,
+    DatasetStale,
+    DeadlineExceeded,
+    PermissionDenied,
+    ResponseError,
+)
 from tests.waiting import wait_until
 
 from .hosting import FakeHost, follow, many, publish
@@ -307,13 +316,149 @@ def test_each_failure_is_told_once_and_again_after_a_recovery(host: FakeHost, de
     look = step(prices)
     publish(prices)
     told = []
-    for error in ("away", "away", "gone", "gone", None, "gone"):
+    away, again, late = ClusterError("a: refused; b: away"), ClusterError("b: away; a: reset"), DeadlineExceeded("late")
+    for error in (away, again, late, ResponseError("odd"), ResponseError("odd"), ResponseError("odder"), None, away):
         host.engine.mend()
         if error is not None:
-            host.engine.break_("txn", ClusterError(error))
+            host.engine.break_("txn", error)
         look()
         told.append(len(host.listener.failures))
-    assert told == [1, 1, 2, 2, 2, 3]
+    assert told == [1, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_a_failure_of_the_other_store_is_told_too(host: FakeHost, declare: Any, step: Any) -> None:
+    prices = declare()
+    look = step(prices)
+    publish(prices)
+    host.engine.break_("txn", ClusterError("no endpoint answers"))
+    host.records.before["get_many"] = fail_with(ClusterError("no node answers"))
+    host.records.before["get"] = fail_with(ClusterError("no node answers"))
+    look()
+    host.engine.mend()
+    look()
+    look()
+    assert [text for _, _, text in host.listener.failures] == [
+        "ClusterError: no endpoint answers; the announcement copy cannot be read either: no node answers",
+        "ClusterError: no node answers",
+    ]
+
+
+def fail_with(error: Exception) -> Callable[..., object]:
+    def fail(*args: Any, **options: Any) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_record_store_that_is_away_is_no_failed_load_while_the_current_version_is_held(
+    host: FakeHost, declare: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    prices = declare()
+    publish(prices)
+    follower = follow(prices, host)
+    follower.step()
+    told = []
+    for error in ("a: away", "away: b", None, "a: away"):
+        host.records.broken = ClusterError(error) if error else None
+        for _ in range(3):
+            follower.step()
+            assert follower.next_at > time.monotonic() + 20.0  # nothing is late: the next poll is early enough
+        status = prices.status()
+        assert (status.state, status.failures) == (State.INTERRUPTED if error else State.VALID, 0)
+        assert (f"the announcement copy could not be checked: ClusterError: {error}" in str(status.error)) is bool(
+            error
+        )
+        told.append(len(caplog.records))
+    follower.close()
+    assert told == [1, 1, 1, 2]
+    assert caplog.records[0].levelno == logging.WARNING
+    assert caplog.messages[0] == "dataset prices: the announcement copy could not be checked: a: away"
+    assert host.listener.failures == []
+    assert prices["a"] == 1
+
+
+def test_without_the_coordination_plane_it_tries_later_and_later_whatever_the_copy_gives(
+    host: FakeHost, declare: Any
+) -> None:
+    prices = declare()
+    publish(prices)
+    follower = follow(prices, host)
+    follower.step()
+    held = host.line(prices).current
+    assert held is not None
+    for method in ("txn", "range"):
+        host.engine.break_(method, PermissionDenied("permission denied"))
+    for failures in range(1, 9):
+        newer = held if failures % 2 else dataclasses.replace(held, id=f"id{failures}")
+        host.blocks(prices).write_copy(newer, 10**6 + failures)
+        follower.step()
+        nominal = min(30.0, 0.5 * 2 ** (failures - 1))
+        assert follower.next_at - time.monotonic() > 0.5 * nominal
+        assert (prices.status().state, prices.status().failures) == (State.INTERRUPTED, failures)
+    assert host.listener.failures == [("prices", "load", "PermissionDenied: permission denied")]
+    assert len(host.listener.loads) > 1
+    follower.close()
+
+
+def test_a_watch_that_would_be_refused_is_not_asked_for_again_and_again(
+    host: FakeHost, declare: Any, step: Any
+) -> None:
+    prices = declare()
+    publish(prices)
+    look = step(prices)
+    host.engine.break_("txn", PermissionDenied("permission denied"))
+    asked = []
+    real = host.kv.watch
+
+    def watch(*args: Any, **options: Any) -> Any:
+        asked.append(real(*args, **options))
+        return asked[-1]
+
+    host.kv.watch = watch  # type: ignore[method-assign]
+    for _ in range(5):
+        look()
+        asked[-1].cancel()  # as a store does that refuses it
+    assert len(asked) == 1
+    host.engine.mend()
+    look()
+    assert len(asked) == 2
+    publish(prices, {"a": 2})
+    look()
+    assert prices["a"] == 2
+
+
+def test_a_copy_that_cannot_be_loaded_is_told_once(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = declare()
+    publish(prices)
+    follower = follow(prices, host)
+    follower.step()
+    publish(prices, {"a": 2})
+    away(host)
+    host.records.before["get_many"] = fail_with(ResponseError("odd"))
+    now = time.monotonic()
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    for seconds in (0.0, 0.0, 3600.0, 0.0, 3600.0, 0.0):
+        now += seconds
+        follower.step()
+    assert host.listener.failures == [("prices", "load", "ResponseError: odd")]
+    assert prices.status().failures == 3
+    assert follower.next_at > now
+    monkeypatch.undo()
+    follower.close()
+
+
+def test_an_outage_of_an_empty_store_is_over_when_it_answers(host: FakeHost, declare: Any, step: Any) -> None:
+    prices = declare()
+    look = step(prices)
+    for outage in (1, 2):
+        away(host)
+        look()
+        assert (prices.status().failures, len(host.listener.failures)) == (1, outage)
+        host.engine.mend()
+        look()
+        assert (prices.status().failures, prices.status().state) == (0, State.INITIALIZING)
 
 
 def test_since_tells_when_the_trouble_began(host: FakeHost, declare: Any, step: Any) -> None:
@@ -772,9 +917,9 @@ def test_rows_that_somebody_holds_are_let_alone(hold: Callable[[dict[Any, Any]],
 
 def test_rows_nobody_holds_are_freed_all(declare: Any) -> None:
     freed: list[int] = []
-    rows = {number: Freed(freed, number) for number in range(following.SLICE * 3 + 1)}
+    rows = {number: Freed(freed, number) for number in range(letting_go.SLICE * 3 + 1)}
     let_go(rows)
-    assert len(freed) == following.SLICE * 3 + 1
+    assert len(freed) == letting_go.SLICE * 3 + 1
 
 
 SERVED: dict[str, Callable[[Any], Any]] = {
@@ -805,7 +950,7 @@ def test_what_readers_hold_of_an_old_version_stays_whole(
 
 def references_through_one_more() -> int:
     def one_more(rows: dict[Any, Any]) -> int:
-        references: int = following._references(rows)
+        references: int = letting_go._references(rows)
         return references
 
     rows: dict[Any, Any] = {}
@@ -829,7 +974,7 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     publish(prices)
     look()
     # The spy may count as a holder, according to the version of Python; the threshold is raised by as much.
-    monkeypatch.setattr(following, "_ALONE", references_through_one_more())
+    monkeypatch.setattr(letting_go, "_ALONE", references_through_one_more())
     monkeypatch.setattr(following, "let_go", spied)
     monkeypatch.setattr(following, "MOST_DROPPED", 0)
     publish(prices, {"a": 1})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import threading
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from django_etcdaero.datasets.presence import Presence, processes
 from django_etcdaero.datasets.reader import Reader
 from django_etcdaero.datasets.refresh import Refresh
 from django_etcdaero.datasets.status import State
-from django_etcdaero.exceptions import ClusterError
+from django_etcdaero.exceptions import ClusterError, PermissionDenied
 from tests.waiting import wait_until
 
 from .hosting import Alias, FakeHost, follow, many, publish
@@ -278,6 +280,36 @@ def test_one_alias_that_is_away_holds_no_other_up(host: FakeHost, declare: Any) 
     host.aliases["other"].engine.mend()
     publish(there)
     assert there.wait_ready(20)["a"] == 1
+
+
+def test_what_keeps_the_registration_from_being_written_is_told_once(
+    host: FakeHost, declare: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    declare()
+    tries = Counter[str]()
+
+    def told() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+    def refused(text: str) -> None:
+        def refuse() -> None:
+            tries[text] += 1
+            raise PermissionDenied(text)
+
+        host.engine.before["put"] = refuse
+        host.reader.wake()  # type: ignore[union-attr]
+        wait_until(lambda: tries[text] >= 3, what=f"three tries that end with {text!r}")
+
+    host.start_reader(poll_interval=0.05)
+    refused("permission denied")
+    refused("another reason")
+    assert told() == [
+        "alias 'default': this process could not be registered for etcdaero_status: permission denied",
+        "alias 'default': this process could not be registered for etcdaero_status: another reason",
+    ]
+    del host.engine.before["put"]
+    wait_until(lambda: processes(host.kv), what="the registration")
+    assert len(told()) == 2
 
 
 @pytest.mark.parametrize("method", ["txn", "put"])
