@@ -133,6 +133,8 @@ def test_a_refusal_is_not_taken_for_silence() -> None:
 class UnconnectedMember(FakeMember):
     """A member that no connection is made to before somebody waits for one, as gRPC before 1.80 does it."""
 
+    is_outdated = False
+
     def __init__(self) -> None:
         super().__init__(self._log_in)
         self.connected = False

@@ -113,10 +113,12 @@ def test_a_store_whose_file_is_garbage_for_a_while_is_named_and_readers_serve_on
     site.publish()
     reader.wait_for(1)
     copy(site, plane)
-    remove(site, plane, log=True)
-    store = site.directory / f"{plane}.sqlite3"
-    store.write_text("this is no database " * 500)
-    store.chmod(0o600)
+    store, garbage = site.directory / f"{plane}.sqlite3", site.directory / "garbage"
+    garbage.write_text("this is no database " * 500)
+    garbage.chmod(0o600)
+    garbage.replace(store)  # in one step: the processes make a new store where they find none
+    for log in ("-wal", "-shm"):
+        store.with_name(store.name + log).unlink(missing_ok=True)
 
     refused = site.refresh("--force")
     assert (refused["code"], refused["outcome"]) == (1, "failed")
