@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -89,11 +89,8 @@ def test_stores_that_cannot_be_opened_are_logged_once(
     assert told == []
 
 
-def test_a_refresh_that_goes_on_failing_is_told_once(
-    prices: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    prices.refresh()
-    fail = errors_in_turn([AWAY, AWAY, AWAY, DAMAGED, DAMAGED, None, None, DAMAGED, DAMAGED])
+def told_of(prices: Any, fail: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[RefreshResult]:
+    """Run the service over a store whose transactions ``fail()``; return what it has told."""
     engine = runtime.stores("default").kv.engine
     txn = engine.txn
 
@@ -104,6 +101,15 @@ def test_a_refresh_that_goes_on_failing_is_told_once(
     monkeypatch.setattr(engine, "txn", interposed)
     told: list[RefreshResult] = []
     RefreshService([prices], runtime, told.append).run()
+    return told
+
+
+def test_a_refresh_that_goes_on_failing_is_told_once(
+    prices: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prices.refresh()
+    fail = errors_in_turn([AWAY, AWAY, AWAY, DAMAGED, DAMAGED, None, None, DAMAGED, DAMAGED])
+    told = told_of(prices, fail, monkeypatch)
     expected = ["ClusterError: away", "ResponseError: damaged", "ResponseError: damaged"]
     assert [result.error for result in told] == expected
     assert complaints(caplog) == [f"dataset prices: refresh failed: {each.partition(': ')[2]}" for each in expected]
@@ -116,15 +122,6 @@ def test_a_refresh_that_fails_in_other_words_each_time_is_told_once(
     words = away_in_other_words()
     first = next(words)
     fail = errors_in_turn([first, *itertools.islice(words, 5), DAMAGED])
-    engine = runtime.stores("default").kv.engine
-    txn = engine.txn
-
-    def interposed(*args: Any, **options: Any) -> Any:
-        fail()
-        return txn(*args, **options)
-
-    monkeypatch.setattr(engine, "txn", interposed)
-    told: list[RefreshResult] = []
-    RefreshService([prices], runtime, told.append).run()
+    told = told_of(prices, fail, monkeypatch)
     assert [result.error for result in told] == [f"ClusterError: {first}", "ResponseError: damaged"]
     assert complaints(caplog) == [f"dataset prices: refresh failed: {each}" for each in (first, "damaged")]
