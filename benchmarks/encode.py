@@ -18,8 +18,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from django_etcdaero.datasets.blocks import decode_block, partition
-from django_etcdaero.datasets.manifest import Manifest
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.partition import decode_block, partition
 
 T = TypeVar("T")
 CATEGORIES = ("books", "garden", "toys", "kitchen", "music", "outdoor")

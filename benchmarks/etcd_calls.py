@@ -73,7 +73,7 @@ def start_etcd(home: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def ours(port: int) -> tuple[Calls, Callable[[], None]]:
-    from django_etcdaero.kv.engine import (
+    from django_etcdaero.keyvalue.engine import (
         Compare,
         CompareOp,
         CompareTarget,
@@ -84,7 +84,7 @@ def ours(port: int) -> tuple[Calls, Callable[[], None]]:
         WatchBatch,
         WatchRequest,
     )
-    from django_etcdaero.kv.etcd import EtcdEngine
+    from django_etcdaero.keyvalue.etcd import EtcdEngine
 
     class Sink(PromptSink):  # as those of KV.watch() and of waiting locks are
         def __call__(self, batch: WatchBatch) -> None:
@@ -114,8 +114,8 @@ def ours(port: int) -> tuple[Calls, Callable[[], None]]:
 
 def public(port: int) -> tuple[Calls, Callable[[], None]]:
     """The same through the client that users have."""
-    from django_etcdaero.kv import KV, txn
-    from django_etcdaero.kv.etcd import EtcdEngine
+    from django_etcdaero.keyvalue import KV, txn
+    from django_etcdaero.keyvalue.etcd import EtcdEngine
 
     engine = EtcdEngine([f"127.0.0.1:{port}"])
     kv = KV(engine, prefix="bench/")
@@ -142,7 +142,7 @@ def public(port: int) -> tuple[Calls, Callable[[], None]]:
 def raw(port: int) -> tuple[Calls, Callable[[], None]]:
     import grpc
 
-    from django_etcdaero.kv.etcd.loading import load_etcd3
+    from django_etcdaero.keyvalue.etcd.messages.loading import load_etcd3
 
     etcd3 = load_etcd3()
     rpc = etcd3.etcdrpc

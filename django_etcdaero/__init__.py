@@ -8,25 +8,24 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-# Two public names are those of subpackages. Importing a subpackage binds its module to its name here, once; the imports
-# of these lines come after that and bind the public objects, and later imports of submodules leave them alone.
-from . import kv as _kv_package  # noqa: F401
+# The public name `datasets` is that of a subpackage. Importing the subpackage binds its module to the name here, once;
+# these lines come after that and bind the public object, and later imports of submodules leave it alone.
 from .connections import kv, kvs
 from .datasets.registry import datasets
 
 if TYPE_CHECKING:
-    from .datasets.definition import Dataset, dataset
-    from .datasets.validators import MaxShrink, MinRows
+    from .datasets.declaration import Dataset, dataset
+    from .datasets.publish.validators import MaxShrink, MinRows
 
 __version__ = "0.1.0"
 
 __all__ = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"]
 
 _HOME = {
-    "Dataset": "datasets.definition",
-    "MaxShrink": "datasets.validators",
-    "MinRows": "datasets.validators",
-    "dataset": "datasets.definition",
+    "Dataset": "datasets.declaration",
+    "MaxShrink": "datasets.publish.validators",
+    "MinRows": "datasets.publish.validators",
+    "dataset": "datasets.declaration",
 }
 
 

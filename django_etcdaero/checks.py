@@ -28,8 +28,8 @@ from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 
 from . import conf
-from .locations import Location, Plane, Reach
 from .options import OPTION_NAMES, READER_OPTIONS, Options
+from .stores.locations import Location, Plane, Reach
 
 TAG: Final = "etcdaero"
 
@@ -168,7 +168,7 @@ def check_dataset_attributes(**kwargs: Any) -> list[CheckMessage]:
     """W005: a mistyped option would be silently without effect, for a class may have attributes of its own."""
     import difflib  # here: starting must stay cheap
 
-    from .datasets.definition import OPTIONS, Dataset
+    from .datasets.declaration import OPTIONS, Dataset
     from .datasets.registry import datasets
 
     # Shorter names than these are too like words that a user's own attribute may have: load and loader, row and rows.

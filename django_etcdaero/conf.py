@@ -34,13 +34,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import Signal
 
-from . import locations
 from .exceptions import ConfigurationError
-from .locations import Location, Plane
 from .options import OPTION_NAMES, Options, complaint
+from .stores import locations
+from .stores.locations import Location, Plane
 
 if TYPE_CHECKING:
-    from .kv.engine import Engine
+    from .keyvalue.engine import Engine
     from .records.store import RecordStore
 
 DEFAULT_ALIAS: Final = "default"

@@ -9,7 +9,7 @@ from django.utils.connection import BaseConnectionHandler, ConnectionProxy
 from .exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from .kv.client import KV
+    from .keyvalue.facade import KV
 
 
 if TYPE_CHECKING:

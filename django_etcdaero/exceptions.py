@@ -2,8 +2,8 @@
 
 Where a builtin exception says the same thing the class derives from it too, so that software that knows nothing of this
 package (health checks, retry libraries, ``except KeyError``) classifies the error rightly. No exception of a client
-library or of SQLite crosses the two waists (:mod:`django_etcdaero.kv.engine`, :mod:`django_etcdaero.records.store`): it
-is translated there, with the original as ``__cause__``.
+library or of SQLite crosses the two waists (:mod:`django_etcdaero.keyvalue.engine`,
+:mod:`django_etcdaero.records.store`): it is translated there, with the original as ``__cause__``.
 """
 
 from __future__ import annotations

@@ -18,23 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.signals import request_started
 
-from . import (
-    conf,
-    forks,  # before Runtime.arm(): its hook in the child must run first, or it abandons what ours opens
-    locations,
-    signals,
-)
-from .datasets.binding import REMEDY, Listener, Stores, bind
+from . import conf, signals
+from .datasets.host import REMEDY, Listener, Stores, bind
 from .datasets.registry import datasets
 from .exceptions import EtcdAeroError
-from .serving import is_test_run, may_start_in_fork, serves, test_run_declared
+from .stores import locations
+from .system import forks
+from .system.serving import is_test_run, may_start_in_fork, serves, test_run_declared
 
 if TYPE_CHECKING:
-    from .datasets.announcement import Announcement
-    from .datasets.definition import Dataset
-    from .datasets.reader import Reader
-    from .datasets.snapshot import Snapshot
-    from .kv.client import KV
+    from .datasets.declaration import Dataset
+    from .datasets.read.reader import Reader
+    from .datasets.read.snapshot import Snapshot
+    from .datasets.state.announcement import Announcement
+    from .keyvalue.facade import KV
 
 logger = logging.getLogger("django_etcdaero.runtime")
 
@@ -173,7 +170,7 @@ class Runtime:
 
     def _new_reader(self) -> Reader:
         with forks.postponed():
-            from .datasets.reader import Reader  # here and in _open(): ready() must stay cheap
+            from .datasets.read.reader import Reader  # here and in _open(): ready() must stay cheap
 
         options = conf.get("default").options
         return Reader(
@@ -261,7 +258,7 @@ class Runtime:
 
     def forget_memory(self) -> None:
         """Restart with empty stores in memory."""
-        from .kv.embedded import drop_memory as drop_memory_engine  # here: ready() must stay cheap
+        from .keyvalue.embedded import drop_memory as drop_memory_engine  # here: ready() must stay cheap
         from .records.memory import drop_memory as drop_memory_store
 
         self.restart()
@@ -276,7 +273,7 @@ def _memory_name(alias: str) -> str:
 
 
 def _open(alias: str, *, memory_only: bool) -> Stores:
-    from .kv.client import KV
+    from .keyvalue.facade import KV
 
     settings = conf.get(alias)
     remedy = REMEDY

@@ -20,12 +20,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .kv.interposition import Around, interpose
+from .keyvalue.interception import Around, interpose
 from .runtime import runtime
 
 if TYPE_CHECKING:
-    from .kv.client import KV
-    from .kv.engine import Engine
+    from .keyvalue.engine import Engine
+    from .keyvalue.facade import KV
 
 
 class StartSpan(Protocol):

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.etcd.servers import Server
+from tests.keyvalue.etcd.servers import Server
+from tests.paths import ROOT
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.mark.parametrize("store", ["sqlite", "etcd"])

@@ -10,7 +10,7 @@ from django.core.checks.registry import registry
 from pytest_django import Settings
 
 from django_etcdaero import checks
-from django_etcdaero.datasets.definition import Dataset
+from django_etcdaero.datasets.declaration import Dataset
 from django_etcdaero.datasets.registry import datasets
 
 MEMORY = {"KV": "mem:", "RECORDS": "mem:"}

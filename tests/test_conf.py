@@ -13,11 +13,11 @@ from pytest_django import Settings
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import ConfigurationError
-from django_etcdaero.kv.engine import Engine
-from django_etcdaero.locations import SCHEMES, Location, Reach
+from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.options import Options
 from django_etcdaero.records.memory import MemoryStore
 from django_etcdaero.records.store import RecordStore
+from django_etcdaero.stores.locations import SCHEMES, Location, Reach
 
 MEMORY = {"KV": "mem:", "RECORDS": "mem:"}
 

@@ -27,12 +27,12 @@ from django.dispatch import Signal
 
 import django_etcdaero
 from django_etcdaero import checks, exceptions, options, signals
-from django_etcdaero.datasets.definition import Dataset
-from django_etcdaero.datasets.live import LiveDataset
-from django_etcdaero.datasets.status import DatasetStatus, Outcome, RefreshResult, State
-from django_etcdaero.locations import SCHEMES
+from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.read.live import LiveDataset
+from django_etcdaero.datasets.state.status import DatasetStatus, Outcome, RefreshResult, State
+from django_etcdaero.stores.locations import SCHEMES
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PROJECT = Path(__file__).resolve().parent / "docs_project"
 PAGES = sorted([*DOCS.glob("*.rst"), *DOCS.glob("*.md"), ROOT / "README.md"])
@@ -40,7 +40,7 @@ PAGES = sorted([*DOCS.glob("*.rst"), *DOCS.glob("*.md"), ROOT / "README.md"])
 PLAYED_ON_ETCD = {"administration.md"}
 """Pages whose examples need a cluster: ``etcd/test_administration_docs.py`` plays them."""
 
-PLAYED_ELSEWHERE = {"administration": "on a real cluster, by tests/etcd/test_administration_docs.py"}
+PLAYED_ELSEWHERE = {"administration": "on a real cluster, by tests/keyvalue/etcd/test_administration_docs.py"}
 """Pages whose examples are not for the project here."""
 
 NOT_RUN = {

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import pytest
 
-from .waiting import wait_until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import django_etcdaero
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "django_etcdaero"
 
 

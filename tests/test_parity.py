@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.kv import KV
+from django_etcdaero.keyvalue import KV
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "kv.md"
 CAPABILITIES = 120
 

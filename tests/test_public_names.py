@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import django_etcdaero
-from django_etcdaero.datasets.definition import Dataset
-from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.read.snapshot import Snapshot
 
 NAMES = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"]
 
@@ -61,10 +61,10 @@ def run(code: str) -> str:
 
 
 ORDERS: dict[str, Any] = {
-    "names first": "from django_etcdaero import Dataset, dataset, datasets, kv, kvs; import django_etcdaero.kv.lock",
-    "submodules first": "import django_etcdaero.kv.lock, django_etcdaero.datasets.publisher",
-    "the runtime first": "import django_etcdaero.runtime, django_etcdaero.kv.client",
-    "from the subpackage": "from django_etcdaero.kv import KV; from django_etcdaero.datasets.codec import decode",
+    "names first": "from django_etcdaero import Dataset, dataset, datasets, kv, kvs; import django_etcdaero.keyvalue",
+    "submodules first": "import django_etcdaero.keyvalue.queue.lock, django_etcdaero.datasets.publish.publication",
+    "the runtime first": "import django_etcdaero.runtime, django_etcdaero.keyvalue.facade",
+    "from the subpackages": "from django_etcdaero.keyvalue import KV; import django_etcdaero.datasets.blocks.codec",
 }
 
 
@@ -73,10 +73,10 @@ def test_the_names_are_the_same_whatever_is_imported_first(first: str) -> None:
     code = (
         f"{first}\n"
         "from django_etcdaero import Dataset, dataset, datasets, kv, kvs\n"
-        "from django_etcdaero.kv import KV, txn\n"
+        "from django_etcdaero.keyvalue import KV, txn\n"
         "print(type(kv).__name__, type(kvs).__name__, type(datasets).__name__, type(KV).__name__, txn.__name__)\n"
     )
-    assert run(code) == "ConnectionProxy KVHandler Datasets type django_etcdaero.kv.txn"
+    assert run(code) == "ConnectionProxy KVHandler Datasets type django_etcdaero.keyvalue.txn"
 
 
 def test_importing_it_loads_no_store_and_no_client_library() -> None:
@@ -90,11 +90,10 @@ def test_importing_it_loads_no_store_and_no_client_library() -> None:
         "django_etcdaero.datasets",
         "django_etcdaero.datasets.registry",
         "django_etcdaero.exceptions",
-        "django_etcdaero.kv",
     }
 
 
-@pytest.mark.parametrize("package", ["kv", "records", "datasets"])
+@pytest.mark.parametrize("package", ["keyvalue", "records", "datasets"])
 def test_the_core_imports_nothing_of_django(package: str) -> None:
     # The root package defines the public names with Django's help: an empty one takes its place.
     code = f"""

@@ -18,9 +18,9 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from django_etcdaero import conf, dataset
-from django_etcdaero.datasets.binding import bind
-from django_etcdaero.datasets.presence import processes
-from django_etcdaero.datasets.reader import Reader
+from django_etcdaero.datasets.host import bind
+from django_etcdaero.datasets.read.reader import Reader
+from django_etcdaero.datasets.state.presence import processes
 from django_etcdaero.exceptions import Cancelled, ClusterError, ConfigurationError, DatasetNotReady
 from django_etcdaero.runtime import Runtime, runtime
 from tests.waiting import wait_until

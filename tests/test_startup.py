@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.paths import ROOT
+
 SCRIPT = """
 import sys, threading
 import django
@@ -35,12 +37,12 @@ if sys.argv[2] == "always":
 print(*(importers.get(f"django_etcdaero.{name}") for name in sys.argv[3:]))
 """
 MODULES = [
-    "datasets.follower",
-    "datasets.presence",
-    "datasets.rowtypes",
-    "kv.engine",
-    "kv.client",
-    "records.sqlite",
+    "datasets.read.follower",
+    "datasets.state.presence",
+    "datasets.blocks.row_types",
+    "keyvalue.engine",
+    "keyvalue.facade",
+    "records.sqlite.store",
 ]
 
 
@@ -55,7 +57,7 @@ def test_what_reading_needs_is_imported_by_the_reader(tmp_path: Path, start: str
         [sys.executable, "-W", "error", "-c", SCRIPT, str(tmp_path), start, *MODULES],
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[1],
+        cwd=ROOT,
         timeout=60,
         check=False,
     )

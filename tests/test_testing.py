@@ -191,7 +191,7 @@ def test_the_pytest_plugin_isolates_tests_by_itself(pytester: pytest.Pytester) -
             import pytest
             from django.conf import settings
             from django_etcdaero import datasets, kv
-            from django_etcdaero.datasets.status import Outcome, State
+            from django_etcdaero.datasets.state.status import Outcome, State
             from django_etcdaero.runtime import runtime
 
             prices = datasets["prices"]
@@ -248,7 +248,7 @@ TESTS = """
     from django.conf import settings
     from django.test import SimpleTestCase
     from django_etcdaero import datasets, kv
-    from django_etcdaero.datasets.status import Outcome
+    from django_etcdaero.datasets.state.status import Outcome
     from django_etcdaero.runtime import runtime
 
     class Isolated:

@@ -8,7 +8,7 @@ import pytest
 
 from django_etcdaero import kv
 from django_etcdaero.exceptions import ClusterError, InvalidRequest, LockTimeout, OutcomeUnknown, StoreBusy
-from django_etcdaero.kv import Resync, ResyncReason
+from django_etcdaero.keyvalue import Resync, ResyncReason
 from django_etcdaero.testing import failing_kv, interruptible_watches
 
 

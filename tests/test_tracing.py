@@ -10,7 +10,7 @@ import pytest
 
 from django_etcdaero import kv, kvs, tracing
 from django_etcdaero.exceptions import FutureRevision, LeaseNotFound
-from django_etcdaero.kv import txn
+from django_etcdaero.keyvalue import txn
 from django_etcdaero.runtime import runtime
 
 

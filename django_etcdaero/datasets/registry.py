@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..exceptions import ConfigurationError, KeyNotFound
+from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
 
 if TYPE_CHECKING:
-    from .definition import Dataset
+    from .declaration import Dataset
 
 
 class Datasets(dict[str, "Dataset[Any, Any]"]):
@@ -23,7 +23,7 @@ class Datasets(dict[str, "Dataset[Any, Any]"]):
 
     def __getattr__(self, name: str) -> Any:
         # The registry stands at `django_etcdaero.datasets`, where the subpackage would be found: it passes on what is
-        # asked of the subpackage (`import django_etcdaero.datasets.codec as codec`, `mock.patch("…datasets.codec.…")`).
+        # asked of the subpackage (`import django_etcdaero.datasets.blocks.codec as codec`, and `mock.patch`).
         if name.startswith("__"):
             raise AttributeError(name)
         try:

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
-from ..checks import stores_in_memory
-from ..datasets.status import Outcome, RefreshResult
-from ..runtime import runtime
+from django_etcdaero.checks import stores_in_memory
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult
+from django_etcdaero.runtime import runtime
 
 
 def moment(timestamp: float) -> str:

@@ -17,8 +17,8 @@ import threading
 import time
 from typing import Any
 
-from ..runtime import runtime
-from ..threads import Background
+from django_etcdaero.runtime import runtime
+from django_etcdaero.system.threads import Background
 
 PATIENCE = 3.0
 """Seconds from the signal until the process is ended: enough for exit handlers that send something."""

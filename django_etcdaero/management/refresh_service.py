@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import close_old_connections, connections
 
-from ..datasets.reasons import same_reason, text_of
-from ..datasets.refresh import Refresh
-from ..datasets.status import Outcome, RefreshResult
-from ..exceptions import EtcdAeroError
-from ..threads import wait
+from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.state.reasons import same_reason, text_of
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult
+from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.system.threads import wait
 
 if TYPE_CHECKING:
-    from ..datasets.definition import Dataset
-    from ..kv.watch import Watch
-    from ..runtime import Runtime
+    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.keyvalue.client.watch import Watch
+    from django_etcdaero.runtime import Runtime
 
 logger = logging.getLogger("django_etcdaero.refresh")
 

@@ -10,7 +10,8 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 
 from django_etcdaero.exceptions import InvalidRequest, RecordTooBig
-from django_etcdaero.records.store import MAX_KEY_BYTES, MAX_TTL
+
+from .store import MAX_KEY_BYTES, MAX_TTL
 
 DEFAULT_MAX_VALUE_BYTES = 1_000_000
 """Largest value of the stores that have no limit of their own: a little less than what Aerospike takes in one record

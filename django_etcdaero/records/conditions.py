@@ -6,8 +6,9 @@ Each function raises what it says; a store has written nothing then.
 from __future__ import annotations
 
 from django_etcdaero.exceptions import VersionConflict
-from django_etcdaero.records.arguments import check_int
-from django_etcdaero.records.store import Value
+
+from .arguments import check_int
+from .store import Value
 
 
 def check_generation(key: bytes, found: int | None, generation: int | None) -> None:

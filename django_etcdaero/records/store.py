@@ -156,7 +156,7 @@ class RecordStore(ABC):
         """Release the store. Idempotent; calls after it raise ``Cancelled``."""
 
     def before_fork(self, timeout: float) -> None:  # noqa: B027 - what holds nothing native has nothing to do
-        """Come to rest because this process is about to fork (see :mod:`django_etcdaero.forks`).
+        """Come to rest because this process is about to fork (see :mod:`django_etcdaero.system.forks`).
 
         Waits at most ``timeout`` seconds for calls under way; new calls wait for :meth:`after_fork_in_parent`. What
         must not be inherited is closed, and opened again when needed. Never raises.

@@ -12,14 +12,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from .. import datasets
-from ..datasets.blocks import decode_block, partition
-from ..datasets.snapshot import Snapshot
+from django_etcdaero import datasets
+from django_etcdaero.datasets.blocks.partition import decode_block, partition
+from django_etcdaero.datasets.read.snapshot import Snapshot
+
 from .blocks import Block
 from .faults import failing_kv, interruptible_watches
 
 if TYPE_CHECKING:
-    from ..datasets.definition import Dataset
+    from django_etcdaero.datasets.declaration import Dataset
 
 __all__ = ["failing_kv", "interruptible_watches", "override_dataset", "real_stores", "reset"]
 
@@ -65,13 +66,13 @@ class real_stores(Block):  # noqa: N801 - named like override_dataset
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        from ..runtime import runtime
+        from django_etcdaero.runtime import runtime
 
         self._before.append(runtime.memory_only)
         runtime.memory_only = False
 
     def __exit__(self, *exc_info: object) -> None:
-        from ..runtime import runtime
+        from django_etcdaero.runtime import runtime
 
         runtime.restart()
         runtime.memory_only = self._before.pop()
@@ -79,6 +80,6 @@ class real_stores(Block):  # noqa: N801 - named like override_dataset
 
 def reset() -> None:
     """Empty the stores in memory and let every dataset be not loaded; called after each test."""
-    from ..runtime import runtime
+    from django_etcdaero.runtime import runtime
 
     runtime.forget_memory()

@@ -7,22 +7,23 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..connections import kvs
-from ..exceptions import InvalidRequest
-from ..kv.engine import WatchBatch, WatchHandle, WatchLost, WatchRequest, WatchSink
-from ..kv.interposition import CALLS, interpose
-from ..kv.watch import ResyncReason
+from django_etcdaero.connections import kvs
+from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.client.watch import ResyncReason
+from django_etcdaero.keyvalue.engine import WatchBatch, WatchHandle, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.interception import CALLS, interpose
+
 from .blocks import Block
 
 
 class failing_kv(Block):  # noqa: N801 - named like override_dataset
     """Make calls of an alias's key-value store raise ``error`` in a ``with`` block or a decorated test or test class.
 
-    ``calls`` are those that fail, by the names of the engine (:data:`~django_etcdaero.kv.interposition.CALLS`); all by
-    default. ``get`` is a ``range``; locks, elections and increments are made of ``txn`` and ``range``; awaited calls go
-    by the name without the ``a``. Only the first ``times`` of them fail (``None``: each). ``applied=True`` lets the
-    store do its work before the error is raised, as when an answer is lost. ``failed`` counts the failures since the
-    block was entered; each test of a decorated class enters it anew.
+    ``calls`` are those that fail, by the names of the engine (:data:`~django_etcdaero.keyvalue.interception.CALLS`);
+    all by default. ``get`` is a ``range``; locks, elections and increments are made of ``txn`` and ``range``; awaited
+    calls go by the name without the ``a``. Only the first ``times`` of them fail (``None``: each). ``applied=True``
+    lets the store do its work before the error is raised, as when an answer is lost. ``failed`` counts the failures
+    since the block was entered; each test of a decorated class enters it anew.
 
     Whoever uses the store meets the error: the code under test, the reader of the datasets, the renewal of leases.
     Blocks nest. Raises ``InvalidRequest`` for an unknown call.
@@ -80,7 +81,8 @@ class interruptible_watches:  # noqa: N801 - named like failing_kv
     """A ``with`` block gives ``interrupt(reason)``, which breaks the watches that were begun in the block.
 
     ``reason`` is ``ResyncReason.COMPACTED`` or ``ResyncReason.RESET``. Each watch delivers its
-    :class:`~django_etcdaero.kv.watch.Resync` and goes on from there, as it does when that happens to a store.
+    :class:`~django_etcdaero.keyvalue.client.watch.Resync` and goes on from there, as it does when that happens to a
+    store.
     """
 
     def __init__(self, *, alias: str = "default") -> None:

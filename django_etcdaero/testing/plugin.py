@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from ..serving import declare_test_run
+from django_etcdaero.system.serving import declare_test_run
 
 MARK = "etcdaero_real_stores"
 
@@ -54,7 +54,8 @@ def _etcdaero_in_memory(request: pytest.FixtureRequest) -> Iterator[None]:
     if not _in_use():
         yield
         return
-    from ..runtime import runtime
+    from django_etcdaero.runtime import runtime
+
     from . import real_stores, reset
 
     if request.node.get_closest_marker(MARK) is not None:

@@ -13,7 +13,8 @@ from unittest import TestCase, TextTestResult
 
 from django.test.runner import ParallelTestSuite, RemoteTestResult, RemoteTestRunner
 
-from ..runtime import runtime
+from django_etcdaero.runtime import runtime
+
 from . import reset
 
 

@@ -1,6 +1,6 @@
 """The project of ``tests/processes`` on servers: a real etcd, and the stand-in for Aerospike as a program.
 
-With ``ETCDAERO_TEST_AEROSPIKE`` (see :mod:`tests.aerospike.serving`) the real Aerospike takes the place of the
+With ``ETCDAERO_TEST_AEROSPIKE`` (see :mod:`tests.records.aerospike.serving`) the real Aerospike takes the place of the
 stand-in, except where a test breaks the record server.
 """
 
@@ -13,12 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero import locations
-from django_etcdaero.locations import Plane
-from tests.aerospike.serving import REAL, SET
-from tests.etcd.servers import Server
-
-from .site import ServerSite
+from django_etcdaero.stores import locations
+from django_etcdaero.stores.locations import Plane
+from tests.cluster.site import ServerSite
+from tests.keyvalue.etcd.servers import Server
+from tests.records.aerospike.serving import REAL, SET
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,7 +44,7 @@ def records_url() -> Iterator[str]:
         store.close()
         yield url
         return
-    command = [sys.executable, "-m", "tests.aerospike.standin", "--port", "0", "--namespace", "test"]
+    command = [sys.executable, "-m", "tests.records.aerospike.standin", "--port", "0", "--namespace", "test"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

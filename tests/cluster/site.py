@@ -9,10 +9,10 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from django_etcdaero import locations
-from django_etcdaero.kv import KV
-from django_etcdaero.locations import Plane
+from django_etcdaero.keyvalue import KV
 from django_etcdaero.records.store import RecordStore
+from django_etcdaero.stores import locations
+from django_etcdaero.stores.locations import Plane
 from tests.processes.site import Process, Site, opened_by
 from tests.waiting import wait_until
 

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.aerospike.line import Line
-from tests.aerospike.standin import Standin
+from tests.cluster.site import ServerSite
 from tests.processes.site import Agent
+from tests.records.aerospike.line import Line
+from tests.records.aerospike.standin import Standin
 from tests.waiting import wait_until
-
-from .site import ServerSite
 
 FIRST = {"a": 1, "b": {"price": 2}, "c": [3]}
 NEW = {"a": "new"}

@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.datasets.announcement import Announcement
-from tests.etcd.servers import Cluster, Server
+from django_etcdaero.datasets.state.announcement import Announcement
+from tests.cluster.site import ServerSite
+from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.processes.site import Agent, Ended, Process, Site
 from tests.waiting import wait_until
-
-from .site import ServerSite
 
 FIRST = {"a": 1, "b": {"price": 2}, "c": [3]}
 NEW = {"a": "new"}

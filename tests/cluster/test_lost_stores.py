@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.etcd.servers import Server
+from tests.cluster.site import ServerSite
+from tests.keyvalue.etcd.servers import Server
 from tests.processes.site import Agent, Site
 from tests.waiting import wait_until
-
-from .site import ServerSite
 
 FIRST = {"a": 1, "b": {"price": 2}, "c": [3]}
 NEW = {"a": "new"}

@@ -6,11 +6,10 @@ import signal
 
 import pytest
 
+from tests.cluster.site import ServerSite
 from tests.processes.site import Process, free_port
 from tests.processes.test_servers import page
 from tests.waiting import wait_until
-
-from .site import ServerSite
 
 STARTS = 20
 AT_ONCE = 4

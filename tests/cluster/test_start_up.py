@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.aerospike.line import Line
-from tests.aerospike.standin import Standin
-from tests.etcd.servers import Server
+from tests.cluster.site import ServerSite
+from tests.keyvalue.etcd.servers import Server
 from tests.processes.site import free_port
 from tests.processes.test_servers import page
+from tests.records.aerospike.line import Line
+from tests.records.aerospike.standin import Standin
 from tests.waiting import wait_until
-
-from .site import ServerSite
 
 ALERT = {"SHOP_POLL_INTERVAL": "0.5", "SHOP_CALL_TIMEOUT": "1", "SHOP_PATIENCE": "0.5"}
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.datasets.binding import bind
+from django_etcdaero.datasets.host import bind
 from django_etcdaero.datasets.registry import datasets
-
-from .hosting import Declared, FakeHost, Source
+from tests.datasets.hosting import Declared, FakeHost, Source
 
 Declare = Callable[..., Any]
 

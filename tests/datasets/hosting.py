@@ -9,23 +9,23 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from django_etcdaero.datasets.announcement import Announcement
-from django_etcdaero.datasets.binding import Stores
-from django_etcdaero.datasets.blockstore import BlockStore
-from django_etcdaero.datasets.definition import Dataset
-from django_etcdaero.datasets.follower import Follower
-from django_etcdaero.datasets.reader import Reader
-from django_etcdaero.datasets.refresh import Refresh
+from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.host import Stores
+from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.read.follower import Follower
+from django_etcdaero.datasets.read.reader import Reader
 from django_etcdaero.datasets.registry import datasets
-from django_etcdaero.datasets.schedule import Line, encode, read_line
-from django_etcdaero.datasets.status import RefreshResult
+from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.schedule import Line, encode, read_line
+from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.exceptions import ConfigurationError
-from django_etcdaero.kv.client import KV
-from django_etcdaero.kv.embedded import EmbeddedEngine
-from django_etcdaero.kv.embedded import drop_memory as drop_engine
+from django_etcdaero.keyvalue.embedded import EmbeddedEngine
+from django_etcdaero.keyvalue.embedded import drop_memory as drop_engine
+from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.records.memory import MemoryStore
 from django_etcdaero.records.memory import drop_memory as drop_records
-from tests.kv.interposed import InterposedEngine
+from tests.keyvalue.interposed import InterposedEngine
 
 _numbers = itertools.count(1)
 

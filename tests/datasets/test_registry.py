@@ -60,7 +60,7 @@ def test_a_module_that_is_imported_again_replaces_its_datasets() -> None:
 
 
 def test_the_submodules_are_reached_through_the_registry() -> None:
-    import django_etcdaero.datasets.status as module
+    import django_etcdaero.datasets.state.status as module
 
     assert django_etcdaero.datasets is datasets
     assert module.Outcome.FRESH == "fresh"

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from . import checks
-from .checks import Change, Record
+from tests.histories import checks
+from tests.histories.checks import Change, Record
 
 
 def written(name: str, key: str = "registers/0", **facts: int) -> Record:

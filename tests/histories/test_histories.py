@@ -15,13 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.kv import KV, Event
-from django_etcdaero.kv.etcd import EtcdEngine
-from tests.etcd.servers import Cluster, Server
+from django_etcdaero.keyvalue import KV, Event
+from django_etcdaero.keyvalue.etcd import EtcdEngine
+from tests.histories import checks
+from tests.histories.checks import Change, Record
+from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.waiting import wait_until
-
-from . import checks
-from .checks import Change, Record
 
 WORKERS = 8
 RANGES = ("registers/", "guarded/")
@@ -42,7 +41,7 @@ class Crew:
         arguments = [self._endpoints, "crew/", number, str(self._start_revision), str(self._log(number))]
         with (self._directory / f"{number}.err").open("wb") as errors:
             self._processes[number] = subprocess.Popen(
-                [sys.executable, "-m", "tests.histories.worker", *arguments],
+                [sys.executable, "-m", "tests.programs.history_worker", *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .site import Site
+from tests.processes.site import Site
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,15 +14,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from django_etcdaero import locations
-from django_etcdaero.datasets.layout import Layout
-from django_etcdaero.datasets.manifest import Manifest
-from django_etcdaero.datasets.presence import processes
-from django_etcdaero.datasets.schedule import Line, read_line
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.state.layout import Layout
+from django_etcdaero.datasets.state.presence import processes
+from django_etcdaero.datasets.state.schedule import Line, read_line
 from django_etcdaero.exceptions import StoreBusy
-from django_etcdaero.kv import KV
-from django_etcdaero.locations import Location, Plane
+from django_etcdaero.keyvalue import KV
 from django_etcdaero.records.store import Meta, RecordStore
+from django_etcdaero.stores import locations
+from django_etcdaero.stores.locations import Location, Plane
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).with_name("project")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from .site import Site
+from tests.processes.site import Site
 
 MODES = {
     "raise": "OSError: the source is away",

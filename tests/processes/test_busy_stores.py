@@ -6,9 +6,8 @@ import signal
 
 import pytest
 
+from tests.processes.site import Site
 from tests.waiting import wait_until
-
-from .site import Site
 
 IMPATIENT = {"SHOP_CALL_TIMEOUT": "1"}
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.datasets.announcement import Announcement
-from django_etcdaero.datasets.blocks import partition
-
-from .site import PROJECT, Site
+from django_etcdaero.datasets.blocks.partition import partition
+from django_etcdaero.datasets.state.announcement import Announcement
+from tests.processes.site import PROJECT, Site
 
 KEYS = [f"key {number}" for number in range(200)]
 

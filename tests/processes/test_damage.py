@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from django_etcdaero.datasets.manifest import Manifest
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from tests.processes.site import Site
 from tests.waiting import wait_until
-
-from .site import Site
 
 
 def current(site: Site) -> Manifest:

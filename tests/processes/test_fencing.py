@@ -6,9 +6,8 @@ import signal
 
 import pytest
 
+from tests.processes.site import Process, Site
 from tests.waiting import wait_until
-
-from .site import Process, Site
 
 OLD = {"a": "of the sleeper"}
 NEW = {"a": "of the other"}

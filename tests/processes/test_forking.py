@@ -6,9 +6,8 @@ import signal
 
 import pytest
 
+from tests.processes.site import Site
 from tests.waiting import wait_until
-
-from .site import Site
 
 SQUARES = {str(number): number * number for number in range(20)}
 FORKS = 50

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 
 import pytest
 
+from tests.processes.site import Agent, Site
 from tests.waiting import wait_until
-
-from .site import Agent, Site
 
 FIRST = {"a": 1, "b": {"price": 2}, "c": [3]}
 NEW = {"a": "new"}

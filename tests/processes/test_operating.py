@@ -8,9 +8,8 @@ import signal
 
 import pytest
 
+from tests.processes.site import Site
 from tests.waiting import wait_until
-
-from .site import Site
 
 PERIOD = 1.0
 

@@ -6,9 +6,8 @@ import signal
 
 import pytest
 
+from tests.processes.site import Site, alive
 from tests.waiting import wait_until
-
-from .site import Site, alive
 
 REFRESHERS = 20
 SERVICE = ("etcdaero_refresh", "--loop", "--json")

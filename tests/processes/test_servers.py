@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.processes.site import Process, Site, alive, free_port
 from tests.waiting import wait_until
-
-from .site import Process, Site, alive, free_port
 
 WORKERS = 4
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.records.memory import MemoryStore, drop_memory
-from django_etcdaero.records.sqlite import SqliteStore
+from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import RecordStore
-
-from ..aerospike.serving import served
+from tests.records.aerospike.serving import served
 
 
 class Clock:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero import sqlite_file
 from django_etcdaero.exceptions import (
     Cancelled,
     ConfigurationError,
@@ -25,17 +24,17 @@ from django_etcdaero.exceptions import (
     StoreBusy,
     StoreFull,
 )
-from django_etcdaero.records.sqlite import SqliteStore
+from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import Record
+from django_etcdaero.system import sqlite_file
+from tests.paths import ROOT
+from tests.records.conftest import Clock
 from tests.waiting import wait_until
 
-from .conftest import Clock
-
-ROOT = Path(__file__).resolve().parents[2]
 PROLOGUE = """
 import json, os, sqlite3, sys
 from django_etcdaero.exceptions import *
-from django_etcdaero.records.sqlite import SqliteStore
+from django_etcdaero.records.sqlite.store import SqliteStore
 path = sys.argv[1]
 def gate():
     print("ready", flush=True)

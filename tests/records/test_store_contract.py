@@ -16,8 +16,7 @@ from django_etcdaero.exceptions import (
     VersionConflict,
 )
 from django_etcdaero.records.store import MAX_KEY_BYTES, MAX_TTL, Meta, Record, RecordStore
-
-from .conftest import Bench
+from tests.records.conftest import Bench
 
 VALUES = [b"", b"\0", b"a\0b", bytes(range(256)), b"x" * 100_000, 0, 1, -1, 2**63 - 1, -(2**63)]
 

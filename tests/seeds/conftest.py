@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.kv import KV, Engine
-from django_etcdaero.kv.etcd import EtcdEngine
-from tests.etcd.servers import Cluster, Server
-from tests.kv.conftest import ENGINES
+from django_etcdaero.keyvalue import KV, Engine
+from django_etcdaero.keyvalue.etcd import EtcdEngine
+from tests.keyvalue.conftest import ENGINES
+from tests.keyvalue.etcd.servers import Cluster, Server
 
 _numbers = itertools.count()
 

@@ -19,8 +19,8 @@ from django_etcdaero.exceptions import (
     KeyNotFound,
     LeaseNotFound,
 )
-from django_etcdaero.kv import KV, Event, EventType, KeyValue, Progress, SortOrder, SortTarget, Watch, txn
-from django_etcdaero.kv.keys import prefix_end
+from django_etcdaero.keyvalue import KV, Event, EventType, KeyValue, Progress, SortOrder, SortTarget, Watch, txn
+from django_etcdaero.keyvalue.keys import prefix_end
 from tests.waiting import wait_until
 
 Connect = Callable[[], KV]

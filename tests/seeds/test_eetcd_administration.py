@@ -17,9 +17,9 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
     Unauthenticated,
 )
-from django_etcdaero.kv import KV, Engine
-from django_etcdaero.kv.administration import PermissionType
-from tests.etcd.servers import Cluster, Server
+from django_etcdaero.keyvalue import KV, Engine
+from django_etcdaero.keyvalue.administration import PermissionType
+from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.waiting import wait_until
 
 ClientOf = Callable[..., KV]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, LockTimeout, NotLeader
-from django_etcdaero.kv import KV, Changed, Elected, Lost, Proclaimed
+from django_etcdaero.keyvalue import KV, Changed, Elected, Lost, Proclaimed
 from tests.waiting import wait_until
 
 Connect = Callable[[], KV]

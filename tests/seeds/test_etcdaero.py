@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from django_etcdaero import Dataset, dataset, datasets
-from django_etcdaero.datasets.blocks import decode_block, partition
-from django_etcdaero.datasets.status import Outcome
+from django_etcdaero.datasets.blocks.partition import decode_block, partition
+from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.exceptions import ConfigurationError, CorruptBlock
-from django_etcdaero.locations import Plane, parse
 from django_etcdaero.records.memory import MemoryStore, drop_memory
 from django_etcdaero.runtime import runtime
+from django_etcdaero.stores.locations import Plane, parse
 from tests.waiting import wait_until
 
 

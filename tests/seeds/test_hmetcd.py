@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero import locations
 from django_etcdaero.exceptions import (
     Cancelled,
     ConfigurationError,
@@ -22,9 +21,10 @@ from django_etcdaero.exceptions import (
     LockLost,
     LockTimeout,
 )
-from django_etcdaero.kv import KV, EventType, txn
-from django_etcdaero.kv.watch import WatchItem
-from tests.etcd.servers import Server
+from django_etcdaero.keyvalue import KV, EventType, txn
+from django_etcdaero.keyvalue.client.watch import WatchItem
+from django_etcdaero.stores import locations
+from tests.keyvalue.etcd.servers import Server
 from tests.waiting import wait_until
 
 Connect = Callable[[], KV]

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero import locations
 from django_etcdaero.exceptions import (
     ConfigurationError,
     EncodeError,
@@ -23,10 +22,8 @@ from django_etcdaero.exceptions import (
     TxnFailed,
     VersionConflict,
 )
-from django_etcdaero.kv import KV, Engine, ResyncReason
-from django_etcdaero.kv.contest.leader import Changed, Elected, Lost
-from django_etcdaero.kv.election import Election
-from django_etcdaero.kv.objects import (
+from django_etcdaero.keyvalue import KV, Engine, ResyncReason
+from django_etcdaero.keyvalue.objects import (
     Collection,
     Created,
     Deleted,
@@ -37,7 +34,10 @@ from django_etcdaero.kv.objects import (
     Resynced,
     Updated,
 )
-from tests.kv.contending import Contending
+from django_etcdaero.keyvalue.queue.election import Election
+from django_etcdaero.keyvalue.queue.leader import Changed, Elected, Lost
+from django_etcdaero.stores import locations
+from tests.keyvalue.queue.contending import Contending
 from tests.waiting import wait_until
 
 Connect = Callable[[], KV]

@@ -15,14 +15,14 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections
 from tqdm import tqdm
 
-from ... import datasets
-from ...datasets.definition import Dataset
-from ...datasets.refresh import Refresh
-from ...datasets.status import RefreshResult
-from ...runtime import runtime
-from ..describe import describe_result, moment, reach_warnings
-from ..ending import exit_on_signals
-from ..refresh_service import RefreshService
+from django_etcdaero import datasets
+from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.state.status import RefreshResult
+from django_etcdaero.management.describe import describe_result, moment, reach_warnings
+from django_etcdaero.management.ending import exit_on_signals
+from django_etcdaero.management.refresh_service import RefreshService
+from django_etcdaero.runtime import runtime
 
 
 def seconds(text: str) -> float:

@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from ... import datasets
-from ...datasets.overview import Overview, overview, versions_held
-from ...datasets.presence import Process, merged, processes
-from ...exceptions import EtcdAeroError
-from ...runtime import runtime
-from ..describe import moment, reach_warnings, size
+from django_etcdaero import datasets
+from django_etcdaero.datasets.state.overview import Overview, overview, versions_held
+from django_etcdaero.datasets.state.presence import Process, merged, processes
+from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.management.describe import moment, reach_warnings, size
+from django_etcdaero.runtime import runtime
 
 Readers: TypeAlias = dict[str, list[Process]]
 """What processes have registered, by alias."""

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
-from django_etcdaero import forks
 from django_etcdaero.exceptions import (
     Cancelled,
     ClusterError,
@@ -24,6 +23,7 @@ from django_etcdaero.exceptions import (
     DeadlineExceeded,
     StoreBusy,
 )
+from django_etcdaero.system import forks
 
 from . import faults, probe
 from .detached import Detached

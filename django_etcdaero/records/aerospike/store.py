@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from django_etcdaero import forks
 from django_etcdaero.exceptions import (
     ClusterError,
     DeadlineExceeded,
@@ -24,6 +23,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.system import forks
 
 from . import faults
 from .cluster import Cluster

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero import conf
-from django_etcdaero.datasets.commit import GuardedCommit
-from django_etcdaero.kv.engine import DeleteRequest, PutRequest, TxnRequest
+from django_etcdaero.datasets.publish.commit import GuardedCommit
+from django_etcdaero.keyvalue.engine import DeleteRequest, PutRequest, TxnRequest
 
 ENGINE_WRITES = ("put", "delete_range", "txn", "compact", "lease_grant", "lease_revoke")
 STORE_WRITES = ("put", "delete", "touch", "increment", "put_many", "delete_many", "touch_many", "truncate")

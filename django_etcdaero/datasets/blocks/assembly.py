@@ -1,0 +1,94 @@
+"""Putting the rows of a version together, re-using what the version before it already holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.exceptions import CorruptBlock
+from django_etcdaero.records.store import batches
+
+from .digests import MissingRecords
+from .manifest import Manifest
+from .partition import decode_block
+
+Fetch: TypeAlias = Callable[[list[bytes]], Mapping[bytes, bytes]]
+
+FETCH = 512
+"""Blocks in one fetch: their stored bytes are held only until they are decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A version in memory."""
+
+    announcement: Announcement
+    manifest: Manifest
+    rows: dict[Any, Any]
+    keys: dict[bytes, Sequence[Any]]
+    """The keys of each block, by digest: what has to go when the block goes."""
+
+    def own_rows(self, other: Assembled) -> int:
+        """Return how many rows are in blocks that ``other`` does not have."""
+        return sum(len(self.keys[digest]) for digest in self.keys.keys() - other.keys.keys())
+
+    @property
+    def view(self) -> Mapping[Any, Any]:
+        """The rows, read-only."""
+        return MappingProxyType(self.rows)
+
+
+def missing_blocks(before: Assembled | None, manifest: Manifest) -> list[bytes]:
+    """Return the blocks of ``manifest`` that are not in memory."""
+    known = before.keys if before is not None else {}
+    return [digest for digest in dict.fromkeys(manifest.blocks) if digest not in known]
+
+
+def assemble(
+    announcement: Announcement, manifest: Manifest, fetch: Fetch, *, rows: Any, before: Assembled | None = None
+) -> Assembled:
+    """Fetch, verify and decode the blocks that are missing, and build the new rows beside the old ones.
+
+    ``rows`` is the dataset's option of that name. Unchanged rows are the same objects in both versions. Raises
+    ``CorruptBlock`` for what is missing or damaged, and what the stores raise.
+    """
+    wanted = missing_blocks(before, manifest)
+    merged: dict[Any, Any]
+    keys: dict[bytes, Sequence[Any]]
+    if before is None:
+        merged, keys = {}, {}
+    else:
+        needed = set(manifest.blocks)
+        dropped = [digest for digest in before.keys if digest not in needed]
+        if len(dropped) * 2 > len(before.keys):
+            merged, keys = {}, {}
+            for digest in before.keys.keys() & needed:
+                keys[digest] = before.keys[digest]
+                merged.update((key, before.rows[key]) for key in keys[digest])
+        else:
+            merged, keys = before.rows.copy(), before.keys.copy()
+            for digest in dropped:
+                for key in keys.pop(digest):
+                    del merged[key]
+    for digest, block_keys, block_rows in _decoded(wanted, fetch, rows):
+        keys[digest] = block_keys
+        merged.update(zip(block_keys, block_rows, strict=True))
+    if len(merged) != manifest.rows:
+        raise CorruptBlock(
+            f"version {announcement.version} has {len(merged):,} different keys, and its root says {manifest.rows:,}"
+        )
+    return Assembled(announcement, manifest, merged, keys)
+
+
+def _decoded(wanted: Iterable[bytes], fetch: Fetch, rows: Any) -> Iterable[tuple[bytes, Sequence[Any], Sequence[Any]]]:
+    for batch in batches(wanted, FETCH):
+        stored = fetch(batch)
+        absent = tuple(digest for digest in batch if digest not in stored)
+        if absent:
+            raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
+        for digest in batch:
+            block = decode_block(digest, stored[digest], rows=rows)
+            yield digest, block.keys, block.rows

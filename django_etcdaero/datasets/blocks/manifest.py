@@ -1,0 +1,263 @@
+"""The list of a version's blocks: a root, and pages that it names.
+
+All of them are named by digest like the blocks. A page covers 512 consecutive blocks (fewer if they have very many
+parts), so that a refresh that changed few rows writes few of them, and holds for each block its digest and its stored
+size: 23 bytes. The size is there because it tells a reader what it is about to fetch, and a publisher the total without
+compressing what has not changed. Plain sizes and numbers of rows are kept as totals in the root only: nobody needs them
+for one block.
+
+Root, a MessagePack map: ``format, codec, name, schema, rows, count, plain_bytes, stored_bytes, pages`` (joined).
+Page, a MessagePack array: ``[first block, number of blocks, {block: parts} for blocks that have not exactly one part,
+joined digests, [stored sizes]]``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any, Final, NamedTuple, cast
+
+import msgpack
+
+from django_etcdaero.exceptions import ResponseError
+
+from .codec import CODEC_VERSION, decode
+from .compression import store_form, verified
+from .digests import DIGEST_BYTES, DamagedRecord, Kind, MissingRecords, digest_of
+
+FORMAT_VERSION: Final = 1
+"""Raised when root, pages or blocks are laid out in another way, so that older code refuses what it cannot read."""
+
+PAGE_BLOCKS: Final = 512
+"""Blocks that a page covers."""
+
+_VERSIONS: Final[Mapping[str, int]] = {"format": FORMAT_VERSION, "codec": CODEC_VERSION}
+
+_ROOT_FIELDS: Final[Mapping[str, Any]] = {
+    "format": int,
+    "codec": int,
+    "name": str,
+    "schema": int,
+    "rows": int,
+    "count": int,
+    "plain_bytes": int,
+    "stored_bytes": int,
+    "pages": bytes,
+}
+
+_PAGE_RECORDS: Final = 2048  # a page with more parts than this is cut, to stay far below any store's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One record of a block, as the manifest needs to know it."""
+
+    index: int
+    """Which block; the parts of one block have the same index and follow each other."""
+    digest: bytes
+    rows: int
+    plain_bytes: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What one version of a dataset consists of. Made by :meth:`build` or :meth:`load`."""
+
+    name: str
+    """Name of the dataset."""
+    schema: int
+    rows: int
+    count: int
+    """Number of blocks, empty ones included: a power of two."""
+    plain_bytes: int
+    """Uncompressed size of all blocks."""
+    stored_bytes: int
+    """Stored size of all blocks, without pages and root."""
+    blocks: tuple[bytes, ...]
+    """Digests of all block records, in the order of the blocks."""
+    sizes: tuple[int, ...]
+    """Stored size of each of ``blocks``."""
+    indices: Sequence[int]
+    """Which block each of ``blocks`` is, or is a part of."""
+    pages: tuple[bytes, ...]
+    """Digests of the pages."""
+    root_digest: bytes
+    """The name of all this. To tell whether rows changed compare ``blocks``: the root's name also depends on the stored
+    sizes, which another version of the LZ4 library may make different."""
+
+    @classmethod
+    def build(cls, entries: Iterable[Entry], *, name: str, schema: int, count: int) -> Manifest:
+        """Make the manifest of the records that a partition gave, in its order.
+
+        ``count`` is the number of blocks. Raises ``ValueError`` for entries out of order or beyond ``count``.
+        """
+        listed = tuple(entries)
+        indices = tuple(entry.index for entry in listed)
+        if list(indices) != sorted(indices) or (indices and not 0 <= indices[0] <= indices[-1] < count):
+            raise ValueError("entries must be those of one partition, in its order")
+        manifest = cls(
+            name=name,
+            schema=schema,
+            rows=sum(entry.rows for entry in listed),
+            count=count,
+            plain_bytes=sum(entry.plain_bytes for entry in listed),
+            stored_bytes=sum(entry.stored_bytes for entry in listed),
+            blocks=tuple(entry.digest for entry in listed),
+            sizes=tuple(entry.stored_bytes for entry in listed),
+            indices=indices,
+            pages=(),
+            root_digest=b"",
+        )
+        return manifest._named()
+
+    @classmethod
+    def load(cls, fetch: Callable[[list[bytes]], Mapping[bytes, bytes]], root_digest: bytes) -> Manifest:
+        """Fetch, verify and read a manifest.
+
+        ``fetch`` takes digests and returns the stored bytes of those that exist. It is called once for the root and
+        once for the pages. Raises ``MissingRecords`` naming all that are missing, ``DamagedRecord`` naming the one that
+        is damaged, ``ResponseError`` for a manifest of a newer format, and whatever ``fetch`` raises.
+        """
+        root = _read_root(root_digest, _fetch(fetch, Kind.ROOT, [root_digest])[0])
+        joined = root["pages"]
+        digests = [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
+        pages = [
+            _read_page(digest, plain) for digest, plain in zip(digests, _fetch(fetch, Kind.PAGE, digests), strict=True)
+        ]
+        manifest = cls(
+            name=root["name"],
+            schema=root["schema"],
+            rows=root["rows"],
+            count=root["count"],
+            plain_bytes=root["plain_bytes"],
+            stored_bytes=root["stored_bytes"],
+            blocks=tuple(chain.from_iterable(page.blocks for page in pages)),
+            sizes=tuple(chain.from_iterable(page.sizes for page in pages)),
+            indices=tuple(chain.from_iterable(page.indices for page in pages)),
+            pages=tuple(digests),
+            root_digest=root_digest,
+        )
+        # What was read must give the same pages and root when written: that checks every count, order and boundary.
+        if sum(page.covered for page in pages) != manifest.count or manifest._named() != manifest:
+            raise DamagedRecord(f"root {root_digest.hex()}: its pages do not fit together", root_digest)
+        return manifest
+
+    def records(self) -> dict[bytes, bytes]:
+        """Return what to store for the manifest itself: digest to stored bytes, of all pages and the root."""
+        plain = {digest_of(Kind.PAGE, page): page for page in self._plain_pages()}
+        plain[self.root_digest] = self._plain_root()
+        return {digest: store_form(data) for digest, data in plain.items()}
+
+    def digests(self) -> Iterator[bytes]:
+        """Yield the name of every record that this version needs: root, pages, blocks."""
+        yield self.root_digest
+        yield from self.pages
+        yield from self.blocks
+
+    def _named(self) -> Manifest:
+        """Return the same manifest with the digests of its pages and root computed from everything else."""
+        paged = replace(self, pages=tuple(digest_of(Kind.PAGE, page) for page in self._plain_pages()))
+        return replace(paged, root_digest=digest_of(Kind.ROOT, paged._plain_root()))
+
+    def _plain_root(self) -> bytes:
+        root = {
+            "format": FORMAT_VERSION,
+            "codec": CODEC_VERSION,
+            "name": self.name,
+            "schema": self.schema,
+            "rows": self.rows,
+            "count": self.count,
+            "plain_bytes": self.plain_bytes,
+            "stored_bytes": self.stored_bytes,
+            "pages": b"".join(self.pages),
+        }
+        return cast(bytes, msgpack.packb(root))
+
+    def _plain_pages(self) -> Iterator[bytes]:
+        parts = Counter(self.indices)
+        begin = 0
+        for first, last in _page_bounds(parts, self.count):
+            odd = {index: parts[index] for index in range(first, last) if parts[index] != 1}
+            end = begin + sum(parts[index] for index in range(first, last))
+            page = [first, last - first, odd, b"".join(self.blocks[begin:end]), self.sizes[begin:end]]
+            yield cast(bytes, msgpack.packb(page))
+            begin = end
+
+
+class _Page(NamedTuple):
+    covered: int
+    indices: list[int]
+    blocks: list[bytes]
+    sizes: list[int]
+
+
+def _page_bounds(parts: Mapping[int, int], count: int) -> Iterator[tuple[int, int]]:
+    """Yield first block and end of each page. A page that is cut does not move the bounds of those behind it."""
+    for first in range(0, count, PAGE_BLOCKS):
+        last = min(first + PAGE_BLOCKS, count)
+        begin, records = first, 0
+        for index in range(first, last):
+            if records >= _PAGE_RECORDS:
+                yield begin, index
+                begin, records = index, 0
+            records += parts[index]
+        yield begin, last
+
+
+def _fetch(fetch: Callable[[list[bytes]], Mapping[bytes, bytes]], kind: Kind, digests: list[bytes]) -> list[bytes]:
+    found = fetch(digests)
+    missing = [digest for digest in digests if digest not in found]
+    if missing:
+        raise MissingRecords(
+            f"{len(missing)} of {len(digests)} {kind.name.lower()} records are missing, first {missing[0].hex()}",
+            missing,
+        )
+    return [verified(kind, digest, found[digest]) for digest in digests]
+
+
+def _read_root(digest: bytes, plain: bytes) -> dict[str, Any]:
+    root: dict[str, Any] = _decoded(Kind.ROOT, digest, plain)
+    if type(root) is not dict:
+        raise DamagedRecord(f"root {digest.hex()}: it is not a map", digest)
+    for field, kind in _ROOT_FIELDS.items():
+        value: Any = root.get(field)
+        # Versions come first: what follows them may be laid out in another way.
+        if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
+            raise DamagedRecord(f"root {digest.hex()}: no valid {field!r}", digest)
+        if value > _VERSIONS.get(field, value):
+            raise ResponseError(
+                f"root {digest.hex()}: {field} version {value} was written by a newer django-etcdaero; this one reads "
+                f"up to {_VERSIONS[field]}: upgrade it here, or give the new code another schema number"
+            )
+    return root
+
+
+def _read_page(digest: bytes, plain: bytes) -> _Page:
+    try:
+        first, count, odd, joined, sizes = _decoded(Kind.PAGE, digest, plain)
+        if type(joined) is not bytes or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
+            raise ValueError("digests and sizes are something else")
+        # Before anything of that length is made: no number of parts is believed unless there are as many digests.
+        if (
+            not 0 < count <= PAGE_BLOCKS
+            or count - len(odd) + sum(odd.values()) != len(sizes)
+            or min(odd.values(), default=0) < 0
+        ):
+            raise ValueError("its counts do not fit together")
+        indices = [index for index in range(first, first + count) for _ in range(odd.get(index, 1))]
+        blocks = [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
+        if not len(indices) == len(blocks) == len(joined) / DIGEST_BYTES == len(sizes):
+            raise ValueError("it does not have a digest and a size for each block")
+    except (TypeError, ValueError, AttributeError) as error:
+        raise DamagedRecord(f"page {digest.hex()}: {error}", digest) from error
+    return _Page(count, indices, blocks, sizes)
+
+
+def _decoded(kind: Kind, digest: bytes, plain: bytes) -> Any:
+    try:
+        return decode(plain, rows=False)  # its digests are full of what looks like a timestamp's header
+    except DamagedRecord as error:
+        raise DamagedRecord(f"{kind.name.lower()} {digest.hex()}: {error}", digest) from error

@@ -1,0 +1,188 @@
+"""Rows to blocks and back.
+
+A row belongs to the block that a stable hash of its encoded key says, so that a changed row changes one block. The
+number of blocks is a power of two, with about 32 rows in each; it stays while 12 to 96 rows are in a block on average,
+so that a dataset that grows and shrinks a little is not published anew as a whole.
+
+A block's plain form is one MessagePack array ``[key, row, key, row, …]`` sorted by the encodings of the keys. A block
+of more than ``PART_BYTES`` is stored as several records, its *parts*: its rows in their order, as many as fit in each,
+at least one. So no reader's call takes long, other blocks are not concerned, and only a single row can be too big for a
+record. An empty block has no record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from operator import add
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+from django_etcdaero.exceptions import RecordTooBig
+
+from .codec import Encoder, array_header, decode
+from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
+from .digests import DamagedRecord, Kind, digest_of
+from .explain import shown
+from .manifest import Entry
+from .row_types import Rows, check_rows, make_rows
+
+PART_BYTES: Final = 128 * 1024
+"""Plain size at which a block is cut; decoding so much takes one to three milliseconds, holding the GIL."""
+
+MIN_ROWS, MAX_ROWS = 12, 96
+"""Average rows in a block between which the number of blocks stays as it is."""
+
+_NEW_ROWS: Final = 24  # a new number of blocks is the largest power of two with so many rows in each: 24 to 48
+_HEADER_BYTES: Final = 5
+_CHUNK: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedBlock:
+    """A block, or one part of a block, ready to be stored."""
+
+    index: int
+    """Which block, from 0; parts of one block have the same index and follow each other."""
+    digest: bytes
+    plain: bytes
+    rows: int
+
+    def stored(self) -> bytes:
+        """Return the bytes to store under ``digest``. Compresses at each call: call it only for what is not there."""
+        return store_form(self.plain)
+
+    def entry(self, stored_bytes: int) -> Entry:
+        """Return what the manifest lists of it; ``stored_bytes`` is the length of :meth:`stored`."""
+        return Entry(self.index, self.digest, self.rows, len(self.plain), stored_bytes)
+
+
+class DecodedBlock(NamedTuple):
+    """The rows of a block (or part); ``rows[i]`` belongs to ``keys[i]``."""
+
+    keys: Sequence[Any]
+    rows: Sequence[Any]
+
+
+def block_count(rows: int, previous_count: int | None = None) -> int:
+    """Return the number of blocks (a power of two) for ``rows`` rows; ``previous_count`` again if that still fits."""
+    if previous_count and MIN_ROWS * previous_count <= rows <= MAX_ROWS * previous_count:
+        return previous_count
+    return 1 << max(0, (rows // _NEW_ROWS).bit_length() - 1)
+
+
+class Partition:
+    """Encoded rows, assigned to blocks: iterate over it ONCE to get the blocks in order.
+
+    Iterating frees each block's rows behind it, so that a publisher that writes in batches never holds everything.
+    """
+
+    def __init__(self, buckets: list[list[bytes]], rows: int, part_bytes: int) -> None:
+        self.count = len(buckets)
+        """Number of blocks, empty ones included; not the number of parts."""
+        self.rows = rows
+        self._buckets = buckets
+        self._part_bytes = part_bytes
+
+    def __iter__(self) -> Iterator[EncodedBlock]:
+        if len(self._buckets) != self.count:
+            raise RuntimeError("a partition can be iterated over only once")
+        buckets, self._buckets = self._buckets, []
+        buckets.reverse()
+        for index in range(self.count):
+            # MessagePack encodings are prefix-free: sorting key + row together sorts by the key's encoding.
+            pairs = sorted(buckets.pop())
+            body = b"".join(pairs)
+            if not pairs:
+                continue
+            if len(body) <= self._part_bytes:
+                yield _encoded(index, body, len(pairs))
+            else:
+                del body
+                for part in _parts(pairs, self._part_bytes):
+                    yield _encoded(index, b"".join(part), len(part))
+
+
+def partition(
+    rows: Mapping[Any, Any],
+    *,
+    max_value_bytes: int,
+    previous_count: int | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Partition:
+    """Encode ``rows`` and assign them to blocks.
+
+    ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version.
+    ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
+
+    Raises ``EncodeError`` for a key or row that cannot be stored and ``RecordTooBig`` for a row that does not fit in a
+    record (uncompressed, so that whether it fits does not depend on what else it contains).
+    """
+    limit = min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
+    total = len(rows)
+    count = block_count(total, previous_count)
+    shift, mask = 33 - count.bit_length(), count - 1
+    buckets: list[list[bytes]] = [[] for _ in range(count)]
+    encode = Encoder().encode
+    all_keys, all_rows = iter(rows), iter(rows.values())
+    while keys := list(islice(all_keys, _CHUNK)):
+        encoded_keys, encoded_rows = encode(keys, list(islice(all_rows, _CHUNK)))
+        pairs = list(map(add, encoded_keys, encoded_rows))
+        for checksum, pair in zip(map(crc32, encoded_keys), pairs, strict=True):
+            # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
+            # patterns (UUIDs that differ only in their upper half) its own bits leave every second block empty.
+            buckets[checksum * 0x9E3779B1 >> shift & mask].append(pair)
+        if sum(map(len, pairs)) > limit:
+            _refuse_too_big(keys, pairs, limit)
+        if progress is not None:
+            progress(len(keys))
+    return Partition(buckets, total, min(PART_BYTES, limit))
+
+
+def decode_block(digest: bytes, stored: bytes, *, rows: Rows = "plain") -> DecodedBlock:
+    """Return the rows of a stored block, in the form that ``rows`` names, after checking it against its digest.
+
+    Whether each key belongs to this very block is not checked again: the digest says that this is what the publisher
+    wrote, and encoding and hashing each key once more would make reading slower by a tenth.
+
+    Raises ``DamagedRecord`` (a ``CorruptBlock``) with the digest, and ``ConfigurationError`` for a row that does not
+    fit the declared row type.
+    """
+    check_rows(rows)
+    plain = verified(Kind.BLOCK, digest, stored)
+    try:
+        flat = decode(plain, frozen=rows == "frozen")
+    except DamagedRecord as error:
+        raise DamagedRecord(f"block {digest.hex()}: {error}", digest) from error
+    if type(flat) not in (list, tuple) or len(flat) % 2:
+        raise DamagedRecord(f"block {digest.hex()}: it is not a list of keys and rows", digest)
+    keys, values = flat[::2], flat[1::2]
+    if not isinstance(rows, str):
+        values = make_rows(rows, keys, values)
+    return DecodedBlock(keys, values)
+
+
+def _encoded(index: int, body: bytes, rows: int) -> EncodedBlock:
+    plain = array_header(2 * rows) + body
+    return EncodedBlock(index, digest_of(Kind.BLOCK, plain), plain, rows)
+
+
+def _parts(pairs: list[bytes], part_bytes: int) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    size = 0
+    for pair in pairs:
+        if part and size + len(pair) > part_bytes:
+            yield part
+            part, size = [], 0
+        part.append(pair)
+        size += len(pair)
+    yield part
+
+
+def _refuse_too_big(keys: Sequence[Any], pairs: Sequence[bytes], limit: int) -> None:
+    for key, pair in zip(keys, pairs, strict=True):
+        if len(pair) > limit:
+            raise RecordTooBig(
+                f"row {shown(key)} takes {len(pair):,} bytes; a record of this store holds at most {limit:,}"
+            )

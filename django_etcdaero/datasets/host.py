@@ -1,0 +1,90 @@
+"""What a dataset needs from the process it lives in, and the one place where the process provides it.
+
+The datasets package knows neither settings nor signals. Whoever hosts it (:mod:`django_etcdaero.runtime`, or a test)
+binds a :class:`Host` once; datasets ask it for the stores of their alias when they need them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django_etcdaero.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.records.store import RecordStore
+
+    from .declaration import Dataset
+    from .read.snapshot import Snapshot
+    from .state.announcement import Announcement
+
+
+REMEDY = "run 'manage.py etcdaero_refresh'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """The two planes of one alias, as used by this process."""
+
+    kv: KV
+    records: RecordStore
+    prefix: str
+    lock_ttl: int = 10
+    """Seconds after which a dead refresher's lock is free."""
+    remedy: str = REMEDY
+    """What to do where nothing has been published yet."""
+
+
+class Listener(Protocol):
+    """Told of what happens to datasets, in the thread where it happens. Must not raise and must return quickly."""
+
+    def published(self, dataset: Dataset[Any, Any], announcement: Announcement) -> None:
+        """This process published a version."""
+
+    def loaded(self, dataset: Dataset[Any, Any], snapshot: Snapshot) -> None:
+        """This process serves another version from now on."""
+
+    def failed(self, dataset: Dataset[Any, Any], error: Exception, phase: str) -> None:
+        """A ``"refresh"`` or a ``"load"`` (by the reader) failed; what was served before is still served."""
+
+    def lock_lost(self, dataset: Dataset[Any, Any]) -> None:
+        """A refresh of this process lost its lock."""
+
+
+class Host(Protocol):
+    """The process, as its datasets see it."""
+
+    listener: Listener
+
+    def stores(self, alias: str) -> Stores:
+        """Return the stores of an alias, opened if need be. Raises ``ConfigurationError`` for an unknown alias."""
+
+    def ensure_reader(self) -> None:
+        """Start the reader of this process unless it runs or must not; called by the first read. Never raises."""
+
+    def wake_reader(self) -> None:
+        """Make a running reader look at the announcements now."""
+
+    def reader_refusal(self) -> str | None:
+        """Say why no reader runs in this process, or ``None`` when one does."""
+
+
+_host: Host | None = None
+
+
+def bind(host: Host | None) -> Host | None:
+    """Make ``host`` the process's host and return the one before."""
+    global _host
+    before, _host = _host, host
+    return before
+
+
+def host() -> Host:
+    """Return the process's host. Raises ``ConfigurationError`` when there is none."""
+    if _host is None:
+        raise ConfigurationError(
+            "datasets are not set up in this process: 'django_etcdaero' must be in INSTALLED_APPS, and a dataset is "
+            "usable after django.setup() only, not in AppConfig.ready() or while a module is imported"
+        )
+    return _host

@@ -1,0 +1,113 @@
+"""The guarded transaction that ends a refresh.
+
+It is run only if ``current``, ``pin`` and ``checked`` still have the revisions that the refresh began from and the lock
+is ours, all in one step of the store. Whoever slept, was stopped or lost the network in between is refused here,
+whatever it believes. (``checked`` is among them because while readers are pinned a publication leaves ``current`` as
+it is, and because a load that found nothing new makes an older load of somebody else worthless all the same.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from django_etcdaero.datasets.state.schedule import Checked, Line, encode, read_line
+from django_etcdaero.exceptions import Fenced, LockLost, LockTimeout, OutcomeUnknown
+from django_etcdaero.keyvalue.txn import delete, mod_revision, put
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.state.layout import Layout
+    from django_etcdaero.keyvalue.engine import Operation
+    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.queue.lock import Lock
+    from django_etcdaero.keyvalue.txn import Txn
+
+logger = logging.getLogger("django_etcdaero.datasets")
+
+TRIES = 3
+"""How often it is tried when the lock was lost or the outcome is unknown."""
+
+
+class GuardedCommit:
+    """The end of one refresh that began from ``line`` under ``lock``; ``on_lost`` is called when the lock was lost."""
+
+    def __init__(self, kv: KV, layout: Layout, line: Line, lock: Lock, on_lost: Callable[[], None]) -> None:
+        self._kv = kv
+        self._layout = layout
+        self._line = line
+        self._lock = lock
+        self._on_lost = on_lost
+
+    def run(self, checked: Checked, operations: Sequence[Operation] = ()) -> int:
+        """Note the load in ``checked``, drop ``attempt``, and run ``operations``; return the revision.
+
+        Raises ``Fenced`` when that may not be done any more: then nothing of it has happened. Raises ``OutcomeUnknown``
+        when the store kept the outcome to itself to the end.
+        """
+        value = encode(checked)
+        steps = [put(self._layout.checked, value), delete(self._layout.attempt), *operations]
+        for _ in range(TRIES):
+            unknown: OutcomeUnknown | None = None
+            try:
+                done = self._guarded().then(*steps).commit()
+            except OutcomeUnknown as error:
+                unknown = error
+            else:
+                if done.succeeded:
+                    return done.revision
+            stored = self._kv.get(self._layout.checked)
+            if stored is not None and stored.value == value:  # it has a random id: this try or one before was applied
+                return stored.mod_revision
+            if unknown is None:
+                self._take_again()
+        raise unknown or Fenced("the lock was lost again and again while announcing")
+
+    def _guarded(self) -> Txn:
+        return self._kv.txn().when(
+            mod_revision(self._layout.current) == self._line.current_revision,
+            mod_revision(self._layout.pin) == self._line.pin_revision,
+            mod_revision(self._layout.checked) == self._line.checked_revision,
+            self._lock.compare(),
+        )
+
+    def _take_again(self) -> None:
+        """Take the lost lock again, if it is free and nobody loaded or pinned meanwhile."""
+        overtaken = self._overtaken()
+        if overtaken is None or self._lock.lost:
+            self._on_lost()
+        if overtaken is not None:
+            raise Fenced(overtaken)
+        with suppress(LockLost):
+            give_back(self._lock)
+        try:
+            self._lock.acquire(timeout=0)
+        except LockTimeout as error:
+            holder = self._lock.holder()
+            raise Fenced(f"the lock was lost while loading and is now held by {holder or 'another process'}") from error
+        logger.info("the lock %s was lost and has been taken again", self._layout.lock)
+
+    def _overtaken(self) -> str | None:
+        """Say what has happened to the dataset since the refresh began, if anything."""
+        now, began = read_line(self._kv, self._layout), self._line
+        if now.pin_revision != began.pin_revision:
+            return "readers were pinned to a version, or released, while this load was under way"
+        if now.current_revision != began.current_revision:
+            who = f"version {now.current.version} by {now.current.host}/{now.current.pid}" if now.current else "nothing"
+            return f"another version was announced while this load was under way: {who}"
+        if now.checked_revision != began.checked_revision:
+            who = f"{now.checked.host}/{now.checked.pid}" if now.checked else "nobody"
+            return f"another load was finished while this one was under way: by {who}"
+        return None
+
+
+def give_back(lock: Lock) -> None:
+    """Release a lock that may have been lost meanwhile, or lost and not got again.
+
+    That is no error of its own: the announcement was guarded, and says how it ended.
+    """
+    if lock.held or lock.lost:
+        with contextlib.suppress(LockLost):
+            lock.release()

@@ -1,0 +1,109 @@
+"""Kept versions: listing them, going back to one, and letting go again.
+
+Going back needs no lock. It is one transaction that holds only if ``current``, ``pin`` and the entry of the history are
+still what was looked at, so that it cannot cross a publication: a publisher that comes second finds ``current`` changed
+and is refused, and a version that a publisher has retired meanwhile cannot be gone back to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django_etcdaero.datasets.blocks.assembly import FETCH
+from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.compression import verified
+from django_etcdaero.datasets.blocks.digests import Kind
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.requests import request_load
+from django_etcdaero.datasets.state.schedule import Pin, encode, read_line
+from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound
+from django_etcdaero.keyvalue.txn import mod_revision, put
+from django_etcdaero.records.store import batches
+
+from .publication import next_epoch
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.host import Stores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One kept version."""
+
+    announcement: Announcement
+    current: bool
+    pinned: bool
+
+
+def versions(dataset: Dataset[Any, Any], stores: Stores) -> list[Version]:
+    """Return the kept versions, the newest first."""
+    layout = dataset.layout(stores.prefix)
+    line = read_line(stores.kv, layout)
+    entries = [Announcement.decode(item.value) for item in stores.kv.range(layout.history(), prefix=True).kvs]
+    return [
+        Version(
+            announcement=entry,
+            current=line.current is not None and line.current.version == entry.version,
+            pinned=line.pin is not None and line.pin.version == entry.version,
+        )
+        for entry in sorted(entries, key=lambda entry: entry.version, reverse=True)
+    ]
+
+
+def rollback(dataset: Dataset[Any, Any], stores: Stores, version: int) -> None:
+    """Announce a kept version again and pin it.
+
+    Raises ``KeyNotFound`` when it is not kept, ``CorruptBlock`` when parts of it are gone or damaged, ``Fenced`` when
+    something was published or pinned in between.
+    """
+    layout = dataset.layout(stores.prefix)
+    line = read_line(stores.kv, layout)
+    item = stores.kv.get(layout.history(version))
+    if item is None or line.current is None:
+        kept = ", ".join(str(each.announcement.version) for each in versions(dataset, stores)) or "none"
+        raise KeyNotFound(f"dataset {dataset.name!r} has no kept version {version}; kept: {kept}")
+    entry = Announcement.decode(item.value)
+    blocks = BlockStore(stores.records, layout)
+    manifest = Manifest.load(blocks.fetch, bytes.fromhex(entry.root))
+    names = set(manifest.digests())
+    found = blocks.exists(names)
+    mortal = {digest for digest, meta in found.items() if meta.ttl is not None}
+    gone = (names - found.keys()) | (mortal - blocks.keep_forever(mortal))
+    if gone:
+        raise CorruptBlock(f"dataset {dataset.name!r}: {len(gone)} parts of version {version} are gone from the store")
+    for batch in batches(manifest.blocks, FETCH):  # nobody could repair a damaged one: the source has other rows now
+        for digest, stored in blocks.fetch(batch).items():
+            verified(Kind.BLOCK, digest, stored)
+    epoch = next_epoch(line, blocks.read_copy())
+    announced = dataclasses.replace(entry, id=secrets.token_hex(8), epoch=epoch)
+    pin = Pin(version=version, at=time.time(), host=socket.gethostname(), pid=os.getpid())
+    done = (
+        stores.kv.txn()
+        .when(
+            mod_revision(layout.current) == line.current_revision,
+            mod_revision(layout.pin) == line.pin_revision,
+            mod_revision(layout.history(version)) == item.mod_revision,
+        )
+        .then(put(layout.current, announced.encode()), put(layout.pin, encode(pin)))
+        .commit()
+    )
+    if not done.succeeded:
+        raise Fenced(f"dataset {dataset.name!r}: something was published meanwhile; look again and repeat")
+    blocks.write_copy(announced, done.revision)
+
+
+def unpin(dataset: Dataset[Any, Any], stores: Stores) -> bool:
+    """Remove the pin and ask for a load; return whether there was a pin."""
+    layout = dataset.layout(stores.prefix)
+    if not stores.kv.delete(layout.pin).deleted:
+        return False
+    request_load(dataset, stores, repair=False)
+    return True

@@ -1,0 +1,218 @@
+"""One refresh of a dataset: whether it is due, the lock, and what is told of how it went.
+
+What happens under the lock is the protocol of :mod:`.publisher`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import socket
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.state.reasons import same_reason, text_of
+from django_etcdaero.datasets.state.schedule import (
+    NOTHING,
+    Attempt,
+    Checked,
+    backoff,
+    encode,
+    held_back_until,
+    is_due,
+    next_due,
+    read_line,
+)
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult
+from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
+from django_etcdaero.keyvalue.txn import mod_revision, put
+
+from .commit import give_back
+from .publication import Publication
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.host import Host, Stores
+    from django_etcdaero.keyvalue.queue.lock import Lock
+
+    from .source import Progress
+
+logger = logging.getLogger("django_etcdaero.datasets")
+
+AGAIN = 0.5
+"""Seconds between the loss of a place in the queue for the lock and the next try to get one."""
+
+
+class Refresh:
+    """One refresh of one dataset.
+
+    ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
+    validates, encodes and rehearses without writing anything (and without the lock). ``told`` is the error of the
+    refresh before this one, if that has been told: the listener is not told the same reason again.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any, Any],
+        host: Host,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+        told: str | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._host = host
+        self._force = force
+        self._wait = wait
+        self._dry_run = dry_run
+        self._progress = progress
+        self._told = told
+        self._began = time.monotonic()
+        self._line = NOTHING
+        self._line_known = False
+        self._lock: Lock | None = None
+        self._stopped = False
+
+    def run(self) -> RefreshResult:
+        """Do it, and say what happened. Raises nothing that a source or a store raises. Once only."""
+        try:
+            return self._run(self._host.stores(self._dataset.using))
+        except Fenced as error:
+            return self._result(Outcome.FENCED, error=str(error))
+        except Exception as error:
+            return self._failed(error)
+
+    def stop(self) -> None:
+        """End it from another thread, because the process wants to end; its stores are to be closed right after this.
+
+        The lock is given back, so nothing of what the load still does becomes visible. This is no failure: no listener
+        and no other node is told, whatever ``run()`` then meets and returns. Waits for the store for some seconds at
+        most.
+        """
+        self._stopped = True
+        if self._lock is not None:
+            with suppress(InvalidRequest):  # its own thread gave it back at the same moment
+                give_back(self._lock)
+
+    def _run(self, stores: Stores) -> RefreshResult:
+        self._check_stopped()  # whoever opens the stores after the end has opened them anew
+        self._stores = stores
+        self._layout = self._dataset.layout(stores.prefix)
+        self._blocks = BlockStore(stores.records, self._layout)
+        self._line = read_line(stores.kv, self._layout)
+        self._line_known = True
+        if self._dry_run:
+            return self._publish(None)
+        idle = self._not_due()
+        if idle is not None:
+            return idle
+        lock = self._lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
+        holder = self._acquire(lock)
+        if holder is not None:
+            return self._result(Outcome.LOCKED, holder=holder)
+        try:
+            self._check_stopped()
+            self._line = read_line(stores.kv, self._layout)
+            return self._not_due() or self._publish(lock)
+        finally:
+            give_back(lock)
+
+    def _check_stopped(self) -> None:
+        if self._stopped:
+            raise Cancelled("the refresh was stopped")
+
+    def _acquire(self, lock: Lock) -> str | None:
+        """Take the lock within the time to wait; if that cannot be done say who has it.
+
+        A place in the queue is lost when this process or the store was away for longer than the lock's time to live, or
+        the store was emptied. That says nothing about the lock, so another place is taken.
+        """
+        limit = time.monotonic() + self._wait
+        left = self._wait
+        while True:
+            try:
+                lock.acquire(timeout=left)
+                return None
+            except (LockTimeout, LockLost) as error:
+                if left > 0 and isinstance(error, LockLost):
+                    logger.info("dataset %s: queueing for the lock again: %s", self._dataset.name, error)
+                    time.sleep(min(AGAIN, max(0.0, limit - time.monotonic())))
+                    left = max(0.0, limit - time.monotonic())  # 0: one more try, without getting in line
+                    continue
+                holder = lock.holder()
+                if holder is None and error.__cause__ is not None:
+                    raise  # nobody has it: the store was in the way
+                return str(holder or "another process, which has just let go")
+
+    def _not_due(self) -> RefreshResult | None:
+        if self._force:
+            return None
+        line, now = self._line, time.time()
+        until = held_back_until(line, now=now)
+        if until is not None and line.attempt is not None:
+            said = f"{line.attempt.error} (on {line.attempt.host}/{line.attempt.pid})"
+            return self._result(Outcome.BACKOFF, error=said, next_due=until)
+        if is_due(line, self._dataset.refresh_every, now=now) or self._root_is_gone():
+            return None
+        return self._result(Outcome.FRESH)
+
+    def _root_is_gone(self) -> bool:
+        """Tell whether the record store was emptied under the announcement: one cheap look."""
+        root = bytes.fromhex(self._line.current.root) if self._line.current else b""
+        return not self._blocks.exists([root])
+
+    def _publish(self, lock: Lock | None) -> RefreshResult:
+        publication = Publication(self._dataset, self._host, self._stores, self._blocks, self._line, lock)
+        try:
+            published = publication.run(force=self._force, progress=self._progress)
+        except Fenced:
+            raise
+        except Exception as error:
+            if lock is not None and not self._stopped:
+                self._note_failure(error)
+            raise
+        return self._result(published.outcome, checked=published.checked, **published.figures)
+
+    # --- tell --------------------------------------------------------------------------------------------------------
+
+    def _note_failure(self, error: Exception) -> None:
+        """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""
+        before = self._line.attempt
+        failures = before.failures + 1 if before is not None else 1
+        now = time.time()
+        attempt = Attempt(
+            at=now,
+            next_at=now + backoff(failures, self._dataset.refresh_every),
+            failures=failures,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            error=text_of(error)[:2000],
+        )
+        nothing_since = mod_revision(self._layout.checked) == self._line.checked_revision
+        try:
+            self._stores.kv.txn().when(nothing_since).then(put(self._layout.attempt, encode(attempt))).commit()
+        except EtcdAeroError as problem:
+            logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
+
+    def _failed(self, error: Exception) -> RefreshResult:
+        if not self._stopped and not same_reason(text_of(error), self._told):
+            self._host.listener.failed(self._dataset, error, "refresh")
+        return self._result(Outcome.FAILED, error=text_of(error))
+
+    def _result(self, outcome: Outcome, *, checked: Checked | None = None, **fields: Any) -> RefreshResult:
+        line = self._line if checked is None else dataclasses.replace(self._line, checked=checked)
+        fields.setdefault("version", line.current.version if line.current else None)
+        fields.setdefault("next_due", next_due(line, self._dataset.refresh_every))
+        return RefreshResult(
+            name=self._dataset.name,
+            outcome=outcome,
+            seconds=time.monotonic() - self._began,
+            dry_run=self._dry_run,
+            version_known=self._line_known,
+            **fields,
+        )

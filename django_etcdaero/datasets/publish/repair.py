@@ -1,0 +1,68 @@
+"""Whether a load can repair the version that readers are held on by a pin.
+
+Damaged records are written again when a load gives the same rows. What is current is what the source gave last, so its
+repair is worth a load. A pinned version is an older one: it can be repaired only as far as the source still gives its
+rows, and while it cannot, every process that starts asks for a repair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django_etcdaero.datasets.blocks.assembly import FETCH
+from django_etcdaero.datasets.blocks.compression import verified
+from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, MissingRecords
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.state.schedule import is_due
+from django_etcdaero.exceptions import CorruptBlock
+from django_etcdaero.records.store import batches
+
+from .storing import load_manifest
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.blocks.block_store import BlockStore
+    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.state.announcement import Announcement
+    from django_etcdaero.datasets.state.schedule import Line
+
+
+def refuse_repair_in_vain(
+    dataset: Dataset[Any, Any], line: Line, blocks: BlockStore, newest: Callable[[], Announcement | None]
+) -> None:
+    """Raise ``CorruptBlock`` when a load is wanted for a repair only, and the source has nothing to repair with.
+
+    ``newest()`` is what the last load gave. It counts only if that load began after the pin was set; since one before
+    that, the source may have gone back to what it was. Raises what the record store raises.
+    """
+    pin, request = line.pin, line.pending
+    if line.current is None or pin is None or line.checked_revision < line.pin_revision:
+        return
+    if request is None or not request.repair or request.by_person:
+        return
+    if is_due(dataclasses.replace(line, request=None), dataset.refresh_every, now=time.time()):
+        return
+    given, lost = load_manifest(blocks, newest()), lost_parts(blocks, line.current)
+    if given is not None and lost and lost.isdisjoint(given.digests()):
+        raise CorruptBlock(f"version {pin.version} is pinned, damaged and cannot be repaired from the source: unpin")
+
+
+def lost_parts(blocks: BlockStore, announcement: Announcement) -> set[bytes]:
+    """Return the names of the records of a version that are missing or damaged, as far as its manifest can be read."""
+    try:
+        manifest = Manifest.load(blocks.fetch, bytes.fromhex(announcement.root))
+    except DamagedRecord as error:
+        return {error.digest}
+    except MissingRecords as error:
+        return set(error.missing)
+    lost: set[bytes] = set()
+    for batch in batches(dict.fromkeys(manifest.blocks), FETCH):
+        found = blocks.fetch(batch)
+        for digest in batch:
+            try:
+                verified(Kind.BLOCK, digest, found.get(digest, b""))
+            except CorruptBlock:
+                lost.add(digest)
+    return lost

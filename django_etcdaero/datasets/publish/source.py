@@ -1,0 +1,63 @@
+"""Reading the source: what ``load()`` gave, made into one ``dict`` of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from django_etcdaero.exceptions import DuplicateKey, EncodeError
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.declaration import Dataset
+
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Called as ``progress(phase, done, total)``; ``total`` is ``None`` where it is not known."""
+
+STEP = 1000
+"""Rows between two calls of a progress function."""
+
+
+def load_rows(dataset: Dataset[Any, Any], progress: Progress | None = None) -> dict[Any, Any]:
+    """Call ``load()`` and return its rows.
+
+    Raises what it raises; ``EncodeError`` for something that is neither a mapping nor an iterable of pairs, and
+    ``DuplicateKey``.
+    """
+    if progress is not None:
+        progress("load", 0, None)
+    source: object = dataset.load()
+    if isinstance(source, Mapping):
+        given = source if type(source) is dict else dict(source)
+        if progress is not None:
+            progress("load", len(given), len(given))
+        return given
+    if not isinstance(source, Iterable) or isinstance(source, str | bytes):
+        raise EncodeError(
+            f"load() of dataset {dataset.name!r} returned {_named(source)};"
+            " expected a mapping or an iterable of (key, row) pairs"
+        )
+    rows: dict[Any, Any] = {}
+    for item in source:
+        if not isinstance(item, tuple) or len(item) != 2:
+            raise EncodeError(
+                f"load() of dataset {dataset.name!r} gave {_named(item)} as item {len(rows) + 1};"
+                " expected a (key, row) pair"
+            )
+        key, row = item
+        try:
+            if key in rows:
+                raise DuplicateKey(f"load() of dataset {dataset.name!r} gave the key {key!r} twice")
+        except TypeError as error:
+            raise EncodeError(f"load() of dataset {dataset.name!r} gave the key {key!r}: {error}") from error
+        rows[key] = row
+        if progress is not None and len(rows) % STEP == 0:
+            progress("load", len(rows), None)
+    if progress is not None:
+        progress("load", len(rows), len(rows))
+    return rows
+
+
+def _named(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return "None" if value is None else f"{type(value).__module__}.{type(value).__qualname__}"

@@ -1,0 +1,227 @@
+"""Encoding the rows of a refresh and writing what the record store does not have yet.
+
+New records are written with a time to live, those about to expire are given a new one, and all are made permanent
+together, right before the announcement: a refresh that fails or is killed on the way leaves nothing behind for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from django_etcdaero.datasets.blocks.assembly import assemble
+from django_etcdaero.datasets.blocks.compression import verified
+from django_etcdaero.datasets.blocks.digests import Kind
+from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
+from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
+from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.layout import GARBAGE_TTL
+from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, ResponseError
+
+from .source import STEP, Progress
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.blocks.block_store import BlockStore
+    from django_etcdaero.datasets.declaration import Dataset
+
+WINDOW = 512
+"""Blocks that are looked up and written together."""
+
+
+def load_manifest(blocks: BlockStore, announcement: Announcement | None) -> Manifest | None:
+    """Return the manifest of an announced version, or ``None`` when it cannot be read any more.
+
+    Raises what the store raises when it is away.
+    """
+    if announcement is None:
+        return None
+    try:
+        return Manifest.load(blocks.fetch, bytes.fromhex(announcement.root))
+    except (ResponseError, ValueError):
+        return None
+
+
+class Storing:
+    """Brings one version into the record store.
+
+    ``base`` is a version whose blocks are certain to stay (the announced one); ``verify`` reads back what exists
+    already and rewrites what is damaged; with ``dry_run`` nothing is written, but kept in memory for :meth:`fetch`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[Any, Any],
+        blocks: BlockStore,
+        base: Manifest | None,
+        *,
+        verify: bool,
+        dry_run: bool,
+        progress: Progress | None,
+    ) -> None:
+        self._dataset = dataset
+        self._blocks = blocks
+        self._base = base
+        self._verify = verify
+        self._dry_run = dry_run
+        self._progress = progress
+        self._sizes = dict(zip(base.blocks, base.sizes, strict=True)) if base is not None else {}
+        self._certain = set(base.digests()) if base is not None else set()
+        self._written: dict[bytes, int] = {}
+        """Stored bytes of each record that was (or, in a dry run, would be) written."""
+        self._kept: dict[bytes, bytes] = {}
+        """In a dry run: the stored form of what would be written."""
+        self._total = 0
+        self._mortal: set[bytes] = set()
+        """Records that are part of the version and vanish after a while unless :meth:`seal` comes first."""
+
+    @property
+    def bytes_written(self) -> int:
+        """Stored bytes of the records that were not there."""
+        return sum(self._written.values())
+
+    @property
+    def bytes_total(self) -> int:
+        """Stored bytes of the whole version: blocks, pages and root. Known after :meth:`store`."""
+        return self._total
+
+    @property
+    def wrote(self) -> bool:
+        """Whether anything was not there."""
+        return bool(self._written)
+
+    def store(self, rows: Mapping[Any, Any]) -> Manifest:
+        """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors."""
+        parts = partition(
+            rows,
+            max_value_bytes=self._blocks.max_value_bytes,
+            previous_count=self._base.count if self._base is not None else None,
+            progress=self._counter("encode", len(rows)),
+        )
+        manifest = Manifest.build(
+            self._stored_blocks(iter(parts), len(rows)),
+            name=self._dataset.name,
+            schema=self._dataset.schema,
+            count=parts.count,
+        )
+        records = manifest.records()
+        self._total = manifest.stored_bytes + sum(map(len, records.values()))
+        self._bring(dict.fromkeys(records, Kind.PAGE) | {manifest.root_digest: Kind.ROOT}, records)
+        return manifest
+
+    def fetch(self, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the stored bytes of the digests that exist, or would exist after a dry run; nothing is verified."""
+        wanted = set(digests)
+        kept = {digest: self._kept[digest] for digest in wanted & self._kept.keys()}
+        return kept | self._blocks.fetch(wanted - kept.keys())
+
+    def seal(self) -> None:
+        """Make all records of the version permanent. Raises ``ResponseError`` when the store has lost one already."""
+        lost = self._mortal - self._blocks.keep_forever(self._mortal)
+        if lost:
+            raise ResponseError(f"the record store lost {len(lost)} of {len(self._mortal)} records just written")
+
+    def _counter(self, phase: str, total: int) -> Any:
+        done = 0
+
+        def count(rows: int) -> None:
+            nonlocal done
+            before, done = done, done + rows
+            if self._progress is not None and (done // STEP != before // STEP or done == total):
+                self._progress(phase, done, total)
+
+        return count
+
+    def _stored_blocks(self, parts: Iterator[EncodedBlock], total: int) -> Iterator[Entry]:
+        count = self._counter("write", total)
+        while window := list(islice(parts, WINDOW)):
+            by_digest = {block.digest: block for block in window}
+            stored = _Lazily(by_digest)
+            self._bring(dict.fromkeys(by_digest, Kind.BLOCK), stored)
+            for block in window:
+                size = self._sizes.get(block.digest)
+                yield block.entry(len(stored[block.digest]) if size is None else size)
+                count(block.rows)
+
+    def _bring(self, kinds: Mapping[bytes, Kind], stored: Mapping[bytes, bytes]) -> None:
+        """See to it that the records exist, are sound (if asked to verify) and will stay."""
+        found = self._blocks.exists(kinds)
+        absent = [digest for digest in kinds if digest not in found]
+        if self._verify and found:
+            absent += self._damaged(found, kinds)
+        if self._dry_run:
+            self._kept.update((digest, stored[digest]) for digest in absent)
+        else:
+            # Blocks outside the base may be given a time to live at this moment, by a publisher that retired them: the
+            # touch brings a new generation, which makes that publisher stay away.
+            mortal = {digest for digest, meta in found.items() if meta.ttl is not None}
+            unsure = found.keys() - mortal - self._certain
+            gone = (unsure - self._blocks.keep_forever(unsure)) | (mortal - self._blocks.renew(mortal, GARBAGE_TTL))
+            absent += gone - set(absent)
+            if absent:
+                self._blocks.write({digest: stored[digest] for digest in absent}, GARBAGE_TTL)
+            self._mortal.update(mortal, absent)
+        for digest in absent:
+            self._written[digest] = len(stored[digest])
+
+    def _damaged(self, digests: Iterable[bytes], kinds: Mapping[bytes, Kind]) -> list[bytes]:
+        damaged = []
+        for digest, value in self._blocks.fetch(digests).items():
+            try:
+                verified(kinds[digest], digest, value)
+            except CorruptBlock:
+                damaged.append(digest)
+        return damaged
+
+
+class _Lazily(Mapping[bytes, bytes]):
+    """The stored form of blocks, compressed when first asked for."""
+
+    def __init__(self, blocks: Mapping[bytes, EncodedBlock]) -> None:
+        self._blocks = blocks
+        self._done: dict[bytes, bytes] = {}
+
+    def __getitem__(self, digest: bytes) -> bytes:
+        if digest not in self._done:
+            self._done[digest] = self._blocks[digest].stored()
+        return self._done[digest]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
+class OldRowsGone(EtcdAeroError):
+    """The rows that are current cannot be read any more."""
+
+
+class OldRows(Mapping[Any, Any]):
+    """The rows that are current, for validators: the number is known, the rows are fetched when first looked at.
+
+    They are plain, as ``load()`` gives them, whatever the dataset's ``rows`` option. Looking at them raises
+    :class:`OldRowsGone` when the record store does not have them any more.
+    """
+
+    def __init__(self, blocks: BlockStore, announcement: Announcement) -> None:
+        self._blocks = blocks
+        self._announcement = announcement
+
+    @cached_property
+    def _rows(self) -> Mapping[Any, Any]:
+        try:
+            manifest = Manifest.load(self._blocks.fetch, bytes.fromhex(self._announcement.root))
+            return assemble(self._announcement, manifest, self._blocks.fetch, rows="plain").view
+        except ResponseError as error:
+            raise OldRowsGone(f"version {self._announcement.version} cannot be read any more: {error}") from error
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._rows[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return self._announcement.rows

@@ -1,0 +1,1 @@
+"""From an announced version to rows in memory, in every process."""

@@ -1,0 +1,1 @@
+"""What the coordination plane says about datasets."""

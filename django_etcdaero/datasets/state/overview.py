@@ -1,0 +1,72 @@
+"""What the stores say about a dataset, whatever this process holds of it: for commands and pages."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .schedule import Attempt, Line, held_back_until, is_due, next_due, read_line
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.host import Stores
+    from django_etcdaero.keyvalue.queue.lock import Holder
+
+    from .presence import Process
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """A dataset in the cluster. Times are seconds since the epoch."""
+
+    name: str
+    line: Line
+    due: bool
+    next_due: float | None
+    held_back_until: float | None
+    holder: Holder | None
+    """Who refreshes at this moment."""
+
+    @property
+    def version(self) -> int | None:
+        """The version that readers are to hold."""
+        return self.line.current.version if self.line.current else None
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the source was last read successfully."""
+        checked = self.line.checked
+        return None if checked is None else max(0.0, time.time() - checked.load_started)
+
+    @property
+    def failure(self) -> Attempt | None:
+        """The last load, if it failed."""
+        return self.line.attempt
+
+
+def overview(dataset: Dataset[Any, Any], stores: Stores) -> Overview:
+    """Read the state of a dataset. Raises what the store raises."""
+    layout = dataset.layout(stores.prefix)
+    line, now = read_line(stores.kv, layout), time.time()
+    return Overview(
+        name=dataset.name,
+        line=line,
+        due=is_due(line, dataset.refresh_every, now=now),
+        next_due=next_due(line, dataset.refresh_every),
+        held_back_until=held_back_until(line, now=now),
+        holder=stores.kv.lock(layout.lock).holder(),
+    )
+
+
+def versions_held(dataset: Dataset[Any, Any], processes: list[Process]) -> dict[int | None, int]:
+    """Count the processes by the version of the dataset that they hold (``None``: none yet).
+
+    ``processes`` are those registered under the dataset's alias; those with another schema do not count.
+    """
+    counts: dict[int | None, int] = {}
+    for process in processes:
+        if dataset.name in process.versions and process.schemas.get(dataset.name) == dataset.schema:
+            version = process.versions[dataset.name]
+            counts[version] = counts.get(version, 0) + 1
+    return counts

@@ -1,0 +1,119 @@
+"""Who reads: each process with a reader keeps a key ``processes/<host>-<pid>-<random>`` under a lease.
+
+The value is a JSON object of host, pid, start, and for each dataset the version held, the state and the schema, so that
+a status page can say how many of the processes have arrived on a version. The key vanishes with the process. A process
+that uses several aliases registers under each, with the same host, pid and start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from django_etcdaero.exceptions import ResponseError
+
+from .announcement import load_object
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+PREFIX = "processes/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process as it registered itself."""
+
+    host: str
+    pid: int
+    started: float
+    """Seconds since the epoch."""
+    versions: dict[str, int | None]
+    """Version held, by dataset; ``None``: none yet."""
+    states: dict[str, str]
+    """State, by dataset."""
+    schemas: dict[str, int]
+    """Schema, by dataset: versions of different schemas have nothing to do with each other."""
+
+
+_FIELDS: dict[str, Any] = {
+    "host": str,
+    "pid": int,
+    "started": (int, float),
+    "versions": dict,
+    "states": dict,
+    "schemas": dict,
+}
+
+
+class Presence:
+    """The registration of this process under one alias; ``started`` is the same under all of them."""
+
+    def __init__(self, kv: KV, *, ttl: int, started: float) -> None:
+        self._kv = kv
+        self._ttl = ttl
+        self._key = f"{PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._started = started
+        self._written: tuple[int, bytes] | None = None
+
+    def publish(self, versions: dict[str, int | None], states: dict[str, str], schemas: dict[str, int]) -> None:
+        """Write the registration if it changed, or if its lease was lost. Raises what the store raises."""
+        fields = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "started": self._started,
+            "versions": versions,
+            "states": states,
+            "schemas": schemas,
+        }
+        value = json.dumps(fields, sort_keys=True).encode()
+        lease = self._kv.session(self._ttl).lease
+        if self._written != (lease.id, value):
+            self._kv.put(self._key, value, lease=lease)
+            self._written = (lease.id, value)
+
+    def withdraw(self) -> None:
+        """Delete the registration. Raises what the store raises."""
+        if self._written is not None:
+            self._kv.delete(self._key)
+            self._written = None
+
+
+def processes(kv: KV) -> list[Process]:
+    """Return the registered processes, ordered by host and pid; entries that make no sense are left out."""
+    found: list[Process] = []
+    for item in kv.range(PREFIX, prefix=True).kvs:
+        try:
+            fields = load_object(item.value, "registration")
+        except ResponseError:
+            continue
+        if all(isinstance(fields.get(name), kind) for name, kind in _FIELDS.items()):
+            found.append(Process(**{name: fields[name] for name in _FIELDS}))
+    return sorted(found, key=_identity)
+
+
+def merged(registrations: Iterable[Process]) -> list[Process]:
+    """Make one of the registrations that a process has under several aliases; ordered by host and pid."""
+    found: dict[tuple[str, int, float], Process] = {}
+    for each in registrations:
+        seen = found.get(_identity(each))
+        found[_identity(each)] = (
+            each
+            if seen is None
+            else replace(
+                seen,
+                versions=seen.versions | each.versions,
+                states=seen.states | each.states,
+                schemas=seen.schemas | each.schemas,
+            )
+        )
+    return [found[identity] for identity in sorted(found)]
+
+
+def _identity(process: Process) -> tuple[str, int, float]:
+    return process.host, process.pid, process.started

@@ -1,0 +1,90 @@
+"""The coordination plane: keys, leases, watches, transactions and locks with the semantics of etcd v3.
+
+The names below are imported on first use. Conditions and operations of transactions are in
+:mod:`django_etcdaero.keyvalue.txn`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .client.lease import Lease as Lease
+    from .client.session import Session as Session
+    from .client.watch import AsyncWatch as AsyncWatch
+    from .client.watch import Progress as Progress
+    from .client.watch import Resync as Resync
+    from .client.watch import ResyncReason as ResyncReason
+    from .client.watch import Watch as Watch
+    from .engine import Engine as Engine
+    from .engine import Event as Event
+    from .engine import EventType as EventType
+    from .engine import KeyValue as KeyValue
+    from .engine import LeaseStatus as LeaseStatus
+    from .engine import SortOrder as SortOrder
+    from .engine import SortTarget as SortTarget
+    from .facade import KV as KV
+    from .objects import Collection as Collection
+    from .objects import ObjectTxn as ObjectTxn
+    from .queue.election import Election as Election
+    from .queue.leader import Changed as Changed
+    from .queue.leader import Elected as Elected
+    from .queue.leader import Leader as Leader
+    from .queue.leader import Lost as Lost
+    from .queue.leader import Proclaimed as Proclaimed
+    from .queue.leading import Leadership as Leadership
+    from .queue.lock import Holder as Holder
+    from .queue.lock import Lock as Lock
+    from .recipes.stm import Isolation as Isolation
+    from .recipes.temporary import TemporaryKey as TemporaryKey
+    from .txn import Txn as Txn
+
+_HOMES = {
+    "AsyncTransaction": "recipes.stm",
+    "AsyncWatch": "client.watch",
+    "Changed": "queue.leader",
+    "Collection": "objects",
+    "Elected": "queue.leader",
+    "Election": "queue.election",
+    "Engine": "engine",
+    "Event": "engine",
+    "EventType": "engine",
+    "Holder": "queue.lock",
+    "Isolation": "recipes.stm",
+    "KV": "facade",
+    "KeyValue": "engine",
+    "Leader": "queue.leader",
+    "Leadership": "queue.leading",
+    "Lease": "client.lease",
+    "LeaseStatus": "engine",
+    "Lock": "queue.lock",
+    "Lost": "queue.leader",
+    "ObjectTxn": "objects",
+    "Observation": "queue.observation",
+    "Proclaimed": "queue.leader",
+    "Progress": "client.watch",
+    "Resync": "client.watch",
+    "ResyncReason": "client.watch",
+    "Session": "client.session",
+    "SortOrder": "engine",
+    "SortTarget": "engine",
+    "TemporaryKey": "recipes.temporary",
+    "Transaction": "recipes.stm",
+    "Txn": "txn",
+    "Watch": "client.watch",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,1 @@
+"""The plain client: keys, transactions, leases, sessions and watches, below a prefix."""

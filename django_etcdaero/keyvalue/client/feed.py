@@ -1,0 +1,279 @@
+"""What has come in for a watch and was not consumed yet: bounded, without a gap, whoever consumes it.
+
+An engine's thread feeds it; a thread or a task takes items out. When events are missing the next item is a
+:class:`Resync`: the range is read, the snapshot put first in line, and watched from the next revision on.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from django_etcdaero.exceptions import Cancelled, Compacted, EtcdAeroError, InvalidRequest, PermissionDenied
+from django_etcdaero.keyvalue.arguments import check_count
+from django_etcdaero.keyvalue.engine import (
+    Event,
+    KeyValue,
+    PromptSink,
+    RangeResult,
+    WatchBatch,
+    WatchHandle,
+    WatchLost,
+    WatchRequest,
+    WatchSink,
+)
+
+from .background import TRANSIENT, backoff, logger
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+_PAGE = 1000
+
+
+class ResyncReason(enum.Enum):
+    """Why events are missing."""
+
+    COMPACTED = "compacted"
+    RESET = "reset"
+    OVERFLOW = "overflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """Stands for the events that are missing: all keys of the watched range as of ``revision``, in key order."""
+
+    reason: ResyncReason
+    kvs: tuple[KeyValue, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """All events up to ``revision`` have been delivered. Only with ``progress_notify``."""
+
+    revision: int
+
+
+WatchItem: TypeAlias = "Event | Resync | Progress"
+
+_REASONS = {WatchLost.COMPACTED: ResyncReason.COMPACTED, WatchLost.RESET: ResyncReason.RESET}
+
+
+class Access(Protocol):
+    """The two calls that a feed makes, for the one who takes from it."""
+
+    async def range(
+        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
+    ) -> RangeResult:
+        """Read keys in key order, which is the store's own: told to sort, it would read all that is left."""
+        ...
+
+    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
+        """Start a watch of the engine."""
+        ...
+
+
+class Blocking:
+    """Calls for a thread: they block, and are run by :func:`~django_etcdaero.keyvalue.blocking.complete`."""
+
+    def __init__(self, kv: KV) -> None:
+        self._kv = kv
+
+    async def range(
+        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
+    ) -> RangeResult:
+        """Read keys in key order."""
+        return self._kv.range(start, end, limit=limit, revision=revision, timeout=timeout)
+
+    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
+        """Start a watch of the engine."""
+        return self._kv.watch_raw(request, sink, timeout=timeout)
+
+
+class Awaiting:
+    """Calls for a task: they never block."""
+
+    def __init__(self, kv: KV) -> None:
+        self._kv = kv
+
+    async def range(
+        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
+    ) -> RangeResult:
+        """Read keys in key order."""
+        return await self._kv.arange(start, end, limit=limit, revision=revision, timeout=timeout)
+
+    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
+        """Start a watch of the engine."""
+        return await self._kv.awatch_raw(request, sink, timeout=timeout)
+
+
+class _Sink(PromptSink):
+    """Takes the batches of one engine watch to the feed, without keeping a forgotten one alive."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = weakref.ref(feed)
+        self.handle: WatchHandle | None = None
+
+    def __call__(self, batch: WatchBatch) -> None:
+        feed = self._feed()
+        if feed is not None:
+            feed.receive(self, batch)
+        elif self.handle is not None:
+            self.handle.cancel()
+
+
+class Feed:
+    """The pending items of one watch."""
+
+    def __init__(
+        self, kv: KV, request: WatchRequest, access: Access, *, max_pending: int, wake: Callable[[], object]
+    ) -> None:
+        """``wake()`` is called from any thread when there is work or the watch has ended; it must not raise."""
+        check_count("max_pending", max_pending)
+        if max_pending < 1:
+            raise InvalidRequest(f"max_pending must be at least 1, not {max_pending}")
+        self.changed = threading.Condition()
+        """Guards what follows."""
+        self.ended = False
+        self.error: EtcdAeroError | None = None
+        """Why it ended, unless that was wanted."""
+        self._kv = kv
+        self._request = request
+        self._access = access
+        self._max_pending = max_pending
+        self._wake = wake
+        self._pending: deque[WatchItem] = deque()
+        self._missing: ResyncReason | None = None
+        self._drained = False  # the store sends no more; what is pending is still delivered
+        self._failures = 0
+        self._sink = _Sink(self)
+
+    # taking out ------------------------------------------------------------------------------------------------------
+
+    @property
+    def has_work(self) -> bool:
+        """True when :meth:`take` has something to do."""
+        return bool(self._pending) or self._missing is not None or self._drained or self.ended
+
+    async def take(self, *, timeout: float | None) -> tuple[WatchItem | None, float]:
+        """Return the next item, making a snapshot if one is due; or ``None`` and the seconds to wait.
+
+        ``timeout`` (seconds) is for each call to the store.
+        """
+        with self.changed:
+            if self.ended:
+                return None, 0.0
+            if self._pending:
+                item = self._pending.popleft()
+                return (self._kv.keyspace.inward_event(item) if isinstance(item, Event) else item), 0.0
+            reason = self._missing
+        if reason is None:
+            if self._drained:
+                self.end(self.error)
+            return None, 0.0
+        try:
+            await self._resync(reason, timeout=timeout)
+        except (*TRANSIENT, Compacted) as error:
+            self._failures += 1
+            logger.debug("resync of %r: %s", self._request.key, error)
+            return None, backoff(self._failures)
+        except Cancelled:
+            self.end(None)
+        except EtcdAeroError as error:
+            self.end(error)
+        else:
+            self._failures = 0
+        return None, 0.0
+
+    async def _resync(self, reason: ResyncReason, *, timeout: float | None) -> None:
+        """Read the range, put it first in line, and watch from the next revision on."""
+        old = self._sink.handle
+        if old is not None:
+            old.cancel()
+        kvs, revision = await self._snapshot(timeout)
+        with self.changed:
+            self._sink = _Sink(self)
+            self._pending.append(Resync(reason, kvs, revision))
+            self._missing = None
+        try:
+            await self._start(replace(self._request, start_revision=revision + 1), timeout=timeout)
+        except BaseException:
+            with self.changed:
+                self._sink = _Sink(self)
+                self._pending.clear()
+                self._missing = reason
+            raise
+
+    async def _snapshot(self, timeout: float | None) -> tuple[tuple[KeyValue, ...], int]:
+        key, end = self._request.key, self._request.range_end
+        kvs: list[KeyValue] = []
+        revision = 0
+        while True:
+            page = await self._access.range(key, end or None, limit=_PAGE, revision=revision, timeout=timeout)
+            revision = revision or page.revision
+            kvs.extend(page.kvs)
+            if not page.more:
+                return tuple(kvs), revision
+            key = page.kvs[-1].key + b"\0"
+
+    # being fed -------------------------------------------------------------------------------------------------------
+
+    async def start(self, *, timeout: float | None) -> None:
+        """Begin to watch."""
+        await self._start(self._request, timeout=timeout)
+
+    async def _start(self, request: WatchRequest, *, timeout: float | None) -> None:
+        sink = self._sink
+        sink.handle = await self._access.watch(request, sink, timeout=timeout)
+        if self.ended or sink is not self._sink:
+            sink.handle.cancel()
+
+    def receive(self, sink: _Sink, batch: WatchBatch) -> None:
+        """Take a batch from the engine, unless ``sink`` belongs to a watch of the past."""
+        with self.changed:
+            if sink is not self._sink or self.ended or self._missing is not None:
+                return
+            if self._pending and len(self._pending) + len(batch.events) > self._max_pending:
+                self._pending.clear()
+                self._missing = ResyncReason.OVERFLOW
+            else:
+                self._add(batch)
+            overflowed = self._missing is ResyncReason.OVERFLOW
+            self.changed.notify_all()
+        self._wake()
+        if overflowed and sink.handle is not None:
+            sink.handle.cancel()
+
+    def _add(self, batch: WatchBatch) -> None:
+        if batch.events:
+            self._pending.extend(batch.events)
+        elif batch.lost is None and self._request.progress_notify:
+            if self._pending and isinstance(self._pending[-1], Progress):
+                self._pending.pop()
+            self._pending.append(Progress(batch.revision))
+        if batch.lost is not None:
+            self._missing = _REASONS.get(batch.lost)
+            self._drained = batch.lost in (WatchLost.CLOSED, WatchLost.REFUSED)
+            if batch.lost is WatchLost.REFUSED:
+                self.error = PermissionDenied(f"the store refused to watch {self._request.key!r}")
+
+    def end(self, error: EtcdAeroError | None) -> bool:
+        """End the watch and drop what is pending. Return whether it was this call that ended it."""
+        with self.changed:
+            if self.ended:
+                return False
+            self.ended = True
+            self.error = error
+            self._pending.clear()
+            handle = self._sink.handle
+            self.changed.notify_all()
+        self._wake()
+        if handle is not None:
+            handle.cancel()
+        return True

@@ -1,0 +1,251 @@
+"""Leases: time that a store grants, and what hangs on it. :mod:`django_etcdaero.keyvalue.client.renewal` renews them.
+
+A lease is trusted by our own clock only: its deadline is its time to live counted from BEFORE the request that granted
+or renewed it was sent, so the store never ends it earlier than we think, as long as clocks run at the same rate. When
+the deadline has passed the lease is lost, whether or not a thread ran meanwhile (a stopped process, a suspended
+machine), and an answer that comes in afterwards does not bring it back. A lease does not cross a fork: in the child it
+is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
+from django_etcdaero.keyvalue.engine import LeaseStatus, Renewal
+
+from .background import logger
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+if sys.platform == "linux":
+
+    def clock() -> float:
+        """Seconds that never go back, with the time a suspended machine slept (the store went on meanwhile)."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+else:
+    clock = time.monotonic
+
+
+_LONGEST_TTL = 9_000_000_000
+
+
+def check_ttl(ttl: int) -> None:
+    """Raise ``InvalidRequest`` unless ``ttl`` is a whole number of seconds, from 1 to etcd's 9,000,000,000."""
+    try:
+        valid = 1 <= operator.index(ttl) <= _LONGEST_TTL and not isinstance(ttl, bool)
+    except TypeError:
+        valid = False
+    if not valid:
+        raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {_LONGEST_TTL}, not {ttl!r}")
+
+
+class Lease:
+    """A lease granted to this process; made with :meth:`KV.lease() <django_etcdaero.keyvalue.facade.KV.lease>`.
+
+    As a context manager it revokes itself at the end.
+    """
+
+    def __init__(self, kv: KV, *, id: int, ttl: int, sent: float) -> None:  # noqa: A002
+        self.id = id
+        self.ttl = ttl
+        """Seconds, as the store granted them (it may grant more than asked)."""
+        self.renewed = True
+        """False once the keeper has been told to let the lease run out."""
+        self._kv = kv
+        self._pid = os.getpid()
+        self._deadline = sent + ttl
+        self._mutex = threading.RLock()
+        self._ended = False
+        self._lost = False
+        self._listeners: list[Callable[[], object]] = []
+        self._callbacks: list[Callable[[Lease], object]] = []
+
+    def __repr__(self) -> str:
+        state = "alive" if self.alive else "lost" if self.lost else "revoked"
+        return f"<Lease {self.id:x} ttl={self.ttl} {state}>"
+
+    # state -----------------------------------------------------------------------------------------------------------
+
+    @property
+    def deadline(self) -> float:
+        """When the lease ends unless it is renewed, by :func:`clock`."""
+        return self._deadline
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline, at least 0."""
+        return max(0.0, self._deadline - clock())
+
+    @property
+    def inherited(self) -> bool:
+        """True in the child of a fork: the lease is the parent's."""
+        return self._pid != os.getpid()
+
+    @property
+    def alive(self) -> bool:
+        """True while the lease may be relied on: neither lost nor revoked."""
+        return not self.inherited and not self._check_ended()
+
+    @property
+    def lost(self) -> bool:
+        """True when the lease ended without being revoked here: deadline passed, or the store does not know it."""
+        return self.inherited or (self._check_ended() and self._lost)
+
+    def on_lost(self, callback: Callable[[Lease], object]) -> None:
+        """Call ``callback(lease)`` once, when the lease is lost (or if it is), in the thread of all such callbacks."""
+        if self.inherited:
+            return
+        with self._mutex:
+            if not self._ended:
+                self._callbacks.append(callback)
+                return
+        if self._lost:
+            self._kv.dispatcher.losses.submit(lambda: self._call(callback))
+
+    def subscribe(self, listener: Callable[[], object]) -> None:
+        """Call ``listener()`` when the lease ends in any way, from the thread that finds out; now if it has ended.
+
+        For the parts of the client: a listener must be quick and never raise.
+        """
+        with self._mutex:
+            if not self._ended:
+                self._listeners.append(listener)
+                return
+        listener()
+
+    def unsubscribe(self, listener: Callable[[], object]) -> None:
+        """Take a listener off again, if it is there."""
+        with self._mutex:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    # calls -----------------------------------------------------------------------------------------------------------
+
+    def keep_alive(self, *, timeout: float | None = None) -> int:
+        """Renew the lease once and return its time to live in seconds. Raises ``LeaseNotFound`` when it has ended."""
+        sent = self._begin_renewal()
+        try:
+            ttl = self._kv.open_engine().lease_keep_alive(self.id, timeout=timeout)
+        except LeaseNotFound:
+            self.end(lost=True)
+            raise
+        return self._finish_renewal(sent, ttl)
+
+    async def akeep_alive(self, *, timeout: float | None = None) -> int:
+        """Do what :meth:`keep_alive` does."""
+        sent = self._begin_renewal()
+        try:
+            ttl = await self._kv.open_engine().alease_keep_alive(self.id, timeout=timeout)
+        except LeaseNotFound:
+            self.end(lost=True)
+            raise
+        return self._finish_renewal(sent, ttl)
+
+    def _begin_renewal(self) -> float:
+        if not self.alive:
+            raise LeaseNotFound(f"lease {self.id:x} has ended")
+        return clock()
+
+    def _finish_renewal(self, sent: float, ttl: int) -> int:
+        with self._mutex:
+            if self._ended:
+                raise LeaseNotFound(f"lease {self.id:x} ended while it was being renewed")
+            self._deadline = max(self._deadline, sent + ttl)
+        return ttl
+
+    def take(self, renewal: Renewal) -> bool:
+        """Note what the store has answered; return whether the lease goes on. For the parts of the client."""
+        if not renewal.ttl:
+            self.end(lost=True)
+            return False
+        with suppress(LeaseNotFound):
+            self._finish_renewal(renewal.sent, renewal.ttl)
+            return True
+        return False
+
+    def time_to_live(self, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
+        """Ask the store what is left; ``ttl`` is -1 if it does not know the lease.
+
+        ``keys=True`` also lists the keys on it, those outside the client's prefix left out.
+        """
+        return self._kv.lease_status(self.id, keys=keys, timeout=timeout)
+
+    def revoke(self, *, timeout: float | None = None) -> None:
+        """End the lease and delete its keys. No error if it has ended already; in the child of a fork nothing happens.
+
+        If the store cannot be reached the error is raised and the lease runs out by itself.
+        """
+        if self.inherited:
+            return
+        self.end(lost=False)
+        with suppress(LeaseNotFound):
+            self._kv.open_engine().lease_revoke(self.id, timeout=timeout)
+
+    async def arevoke(self, *, timeout: float | None = None) -> None:
+        """Do what :meth:`revoke` does."""
+        if self.inherited:
+            return
+        self.end(lost=False)
+        with suppress(LeaseNotFound):
+            await self._kv.open_engine().alease_revoke(self.id, timeout=timeout)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            self.revoke()
+        except EtcdAeroError as error:
+            logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
+
+    async def __aenter__(self) -> Lease:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        try:
+            await self.arevoke()
+        except EtcdAeroError as error:
+            logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
+
+    # how it ends -----------------------------------------------------------------------------------------------------
+
+    def end(self, *, lost: bool) -> None:
+        """Note that the lease has ended, for good. For the parts of the client."""
+        with self._mutex:
+            if self._ended:
+                return
+            self._lost = lost
+            self._ended = True
+            listeners, self._listeners = self._listeners, []
+            callbacks, self._callbacks = self._callbacks, []
+        for listener in listeners:
+            listener()
+        if lost:
+            logger.log(logging.WARNING if self.renewed else logging.DEBUG, "lease %x is lost", self.id)
+            for callback in callbacks:
+                self._kv.dispatcher.losses.submit(lambda callback=callback: self._call(callback))  # type: ignore[misc]
+
+    def _check_ended(self) -> bool:
+        if not self._ended:
+            with self._mutex:  # a renewal may be moving the deadline
+                expired = clock() >= self._deadline
+            if expired:
+                self.end(lost=True)
+        return self._ended
+
+    def _call(self, callback: Callable[[Lease], object]) -> None:
+        try:
+            callback(self)
+        except Exception:
+            logger.exception("the on_lost callback of lease %x failed", self.id)

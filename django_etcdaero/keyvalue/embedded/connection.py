@@ -1,0 +1,268 @@
+"""A SQLite connection that threads take turns on, and how it notices that its file is not the same any more.
+
+Reading and writing use two connections, so that a read never waits for a writer that waits for another process. A
+connection is used by one thread at a time, for one short transaction; no code of a user runs meanwhile. Waiting for
+the turn and for other processes is bounded by one deadline, after which ``StoreBusy`` is raised.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from django_etcdaero.exceptions import Cancelled, ClusterError, EtcdAeroError, StoreBusy
+from django_etcdaero.system import sqlite_file
+
+from . import faults, location, schema
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Cursor], T]
+
+
+class GuardedConnection:
+    """One connection with its lock. Every method may be called from any thread."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.identity: location.Identity | None = None
+        """The file the connection was opened on; ``None`` for memory."""
+        # Re-entrant only because it knows its owner: see _recover().
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
+        self._resting = threading.local()
+
+    def read(self, work: Work[T], timeout: float) -> T:
+        """Return ``work(cursor)``, done in no transaction or in one that it ends itself; it may be called twice."""
+        self._recover()
+        try:
+            if not self._lock.acquire(blocking=False):
+                self._wait_for_turn(timeout)
+            try:
+                return work(self._current(timeout))
+            except sqlite3.Error as error:
+                if not faults.is_busy(error):
+                    raise
+                self._undo()
+                return self._insist(work, time.monotonic() + timeout)
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
+        finally:
+            self._finish()
+
+    def write(self, work: Work[T], timeout: float) -> T:
+        """Return ``work(cursor)``, done in one write transaction that is undone when it raises."""
+        deadline = time.monotonic() + timeout
+        self._recover()
+        try:
+            if not self._lock.acquire(blocking=False):
+                self._wait_for_turn(timeout)
+            cursor = self._insist(_begin, deadline)
+            result = work(cursor)
+            cursor.execute("COMMIT")
+            return result
+        except sqlite3.Error as error:
+            raise self._fault(error) from error
+        finally:
+            self._finish()
+
+    def close(self, timeout: float) -> None:
+        """Close the connection; one that is stuck in somebody's call for longer than ``timeout`` seconds is left."""
+        if self._lock.acquire(timeout=max(timeout, 0)):
+            try:
+                self._drop()
+            finally:
+                self._lock.release()
+
+    def rest(self, timeout: float) -> None:
+        """Wait ``timeout`` seconds at most until nobody uses the connection, and let nobody until :meth:`resume`."""
+        self._resting.held = not self._owned() and self._lock.acquire(timeout=max(timeout, 0))
+
+    def resume(self) -> None:
+        """End the rest that this thread has ordered."""
+        if getattr(self._resting, "held", False):
+            self._resting.held = False
+            self._lock.release()
+
+    def leak(self) -> None:
+        """Forget a connection inherited through a fork, in a way that nothing ever closes it: takes no lock."""
+        connection, self._connection, self._cursor = self._connection, None, None
+        if connection is not None:
+            sqlite_file.leak(connection)
+
+    # for the two kinds of place --------------------------------------------------------------------------------------
+
+    def _current(self, timeout: float) -> sqlite3.Cursor:
+        """Return a cursor on what the place holds now; raise ``Cancelled`` once the connection is closed."""
+        if self._cursor is None:
+            raise Cancelled(f"{self.place} was closed")
+        return self._cursor
+
+    def _fault(self, error: sqlite3.Error) -> EtcdAeroError:
+        return faults.translate(error, self.place)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _wait_for_turn(self, timeout: float) -> None:
+        if not self._lock.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
+            raise StoreBusy(f"{self.place} is held by another thread of this process")
+
+    def _insist(self, work: Work[T], deadline: float) -> T:
+        """Return ``work(cursor)``, trying again until ``deadline`` while another process is in the way."""
+        while True:
+            try:
+                return work(self._current(deadline - time.monotonic()))
+            except sqlite3.Error as error:
+                if not faults.is_busy(error) or time.monotonic() >= deadline:
+                    raise
+                self._undo()
+            # Shorter than SQLite's own handler, whose steps of up to 0.1 s let eager writers starve patient ones.
+            time.sleep(random.uniform(0.0002, 0.002))
+
+    def _undo(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.in_transaction:
+            connection.rollback()
+
+    def _finish(self) -> None:
+        if not self._owned():
+            return
+        try:
+            self._undo()
+        except sqlite3.Error:
+            self._drop()  # what cannot be undone is undone by the next connection that opens the file
+        finally:
+            self._lock.release()
+
+    def _owned(self) -> bool:
+        owned: bool = self._lock._is_owned()  # type: ignore[attr-defined] # what threading.Condition uses
+        return owned
+
+    def _recover(self) -> None:
+        """Undo what is left of a call of this thread that a signal handler ended by raising, between any two steps.
+
+        A handler that uses the store and returns comes here too. The cursor of the call that it interrupted is closed,
+        so that call fails instead of going on outside its transaction.
+        """
+        if not self._owned():
+            return
+        with suppress(sqlite3.Error):
+            if self._cursor is not None:
+                self._cursor.close()
+            self._undo()
+        if self._connection is not None:
+            self._cursor = self._connection.cursor()
+        while self._owned():
+            self._lock.release()
+
+    def _drop(self) -> None:
+        connection, self._connection, self._cursor = self._connection, None, None
+        if connection is not None:
+            connection.close()
+
+
+class MemoryConnection(GuardedConnection):
+    """The one connection to a store in memory: its data lives as long as it does."""
+
+    def __init__(self, place: str) -> None:
+        super().__init__(place)
+        self._connection = schema.connect(":memory:", timeout=0)
+        self._cursor = self._connection.cursor()
+        schema.create(self._connection)
+
+
+class FileConnection(GuardedConnection):
+    """A connection to a store in a file; it follows the file's name when the file is replaced."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        occupant: location.Occupant,
+        opened: Work[None] | None = None,
+    ) -> None:
+        """Make a connection to the store at ``path`` (absolute); the first call opens it.
+
+        ``occupant`` is what all connections of one engine know of the file under the path. ``opened`` is called with a
+        cursor each time a file is opened, outside of any transaction. Opening raises what :func:`location.prepare`
+        raises, ``ResponseError`` for a file that is no store, and ``StoreBusy``.
+        """
+        super().__init__(path)
+        self._occupant = occupant
+        self._opened = opened
+        self._closed = False
+
+    def close(self, timeout: float) -> None:
+        self._closed = True
+        super().close(timeout)
+
+    def open(self, timeout: float) -> None:
+        """Open the store now, making it if need be."""
+        self.read(_nothing, timeout)
+
+    def rest(self, timeout: float) -> None:
+        super().rest(timeout)
+        if self._resting.held:
+            # A connection that is open at the fork makes SQLite in the child believe that the process holds locks on
+            # the file. It would use the file without them, and whoever closes last would take the log away from it.
+            # Closing it in the child is no way out (https://www.sqlite.org/howtocorrupt.html, section 2.6).
+            self._drop()
+
+    def leak(self) -> None:
+        self._closed = True
+        super().leak()
+
+    def _current(self, timeout: float) -> sqlite3.Cursor:
+        if self._cursor is None or location.identity(self.place) != self.identity:
+            self._open(timeout)
+        assert self._cursor is not None
+        return self._cursor
+
+    def _fault(self, error: sqlite3.Error) -> EtcdAeroError:
+        if faults.is_damage(error):
+            self._drop()  # the next call looks at the file afresh: it may have been repaired meanwhile
+        return super()._fault(error)
+
+    def _open(self, timeout: float) -> None:
+        if self._closed:
+            raise Cancelled(f"{self.place} was closed")
+        self._drop()
+        timeout = max(timeout, 0.05)
+        location.prepare(self.place, timeout=timeout)
+        found = location.identity(self.place)
+        if found is not None:
+            try:
+                self._occupant.make_room(found, timeout=timeout)
+            except OSError as error:
+                raise ClusterError(f"{self.place} was replaced: {error}", {self.place: str(error)}) from error
+        connection = schema.connect(self.place, timeout=timeout)
+        self._connection = connection
+        try:
+            schema.check(connection, self.place)
+            sqlite_file.make_private(self.place)
+            schema.set_up_file(connection)
+            cursor = connection.cursor()
+            if self._opened is not None:
+                self._opened(cursor)
+            opened = location.identity(self.place)
+            if found is None or opened is None or opened[:2] != found[:2]:
+                raise StoreBusy(f"{self.place} was replaced while it was opened")
+        except BaseException:
+            self._undo()
+            self._drop()
+            raise
+        self._occupant.settle(opened)
+        self._cursor, self.identity = cursor, opened
+
+
+def _begin(cursor: sqlite3.Cursor) -> sqlite3.Cursor:
+    return cursor.execute("BEGIN IMMEDIATE")
+
+
+def _nothing(cursor: sqlite3.Cursor) -> None:
+    """Open the connection, which is all that is wanted."""

@@ -1,0 +1,179 @@
+"""Where an engine's data lives: in the memory of one process, or in a file of one host."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from .connection import FileConnection, GuardedConnection, MemoryConnection, Work
+from .location import Occupant
+
+_CLOSE_TIMEOUT = 5.0
+"""Seconds that closing waits for a call in progress."""
+
+Wake = Callable[[], None]
+
+
+class Store(ABC):
+    """The connections of one or several engines to one database."""
+
+    url: str
+    shared_with_processes: bool
+    """Other processes may write to it."""
+    reader: GuardedConnection
+    writer: GuardedConnection
+
+    @abstractmethod
+    def connect_watcher(self) -> GuardedConnection:
+        """Return the connection that a watch thread reads from; the thread closes it if it is its own."""
+
+    @abstractmethod
+    def join(self, wake: Wake) -> None:
+        """Use the store for an engine; ``wake`` is called after each commit that made a revision."""
+
+    @abstractmethod
+    def leave(self, wake: Wake) -> None:
+        """Stop using the store; the last engine to leave may close it."""
+
+    @abstractmethod
+    def notify(self) -> None:
+        """Tell the engines that the store has changed."""
+
+    @abstractmethod
+    def rest(self, timeout: float) -> None:
+        """Before a fork: let no thread be inside SQLite; wait ``timeout`` seconds at most for each connection."""
+
+    @abstractmethod
+    def resume(self) -> None:
+        """After the fork, in the parent: end the rest that this thread has ordered."""
+
+    @abstractmethod
+    def leak(self) -> None:
+        """Forget everything inherited through a fork without touching it."""
+
+
+class FileStore(Store):
+    """A file, for one engine; other engines and processes have their own connections to it."""
+
+    shared_with_processes = True
+
+    def __init__(self, path: str, *, timeout: float, restart: Work[None]) -> None:
+        """Open ``path`` (absolute). ``restart`` is run on every file that is opened, before anything else is done."""
+        self.url = f"sqlite://{path}"
+        self._wake: Wake | None = None
+        self._occupant = occupant = Occupant(path)
+        writer = FileConnection(path, occupant=occupant, opened=restart)
+        try:
+            writer.open(timeout)
+            reader = FileConnection(path, occupant=occupant)
+            reader.open(timeout)
+        except BaseException:
+            writer.close(_CLOSE_TIMEOUT)
+            occupant.forget()
+            raise
+        self.writer, self.reader = writer, reader
+        self._watcher = FileConnection(path, occupant=occupant)
+
+    def connect_watcher(self) -> GuardedConnection:
+        return self._watcher
+
+    def join(self, wake: Wake) -> None:
+        self._wake = wake
+
+    def leave(self, wake: Wake) -> None:
+        self._wake = None
+        self.reader.close(_CLOSE_TIMEOUT)
+        self.writer.close(_CLOSE_TIMEOUT)
+        self._occupant.forget()
+
+    def notify(self) -> None:
+        if self._wake is not None:
+            self._wake()
+
+    def rest(self, timeout: float) -> None:
+        for connection in (self.reader, self.writer, self._watcher):
+            connection.rest(timeout)
+
+    def resume(self) -> None:
+        for connection in (self.reader, self.writer, self._watcher):
+            connection.resume()
+
+    def leak(self) -> None:
+        for connection in (self.reader, self.writer, self._watcher):
+            connection.leak()
+        self._occupant.forget()
+
+
+class MemoryStore(Store):
+    """A database in memory, for all engines of this process that use its name."""
+
+    shared_with_processes = False
+
+    def __init__(self, name: str) -> None:
+        self.url = f"mem:{name}"
+        self.reader = self.writer = self._connection = MemoryConnection(self.url)
+        # Replaced, never changed: who iterates over it needs no lock.
+        self._wakes: tuple[Wake, ...] = ()
+        self._dropped = False
+
+    def connect_watcher(self) -> GuardedConnection:
+        return self._connection
+
+    def join(self, wake: Wake) -> None:
+        self._wakes = (*self._wakes, wake)
+
+    def leave(self, wake: Wake) -> None:
+        self._wakes = tuple(other for other in self._wakes if other != wake)
+        if self._dropped and not self._wakes:
+            self._connection.close(_CLOSE_TIMEOUT)
+
+    def notify(self) -> None:
+        for wake in self._wakes:
+            wake()
+
+    def rest(self, timeout: float) -> None:
+        self._connection.rest(timeout)
+
+    def resume(self) -> None:
+        self._connection.resume()
+
+    def leak(self) -> None:
+        self._connection.leak()
+
+    def drop(self) -> None:
+        """Close the store once no engine uses it any more."""
+        self._dropped = True
+        if not self._wakes:
+            self._connection.close(_CLOSE_TIMEOUT)
+
+
+_stores: dict[tuple[int, str], MemoryStore] = {}
+"""By process id: the child of a fork must not touch the stores of its parent, nor a lock that guards them."""
+
+
+def memory_store(name: str) -> MemoryStore:
+    """Return the store ``name`` of this process, made if there is none."""
+    key = (os.getpid(), name)
+    store = _stores.get(key)
+    if store is None:
+        made = MemoryStore(name)
+        store = _stores.setdefault(key, made)  # atomic: two threads get the same one
+        if store is not made:
+            made.drop()
+    return store
+
+
+def drop_memory(name: str = "") -> None:
+    """Forget the data of the in-memory store ``name``; engines that are open on it keep it until they are closed."""
+    store = _stores.pop((os.getpid(), name), None)
+    if store is not None:
+        store.drop()
+
+
+@atexit.register
+def _close_all() -> None:
+    for pid, name in list(_stores):
+        if pid == os.getpid():
+            drop_memory(name)

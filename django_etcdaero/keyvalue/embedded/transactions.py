@@ -1,0 +1,96 @@
+"""Running a transaction (etcd's ``applyTxn``).
+
+All comparisons, those of nested transactions included, look at the store as it was before the first operation; the
+operations then run in order and see the changes of those before them. What can fail is looked at before: first all
+puts, then all reads of the past.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+from django_etcdaero.keyvalue.engine import (
+    DeleteRequest,
+    Operation,
+    PutRequest,
+    RangeRequest,
+    Response,
+    TxnRequest,
+    TxnResult,
+)
+
+from .compare import all_hold
+from .ranges import check_revision, read_range
+from .writing import Revision
+
+
+def is_read_only(request: TxnRequest) -> bool:
+    """Tell whether no branch of ``request`` can change anything."""
+    return all(
+        isinstance(operation, RangeRequest) or (isinstance(operation, TxnRequest) and is_read_only(operation))
+        for branch in (request.success, request.failure)
+        for operation in branch
+    )
+
+
+def run(revision: Revision, request: TxnRequest) -> TxnResult:
+    """Run ``request``; raises what its operations raise, and then the caller must undo what was done."""
+    decisions = list(_decisions(revision.cursor, request))
+    _check(revision, list(_fallible(request, iter(decisions))))
+    return _dated(_apply(revision, request, revision.base, iter(decisions)), revision.current)
+
+
+def _fallible(request: TxnRequest, decisions: Iterator[bool]) -> Iterator[PutRequest | RangeRequest]:
+    """Yield the operations that will be run and may fail, those of nested transactions in their places."""
+    for operation in request.success if next(decisions) else request.failure:
+        if isinstance(operation, TxnRequest):
+            yield from _fallible(operation, decisions)
+        elif isinstance(operation, PutRequest):
+            if operation.lease or operation.ignore_value or operation.ignore_lease:
+                yield operation
+        elif isinstance(operation, RangeRequest) and operation.revision > 0:
+            yield operation
+
+
+def _check(revision: Revision, fallible: list[PutRequest | RangeRequest]) -> None:
+    for operation in fallible:
+        if isinstance(operation, PutRequest):
+            revision.check_put(operation)
+    for operation in fallible:
+        if isinstance(operation, RangeRequest):
+            check_revision(revision.cursor, operation.revision, revision.base)
+
+
+def _dated(result: TxnResult, revision: int) -> TxnResult:
+    """Return ``result`` with the revision of the whole transaction in all answers to nested ones."""
+    if not any(isinstance(response, TxnResult) for response in result.responses):
+        return result._replace(revision=revision)
+    responses = [_dated(each, revision) if isinstance(each, TxnResult) else each for each in result.responses]
+    return TxnResult(result.succeeded, tuple(responses), revision)
+
+
+def _decisions(cursor: sqlite3.Cursor, request: TxnRequest) -> Iterator[bool]:
+    """Yield the decision of ``request`` and then those of the transactions nested in the branch it takes."""
+    succeeded = all_hold(cursor, request.compares)
+    yield succeeded
+    for operation in request.success if succeeded else request.failure:
+        if isinstance(operation, TxnRequest):
+            yield from _decisions(cursor, operation)
+
+
+def _apply(revision: Revision, request: TxnRequest, base: int, decisions: Iterator[bool]) -> TxnResult:
+    succeeded = next(decisions)
+    branch = request.success if succeeded else request.failure
+    responses = tuple([_respond(revision, operation, base, decisions) for operation in branch])
+    return TxnResult(succeeded, responses, revision.current)
+
+
+def _respond(revision: Revision, operation: Operation, base: int, decisions: Iterator[bool]) -> Response:
+    if isinstance(operation, RangeRequest):
+        return read_range(revision.cursor, operation, base=base, current=revision.current)
+    if isinstance(operation, PutRequest):
+        return revision.put(operation)
+    if isinstance(operation, DeleteRequest):
+        return revision.delete_range(operation)
+    return _apply(revision, operation, base, decisions)

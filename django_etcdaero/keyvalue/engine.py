@@ -1,0 +1,462 @@
+"""The waist of the coordination plane: what a key-value engine must do, and the values that cross it.
+
+An engine has the semantics of etcd v3, exactly: one store-wide revision that every change raises by one, keys with
+create and mod revision and version, multi-key transactions, leases, history and compaction, watches. The words are
+etcd's own (https://etcd.io/docs/v3.5/learning/api/). Everything above (client, locks, sessions, datasets) is written
+once on top of this and never asks which engine it runs on.
+
+Keys and values are ``bytes``. A *range* is ``[key, range_end)``; an empty ``range_end`` means the single key, and
+``range_end == b"\\0"`` means everything from ``key`` on. Times are seconds. Every call takes a ``timeout`` in seconds
+(``None``: the engine's default, never "for ever") and raises errors of :mod:`django_etcdaero.exceptions` only:
+``DeadlineExceeded``, ``ClusterError``, ``StoreBusy``, ``OutcomeUnknown`` from any call, and what each method names.
+
+Event loops use the awaitable twins (``arange``, ``aput``, …) of
+:class:`~django_etcdaero.keyvalue.threaded.ThreadedCalls`.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from django_etcdaero.exceptions import NotSupported
+
+from .threaded import ThreadedCalls
+
+if TYPE_CHECKING:
+    from .administration import Auth, Cluster, Maintenance
+
+
+class KeyValue(NamedTuple):
+    """One key with its value and its place in the store's history."""
+
+    key: bytes
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    version: int
+    """1 for a key just created, raised by each put, back to 1 after a delete and a new put."""
+    lease: int
+    """Id of the lease the key hangs on, 0 for none."""
+
+
+class SortOrder(enum.IntEnum):
+    """Order of the keys in a range; the numbers are etcd's wire values."""
+
+    NONE = 0
+    ASCEND = 1
+    DESCEND = 2
+
+
+class SortTarget(enum.IntEnum):
+    """What a range is sorted by; the numbers are etcd's wire values."""
+
+    KEY = 0
+    VERSION = 1
+    CREATE = 2
+    MOD = 3
+    VALUE = 4
+
+
+class CompareTarget(enum.IntEnum):
+    """What a comparison looks at; the numbers are etcd's wire values."""
+
+    VERSION = 0
+    CREATE = 1
+    MOD = 2
+    VALUE = 3
+    LEASE = 4
+
+
+class CompareOp(enum.IntEnum):
+    """How a comparison compares; the numbers are etcd's wire values."""
+
+    EQUAL = 0
+    GREATER = 1
+    LESS = 2
+    NOT_EQUAL = 3
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RangeRequest:
+    """Read a key or a range of keys."""
+
+    key: bytes
+    range_end: bytes = b""
+    limit: int = 0
+    """At most so many keys (0: all); applied after sorting and after the revision bounds."""
+    revision: int = 0
+    """Read as of this revision (0 or less: now)."""
+    sort_order: SortOrder = SortOrder.NONE
+    sort_target: SortTarget = SortTarget.KEY
+    serializable: bool = False
+    """Answer from any one member, possibly stale (embedded engine: no difference)."""
+    keys_only: bool = False
+    count_only: bool = False
+    min_mod_revision: int = 0
+    max_mod_revision: int = 0
+    min_create_revision: int = 0
+    max_create_revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PutRequest:
+    """Write one key."""
+
+    key: bytes
+    value: bytes = b""
+    lease: int = 0
+    prev_kv: bool = False
+    ignore_value: bool = False
+    """Keep the stored value; the key must exist and ``value`` be empty."""
+    ignore_lease: bool = False
+    """Keep the lease the key has; the key must exist and ``lease`` be 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteRequest:
+    """Delete a key or a range of keys."""
+
+    key: bytes
+    range_end: bytes = b""
+    prev_kv: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """One condition of a transaction. On a range every key must fulfil it.
+
+    On a missing key ``VALUE`` never holds, whatever the operator; the other targets compare as 0 (etcd's rule).
+    """
+
+    key: bytes
+    target: CompareTarget
+    op: CompareOp
+    operand: int | bytes
+    """``bytes`` for ``VALUE``, ``int`` for the others."""
+    range_end: bytes = b""
+
+    def __bool__(self) -> bool:
+        # Python makes two comparisons joined by "and" of "5 < x < 10", and drops the first one because it is true.
+        raise TypeError("a condition is neither true nor false by itself; give several to when(), separated by commas")
+
+
+@dataclass(frozen=True, slots=True)
+class TxnRequest:
+    """If all ``compares`` hold then ``success`` else ``failure``: one atomic step, one revision."""
+
+    compares: Sequence[Compare] = ()
+    success: Sequence[Operation] = ()
+    failure: Sequence[Operation] = ()
+
+
+Operation: TypeAlias = "RangeRequest | PutRequest | DeleteRequest | TxnRequest"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchRequest:
+    """Follow a key or a range of keys."""
+
+    key: bytes
+    range_end: bytes = b""
+    start_revision: int = 0
+    """First revision wanted (inclusive); 0 or less: only what comes after the watch is created."""
+    prev_kv: bool = False
+    no_put: bool = False
+    no_delete: bool = False
+    progress_notify: bool = False
+    """Deliver marks of progress too: batches without events, every ten minutes by default (etcd's server option)."""
+    fragment: bool = False
+    """A revision with very many changes may be delivered in several batches (embedded engine: no difference)."""
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+class RangeResult(NamedTuple):
+    """Answer to a :class:`RangeRequest`."""
+
+    kvs: tuple[KeyValue, ...]
+    more: bool
+    """There were more keys than ``limit``."""
+    count: int  # type: ignore[assignment] # etcd's word; nobody counts in this tuple
+    """Keys in the range, whatever ``limit`` and the revision bounds say."""
+    revision: int
+    """The store's revision when it answered."""
+
+
+class PutResult(NamedTuple):
+    """Answer to a :class:`PutRequest`."""
+
+    prev_kv: KeyValue | None
+    revision: int
+
+
+class DeleteResult(NamedTuple):
+    """Answer to a :class:`DeleteRequest`."""
+
+    deleted: int
+    prev_kvs: tuple[KeyValue, ...]
+    revision: int
+
+
+class TxnResult(NamedTuple):
+    """Answer to a :class:`TxnRequest`; ``responses`` has one entry for each operation of the branch that ran."""
+
+    succeeded: bool
+    responses: tuple[Response, ...]
+    revision: int
+
+
+Response: TypeAlias = "RangeResult | PutResult | DeleteResult | TxnResult"
+
+
+class LeaseStatus(NamedTuple):
+    """Answer to :meth:`Engine.lease_time_to_live`."""
+
+    id: int
+    ttl: int
+    """Whole seconds left; -1: there is no such lease."""
+    granted_ttl: int
+    keys: tuple[bytes, ...]
+
+
+class Renewal(NamedTuple):
+    """Answer about one lease of :meth:`Engine.lease_keep_alive_many`."""
+
+    id: int
+    ttl: int
+    """Seconds from ``sent`` on; 0: there is no such lease."""
+    sent: float
+    """When the request that was answered was about to be sent, by the caller's clock."""
+
+
+RenewalSink: TypeAlias = Callable[[Renewal], None]
+
+
+class EventType(enum.IntEnum):
+    """Kind of a watch event; the numbers are etcd's wire values."""
+
+    PUT = 0
+    DELETE = 1
+
+
+class Event(NamedTuple):
+    """One change of one key. For a DELETE ``kv`` has only ``key`` and ``mod_revision``."""
+
+    type: EventType
+    kv: KeyValue
+    prev_kv: KeyValue | None = None
+
+    @property
+    def created(self) -> bool:
+        """True for the PUT that brought the key into being."""
+        return self.type is EventType.PUT and self.kv.create_revision == self.kv.mod_revision
+
+
+@dataclass(frozen=True, slots=True)
+class WatchBatch:
+    """What an engine hands to the sink of a watch.
+
+    ``events`` holds whole revisions (parts of one with ``fragment``), in order, each event once. A batch without events
+    is a progress mark: all events up to ``revision`` have been delivered. After a batch with ``lost`` set nothing more
+    follows: the events between the last batch and now cannot be had any more, and the watcher must take a fresh
+    snapshot and watch anew.
+    """
+
+    events: tuple[Event, ...] = ()
+    revision: int = 0
+    lost: WatchLost | None = None
+
+
+class WatchLost(enum.Enum):
+    """Why a watch cannot go on by itself."""
+
+    COMPACTED = "compacted"
+    """The next revision it needs has been compacted away."""
+    RESET = "reset"
+    """The store shows a revision below one already seen: it was wiped, replaced or restored."""
+    CLOSED = "closed"
+    """The engine was closed."""
+    REFUSED = "refused"
+    """The store refused the watch (an inverted range, no permission)."""
+
+
+WatchSink: TypeAlias = Callable[[WatchBatch], None]
+
+
+class PromptSink(ABC):
+    """A sink that only hands its batches over: it waits for nothing, asks no store and runs no user's code.
+
+    An engine may call it from the thread that reads the connection, which saves a change of threads for each event.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __call__(self, batch: WatchBatch) -> None:
+        """Take ``batch``."""
+
+
+class WatchHandle(ABC):
+    """A running watch."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End the watch. Idempotent, returns at once; no batch is delivered after it returned.
+
+        Called from inside the sink it lets the current call finish.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What an engine is, for people: status pages, errors, logs. Never contains a password."""
+
+    kind: str
+    """``"embedded"`` or ``"etcd"``."""
+    location: str
+    """The URL without user and password."""
+    details: dict[str, str] = field(default_factory=dict)
+
+
+class Engine(ThreadedCalls, ABC):
+    """An etcd v3 store. Safe to share between threads, not between processes: see :meth:`abandon`."""
+
+    info: EngineInfo
+
+    # keys ------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def range(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
+        """Read keys. Raises ``InvalidRequest`` (empty key, bad enum), ``Compacted``, ``FutureRevision``."""
+
+    def get(self, key: bytes, *, timeout: float | None = None) -> KeyValue | None:
+        """Read one key as it is now, ``None`` if there is none: the commonest call, which may have a faster way."""
+        found = self.range(RangeRequest(key), timeout=timeout).kvs
+        return found[0] if found else None
+
+    @abstractmethod
+    def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
+        """Write a key. Raises ``InvalidRequest``, ``LeaseNotFound``; ``KeyNotFound`` for ``ignore_*`` without key."""
+
+    @abstractmethod
+    def delete_range(self, request: DeleteRequest, *, timeout: float | None = None) -> DeleteResult:
+        """Delete keys; deleting nothing is no error and no new revision."""
+
+    @abstractmethod
+    def txn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
+        """Run a transaction. Raises what its operations raise (then nothing is applied) and ``InvalidRequest``.
+
+        At most 128 comparisons and 128 operations a branch (etcd's default ``--max-txn-ops``).
+        """
+
+    @abstractmethod
+    def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
+        """Forget history before ``revision``. Raises ``Compacted`` (done already) and ``FutureRevision``."""
+
+    # leases ----------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
+        """Grant a lease of ``ttl`` whole seconds (at least 2, as in etcd). Raises ``LeaseExists``, ``InvalidRequest``.
+
+        ``lease_id`` 0 lets the store choose.
+        """
+
+    @abstractmethod
+    def lease_revoke(self, lease_id: int, *, timeout: float | None = None) -> None:
+        """End a lease and delete its keys in one revision. Raises ``LeaseNotFound``."""
+
+    @abstractmethod
+    def lease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
+        """Renew a lease once; return its time to live in seconds. Raises ``LeaseNotFound``."""
+
+    @abstractmethod
+    def lease_keep_alive_many(
+        self,
+        lease_ids: Sequence[int],
+        sink: RenewalSink,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        timeout: float | None = None,
+    ) -> None:
+        """Renew each of many leases once, the first ones first; return when all have been answered.
+
+        ``sink`` is called from this thread once for each lease, as soon as its answer is there; it must return quickly
+        and never raise. An unknown lease is an answer. A lease that gets no answer holds up no other for longer than
+        half of ``timeout``. If some are without an answer at the end an error is raised; the answers that ``sink`` was
+        given stand. ``clock`` gives the times of the answers.
+        """
+
+    @abstractmethod
+    def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
+        """Tell what is left of a lease; an unknown one has ``ttl`` -1 and raises nothing."""
+
+    @abstractmethod
+    def lease_list(self, *, timeout: float | None = None) -> tuple[int, ...]:
+        """Return the ids of all leases."""
+
+    # watches ---------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
+        """Start a watch and return when the store has accepted it.
+
+        From then on every change is delivered to ``sink``, from a thread of the engine, in order and one call at a time
+        for each watch. The sink must return quickly and never raise. Broken connections are resumed by the engine
+        without a gap; what cannot be resumed is told with :attr:`WatchBatch.lost`. Raises ``InvalidRequest``.
+        """
+
+    # administration --------------------------------------------------------------------------------------------------
+
+    @property
+    def auth(self) -> Auth:
+        """Users and roles of the cluster. Raises ``NotSupported`` if there is no cluster."""
+        raise self._without("users and roles")
+
+    @property
+    def cluster(self) -> Cluster:
+        """The members of the cluster. Raises ``NotSupported`` if there is no cluster."""
+        raise self._without("members")
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Health, status, alarms and backups of the members. Raises ``NotSupported`` if there is no cluster."""
+        raise self._without("members to maintain")
+
+    def _without(self, what: str) -> NotSupported:
+        return NotSupported(f"the {self.info.kind} engine on {self.info.location} has no {what}; an etcd cluster does")
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop threads, end watches (their sinks get ``WatchLost.CLOSED``) and release the store. Idempotent.
+
+        Calls after it raise ``Cancelled``.
+        """
+
+    def before_fork(self, timeout: float) -> None:
+        """Come to rest because this process is about to fork (see :mod:`django_etcdaero.system.forks`).
+
+        Waits at most ``timeout`` seconds for calls under way; new calls wait for :meth:`after_fork_in_parent`. What
+        must not be inherited is closed, and opened again when needed. Never raises.
+        """
+
+    def after_fork_in_parent(self) -> None:
+        """Go on as before the fork: leases, watches and locks of this process are kept."""
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """In the child of a fork: forget everything inherited without touching it, so that nothing is closed twice.
+
+        The engine is unusable afterwards; the child opens its own.
+        """

@@ -1,0 +1,81 @@
+"""The file of a backup: received, verified, made durable, then put in its place.
+
+What a server sends is its database file followed by the SHA-256 of it. A file without the right checksum is cut off or
+damaged; it never gets the name that was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.keyvalue.administration import Snapshot, SnapshotProgress
+
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+class SnapshotFile:
+    """A file beside ``path`` until :meth:`finish`; gone at the end of the ``with`` block if that was not reached."""
+
+    def __init__(self, path: Path, progress: SnapshotProgress | None) -> None:
+        self._path = path
+        self._progress = progress
+
+    def __enter__(self) -> SnapshotFile:
+        # mkstemp lets nobody but the owner read it: there may be secrets in the store.
+        number, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=".part", dir=self._path.parent)
+        self._name = name
+        self._file = os.fdopen(number, "wb")
+        return self
+
+    def begin(self) -> None:
+        """Begin with an empty file, whatever was received before."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._digest = hashlib.sha256()
+        self._tail = b""
+        self._size = 0
+
+    def add(self, data: bytes, remaining: int) -> None:
+        """Append ``data``, after which ``remaining`` bytes are to come."""
+        self._file.write(data)
+        self._size += len(data)
+        # The last bytes may be the checksum, which is not part of what it is the checksum of.
+        data = self._tail + data
+        self._digest.update(data[:-_DIGEST_SIZE])
+        self._tail = data[-_DIGEST_SIZE:]
+        if self._progress is not None:
+            self._progress(self._size, self._size + remaining)
+
+    def finish(self, source: str) -> Snapshot:
+        """Verify what was received from ``source`` and put it in its place.
+
+        Raises ``ResponseError`` if it is not whole, ``OSError`` if it cannot be written.
+        """
+        if self._tail != self._digest.digest():
+            raise ResponseError(
+                f"the snapshot of {source} ({self._size} bytes) is cut off or damaged: its checksum does not fit"
+            )
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._name, self._path)
+        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)  # so that a power cut does not take the new name back
+        finally:
+            os.close(directory)
+        return Snapshot(self._path, self._size, self._tail.hex())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with suppress(OSError):  # a full disk again, at the last flush: the error under way has said so
+            self._file.close()
+        with suppress(FileNotFoundError):
+            os.unlink(self._name)

@@ -1,0 +1,1 @@
+"""Unary calls to a cluster, blocking and awaited."""

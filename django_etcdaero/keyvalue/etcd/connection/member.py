@@ -1,0 +1,81 @@
+"""One member of the cluster as this process sees it: the ``etcd3`` package's client, with what is wrong in it mended.
+
+The constructor of ``etcd3.Etcd3Client`` makes the channel without connecting it, and its methods for members, status,
+alarms, snapshots and defragmentation are sound. Not used are its watches, locks and renewals (they do not survive a
+lost connection) and its way to log in (a token that is never renewed, and that gRPC refuses to send unencrypted).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django_etcdaero.keyvalue.etcd.calls.renewals import KeepAliveMany
+from django_etcdaero.keyvalue.etcd.messages.classes import STUBS, keep_alive_once
+from django_etcdaero.keyvalue.etcd.messages.loading import load_etcd3
+
+from .address import CHANNEL_OPTIONS, Endpoint, Tls
+from .credentials import read_credentials, stamp
+
+_Etcd3Client: Any = load_etcd3().Etcd3Client
+
+_SERVICES = ("KV", "Lease", "Auth", "Cluster", "Maintenance")
+
+_RANGE_OPTIONS = (
+    "limit",
+    "revision",
+    "count_only",
+    "min_mod_revision",
+    "max_mod_revision",
+    "min_create_revision",
+    "max_create_revision",
+)
+
+
+class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
+    """A client of one endpoint, in one process. Making it does no network I/O, but reads the TLS files."""
+
+    def __init__(self, endpoint: Endpoint, *, tls: Tls | None, timeout: float) -> None:
+        """``timeout`` (seconds) is for the methods of ``Etcd3Client``; ``calls`` are given theirs one by one.
+
+        Raises ``ConfigurationError`` that names a TLS file which cannot be used.
+        """
+        self._tls = tls
+        self._files = self._stamp()
+        super().__init__(
+            host=endpoint.host,
+            port=endpoint.port,
+            ca_cert=None if tls is None else tls.ca or "",  # not None: that would mean no encryption
+            cert_cert=tls and tls.cert,
+            cert_key=tls and tls.key,
+            timeout=timeout,
+            grpc_options=list(CHANNEL_OPTIONS),
+        )
+        self.calls: dict[str, Any] = {
+            method: call
+            for service in _SERVICES
+            for method, call in vars(STUBS[f"{service}Stub"](self.channel)).items()
+        }
+        """The calls by name, for messages of :mod:`~django_etcdaero.keyvalue.etcd.messages.classes`."""
+        self.calls["LeaseKeepAlive"] = keep_alive_once(self.channel)
+        self.calls["LeaseKeepAliveMany"] = KeepAliveMany(self.channel)
+        self.watch_stream: Any = vars(STUBS["WatchStub"](self.channel))["Watch"]
+
+    @property
+    def is_outdated(self) -> bool:
+        """The TLS files are not those any more with which it connects."""
+        return self._files != self._stamp()
+
+    def _stamp(self) -> tuple[object, ...]:
+        tls = self._tls
+        return () if tls is None else stamp((tls.ca, tls.cert, tls.key))
+
+    def _get_secure_creds(self, ca_cert: str, cert_key: str | None = None, cert_cert: str | None = None) -> Any:
+        return read_credentials(ca=ca_cert or None, cert=cert_cert, key=cert_key)
+
+    def _build_get_range_request(self, *args: Any, **options: Any) -> Any:
+        """Etcd3Client takes these options and forgets them: a read of the past would show the present."""
+        message = super()._build_get_range_request(*args, **options)
+        for name in _RANGE_OPTIONS:
+            if options.get(name) is not None:
+                setattr(message, name, options[name])
+        return message

@@ -1,0 +1,1 @@
+"""etcd's messages: their classes, how values of the waist become messages and back, what errors mean."""

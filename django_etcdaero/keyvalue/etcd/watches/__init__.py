@@ -1,0 +1,1 @@
+"""The watches of an engine, on one stream."""

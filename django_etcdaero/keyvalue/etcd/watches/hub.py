@@ -1,0 +1,285 @@
+"""All watches of an engine on one stream, kept up whatever happens to connections and members.
+
+The thread ``etcdaero-watch`` connects, asks for all watches from where each of them has got to, and reads answers until
+the stream breaks; then it begins again. Before a stream is opened a read that needs the cluster's majority shows which
+store it is and how far it has got. A cluster that answers with another id, a revision below one already seen, or an
+older raft term has been wiped, replaced or restored: watches would be silent there for ever, or go on in a history that
+is not theirs, so they end as ``RESET``. (The header of the stream itself would not do: a member may lag behind.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from dataclasses import dataclass
+
+import grpc
+
+from django_etcdaero.exceptions import (
+    Cancelled,
+    ClusterError,
+    ConfigurationError,
+    DeadlineExceeded,
+    EtcdAeroError,
+    PermissionDenied,
+    Unauthenticated,
+)
+from django_etcdaero.keyvalue.blocking import complete
+from django_etcdaero.keyvalue.engine import WatchLost
+from django_etcdaero.keyvalue.etcd.calls.retries import FIRST_TRY
+from django_etcdaero.keyvalue.etcd.calls.unary import Calls
+from django_etcdaero.keyvalue.etcd.calls.waiting import AwaitingWay, BlockingWay, Way
+from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
+from django_etcdaero.keyvalue.etcd.connection.gate import Gate
+from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
+from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.keyvalue.etcd.messages.faults import describe
+from django_etcdaero.system.threads import Background
+
+from .dispatcher import Dispatcher
+from .incoming import Incoming
+from .stream import WatchStream
+from .watching import EtcdWatch, lost
+
+_log = logging.getLogger("django_etcdaero.kv")
+
+_JOIN_TIMEOUT = 5.0
+_LONGEST_PAUSE = 5.0
+_IDENTIFY_TIMEOUT = 5.0
+
+
+@dataclass(slots=True)
+class _Store:
+    """Which store answers, and how far it has got."""
+
+    cluster_id: int
+    raft_term: int
+    revision: int
+
+
+class WatchHub:
+    """Owner of the thread ``etcdaero-watch``, which runs from the first watch until :meth:`stop`."""
+
+    def __init__(self, calls: Calls, balancer: Balancer, tokens: Tokens, gate: Gate) -> None:
+        self._calls = calls
+        self._balancer = balancer
+        self._tokens = tokens
+        self._gate = gate
+        self._dispatcher = Dispatcher()
+        self._incoming = Incoming(self._dispatcher, calls, tokens)
+        self._changed = threading.Condition(threading.RLock())
+        self._watches: dict[EtcdWatch, None] = {}  # in the order in which they were asked for
+        self._stream: WatchStream | None = None
+        self._thread = Background(self._run, name="etcdaero-watch")
+        self._stopping = False
+        self._store: _Store | None = None
+        self._trouble: EtcdAeroError | None = None
+        """What kept the last stream from being opened."""
+        self._failures = 0
+        """Streams in a row that broke or could not be opened."""
+
+    def add(self, watch: EtcdWatch, *, timeout: float) -> None:
+        """Take over ``watch`` and return when the store has accepted or refused it.
+
+        Raises ``ClusterError``, ``DeadlineExceeded``, ``Unauthenticated``, ``ConfigurationError`` and ``Cancelled``.
+        """
+        complete(self._add(BlockingWay(self._gate), watch, timeout))
+
+    async def aadd(self, way: AwaitingWay, watch: EtcdWatch, *, timeout: float) -> None:
+        """Take over ``watch`` as :meth:`add` does, without blocking the event loop.
+
+        When the task is cancelled the watch is cancelled.
+        """
+        try:
+            await self._add(way, watch, timeout)
+        except asyncio.CancelledError:
+            watch.cancel()
+            raise
+
+    async def _add(self, way: Way, watch: EtcdWatch, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            if self._stopping:
+                raise Cancelled("the engine was closed")
+            if watch.inverted:
+                self._dispatcher.submit(watch, lost(WatchLost.REFUSED, 0))
+                return
+            self._watches[watch] = None
+            if self._stream is not None:
+                self._stream.ask(watch)
+            self._thread.start()
+            self._changed.notify_all()
+        patience = FIRST_TRY
+        while not await way.settled(watch.settled, max(0.0, min(patience, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                watch.cancel()
+                raise self._unaccepted()
+            self._suspect()
+            patience *= 2
+        if watch.error is not None:
+            self.forget(watch)
+            raise watch.error
+
+    def forget(self, watch: EtcdWatch) -> None:
+        """Keep a watch up no longer."""
+        with self._changed:
+            self._watches.pop(watch, None)
+            stream = self._stream
+        if stream is not None:
+            stream.cancel(watch)
+
+    def interrupt(self) -> None:
+        """End the stream, from outside; it is opened again as soon as the gate allows."""
+        with self._changed:
+            stream = self._stream
+        if stream is not None:
+            stream.interrupt()
+
+    def stop(self) -> None:
+        """End all watches as ``CLOSED`` and join the threads, within some seconds. The gate must be shut before."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self.interrupt()
+        self._thread.join(_JOIN_TIMEOUT)
+        with self._changed:
+            watches, self._watches = tuple(self._watches), {}
+        for watch in watches:
+            self._dispatcher.submit(watch, lost(WatchLost.CLOSED, watch.next_revision - 1))
+            watch.error = watch.error or (None if watch.established else Cancelled("the engine was closed"))
+            watch.settled.set()
+        self._dispatcher.stop()
+
+    # the thread ------------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while self._wait_for_watches():
+            try:
+                if self._serve():
+                    continue
+                self._failures += 1
+            except Cancelled:
+                return  # the gate was shut
+            except EtcdAeroError as error:
+                self._failures += 1
+                self._report(error)
+            except Exception:
+                self._failures += 1
+                _log.exception("the watch stream failed; it is opened again")
+            self._pause()
+
+    def _wait_for_watches(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._watches or self._stopping)
+            return not self._stopping
+
+    def _serve(self) -> bool:
+        """Open a stream and read it until it ends; return whether it was this side that ended it."""
+        self._identify()
+        self._gate.enter(None)
+        stream: WatchStream | None = None
+        try:
+            seat, member = self._balancer.pick()
+            token = self._tokens.current
+            stream = WatchStream(seat, member, self._tokens.metadata[True], token)
+            with self._changed:
+                self._stream, self._trouble = stream, None
+                if self._gate.is_closed:  # whoever closed it has found no stream to interrupt
+                    return True
+                for watch in self._watches:
+                    stream.ask(watch)
+            for answer in stream.answers():
+                self._failures = 0
+                stream.heard = time.monotonic()
+                ended = self._incoming.take(stream, answer, self._seen(answer.header.revision))
+                if ended is not None:
+                    self.forget(ended)
+                while not self._dispatcher.wait_for_room(0.5) and not stream.interrupted:
+                    pass
+            return stream.interrupted
+        except grpc.RpcError as error:
+            assert stream is not None
+            if stream.interrupted:
+                return True
+            self._balancer.failed(stream.seat)
+            text = describe(error.code(), error.details() or "")
+            _log.info("the watch stream to %s broke, it is opened again: %s", stream.seat.name, text)
+            return False
+        except ValueError:  # the channel was closed in another thread
+            return True
+        finally:
+            with self._changed:
+                self._stream = None
+            if stream is not None:
+                stream.end()
+            self._gate.leave()
+
+    def _identify(self) -> None:
+        """Find out which store there is now, and end all watches if it is not the one they were on."""
+        with self._changed:
+            key = next((watch.request.key for watch in self._watches if watch.established), None)
+            key = key if key is not None else next((watch.request.key for watch in self._watches), b"")
+        message = rpc.RangeRequest(key=key or b"\0", keys_only=True)
+        try:
+            header = self._calls.run("Range", message, timeout=_IDENTIFY_TIMEOUT, repeat=True).header
+        except PermissionDenied:
+            return  # the answer to the watch itself tells its owner
+        found = _Store(header.cluster_id, header.raft_term, header.revision)
+        known, self._store = self._store, found
+        if known is None or (
+            found.cluster_id == known.cluster_id
+            and found.raft_term >= known.raft_term
+            and found.revision >= known.revision
+        ):
+            return
+        _log.warning(
+            "the etcd store was wiped, replaced or restored (revision %d, was %d)", found.revision, known.revision
+        )
+        with self._changed:
+            gone = [watch for watch in self._watches if watch.established]
+        for watch in gone:
+            self.forget(watch)
+            self._dispatcher.submit(watch, lost(WatchLost.RESET, found.revision))
+
+    def _seen(self, revision: int) -> int:
+        """Return the highest revision that the store has shown, ``revision`` included."""
+        if self._store is None:
+            return revision
+        if revision > self._store.revision:
+            self._store.revision = revision
+        return self._store.revision
+
+    def _report(self, error: EtcdAeroError) -> None:
+        level = logging.WARNING if self._failures == 1 else logging.DEBUG
+        _log.log(level, "watches wait for the cluster (try %d): %s", self._failures, error)
+        self._trouble = error
+        if not isinstance(error, Unauthenticated | ConfigurationError):
+            return
+        with self._changed:
+            waiting = [watch for watch in self._watches if not watch.established]
+        for watch in waiting:
+            watch.error = error
+            watch.settled.set()
+
+    def _unaccepted(self) -> EtcdAeroError:
+        trouble = self._trouble
+        if isinstance(trouble, ClusterError):
+            return ClusterError(f"no endpoint accepted the watch: {trouble}", trouble.errors)
+        asked = ", ".join(map(str, self._balancer.endpoints))
+        return DeadlineExceeded(f"no endpoint accepted the watch in time: {trouble or asked}")
+
+    def _pause(self) -> None:
+        seconds = min(_LONGEST_PAUSE, 0.05 * 2.0 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping, seconds)
+
+    def _suspect(self) -> None:
+        """Leave the member on whose stream nothing has been heard although it was asked for a watch."""
+        with self._changed:
+            stream = self._stream
+        if stream is not None and time.monotonic() - stream.heard >= FIRST_TRY:
+            self._balancer.failed(stream.seat)
+            stream.interrupt()

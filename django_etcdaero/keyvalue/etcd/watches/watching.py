@@ -1,0 +1,131 @@
+"""One watch: how far it has got, and how its batches reach their sink."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.keyvalue.engine import (
+    Event,
+    PromptSink,
+    WatchBatch,
+    WatchHandle,
+    WatchLost,
+    WatchRequest,
+    WatchSink,
+)
+from django_etcdaero.keyvalue.etcd.calls.settlement import Settlement
+from django_etcdaero.keyvalue.etcd.messages.wire import events
+
+_log = logging.getLogger("django_etcdaero.kv")
+
+_CANCEL_TIMEOUT = 1.0
+"""Seconds that cancel() waits for a sink that does not return: it may itself wait for the caller of cancel()."""
+
+
+class EtcdWatch(WatchHandle):
+    """A running watch. The hub's thread moves it forward and calls a prompt sink, the dispatcher's thread any other."""
+
+    def __init__(self, request: WatchRequest, sink: WatchSink, forget: Callable[[EtcdWatch], None]) -> None:
+        """``forget`` is called when the watch is cancelled."""
+        self.request = request
+        self.next_revision = max(0, request.start_revision)
+        """First revision not received yet; 0 until the store has accepted a watch without a start revision."""
+        self.established = False
+        """The store has accepted it once."""
+        self.settled = Settlement()
+        """Set when it is known whether the store accepts it."""
+        self.error: EtcdAeroError | None = None
+        """Why it could not even be asked for."""
+        self.prompt = isinstance(sink, PromptSink)
+        """Its sink may be given events at once, by the thread that has received them."""
+        self._pid = os.getpid()
+        self._sink = sink
+        self._forget = forget
+        self._ended = False
+        self._fragments: list[Event] = []
+        self._partial = 0
+        """Events of the next revision that were delivered, the rest having not come yet; only with ``fragment``."""
+        self._skip = 0
+        """How many of them a stream that begins anew will send again."""
+        # Held while the sink is called. Reentrant, because the sink may cancel its own watch.
+        self._calling = threading.RLock()
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is delivered any more."""
+        return self._ended
+
+    @property
+    def inverted(self) -> bool:
+        """True when its range is empty whatever keys there are, which etcd refuses."""
+        request = self.request
+        return request.range_end not in (b"", b"\0") and request.range_end <= (request.key or b"\0")
+
+    def cancel(self) -> None:
+        """End the watch, after the call of its sink that may be under way (and which is given a second)."""
+        self._ended = True
+        if self._pid != os.getpid():  # in a fork: whoever held a lock in the parent will not release it here
+            return
+        self._forget(self)
+        if self._calling.acquire(timeout=_CANCEL_TIMEOUT):
+            self._calling.release()
+
+    def accept(self, revision: int) -> None:
+        """Note that the store has accepted it at ``revision``."""
+        self.established = True
+        self.next_revision = self.next_revision or revision + 1
+        self._fragments.clear()
+        self._skip = self._partial
+        self.settled.set()
+
+    def receive(self, answer: Any) -> WatchBatch | None:
+        """Take what the server sent; return what the sink is to be given, if anything yet.
+
+        An answer without events is a mark of progress. Events that were received before are left out: a fresh watch on
+        a member that lags behind begins in the past.
+        """
+        received = events(answer.events)
+        if not received and not self._fragments:
+            revision = answer.header.revision
+            if revision >= self.next_revision:
+                self.next_revision, self._partial = revision + 1, 0
+            return WatchBatch((), revision) if self.request.progress_notify else None
+        if received and received[0].kv.mod_revision < self.next_revision:
+            received = [event for event in received if event.kv.mod_revision >= self.next_revision]
+        self._fragments += received
+        if self._skip:
+            again, self._skip = self._skip, max(0, self._skip - len(self._fragments))
+            del self._fragments[:again]
+        if not self._fragments or (answer.fragment and not self.request.fragment):
+            return None
+        batch = WatchBatch(tuple(self._fragments), self._fragments[-1].kv.mod_revision)
+        self._fragments.clear()
+        if answer.fragment:
+            already = self._partial if batch.revision == self.next_revision else 0
+            self._partial = already + sum(event.kv.mod_revision == batch.revision for event in batch.events)
+            self.next_revision = batch.revision
+        else:
+            self._partial = 0
+            self.next_revision = batch.revision + 1
+        return batch
+
+    def deliver(self, batch: WatchBatch) -> None:
+        """Give ``batch`` to the sink, unless the watch has ended. Never raises."""
+        with self._calling:
+            if self._ended:
+                return
+            self._ended = batch.lost is not None
+            try:
+                self._sink(batch)
+            except Exception:
+                _log.exception("the sink of a watch on %r failed; the watch goes on", self.request.key)
+
+
+def lost(why: WatchLost, revision: int) -> WatchBatch:
+    """Return the last batch of a watch."""
+    return WatchBatch((), revision, why)

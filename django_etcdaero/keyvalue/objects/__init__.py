@@ -1,0 +1,33 @@
+"""Typed objects: dataclasses under names, with versions, conditional writes, transactions and watches.
+
+Start at :class:`~django_etcdaero.keyvalue.objects.collection.Collection`.
+"""
+
+from __future__ import annotations
+
+from .collection import Collection
+from .events import Created, Deleted, ObjectEvent, Resynced, Updated
+from .fields import changes_nothing
+from .leased import LeasedObject, LeaseState
+from .stored import Invalid, Listing, Stored
+from .transaction import ObjectTxn, ObjectTxnResult
+from .watch import AsyncObjectWatch, ObjectWatch
+
+__all__ = [
+    "AsyncObjectWatch",
+    "Collection",
+    "Created",
+    "Deleted",
+    "Invalid",
+    "LeaseState",
+    "LeasedObject",
+    "Listing",
+    "ObjectEvent",
+    "ObjectTxn",
+    "ObjectTxnResult",
+    "ObjectWatch",
+    "Resynced",
+    "Stored",
+    "Updated",
+    "changes_nothing",
+]

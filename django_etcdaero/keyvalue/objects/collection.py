@@ -1,0 +1,244 @@
+"""Collections of typed objects: what users hold.
+
+::
+
+    @dataclass(frozen=True)
+    class Order:
+        customer: str
+        total: Decimal
+
+    orders = kv.objects(Order, "orders/")
+    placed = orders.create("2026/7", Order("Ada", Decimal("9.50")))
+    orders.update("2026/7", replace(placed.object, total=Decimal("8")), version=placed.version)
+
+An object is one key with a JSON document; its version is the revision of its last change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from django_etcdaero.keyvalue.client.steps import drive
+from django_etcdaero.keyvalue.engine import Compare
+from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS
+from django_etcdaero.keyvalue.txn import Subject, mod_revision
+from django_etcdaero.keyvalue.txn import value as stored_value
+
+from . import writing
+from .asynchronous import AsyncCollection
+from .calls import Calls
+from .codec import Types, Unknown, codec_for
+from .fields import Fields, Selection
+from .following import follow
+from .leased import LeasedObject
+from .listing import OrderBy, list_objects
+from .place import Place
+from .stored import Listing, Stored
+from .watch import ObjectWatch
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+T = TypeVar("T")
+
+
+class Collection(AsyncCollection[T]):
+    """The objects of one type below a prefix; made with
+    :meth:`KV.objects() <django_etcdaero.keyvalue.facade.KV.objects>`.
+
+    Safe to share between threads. Names are text without ``/`` at either end. ``timeout`` is in seconds, for the whole
+    operation; ``None`` is the engine's default for each call. Besides what a method names it raises
+    ``InvalidRequest`` for bad arguments, ``EncodeError`` for an object that does not fit its declaration,
+    ``InvalidObject`` when something else than such an object is stored, and what any call of the store raises.
+
+    ``ttl`` is in whole seconds, at least 2: the object is put on a lease of its own and vanishes when that ends. 0 is
+    no end. ``None`` leaves it as it is: a new object stays for ever, and a write keeps the lease an object has.
+    """
+
+    def __init__(self, kv: KV, types: Types[T], prefix: Text, *, unknown: Unknown = "ignore") -> None:
+        """``types``: a class, several (their names are stored as ``kind``), or the classes by kind.
+
+        Classes are dataclasses, or have ``to_json()`` and a classmethod ``from_json()``. ``unknown`` says what becomes
+        of stored fields that a class does not declare: ``"ignore"`` lets old code read what newer code has written (and
+        drops them when it writes), ``"refuse"`` raises ``InvalidObject``. Raises ``ConfigurationError`` for types that
+        cannot be stored.
+        """
+        self.kv = kv
+        self.place: Place[T] = Place(prefix, codec_for(types, unknown=unknown))
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.prefix!r} of {', '.join(self.place.codec.classes)}>"
+
+    @property
+    def prefix(self) -> str:
+        """What the keys of the objects begin with, ``/`` at the end."""
+        return self.place.prefix.decode()
+
+    # one object ------------------------------------------------------------------------------------------------------
+
+    def create(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
+        """Store an object under a new name. Raises ``KeyExists``."""
+        return drive(writing.create(Calls(self.kv, timeout), self.place, name, value, ttl=ttl))
+
+    def get(self, name: str, *, timeout: float | None = None) -> Stored[T]:
+        """Return an object. Raises ``KeyNotFound``."""
+        return drive(writing.get(Calls(self.kv, timeout), self.place, name))
+
+    def find(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
+        """Return an object, ``None`` if there is none of that name."""
+        return drive(writing.find(Calls(self.kv, timeout), self.place, name))
+
+    def exists(self, name: str, *, timeout: float | None = None) -> bool:
+        """Tell whether there is something of that name, without reading it."""
+        return drive(writing.exists(Calls(self.kv, timeout), self.place, name))
+
+    def update(
+        self,
+        name: str,
+        value: T,
+        *,
+        version: int | None = None,
+        ttl: int | None = None,
+        timeout: float | None = None,
+    ) -> Stored[T]:
+        """Replace an object, only if it still has ``version`` (``None``: whatever it has).
+
+        Raises ``KeyNotFound`` if there is none, ``VersionConflict`` if it has another version.
+        """
+        return drive(writing.update(Calls(self.kv, timeout), self.place, name, value, version=version, ttl=ttl))
+
+    def put(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
+        """Store an object, in place of the one of that name if there is one."""
+        return drive(writing.put(Calls(self.kv, timeout), self.place, name, value, ttl=ttl))
+
+    def delete(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Stored[T]:
+        """Delete an object, only if it still has ``version`` (``None``: whatever it has); return what it was.
+
+        Raises ``KeyNotFound``, ``VersionConflict``. If what was stored cannot be read, ``InvalidObject`` is raised
+        after it was deleted; :meth:`discard` does not read it.
+        """
+        return drive(writing.delete(Calls(self.kv, timeout), self.place, name, version=version))
+
+    def discard(self, name: str, *, timeout: float | None = None) -> bool:
+        """Delete what is stored under a name, if there is anything; return whether there was."""
+        return bool(drive(writing.delete_span(Calls(self.kv, timeout), self.key(name), b"")))
+
+    def consistent_update(
+        self,
+        name: str,
+        function: Callable[[T], T],
+        *,
+        max_attempts: int = MAX_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> Stored[T]:
+        """Replace an object by ``function(object)``, so that no change of anybody gets lost.
+
+        When somebody else changed the object meanwhile the function is called again with the new state, after a short
+        random pause. What it raises is raised here, and nothing is written. Raises ``KeyNotFound``, and
+        ``TxnFailed`` when ``max_attempts`` were in vain.
+        """
+        operation = writing.consistent_update(
+            Calls(self.kv, timeout), self.place, name, function, max_attempts=max_attempts
+        )
+        return drive(operation)
+
+    def leased(
+        self, name: str, value: T, *, ttl: int = 10, replace: bool = False, timeout: float | None = None
+    ) -> LeasedObject:
+        """Store an object that is there for as long as this process keeps it.
+
+        ``ttl``: seconds after which the object of a dead process vanishes. Raises ``KeyExists`` if there is one of that
+        name; ``replace=True`` stores the new one in its place, and deletes that at the end.
+        """
+        return LeasedObject(self.kv, self.place, name, value, ttl=ttl, replace=replace, timeout=timeout)
+
+    # many objects ----------------------------------------------------------------------------------------------------
+
+    def list(
+        self,
+        *,
+        under: str | None = None,
+        where: Callable[[T], object] | None = None,
+        fields: Fields | None = None,
+        labels: Mapping[str, str] | None = None,
+        order_by: OrderBy = "name",
+        limit: int = 0,
+        offset: int = 0,
+        revision: int = 0,
+        skip_invalid: bool = False,
+        timeout: float | None = None,
+    ) -> Listing[T]:
+        """Return objects as they were at one moment.
+
+        ``under``: those whose names begin with it and ``/``. Wanted are the objects for which ``where(object)`` is
+        true, which have the values ``fields`` (``{"address.city": "Graz"}``), and which have the ``labels`` in their
+        field ``labels``. ``limit`` 0 is all; ``offset`` are left out first. A further page of the same state is asked
+        for with ``revision=listing.revision``; ``Compacted`` is raised if it is not kept any more.
+
+        What cannot be read raises ``InvalidObject``; with ``skip_invalid`` it is logged and in ``Listing.invalid``.
+        """
+        operation = list_objects(
+            Calls(self.kv, timeout),
+            self.place,
+            Selection(where, fields, labels),
+            under=under,
+            order_by=order_by,
+            limit=limit,
+            offset=offset,
+            revision=revision,
+            skip_invalid=skip_invalid,
+        )
+        return drive(operation)
+
+    def delete_under(self, prefix: str, *, timeout: float | None = None) -> int:
+        """Delete everything whose name begins with ``prefix`` and ``/``, in one step; return how much it was."""
+        return drive(writing.delete_span(Calls(self.kv, timeout), *self.place.span(prefix)))
+
+    def delete_all(self, *, timeout: float | None = None) -> int:
+        """Delete everything in the collection, in one step; return how much it was."""
+        return drive(writing.delete_span(Calls(self.kv, timeout), *self.place.span(None)))
+
+    def watch(
+        self,
+        name: str | None = None,
+        *,
+        under: str | None = None,
+        since: int | None = 0,
+        where: Callable[[T], object] | None = None,
+        fields: Fields | None = None,
+        labels: Mapping[str, str] | None = None,
+        changed: Sequence[str] = (),
+        max_pending: int = 1024,
+        timeout: float | None = None,
+    ) -> ObjectWatch[T]:
+        """Follow one object, those ``under`` a prefix, or all.
+
+        ``since`` 0: first what there is (``Created``, or ``Updated`` for what was changed since its creation), then
+        every change, without a gap. A version or revision: every change after it. ``None``: changes from now on.
+
+        ``where``, ``fields`` and ``labels`` select as in :meth:`list`: an object that comes into the selection is
+        ``Created``, one that leaves it ``Deleted``. ``changed``: of the updates only those that change one of these
+        fields. More than ``max_pending`` events that are not consumed are replaced by ``Resynced``.
+        ``timeout`` is for starting the watch.
+        """
+        following = follow(self.place, name, under, since, Selection(where, fields, labels), changed)
+        return ObjectWatch(self.kv, following, max_pending=max_pending, timeout=timeout)
+
+    # for transactions ------------------------------------------------------------------------------------------------
+
+    def key(self, name: str) -> bytes:
+        """Return the key of an object, relative to the client."""
+        return self.place.key(name)
+
+    def version_of(self, name: str) -> Subject:
+        """Return the left side of a condition on the version of an object, 0 if it does not exist.
+
+        ``orders.version_of("7") == 12``, ``!=``, ``<``, ``>``: for transactions of either kind.
+        """
+        return mod_revision(self.key(name))
+
+    def holds(self, name: str, value: T) -> Compare:
+        """Return the condition that exactly this object is stored under a name, written as this collection does it."""
+        return stored_value(self.key(name)) == self.place.encode(name, value)

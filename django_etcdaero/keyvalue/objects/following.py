@@ -1,0 +1,108 @@
+"""From the changes of keys to events of objects: what a watch of a collection does, whoever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.client.steps import Steps
+from django_etcdaero.keyvalue.client.watch import Resync
+from django_etcdaero.keyvalue.engine import Event, EventType, KeyValue
+
+from .calls import Calls
+from .events import Created, Deleted, ObjectEvent, Resynced, Updated
+from .fields import Selection, changed, check_paths
+from .listing import visit
+from .place import Place
+from .stored import Invalid, Stored
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Following(Generic[T]):
+    """What is followed, from when on, and what of it is told."""
+
+    place: Place[T]
+    start: bytes
+    end: bytes
+    since: int | None
+    selection: Selection[T]
+    changed: tuple[str, ...] = ()
+    """Paths; updates that change none of them are not told."""
+
+    def begin(self, calls: Calls) -> Steps[tuple[tuple[KeyValue, ...], int]]:
+        """Return what exists, if it is to be told first, and the revision from which on changes are wanted."""
+        if self.since is None:
+            return (), 0
+        if self.since:
+            return (), self.since + 1
+        found: list[KeyValue] = []
+
+        def take(one: KeyValue) -> bool:
+            found.append(one)
+            return False
+
+        revision = yield from visit(calls, self.start, self.end, revision=0, take=take)
+        return tuple(found), revision + 1
+
+    def existing(self, found: KeyValue) -> ObjectEvent[T] | None:
+        """Return the event for what was there before the first change."""
+        read = self.place.read_or_tell(found)
+        if isinstance(read, Invalid):
+            return read
+        if not self.selection.matches(read.object):
+            return None
+        return Created(read) if read.is_new else Updated(read)
+
+    def event(self, item: object) -> ObjectEvent[T] | None:
+        """Return the event for an item of the watch of the keys; ``None`` if there is nothing to tell."""
+        if isinstance(item, Resync):
+            return self._resynced(item)
+        if not isinstance(item, Event):
+            return None
+        before = self._before(item.prev_kv)
+        was = None if before is None else self.selection.matches(before.object)
+        if item.type is EventType.DELETE:
+            return None if was is False else Deleted(self.place.name(item.kv.key), item.kv.mod_revision, before)
+        read = self.place.read_or_tell(item.kv)
+        if isinstance(read, Invalid):
+            return read
+        if not self.selection.matches(read.object):
+            # What it was may be forgotten: told once too often is better than a copy that keeps it for ever.
+            return None if was is False or item.created else Deleted(read.name, read.version, before)
+        if item.created or was is False:
+            return Created(read)
+        if self.changed and before is not None and not changed(before.object, read.object, self.changed):
+            return None
+        return Updated(read, before)
+
+    def _before(self, previous: KeyValue | None) -> Stored[T] | None:
+        read = None if previous is None else self.place.read_or_tell(previous)
+        return None if isinstance(read, Invalid) else read
+
+    def _resynced(self, item: Resync) -> Resynced[T]:
+        read = [self.place.read_or_tell(found) for found in item.kvs]
+        items = (each for each in read if isinstance(each, Stored) and self.selection.matches(each.object))
+        invalid = (each for each in read if isinstance(each, Invalid))
+        return Resynced(item.reason, tuple(items), item.revision, tuple(invalid))
+
+
+def follow(
+    place: Place[T],
+    name: str | None,
+    under: str | None,
+    since: int | None,
+    selection: Selection[T],
+    changed: Sequence[str],
+) -> Following[T]:
+    """Return what a watch of one object, those under a prefix or all follows. Raises ``InvalidRequest``."""
+    if name is not None and under is not None:
+        raise InvalidRequest("name and under exclude each other")
+    if since is not None and since < 0:
+        raise InvalidRequest(f"since must not be negative: {since}")
+    selection.check(place.codec.fields)
+    start, end = place.span(under) if name is None else (place.key(name), b"")
+    return Following(place, start, end, since, selection, check_paths(changed, place.codec.fields))

@@ -1,0 +1,224 @@
+"""Several objects in one step, of one collection or of several: all changes are made, or none.
+
+Each change carries its own condition: what is created must not exist, what is updated, deleted or touched must exist
+(and have the version that is asked for). If one does not hold nothing is changed, and the other branch of the
+transaction looks which ones it were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, KeyExists, TxnFailed
+from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
+from django_etcdaero.keyvalue.engine import (
+    Compare,
+    CompareOp,
+    DeleteRequest,
+    KeyValue,
+    PutRequest,
+    Response,
+    TxnRequest,
+    TxnResult,
+)
+
+from .calls import Calls
+from .place import Place
+from .stored import Invalid, Stored
+from .writing import check_version, condition, difference, replaced, write
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+    from .collection import Collection
+
+T = TypeVar("T")
+
+_SIGNS: Final = {
+    CompareOp.EQUAL: "==",
+    CompareOp.NOT_EQUAL: "!=",
+    CompareOp.LESS: "<",
+    CompareOp.GREATER: ">",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectTxnResult:
+    """What a committed transaction did."""
+
+    revision: int
+    """The version of everything that it wrote."""
+    stored: tuple[Stored[Any], ...]
+    """What was created and updated, in the order in which it was staged."""
+    deleted: tuple[Stored[Any] | Invalid, ...]
+    """What was deleted, as it was before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    place: Place[Any]
+    name: str
+    compare: Compare
+    operation: PutRequest | DeleteRequest
+    value: Any = None
+    """The object that is written; ``None`` for a touch and a deletion."""
+    creates: bool = False
+    version: int | None = None
+
+    @property
+    def label(self) -> str:
+        return self.place.label(self.name)
+
+    def error(self, found: KeyValue | None) -> EtcdAeroError | None:
+        """Return why the condition does not hold, ``None`` if it does."""
+        if self.creates:
+            return None if found is None else KeyExists(f"{self.label} exists, with version {found.mod_revision}")
+        if found is not None and self.version in (None, found.mod_revision):
+            return None
+        return difference(self.label, found, self.version)
+
+
+class ObjectTxn:
+    """A transaction being put together; made with
+    :meth:`KV.object_txn() <django_etcdaero.keyvalue.facade.KV.object_txn>`.
+
+    For one thread. Every collection must be of the same store and prefix. An object can be changed once in a
+    transaction. There may be 128 changes; with further conditions (:meth:`compare`) 127 of both together, because the
+    store counts a level of nesting, in which it looks which of them do not hold. After a commit it is empty and may be
+    used again; after a failure it is as it was.
+    """
+
+    def __init__(self, kv: KV) -> None:
+        self._kv = kv
+        self._changes: dict[bytes, _Change] = {}
+        self._compares: list[Compare] = []
+
+    def __repr__(self) -> str:
+        return f"<ObjectTxn of {len(self._changes)} changes and {len(self._compares)} further conditions>"
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing was staged."""
+        return not self._changes and not self._compares
+
+    # staging ---------------------------------------------------------------------------------------------------------
+
+    def create(self, collection: Collection[T], name: str, value: T) -> ObjectTxn:
+        """Store an object; it must not exist."""
+        place, key = self._place(collection, name)
+        put = txn.put(key, place.encode(name, value))
+        return self._stage(_Change(place, name, txn.version(key) == 0, put, value, creates=True))
+
+    def update(self, collection: Collection[T], name: str, value: T, *, version: int | None = None) -> ObjectTxn:
+        """Replace an object; it must exist, and have ``version`` if that is given. It keeps its lease."""
+        place, key = self._place(collection, name)
+        check_version(version)
+        put = write(key, place.encode(name, value), ttl=None, lease=0)
+        return self._stage(_Change(place, name, condition(key, version), put, value, version=version))
+
+    def delete(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
+        """Delete an object; it must exist, and have ``version`` if that is given."""
+        place, key = self._place(collection, name)
+        check_version(version)
+        return self._stage(
+            _Change(place, name, condition(key, version), txn.delete(key, prev_kv=True), version=version)
+        )
+
+    def touch(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
+        """Give an object a new version and change nothing else; it must exist, and have ``version`` if given."""
+        place, key = self._place(collection, name)
+        check_version(version)
+        put = txn.put(key, ignore_value=True, ignore_lease=True)
+        return self._stage(_Change(place, name, condition(key, version), put, version=version))
+
+    def compare(self, *compares: Compare) -> ObjectTxn:
+        """Add conditions: ``orders.version_of("7") == 12``, ``orders.holds("7", order)``, ``lock.compare()``, …"""
+        for each in compares:
+            if not isinstance(each, Compare):
+                raise InvalidRequest(f"compare() takes conditions such as orders.version_of('7') == 12, not {each!r}")
+        self._compares.extend(compares)
+        return self
+
+    def clear(self) -> None:
+        """Forget everything that was staged."""
+        self._changes.clear()
+        self._compares.clear()
+
+    # committing ------------------------------------------------------------------------------------------------------
+
+    def commit(self, *, timeout: float | None = None) -> ObjectTxnResult:
+        """Make all changes in one step, within ``timeout`` seconds.
+
+        Raises ``TxnFailed`` if a condition does not hold; its ``errors`` say which, with a ``KeyExists``,
+        ``KeyNotFound`` or ``VersionConflict`` for each change, and a ``TxnFailed`` for each further condition. Raises
+        ``InvalidRequest`` if nothing was staged, and what any call of the store raises.
+        """
+        return drive(self._commit(Calls(self._kv, timeout)))
+
+    async def acommit(self, *, timeout: float | None = None) -> ObjectTxnResult:
+        """Make all changes in one step: :meth:`commit` for asyncio."""
+        return await adrive(self._commit(Calls(self._kv, timeout)))
+
+    # inside ----------------------------------------------------------------------------------------------------------
+
+    def _place(self, collection: Collection[T], name: str) -> tuple[Place[T], bytes]:
+        kv = collection.kv
+        if kv.engine is not self._kv.engine or kv.prefix != self._kv.prefix:
+            raise InvalidRequest(f"{collection!r} is of another store, or under another prefix, than the transaction")
+        key = collection.place.key(name)
+        if key in self._changes:
+            raise InvalidRequest(f"{collection.place.label(name)} is changed in this transaction already")
+        return collection.place, key
+
+    def _stage(self, change: _Change) -> ObjectTxn:
+        self._changes[change.operation.key] = change
+        return self
+
+    def _commit(self, calls: Calls) -> Steps[ObjectTxnResult]:
+        if self.is_empty:
+            raise InvalidRequest("nothing was staged in the transaction")
+        changes, compares = tuple(self._changes.values()), tuple(self._compares)
+        answer = yield calls.txn(
+            TxnRequest(
+                (*(change.compare for change in changes), *compares),
+                tuple(change.operation for change in changes),
+                (
+                    *(txn.get(change.operation.key, keys_only=True) for change in changes),
+                    *(TxnRequest((compare,)) for compare in compares),
+                ),
+            )
+        )
+        if not answer.succeeded:
+            raise _failure(changes, compares, answer.responses)
+        self.clear()
+        return _result(changes, answer)
+
+
+def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:
+    stored: list[Stored[Any]] = []
+    deleted: list[Stored[Any] | Invalid] = []
+    for change, response in zip(changes, answer.responses, strict=True):
+        if isinstance(change.operation, DeleteRequest):
+            deleted.extend(map(change.place.read_or_tell, response.prev_kvs))  # type: ignore[union-attr]
+        elif not change.operation.ignore_value:
+            before = response.prev_kv  # type: ignore[union-attr]
+            stored.append(replaced(change.name, change.value, before, answer.revision, change.operation))
+    return ObjectTxnResult(answer.revision, tuple(stored), tuple(deleted))
+
+
+def _failure(changes: Sequence[_Change], compares: Sequence[Compare], responses: Sequence[Response]) -> TxnFailed:
+    errors: list[EtcdAeroError] = []
+    for change, response in zip(changes, responses, strict=False):
+        found = response.kvs[0] if response.kvs else None  # type: ignore[union-attr]
+        error = change.error(found)
+        if error is not None:
+            errors.append(error)
+    for compare, response in zip(compares, responses[len(changes) :], strict=True):
+        if not response.succeeded:  # type: ignore[union-attr]
+            sign = _SIGNS[CompareOp(compare.op)]
+            subject = f"{compare.target.name.lower()} of {compare.key!r}"
+            errors.append(TxnFailed(f"{subject} {sign} {compare.operand!r} does not hold"))
+    return TxnFailed(f"nothing was changed: {'; '.join(map(str, errors))}", errors)

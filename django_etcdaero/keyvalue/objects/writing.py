@@ -1,0 +1,174 @@
+"""The operations on one object: what is asked of the store, and what the answer means.
+
+A write is one transaction, guarded by what it presupposes: that the object does not exist, that it exists, or that it
+has a certain version. The other branch reads what there is instead, so that the error can be named without another
+call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists, KeyNotFound, VersionConflict
+from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue.client.lease import check_ttl
+from django_etcdaero.keyvalue.client.steps import Steps
+from django_etcdaero.keyvalue.engine import Compare, KeyValue, PutRequest, TxnRequest
+from django_etcdaero.keyvalue.recipes.contention import Contention, Pause
+
+from .calls import Call, Calls
+from .place import Place
+from .stored import Stored
+
+T = TypeVar("T")
+
+
+def check_version(version: int | None) -> None:
+    """Raise ``InvalidRequest`` unless ``version`` is ``None`` or one that an object can have."""
+    if version is not None and (type(version) is not int or version < 1):
+        raise InvalidRequest(f"version must be the version of a stored object, at least 1, not {version!r}")
+
+
+def condition(key: bytes, version: int | None) -> Compare:
+    """Return "it exists", or "it has this version"."""
+    return txn.version(key) > 0 if version is None else txn.mod_revision(key) == version
+
+
+def difference(label: str, found: KeyValue | None, version: int | None) -> KeyNotFound | VersionConflict:
+    """Return the error that says why :func:`condition` did not hold."""
+    if found is None:
+        return KeyNotFound(f"{label} does not exist")
+    return VersionConflict(f"{label} has version {found.mod_revision}, not {version}")
+
+
+def write(key: bytes, data: bytes, *, ttl: int | None, lease: int) -> PutRequest:
+    """Return the put that replaces an object, keeping the lease that it hangs on if ``ttl`` is ``None``."""
+    return txn.put(key, data, lease=lease, prev_kv=True, ignore_lease=ttl is None)
+
+
+def create(calls: Calls, place: Place[T], name: str, value: T, *, ttl: int | None) -> Steps[Stored[T]]:
+    """Store an object that does not exist."""
+    key, data = place.key(name), place.encode(name, value)
+    lease = yield from _lease(calls, ttl)
+    answer = yield calls.txn(
+        TxnRequest((txn.version(key) == 0,), (txn.put(key, data, lease=lease),), (txn.get(key, keys_only=True),))
+    )
+    if not answer.succeeded:
+        yield from _give_back(calls, lease)
+        raise KeyExists(f"{place.label(name)} exists, with version {answer.responses[0].kvs[0].mod_revision}")
+    return Stored(name, value, answer.revision, answer.revision, lease)
+
+
+def update(
+    calls: Calls, place: Place[T], name: str, value: T, *, version: int | None, ttl: int | None
+) -> Steps[Stored[T]]:
+    """Replace an object that exists."""
+    check_version(version)
+    key, data = place.key(name), place.encode(name, value)
+    lease = yield from _lease(calls, ttl)
+    put = write(key, data, ttl=ttl, lease=lease)
+    answer = yield calls.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
+    if not answer.succeeded:
+        yield from _give_back(calls, lease)
+        raise difference(place.label(name), _first(answer.responses[0].kvs), version)
+    return replaced(name, value, answer.responses[0].prev_kv, answer.revision, put)
+
+
+def put(calls: Calls, place: Place[T], name: str, value: T, *, ttl: int | None) -> Steps[Stored[T]]:
+    """Store an object whether it exists or not."""
+    key, data = place.key(name), place.encode(name, value)
+    lease = yield from _lease(calls, ttl)
+    over = write(key, data, ttl=ttl, lease=lease)
+    answer = yield calls.txn(
+        TxnRequest((txn.version(key) == 0,), (txn.put(key, data, lease=lease, prev_kv=True),), (over,))
+    )
+    return replaced(name, value, answer.responses[0].prev_kv, answer.revision, over)
+
+
+def replaced(name: str, value: T, before: KeyValue | None, revision: int, put: PutRequest) -> Stored[T]:
+    """Return an object as it is after ``put`` has replaced ``before`` (``None``: has created it)."""
+    created = revision if before is None else before.create_revision
+    lease = before.lease if put.ignore_lease and before is not None else put.lease
+    return Stored(name, value, revision, created, lease)
+
+
+def delete(calls: Calls, place: Place[T], name: str, *, version: int | None) -> Steps[Stored[T]]:
+    """Delete an object that exists, and return it."""
+    check_version(version)
+    key = place.key(name)
+    answer = yield calls.txn(
+        TxnRequest((condition(key, version),), (txn.delete(key, prev_kv=True),), (txn.get(key, keys_only=True),))
+    )
+    if not answer.succeeded:
+        raise difference(place.label(name), _first(answer.responses[0].kvs), version)
+    try:
+        return place.read(answer.responses[0].prev_kvs[0])
+    except InvalidObject as error:
+        raise InvalidObject(f"it was deleted, and cannot be returned: {error}") from error
+
+
+def delete_span(calls: Calls, start: bytes, end: bytes) -> Steps[int]:
+    """Delete whatever is in a range, and return how much it was."""
+    answer = yield calls.txn(TxnRequest(success=(txn.delete(start, end or None),)))
+    deleted: int = answer.responses[0].deleted
+    return deleted
+
+
+def find(calls: Calls, place: Place[T], name: str) -> Steps[Stored[T] | None]:
+    """Read an object."""
+    answer = yield calls.read(txn.get(place.key(name)))
+    found = _first(answer.kvs)
+    return None if found is None else place.read(found)
+
+
+def get(calls: Calls, place: Place[T], name: str) -> Steps[Stored[T]]:
+    """Read an object that exists."""
+    found = yield from find(calls, place, name)
+    if found is None:
+        raise difference(place.label(name), None, None)
+    return found
+
+
+def exists(calls: Calls, place: Place[T], name: str) -> Steps[bool]:
+    """Tell whether there is an object, readable or not."""
+    answer = yield calls.read(txn.get(place.key(name), keys_only=True))
+    return bool(answer.kvs)
+
+
+def consistent_update(
+    calls: Calls, place: Place[T], name: str, function: Callable[[T], Any], *, max_attempts: int
+) -> Steps[Stored[T]]:
+    """Replace an object by what ``function`` makes of it, again and again until nobody was faster."""
+    key, label = place.key(name), place.label(name)
+    contention = Contention(f"the update of {label}", max_attempts=max_attempts, timeout=calls.left())
+    while True:
+        answer = yield calls.read(txn.get(key))
+        found = _first(answer.kvs)
+        if found is None:
+            raise difference(label, None, None)
+        value = yield Call(function, place.read(found).object)
+        if value is None:
+            raise InvalidRequest(f"{label}: the function returned None; it must return the object to be stored")
+        put = write(key, place.encode(name, value), ttl=None, lease=0)
+        answer = yield calls.txn(TxnRequest((condition(key, found.mod_revision),), (put,)))
+        if answer.succeeded:
+            return replaced(name, value, answer.responses[0].prev_kv, answer.revision, put)
+        yield Pause(contention.fail())
+
+
+def _lease(calls: Calls, ttl: int | None) -> Steps[int]:
+    if not ttl:  # None: as it is; 0: none
+        return 0
+    check_ttl(ttl)
+    lease: int = yield calls.grant(ttl)
+    return lease
+
+
+def _give_back(calls: Calls, lease: int) -> Steps[None]:
+    if lease:
+        yield calls.revoke(lease)
+
+
+def _first(kvs: tuple[KeyValue, ...]) -> KeyValue | None:
+    return kvs[0] if kvs else None

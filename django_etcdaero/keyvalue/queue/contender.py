@@ -1,0 +1,206 @@
+"""One object that contends for a name: what a lock and a candidate for leadership have in common."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
+from django_etcdaero.keyvalue.arguments import check_seconds, end_of
+from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
+from django_etcdaero.keyvalue.client.lease import check_ttl
+from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
+from django_etcdaero.keyvalue.client.steps import OpenSession, Steps
+from django_etcdaero.keyvalue.engine import Compare
+from django_etcdaero.keyvalue.keys import Text, to_bytes
+from django_etcdaero.keyvalue.txn import create_revision
+
+from .leaving import LEAVE_TIMEOUT
+from .line import label
+from .place import Place
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.session import Session
+    from django_etcdaero.keyvalue.facade import KV
+
+_GUARD_DELAY = 0.02
+"""Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
+
+_GRACE = 1.0
+"""Seconds that leaving the line may take when the time to wait in it is over."""
+
+
+class Contender:
+    """Takes a :class:`~django_etcdaero.keyvalue.queue.Place` under a name, keeps it and gives it back."""
+
+    kind = "contender"
+    """What messages call it."""
+
+    def __init__(self, kv: KV, name: Text, *, ttl: int) -> None:
+        self.name = to_bytes(name, name=f"{self.kind} name")
+        if not self.name:
+            raise InvalidRequest(f"{self.kind} name is empty")
+        self.label = label(self.name)
+        """The name as text, for messages."""
+        check_ttl(ttl)
+        self.ttl = ttl
+        """Seconds after which the place of a dead process is free."""
+        self._kv = kv
+        self._mutex = threading.Lock()
+        self._busy = False
+        self._place: Place | None = None
+        self._callbacks: list[Callable[[Any], object]] = []
+
+    def __repr__(self) -> str:
+        place = self._place
+        state = "not held" if place is None else "lost" if self.lost else f"held token={place.token}"
+        return f"<{type(self).__name__} {self.label!r} {state}>"
+
+    # while it is held ------------------------------------------------------------------------------------------------
+
+    @property
+    def held(self) -> bool:
+        """True while the name is held and, as far as this process can know, not lost."""
+        return self._place is not None and not self.lost
+
+    @property
+    def lost(self) -> bool:
+        """True when the name was taken, is not yet given back, and its lease ended or its key was removed."""
+        place = self._place
+        return place is not None and (place.guard.gone or not place.session.lease.alive)
+
+    @property
+    def token(self) -> int:
+        """The fencing token: each holder's is greater than those of all before. Also there when the name is lost."""
+        return self._holding().token
+
+    def compare(self) -> Compare:
+        """Return a condition for transactions of the same client that holds exactly as long as the name is held."""
+        place = self._holding()
+        return create_revision(place.key) == place.token
+
+    def on_lost(self, callback: Callable[[Any], object]) -> None:
+        """Call ``callback(self)`` whenever what this object holds is lost.
+
+        All callbacks of a client that tell of a loss share one thread, which does nothing else: none may block.
+        """
+        self._callbacks.append(callback)
+        if self.lost:
+            self._report(callback)
+
+    # inside ----------------------------------------------------------------------------------------------------------
+
+    def _take(
+        self, timeout: float | None, *, patience: float | None = None, stop: threading.Event | None = None
+    ) -> Steps[None]:
+        """Take the name, in turn, within ``timeout`` seconds (0: try once, without getting in line).
+
+        Where that sets no end the store has ``patience`` seconds (``None``: the engine's default) for what comes before
+        waiting in line.
+        """
+        engine = self._kv.open_engine()
+        once = timeout is not None and check_seconds("timeout", timeout) <= 0
+        limit = None if once else end_of(timeout)
+        if limit is None:
+            patience = engine.default_timeout if patience is None else check_seconds("timeout", patience)
+            entry = time.monotonic() + patience
+        else:
+            entry = limit
+        with self._mutex:
+            if self._busy:
+                raise InvalidRequest(
+                    f"this {type(self).__name__} object has {self.label!r} already; each contender uses one of its own"
+                )
+            self._busy = True
+        try:
+            try:
+                yield from self._contend(entry, limit, once=once, stop=stop)
+            except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
+                yield from self._contend(entry, limit, once=once, stop=stop)
+        except LockTimeout:
+            self._busy = False
+            raise
+        except TRANSIENT as error:
+            self._busy = False
+            if limit is not None and is_over(limit):
+                raise LockTimeout(f"{self.label!r} could not be had in time: {error}") from error
+            raise
+        except BaseException:
+            self._busy = False
+            raise
+
+    def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> Steps[None]:
+        """Enter the line until ``entry``, and wait in it until ``limit``."""
+        session: Session = yield OpenSession(self._kv, self.ttl, seconds_left(entry))
+        place = self._make_place(session)
+        end: float | None = entry
+        try:
+            if once:
+                if not (yield from place.enter_if_empty(entry)):
+                    raise LockTimeout(f"{self.label!r} is not free")
+            elif not (yield from self._enter(place, entry)):
+                end = limit
+                yield from place.wait(limit=limit, stop=stop)
+            self._hold(place)
+        except EtcdAeroError as error:
+            if isinstance(error, LeaseNotFound):
+                session.lease.end(lost=True)
+            yield from place.leave(timeout=_farewell(end, error))
+            raise
+        except BaseException:
+            self._place = None
+            place.drop()
+            raise
+
+    def _make_place(self, session: Session) -> Place:
+        raise NotImplementedError
+
+    def _enter(self, place: Place, limit: float) -> Steps[bool]:
+        """Get in line. Return whether that is the first place."""
+        return place.enter(limit)
+
+    def _hold(self, place: Place) -> None:
+        self._place = place
+        place.guard.start(place.token, place.seen, delay=_GUARD_DELAY)
+        place.guard.subscribe(self._lose)
+
+    def _give_back(self) -> Steps[bool]:
+        """Give the name back. Return False if it had been lost. In the child of a fork it touches no store."""
+        place = self._holding()
+        lost = self.lost
+        self._place = None
+        self._busy = False
+        left = yield from place.leave()
+        return not lost and (left or place.session.lease.inherited)
+
+    def _holding(self) -> Place:
+        place = self._place
+        if place is None:
+            raise InvalidRequest(f"{self.label!r} is not held by this {type(self).__name__} object")
+        return place
+
+    def _lose(self) -> None:
+        # Whoever closes the client gives up what was held.
+        logger.log(logging.DEBUG if self._kv.closed else logging.WARNING, "%s %r is lost", self.kind, self.label)
+        for callback in tuple(self._callbacks):
+            self._report(callback)
+
+    def _report(self, callback: Callable[[Any], object]) -> None:
+        def call() -> None:
+            try:
+                callback(self)
+            except Exception:
+                logger.exception("the on_lost callback of %s %r failed", self.kind, self.label)
+
+        self._kv.dispatcher.losses.submit(call)
+
+
+def _farewell(end: float | None, error: EtcdAeroError) -> float:
+    """Return the seconds that leaving the line may take after ``error``; 0: it is done in the background."""
+    left = LEAVE_TIMEOUT if end is None else end - time.monotonic()
+    if isinstance(error, LockTimeout) and error.__cause__ is None:  # as far as is known the store is well
+        left = max(left, _GRACE)
+    return min(LEAVE_TIMEOUT, max(0.0, left))

@@ -1,0 +1,121 @@
+"""The guard of a place in line: it tells when its key or its lease is gone while its owner still counts on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.engine import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.lease import Lease
+    from django_etcdaero.keyvalue.facade import KV
+
+
+class Guard:
+    """Watches a key on a lease: the key's deletion, its move to another lease, and the end of the lease.
+
+    The watch is started in the background, so that a short critical section costs nothing more; it starts from the
+    revision after the one that showed the key in place, so nothing is missed by that.
+    """
+
+    def __init__(self, kv: KV, key: bytes, lease: Lease) -> None:
+        self.gone = False
+        self._kv = kv
+        self._key = key
+        self._lease = lease
+        self._mutex = threading.Lock()
+        self._listeners: list[Callable[[], object]] = []
+        self._started = False
+        self._stopped = False
+        self._handle: WatchHandle | None = None
+        self._token = 0
+        self._start_revision = 0
+        self._failures = 0
+
+    def start(self, token: int, revision: int, *, delay: float = 0.0) -> None:
+        """Begin to watch the key that was created at revision ``token`` and seen in place at ``revision``.
+
+        ``delay`` is in seconds: what is stopped before costs no watch. Once only; further calls do nothing.
+        """
+        if self._started:
+            return
+        self._started = True
+        self._token, self._start_revision = token, revision + 1
+        self._lease.subscribe(self._lose)
+        self._kv.chores.submit(self._watch, delay=delay)
+
+    def stop(self) -> None:
+        """Watch no more; ``gone`` stays as it is, and no listener is called any more."""
+        self._stopped = True
+        self._lease.unsubscribe(self._lose)
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def subscribe(self, listener: Callable[[], object]) -> None:
+        """Call ``listener()`` once, from the thread that finds out, when the key or its lease is gone; now if it is.
+
+        A listener must be quick and never raise.
+        """
+        with self._mutex:
+            if not self.gone:
+                self._listeners.append(listener)
+                return
+        listener()
+
+    def unsubscribe(self, listener: Callable[[], object]) -> None:
+        """Take a listener off again, if it is there."""
+        with self._mutex:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def report(self) -> None:
+        """Be told that the key is gone, by whoever found out otherwise."""
+        self._lose()
+
+    def _lose(self) -> None:
+        with self._mutex:
+            if self._stopped or self.gone:
+                return
+            self.gone = True
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
+
+    def _watch(self) -> float | None:
+        """Task for the background: see that the key is there, unless that is known, and watch it from there on."""
+        if self._stopped or self.gone:
+            return None
+        timeout = self._lease.ttl / 3
+        try:
+            if not self._start_revision:
+                found = self._kv.range(self._key, timeout=timeout)
+                if [(kv.create_revision, kv.lease) for kv in found.kvs] != [(self._token, self._lease.id)]:
+                    self._lose()
+                    return None
+                self._start_revision = found.revision + 1
+            request = WatchRequest(self._key, start_revision=self._start_revision)
+            handle = self._handle = self._kv.watch_raw(request, self._sink, timeout=timeout)
+        except TRANSIENT:
+            self._failures += 1
+            return backoff(self._failures)
+        except EtcdAeroError as error:
+            logger.warning("%r is guarded by its lease only: %s", self._key, error)
+            return None
+        self._failures = 0
+        self._cancel_if_stopped(handle)
+        return None
+
+    def _cancel_if_stopped(self, handle: WatchHandle) -> None:
+        if self._stopped:
+            handle.cancel()
+
+    def _sink(self, batch: WatchBatch) -> None:
+        if any(event.type is EventType.DELETE or event.kv.lease != self._lease.id for event in batch.events):
+            self._lose()
+        elif batch.lost in (WatchLost.COMPACTED, WatchLost.RESET):
+            self._start_revision = 0
+            self._kv.chores.submit(self._watch)

@@ -1,0 +1,77 @@
+"""Who holds a name or waits for it, as each contender tells about himself."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from django_etcdaero.keyvalue.engine import KeyValue
+from django_etcdaero.system.processes import this_process
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock, leads an election, or waits for it. What a foreign client did not tell is empty."""
+
+    key: bytes
+    token: int
+    """The contender's create revision."""
+    lease: int
+    host: str = ""
+    pid: int | None = None
+    since: datetime | None = None
+    """When it got in line (UTC, by its own clock)."""
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """What else the contender told about itself."""
+
+    @classmethod
+    def read(cls, kv: KeyValue, told: bytes) -> Holder:
+        """Read a contender's key and what it ``told`` as :func:`introduction` does; never fails, whatever that is."""
+        try:
+            about = json.loads(told)
+        except ValueError:
+            about = None
+        if not isinstance(about, dict):
+            return cls(kv.key, kv.create_revision, kv.lease)
+        host, pid, since, _ = (about.pop(name, None) for name in ("host", "pid", "since", "process"))
+        return cls(
+            kv.key,
+            kv.create_revision,
+            kv.lease,
+            host=host if isinstance(host, str) else "",
+            pid=pid if isinstance(pid, int) else None,
+            since=_time(since),
+            identity=about,
+        )
+
+    def __str__(self) -> str:
+        who = f"{self.host or 'unknown'}/{self.pid or '?'}"
+        return f"{who} since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else who
+
+
+def introduction(kv: KV, *, process: bool = False) -> bytes:
+    """Return what this process tells about itself as a contender: a JSON object.
+
+    ``process=True`` adds what later shows, on the same host, whether the process still runs.
+    """
+    since = datetime.now(UTC).isoformat(timespec="milliseconds")
+    told = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, **kv.identity}
+    if process and (mark := this_process()) is not None:
+        told["process"] = mark
+    return json.dumps(told).encode()
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

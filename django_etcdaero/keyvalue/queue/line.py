@@ -1,0 +1,136 @@
+"""The line of contenders for a name: its layout in the store, reading it, and taking somebody out of it.
+
+The layout is that of etcd's own Go client (``client/v3/concurrency``), so that its tools take part in the same line:
+
+* a contender is the key ``<name>/<lease id in lower-case hex>``, put on that lease; further contenders of one session
+  append ``-1``, ``-2``, …;
+* the contender with the lowest create revision is first in line, and its create revision is its fencing token: tokens
+  of successive firsts only grow.
+
+Other keys under the name are no contenders, and left out: keys deeper than one level below it (``<name>/x/…``), which
+belong to other names; and data, which are on no lease or have another last part. Nobody waits for them here, and they
+are neither shown as holders nor removed. etcd's own client and ``etcdctl`` take every key there for a contender and
+wait until it is deleted, so the space below a name is best kept free. Where it is not, each look reads all keys there.
+
+Where the value of the key is not free to tell who the contender is, that stands in a second key,
+``<name>:contenders/<the same last part>``, on the same lease, put and deleted in the same transactions. It is outside
+the line, where nobody who knows only the line looks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.engine import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
+from django_etcdaero.keyvalue.txn import create_revision, delete, get, lease_of
+
+from .holder import Holder
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+_LAST_PART = re.compile(rb"-?[0-9a-f]{1,16}(-[0-9]+)?")
+
+
+def label(name: bytes) -> str:
+    """Return a name as text, for messages."""
+    return name.decode(errors="backslashreplace")
+
+
+def line(name: bytes) -> bytes:
+    """Return what the keys of all contenders for ``name`` start with."""
+    return name + b"/"
+
+
+def introductions(name: bytes) -> bytes:
+    """Return what the second keys of all contenders for ``name`` start with."""
+    return name + b":contenders/"
+
+
+def second_key(name: bytes, key: bytes) -> bytes:
+    """Return the second key of the contender ``key``."""
+    return introductions(name) + key[len(line(name)) :]
+
+
+def contenders(name: bytes, kvs: Iterable[KeyValue]) -> list[KeyValue]:
+    """Return those of ``kvs`` (keys under ``line(name)``) that contend for ``name`` itself, in the given order."""
+    start = len(line(name))
+    return [kv for kv in kvs if kv.lease and _LAST_PART.fullmatch(kv.key, start)]
+
+
+def first_in_line(name: bytes, *, limit: int = 1, keys_only: bool = True) -> RangeRequest:
+    """Return the request for the oldest key (``limit`` 0: all keys, oldest first) under ``line(name)``."""
+    return get(
+        line(name),
+        prefix=True,
+        limit=limit,
+        keys_only=keys_only,
+        sort_target=SortTarget.CREATE,
+        sort_order=SortOrder.ASCEND,
+    )
+
+
+def found(response: object) -> tuple[KeyValue, ...]:
+    """Return the keys that a part of a transaction has read."""
+    return response.kvs if isinstance(response, RangeResult) else ()
+
+
+def queue(kv: KV, name: bytes, *, second: bool = False, limit: int = 0, timeout: float | None) -> tuple[Holder, ...]:
+    """Return who is in the line for ``name``, in order; with ``limit`` at least one of them, if there is one.
+
+    ``second`` tells whether contenders introduce themselves in second keys.
+    """
+    for many in (limit, 0) if limit else (0,):  # the oldest key may be no contender: then all are read
+        reads = [first_in_line(name, limit=many, keys_only=False)]
+        if second:
+            reads.append(get(introductions(name), prefix=True))
+        result = kv.txn().then(*reads).commit(timeout=timeout)
+        all_kvs, *more = map(found, result.responses)
+        in_line = contenders(name, all_kvs)
+        if in_line or not all_kvs:
+            break
+    if not second:
+        return tuple(Holder.read(each, each.value) for each in in_line)
+    told = {each.key: each for each in more[0]}
+    holders = []
+    for each in in_line:
+        introduction = told.get(second_key(name, each.key))
+        fits = introduction is not None and introduction.lease == each.lease
+        holders.append(Holder.read(each, introduction.value if introduction is not None and fits else b""))
+    return tuple(holders)
+
+
+def remove_holder(kv: KV, name: bytes, token: int | None, *, timeout: float | None) -> Holder | None:
+    """Delete the key of the first in line if its token is ``token`` (``None``: whoever it is). Return who it was.
+
+    ``None``: nobody holds the name, or somebody else, or the holder left at the same moment.
+    """
+    for holder in queue(kv, name, limit=1, timeout=timeout)[:1]:
+        if token in (None, holder.token) and _delete(kv, holder, holder, timeout):
+            logger.warning("%s was removed as holder of %r (token %d)", holder, label(name), holder.token)
+            return holder
+    return None
+
+
+def remove_waiter(kv: KV, name: bytes, token: int, *, timeout: float | None) -> Holder | None:
+    """Delete the key of the contender with ``token`` if he waits. Return who it was, ``None`` if there was none."""
+    in_line = queue(kv, name, timeout=timeout)
+    for waiter in in_line[1:]:
+        if waiter.token == token and _delete(kv, in_line[0], waiter, timeout):
+            logger.warning("%s was removed from the queue for %r (token %d)", waiter, label(name), token)
+            return waiter
+    return None
+
+
+def _delete(kv: KV, holder: Holder, removed: Holder, timeout: float | None) -> bool:
+    """Delete the key of ``removed`` if he is still there and ``holder`` still the first in line.
+
+    A key that has left its lease meanwhile is no contender any more, but somebody's data.
+    """
+    conditions = []
+    for each in {holder.key: holder, removed.key: removed}.values():
+        conditions += [create_revision(each.key) == each.token, lease_of(each.key) == each.lease]
+    return kv.txn().when(*conditions).then(delete(removed.key)).commit(timeout=timeout).succeeded

@@ -1,0 +1,164 @@
+"""A distributed lock: fair, fenced, and honest about its loss.
+
+It is a place in the line of contenders under its name (:mod:`django_etcdaero.keyvalue.queue.place` has the protocol);
+who is first in line holds it. ``etcdctl lock NAME`` stands in the same line.
+
+No lock over a network can promise that two holders never run at the same time: a process may sleep past its lease. What
+it can do is make the late one's writes fail. So a holder puts :meth:`Lock.compare` into the transactions that need the
+lock, or hands :attr:`Lock.token` to systems that refuse tokens smaller than the greatest they have seen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django_etcdaero.exceptions import LockLost, LockTimeout
+from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
+from django_etcdaero.keyvalue.keys import Text
+
+from .contender import Contender
+from .holder import Holder as Holder
+from .holder import introduction
+from .line import queue, remove_holder, remove_waiter
+from .place import Place
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.session import Session
+    from django_etcdaero.keyvalue.facade import KV
+
+
+class Lock(Contender):
+    """A lock under a name; made with :meth:`KV.lock() <django_etcdaero.keyvalue.facade.KV.lock>`.
+
+    One object is one contender: threads and tasks that compete use one object each. As a context manager, also an
+    asynchronous one, it acquires and releases; a body that finished although the lock was lost meanwhile gets
+    ``LockLost`` at the end, unless it raised an error of its own.
+    """
+
+    kind = "lock"
+
+    def __init__(self, kv: KV, name: Text, *, ttl: int, timeout: float | None) -> None:
+        super().__init__(kv, name, ttl=ttl)
+        self._timeout = timeout
+
+    # taking and giving back ------------------------------------------------------------------------------------------
+
+    def acquire(self, timeout: float | None = None) -> None:
+        """Take the lock, in turn, within ``timeout`` seconds.
+
+        ``None``: the timeout given to :meth:`KV.lock`; if that is ``None`` too, as long as it takes. 0: try once,
+        without getting in line.
+
+        Raises ``LockTimeout`` when the time is over, whether the lock was not free or the store did not answer (its
+        ``__cause__`` is the store's error then); ``LockLost`` if the place in line was lost (the store was away for
+        longer than the ttl, or somebody deleted the key); ``InvalidRequest`` if this object has the lock already; and
+        what a transaction raises. Who waits in line waits on while the store is away. Who does not wait yet does not:
+        without a timeout, or with 0, a store that does not answer within the engine's default timeout is an error.
+
+        However it ends without the lock, nothing stays in the store: the key is deleted before that, which may take a
+        second more, or in the background if the store does not answer.
+        """
+        drive(self._take(self._timeout if timeout is None else timeout))
+
+    async def aacquire(self, timeout: float | None = None) -> None:
+        """Take the lock as :meth:`acquire` does, without blocking the event loop.
+
+        When the task is cancelled its key is deleted in the background.
+        """
+        await adrive(self._take(self._timeout if timeout is None else timeout))
+
+    def try_acquire(self, *, timeout: float | None = None) -> bool:
+        """Take the lock if nobody holds it or waits for it. Return whether it was taken.
+
+        ``timeout``: seconds that the store may take to answer (``None``: the engine's default). Raises what
+        :meth:`acquire` raises, when that time is over the error of the store: ``DeadlineExceeded``, ``ClusterError`` or
+        ``OutcomeUnknown``.
+        """
+        try:
+            drive(self._take(0, patience=timeout))
+        except LockTimeout:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back and let the next in line have it.
+
+        If the store cannot be reached the key is deleted in the background; that is no error. Raises ``LockLost`` if
+        the lock had been lost before, ``InvalidRequest`` if it is not held. In the child of a fork it touches no store.
+        """
+        drive(self._release())
+
+    async def arelease(self) -> None:
+        """Give the lock back as :meth:`release` does, without blocking the event loop."""
+        await adrive(self._release())
+
+    def _release(self) -> Steps[None]:
+        if not (yield from self._give_back()):
+            raise LockLost(f"{self.label!r} had been lost before it was released")
+
+    def __enter__(self) -> Lock:
+        self.acquire()
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        if self._place is None:
+            return
+        try:
+            self.release()
+        except LockLost as error:
+            if exc_type is None:
+                raise
+            logger.warning("%s", error)
+
+    async def __aenter__(self) -> Lock:
+        await self.aacquire()
+        return self
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        if self._place is None:
+            return
+        try:
+            await self.arelease()
+        except LockLost as error:
+            if exc_type is None:
+                raise
+            logger.warning("%s", error)
+
+    def check(self) -> None:
+        """Raise ``LockLost`` if the lock is not held any more. Asks no store: :meth:`compare` is the real guard."""
+        if not self.held:
+            raise LockLost(f"{self.label!r} is not held")
+
+    # looking inside --------------------------------------------------------------------------------------------------
+
+    def holder(self, *, timeout: float | None = None) -> Holder | None:
+        """Return who holds the lock now, this process or another; ``None`` if nobody does."""
+        return next(iter(queue(self._kv, self.name, limit=1, timeout=timeout)), None)
+
+    def queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
+        """Return the holder and everybody who waits, in order."""
+        return queue(self._kv, self.name, timeout=timeout)
+
+    # for operators ---------------------------------------------------------------------------------------------------
+
+    def force_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
+        """Take the lock from whoever holds it, and let the next in line have it. Return who it was.
+
+        With ``token`` only from the holder with that token. ``None`` is returned if nobody was removed: the lock is
+        free, or its holder is another one or went by itself at the same moment. The one removed learns it as a lost
+        lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
+        ``OutcomeUnknown`` a repetition with the token does no harm.
+        """
+        return remove_holder(self._kv, self.name, token, timeout=timeout)
+
+    def remove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
+        """Take the contender with ``token`` out of the queue. Return who it was.
+
+        ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
+        ``LockLost``; those behind it move up.
+        """
+        return remove_waiter(self._kv, self.name, token, timeout=timeout)
+
+    def _make_place(self, session: Session) -> Place:
+        return Place(self._kv, session, self.name, introduction(self._kv))

@@ -1,0 +1,301 @@
+"""A place in the line of contenders for a name: what locks and elections have in common.
+
+The layout of the line is in :mod:`django_etcdaero.keyvalue.queue.line`. The protocol is that of etcd's own Go client:
+
+* to enter is one transaction: put the key if it does not exist, and read who is first;
+* everybody else watches for the DELETION of the contender right before him, nothing else: one departure wakes one
+  waiter, first come first served. After each wake-up one transaction reads the own key (gone: the place is lost) and
+  the contender that is now right before;
+* to leave is to delete the own key if it still has the own create revision.
+
+Entering may be repeated after an unknown outcome: the second try finds the key of the first. Leaving is carried on in
+the background if it fails or its caller is interrupted.
+
+What asks for more than a moment is written as :mod:`steps <django_etcdaero.keyvalue.client.steps>`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from django_etcdaero.exceptions import (
+    Cancelled,
+    DeadlineExceeded,
+    EtcdAeroError,
+    LockLost,
+    LockTimeout,
+    OutcomeUnknown,
+    PermissionDenied,
+)
+from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
+from django_etcdaero.keyvalue.client.steps import Commit, Steps, Wait
+from django_etcdaero.keyvalue.engine import PutRequest, SortOrder, SortTarget, TxnResult, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, get, lease_of, put
+
+from .guard import Guard
+from .leaving import LEAVE_TIMEOUT, delete_in_background
+from .line import contenders, first_in_line, found, label, line, second_key
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.session import Session
+    from django_etcdaero.keyvalue.facade import KV
+
+_ENTRY_TRIES = 3
+
+_STOP_POLL = 0.1
+"""Seconds between two looks at the event that ends a wait from outside."""
+
+
+class Stopped(Cancelled):
+    """A wait was ended from outside; never leaves this package."""
+
+
+class Place:
+    """One contender of this process. Used by one caller: enter, wait, and in any case leave."""
+
+    def __init__(self, kv: KV, session: Session, name: bytes, value: bytes, *, about: bytes | None = None) -> None:
+        """``about`` is the introduction that goes into a second key; ``None``: the value is one."""
+        self.session = session
+        self.name = name
+        self.label = label(name)
+        self.value = value
+        self.about = about
+        self.token = 0
+        """The key's create revision; 0 as long as it is not known."""
+        self.announced = 0
+        """The revision at which ``value`` was put."""
+        self.seen = 0
+        """The store's revision when the key was last known to be in place."""
+        self._kv = kv
+        self._in_doubt = False  # the put may have been applied, or be applied yet
+        self._left = False
+        # Sessions are shared by all views of a store, so a number is taken under the full name.
+        self._slot = session.reserve(kv.prefix + name)
+        suffix = f"-{self._slot}" if self._slot else ""
+        self.key = line(name) + f"{session.lease.id:x}{suffix}".encode()
+        self.guard = Guard(kv, self.key, session.lease)
+
+    # entering --------------------------------------------------------------------------------------------------------
+
+    def enter(self, limit: float) -> Steps[bool]:
+        """Take a place in line, until ``limit``. Return whether it is the first one."""
+        entry = (
+            self._kv.txn()
+            .when(create_revision(self.key) == 0)
+            .then(*self.puts(), first_in_line(self.name))
+            .otherwise(get(self.key, keys_only=True), first_in_line(self.name))
+        )
+        for attempt in range(1, _ENTRY_TRIES):
+            try:
+                result = yield from self._commit(entry, limit)
+                break
+            except OutcomeUnknown:
+                if is_over(limit):
+                    raise
+                yield from self._pause(min(backoff(attempt), seconds_left(limit)))
+        else:
+            result = yield from self._commit(entry, limit)
+        mine = found(result.responses[0])
+        self._entered(mine[0].create_revision if mine else result.revision, result.revision)
+        return found(result.responses[-1])[0].key == self.key
+
+    def enter_if_empty(self, limit: float) -> Steps[bool]:
+        """Take the first place if nobody is in line, until ``limit``. Return whether it was taken; if not, leave.
+
+        One transaction, except when keys that are no contenders are in the way of its comparison.
+        """
+        nobody = create_revision(line(self.name), prefix=True) == 0
+        entry = self._kv.txn().when(nobody).then(*self.puts()).otherwise(first_in_line(self.name))
+        result = yield from self._commit(entry, limit)
+        if result.succeeded:
+            self._entered(result.revision, result.revision)
+            return True
+        self._in_doubt = False
+        if contenders(self.name, found(result.responses[0])):
+            return False
+        if (yield from self.enter(limit)):
+            return True
+        ahead, _ = yield from self._ahead(timeout=seconds_left(limit))
+        return ahead is None
+
+    def inherit(self, key: bytes, token: int, lease: int, *, timeout: float) -> Steps[bool]:
+        """Take over the place of a contender that is dead, with its position in line. Return whether that was done.
+
+        Its keys are moved to the own lease, on the condition that they still are on its ``lease``. However it ends,
+        leaving the place deletes the key: for a dead contender that is no loss.
+        """
+        number, own = self._slot, (self.key, self.guard)
+        self.key, self.token, self.guard = key, token, Guard(self._kv, key, self.session.lease)
+        move = self._kv.txn().when(create_revision(key) == token, lease_of(key) == lease).then(*self.puts())
+        result: TxnResult = yield Commit(move, timeout)
+        if result.succeeded:
+            self.session.free(self._kv.prefix + self.name, number)
+            self._slot = -1
+            self._entered(token, result.revision)
+            self.announced = result.revision
+        else:
+            (self.key, self.guard), self.token = own, 0
+        return result.succeeded
+
+    def puts(self) -> list[PutRequest]:
+        """Return the writes that keep the place, with its present value."""
+        lease = self.session.lease
+        own = [put(self.key, self.value, lease=lease)]
+        return own if self.about is None else [*own, put(second_key(self.name, self.key), self.about, lease=lease)]
+
+    def _commit(self, entry: Txn, limit: float) -> Steps[TxnResult]:
+        doubted, self._in_doubt = self._in_doubt, True
+        try:
+            result: TxnResult = yield Commit(entry, seconds_left(limit))
+            return result
+        except (OutcomeUnknown, DeadlineExceeded, Cancelled):
+            raise
+        except EtcdAeroError:
+            self._in_doubt = doubted
+            raise
+
+    def _entered(self, token: int, revision: int) -> None:
+        self.token = self.announced = token
+        self.seen = revision
+        self._in_doubt = False
+
+    # waiting ---------------------------------------------------------------------------------------------------------
+
+    def wait(self, *, limit: float | None, stop: threading.Event | None = None) -> Steps[None]:
+        """Wait until the place is the first in line.
+
+        ``limit`` is the end of patience by ``time.monotonic()``, ``None`` for no end of its own: every wait ends with
+        the session. While the store is away the wait goes on, as long as the lease has time left. Raises
+        ``LockTimeout``, ``LockLost`` (lease or key gone), ``Cancelled`` (client closed), ``PermissionDenied``;
+        ``Stopped`` soon after ``stop`` was set.
+        """
+
+        def left() -> float:
+            if stop is not None and stop.is_set():
+                raise Stopped(f"the wait for {self.label!r} was ended")
+            return self._time_left(limit, trouble)
+
+        trouble: EtcdAeroError | None = None
+        poll = None if stop is None else _STOP_POLL
+        failures = 0
+        while True:
+            try:
+                ahead, revision = yield from self._ahead(timeout=left())
+                trouble = None
+                if ahead is None:
+                    return
+                self.guard.start(self.token, self.seen)
+                deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
+                ended: WatchLost | None = yield Wait(self._kv, self.guard, left, deletion, poll=poll)
+                if ended is WatchLost.CLOSED:
+                    raise Cancelled(f"the store was closed while waiting for {self.label!r}")
+                if ended is WatchLost.REFUSED:
+                    raise PermissionDenied(f"the store refused to watch {ahead!r}")
+                failures = 0
+            except LockTimeout:
+                raise
+            except TRANSIENT as error:
+                failures += 1
+                trouble = error
+                logger.debug("waiting for %r: %s", self.name, error)
+                yield from self._pause(min(backoff(failures), left()))
+
+    def _time_left(self, limit: float | None, trouble: EtcdAeroError | None) -> float:
+        lease = self.session.lease
+        if self.guard.gone or not lease.alive:
+            raise self._lost()
+        if limit is None:
+            return lease.remaining
+        left = limit - time.monotonic()
+        if left <= 0:
+            why = "" if trouble is None else f": {trouble}"
+            raise LockTimeout(f"{self.label!r} was not free in time{why}") from trouble
+        return min(left, lease.remaining)
+
+    def _ahead(self, *, timeout: float) -> Steps[tuple[bytes | None, int]]:
+        """Return the key of the contender right before (``None``: there is none) and the revision read at."""
+        for limit in (1, 0):  # the nearest key may be no contender: then all of them have to be looked through
+            result: TxnResult = yield Commit(self._look(limit), timeout)
+            mine, before = map(found, result.responses)
+            if [(kv.create_revision, kv.lease) for kv in mine] != [(self.token, self.session.lease.id)]:
+                raise self._lost()
+            self.seen = result.revision
+            ahead = contenders(self.name, before)
+            if ahead or not before:
+                break
+        return (ahead[0].key if ahead else None), result.revision
+
+    def _look(self, limit: int) -> Txn:
+        before = get(
+            line(self.name),
+            prefix=True,
+            limit=limit,
+            keys_only=True,
+            sort_target=SortTarget.CREATE,
+            sort_order=SortOrder.DESCEND,
+            max_create_revision=self.token - 1,
+        )
+        return self._kv.txn().then(get(self.key, keys_only=True), before)
+
+    def _pause(self, seconds: float) -> Steps[None]:
+        end = time.monotonic() + seconds
+        yield Wait(self._kv, self.session.lease, lambda: end - time.monotonic())
+
+    def _lost(self) -> LockLost:
+        self._kv.open_engine()  # closing the client is what takes all its places, and is to be named as the reason
+        return LockLost(f"the place in line for {self.label!r} is lost: its lease ended or its key was removed")
+
+    # leaving ---------------------------------------------------------------------------------------------------------
+
+    def leave(self, *, timeout: float = LEAVE_TIMEOUT) -> Steps[bool]:
+        """Delete the own key, in the background if that fails or there is no time for it.
+
+        Return False if there was none (any more).
+        """
+        if not self._has_to_leave():
+            return False
+        if timeout <= 0:
+            self._leave_in_background()
+            return self.session.lease.alive
+        try:
+            result: TxnResult = yield Commit(self._deletion(), timeout)
+        except EtcdAeroError:
+            self._leave_in_background()
+            return self.session.lease.alive
+        except BaseException:
+            self._leave_in_background()
+            raise
+        if self.token or result.succeeded:
+            self._free()
+        else:  # the put whose answer never came may still arrive after this deletion
+            self._leave_in_background()
+        return result.succeeded
+
+    def drop(self) -> None:
+        """Leave without waiting for anything: the key is deleted in the background."""
+        if self._has_to_leave():
+            self._leave_in_background()
+
+    def _has_to_leave(self) -> bool:
+        if self._left or self.session.lease.inherited:
+            return False
+        self._left = True
+        self.guard.stop()
+        if self.token or self._in_doubt:
+            return True
+        self._free()
+        return False
+
+    def _free(self) -> None:
+        self.session.free(self._kv.prefix + self.name, self._slot)
+
+    def _deletion(self) -> Txn:
+        mine = create_revision(self.key) == self.token if self.token else create_revision(self.key) > 0
+        second = [] if self.about is None else [delete(second_key(self.name, self.key))]
+        return self._kv.txn().when(mine).then(delete(self.key), *second)
+
+    def _leave_in_background(self) -> None:
+        delete_in_background(self._kv, self.session, self._deletion(), in_doubt=not self.token, then=self._free)

@@ -1,0 +1,57 @@
+"""A process that is started again takes over the place that its predecessor left in an election.
+
+A candidate that was killed leads on in the store until its lease has run out. When the next process of the same name
+comes, it would wait for that and then line up behind everybody else: the leadership would move for nothing. So a
+candidate whose value was given (it names the candidate; a value made up from host, process id and time does not) looks
+for a contender with the same value, and moves that contender's keys to its own lease: create revision, position and
+token stay.
+
+It does so only if the predecessor is dead for certain: it told in its second key which process it was, and that
+process ran on this host and runs no more (:mod:`django_etcdaero.system.processes`). Whoever lives, or died elsewhere,
+is waited for like any other, so two processes never lead under one name. And the keys that were moved are seen to be on
+another lease, which ends the leadership of whoever should still count on them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.limit import seconds_left
+from django_etcdaero.keyvalue.client.steps import Commit, Steps
+from django_etcdaero.keyvalue.engine import TxnResult
+from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.system.processes import is_dead
+
+from .line import contenders, first_in_line, found, introductions, second_key
+from .place import Place
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+
+def succeed(kv: KV, place: Place, limit: float) -> Steps[bool]:
+    """Take over the place of a dead predecessor, if there is one, until ``limit``. Return whether that was done."""
+    reads = (first_in_line(place.name, limit=0, keys_only=False), get(introductions(place.name), prefix=True))
+    result: TxnResult = yield Commit(kv.txn().then(*reads), seconds_left(limit))
+    in_line, introduced = map(found, result.responses)
+    told = {each.key: each for each in introduced}
+    for each in contenders(place.name, in_line):
+        introduction = told.get(second_key(place.name, each.key))
+        if each.value != place.value or introduction is None or introduction.lease != each.lease:
+            continue
+        if not _left_by_the_dead(introduction.value):
+            continue
+        if (yield from place.inherit(each.key, each.create_revision, each.lease, timeout=seconds_left(limit))):
+            logger.info("%r: the place of a predecessor that is dead was taken over", place.label)
+            return True
+    return False
+
+
+def _left_by_the_dead(introduction: bytes) -> bool:
+    try:
+        told = json.loads(introduction)
+    except ValueError:
+        return False
+    return isinstance(told, dict) and is_dead(told.get("process"))

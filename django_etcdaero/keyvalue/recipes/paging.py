@@ -1,0 +1,135 @@
+"""Going through a range of any size, page by page.
+
+All pages are read as of the revision of the first one, so together they are one consistent view, whatever is written
+meanwhile. Not more than one page is in memory. If the store compacts that revision away before the last page the
+iteration ends with ``Compacted``: what came so far is right, the rest cannot be had any more.
+
+Ascending pages ask for no order, because ranges come in the order of their keys anyway and etcd reads the whole range
+whenever it is told to sort. Descending ones have to ask, and each costs the store a look at all that is still to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from django_etcdaero.exceptions import Compacted, FutureRevision
+from django_etcdaero.keyvalue.arguments import check_choice, check_flag
+from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
+from django_etcdaero.keyvalue.engine import KeyValue, RangeResult, SortOrder, SortTarget
+from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.keyvalue.txn import get
+
+from .contention import Read, check_positive
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+
+
+class Pages:
+    """The keys of a range in their order, to be gone through once, with ``for`` or ``async for``.
+
+    All are as of ``revision`` (0: of the first page). The store is asked when a key of the next page is asked for;
+    ``timeout`` (seconds) is for each page. Arguments are checked at once. With ``descending`` each page costs an etcd
+    server as much as all the keys that are left, because it reads and sorts them before it counts. Iterating raises
+    what :meth:`KV.range <django_etcdaero.keyvalue.facade.KV.range>` raises, and ``Compacted`` if the revision is
+    compacted on the way.
+    """
+
+    def __init__(
+        self,
+        kv: KV,
+        start: Text,
+        range_end: Text | None,
+        *,
+        prefix: bool,
+        page_size: int,
+        keys_only: bool,
+        descending: bool,
+        revision: int,
+        serializable: bool,
+        timeout: float | None,
+    ) -> None:
+        check_flag("descending", descending)
+        request = get(
+            start,
+            range_end,
+            prefix=prefix,
+            revision=revision,
+            sort_order=SortOrder.DESCEND if descending else SortOrder.NONE,
+            serializable=serializable,
+            keys_only=keys_only,
+        )
+        check_positive("page_size", page_size)
+        self._kv = kv
+        self._request = replace(request, limit=page_size)
+        self._timeout = timeout
+        self._delivered = 0
+        self._finished = False
+
+    def __iter__(self) -> Iterator[KeyValue]:
+        while not self._finished:
+            yield from drive(self._turn())
+
+    async def __aiter__(self) -> AsyncIterator[KeyValue]:
+        while not self._finished:
+            for found in await adrive(self._turn()):
+                yield found
+
+    def _turn(self) -> Steps[tuple[KeyValue, ...]]:
+        """Read the next page."""
+        try:
+            result = yield from self._read()
+        except Compacted as error:
+            if not self._delivered:
+                raise
+            raise Compacted(
+                f"revision {self._request.revision} was compacted away after {self._delivered} keys of it had been"
+                f" read, so that the rest cannot be had: {error}",
+                error.compact_revision,
+            ) from error
+        self._delivered += len(result.kvs)
+        self._finished = not result.more
+        if result.more:
+            last = result.kvs[-1].key
+            revision = self._request.revision if self._request.revision > 0 else result.revision
+            if self._request.sort_order is SortOrder.DESCEND:
+                self._request = replace(self._request, range_end=last, revision=revision)
+            else:
+                self._request = replace(self._request, key=last + b"\0", revision=revision)
+        return result.kvs
+
+    def _read(self) -> Steps[RangeResult]:
+        result: RangeResult
+        try:
+            result = yield Read(self._kv, self._request, self._timeout)
+        except FutureRevision:  # this member lags behind the one that answered before, or behind who gave the revision
+            if not self._request.serializable:
+                raise
+            self._request = replace(self._request, serializable=False)
+            result = yield Read(self._kv, self._request, self._timeout)
+        return result
+
+
+def end(
+    kv: KV,
+    start: Text,
+    range_end: Text | None,
+    *,
+    prefix: bool,
+    by: SortTarget,
+    order: SortOrder,
+    timeout: float | None,
+) -> Steps[KeyValue | None]:
+    """Read the key of a range that comes first in the order of ``by``, ascending or descending; ``None``: no key.
+
+    Which one it is among keys that are equal in ``by`` (created or changed in one transaction) is not defined. Unless
+    it is the first in the order of the keys, the store looks at the whole range.
+    """
+    request = get(start, range_end, prefix=prefix)
+    target = check_choice("by", by, SortTarget)
+    if target is SortTarget.KEY and order is SortOrder.ASCEND:
+        order = SortOrder.NONE
+    result = yield Read(kv, replace(request, limit=1, sort_target=target, sort_order=order), timeout)
+    return result.kvs[0] if result.kvs else None

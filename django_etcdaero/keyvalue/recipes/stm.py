@@ -1,0 +1,207 @@
+"""Software transactional memory: read and write keys as if nobody else were there.
+
+::
+
+    def move(tx):
+        stock = int(tx.get("shelf/7") or 0)
+        if stock < 5:
+            raise TooFew(stock)
+        tx.put("shelf/7", str(stock - 5))
+        tx.put("shelf/8", str(int(tx.get("shelf/8") or 0) + 5))
+
+    kv.stm(move)
+
+Reads go to the store, writes are kept until the function returns and are then committed in one transaction, on the
+condition that nothing that counts has changed meanwhile (:class:`Isolation`,
+:mod:`django_etcdaero.keyvalue.recipes.attempt`). If something has, the function is run again, so **it may run several
+times**: what it does apart from ``tx`` should be harmless to repeat. The failed commit brings back what was read in its
+present state, so that the next attempt costs one call if it reads the same and comes soon; after several conflicts the
+pauses grow and everything is read afresh.
+
+* An exception of the function ends the transaction, and nothing is written.
+* A function that only reads commits nothing and has no conflicts at the two serializable levels, the default included.
+* A commit whose outcome is unknown raises ``OutcomeUnknown`` and is not repeated.
+* A store takes 128 conditions and 128 writes in one transaction (etcd's default). A key that was read is one condition,
+  a range is one and one more for each key that was in it, a key that is written unread is one at
+  ``SERIALIZABLE_SNAPSHOT``. More raise ``InvalidRequest`` at the commit. Functions that only read have no such limit.
+* Transactions do not nest: one that is run inside the function is another one, of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, VersionConflict
+from django_etcdaero.keyvalue.client.steps import Commit, Step, Steps, adrive, drive
+from django_etcdaero.keyvalue.engine import PutRequest, TxnResult
+from django_etcdaero.keyvalue.keys import Text, span
+from django_etcdaero.keyvalue.txn import delete, put
+
+from .attempt import Attempt, Isolation, Reading, Span
+from .contention import Contention, Pause, Read
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.lease import Lease
+    from django_etcdaero.keyvalue.facade import KV
+
+__all__ = ["AsyncTransaction", "Isolation", "Transaction", "transact"]
+
+
+class _Handle:
+    """What a function has in hand during one attempt. Keys are relative to the client's prefix."""
+
+    def __init__(self, kv: KV, attempt: Attempt, contention: Contention) -> None:
+        self._kv = kv
+        self._attempt = attempt
+        self._contention = contention
+        self._closed = False
+
+    def put(self, key: Text, value: Text, *, lease: int | Lease = 0) -> None:
+        """Write a key at the end of the transaction. Without ``lease`` it is taken off the lease it had."""
+        self._check_open()
+        self._attempt.write(put(key, value, lease=lease))
+
+    def delete(self, key: Text) -> None:
+        """Delete a key at the end of the transaction; no error if there is none."""
+        self._check_open()
+        self._attempt.write(delete(key))
+
+    def close(self) -> None:
+        """End the attempt: nothing can be read or written with this object any more."""
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InvalidRequest("this attempt of the transaction is over; use the object that the function was given")
+
+    def _value(self, key: Text) -> Steps[bytes | None]:
+        name, _ = span(key, None, prefix=False)
+        self._check_open()
+        written = self._attempt.written(name)
+        if written is not None:
+            return written.value if isinstance(written, PutRequest) else None
+        reading = yield from self._read((name, b""))
+        return reading.kvs[0].value if reading.kvs else None
+
+    def _mod_revision(self, key: Text) -> Steps[int]:
+        reading = yield from self._read(span(key, None, prefix=False))
+        return reading.kvs[0].mod_revision if reading.kvs else 0
+
+    def _content(self, where: Span) -> Steps[dict[bytes, bytes]]:
+        reading = yield from self._read(where)
+        return self._attempt.overlay(where, reading.kvs)
+
+    def _read(self, where: Span) -> Steps[Reading]:
+        self._check_open()
+        attempt = self._attempt
+        reading = attempt.known(where)
+        while reading is None:
+            request = attempt.request(where)
+            try:
+                try:
+                    result = yield Read(self._kv, request, self._contention.left())
+                except FutureRevision:  # a member that is behind may not answer alone
+                    request = replace(request, serializable=False)
+                    result = yield Read(self._kv, request, self._contention.left())
+            except (Compacted, FutureRevision) as error:
+                attempt.outdated = True
+                raise VersionConflict(f"the snapshot of the transaction cannot be read any more: {error}") from error
+            reading = attempt.take(request, result)
+        return reading
+
+
+class Transaction(_Handle):
+    """The keys as the function of a transaction sees them, its own writes included. For one thread.
+
+    Reads raise what :meth:`KV.range <django_etcdaero.keyvalue.facade.KV.range>` raises, ``DeadlineExceeded`` when the
+    time of the transaction is up, and ``VersionConflict`` when the attempt cannot succeed any more (it is made again,
+    whatever the function makes of the error).
+    """
+
+    def get(self, key: Text) -> bytes | None:
+        """Return the value of a key, ``None`` if there is no such key."""
+        return drive(self._value(key))
+
+    def revision(self, key: Text) -> int:
+        """Return the mod revision of a key as the store has it, own writes left out; 0 if there is no such key."""
+        return drive(self._mod_revision(key))
+
+    def range(self, start: Text, range_end: Text | None = None, *, prefix: bool = False) -> dict[bytes, bytes]:
+        """Return the keys of a range with their values, in order; the range is given as for ``KV.range``."""
+        return drive(self._content(span(start, range_end, prefix=prefix)))
+
+
+class AsyncTransaction(_Handle):
+    """The same as :class:`Transaction` for coroutine functions. Several reads may be awaited at the same time."""
+
+    async def get(self, key: Text) -> bytes | None:
+        """Return the value of a key, ``None`` if there is no such key."""
+        return await adrive(self._value(key))
+
+    async def revision(self, key: Text) -> int:
+        """Return the mod revision of a key as the store has it, own writes left out; 0 if there is no such key."""
+        return await adrive(self._mod_revision(key))
+
+    async def range(self, start: Text, range_end: Text | None = None, *, prefix: bool = False) -> dict[bytes, bytes]:
+        """Return the keys of a range with their values, in order; the range is given as for ``KV.range``."""
+        return await adrive(self._content(span(start, range_end, prefix=prefix)))
+
+
+class _Call(Step):
+    """Call the user's function; the answer is what it returns."""
+
+    def __init__(self, function: Callable[[Any], Any], handle: _Handle) -> None:
+        self._function = function
+        self._handle = handle
+
+    def block(self) -> Any:
+        return self._function(self._handle)
+
+    async def suspend(self) -> Any:
+        return await self._function(self._handle)
+
+
+def transact(
+    kv: KV,
+    function: Callable[[Any], Any],
+    handle_class: type[Transaction | AsyncTransaction],
+    *,
+    isolation: Isolation,
+    max_attempts: int,
+    timeout: float | None,
+) -> Steps[Any]:
+    """Run ``function(handle)`` as a transaction and return what it returned in the attempt that was committed.
+
+    Raises what the function raises; ``TxnFailed`` after ``max_attempts`` conflicts; ``DeadlineExceeded`` after
+    ``timeout`` seconds altogether (``None``: the engine's default for each call); and what a transaction raises.
+    """
+    if not isinstance(isolation, Isolation):
+        raise InvalidRequest(f"isolation must be an Isolation, not {isolation!r}")
+    if handle_class is Transaction and inspect.iscoroutinefunction(function):
+        raise InvalidRequest("function is a coroutine function, which the asynchronous twin of this call runs")
+    contention = Contention("the transaction", max_attempts=max_attempts, timeout=timeout)
+    attempt = Attempt(isolation)
+    while True:
+        handle = handle_class(kv, attempt, contention)
+        conflict: TxnResult | None = None
+        try:
+            answer = yield _Call(function, handle)
+        except Exception:
+            if not attempt.outdated:
+                raise
+        finally:
+            handle.close()
+        if not attempt.outdated:
+            if attempt.complete:
+                return answer
+            txn = kv.txn().when(*attempt.compares()).then(*attempt.writes()).otherwise(*attempt.prefetch())
+            result: TxnResult = yield Commit(txn, contention.left())
+            if result.succeeded:
+                return answer
+            conflict = result
+        pause = contention.fail()
+        yield Pause(pause)
+        attempt = attempt.next(conflict if contention.still_fresh(pause) else None)

@@ -1,0 +1,282 @@
+"""Transactions: conditions, operations and the builder that puts them together.
+
+::
+
+    from django_etcdaero.keyvalue import txn
+
+    result = (
+        kv.txn()
+        .when(txn.mod_revision("stock/7") == seen, txn.value("open") == "yes")
+        .then(txn.put("stock/7", "41"), txn.get("price/7"))
+        .otherwise(txn.get("stock/7"))
+        .commit()
+    )
+
+All conditions must hold for ``then`` to run, else ``otherwise`` runs; either way it is one atomic step and at most one
+new revision. Keys are relative to the client's prefix. A transaction may be an operation of another one.
+
+On a missing key a condition on the value never holds, whatever the operator, and version, revisions and lease count as
+0: ``create_revision(key) == 0`` is "the key does not exist". A condition on a range must hold for every key of it; on
+an empty range it is judged like one missing key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+from django_etcdaero.exceptions import InvalidRequest
+
+from .arguments import check_choice, check_count, check_flag, lease_id
+from .engine import (
+    Compare,
+    CompareOp,
+    CompareTarget,
+    DeleteRequest,
+    Operation,
+    PutRequest,
+    RangeRequest,
+    SortOrder,
+    SortTarget,
+    TxnRequest,
+    TxnResult,
+    WatchRequest,
+)
+from .keys import FROM_KEY, Text, span, to_bytes
+
+if TYPE_CHECKING:
+    from .client.lease import Lease
+
+# --- conditions ------------------------------------------------------------------------------------------------------
+
+
+class Subject:
+    """The left side of a condition; ``==``, ``!=``, ``<`` and ``>`` make it a :class:`Compare`."""
+
+    __slots__ = ("_key", "_range_end", "_target")
+    __hash__ = None  # type: ignore[assignment]  # equality is not a truth value here
+
+    def __init__(self, target: CompareTarget, key: Text, range_end: Text | None, *, prefix: bool) -> None:
+        self._target = target
+        self._key, self._range_end = span(key, range_end, prefix=prefix)
+
+    def __eq__(self, operand: object) -> Compare:  # type: ignore[override]
+        return self._compare(CompareOp.EQUAL, operand)
+
+    def __ne__(self, operand: object) -> Compare:  # type: ignore[override]
+        return self._compare(CompareOp.NOT_EQUAL, operand)
+
+    def __lt__(self, operand: object) -> Compare:
+        return self._compare(CompareOp.LESS, operand)
+
+    def __gt__(self, operand: object) -> Compare:
+        return self._compare(CompareOp.GREATER, operand)
+
+    def _compare(self, op: CompareOp, operand: object) -> Compare:
+        return Compare(self._key, self._target, op, self._operand(operand), self._range_end)
+
+    def _operand(self, operand: object) -> int | bytes:
+        if self._target is CompareTarget.VALUE:
+            if isinstance(operand, str | bytes):
+                return to_bytes(operand, name="value to compare with")
+        elif isinstance(operand, int) and not isinstance(operand, bool):
+            return operand
+        elif self._target is CompareTarget.LEASE and isinstance(number := getattr(operand, "id", None), int):
+            return number
+        kind = type(operand).__name__
+        raise InvalidRequest(f"{self._target.name} of {self._key!r} cannot be compared with {operand!r} ({kind})")
+
+
+def value(key: Text, range_end: Text | None = None, *, prefix: bool = False) -> Subject:
+    """The value of a key (compare with str or bytes)."""
+    return Subject(CompareTarget.VALUE, key, range_end, prefix=prefix)
+
+
+def version(key: Text, range_end: Text | None = None, *, prefix: bool = False) -> Subject:
+    """How often the key was put since it was created; 0 if it does not exist."""
+    return Subject(CompareTarget.VERSION, key, range_end, prefix=prefix)
+
+
+def create_revision(key: Text, range_end: Text | None = None, *, prefix: bool = False) -> Subject:
+    """The revision that created the key; 0 if it does not exist."""
+    return Subject(CompareTarget.CREATE, key, range_end, prefix=prefix)
+
+
+def mod_revision(key: Text, range_end: Text | None = None, *, prefix: bool = False) -> Subject:
+    """The revision that last changed the key; 0 if it does not exist."""
+    return Subject(CompareTarget.MOD, key, range_end, prefix=prefix)
+
+
+def lease_of(key: Text, range_end: Text | None = None, *, prefix: bool = False) -> Subject:
+    """The lease the key hangs on (compare with an id or a lease); 0 for none."""
+    return Subject(CompareTarget.LEASE, key, range_end, prefix=prefix)
+
+
+# --- operations ------------------------------------------------------------------------------------------------------
+
+
+def get(
+    key: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    limit: int = 0,
+    revision: int = 0,
+    sort_order: SortOrder = SortOrder.NONE,
+    sort_target: SortTarget = SortTarget.KEY,
+    serializable: bool = False,
+    keys_only: bool = False,
+    count_only: bool = False,
+    min_mod_revision: int = 0,
+    max_mod_revision: int = 0,
+    min_create_revision: int = 0,
+    max_create_revision: int = 0,
+) -> RangeRequest:
+    """Read a key, a range or everything under a prefix; the options are those of :class:`RangeRequest`."""
+    start, end = span(key, range_end, prefix=prefix)
+    check_count("limit", limit)
+    check_count("revision", revision)
+    check_count("min_mod_revision", min_mod_revision)
+    check_count("max_mod_revision", max_mod_revision)
+    check_count("min_create_revision", min_create_revision)
+    check_count("max_create_revision", max_create_revision)
+    check_flag("serializable", serializable)
+    check_flag("keys_only", keys_only)
+    check_flag("count_only", count_only)
+    return RangeRequest(
+        start,
+        end,
+        limit=limit,
+        revision=revision,
+        sort_order=check_choice("sort_order", sort_order, SortOrder),
+        sort_target=check_choice("sort_target", sort_target, SortTarget),
+        serializable=serializable,
+        keys_only=keys_only,
+        count_only=count_only,
+        min_mod_revision=min_mod_revision,
+        max_mod_revision=max_mod_revision,
+        min_create_revision=min_create_revision,
+        max_create_revision=max_create_revision,
+    )
+
+
+def put(
+    key: Text,
+    value: Text = b"",
+    *,
+    lease: int | Lease = 0,
+    prev_kv: bool = False,
+    ignore_value: bool = False,
+    ignore_lease: bool = False,
+) -> PutRequest:
+    """Write a key. Without ``lease`` the key is taken off the lease it had, unless ``ignore_lease``."""
+    name = to_bytes(key, name="key")
+    if not name:
+        raise InvalidRequest("key is empty")
+    check_flag("prev_kv", prev_kv)
+    check_flag("ignore_value", ignore_value)
+    check_flag("ignore_lease", ignore_lease)
+    number = lease_id("lease", lease)
+    return PutRequest(name, to_bytes(value, name="value"), number, prev_kv, ignore_value, ignore_lease)
+
+
+def delete(key: Text, range_end: Text | None = None, *, prefix: bool = False, prev_kv: bool = False) -> DeleteRequest:
+    """Delete a key, a range or everything under a prefix."""
+    start, end = span(key, range_end, prefix=prefix)
+    check_flag("prev_kv", prev_kv)
+    return DeleteRequest(start, end, prev_kv=prev_kv)
+
+
+def watch(
+    key: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    start_revision: int = 0,
+    prev_kv: bool = False,
+    no_put: bool = False,
+    no_delete: bool = False,
+    fragment: bool = False,
+    progress_notify: bool = False,
+) -> WatchRequest:
+    """Follow a key, a range or everything under a prefix; not an operation of a transaction, but named like one."""
+    start, end = span(key, range_end, prefix=prefix)
+    if end not in (b"", FROM_KEY) and end <= start:
+        raise InvalidRequest(f"range_end {end!r} is not after key {start!r}")
+    check_count("start_revision", start_revision)
+    check_flag("prev_kv", prev_kv)
+    check_flag("no_put", no_put)
+    check_flag("no_delete", no_delete)
+    check_flag("fragment", fragment)
+    check_flag("progress_notify", progress_notify)
+    return WatchRequest(
+        start,
+        end,
+        start_revision,
+        prev_kv=prev_kv,
+        no_put=no_put,
+        no_delete=no_delete,
+        progress_notify=progress_notify,
+        fragment=fragment,
+    )
+
+
+# --- the builder -----------------------------------------------------------------------------------------------------
+
+Step: TypeAlias = "Operation | Txn"
+
+
+class Txn:
+    """A transaction being put together; made with :meth:`KV.txn() <django_etcdaero.keyvalue.facade.KV.txn>`."""
+
+    __slots__ = ("_arun", "_compares", "_otherwise", "_run", "_then")
+
+    def __init__(
+        self,
+        run: Callable[[TxnRequest, float | None], TxnResult],
+        arun: Callable[[TxnRequest, float | None], Awaitable[TxnResult]],
+    ) -> None:
+        """``run`` and ``arun`` carry out a request within a timeout in seconds, blocking and awaited."""
+        self._run = run
+        self._arun = arun
+        self._compares: list[Compare] = []
+        self._then: list[Operation] = []
+        self._otherwise: list[Operation] = []
+
+    def when(self, *compares: Compare) -> Txn:
+        """Add conditions; all of them must hold."""
+        for compare in compares:
+            if not isinstance(compare, Compare):
+                raise InvalidRequest(f"when() takes conditions such as version('key') == 0, not {compare!r}")
+        self._compares.extend(compares)
+        return self
+
+    def then(self, *operations: Step) -> Txn:
+        """Add operations to run if the conditions hold."""
+        self._then.extend(map(_operation, operations))
+        return self
+
+    def otherwise(self, *operations: Step) -> Txn:
+        """Add operations to run if a condition does not hold."""
+        self._otherwise.extend(map(_operation, operations))
+        return self
+
+    def request(self) -> TxnRequest:
+        """Return what was put together so far; its keys are relative to the client's prefix."""
+        return TxnRequest(tuple(self._compares), tuple(self._then), tuple(self._otherwise))
+
+    def commit(self, *, timeout: float | None = None) -> TxnResult:
+        """Run it, within ``timeout`` seconds. Raises what :meth:`Engine.txn` raises; a false condition is no error."""
+        return self._run(self.request(), timeout)
+
+    async def acommit(self, *, timeout: float | None = None) -> TxnResult:
+        """Run it as :meth:`commit` does. If the waiting task is cancelled it may be applied or not."""
+        return await self._arun(self.request(), timeout)
+
+
+def _operation(step: Step) -> Operation:
+    if isinstance(step, Txn):
+        return step.request()
+    if isinstance(step, RangeRequest | PutRequest | DeleteRequest | TxnRequest):
+        return step
+    raise InvalidRequest(f"a transaction is made of get(), put(), delete() and transactions, not {step!r}")

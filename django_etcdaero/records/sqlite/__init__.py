@@ -1,0 +1,1 @@
+"""The record store in one SQLite file."""

@@ -1,0 +1,288 @@
+"""The record store in one SQLite file, for all processes of one host.
+
+An expired record is invisible at once and removed by later writes, a few at a time, so that the file does not grow for
+ever. Calls on many records work in several short transactions.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
+from typing import TypeVar
+
+from django_etcdaero.exceptions import DeadlineExceeded, KeyExists, KeyNotFound
+from django_etcdaero.records import arguments, conditions
+from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.system import forks
+
+from . import tables as sqlite_records
+from .connections import Connections
+
+TRANSACTION_RECORDS, TRANSACTION_BYTES = 2048, 4_000_000
+"""Most records and (about) most bytes that one transaction writes; other writers get their turn in between."""
+
+PAUSE = 0.001
+"""Seconds between two transactions of one call, without which other processes would hardly ever find a gap."""
+
+PURGE_AT_LEAST = 16
+"""Expired records that a transaction removes at most, or twice as many as it writes if that is more."""
+
+SCAN_PAGE = 1000
+"""Records that a scan reads at a time."""
+
+T = TypeVar("T")
+Part = TypeVar("Part", bound=Sized)
+
+
+class SqliteStore(RecordStore):
+    """Records in the SQLite file at ``path``, which is opened (and created) by the first call.
+
+    ``busy_timeout``: seconds that each transaction of a call without ``timeout`` waits for other processes at most;
+    ``clock`` returns seconds since the epoch. Any call may raise ``StoreBusy``, ``ConfigurationError`` (see
+    :mod:`django_etcdaero.system.sqlite_file`) and ``ResponseError`` (damaged, or not ours), all naming the path. When
+    the file is deleted or replaced while the store is open, the next call works with what is at the path then.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        busy_timeout: float = 5.0,
+        max_value_bytes: int = arguments.DEFAULT_MAX_VALUE_BYTES,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        absolute = os.path.abspath(path)
+        self.info = StoreInfo("sqlite", f"sqlite:///{absolute}", {"sqlite": sqlite3.sqlite_version})
+        self.max_value_bytes = max_value_bytes
+        self._clock = clock
+        self._connections = Connections(absolute, sqlite_records.SCHEMA, busy_timeout=busy_timeout)
+        forks.protect(self)
+
+    # one record ------------------------------------------------------------------------------------------------------
+
+    def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
+        return self.get_many((key,), timeout=timeout).get(key)
+
+    def put(
+        self,
+        key: bytes,
+        value: Value,
+        *,
+        ttl: int | None = None,
+        create_only: bool = False,
+        generation: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
+
+        def work(connection: sqlite3.Connection, items: dict[bytes, Value], now: int) -> None:
+            if create_only and sqlite_records.select(connection, "generation", (key,), now):
+                raise KeyExists(f"there is a record {key!r} already")
+            _expect(connection, key, generation, now)
+            sqlite_records.write(connection, items, _expires(ttl, now), now)
+
+        self._write([{key: value}], work, timeout)
+
+    def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
+        arguments.check_delete(key, generation=generation)
+
+        def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> bool:
+            _expect(connection, key, generation, now)
+            return sqlite_records.delete(connection, keys, now) == 1
+
+        return self._write([(key,)], work, timeout)[0]
+
+    def touch(
+        self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
+    ) -> bool:
+        arguments.check_touch(key, ttl, generation=generation)
+
+        def work(connection: sqlite3.Connection, items: dict[bytes, int | None], now: int) -> bool:
+            _expect(connection, key, generation, now)
+            return bool(sqlite_records.touch(connection, items, _expires(ttl, now), now))
+
+        return self._write([{key: generation}], work, timeout)[0]
+
+    def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
+        return self.exists_many((key,), timeout=timeout).get(key)
+
+    def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
+        arguments.check_increment(key, delta)
+
+        def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> int:
+            rows = sqlite_records.select(connection, "id, value", keys, now)
+            if not rows:
+                raise KeyNotFound(f"there is no record {key!r} to increment")
+            record, value = rows[0]
+            total = conditions.incremented(key, value, delta)
+            sqlite_records.set_value(connection, record, total)
+            return total
+
+        return self._write([(key,)], work, timeout)[0]
+
+    # many records ----------------------------------------------------------------------------------------------------
+
+    def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
+        records: dict[bytes, Record] = {}
+        for rows, now in self._read(keys, "key, value, generation, expires", timeout):
+            for key, value, generation, expires in rows:
+                records[key] = Record(value, generation, _left(expires, now))
+        return records
+
+    def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
+        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
+
+        def work(connection: sqlite3.Connection, part: dict[bytes, Value], now: int) -> None:
+            sqlite_records.write(connection, part, _expires(ttl, now), now)
+
+        self._write(_transactions(items), work, timeout)
+
+    def delete_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> int:
+        arguments.check_keys(keys)
+        return sum(self._write(batches(keys, TRANSACTION_RECORDS), sqlite_records.delete, timeout))
+
+    def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
+        metas: dict[bytes, Meta] = {}
+        for rows, now in self._read(keys, "key, generation, expires", timeout):
+            for key, generation, expires in rows:
+                metas[key] = Meta(generation, _left(expires, now))
+        return metas
+
+    def touch_many(
+        self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
+    ) -> set[bytes]:
+        arguments.check_touch_many(items, ttl)
+
+        def work(connection: sqlite3.Connection, part: list[bytes], now: int) -> set[bytes]:
+            return sqlite_records.touch(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
+
+        return set().union(*self._write(batches(items, TRANSACTION_RECORDS), work, timeout))
+
+    def scan(self, prefix: bytes = b"", *, timeout: float | None = None) -> Iterator[tuple[bytes, Meta]]:
+        arguments.check_prefix(prefix)
+        arguments.check_timeout(timeout)
+        self._connections.check_usable()
+        return self._scan(prefix, timeout)
+
+    def truncate(self, *, timeout: float | None = None) -> None:
+        def work(connection: sqlite3.Connection, nothing: tuple[()], now: int) -> None:
+            sqlite_records.truncate(connection)
+
+        self._write([()], work, timeout)
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        self._connections.close()
+
+    def before_fork(self, timeout: float) -> None:
+        self._connections.before_fork(timeout)
+
+    def after_fork_in_parent(self) -> None:
+        self._connections.after_fork_in_parent()
+
+    def abandon(self) -> None:
+        self._connections.abandon()
+
+    # inside ----------------------------------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return int(self._clock() * 1000)
+
+    def _read(
+        self, keys: Collection[bytes], columns: str, timeout: float | None
+    ) -> Iterator[tuple[list[sqlite_records.Row], int]]:
+        """Yield rows of ``columns``, and the time for which they hold, for a part of ``keys`` after the other."""
+        arguments.check_keys(keys)
+        arguments.check_timeout(timeout)
+        self._connections.check_usable()
+        deadline = _deadline(timeout)
+        for number, part in enumerate(batches(keys, sqlite_records.SELECT_KEYS)):
+            if number:
+                self._check_deadline(deadline)
+            now = self._now()
+            yield self._connections.read(_selection(columns, part, now), deadline), now
+
+    def _write(
+        self, parts: Iterable[Part], work: Callable[[sqlite3.Connection, Part, int], T], timeout: float | None
+    ) -> list[T]:
+        """Run ``work(connection, part, now)`` in a transaction of its own for each part; return the results."""
+        arguments.check_timeout(timeout)
+        self._connections.check_usable()
+        deadline = _deadline(timeout)
+        results: list[T] = []
+        for number, part in enumerate(parts):
+            if number:
+                time.sleep(PAUSE)
+                self._check_deadline(deadline)
+            results.append(self._connections.write(self._transaction(part, work), deadline))
+        return results
+
+    def _transaction(
+        self, part: Part, work: Callable[[sqlite3.Connection, Part, int], T]
+    ) -> Callable[[sqlite3.Connection], T]:
+        def run(connection: sqlite3.Connection) -> T:
+            now = self._now()
+            sqlite_records.purge(connection, max(PURGE_AT_LEAST, 2 * len(part)), now)
+            return work(connection, part, now)
+
+        return run
+
+    def _scan(self, prefix: bytes, timeout: float | None) -> Iterator[tuple[bytes, Meta]]:
+        first = prefix
+        while True:
+            now = self._now()
+            page = self._connections.read(_page(first, prefix, now), _deadline(timeout))
+            for key, generation, expires in page:
+                yield key, Meta(generation, _left(expires, now))
+            if len(page) < SCAN_PAGE:
+                return
+            first = page[-1][0] + b"\0"  # the next key there can be
+
+    def _check_deadline(self, deadline: float | None) -> None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise DeadlineExceeded(f"{self.info.location}: the time allowed ran out between two parts of the call")
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _expires(ttl: int | None, now: int) -> int | None:
+    return None if ttl is None else now + ttl * 1000
+
+
+def _left(expires: int | None, now: int) -> int | None:
+    """Whole seconds, rounded up."""
+    return None if expires is None else -((now - expires) // 1000)
+
+
+def _selection(columns: str, keys: list[bytes], now: int) -> Callable[[sqlite3.Connection], list[sqlite_records.Row]]:
+    return lambda connection: sqlite_records.select(connection, columns, keys, now)
+
+
+def _page(first: bytes, prefix: bytes, now: int) -> Callable[[sqlite3.Connection], list[sqlite_records.Row]]:
+    return lambda connection: sqlite_records.select_page(connection, first, prefix, SCAN_PAGE, now)
+
+
+def _expect(connection: sqlite3.Connection, key: bytes, generation: int | None, now: int) -> None:
+    """Raise ``VersionConflict`` unless the record has ``generation`` (``None``: any, or no record)."""
+    if generation is None:
+        return
+    rows = sqlite_records.select(connection, "generation", (key,), now)
+    conditions.check_generation(key, rows[0][0] if rows else None, generation)
+
+
+def _transactions(items: Mapping[bytes, Value]) -> Iterator[dict[bytes, Value]]:
+    part: dict[bytes, Value] = {}
+    size = 0
+    for key, value in items.items():
+        part[key] = value
+        size += len(value) if isinstance(value, bytes) else 8
+        if len(part) >= TRANSACTION_RECORDS or size >= TRANSACTION_BYTES:
+            yield part
+            part, size = {}, 0
+    if part:
+        yield part

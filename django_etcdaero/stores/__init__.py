@@ -1,0 +1,1 @@
+"""From the URL in the settings to an open store."""

@@ -1,9 +1,0 @@
-"""Typed objects, against a real server."""
-
-from tests.kv.objects.samples import kv, orders  # noqa: F401 - fixtures
-from tests.kv.objects.test_aio import *  # noqa: F403
-from tests.kv.objects.test_collection import *  # noqa: F403
-from tests.kv.objects.test_leased import *  # noqa: F403
-from tests.kv.objects.test_listing import *  # noqa: F403
-from tests.kv.objects.test_transaction import *  # noqa: F403
-from tests.kv.objects.test_watch import *  # noqa: F403

@@ -1,0 +1,66 @@
+"""Engines for the tests of the coordination plane."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from django_etcdaero.keyvalue import KV, Engine
+from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
+from tests.keyvalue.interposed import InterposedEngine
+
+_numbers = itertools.count()
+
+
+def _open_memory(directory: Path) -> Iterator[Engine]:
+    name = f"test-{next(_numbers)}"
+    engine = EmbeddedEngine.memory(name)
+    yield engine
+    engine.close()
+    drop_memory(name)
+
+
+def _open_sqlite(directory: Path) -> Iterator[Engine]:
+    engine = EmbeddedEngine.file(directory / "kv" / "store.sqlite3")
+    yield engine
+    engine.close()
+
+
+ENGINES: dict[str, Callable[[Path], Iterator[Engine]]] = {"mem": _open_memory, "sqlite": _open_sqlite}
+"""What the contract suite runs against: how each engine is opened and closed, given a directory of its own."""
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """An engine, each kind in turn; its store may hold keys of other tests, see :func:`at`."""
+    yield from ENGINES[request.param](tmp_path)
+
+
+@pytest.fixture
+def at() -> Callable[[str], bytes]:
+    """Return keys that no other test uses: ``at("a")`` and the like, sorted as their names are."""
+    prefix = f"contract-{next(_numbers)}/"
+    return lambda name: (prefix + name).encode()
+
+
+@pytest.fixture
+def store(engine: Engine) -> InterposedEngine:
+    """The engine, with calls counted, and failing when told to."""
+    return InterposedEngine(engine)
+
+
+@pytest.fixture
+def kv(store: InterposedEngine, at: Callable[[str], bytes]) -> Iterator[KV]:
+    """A client of :func:`store` below a prefix of the test's own, whose locks tell ``{"service": "web"}``."""
+    client = KV(store, prefix=at("app/"), identity={"service": "web"})
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a store of one's own may be made."""
+    return tmp_path / "store.sqlite3"

@@ -1,0 +1,110 @@
+"""What a status means: for the next try, and for the caller. Pure decisions, over texts that etcd servers send."""
+
+from __future__ import annotations
+
+import pytest
+from grpc import StatusCode
+
+from django_etcdaero.exceptions import (
+    AlreadyExists,
+    Compacted,
+    EtcdAeroError,
+    FailedPrecondition,
+    FutureRevision,
+    InvalidRequest,
+    KeyNotFound,
+    LeaseExists,
+    LeaseNotFound,
+    NotFound,
+    NotSupported,
+    PermissionDenied,
+    ResponseError,
+    StoreBusy,
+    StoreFull,
+    Unauthenticated,
+)
+from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify, describe, translate
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "fault"),
+    [
+        (StatusCode.UNAVAILABLE, "failed to connect to all addresses; last error: refused", Fault.UNCONNECTED),
+        (StatusCode.UNAVAILABLE, "DNS resolution failed for etcd:2379", Fault.UNCONNECTED),
+        (StatusCode.UNAVAILABLE, "etcdserver: no leader", Fault.UNSENT),
+        (StatusCode.UNAVAILABLE, "Socket closed", Fault.LOST),
+        (StatusCode.UNAVAILABLE, "etcdserver: request timed out", Fault.LOST),
+        (StatusCode.UNAVAILABLE, "etcdserver: leader changed", Fault.LOST),
+        (StatusCode.UNAVAILABLE, "", Fault.LOST),
+        (StatusCode.UNKNOWN, "Stream removed", Fault.LOST),
+        (StatusCode.INTERNAL, "Received RST_STREAM with error code 2", Fault.LOST),
+        (StatusCode.CANCELLED, "Channel closed!", Fault.LOST),
+        (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", Fault.LATE),
+        (StatusCode.UNKNOWN, "context deadline exceeded", Fault.LATE),
+        (StatusCode.UNAUTHENTICATED, "etcdserver: invalid auth token", Fault.TOKEN),
+        (StatusCode.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", Fault.TOKEN),
+        (StatusCode.INVALID_ARGUMENT, "etcdserver: user name is empty", Fault.TOKEN),
+        (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Fault.BUSY),
+        (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Fault.ANSWERED),
+        (StatusCode.PERMISSION_DENIED, "etcdserver: permission denied", Fault.ANSWERED),
+        (StatusCode.UNAVAILABLE, "etcdserver: unhealthy cluster", Fault.ANSWERED),
+        (
+            StatusCode.UNKNOWN,
+            "etcdserver: re-configuration failed due to not enough started members",
+            Fault.ANSWERED,
+        ),
+        (StatusCode.UNKNOWN, "auth: permission denied", Fault.ANSWERED),
+        (StatusCode.UNKNOWN, "auth: authentication failed, password was given for no password user", Fault.ANSWERED),
+        (StatusCode.UNAVAILABLE, "etcdserver: rpc not supported for learner", Fault.UNSENT),
+        (StatusCode.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Fault.ANSWERED),
+    ],
+)
+def test_what_a_status_means_for_the_next_try(code: StatusCode, details: str, fault: Fault) -> None:
+    assert classify(code, details) is fault
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "error"),
+    [
+        (StatusCode.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Compacted),
+        (StatusCode.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision", FutureRevision),
+        (StatusCode.OUT_OF_RANGE, "etcdserver: too large lease TTL", InvalidRequest),
+        (StatusCode.INVALID_ARGUMENT, "etcdserver: key not found", KeyNotFound),
+        (StatusCode.INVALID_ARGUMENT, "etcdserver: duplicate key given in txn request", InvalidRequest),
+        (StatusCode.NOT_FOUND, "etcdserver: requested lease not found", LeaseNotFound),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: lease already exists", LeaseExists),
+        (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", StoreFull),
+        (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: too many requests", StoreBusy),
+        (StatusCode.RESOURCE_EXHAUSTED, "grpc: received message larger than max (3 vs. 2)", InvalidRequest),
+        (StatusCode.PERMISSION_DENIED, "etcdserver: permission denied", PermissionDenied),
+        (StatusCode.UNAUTHENTICATED, "etcdserver: invalid auth token", Unauthenticated),
+        (
+            StatusCode.INVALID_ARGUMENT,
+            "etcdserver: authentication failed, invalid user ID or password",
+            Unauthenticated,
+        ),
+        (StatusCode.UNIMPLEMENTED, "unknown service", NotSupported),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: user name already exists", AlreadyExists),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: role name not found", NotFound),
+        (StatusCode.NOT_FOUND, "etcdserver: member not found", NotFound),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: role is not granted to the user", NotFound),
+        (StatusCode.FAILED_PRECONDITION, "etcdserver: root user does not exist", FailedPrecondition),
+        (StatusCode.UNAVAILABLE, "etcdserver: unhealthy cluster", FailedPrecondition),
+        (
+            StatusCode.UNKNOWN,
+            "etcdserver: re-configuration failed due to not enough started members",
+            FailedPrecondition,
+        ),
+        (StatusCode.UNKNOWN, "auth: permission denied", PermissionDenied),
+        (StatusCode.DATA_LOSS, "etcdserver: corrupt cluster", ResponseError),
+    ],
+)
+def test_which_error_a_refusal_is(code: StatusCode, details: str, error: type[EtcdAeroError]) -> None:
+    found = translate(code, details)
+    assert type(found) is error
+    assert details.removeprefix("etcdserver: ") in str(found)
+
+
+def test_descriptions_are_short_and_never_empty() -> None:
+    assert describe(StatusCode.UNAVAILABLE, "x" * 1000) == "UNAVAILABLE: " + "x" * 300
+    assert describe(None, "") == "no details"

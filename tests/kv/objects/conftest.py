@@ -1,5 +1,0 @@
-"""The fixtures of the samples, for all tests here."""
-
-from tests.kv.objects.samples import kv, orders
-
-__all__ = ["kv", "orders"]

@@ -1,0 +1,87 @@
+"""The end of a command by a signal, in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.paths import ROOT
+
+START = """
+import multiprocessing, os, signal, sys, threading, time
+from django_etcdaero.management import ending
+"""
+
+TOLD_TO_ANOTHER_THREAD = """
+blocked = threading.Lock()
+blocked.acquire()
+
+def interrupt():
+    time.sleep(0.5)  # the main thread is blocked by then: only what comes to itself interrupts it
+    signal.pthread_kill(threading.get_ident(), signal.{signal})
+    time.sleep(60)
+
+with ending.exit_on_signals(own_process=True, code={code}):
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        blocked.acquire()
+    finally:
+        print("on the way out", flush=True)
+"""
+
+ENDLESS = """
+ending.PATIENCE = 0.5
+with ending.exit_on_signals(own_process=True, code={code}):
+    try:
+        signal.raise_signal(signal.{signal})
+    finally:
+        print("on the way out", flush=True)
+        threading.Event().wait()
+"""
+
+ENDED_FORK = """
+ending.PATIENCE = 0.1
+with ending.exit_on_signals(own_process=True):
+    told, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(tell, b"1")  # Python has forgotten what came while it forked
+        time.sleep(60)
+        os._exit(1)
+    os.read(told, 1)
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGTERM
+    time.sleep(1)  # longer than a guard that was told would wait
+print("done", flush=True)
+"""
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, "-c", START + script], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", None), ("SIGINT", None), ("SIGTERM", 0)])
+def test_a_main_thread_that_blocks_for_ever_is_told(name: str, code: int | None) -> None:
+    ended = run(TOLD_TO_ANOTHER_THREAD.format(signal=name, code=code))
+    assert (ended.stdout, ended.stderr) == ("on the way out\n", "")
+    assert ended.returncode == 128 + signal.Signals[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "expected"), [("SIGTERM", None, 143), ("SIGINT", None, 130), ("SIGTERM", 0, 0)]
+)
+def test_a_way_out_that_does_not_end_is_cut_short(name: str, code: int | None, expected: int) -> None:
+    ended = run(ENDLESS.format(signal=name, code=code))
+    assert (ended.stdout, ended.returncode) == ("on the way out\n", expected), ended.stderr
+
+
+def test_the_end_of_a_fork_is_not_the_end_of_its_parent() -> None:
+    ended = run(ENDED_FORK)
+    assert (ended.stdout, ended.returncode) == ("done\n", 0), ended.stderr
