@@ -73,7 +73,8 @@ def start_etcd(home: Path, port: int) -> subprocess.Popen[bytes]:
 
 
 def ours(port: int) -> tuple[Calls, Callable[[], None]]:
-    from django_etcdaero.keyvalue.engine import (
+    from django_etcdaero.keyvalue.etcd import EtcdEngine
+    from django_etcdaero.keyvalue.values import (
         Compare,
         CompareOp,
         CompareTarget,
@@ -84,7 +85,6 @@ def ours(port: int) -> tuple[Calls, Callable[[], None]]:
         WatchBatch,
         WatchRequest,
     )
-    from django_etcdaero.keyvalue.etcd import EtcdEngine
 
     class Sink(PromptSink):  # as those of KV.watch() and of waiting locks are
         def __call__(self, batch: WatchBatch) -> None:

@@ -18,12 +18,6 @@ if TYPE_CHECKING:
     from .client.watch import ResyncReason as ResyncReason
     from .client.watch import Watch as Watch
     from .engine import Engine as Engine
-    from .engine import Event as Event
-    from .engine import EventType as EventType
-    from .engine import KeyValue as KeyValue
-    from .engine import LeaseStatus as LeaseStatus
-    from .engine import SortOrder as SortOrder
-    from .engine import SortTarget as SortTarget
     from .facade import KV as KV
     from .objects import Collection as Collection
     from .objects import ObjectTxn as ObjectTxn
@@ -39,6 +33,12 @@ if TYPE_CHECKING:
     from .recipes.stm import Isolation as Isolation
     from .recipes.temporary import TemporaryKey as TemporaryKey
     from .txn import Txn as Txn
+    from .values import Event as Event
+    from .values import EventType as EventType
+    from .values import KeyValue as KeyValue
+    from .values import LeaseStatus as LeaseStatus
+    from .values import SortOrder as SortOrder
+    from .values import SortTarget as SortTarget
 
 _HOMES = {
     "AsyncTransaction": "recipes.stm",
@@ -48,16 +48,16 @@ _HOMES = {
     "Elected": "queue.leader",
     "Election": "queue.election",
     "Engine": "engine",
-    "Event": "engine",
-    "EventType": "engine",
+    "Event": "values",
+    "EventType": "values",
     "Holder": "queue.lock",
     "Isolation": "recipes.stm",
     "KV": "facade",
-    "KeyValue": "engine",
+    "KeyValue": "values",
     "Leader": "queue.leader",
     "Leadership": "queue.leading",
     "Lease": "client.lease",
-    "LeaseStatus": "engine",
+    "LeaseStatus": "values",
     "Lock": "queue.lock",
     "Lost": "queue.leader",
     "ObjectTxn": "objects",
@@ -67,8 +67,8 @@ _HOMES = {
     "Resync": "client.watch",
     "ResyncReason": "client.watch",
     "Session": "client.session",
-    "SortOrder": "engine",
-    "SortTarget": "engine",
+    "SortOrder": "values",
+    "SortTarget": "values",
     "TemporaryKey": "recipes.temporary",
     "Transaction": "recipes.stm",
     "Txn": "txn",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from django_etcdaero.exceptions import InvalidRequest
 
-from .engine import DeleteRequest, Operation, PutRequest, TxnRequest
+from .values import DeleteRequest, Operation, PutRequest, TxnRequest
 
 _Spans = list[tuple[bytes, bytes]]
 

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .client.scope import View
 from .client.steps import adrive, drive
-from .engine import SortOrder, SortTarget
 from .recipes.attempt import Isolation
 from .recipes.contention import MAX_ATTEMPTS
+from .values import SortOrder, SortTarget
 
 if TYPE_CHECKING:
     from .administration import Auth, Cluster, Maintenance
-    from .engine import KeyValue
     from .keys import Text
     from .objects import Collection, ObjectTxn
     from .objects.codec import Types, Unknown
     from .queue.election import Election
     from .recipes.stm import AsyncTransaction, Transaction
     from .recipes.temporary import TemporaryKey
+    from .values import KeyValue
 
 T = TypeVar("T")
 

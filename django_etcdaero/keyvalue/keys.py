@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, overload
 
 from django_etcdaero.exceptions import InvalidRequest
 
-from .engine import (
+from .values import (
     Compare,
     DeleteRequest,
     DeleteResult,

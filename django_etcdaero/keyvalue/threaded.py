@@ -11,10 +11,10 @@ from django_etcdaero.system.pool import Pool
 from .arguments import check_seconds
 
 if TYPE_CHECKING:
-    from .engine import (
+    from .engine import Engine, WatchHandle
+    from .values import (
         DeleteRequest,
         DeleteResult,
-        Engine,
         LeaseStatus,
         PutRequest,
         PutResult,
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         RangeResult,
         TxnRequest,
         TxnResult,
-        WatchHandle,
         WatchRequest,
         WatchSink,
     )

@@ -28,7 +28,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from django_etcdaero.exceptions import InvalidRequest
 
 from .arguments import check_choice, check_count, check_flag, lease_id
-from .engine import (
+from .keys import FROM_KEY, Text, span, to_bytes
+from .values import (
     Compare,
     CompareOp,
     CompareTarget,
@@ -42,7 +43,6 @@ from .engine import (
     TxnResult,
     WatchRequest,
 )
-from .keys import FROM_KEY, Text, span, to_bytes
 
 if TYPE_CHECKING:
     from .client.lease import Lease

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.values import (
     Operation,
     RangeRequest,
     RangeResult,

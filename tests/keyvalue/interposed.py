@@ -8,10 +8,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import Engine, WatchHandle
+from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
-    Engine,
     LeaseStatus,
     PutRequest,
     PutResult,
@@ -21,7 +21,6 @@ from django_etcdaero.keyvalue.engine import (
     TxnRequest,
     TxnResult,
     WatchBatch,
-    WatchHandle,
     WatchRequest,
     WatchSink,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_etcdaero.keyvalue.engine import Event, EventType, WatchBatch, WatchLost
+from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchLost
 from tests.waiting import wait_until
 
 

@@ -16,7 +16,7 @@ from django_etcdaero.exceptions import (
     LeaseExists,
     LeaseNotFound,
 )
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,

@@ -8,7 +8,7 @@ import pytest
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue import KV, Engine, SortOrder, SortTarget, txn
-from django_etcdaero.keyvalue.engine import Compare, CompareOp, CompareTarget, RangeRequest, TxnRequest
+from django_etcdaero.keyvalue.values import Compare, CompareOp, CompareTarget, RangeRequest, TxnRequest
 
 
 @pytest.fixture

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, KeyNotFound, LeaseNotFound
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import Engine
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,
     DeleteRequest,
-    Engine,
     KeyValue,
     PutRequest,
     RangeRequest,

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from django_etcdaero.exceptions import InvalidRequest, LeaseExists, LeaseNotFound
-from django_etcdaero.keyvalue.engine import DeleteRequest, Engine, LeaseStatus, PutRequest, RangeRequest, TxnRequest
+from django_etcdaero.keyvalue.engine import Engine
+from django_etcdaero.keyvalue.values import DeleteRequest, LeaseStatus, PutRequest, RangeRequest, TxnRequest
 from tests.waiting import wait_until
 
 At = Callable[[str], bytes]

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from django_etcdaero.exceptions import Cancelled
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import Engine
+from django_etcdaero.keyvalue.values import (
     DeleteRequest,
-    Engine,
     Event,
     EventType,
     KeyValue,

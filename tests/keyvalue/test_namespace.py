@@ -9,7 +9,7 @@ import pytest
 
 from django_etcdaero.exceptions import Cancelled, InvalidRequest, LockTimeout
 from django_etcdaero.keyvalue import KV, Engine, Event, txn
-from django_etcdaero.keyvalue.engine import RangeResult
+from django_etcdaero.keyvalue.values import RangeResult
 from tests.waiting import wait_until
 
 

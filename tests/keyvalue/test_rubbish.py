@@ -12,7 +12,7 @@ import pytest
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, FutureRevision, InvalidRequest
 from django_etcdaero.keyvalue import KV, Engine, txn
-from django_etcdaero.keyvalue.engine import DeleteRequest, PutRequest, RangeRequest, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest, WatchLost, WatchRequest
 from tests.keyvalue.recording import Recording
 
 At = Callable[[str], bytes]

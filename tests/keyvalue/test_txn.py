@@ -6,7 +6,7 @@ import pytest
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue import KV, Engine, txn
-from django_etcdaero.keyvalue.engine import PutResult, RangeResult, TxnResult
+from django_etcdaero.keyvalue.values import PutResult, RangeResult, TxnResult
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import threading
 import time
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchBatch, WatchHandle, WatchRequest
+from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchBatch, WatchRequest
 
 CHILD_TIME = 20
 

@@ -20,8 +20,8 @@ from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, OutcomeUnknown
 from django_etcdaero.keyvalue import KV, Event, Resync, txn
-from django_etcdaero.keyvalue.engine import Compare
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import Compare
 
 PACE = 0.01
 """Seconds between two rounds of one thread: the history stays small enough to be checked."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from django_etcdaero.exceptions import ConfigurationError
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from django_etcdaero.records.memory import MemoryStore
 from django_etcdaero.stores import locations
 from django_etcdaero.stores.locations import SCHEMES, Location, Plane, Reach, mask, parse

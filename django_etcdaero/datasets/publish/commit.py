@@ -20,10 +20,10 @@ from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.state.layout import Layout
-    from django_etcdaero.keyvalue.engine import Operation
     from django_etcdaero.keyvalue.facade import KV
     from django_etcdaero.keyvalue.queue.lock import Lock
     from django_etcdaero.keyvalue.txn import Txn
+    from django_etcdaero.keyvalue.values import Operation
 
 logger = logging.getLogger("django_etcdaero.datasets")
 

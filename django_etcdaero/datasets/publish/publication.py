@@ -52,8 +52,8 @@ if TYPE_CHECKING:
     from django_etcdaero.datasets.blocks.manifest import Manifest
     from django_etcdaero.datasets.declaration import Dataset
     from django_etcdaero.datasets.host import Host, Stores
-    from django_etcdaero.keyvalue.engine import Operation
     from django_etcdaero.keyvalue.queue.lock import Lock
+    from django_etcdaero.keyvalue.values import Operation
 
 logger = logging.getLogger("django_etcdaero.datasets")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.exceptions import ResponseError
-from django_etcdaero.keyvalue.engine import KeyValue
 from django_etcdaero.keyvalue.txn import mod_revision, put
+from django_etcdaero.keyvalue.values import KeyValue
 
 from .announcement import known_fields
 

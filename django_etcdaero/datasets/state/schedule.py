@@ -16,8 +16,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from django_etcdaero.exceptions import ResponseError
-from django_etcdaero.keyvalue.engine import KeyValue, RangeResult
 from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.values import KeyValue, RangeResult
 
 from .announcement import Announcement, known_fields
 from .requests import LoadRequest

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.keyvalue import txn as ops
 from django_etcdaero.keyvalue.arguments import check_count, check_flag, lease_id
-from django_etcdaero.keyvalue.engine import (
-    DeleteResult,
-    KeyValue,
-    PutResult,
-    RangeResult,
-    SortOrder,
-    SortTarget,
-)
+from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, PutResult, RangeResult, SortOrder, SortTarget
 
 from .lease import Lease, check_ttl, clock
 from .scope import View

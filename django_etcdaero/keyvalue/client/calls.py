@@ -9,7 +9,9 @@ from collections.abc import Callable
 from django_etcdaero.exceptions import Compacted, InvalidRequest
 from django_etcdaero.keyvalue import txn as ops
 from django_etcdaero.keyvalue.arguments import check_count, check_flag, end_of, lease_id
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.keys import Text, to_bytes
+from django_etcdaero.keyvalue.queue.lock import Lock
+from django_etcdaero.keyvalue.values import (
     DeleteResult,
     Event,
     KeyValue,
@@ -20,8 +22,6 @@ from django_etcdaero.keyvalue.engine import (
     SortOrder,
     SortTarget,
 )
-from django_etcdaero.keyvalue.keys import Text, to_bytes
-from django_etcdaero.keyvalue.queue.lock import Lock
 
 from .lease import Lease, check_ttl, clock
 from .scope import View
@@ -102,7 +102,7 @@ class BlockingCalls(View):
     ) -> RangeResult:
         """Read one key, the keys from ``start`` up to but not ``range_end``, or all with ``start`` as prefix.
 
-        The options are those of :class:`~django_etcdaero.keyvalue.engine.RangeRequest`.
+        The options are those of :class:`~django_etcdaero.keyvalue.values.RangeRequest`.
         """
         request = ops.get(
             start,
@@ -170,7 +170,7 @@ class BlockingCalls(View):
 
         ``start_revision`` is the first revision wanted, 0 for what comes from now on (every change after this call has
         returned is seen). More than ``max_pending`` undelivered events are replaced by a snapshot. Items are
-        :class:`~django_etcdaero.keyvalue.engine.Event` and :class:`~django_etcdaero.keyvalue.client.watch.Resync`, with
+        :class:`~django_etcdaero.keyvalue.values.Event` and :class:`~django_etcdaero.keyvalue.client.watch.Resync`, with
         ``progress_notify`` also :class:`~django_etcdaero.keyvalue.client.watch.Progress`, as often as the store marks
         it (by default every ten minutes). ``fragment``: do not wait until all of a very big revision has come (embedded
         engine: no difference).

@@ -20,7 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
-from django_etcdaero.keyvalue.engine import LeaseStatus, Renewal
+from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
 
 from .background import logger
 

@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 
-from django_etcdaero.keyvalue.engine import Renewal
+from django_etcdaero.keyvalue.values import Renewal
 
 from .background import Worker, backoff, logger
 from .lease import Lease, clock

@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from django_etcdaero.keyvalue.engine import PromptSink, WatchBatch, WatchLost, WatchRequest
 from django_etcdaero.keyvalue.txn import Txn
+from django_etcdaero.keyvalue.values import PromptSink, WatchBatch, WatchLost, WatchRequest
 from django_etcdaero.system.threads import wait
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.blocking import complete
-from django_etcdaero.keyvalue.engine import WatchRequest
+from django_etcdaero.keyvalue.values import WatchRequest
 from django_etcdaero.system.threads import wait_for
 
 from .background import logger

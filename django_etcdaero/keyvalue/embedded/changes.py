@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
-from django_etcdaero.keyvalue.engine import Event, EventType, KeyValue
+from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 
 from .ranges import bounds, read_head
 from .schema import LAST_CHANGE, REVISION_SHIFT

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.duplicates import refuse_duplicates
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,

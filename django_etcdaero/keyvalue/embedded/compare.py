@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from operator import eq, gt, lt, ne
 from typing import Any
 
-from django_etcdaero.keyvalue.engine import Compare, CompareOp, CompareTarget
+from django_etcdaero.keyvalue.values import Compare, CompareOp, CompareTarget
 
 from .ranges import bounds
 

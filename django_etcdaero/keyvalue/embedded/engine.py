@@ -11,11 +11,10 @@ from typing import TypeVar
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, DeadlineExceeded, StoreBusy
 from django_etcdaero.keyvalue.arguments import check_seconds
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import Engine, EngineInfo, WatchHandle
+from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
-    Engine,
-    EngineInfo,
     KeyValue,
     LeaseStatus,
     PutRequest,
@@ -26,7 +25,6 @@ from django_etcdaero.keyvalue.engine import (
     RenewalSink,
     TxnRequest,
     TxnResult,
-    WatchHandle,
     WatchRequest,
     WatchSink,
 )

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.keyvalue.engine import WatchLost
+from django_etcdaero.keyvalue.values import WatchLost
 from django_etcdaero.system.threads import Background
 
 from .changes import Change, Slice, read_slice

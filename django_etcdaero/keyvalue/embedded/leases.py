@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from django_etcdaero.exceptions import InvalidRequest, LeaseExists, LeaseNotFound
-from django_etcdaero.keyvalue.engine import LeaseStatus
+from django_etcdaero.keyvalue.values import LeaseStatus
 
 from .writing import Revision
 

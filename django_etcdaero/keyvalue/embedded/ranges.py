@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
-from django_etcdaero.keyvalue.engine import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
+from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
 
 from .schema import FIRST_REVISION, LAST_CHANGE, REVISION_SHIFT
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     Operation,
     PutRequest,

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from django_etcdaero.exceptions import InvalidRequest, KeyNotFound, LeaseNotFound
-from django_etcdaero.keyvalue.engine import DeleteRequest, DeleteResult, KeyValue, PutRequest, PutResult
+from django_etcdaero.keyvalue.values import DeleteRequest, DeleteResult, KeyValue, PutRequest, PutResult
 
 from .ranges import bounds
 from .schema import LAST_CHANGE, REVISION_SHIFT

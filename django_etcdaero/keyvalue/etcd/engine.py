@@ -24,11 +24,10 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
 )
 from django_etcdaero.keyvalue.arguments import check_seconds
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import Engine, EngineInfo, WatchHandle
+from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
-    Engine,
-    EngineInfo,
     LeaseStatus,
     PutRequest,
     PutResult,
@@ -37,7 +36,6 @@ from django_etcdaero.keyvalue.engine import (
     RenewalSink,
     TxnRequest,
     TxnResult,
-    WatchHandle,
     WatchRequest,
     WatchSink,
 )

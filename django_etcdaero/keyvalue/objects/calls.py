@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.steps import Commit, Step
-from django_etcdaero.keyvalue.engine import RangeRequest, TxnRequest
 from django_etcdaero.keyvalue.recipes.contention import Read
+from django_etcdaero.keyvalue.values import RangeRequest, TxnRequest
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.client.steps import Steps
 from django_etcdaero.keyvalue.client.watch import Resync
-from django_etcdaero.keyvalue.engine import Event, EventType, KeyValue
+from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 
 from .calls import Calls
 from .events import Created, Deleted, ObjectEvent, Resynced, Updated

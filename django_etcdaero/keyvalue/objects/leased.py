@@ -17,8 +17,8 @@ from django_etcdaero.exceptions import EtcdAeroError, KeyExists
 from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.watch import Resync, Watch
-from django_etcdaero.keyvalue.engine import Event, EventType, KeyValue
 from django_etcdaero.keyvalue.txn import put, version
+from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.threads import wait
 
 from .place import Place

@@ -9,7 +9,7 @@ from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.steps import Steps
-from django_etcdaero.keyvalue.engine import KeyValue, SortOrder
+from django_etcdaero.keyvalue.values import KeyValue, SortOrder
 
 from .calls import Calls
 from .fields import Selection

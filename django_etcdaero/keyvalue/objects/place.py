@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest
-from django_etcdaero.keyvalue.engine import KeyValue
 from django_etcdaero.keyvalue.keys import Text, prefix_end, to_bytes
+from django_etcdaero.keyvalue.values import KeyValue
 
 from .codec import Codec
 from .stored import Invalid, Stored

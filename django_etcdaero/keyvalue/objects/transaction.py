@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, KeyExists, TxnFailed
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     DeleteRequest,

@@ -15,8 +15,8 @@ from .events import ObjectEvent
 from .following import Following
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.engine import KeyValue
     from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.values import KeyValue
 
 T = TypeVar("T")
 

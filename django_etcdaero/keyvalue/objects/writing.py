@@ -14,8 +14,8 @@ from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists,
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.steps import Steps
-from django_etcdaero.keyvalue.engine import Compare, KeyValue, PutRequest, TxnRequest
 from django_etcdaero.keyvalue.recipes.contention import Contention, Pause
+from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
 
 from .calls import Call, Calls
 from .place import Place

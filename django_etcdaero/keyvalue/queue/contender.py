@@ -14,9 +14,9 @@ from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
 from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
 from django_etcdaero.keyvalue.client.steps import OpenSession, Steps
-from django_etcdaero.keyvalue.engine import Compare
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
+from django_etcdaero.keyvalue.values import Compare
 
 from .leaving import LEAVE_TIMEOUT
 from .line import label

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, TypeVar
 from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader, OutcomeUnknown
 from django_etcdaero.keyvalue.client.background import backoff
 from django_etcdaero.keyvalue.client.steps import Commit, Steps, Wait, adrive, drive
-from django_etcdaero.keyvalue.engine import TxnResult
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
+from django_etcdaero.keyvalue.values import TxnResult
 
 from .contender import Contender
 from .holder import Holder, introduction

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.keyvalue.engine import KeyValue
+from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.processes import this_process
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from django_etcdaero.keyvalue.engine import KeyValue
+from django_etcdaero.keyvalue.values import KeyValue
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 from django_etcdaero.exceptions import NotLeader
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.steps import drive
-from django_etcdaero.keyvalue.engine import Compare
 from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.keyvalue.values import Compare
 
 from .place import Stopped
 

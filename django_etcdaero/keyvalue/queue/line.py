@@ -24,8 +24,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.engine import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
 from django_etcdaero.keyvalue.txn import create_revision, delete, get, lease_of
+from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
 
 from .holder import Holder
 

@@ -32,8 +32,8 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
 from django_etcdaero.keyvalue.client.steps import Commit, Steps, Wait
-from django_etcdaero.keyvalue.engine import PutRequest, SortOrder, SortTarget, TxnResult, WatchLost, WatchRequest
 from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, get, lease_of, put
+from django_etcdaero.keyvalue.values import PutRequest, SortOrder, SortTarget, TxnResult, WatchLost, WatchRequest
 
 from .guard import Guard
 from .leaving import LEAVE_TIMEOUT, delete_in_background

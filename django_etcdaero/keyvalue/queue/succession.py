@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.limit import seconds_left
 from django_etcdaero.keyvalue.client.steps import Commit, Steps
-from django_etcdaero.keyvalue.engine import TxnResult
 from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.values import TxnResult
 from django_etcdaero.system.processes import is_dead
 
 from .line import contenders, first_in_line, found, introductions, second_key

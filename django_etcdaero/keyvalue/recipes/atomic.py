@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.client.steps import Commit, Steps
-from django_etcdaero.keyvalue.engine import KeyValue, RangeResult, TxnResult
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, mod_revision, put
 from django_etcdaero.keyvalue.txn import value as value_of
+from django_etcdaero.keyvalue.values import KeyValue, RangeResult, TxnResult
 
 from .contention import Contention, Pause, Read
 

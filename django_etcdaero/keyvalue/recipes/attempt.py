@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
 from django_etcdaero.exceptions import VersionConflict
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.keys import FROM_KEY
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,
@@ -28,7 +29,6 @@ from django_etcdaero.keyvalue.engine import (
     RangeResult,
     TxnResult,
 )
-from django_etcdaero.keyvalue.keys import FROM_KEY
 
 Span: TypeAlias = tuple[bytes, bytes]
 """A key with ``b""``, or a range."""

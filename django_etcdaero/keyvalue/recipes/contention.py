@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, TxnFailed
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.steps import Step
-from django_etcdaero.keyvalue.engine import RangeRequest
+from django_etcdaero.keyvalue.values import RangeRequest
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV

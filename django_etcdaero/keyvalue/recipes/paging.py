@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.arguments import check_choice, check_flag
 from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
-from django_etcdaero.keyvalue.engine import KeyValue, RangeResult, SortOrder, SortTarget
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.values import KeyValue, RangeResult, SortOrder, SortTarget
 
 from .contention import Read, check_positive
 

@@ -36,9 +36,9 @@ from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, VersionConflict
 from django_etcdaero.keyvalue.client.steps import Commit, Step, Steps, adrive, drive
-from django_etcdaero.keyvalue.engine import PutRequest, TxnResult
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.keyvalue.txn import delete, put
+from django_etcdaero.keyvalue.values import PutRequest, TxnResult
 
 from .attempt import Attempt, Isolation, Reading, Span
 from .contention import Contention, Pause, Read

@@ -29,9 +29,9 @@ from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest,
 from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.lease import check_ttl
-from django_etcdaero.keyvalue.engine import KeyValue, RangeResult
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
+from django_etcdaero.keyvalue.values import KeyValue, RangeResult
 
 from .key_state import Whereabouts
 

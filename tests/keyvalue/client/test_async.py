@@ -18,7 +18,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue import KV, Event, Progress, Resync, ResyncReason, txn
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
-from django_etcdaero.keyvalue.engine import WatchBatch, WatchRequest
+from django_etcdaero.keyvalue.values import WatchBatch, WatchRequest
 from django_etcdaero.system import pool
 from tests.keyvalue.interposed import InterposedEngine
 from tests.waiting import wait_until

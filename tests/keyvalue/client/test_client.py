@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from django_etcdaero.exceptions import Cancelled, Compacted, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue import KV, Engine, SortOrder, SortTarget
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
-from django_etcdaero.keyvalue.engine import RangeRequest
 from django_etcdaero.keyvalue.keys import Namespace, prefix_end, span
+from django_etcdaero.keyvalue.values import RangeRequest
 
 Naming = Callable[[str], bytes]
 

@@ -12,8 +12,8 @@ import pytest
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, InvalidRequest
 from django_etcdaero.keyvalue import KV, Engine, Lease
 from django_etcdaero.keyvalue.client.lease import clock
-from django_etcdaero.keyvalue.engine import Renewal, RenewalSink
 from django_etcdaero.keyvalue.interception import interpose
+from django_etcdaero.keyvalue.values import Renewal, RenewalSink
 from tests.keyvalue.interposed import InterposedEngine
 from tests.waiting import wait_until
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, Retention
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,

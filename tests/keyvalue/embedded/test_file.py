@@ -16,7 +16,7 @@ import pytest
 
 from django_etcdaero.exceptions import ConfigurationError, ResponseError, StoreFull
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchLost, WatchRequest
 from django_etcdaero.system import sqlite_file
 from tests.keyvalue.recording import Recording, short
 from tests.paths import ROOT

@@ -17,7 +17,7 @@ import pytest
 
 from django_etcdaero.exceptions import Cancelled, Compacted, LeaseNotFound
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, Retention, drop_memory
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchLost, WatchRequest
 from tests.keyvalue.recording import Recording, short
 from tests.paths import ROOT
 from tests.waiting import wait_until

@@ -15,11 +15,7 @@ from hypothesis import strategies as st
 
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
-from django_etcdaero.keyvalue.engine import (
-    Operation,
-    RangeRequest,
-    WatchRequest,
-)
+from django_etcdaero.keyvalue.values import Operation, RangeRequest, WatchRequest
 from tests.keyvalue import requests
 from tests.keyvalue.answers import comparable
 from tests.keyvalue.recording import Recording

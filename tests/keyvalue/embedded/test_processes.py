@@ -14,7 +14,7 @@ import pytest
 
 from django_etcdaero.exceptions import Compacted, StoreBusy
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
-from django_etcdaero.keyvalue.engine import EventType, PutRequest, RangeRequest, WatchRequest
+from django_etcdaero.keyvalue.values import EventType, PutRequest, RangeRequest, WatchRequest
 from tests.keyvalue.embedded import children as children
 from tests.keyvalue.embedded.children import child, line, whole
 from tests.keyvalue.recording import Recording

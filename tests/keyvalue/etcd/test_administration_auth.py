@@ -20,8 +20,8 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.administration import Auth, Permission, PermissionType, Role, User
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.etcd.test_auth import outlive_the_token
 from tests.keyvalue.recording import Recording, short

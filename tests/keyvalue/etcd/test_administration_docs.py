@@ -18,8 +18,8 @@ from django_etcdaero import conf
 from django_etcdaero.exceptions import PermissionDenied
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.administration import Member
-from django_etcdaero.keyvalue.engine import DeleteRequest, PutRequest, RangeRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest
 from tests.keyvalue.etcd.servers import PROGRAMS, Cluster, Server
 from tests.keyvalue.etcd.test_administration_members import allowed
 from tests.processes.site import Site

@@ -19,8 +19,8 @@ from django_etcdaero.exceptions import (
     StoreFull,
 )
 from django_etcdaero.keyvalue.administration import Alarm, AlarmType
-from django_etcdaero.keyvalue.engine import DeleteRequest, PutRequest, RangeRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest
 from tests.keyvalue.etcd.servers import Cluster, Server, free_ports
 from tests.waiting import wait_until
 

@@ -18,8 +18,8 @@ from django_etcdaero.exceptions import (
     OutcomeUnknown,
 )
 from django_etcdaero.keyvalue.administration import Member
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.waiting import wait_until
 

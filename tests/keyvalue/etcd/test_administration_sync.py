@@ -11,8 +11,8 @@ import pytest
 
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.administration import Member
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine, Tls
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from tests.keyvalue.etcd.servers import Cluster, Server, free_ports
 from tests.keyvalue.etcd.test_administration_members import Newcomers, allowed, newcomers, peer_url  # noqa: F401
 from tests.keyvalue.etcd.test_tls import Authority

@@ -21,8 +21,8 @@ from django_etcdaero.exceptions import (
     OutcomeUnknown,
 )
 from django_etcdaero.keyvalue import KV, Event, txn
-from django_etcdaero.keyvalue.engine import WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import WatchRequest
 from tests.keyvalue.etcd.servers import Cluster, Server
 
 At = Callable[[str], bytes]

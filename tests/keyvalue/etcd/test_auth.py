@@ -10,9 +10,9 @@ import grpc
 import pytest
 
 from django_etcdaero.exceptions import PermissionDenied, Unauthenticated
-from django_etcdaero.keyvalue.engine import DeleteRequest, PutRequest, RangeRequest, TxnRequest, WatchLost, WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest, TxnRequest, WatchLost, WatchRequest
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.recording import Recording, short
 from tests.waiting import wait_until

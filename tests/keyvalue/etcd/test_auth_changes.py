@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.exceptions import EtcdAeroError, PermissionDenied
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.etcd import EtcdEngine, Tls
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,
@@ -17,7 +18,6 @@ from django_etcdaero.keyvalue.engine import (
     TxnRequest,
     WatchRequest,
 )
-from django_etcdaero.keyvalue.etcd import EtcdEngine, Tls
 from tests.certificates import Authority
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.recording import Recording, short

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, LeaseNotFound, OutcomeUnknown
-from django_etcdaero.keyvalue.engine import DeleteRequest, Engine, PutRequest, RangeRequest, WatchRequest
+from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest, WatchRequest
 from tests.keyvalue.etcd.servers import Cluster, Server, free_ports
 from tests.keyvalue.recording import Recording, short
 from tests.waiting import wait_until

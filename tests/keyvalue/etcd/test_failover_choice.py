@@ -12,11 +12,12 @@ import grpc
 import pytest
 
 from django_etcdaero.exceptions import DeadlineExceeded, OutcomeUnknown, StoreBusy
-from django_etcdaero.keyvalue.engine import Engine, PutRequest, RangeRequest
+from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.connection.address import parse_endpoints
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
 from django_etcdaero.keyvalue.etcd.connection.member import Member
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from tests.waiting import wait_until
 
 

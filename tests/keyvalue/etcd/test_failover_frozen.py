@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from django_etcdaero.exceptions import OutcomeUnknown
-from django_etcdaero.keyvalue.engine import PutRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import PutRequest
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.keyvalue.etcd.test_failover import connect_to, others
 from tests.waiting import wait_until

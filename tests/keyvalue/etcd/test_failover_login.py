@@ -11,8 +11,8 @@ from functools import partial
 import pytest
 
 from django_etcdaero.exceptions import EtcdAeroError, Unauthenticated
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.keyvalue.etcd.test_failover import connect_to
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from django_etcdaero.keyvalue import KV, Event, txn
-from django_etcdaero.keyvalue.engine import PutRequest, WatchBatch, WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.watches.watching import EtcdWatch
+from django_etcdaero.keyvalue.values import PutRequest, WatchBatch, WatchRequest
 from tests.keyvalue.recording import Recording
 
 At = Callable[[str], bytes]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.exceptions import StoreFull
-from django_etcdaero.keyvalue.engine import DeleteRequest, PutRequest, RangeRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest
 from tests.keyvalue.etcd.servers import Server
 
 

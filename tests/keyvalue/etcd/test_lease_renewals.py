@@ -19,9 +19,9 @@ import pytest
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.client.lease import clock
-from django_etcdaero.keyvalue.engine import Renewal
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.keyvalue.values import Renewal
 from tests.keyvalue.client.test_lease_renewals import *  # noqa: F403
 from tests.keyvalue.etcd.counters import total
 from tests.keyvalue.etcd.servers import Cluster, Server

@@ -13,11 +13,12 @@ from contextlib import suppress
 import pytest
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, InvalidRequest, OutcomeUnknown
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import EngineInfo
+from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,
-    EngineInfo,
     PutRequest,
     RangeRequest,
     SortOrder,
@@ -25,7 +26,6 @@ from django_etcdaero.keyvalue.engine import (
     WatchLost,
     WatchRequest,
 )
-from django_etcdaero.keyvalue.etcd import EtcdEngine
 from tests.keyvalue.etcd.servers import Server, free_ports
 from tests.keyvalue.recording import Recording
 from tests.paths import ROOT

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.keyvalue.recording import Recording
 from tests.waiting import wait_until

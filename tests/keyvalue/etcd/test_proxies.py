@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from django_etcdaero.keyvalue.engine import PutRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import PutRequest
 from tests.keyvalue.etcd.servers import Server
 
 

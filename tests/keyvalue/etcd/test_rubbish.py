@@ -11,8 +11,8 @@ import pytest
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown
 from django_etcdaero.keyvalue import KV
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.recording import Recording
 from tests.keyvalue.test_rubbish import *  # noqa: F403

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, ConfigurationError
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine, Tls
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from tests.certificates import Authority, openssl
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.recording import Recording, short

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 
 from django_etcdaero.keyvalue import KV
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     Event,
     PutRequest,
@@ -15,7 +16,6 @@ from django_etcdaero.keyvalue.engine import (
     WatchLost,
     WatchRequest,
 )
-from django_etcdaero.keyvalue.etcd import EtcdEngine
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.keyvalue.etcd.test_failover import put_until_known
 from tests.keyvalue.recording import Recording, short

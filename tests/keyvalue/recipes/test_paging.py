@@ -8,7 +8,7 @@ import pytest
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest
 from django_etcdaero.keyvalue import KV, Engine, KeyValue, SortTarget
-from django_etcdaero.keyvalue.engine import RangeRequest, RangeResult
+from django_etcdaero.keyvalue.values import RangeRequest, RangeResult
 from tests.keyvalue.interposed import InterposedEngine
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from django_etcdaero import conf
 from django_etcdaero.datasets.publish.commit import GuardedCommit
-from django_etcdaero.keyvalue.engine import DeleteRequest, PutRequest, TxnRequest
+from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, TxnRequest
 
 ENGINE_WRITES = ("put", "delete_range", "txn", "compact", "lease_grant", "lease_revoke")
 STORE_WRITES = ("put", "delete", "touch", "increment", "put_many", "delete_many", "touch_many", "truncate")

@@ -6,7 +6,11 @@ from abc import abstractmethod
 from typing import Any
 
 from django_etcdaero.exceptions import LeaseNotFound
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import WatchHandle
+from django_etcdaero.keyvalue.etcd.messages import wire
+from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.keyvalue.threaded import ThreadedCalls
+from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
     LeaseStatus,
@@ -16,13 +20,9 @@ from django_etcdaero.keyvalue.engine import (
     RangeResult,
     TxnRequest,
     TxnResult,
-    WatchHandle,
     WatchRequest,
     WatchSink,
 )
-from django_etcdaero.keyvalue.etcd.messages import wire
-from django_etcdaero.keyvalue.etcd.messages.classes import rpc
-from django_etcdaero.keyvalue.threaded import ThreadedCalls
 
 
 class AwaitedCalls(ThreadedCalls):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from django_etcdaero.keyvalue.engine import Renewal, RenewalSink
 from django_etcdaero.keyvalue.etcd.messages.classes import keep_alive_once, keep_alive_stream
 from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify
 from django_etcdaero.keyvalue.etcd.messages.wire import keep_alive_message
+from django_etcdaero.keyvalue.values import Renewal, RenewalSink
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.etcd.connection.tokens import Metadata

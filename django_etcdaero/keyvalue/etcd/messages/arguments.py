@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,

@@ -9,7 +9,7 @@ from typing import Any
 
 from django_etcdaero.exceptions import InvalidRequest, LeaseNotFound, ResponseError
 from django_etcdaero.keyvalue.duplicates import has_open_deletion, refuse_duplicates
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareTarget,
     DeleteRequest,

@@ -6,7 +6,7 @@ import logging
 import threading
 from queue import SimpleQueue
 
-from django_etcdaero.keyvalue.engine import WatchBatch
+from django_etcdaero.keyvalue.values import WatchBatch
 from django_etcdaero.system.threads import Background
 
 from .watching import EtcdWatch

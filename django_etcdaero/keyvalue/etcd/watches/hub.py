@@ -28,7 +28,6 @@ from django_etcdaero.exceptions import (
     Unauthenticated,
 )
 from django_etcdaero.keyvalue.blocking import complete
-from django_etcdaero.keyvalue.engine import WatchLost
 from django_etcdaero.keyvalue.etcd.calls.retries import FIRST_TRY
 from django_etcdaero.keyvalue.etcd.calls.unary import Calls
 from django_etcdaero.keyvalue.etcd.calls.waiting import AwaitingWay, BlockingWay, Way
@@ -37,6 +36,7 @@ from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.messages.faults import describe
+from django_etcdaero.keyvalue.values import WatchLost
 from django_etcdaero.system.threads import Background
 
 from .dispatcher import Dispatcher

@@ -6,10 +6,10 @@ import logging
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, PermissionDenied, Unauthenticated
-from django_etcdaero.keyvalue.engine import WatchLost
 from django_etcdaero.keyvalue.etcd.calls.unary import Calls
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.keyvalue.values import WatchLost
 
 from .dispatcher import Dispatcher
 from .stream import WatchStream

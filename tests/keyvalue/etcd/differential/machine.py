@@ -13,12 +13,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from django_etcdaero.exceptions import Compacted, EtcdAeroError, InvalidRequest
 from django_etcdaero.keyvalue.duplicates import has_open_deletion
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import Engine
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
     CompareTarget,
     DeleteRequest,
-    Engine,
     LeaseStatus,
     Operation,
     PutRequest,

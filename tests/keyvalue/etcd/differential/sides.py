@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from django_etcdaero.keyvalue.engine import (
+from django_etcdaero.keyvalue.engine import Engine
+from django_etcdaero.keyvalue.values import (
     Compare,
     CompareTarget,
     DeleteRequest,
     DeleteResult,
-    Engine,
     Event,
     KeyValue,
     PutRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from django_etcdaero.keyvalue.engine import Event, EventType, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import Event, EventType, WatchLost, WatchRequest
 from tests.keyvalue.etcd.differential.sides import Side
 from tests.keyvalue.recording import Recording
 from tests.keyvalue.store_model import inside

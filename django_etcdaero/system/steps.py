@@ -1,0 +1,72 @@
+"""One way to write what exists in a blocking and in an awaitable form: as coroutines over steps, with two drivers.
+
+A protocol (entering a queue, waiting, a call that is tried again) is written once, as an ``async def`` that awaits
+:class:`Step` objects and other protocols. :func:`drive` carries it out in the calling thread, without an event loop:
+each step blocks until it is done. :func:`adrive` carries it out in the running event loop: each step is awaited. An
+error of a step is raised where the step was awaited. When the caller is interrupted instead (``KeyboardInterrupt``, the
+cancellation of a task) that exception is raised there, or ``GeneratorExit`` between two steps, and the protocol must
+end without asking for another step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Generator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Step(ABC, Generic[T_co]):
+    """One thing that a protocol needs done from outside; awaiting it gives the answer."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def block(self) -> T_co:
+        """Do it in this thread and return the answer."""
+
+    @abstractmethod
+    async def suspend(self) -> T_co:
+        """Do it without blocking the event loop and return the answer."""
+
+    def __await__(self) -> Generator[Step[Any], Any, T_co]:
+        answer: T_co = yield self
+        return answer
+
+
+def drive(protocol: Coroutine[Any, Any, T]) -> T:
+    """Carry a protocol out in this thread; return its result or raise its error."""
+    try:
+        step = protocol.send(None)
+        while True:
+            try:
+                answer = step.block()
+            except BaseException as error:
+                step = protocol.throw(error)
+            else:
+                step = protocol.send(answer)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        protocol.close()  # a signal handler that raises may have left it between two steps
+
+
+async def adrive(protocol: Coroutine[Any, Any, T]) -> T:
+    """Carry a protocol out in the running event loop; return its result or raise its error."""
+    try:
+        step = protocol.send(None)
+        while True:
+            try:
+                answer = await step.suspend()
+            except BaseException as error:
+                step = protocol.throw(error)
+            else:
+                step = protocol.send(answer)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    finally:
+        protocol.close()
