@@ -15,7 +15,7 @@ from .datasets.registry import datasets
 
 if TYPE_CHECKING:
     from .datasets.declaration import Dataset, dataset
-    from .datasets.publish.validators import MaxShrink, MinRows
+    from .datasets.validators import MaxShrink, MinRows
 
 __version__ = "0.1.0"
 
@@ -23,8 +23,8 @@ __all__ = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"
 
 _HOME = {
     "Dataset": "datasets.declaration",
-    "MaxShrink": "datasets.publish.validators",
-    "MinRows": "datasets.publish.validators",
+    "MaxShrink": "datasets.validators",
+    "MinRows": "datasets.validators",
     "dataset": "datasets.declaration",
 }
 

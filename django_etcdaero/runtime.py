@@ -19,17 +19,18 @@ from typing import TYPE_CHECKING, Any
 from django.core.signals import request_started
 
 from . import conf, signals
-from .datasets.host import REMEDY, Listener, Stores, bind
+from .datasets.host import Listener, bind
 from .datasets.registry import datasets
+from .datasets.stores import REMEDY, Stores
 from .exceptions import EtcdAeroError
 from .stores import locations
 from .system import forks
 from .system.serving import is_test_run, may_start_in_fork, serves, test_run_declared
 
 if TYPE_CHECKING:
-    from .datasets.declaration import Dataset
+    from .datasets.declared import Declared
     from .datasets.read.reader import Reader
-    from .datasets.read.snapshot import Snapshot
+    from .datasets.snapshot import Snapshot
     from .datasets.state.announcement import Announcement
     from .keyvalue.facade import KV
 
@@ -42,22 +43,22 @@ EXIT_PATIENCE = 2.0
 class SignalListener:
     """Turns what datasets tell into Django signals and log lines."""
 
-    def published(self, dataset: Dataset[Any, Any], announcement: Announcement) -> None:
+    def published(self, dataset: Declared[Any, Any], announcement: Announcement) -> None:
         logger.info("dataset %s: published version %d", dataset.name, announcement.version)
         self._send(signals.dataset_published, dataset=dataset, announcement=announcement)
 
-    def loaded(self, dataset: Dataset[Any, Any], snapshot: Snapshot) -> None:
+    def loaded(self, dataset: Declared[Any, Any], snapshot: Snapshot) -> None:
         logger.info("dataset %s: serving version %d", dataset.name, snapshot.version)
         self._send(signals.dataset_loaded, dataset=dataset, snapshot=snapshot)
 
-    def failed(self, dataset: Dataset[Any, Any], error: Exception, phase: str) -> None:
+    def failed(self, dataset: Declared[Any, Any], error: Exception, phase: str) -> None:
         level = logging.WARNING if isinstance(error, EtcdAeroError) else logging.ERROR
         trace = None if isinstance(error, EtcdAeroError) else error
         text = str(error) or type(error).__name__
         logger.log(level, "dataset %s: %s failed: %s", dataset.name, phase, text, exc_info=trace)
         self._send(signals.dataset_failed, dataset=dataset, error=error, phase=phase)
 
-    def lock_lost(self, dataset: Dataset[Any, Any]) -> None:
+    def lock_lost(self, dataset: Declared[Any, Any]) -> None:
         logger.warning("dataset %s: the lock was lost while refreshing", dataset.name)
         self._send(signals.lock_lost, dataset=dataset)
 

@@ -12,7 +12,7 @@ import pytest
 
 import django_etcdaero
 from django_etcdaero.datasets.declaration import Dataset
-from django_etcdaero.datasets.read.snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Snapshot
 
 NAMES = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"]
 

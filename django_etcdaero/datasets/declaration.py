@@ -7,37 +7,25 @@ import re
 import types
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import ConfigurationError
 
+from .declared import OPTIONS
 from .host import host
 from .read.live import LiveDataset
 from .registry import datasets
-from .state.layout import Layout
 
 if TYPE_CHECKING:
     from .publish.history import Version
-    from .publish.validators import Validator
     from .state.status import RefreshResult
+    from .validators import Validator
 
 K = TypeVar("K")
 V = TypeVar("V")
 D = TypeVar("D", bound="Dataset[Any, Any]")
 
 _NAME = re.compile(r"[a-z0-9_.-]+")
-OPTIONS = (
-    "refresh_every",
-    "schema",
-    "using",
-    "keep",
-    "required",
-    "first_read_timeout",
-    "max_stale",
-    "rows",
-    "validators",
-)
-"""The attributes of a class, and the arguments of ``@dataset``, that say how it is refreshed and read."""
 
 
 class Dataset(LiveDataset[K, V]):
@@ -47,28 +35,6 @@ class Dataset(LiveDataset[K, V]):
     ``Prices`` with ``name = "prices"`` is ``datasets["prices"]``; with ``@dataset`` above the class ``Prices`` itself
     becomes the live object. Nobody else makes an instance: no reader would fill it.
     """
-
-    name = ""
-    """``[a-z0-9_.-]+``; part of keys and records."""
-    refresh_every: ClassVar[timedelta | None] = None
-    """Time between the beginnings of two loads; ``None``: only on request."""
-    schema: ClassVar[int] = 1
-    """Raise it when the shape of the rows changes: old and new code then refresh and read lines of their own."""
-    using: ClassVar[str] = "default"
-    """Alias in ``settings.ETCDAERO``."""
-    keep: ClassVar[int] = 5
-    """Versions to keep for a rollback, the current one included."""
-    required: ClassVar[bool] = True
-    """Whether a process that does not have it counts as unhealthy."""
-    first_read_timeout = 5.0
-    """Seconds that reading may wait for the first version."""
-    max_stale = None
-    """Longest time since the source was last read, after which reading raises ``DatasetStale``; ``None``: never."""
-    rows: ClassVar[Any] = "plain"
-    """``"plain"``, ``"frozen"`` (read-only containers), or a dataclass or NamedTuple to make of each row."""
-    validators: ClassVar[Iterable[Validator]] = ()
-    """Callables ``(old, new)`` that may refuse freshly loaded rows: see :mod:`.validators`."""
-    origin: ClassVar[str] = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -93,18 +59,6 @@ class Dataset(LiveDataset[K, V]):
         if _is_declaration(cls):
             raise TypeError(f"{cls.__qualname__} is the class that declares the dataset: {_use_instead(cls)}")
         return super().__class_getitem__(item)  # type: ignore[misc] # Mapping has it when it runs
-
-    def load(self) -> Mapping[K, V] | Iterable[tuple[K, V]]:
-        """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only."""
-        raise NotImplementedError(f"{type(self).__qualname__} has no load()")
-
-    def prepare(self, rows: Mapping[K, V]) -> Any:
-        """Build an index of the rows, off to the side, in every process; it becomes ``.index``. Optional."""
-        return None
-
-    def layout(self, prefix: str) -> Layout:
-        """Return the names of the dataset's keys and records under an alias's prefix."""
-        return Layout(prefix=prefix, name=self.name, schema=self.schema)
 
     # --- acting ------------------------------------------------------------------------------------------------------
 
@@ -290,4 +244,5 @@ def _from_function(function: Any, options: dict[str, Any]) -> Dataset[Any, Any]:
             raise ConfigurationError(f"@dataset(prepare={prepare!r}): expected a function of the rows")
         attributes["prepare"] = lambda self, rows: prepare(rows)
     types.new_class(function.__name__, (Dataset,), exec_body=lambda body: body.update(attributes))
-    return datasets[attributes["name"]]
+    live: Dataset[Any, Any] = datasets[attributes["name"]]
+    return live

@@ -6,49 +6,30 @@ binds a :class:`Host` once; datasets ask it for the stores of their alias when t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django_etcdaero.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
-    from django_etcdaero.records.store import RecordStore
-
-    from .declaration import Dataset
-    from .read.snapshot import Snapshot
+    from .declared import Declared
+    from .snapshot import Snapshot
     from .state.announcement import Announcement
-
-
-REMEDY = "run 'manage.py etcdaero_refresh'"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stores:
-    """The two planes of one alias, as used by this process."""
-
-    kv: KV
-    records: RecordStore
-    prefix: str
-    lock_ttl: int = 10
-    """Seconds after which a dead refresher's lock is free."""
-    remedy: str = REMEDY
-    """What to do where nothing has been published yet."""
+    from .stores import Stores
 
 
 class Listener(Protocol):
     """Told of what happens to datasets, in the thread where it happens. Must not raise and must return quickly."""
 
-    def published(self, dataset: Dataset[Any, Any], announcement: Announcement) -> None:
+    def published(self, dataset: Declared[Any, Any], announcement: Announcement) -> None:
         """This process published a version."""
 
-    def loaded(self, dataset: Dataset[Any, Any], snapshot: Snapshot) -> None:
+    def loaded(self, dataset: Declared[Any, Any], snapshot: Snapshot) -> None:
         """This process serves another version from now on."""
 
-    def failed(self, dataset: Dataset[Any, Any], error: Exception, phase: str) -> None:
+    def failed(self, dataset: Declared[Any, Any], error: Exception, phase: str) -> None:
         """A ``"refresh"`` or a ``"load"`` (by the reader) failed; what was served before is still served."""
 
-    def lock_lost(self, dataset: Dataset[Any, Any]) -> None:
+    def lock_lost(self, dataset: Declared[Any, Any]) -> None:
         """A refresh of this process lost its lock."""
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
 
-if TYPE_CHECKING:
-    from .declaration import Dataset
 
+class Datasets(dict[str, Any]):
+    """The registered datasets. A real ``dict``, because ``datasets["name"]["key"]`` is on the path of every request.
 
-class Datasets(dict[str, "Dataset[Any, Any]"]):
-    """The registered datasets. A real ``dict``, because ``datasets["name"]["key"]`` is on the path of every request."""
+    A type checker does not know which dataset a name stands for, so what comes out is untyped (``Any``).
+    """
 
-    def __missing__(self, name: object) -> Dataset[Any, Any]:
+    def __missing__(self, name: object) -> Any:
         import difflib  # here: importing the package must stay cheap
 
         close = difflib.get_close_matches(str(name), self, n=1)
@@ -33,7 +33,7 @@ class Datasets(dict[str, "Dataset[Any, Any]"]):
                 raise AttributeError(f"datasets are taken by key: write datasets[{name!r}]") from None
             raise
 
-    def register(self, dataset: Dataset[Any, Any]) -> None:
+    def register(self, dataset: Any) -> None:
         """Add a dataset. Raises ``ConfigurationError`` when the name is taken by another declaration."""
         known = self.get(dataset.name)
         if known is not None and known.origin != dataset.origin:

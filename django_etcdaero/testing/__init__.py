@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.blocks.partition import decode_block, partition
-from django_etcdaero.datasets.read.snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Snapshot
 
 from .blocks import Block
 from .faults import failing_kv, interruptible_watches

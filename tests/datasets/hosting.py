@@ -11,7 +11,6 @@ from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.declaration import Dataset
-from django_etcdaero.datasets.host import Stores
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.read.follower import Follower
 from django_etcdaero.datasets.read.reader import Reader
@@ -19,6 +18,7 @@ from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.schedule import Line, encode, read_line
 from django_etcdaero.datasets.state.status import RefreshResult
+from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.embedded import drop_memory as drop_engine

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.state.layout import Layout
+from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.state.presence import processes
 from django_etcdaero.datasets.state.schedule import Line, read_line
 from django_etcdaero.exceptions import StoreBusy

@@ -24,7 +24,7 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.records.store import Meta, batches
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.state.layout import Layout
+    from django_etcdaero.datasets.layout import Layout
     from django_etcdaero.records.store import RecordStore
 
 BATCH = 512

@@ -19,7 +19,7 @@ from django_etcdaero.exceptions import Fenced, LockLost, LockTimeout, OutcomeUnk
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.state.layout import Layout
+    from django_etcdaero.datasets.layout import Layout
     from django_etcdaero.keyvalue.facade import KV
     from django_etcdaero.keyvalue.queue.lock import Lock
     from django_etcdaero.keyvalue.txn import Txn

@@ -30,8 +30,8 @@ from django_etcdaero.records.store import batches
 from .publication import next_epoch
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
-    from django_etcdaero.datasets.host import Stores
+    from django_etcdaero.datasets.declared import Declared
+    from django_etcdaero.datasets.stores import Stores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Version:
     pinned: bool
 
 
-def versions(dataset: Dataset[Any, Any], stores: Stores) -> list[Version]:
+def versions(dataset: Declared[Any, Any], stores: Stores) -> list[Version]:
     """Return the kept versions, the newest first."""
     layout = dataset.layout(stores.prefix)
     line = read_line(stores.kv, layout)
@@ -58,7 +58,7 @@ def versions(dataset: Dataset[Any, Any], stores: Stores) -> list[Version]:
     ]
 
 
-def rollback(dataset: Dataset[Any, Any], stores: Stores, version: int) -> None:
+def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
     """Announce a kept version again and pin it.
 
     Raises ``KeyNotFound`` when it is not kept, ``CorruptBlock`` when parts of it are gone or damaged, ``Fenced`` when
@@ -100,7 +100,7 @@ def rollback(dataset: Dataset[Any, Any], stores: Stores, version: int) -> None:
     blocks.write_copy(announced, done.revision)
 
 
-def unpin(dataset: Dataset[Any, Any], stores: Stores) -> bool:
+def unpin(dataset: Declared[Any, Any], stores: Stores) -> bool:
     """Remove the pin and ask for a load; return whether there was a pin."""
     layout = dataset.layout(stores.prefix)
     if not stores.kv.delete(layout.pin).deleted:

@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.schedule import Checked, Line
 from django_etcdaero.datasets.state.status import Outcome
+from django_etcdaero.datasets.validators import validate
 from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 
@@ -45,13 +46,13 @@ from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import OldRows, OldRowsGone, Storing, load_manifest
 from .trial_load import rehearse
-from .validators import validate
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.blocks.block_store import BlockStore
     from django_etcdaero.datasets.blocks.manifest import Manifest
-    from django_etcdaero.datasets.declaration import Dataset
-    from django_etcdaero.datasets.host import Host, Stores
+    from django_etcdaero.datasets.declared import Declared
+    from django_etcdaero.datasets.host import Host
+    from django_etcdaero.datasets.stores import Stores
     from django_etcdaero.keyvalue.queue.lock import Lock
     from django_etcdaero.keyvalue.values import Operation
 
@@ -76,7 +77,7 @@ class Publication:
     """
 
     def __init__(
-        self, dataset: Dataset[Any, Any], host: Host, stores: Stores, blocks: BlockStore, line: Line, lock: Lock | None
+        self, dataset: Declared[Any, Any], host: Host, stores: Stores, blocks: BlockStore, line: Line, lock: Lock | None
     ) -> None:
         self._dataset = dataset
         self._host = host

@@ -34,8 +34,9 @@ from .commit import give_back
 from .publication import Publication
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
-    from django_etcdaero.datasets.host import Host, Stores
+    from django_etcdaero.datasets.declared import Declared
+    from django_etcdaero.datasets.host import Host
+    from django_etcdaero.datasets.stores import Stores
     from django_etcdaero.keyvalue.queue.lock import Lock
 
     from .source import Progress
@@ -56,7 +57,7 @@ class Refresh:
 
     def __init__(
         self,
-        dataset: Dataset[Any, Any],
+        dataset: Declared[Any, Any],
         host: Host,
         *,
         force: bool = False,

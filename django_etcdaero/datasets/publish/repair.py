@@ -24,13 +24,13 @@ from .storing import load_manifest
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.declared import Declared
     from django_etcdaero.datasets.state.announcement import Announcement
     from django_etcdaero.datasets.state.schedule import Line
 
 
 def refuse_repair_in_vain(
-    dataset: Dataset[Any, Any], line: Line, blocks: BlockStore, newest: Callable[[], Announcement | None]
+    dataset: Declared[Any, Any], line: Line, blocks: BlockStore, newest: Callable[[], Announcement | None]
 ) -> None:
     """Raise ``CorruptBlock`` when a load is wanted for a repair only, and the source has nothing to repair with.
 

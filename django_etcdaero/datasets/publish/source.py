@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from django_etcdaero.exceptions import DuplicateKey, EncodeError
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.declared import Declared
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called as ``progress(phase, done, total)``; ``total`` is ``None`` where it is not known."""
@@ -17,7 +17,7 @@ STEP = 1000
 """Rows between two calls of a progress function."""
 
 
-def load_rows(dataset: Dataset[Any, Any], progress: Progress | None = None) -> dict[Any, Any]:
+def load_rows(dataset: Declared[Any, Any], progress: Progress | None = None) -> dict[Any, Any]:
     """Call ``load()`` and return its rows.
 
     Raises what it raises; ``EncodeError`` for something that is neither a mapping nor an iterable of pairs, and

@@ -16,15 +16,15 @@ from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
+from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.datasets.state.announcement import Announcement
-from django_etcdaero.datasets.state.layout import GARBAGE_TTL
 from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, ResponseError
 
 from .source import STEP, Progress
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.declared import Declared
 
 WINDOW = 512
 """Blocks that are looked up and written together."""
@@ -52,7 +52,7 @@ class Storing:
 
     def __init__(
         self,
-        dataset: Dataset[Any, Any],
+        dataset: Declared[Any, Any],
         blocks: BlockStore,
         base: Manifest | None,
         *,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.blocks.assembly import Fetch, assemble
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ValidationFailed
 
 if TYPE_CHECKING:
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from django_etcdaero.datasets.state.announcement import Announcement
 
 
-def rehearse(dataset: Dataset[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
+def rehearse(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
     """Make the rows in the form that the dataset declares, and its index.
 
     Raises ``ValidationFailed`` when that does not work, and what ``fetch`` raises.
     """
-    if isinstance(dataset.rows, str) and type(dataset).prepare is Dataset.prepare:
+    if isinstance(dataset.rows, str) and type(dataset).prepare is Declared.prepare:
         return
     try:
         dataset.prepare(assemble(announcement, manifest, fetch, rows=dataset.rows).view)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_blocks
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.reasons import same_reason, text_of
 from django_etcdaero.datasets.state.requests import request_load
@@ -29,12 +30,13 @@ from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
 
 from .freeing import let_go
-from .snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
-    from django_etcdaero.datasets.host import Host, Stores
+    from django_etcdaero.datasets.host import Host
+    from django_etcdaero.datasets.stores import Stores
     from django_etcdaero.keyvalue.client.watch import Watch
+
+    from .live import LiveDataset
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -61,7 +63,7 @@ class Follower:
 
     def __init__(
         self,
-        dataset: Dataset[Any, Any],
+        dataset: LiveDataset[Any, Any],
         host: Host,
         *,
         wake: Callable[[], None],

@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import host
+from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
 from django_etcdaero.exceptions import DatasetNotReady, DatasetStale, DeadlineExceeded
 from django_etcdaero.system.threads import wait_for
 
 from .placeholder import Gate
-from .snapshot import Snapshot
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -40,13 +40,8 @@ class Health:
     lag: float | None = None
 
 
-class LiveDataset(Mapping[K, V]):
+class LiveDataset(Declared[K, V], Mapping[K, V]):
     """A dataset as a mapping that always shows the newest version this process holds."""
-
-    name: str
-    required: ClassVar[bool]
-    first_read_timeout: float
-    max_stale: timedelta | None
 
     def __init__(self) -> None:
         self._current: Snapshot | Gate = Gate(self._first_read)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from typing import Any
 
-from .snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Snapshot
 
 
 class GateRows:

@@ -19,12 +19,12 @@ from django_etcdaero.system import forks
 from django_etcdaero.system.threads import Background
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
     from django_etcdaero.datasets.host import Host
     from django_etcdaero.datasets.state.presence import Presence
     from django_etcdaero.keyvalue.facade import KV
 
     from .follower import Follower
+    from .live import LiveDataset
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -44,7 +44,7 @@ class Reader:
 
     def __init__(
         self,
-        datasets: Iterable[Dataset[Any, Any]],
+        datasets: Iterable[LiveDataset[Any, Any]],
         host: Host,
         *,
         poll_interval: float,

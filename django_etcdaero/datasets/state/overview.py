@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from .schedule import Attempt, Line, held_back_until, is_due, next_due, read_line
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
-    from django_etcdaero.datasets.host import Stores
+    from django_etcdaero.datasets.declared import Declared
+    from django_etcdaero.datasets.stores import Stores
     from django_etcdaero.keyvalue.queue.lock import Holder
 
     from .presence import Process
@@ -45,7 +45,7 @@ class Overview:
         return self.line.attempt
 
 
-def overview(dataset: Dataset[Any, Any], stores: Stores) -> Overview:
+def overview(dataset: Declared[Any, Any], stores: Stores) -> Overview:
     """Read the state of a dataset. Raises what the store raises."""
     layout = dataset.layout(stores.prefix)
     line, now = read_line(stores.kv, layout), time.time()
@@ -59,7 +59,7 @@ def overview(dataset: Dataset[Any, Any], stores: Stores) -> Overview:
     )
 
 
-def versions_held(dataset: Dataset[Any, Any], processes: list[Process]) -> dict[int | None, int]:
+def versions_held(dataset: Declared[Any, Any], processes: list[Process]) -> dict[int | None, int]:
     """Count the processes by the version of the dataset that they hold (``None``: none yet).
 
     ``processes`` are those registered under the dataset's alias; those with another schema do not count.

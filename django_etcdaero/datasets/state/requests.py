@@ -18,8 +18,8 @@ from django_etcdaero.keyvalue.values import KeyValue
 from .announcement import known_fields
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
-    from django_etcdaero.datasets.host import Stores
+    from django_etcdaero.datasets.declared import Declared
+    from django_etcdaero.datasets.stores import Stores
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -59,7 +59,7 @@ class LoadRequest:
         return json.dumps(fields, sort_keys=True).encode()
 
 
-def request_load(dataset: Dataset[Any, Any], stores: Stores, *, repair: bool) -> None:
+def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -> None:
     """Put a request for a load; a pending request for a repair stays one."""
     key = dataset.layout(stores.prefix).request
     while True:

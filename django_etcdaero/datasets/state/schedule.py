@@ -23,9 +23,8 @@ from .announcement import Announcement, known_fields
 from .requests import LoadRequest
 
 if TYPE_CHECKING:
+    from django_etcdaero.datasets.layout import Layout
     from django_etcdaero.keyvalue.facade import KV
-
-    from .layout import Layout
 
 logger = logging.getLogger("django_etcdaero.datasets")
 

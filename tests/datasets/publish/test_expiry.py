@@ -10,9 +10,9 @@ import pytest
 
 from django_etcdaero.datasets.blocks import block_store as blockstore
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.datasets.publish.expiry import MOST, choose
 from django_etcdaero.datasets.state.announcement import Announcement
-from django_etcdaero.datasets.state.layout import GARBAGE_TTL
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.exceptions import ClusterError
 from tests.datasets.hosting import FakeHost, follow, many, publish

@@ -11,9 +11,9 @@ import pytest
 from django_etcdaero.datasets.blocks import block_store as blockstore
 from django_etcdaero.datasets.publish.history import rollback
 from django_etcdaero.datasets.publish.refresh import Refresh
-from django_etcdaero.datasets.publish.validators import MinRows
 from django_etcdaero.datasets.state.requests import request_load
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
+from django_etcdaero.datasets.validators import MinRows
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown
 from tests.datasets.hosting import Alias, FakeHost, in_thread, many, publish
 from tests.waiting import wait_until

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.host import bind
-from django_etcdaero.datasets.read.snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import ConfigurationError, DatasetNotReady, DatasetStale, DeadlineExceeded

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.datasets.publish.validators import MaxShrink, MinRows, validate
+from django_etcdaero.datasets.validators import MaxShrink, MinRows, validate
 from django_etcdaero.exceptions import ClusterError, ConfigurationError, ValidationFailed
 
 ROWS = {number: number for number in range(10)}

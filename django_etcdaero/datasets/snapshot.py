@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import Any
 
-from django_etcdaero.datasets.state.announcement import Announcement
+from .state.announcement import Announcement
 
 
 class Snapshot(Mapping[Any, Any]):

@@ -1,0 +1,64 @@
+"""What a dataset declares about itself: all that publishing and reading need to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, ClassVar, Generic, TypeVar
+
+from .layout import Layout
+from .validators import Validator
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+OPTIONS = (
+    "refresh_every",
+    "schema",
+    "using",
+    "keep",
+    "required",
+    "first_read_timeout",
+    "max_stale",
+    "rows",
+    "validators",
+)
+"""The attributes of a class, and the arguments of ``@dataset``, that say how it is refreshed and read."""
+
+
+class Declared(Generic[K, V]):
+    """The declaration of a dataset."""
+
+    name = ""
+    """``[a-z0-9_.-]+``; part of keys and records."""
+    refresh_every: ClassVar[timedelta | None] = None
+    """Time between the beginnings of two loads; ``None``: only on request."""
+    schema: ClassVar[int] = 1
+    """Raise it when the shape of the rows changes: old and new code then refresh and read lines of their own."""
+    using: ClassVar[str] = "default"
+    """Alias in ``settings.ETCDAERO``."""
+    keep: ClassVar[int] = 5
+    """Versions to keep for a rollback, the current one included."""
+    required: ClassVar[bool] = True
+    """Whether a process that does not have it counts as unhealthy."""
+    first_read_timeout = 5.0
+    """Seconds that reading may wait for the first version."""
+    max_stale = None
+    """Longest time since the source was last read, after which reading raises ``DatasetStale``; ``None``: never."""
+    rows: ClassVar[Any] = "plain"
+    """``"plain"``, ``"frozen"`` (read-only containers), or a dataclass or NamedTuple to make of each row."""
+    validators: ClassVar[Iterable[Validator]] = ()
+    """Callables ``(old, new)`` that may refuse freshly loaded rows: see :mod:`.validators`."""
+    origin: ClassVar[str] = ""
+
+    def load(self) -> Mapping[K, V] | Iterable[tuple[K, V]]:
+        """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no load()")
+
+    def prepare(self, rows: Mapping[K, V]) -> Any:
+        """Build an index of the rows, off to the side, in every process; it becomes ``.index``. Optional."""
+        return None
+
+    def layout(self, prefix: str) -> Layout:
+        """Return the names of the dataset's keys and records under an alias's prefix."""
+        return Layout(prefix=prefix, name=self.name, schema=self.schema)

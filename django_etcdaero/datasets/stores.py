@@ -1,0 +1,25 @@
+"""The two planes of one alias, as datasets use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.records.store import RecordStore
+
+REMEDY = "run 'manage.py etcdaero_refresh'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """The two planes of one alias, as used by this process."""
+
+    kv: KV
+    records: RecordStore
+    prefix: str
+    lock_ttl: int = 10
+    """Seconds after which a dead refresher's lock is free."""
+    remedy: str = REMEDY
+    """What to do where nothing has been published yet."""
