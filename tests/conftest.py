@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +12,31 @@ from hypothesis import HealthCheck, settings
 
 from django_etcdaero.datasets.declaration import Dataset
 from django_etcdaero.datasets.registry import datasets
+from tests.keyvalue.etcd.servers import Cluster, Server
 
 # How long an example takes is a matter of the machine and of what else it does.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+MARKERS = (
+    "slow: takes much time, by starting many processes or by waiting for times to run out",
+    "servers: needs a real etcd, the stand-in for Aerospike as a program, or a browser",
+    "embedded_only(reason): of the engines, only the embedded ones",
+    "files_only(reason): of the deployments, only that on files of SQLite",
+)
+SERVERS = {"shared_server", "server", "shared_cluster", "cluster", "records_url"}
+"""Fixtures that start servers. A test that starts its own is marked where it stands."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if not SERVERS.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.servers)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -32,3 +54,32 @@ def registry() -> Iterator[dict[str, Dataset[Any, Any]]]:
     yield datasets
     datasets.clear()
     datasets.update(before)
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One etcd server for all tests of a worker that leave it running and use keys of their own."""
+    options = ["--experimental-watch-progress-notify-interval=1s"]
+    with Server("shared", tmp_path_factory.mktemp("etcd"), options=options).running() as server:
+        yield server
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """An etcd server of the test's own, to be killed and wiped at will."""
+    with Server("own", tmp_path / "own").running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three members, used through :func:`cluster`."""
+    with Cluster(tmp_path_factory.mktemp("cluster")).running() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: Cluster) -> Cluster:
+    """Three members, all in good health; a test may do to them what :meth:`Cluster.heal` can mend."""
+    shared_cluster.heal()
+    return shared_cluster

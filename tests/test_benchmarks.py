@@ -5,35 +5,29 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.keyvalue.etcd.servers import Server
+from tests.keyvalue.conftest import ETCD
 from tests.paths import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
 
 
-@pytest.mark.parametrize("store", ["sqlite", "etcd"])
-def test_every_watcher_is_told_of_every_put_once(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server("watchers", tmp_path / "etcd") if store == "etcd" else None
-    if server is not None:
-        server.start()
-        server.wait_ready()
-        monkeypatch.setenv("BENCHMARK_KV", f"etcd://{server.endpoint}")
-    try:
-        done = subprocess.run(
-            [sys.executable, "-W", "error", "watchers.py", "--watchers=10", "--puts=50", "--rate=0"],
-            cwd=BENCHMARKS,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-    finally:
-        if server is not None:
-            server.kill()
+@pytest.mark.parametrize("store", ["sqlite", ETCD])
+def test_every_watcher_is_told_of_every_put_once(
+    store: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if store == "etcd":
+        monkeypatch.setenv("BENCHMARK_KV", f"etcd://{request.getfixturevalue('server').endpoint}")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "watchers.py", "--watchers=10", "--puts=50", "--rate=0"],
+        cwd=BENCHMARKS,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"50 puts .* 500 events", done.stdout)
     assert "missing or double: 0, resyncs: 0" in done.stdout

@@ -19,7 +19,7 @@ from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.schedule import Line, encode, read_line
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.exceptions import ClusterError, ConfigurationError
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.embedded import drop_memory as drop_engine
 from django_etcdaero.keyvalue.facade import KV
@@ -283,3 +283,8 @@ def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]
 def many(count: int, **changes: Any) -> dict[str, Any]:
     """Return ``count`` rows with keys ``k0`` and so on, with changes."""
     return {f"k{number}": {"n": number} for number in range(count)} | changes
+
+
+def away(host: FakeHost) -> None:
+    for method in ("txn", "range", "watch", "put"):
+        host.engine.break_(method, ClusterError("no endpoint answers"))

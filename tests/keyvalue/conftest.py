@@ -10,6 +10,7 @@ import pytest
 
 from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
+from django_etcdaero.keyvalue.etcd import EtcdEngine
 from tests.keyvalue.interposed import InterposedEngine
 
 _numbers = itertools.count()
@@ -29,20 +30,37 @@ def _open_sqlite(directory: Path) -> Iterator[Engine]:
     engine.close()
 
 
-ENGINES: dict[str, Callable[[Path], Iterator[Engine]]] = {"mem": _open_memory, "sqlite": _open_sqlite}
-"""What the contract suite runs against: how each engine is opened and closed, given a directory of its own."""
+EMBEDDED: dict[str, Callable[[Path], Iterator[Engine]]] = {"mem": _open_memory, "sqlite": _open_sqlite}
+"""How each embedded engine is opened and closed, given a directory of its own."""
+
+ETCD = pytest.param("etcd", marks=pytest.mark.servers)
+
+ENGINES = [*EMBEDDED, ETCD]
+"""What a test of the coordination plane runs on."""
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Let ``@embedded_only(reason)`` leave out the server."""
+    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("embedded_only"):
+        metafunc.definition.add_marker(pytest.mark.parametrize("engine", [*EMBEDDED], indirect=True))
+
+
+@pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """An engine, each kind in turn; its store may hold keys of other tests, see :func:`at`."""
-    yield from ENGINES[request.param](tmp_path)
+    if request.param == "etcd":
+        engine = EtcdEngine([request.getfixturevalue("shared_server").endpoint])
+        yield engine
+        engine.close()
+    else:
+        yield from EMBEDDED[request.param](tmp_path)
 
 
 @pytest.fixture
 def at() -> Callable[[str], bytes]:
     """Return keys that no other test uses: ``at("a")`` and the like, sorted as their names are."""
-    prefix = f"contract-{next(_numbers)}/"
+    prefix = f"test-{next(_numbers)}/"
     return lambda name: (prefix + name).encode()
 
 

@@ -125,6 +125,10 @@ def test_a_watch_below_the_compaction_is_lost_at_once(engine: Engine, at: At) ->
     assert short(exact.wait(1)) == ["+a=3"]
 
 
+@pytest.mark.embedded_only(
+    "a fault of the server itself, mended in 3.5.19: the deletion that a compaction has stopped at is never sent "
+    "(https://github.com/etcd-io/etcd/issues/19179)"
+)
 def test_a_deletion_at_the_compacted_revision_is_still_delivered(engine: Engine, at: At) -> None:
     put(engine, at("a"))
     last = engine.delete_range(DeleteRequest(at("a"))).revision

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.processes.site import Site
 
 MODES = {
@@ -16,6 +18,7 @@ MODES = {
 }
 
 
+@pytest.mark.files_only("what a source does wrong is found before a store is asked")
 def test_whatever_is_wrong_with_the_source_the_old_version_stays(site: Site) -> None:
     reader = site.agent()
     site.publish()
@@ -34,6 +37,7 @@ def test_whatever_is_wrong_with_the_source_the_old_version_stays(site: Site) -> 
     assert reader.ask("read")["rows"] == {"a": 1, "b": {"price": 2}, "c": [3]}
 
 
+@pytest.mark.files_only("what a source does wrong is found before a store is asked")
 def test_the_error_for_a_row_that_cannot_be_stored_names_its_key_the_place_and_the_type(site: Site) -> None:
     site.mode("unencodable")
     ended = site.run("etcdaero_refresh")

@@ -60,6 +60,7 @@ def test_what_is_damaged_is_never_served_and_repaired_by_the_next_refresh(site: 
     assert site.refresh()["outcome"] == "fresh"
 
 
+@pytest.mark.files_only("it is about what is compared with what, and the stores are read as in the other tests")
 @pytest.mark.parametrize("kind", ["block", "root"])
 def test_validators_and_the_comparison_with_the_old_version_do_not_keep_a_damaged_one(site: Site, kind: str) -> None:
     reader = site.agent()
@@ -69,6 +70,7 @@ def test_validators_and_the_comparison_with_the_old_version_do_not_keep_a_damage
     assert reader.ask("read") == {"version": 2, "rows": {"a": "new"}}
 
 
+@pytest.mark.files_only("what is damaged is found out as in the other tests")
 @pytest.mark.parametrize("kind", ["block", "no block"])
 def test_nobody_can_go_back_to_a_damaged_version(site: Site, kind: str) -> None:
     reader = site.agent()

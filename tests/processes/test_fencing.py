@@ -36,6 +36,7 @@ def wait_for_free_lock(site: Site) -> None:
     wait_until(lambda: site.lock_is_free(), what="the end of the sleeper's lease")
 
 
+@pytest.mark.files_only("the same as the one that slept right before announcing, with less written before it slept")
 def test_a_refresher_that_slept_in_its_load_while_another_published_is_fenced(site: Site) -> None:
     reader = site.agent()
     site.publish()
@@ -73,6 +74,7 @@ def check_that_it_is_fenced(site: Site, sleeper: Process) -> None:
     assert site.lock_is_free()
 
 
+@pytest.mark.files_only("the same as another test, about the words of the command")
 def test_the_text_output_says_fenced(site: Site) -> None:
     site.publish()
     site.rows(OLD)

@@ -14,6 +14,7 @@ from tests.waiting import wait_until
 PERIOD = 1.0
 
 
+@pytest.mark.files_only("how the next one takes over is in test_refreshing, with services as well")
 def test_two_services_load_once_a_period_and_the_other_goes_on_when_one_is_killed(site: Site) -> None:
     nodes = [site.start("etcdaero_refresh", "--loop", SHOP_EVERY=str(PERIOD)) for _ in range(2)]
     site.wait_for_load(5)
@@ -80,6 +81,7 @@ def test_a_rollback_holds_all_readers_on_the_old_version_until_it_is_unpinned(si
         assert agent.ask("read")["rows"] == {"a": 4}
 
 
+@pytest.mark.files_only("it is about the names of keys and records, which do not depend on the stores")
 def test_old_and_new_code_refresh_and_read_lines_of_their_own(site: Site) -> None:
     old, new = {"SHOP_SCHEMA": "1"}, {"SHOP_SCHEMA": "2"}
     old_reader, new_reader = site.agent(**old), site.agent(**new, SHOP_PATIENCE="0.5")
@@ -100,6 +102,9 @@ def test_old_and_new_code_refresh_and_read_lines_of_their_own(site: Site) -> Non
     assert new_reader.ask("read") == {"version": 1, "rows": {"a": "new"}}
 
 
+@pytest.mark.files_only(
+    "the command refuses wrong arguments before it opens a store, and its words do not depend on the stores"
+)
 @pytest.mark.parametrize(
     ("arguments", "environment", "said"),
     [
@@ -122,6 +127,9 @@ def test_wrong_usage_ends_with_2(
     assert not (site.directory / "kv.sqlite3").exists()
 
 
+@pytest.mark.files_only(
+    "the command refuses wrong arguments before it opens a store, and its words do not depend on the stores"
+)
 def test_each_result_is_a_line_of_json_or_of_text(site: Site) -> None:
     (result,) = site.run("etcdaero_refresh", "prices", "prices", "--json").results
     assert (result["name"], result["outcome"], result["version"], result["rows"]) == ("prices", "refreshed", 1, 3)
@@ -129,6 +137,7 @@ def test_each_result_is_a_line_of_json_or_of_text(site: Site) -> None:
     assert site.run("etcdaero_refresh", "--force").output.startswith("prices: unchanged: version 1, 3 rows, ")
 
 
+@pytest.mark.files_only("as a dry run writes nothing, it makes no difference what it does not write to")
 @pytest.mark.parametrize("published", [True, False])
 def test_a_dry_run_loads_and_writes_nothing(site: Site, published: bool) -> None:
     if published:

@@ -21,6 +21,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue import KV, Event, EventType, KeyValue, Progress, SortOrder, SortTarget, Watch, txn
 from django_etcdaero.keyvalue.keys import prefix_end
+from tests.keyvalue.conftest import ETCD
 from tests.waiting import wait_until
 
 Connect = Callable[[], KV]
@@ -356,7 +357,7 @@ def test_watch_with_watch_id_is_not_needed_as_watches_are_objects(kv: KV) -> Non
         assert take(first, 1) == take(second, 1)
 
 
-@pytest.mark.parametrize("engine", ["etcd"], indirect=True)  # its server was told to do so every second
+@pytest.mark.parametrize("engine", [ETCD], indirect=True)  # its server was told to do so every second
 def test_watch_with_progress_notify_is_told_how_far_it_is_while_nothing_changes(kv: KV) -> None:
     with kv.watch("a", progress_notify=True) as asked, kv.watch("a") as plain:
         revision = kv.put("b", "1").revision

@@ -24,6 +24,7 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.keyvalue import KV, EventType, txn
 from django_etcdaero.keyvalue.client.watch import WatchItem
 from django_etcdaero.stores import locations
+from tests.keyvalue.conftest import ENGINES
 from tests.keyvalue.etcd.servers import Server
 from tests.waiting import wait_until
 
@@ -46,7 +47,7 @@ def value_of(kv: KV, key: str) -> bytes | None:
 # --- opening ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["etcd", "mem", "sqlite"])
+@pytest.mark.parametrize("kind", ENGINES)
 def test_open_by_url_works_and_closing_leaves_what_was_stored(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

@@ -37,6 +37,7 @@ from django_etcdaero.keyvalue.objects import (
 from django_etcdaero.keyvalue.queue.election import Election
 from django_etcdaero.keyvalue.queue.leader import Changed, Elected, Lost
 from django_etcdaero.stores import locations
+from tests.keyvalue.conftest import ETCD
 from tests.keyvalue.queue.contending import Contending
 from tests.waiting import wait_until
 
@@ -331,7 +332,7 @@ def test_election_restart_contender_that_is_orphaned_loses(kv: KV, connect: Conn
     assert not election.is_leader
 
 
-@pytest.mark.parametrize("engine", ["etcd", "sqlite"], indirect=True)
+@pytest.mark.parametrize("engine", ["sqlite", ETCD], indirect=True)
 def test_election_restart_contender(engine: Engine, request: pytest.FixtureRequest) -> None:
     """ElectionRestartContender: a process that is started again under the same id leads on.
 

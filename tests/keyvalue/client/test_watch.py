@@ -113,6 +113,7 @@ def test_what_came_before_the_store_was_closed_is_delivered(kv: KV, store: Inter
     follower = kv.watch("a")
     kv.put("a", "1")
     take(follower, 1)
+    wait_until(lambda: store.delivered == 2, what="the event for both watches")
     store.close()
     assert [short(item) for item in watch] == ["+a=1"]
 

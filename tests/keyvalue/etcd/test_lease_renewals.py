@@ -22,7 +22,6 @@ from django_etcdaero.keyvalue.client.lease import clock
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.values import Renewal
-from tests.keyvalue.client.test_lease_renewals import *  # noqa: F403
 from tests.keyvalue.etcd.counters import total
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.waiting import wait_until

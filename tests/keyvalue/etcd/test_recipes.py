@@ -1,4 +1,4 @@
-"""The recipes on a real server: what the embedded engine has to do too, and what only a server can do to them."""
+"""What only a server can do to recipes: come back, empty or not, and lose its leader."""
 
 from __future__ import annotations
 
@@ -9,22 +9,12 @@ from contextlib import closing
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, EtcdAeroError
-from django_etcdaero.keyvalue import KV, Engine
+from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.recipes.stm import Transaction
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.keyvalue.interposed import InterposedEngine
-from tests.keyvalue.recipes.test_atomic import *  # noqa: F403
-from tests.keyvalue.recipes.test_paging import *  # noqa: F403
-from tests.keyvalue.recipes.test_stm import *  # noqa: F403
-from tests.keyvalue.recipes.test_stm_model import *  # noqa: F403
-from tests.keyvalue.recipes.test_temporary_key import *  # noqa: F403
 from tests.waiting import wait_until
-
-
-@pytest.fixture
-def shared_store(engine: EtcdEngine, shared_server: Server) -> tuple[Engine, str]:
-    return engine, f"etcd:{shared_server.endpoint}"
 
 
 def present(kv: KV, key: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Rubbish for the real server, and servers that are rubbish: each call ends in time with an error that tells where."""
+"""Servers that are rubbish: each call ends in time with an error that tells where."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.recording import Recording
-from tests.keyvalue.test_rubbish import *  # noqa: F403
 from tests.waiting import wait_until
 
 Talk = Callable[[socket.socket], None]

@@ -1,15 +1,9 @@
-"""What the tests of typed objects store, and where."""
+"""What the tests of typed objects store."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-
-import pytest
-
-from django_etcdaero.keyvalue import KV, Engine
-from django_etcdaero.keyvalue.objects import Collection
 
 
 @dataclass(frozen=True)
@@ -44,20 +38,6 @@ class Cat:
 class Dog:
     name: str
     tricks: tuple[str, ...] = ()
-
-
-@pytest.fixture
-def kv(engine: Engine, at: Callable[[str], bytes]) -> Iterator[KV]:
-    """A client with a prefix that no other test uses."""
-    client = KV(engine, prefix=at("app/"))
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def orders(kv: KV) -> Collection[Order]:
-    """An empty collection."""
-    return Collection(kv, Order, "orders/")
 
 
 ADA = Order("Ada", Decimal("9.50"))

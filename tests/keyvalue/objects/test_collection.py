@@ -176,7 +176,7 @@ def test_a_write_that_was_refused_leaves_no_lease(engine: Engine, orders: Collec
         orders.update("8", ADA, ttl=60)
     with pytest.raises(VersionConflict):
         orders.update("7", ADA, version=1, ttl=60)
-    assert set(engine.lease_list()) == before
+    assert set(engine.lease_list()) <= before  # those of earlier tests may run out meanwhile
 
 
 def test_a_lease_that_cannot_be_revoked_does_not_hide_the_error(engine: Engine) -> None:

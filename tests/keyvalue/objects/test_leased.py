@@ -71,11 +71,11 @@ def test_putting_another_in_its_place_is_a_loss_and_leaves_the_other(engine: Eng
 
 def test_what_exists_is_not_replaced_unasked(engine: Engine, orders: Collection[Order]) -> None:
     orders.create("1", BOB)
-    leases = engine.lease_list()
+    leases = set(engine.lease_list())
     with pytest.raises(KeyExists, match="orders/1"):
         orders.leased("1", ADA, ttl=60)
     assert orders.get("1").object == BOB
-    assert engine.lease_list() == leases
+    assert set(engine.lease_list()) <= leases  # those of earlier tests may run out meanwhile
     with orders.leased("1", ADA, ttl=60, replace=True):
         assert orders.get("1").object == ADA
     with pytest.raises(InvalidRequest, match="replace"):
@@ -113,7 +113,7 @@ def test_what_could_not_be_stored_leaves_no_lease(engine: Engine) -> None:
             orders.leased("1", ADA, ttl=60)
     with pytest.raises(EncodeError):
         orders.leased("1", Cat("Tom"), ttl=60)  # type: ignore[arg-type]
-    assert set(engine.lease_list()) == before
+    assert set(engine.lease_list()) <= before  # those of earlier tests may run out meanwhile
     assert not orders.exists("1")
     kv.close()
 

@@ -22,8 +22,10 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.engine import WatchHandle
+from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.recipes.temporary import TemporaryKey
 from django_etcdaero.keyvalue.values import WatchBatch, WatchRequest, WatchSink
+from tests.keyvalue.conftest import ETCD
 from tests.keyvalue.interposed import InterposedEngine
 from tests.waiting import wait_until
 
@@ -38,11 +40,15 @@ def others(engine: Engine, at: Callable[[str], bytes]) -> Iterator[KV]:
     client.close()
 
 
-@pytest.fixture
-def shared_store(path: Path) -> Iterator[tuple[Engine, str]]:
+@pytest.fixture(params=["sqlite", ETCD])
+def shared_store(request: pytest.FixtureRequest, path: Path) -> Iterator[tuple[Engine, str]]:
     """A store that processes share, and its location for :mod:`tests.programs.temporary_key_holding`."""
-    engine = EmbeddedEngine.file(path)
-    yield engine, f"sqlite:{path}"
+    if request.param == "etcd":
+        place = request.getfixturevalue("shared_server").endpoint
+        engine: Engine = EtcdEngine([place])
+    else:
+        place, engine = str(path), EmbeddedEngine.file(path)
+    yield engine, f"{request.param}:{place}"
     engine.close()
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.site import ServerSite
 from tests.keyvalue.etcd.servers import Server
+from tests.processes.servers.site import ServerSite
 from tests.processes.site import free_port
 from tests.processes.test_servers import page
 from tests.records.aerospike.line import Line

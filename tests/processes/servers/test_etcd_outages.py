@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.datasets.state.announcement import Announcement
-from tests.cluster.site import ServerSite
 from tests.keyvalue.etcd.servers import Cluster, Server
+from tests.processes.servers.site import ServerSite
 from tests.processes.site import Agent, Ended, Process, Site
 from tests.waiting import wait_until
 
@@ -20,19 +20,6 @@ NEW = {"a": "new"}
 DEFAULT_LOCK_TTL = {"SHOP_LOCK_TTL": "10"}
 """Two seconds may run out before another member is found; then a refresh may be fenced off, and rightly so."""
 ALERT = {"SHOP_POLL_INTERVAL": "0.5", "SHOP_CALL_TIMEOUT": "1"}
-
-
-@pytest.fixture(scope="module")
-def three_members(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with Cluster(tmp_path_factory.mktemp("cluster")).running() as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def cluster(three_members: Cluster) -> Cluster:
-    """Three members, all in good health."""
-    three_members.heal()
-    return three_members
 
 
 @pytest.fixture

@@ -1,20 +1,19 @@
 """Stores on servers that are emptied, or set back to an earlier state, under running processes.
 
-Of ``tests/processes/test_lost_stores.py`` there is no counterpart of a store whose file is garbage, and none of
-``tests/processes/test_busy_stores.py``: both are about files of SQLite. Servers that are away are in the modules on
-outages.
+Of ``tests/processes/files/test_lost_stores.py`` there is no counterpart here of a store whose file is garbage. Servers
+that are away are in the modules on outages.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.site import ServerSite
 from tests.keyvalue.etcd.servers import Server
+from tests.processes.servers.site import ServerSite
 from tests.processes.site import Agent, Site
 from tests.waiting import wait_until
 
@@ -71,13 +70,6 @@ def test_a_running_service_restores_emptied_stores_by_itself(site: ServerSite) -
     site.rows(NEW)
     wait_for_rows(reader, NEW)
     wait_for_rows(site.agent(), NEW)
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    """An etcd server of the test's own."""
-    with Server("own", tmp_path / "etcd").running() as server:
-        yield server
 
 
 @pytest.mark.parametrize("backup", [True, False], ids=["older state", "nothing"])

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.cluster.site import ServerSite
+from tests.processes.servers.site import ServerSite
 from tests.processes.site import Process, free_port
 from tests.processes.test_servers import page
 from tests.waiting import wait_until

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.site import ServerSite
+from tests.processes.servers.site import ServerSite
 from tests.processes.site import Agent
 from tests.records.aerospike.line import Line
 from tests.records.aerospike.standin import Standin
