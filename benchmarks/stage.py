@@ -1,6 +1,6 @@
 """What all benchmarks share: a Django set up on embedded stores in a directory, and the rows that they use.
 
-Figures are compared inside one run on one machine only; ``docs/benchmarks.md`` has the commands and the figures.
+Figures are compared inside one run on one machine only; ``docs/benchmarks.rst`` has the commands and the figures.
 """
 
 from __future__ import annotations

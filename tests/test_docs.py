@@ -1,9 +1,8 @@
 """The documentation tells the truth: its examples run, and its lists are those of the code.
 
 Every example of a page is played in one project, in order (``docs_project/play.py``). Python that begins with a comment
-such as ``# shop/datasets.py`` is a file of that project, added to what is there. The comment ``.. hidden: python`` (in
-Markdown ``<!-- hidden: python``, up to a line ``-->``) holds what a reader need not see: set-up, and the check of the
-example before it.
+such as ``# shop/datasets.py`` is a file of that project, added to what is there. The comment ``.. hidden: python``
+holds what a reader need not see: set-up, and the check of the example before it.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -31,13 +29,13 @@ from django_etcdaero.datasets.declaration import Dataset
 from django_etcdaero.datasets.read.live import LiveDataset
 from django_etcdaero.datasets.state.status import DatasetStatus, Outcome, RefreshResult, State
 from django_etcdaero.stores.locations import SCHEMES
+from tests.pages import DOCS, Example, examples, of_markdown, tables
 from tests.paths import ROOT
 
-DOCS = ROOT / "docs"
 PROJECT = Path(__file__).resolve().parent / "docs_project"
-PAGES = sorted([*DOCS.glob("*.rst"), *DOCS.glob("*.md"), ROOT / "README.md"])
+PAGES = sorted([*DOCS.glob("*.rst"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 
-PLAYED_ON_ETCD = {"administration.md"}
+PLAYED_ON_ETCD = {"administration.rst"}
 """Pages whose examples need a cluster: ``etcd/test_administration_docs.py`` plays them."""
 
 PLAYED_ELSEWHERE = {"administration": "on a real cluster, by tests/keyvalue/etcd/test_administration_docs.py"}
@@ -57,53 +55,6 @@ NOT_EXECUTED = {
     "text": "crontab lines: their fields are counted, the management command in it is checked",
 }
 """Languages of blocks that are not executed, and what is done instead."""
-
-
-@dataclass(frozen=True)
-class Example:
-    kind: str
-    line: int
-    """Line of the page at which the text begins."""
-    text: str
-
-    @property
-    def file(self) -> str | None:
-        """The file that the example is, or is a part of."""
-        found = re.match(r"# ([\w/.]+\.py)\n", self.text) if self.kind == "python" else None
-        return found[1] if found else None
-
-
-def examples(page: Path) -> list[Example]:
-    lines = page.read_text().splitlines()
-    return list(_of_markdown(lines) if page.suffix == ".md" else _of_restructuredtext(lines))
-
-
-def _of_restructuredtext(lines: list[str]) -> Iterator[Example]:
-    for number, line in enumerate(lines):
-        found = re.match(r"( *)\.\. (?:code-block:: |hidden: )(\w+)$", line)
-        if found is None:
-            continue
-        start = number + 1
-        while start < len(lines) and (not lines[start].strip() or lines[start].strip().startswith(":")):
-            start += 1
-        end, indent = start, len(found[1]) + 1
-        while end < len(lines) and (not lines[end].strip() or lines[end].startswith(" " * indent)):
-            end += 1
-        yield Example(found[2], start + 1, dedent("\n".join(lines[start:end])).strip("\n") + "\n")
-
-
-def _of_markdown(lines: list[str]) -> Iterator[Example]:
-    start, kind, end = None, "", ""
-    for number, line in enumerate(lines):
-        if start is not None:
-            if line.rstrip() == end:
-                yield Example(kind, start + 1, "\n".join(lines[start:number]) + "\n")
-                start = None
-        elif line.startswith("```"):
-            start, kind, end = number + 1, line.removeprefix("```"), "```"
-        elif hidden := re.match(r"<!-- hidden: (\w+)$", line):
-            start, kind, end = number + 1, hidden[1], "-->"
-    assert start is None, f"line {start}: the example has no end"
 
 
 def plan(page: Path) -> Iterator[tuple[str, int, str]]:
@@ -159,7 +110,7 @@ def test_the_examples_of_a_page_work(page: Path, tmp_path: Path) -> None:
 
 
 def test_nothing_that_looks_like_an_example_escapes() -> None:
-    for page in DOCS.glob("*.rst"):
+    for page in DOCS.rglob("*.rst"):
         for number, line in enumerate(page.read_text().splitlines(), 1):
             literal = line.rstrip().endswith("::") and not line.lstrip().startswith("..")
             unknown = re.match(r" *\.\. (code|sourcecode|parsed-literal|doctest|testcode|highlight)::", line)
@@ -168,13 +119,17 @@ def test_nothing_that_looks_like_an_example_escapes() -> None:
     for page in PAGES:
         if page.suffix == ".md":
             outside = _outside_examples(page.read_text().splitlines())
-            strange = [line for line in outside if re.match(r"(    | +```|~~~|\t|<!-- *hidden)", line)]
+            strange = [line for line in outside if re.match(r"(    | +```|~~~|\t|<!--)", line)]
             assert not strange, f"{page.name}: an example that is not played: {strange}"
+
+
+def test_the_pages_are_restructuredtext() -> None:
+    assert [path for path in DOCS.rglob("*") if path.suffix in (".md", ".txt")] == []
 
 
 def _outside_examples(lines: list[str]) -> list[str]:
     inside = {
-        example.line + offset - 2 for example in _of_markdown(lines) for offset in range(example.text.count("\n") + 2)
+        example.line + offset - 2 for example in of_markdown(lines) for offset in range(example.text.count("\n") + 2)
     }
     return [line for number, line in enumerate(lines) if number not in inside]
 
@@ -203,12 +158,7 @@ def test_configuration_of_other_programs_is_well_formed() -> None:
 
 def table(page: str, title: str) -> list[list[str]]:
     """Return the cells of the list-table with that title, without the header row."""
-    text = (DOCS / page).read_text()
-    body = re.search(rf"^\.\. list-table:: {re.escape(title)}\n(.*?)(?=^\S|\Z)", text, re.DOTALL | re.MULTILINE)
-    assert body is not None, f"{page} has no table {title!r}"
-    rows = re.split(r"^   \* - ", body[1], flags=re.MULTILINE)[1:]
-    cells = [re.split(r"^     -(?: |$)", row, flags=re.MULTILINE) for row in rows[1:]]
-    return [[" ".join(cell.split()) for cell in row] for row in cells]
+    return dict(tables(DOCS / page))[title]
 
 
 def names(page: str, title: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The tables in ``docs/kv.md`` of what corresponds to other systems tell the truth.
+"""The tables in ``docs/parity.rst`` of what corresponds to other systems tell the truth.
 
 Every name of ours in them can be imported and takes the arguments that are named; every test in them exists; no
 capability and no exported function of those systems is left out.
@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from django_etcdaero.keyvalue import KV
+from tests.pages import DOCS, tables
 from tests.paths import ROOT
 
-PAGE = ROOT / "docs" / "kv.md"
+PAGE = DOCS / "parity.rst"
 CAPABILITIES = 120
 
 EXPORTED = {
@@ -75,18 +76,14 @@ class Row:
 
 
 def rows() -> list[Row]:
-    title, found = "", []
-    for line in PAGE.read_text().splitlines():
-        if line.startswith("#"):
-            title = line.lstrip("# ")
-        if not line.startswith("| ") or not re.match(r"(Capabilities|Functions) of ", title):
-            continue
-        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if cells[0] in ("#", "there"):
-            continue
+    found = []
+    for title, table in tables(PAGE):
+        assert re.match(r"(Capabilities|Functions) of ", title), title
         numbered = title.startswith("Capabilities")
-        assert len(cells) == (4 if numbered else 3), line
-        found.append(Row(title, *cells[-3:], int(cells[0]) if numbered else None))
+        for cells in table:
+            assert len(cells) == (4 if numbered else 3), cells
+            there, ours, last = cells[-3:]
+            found.append(Row(title, there, ours, last, int(cells[0]) if numbered else None))
     return found
 
 

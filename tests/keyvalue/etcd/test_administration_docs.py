@@ -22,11 +22,11 @@ from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest
 from tests.keyvalue.etcd.servers import PROGRAMS, Cluster, Server
 from tests.keyvalue.etcd.test_administration_members import allowed
+from tests.pages import DOCS, Example, examples
 from tests.processes.site import Site
-from tests.test_docs import DOCS, Example, examples
 from tests.waiting import wait_until
 
-PAGE = DOCS / "administration.md"
+PAGE = DOCS / "administration.rst"
 IMPORT = "from django_etcdaero import kv\n"
 """In the page it is a client of the settings; here it is one of the test's cluster."""
 
