@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from django_etcdaero.system.steps import adrive, drive
+
 from .client.scope import View
-from .client.steps import adrive, drive
 from .recipes.attempt import Isolation
 from .recipes.contention import MAX_ATTEMPTS
 from .values import SortOrder, SortTarget

@@ -34,9 +34,14 @@ from .values import (
     CompareOp,
     CompareTarget,
     DeleteRequest,
+    DeleteResult,
+    KeyValue,
     Operation,
     PutRequest,
+    PutResult,
     RangeRequest,
+    RangeResult,
+    Response,
     SortOrder,
     SortTarget,
     TxnRequest,
@@ -219,6 +224,24 @@ def watch(
         progress_notify=progress_notify,
         fragment=fragment,
     )
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def found(response: Response) -> tuple[KeyValue, ...]:
+    """Return the keys that a ``get()`` of a transaction has found; none for the answer to anything else."""
+    return response.kvs if isinstance(response, RangeResult) else ()
+
+
+def replaced(response: Response) -> KeyValue | None:
+    """Return what a ``put(prev_kv=True)`` of a transaction has written over."""
+    return response.prev_kv if isinstance(response, PutResult) else None
+
+
+def deleted(response: Response) -> tuple[KeyValue, ...]:
+    """Return what a ``delete(prev_kv=True)`` of a transaction has deleted."""
+    return response.prev_kvs if isinstance(response, DeleteResult) else ()
 
 
 # --- the builder -----------------------------------------------------------------------------------------------------

@@ -10,10 +10,14 @@ end without asking for another step.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -34,6 +38,58 @@ class Step(ABC, Generic[T_co]):
     def __await__(self) -> Generator[Step[Any], Any, T_co]:
         answer: T_co = yield self
         return answer
+
+
+class Call(Step[T]):
+    """Make a call that exists in both forms, which take the same arguments."""
+
+    __slots__ = ("_acall", "_arguments", "_call", "_options")
+
+    def __init__(
+        self, call: Callable[P, T], acall: Callable[P, Awaitable[T]], /, *arguments: P.args, **options: P.kwargs
+    ) -> None:
+        self._call = call
+        self._acall = acall
+        self._arguments = arguments
+        self._options = options
+
+    def block(self) -> T:
+        return self._call(*self._arguments, **self._options)
+
+    async def suspend(self) -> T:
+        return await self._acall(*self._arguments, **self._options)
+
+
+class Apply(Step[T]):
+    """Call a function of the user's, which may be a coroutine function where an event loop carries the protocol out."""
+
+    __slots__ = ("_argument", "_function")
+
+    def __init__(self, function: Callable[[Any], T | Awaitable[T]], argument: Any) -> None:
+        self._function = function
+        self._argument = argument
+
+    def block(self) -> T:
+        return cast("T", self._function(self._argument))
+
+    async def suspend(self) -> T:
+        answer = self._function(self._argument)
+        return cast("T", await answer if inspect.isawaitable(answer) else answer)
+
+
+class Pause(Step[None]):
+    """Do nothing for some seconds."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def block(self) -> None:
+        time.sleep(self._seconds)
+
+    async def suspend(self) -> None:
+        await asyncio.sleep(self._seconds)
 
 
 def drive(protocol: Coroutine[Any, Any, T]) -> T:

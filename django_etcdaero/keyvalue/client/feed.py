@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from django_etcdaero.exceptions import Cancelled, Compacted, EtcdAeroError, InvalidRequest, PermissionDenied
 from django_etcdaero.keyvalue.arguments import check_count
@@ -21,14 +21,14 @@ from django_etcdaero.keyvalue.values import (
     Event,
     KeyValue,
     PromptSink,
-    RangeResult,
+    RangeRequest,
     WatchBatch,
     WatchLost,
     WatchRequest,
-    WatchSink,
 )
 
 from .background import TRANSIENT, backoff, logger
+from .steps import Read, StartWatch
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV
@@ -65,54 +65,6 @@ WatchItem: TypeAlias = "Event | Resync | Progress"
 _REASONS = {WatchLost.COMPACTED: ResyncReason.COMPACTED, WatchLost.RESET: ResyncReason.RESET}
 
 
-class Access(Protocol):
-    """The two calls that a feed makes, for the one who takes from it."""
-
-    async def range(
-        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
-    ) -> RangeResult:
-        """Read keys in key order, which is the store's own: told to sort, it would read all that is left."""
-        ...
-
-    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
-        """Start a watch of the engine."""
-        ...
-
-
-class Blocking:
-    """Calls for a thread: they block, and are run by :func:`~django_etcdaero.keyvalue.blocking.complete`."""
-
-    def __init__(self, kv: KV) -> None:
-        self._kv = kv
-
-    async def range(
-        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
-    ) -> RangeResult:
-        """Read keys in key order."""
-        return self._kv.range(start, end, limit=limit, revision=revision, timeout=timeout)
-
-    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
-        """Start a watch of the engine."""
-        return self._kv.watch_raw(request, sink, timeout=timeout)
-
-
-class Awaiting:
-    """Calls for a task: they never block."""
-
-    def __init__(self, kv: KV) -> None:
-        self._kv = kv
-
-    async def range(
-        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
-    ) -> RangeResult:
-        """Read keys in key order."""
-        return await self._kv.arange(start, end, limit=limit, revision=revision, timeout=timeout)
-
-    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
-        """Start a watch of the engine."""
-        return await self._kv.awatch_raw(request, sink, timeout=timeout)
-
-
 class _Sink(PromptSink):
     """Takes the batches of one engine watch to the feed, without keeping a forgotten one alive."""
 
@@ -131,9 +83,7 @@ class _Sink(PromptSink):
 class Feed:
     """The pending items of one watch."""
 
-    def __init__(
-        self, kv: KV, request: WatchRequest, access: Access, *, max_pending: int, wake: Callable[[], object]
-    ) -> None:
+    def __init__(self, kv: KV, request: WatchRequest, *, max_pending: int, wake: Callable[[], object]) -> None:
         """``wake()`` is called from any thread when there is work or the watch has ended; it must not raise."""
         check_count("max_pending", max_pending)
         if max_pending < 1:
@@ -145,7 +95,6 @@ class Feed:
         """Why it ended, unless that was wanted."""
         self._kv = kv
         self._request = request
-        self._access = access
         self._max_pending = max_pending
         self._wake = wake
         self._pending: deque[WatchItem] = deque()
@@ -214,8 +163,8 @@ class Feed:
         key, end = self._request.key, self._request.range_end
         kvs: list[KeyValue] = []
         revision = 0
-        while True:
-            page = await self._access.range(key, end or None, limit=_PAGE, revision=revision, timeout=timeout)
+        while True:  # in key order, which is the store's own: told to sort, it would read all that is left
+            page = await Read(self._kv, RangeRequest(key, end, limit=_PAGE, revision=revision), timeout)
             revision = revision or page.revision
             kvs.extend(page.kvs)
             if not page.more:
@@ -230,7 +179,7 @@ class Feed:
 
     async def _start(self, request: WatchRequest, *, timeout: float | None) -> None:
         sink = self._sink
-        sink.handle = await self._access.watch(request, sink, timeout=timeout)
+        sink.handle = await StartWatch(self._kv, request, sink, timeout)
         if self.ended or sink is not self._sink:
             sink.handle.cancel()
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
+from django_etcdaero.system.steps import Call, adrive, drive
 
 from .background import logger
 
@@ -134,28 +135,23 @@ class Lease:
 
     def keep_alive(self, *, timeout: float | None = None) -> int:
         """Renew the lease once and return its time to live in seconds. Raises ``LeaseNotFound`` when it has ended."""
-        sent = self._begin_renewal()
-        try:
-            ttl = self._kv.open_engine().lease_keep_alive(self.id, timeout=timeout)
-        except LeaseNotFound:
-            self.end(lost=True)
-            raise
-        return self._finish_renewal(sent, ttl)
+        return drive(self._keep_alive(timeout))
 
     async def akeep_alive(self, *, timeout: float | None = None) -> int:
         """Do what :meth:`keep_alive` does."""
-        sent = self._begin_renewal()
+        return await adrive(self._keep_alive(timeout))
+
+    async def _keep_alive(self, timeout: float | None) -> int:
+        if not self.alive:
+            raise LeaseNotFound(f"lease {self.id:x} has ended")
+        sent = clock()
+        engine = self._kv.open_engine()
         try:
-            ttl = await self._kv.open_engine().alease_keep_alive(self.id, timeout=timeout)
+            ttl = await Call(engine.lease_keep_alive, engine.alease_keep_alive, self.id, timeout=timeout)
         except LeaseNotFound:
             self.end(lost=True)
             raise
         return self._finish_renewal(sent, ttl)
-
-    def _begin_renewal(self) -> float:
-        if not self.alive:
-            raise LeaseNotFound(f"lease {self.id:x} has ended")
-        return clock()
 
     def _finish_renewal(self, sent: float, ttl: int) -> int:
         with self._mutex:
@@ -186,35 +182,35 @@ class Lease:
 
         If the store cannot be reached the error is raised and the lease runs out by itself.
         """
-        if self.inherited:
-            return
-        self.end(lost=False)
-        with suppress(LeaseNotFound):
-            self._kv.open_engine().lease_revoke(self.id, timeout=timeout)
+        drive(self._revoke(timeout))
 
     async def arevoke(self, *, timeout: float | None = None) -> None:
         """Do what :meth:`revoke` does."""
+        await adrive(self._revoke(timeout))
+
+    async def _revoke(self, timeout: float | None) -> None:
         if self.inherited:
             return
         self.end(lost=False)
+        engine = self._kv.open_engine()
         with suppress(LeaseNotFound):
-            await self._kv.open_engine().alease_revoke(self.id, timeout=timeout)
+            await Call(engine.lease_revoke, engine.alease_revoke, self.id, timeout=timeout)
 
     def __enter__(self) -> Lease:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        try:
-            self.revoke()
-        except EtcdAeroError as error:
-            logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
+        drive(self._leave())
 
     async def __aenter__(self) -> Lease:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await adrive(self._leave())
+
+    async def _leave(self) -> None:
         try:
-            await self.arevoke()
+            await self._revoke(None)
         except EtcdAeroError as error:
             logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
 

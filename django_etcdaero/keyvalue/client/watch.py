@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
-from django_etcdaero.keyvalue.blocking import complete
 from django_etcdaero.keyvalue.values import WatchRequest
+from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.threads import wait_for
 
 from .background import logger
-from .feed import Awaiting, Blocking, Feed
+from .feed import Feed
 from .feed import Progress as Progress
 from .feed import Resync as Resync
 from .feed import ResyncReason as ResyncReason
@@ -65,8 +65,8 @@ class Watch:
         self._pid = os.getpid()
         self._scheduled = False
         wake = _ignore if callback is None else self._schedule
-        self._feed = Feed(kv, request, Blocking(kv), max_pending=max_pending, wake=wake)
-        complete(self._feed.start(timeout=timeout))
+        self._feed = Feed(kv, request, max_pending=max_pending, wake=wake)
+        drive(self._feed.start(timeout=timeout))
 
     def __iter__(self) -> Watch:
         return self
@@ -114,7 +114,7 @@ class Watch:
             with feed.changed:
                 if not wait_for(feed.changed, lambda: feed.has_work, left):
                     raise DeadlineExceeded("no event in time")
-            item, delay = complete(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
+            item, delay = drive(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
             if item is not None:
                 return item
             if delay:
@@ -145,7 +145,7 @@ class Watch:
                 if not feed.has_work or feed.ended:
                     self._scheduled = False
                     break
-            item, delay = complete(feed.take(timeout=None))
+            item, delay = drive(feed.take(timeout=None))
             if delay:
                 return delay
             if item is None:
@@ -190,10 +190,10 @@ class AsyncWatch:
         if self._feed is not None:
             raise InvalidRequest("this watch has been started already; make another one")
         wake = _wake_up(asyncio.get_running_loop(), self._woken)
-        feed = Feed(self._kv, self._request, Awaiting(self._kv), max_pending=self._max_pending, wake=wake)
+        feed = Feed(self._kv, self._request, max_pending=self._max_pending, wake=wake)
         self._feed = feed
         try:
-            await feed.start(timeout=self._timeout)
+            await adrive(feed.start(timeout=self._timeout))
         except BaseException:
             feed.end(None)
             raise
@@ -242,7 +242,7 @@ class AsyncWatch:
             left = None if limit is None else max(0.0, limit - time.monotonic())
             if not await self._until(lambda: feed.has_work, left):
                 raise DeadlineExceeded("no event in time")
-            item, delay = await feed.take(timeout=None if left is None else max(_SHORTEST, left))
+            item, delay = await adrive(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
             if item is not None:
                 return item
             if delay:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from django_etcdaero.keyvalue.client.steps import adrive
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS
+from django_etcdaero.system.steps import adrive
 
 from . import writing
 from .calls import Calls

@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from django_etcdaero.keyvalue.client.steps import drive
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS
 from django_etcdaero.keyvalue.txn import Subject, mod_revision
 from django_etcdaero.keyvalue.txn import value as stored_value
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.steps import drive
 
 from . import writing
 from .asynchronous import AsyncCollection

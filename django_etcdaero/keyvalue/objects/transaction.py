@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, KeyExists, TxnFailed
 from django_etcdaero.keyvalue import txn
-from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
 from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
@@ -24,6 +23,7 @@ from django_etcdaero.keyvalue.values import (
     TxnRequest,
     TxnResult,
 )
+from django_etcdaero.system.steps import adrive, drive
 
 from .calls import Calls
 from .place import Place
@@ -177,11 +177,11 @@ class ObjectTxn:
         self._changes[change.operation.key] = change
         return self
 
-    def _commit(self, calls: Calls) -> Steps[ObjectTxnResult]:
+    async def _commit(self, calls: Calls) -> ObjectTxnResult:
         if self.is_empty:
             raise InvalidRequest("nothing was staged in the transaction")
         changes, compares = tuple(self._changes.values()), tuple(self._compares)
-        answer = yield calls.txn(
+        answer = await calls.txn(
             TxnRequest(
                 (*(change.compare for change in changes), *compares),
                 tuple(change.operation for change in changes),
@@ -202,9 +202,9 @@ def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:
     deleted: list[Stored[Any] | Invalid] = []
     for change, response in zip(changes, answer.responses, strict=True):
         if isinstance(change.operation, DeleteRequest):
-            deleted.extend(map(change.place.read_or_tell, response.prev_kvs))  # type: ignore[union-attr]
+            deleted.extend(map(change.place.read_or_tell, txn.deleted(response)))
         elif not change.operation.ignore_value:
-            before = response.prev_kv  # type: ignore[union-attr]
+            before = txn.replaced(response)
             stored.append(replaced(change.name, change.value, before, answer.revision, change.operation))
     return ObjectTxnResult(answer.revision, tuple(stored), tuple(deleted))
 
@@ -212,12 +212,11 @@ def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:
 def _failure(changes: Sequence[_Change], compares: Sequence[Compare], responses: Sequence[Response]) -> TxnFailed:
     errors: list[EtcdAeroError] = []
     for change, response in zip(changes, responses, strict=False):
-        found = response.kvs[0] if response.kvs else None  # type: ignore[union-attr]
-        error = change.error(found)
+        error = change.error(next(iter(txn.found(response)), None))
         if error is not None:
             errors.append(error)
     for compare, response in zip(compares, responses[len(changes) :], strict=True):
-        if not response.succeeded:  # type: ignore[union-attr]
+        if not (isinstance(response, TxnResult) and response.succeeded):
             sign = _SIGNS[CompareOp(compare.op)]
             subject = f"{compare.target.name.lower()} of {compare.key!r}"
             errors.append(TxnFailed(f"{subject} {sign} {compare.operand!r} does not hold"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
-from django_etcdaero.keyvalue.client.steps import adrive, drive
+from django_etcdaero.system.steps import adrive, drive
 
 from .calls import Calls
 from .events import ObjectEvent

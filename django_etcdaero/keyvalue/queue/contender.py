@@ -13,10 +13,10 @@ from django_etcdaero.keyvalue.arguments import check_seconds, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
 from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
-from django_etcdaero.keyvalue.client.steps import OpenSession, Steps
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.steps import Call
 
 from .leaving import LEAVE_TIMEOUT
 from .line import label
@@ -93,9 +93,9 @@ class Contender:
 
     # inside ----------------------------------------------------------------------------------------------------------
 
-    def _take(
+    async def _take(
         self, timeout: float | None, *, patience: float | None = None, stop: threading.Event | None = None
-    ) -> Steps[None]:
+    ) -> None:
         """Take the name, in turn, within ``timeout`` seconds (0: try once, without getting in line).
 
         Where that sets no end the store has ``patience`` seconds (``None``: the engine's default) for what comes before
@@ -117,9 +117,9 @@ class Contender:
             self._busy = True
         try:
             try:
-                yield from self._contend(entry, limit, once=once, stop=stop)
+                await self._contend(entry, limit, once=once, stop=stop)
             except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
-                yield from self._contend(entry, limit, once=once, stop=stop)
+                await self._contend(entry, limit, once=once, stop=stop)
         except LockTimeout:
             self._busy = False
             raise
@@ -132,23 +132,23 @@ class Contender:
             self._busy = False
             raise
 
-    def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> Steps[None]:
+    async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
         """Enter the line until ``entry``, and wait in it until ``limit``."""
-        session: Session = yield OpenSession(self._kv, self.ttl, seconds_left(entry))
+        session = await Call(self._kv.session, self._kv.asession, self.ttl, timeout=seconds_left(entry))
         place = self._make_place(session)
         end: float | None = entry
         try:
             if once:
-                if not (yield from place.enter_if_empty(entry)):
+                if not (await place.enter_if_empty(entry)):
                     raise LockTimeout(f"{self.label!r} is not free")
-            elif not (yield from self._enter(place, entry)):
+            elif not (await self._enter(place, entry)):
                 end = limit
-                yield from place.wait(limit=limit, stop=stop)
+                await place.wait(limit=limit, stop=stop)
             self._hold(place)
         except EtcdAeroError as error:
             if isinstance(error, LeaseNotFound):
                 session.lease.end(lost=True)
-            yield from place.leave(timeout=_farewell(end, error))
+            await place.leave(timeout=_farewell(end, error))
             raise
         except BaseException:
             self._place = None
@@ -158,22 +158,22 @@ class Contender:
     def _make_place(self, session: Session) -> Place:
         raise NotImplementedError
 
-    def _enter(self, place: Place, limit: float) -> Steps[bool]:
+    async def _enter(self, place: Place, limit: float) -> bool:
         """Get in line. Return whether that is the first place."""
-        return place.enter(limit)
+        return await place.enter(limit)
 
     def _hold(self, place: Place) -> None:
         self._place = place
         place.guard.start(place.token, place.seen, delay=_GUARD_DELAY)
         place.guard.subscribe(self._lose)
 
-    def _give_back(self) -> Steps[bool]:
+    async def _give_back(self) -> bool:
         """Give the name back. Return False if it had been lost. In the child of a fork it touches no store."""
         place = self._holding()
         lost = self.lost
         self._place = None
         self._busy = False
-        left = yield from place.leave()
+        left = await place.leave()
         return not lost and (left or place.session.lease.inherited)
 
     def _holding(self) -> Place:

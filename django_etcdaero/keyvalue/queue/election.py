@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader, OutcomeUnknown
 from django_etcdaero.keyvalue.client.background import backoff
-from django_etcdaero.keyvalue.client.steps import Commit, Steps, Wait, adrive, drive
+from django_etcdaero.keyvalue.client.steps import Commit, Wait
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
-from django_etcdaero.keyvalue.values import TxnResult
+from django_etcdaero.system.steps import adrive, drive
 
 from .contender import Contender
 from .holder import Holder, introduction
@@ -158,13 +158,13 @@ class Election(Contender):
 
     # for the parts of an election ------------------------------------------------------------------------------------
 
-    def steps_to_campaign(
+    async def steps_to_campaign(
         self, value: Text | None, timeout: float | None, stop: threading.Event | None = None
-    ) -> Steps[None]:
+    ) -> None:
         """Return the steps of :meth:`campaign`; ``Stopped`` is raised soon after ``stop`` was set."""
         self._proposal = self._given if value is None else to_bytes(value, name="value")
         try:
-            yield from self._take(timeout, stop=stop)
+            await self._take(timeout, stop=stop)
         except LockTimeout as error:
             why = "" if error.__cause__ is None else f": {error.__cause__}"
             raise DeadlineExceeded(f"{self.label!r} was not won in time{why}") from error
@@ -210,10 +210,10 @@ class Election(Contender):
         self._candidate = place
         return place
 
-    def _enter(self, place: Place, limit: float) -> Steps[bool]:
-        if self._proposal and (yield from succeed(self._kv, place, limit)):
+    async def _enter(self, place: Place, limit: float) -> bool:
+        if self._proposal and (await succeed(self._kv, place, limit)):
             return False  # it may have been a place further back
-        return (yield from place.enter(limit))
+        return await place.enter(limit)
 
     def _hold(self, place: Place) -> None:
         self._place = place
@@ -231,17 +231,17 @@ class Election(Contender):
         super()._lose()
         self._tell_loss(self._candidate)
 
-    def _resign(self) -> Steps[None]:
+    async def _resign(self) -> None:
         place = self._place
         if place is None:
             return
         try:
-            yield from self._give_back()
+            await self._give_back()
         finally:
             if not place.session.lease.inherited:
                 self._tell_loss(place)
 
-    def _proclaim(self, value: bytes, timeout: float | None) -> Steps[None]:
+    async def _proclaim(self, value: bytes, timeout: float | None) -> None:
         place = self._holding()
         lease = place.session.lease
         if self.lost:
@@ -250,13 +250,13 @@ class Election(Contender):
         announcement = self._kv.txn().when(*still).then(put(place.key, value, lease=lease))
         for attempt in range(1, _PROCLAIM_TRIES):
             try:
-                result: TxnResult = yield Commit(announcement, timeout)
+                result = await Commit(announcement, timeout)
                 break
             except OutcomeUnknown:  # to announce it twice does no harm
                 end = time.monotonic() + backoff(attempt)
-                yield Wait(self._kv, lease, lambda end=end: end - time.monotonic())  # type: ignore[misc]
+                await Wait(self._kv, lease, lambda end=end: end - time.monotonic())  # type: ignore[misc]
         else:
-            result = yield Commit(announcement, timeout)
+            result = await Commit(announcement, timeout)
         if not result.succeeded:
             place.guard.report()
             raise NotLeader(f"{self.label!r} is not led by this Election object any more")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from django_etcdaero.exceptions import NotLeader
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.client.steps import drive
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.steps import drive
 
 from .place import Stopped
 

@@ -24,8 +24,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.txn import create_revision, delete, get, lease_of
-from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
+from django_etcdaero.keyvalue.txn import create_revision, delete, found, get, lease_of
+from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget
 
 from .holder import Holder
 
@@ -71,11 +71,6 @@ def first_in_line(name: bytes, *, limit: int = 1, keys_only: bool = True) -> Ran
         sort_target=SortTarget.CREATE,
         sort_order=SortOrder.ASCEND,
     )
-
-
-def found(response: object) -> tuple[KeyValue, ...]:
-    """Return the keys that a part of a transaction has read."""
-    return response.kvs if isinstance(response, RangeResult) else ()
 
 
 def queue(kv: KV, name: bytes, *, second: bool = False, limit: int = 0, timeout: float | None) -> tuple[Holder, ...]:

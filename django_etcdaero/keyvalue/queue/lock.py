@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
 from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.system.steps import adrive, drive
 
 from .contender import Contender
 from .holder import Holder as Holder
@@ -93,8 +93,8 @@ class Lock(Contender):
         """Give the lock back as :meth:`release` does, without blocking the event loop."""
         await adrive(self._release())
 
-    def _release(self) -> Steps[None]:
-        if not (yield from self._give_back()):
+    async def _release(self) -> None:
+        if not (await self._give_back()):
             raise LockLost(f"{self.label!r} had been lost before it was released")
 
     def __enter__(self) -> Lock:

@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.client.steps import Commit, Steps, drive
+from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.keys import prefix_end
-from django_etcdaero.keyvalue.values import EventType, TxnResult, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.txn import found
+from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.system.steps import drive
 
 from .inbox import Inbox
 from .leader import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
-from .line import contenders, first_in_line, found, line
+from .line import contenders, first_in_line, line
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV
@@ -44,10 +46,10 @@ class _Untold(enum.Enum):
 _UNTOLD = _Untold.UNTOLD
 
 
-def look(kv: KV, name: bytes, timeout: float | None) -> Steps[tuple[Leader | None, int]]:
+async def look(kv: KV, name: bytes, timeout: float | None) -> tuple[Leader | None, int]:
     """Read who is first in line for ``name``; return the leader, ``None`` if there is none, and the revision."""
     for limit in (1, 0):  # the oldest key may be no contender: then all of them have to be looked through
-        result: TxnResult = yield Commit(kv.txn().then(first_in_line(name, limit=limit, keys_only=False)), timeout)
+        result = await Commit(kv.txn().then(first_in_line(name, limit=limit, keys_only=False)), timeout)
         kvs = found(result.responses[0])
         first = contenders(name, kvs)
         if first or not kvs:

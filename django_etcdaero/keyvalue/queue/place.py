@@ -31,13 +31,13 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit, Steps, Wait
-from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, get, lease_of, put
+from django_etcdaero.keyvalue.client.steps import Commit, Wait
+from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
 from django_etcdaero.keyvalue.values import PutRequest, SortOrder, SortTarget, TxnResult, WatchLost, WatchRequest
 
 from .guard import Guard
 from .leaving import LEAVE_TIMEOUT, delete_in_background
-from .line import contenders, first_in_line, found, label, line, second_key
+from .line import contenders, first_in_line, label, line, second_key
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.session import Session
@@ -80,7 +80,7 @@ class Place:
 
     # entering --------------------------------------------------------------------------------------------------------
 
-    def enter(self, limit: float) -> Steps[bool]:
+    async def enter(self, limit: float) -> bool:
         """Take a place in line, until ``limit``. Return whether it is the first one."""
         entry = (
             self._kv.txn()
@@ -90,38 +90,38 @@ class Place:
         )
         for attempt in range(1, _ENTRY_TRIES):
             try:
-                result = yield from self._commit(entry, limit)
+                result = await self._commit(entry, limit)
                 break
             except OutcomeUnknown:
                 if is_over(limit):
                     raise
-                yield from self._pause(min(backoff(attempt), seconds_left(limit)))
+                await self._pause(min(backoff(attempt), seconds_left(limit)))
         else:
-            result = yield from self._commit(entry, limit)
+            result = await self._commit(entry, limit)
         mine = found(result.responses[0])
         self._entered(mine[0].create_revision if mine else result.revision, result.revision)
         return found(result.responses[-1])[0].key == self.key
 
-    def enter_if_empty(self, limit: float) -> Steps[bool]:
+    async def enter_if_empty(self, limit: float) -> bool:
         """Take the first place if nobody is in line, until ``limit``. Return whether it was taken; if not, leave.
 
         One transaction, except when keys that are no contenders are in the way of its comparison.
         """
         nobody = create_revision(line(self.name), prefix=True) == 0
         entry = self._kv.txn().when(nobody).then(*self.puts()).otherwise(first_in_line(self.name))
-        result = yield from self._commit(entry, limit)
+        result = await self._commit(entry, limit)
         if result.succeeded:
             self._entered(result.revision, result.revision)
             return True
         self._in_doubt = False
         if contenders(self.name, found(result.responses[0])):
             return False
-        if (yield from self.enter(limit)):
+        if await self.enter(limit):
             return True
-        ahead, _ = yield from self._ahead(timeout=seconds_left(limit))
+        ahead, _ = await self._ahead(timeout=seconds_left(limit))
         return ahead is None
 
-    def inherit(self, key: bytes, token: int, lease: int, *, timeout: float) -> Steps[bool]:
+    async def inherit(self, key: bytes, token: int, lease: int, *, timeout: float) -> bool:
         """Take over the place of a contender that is dead, with its position in line. Return whether that was done.
 
         Its keys are moved to the own lease, on the condition that they still are on its ``lease``. However it ends,
@@ -130,7 +130,7 @@ class Place:
         number, own = self._slot, (self.key, self.guard)
         self.key, self.token, self.guard = key, token, Guard(self._kv, key, self.session.lease)
         move = self._kv.txn().when(create_revision(key) == token, lease_of(key) == lease).then(*self.puts())
-        result: TxnResult = yield Commit(move, timeout)
+        result = await Commit(move, timeout)
         if result.succeeded:
             self.session.free(self._kv.prefix + self.name, number)
             self._slot = -1
@@ -146,11 +146,10 @@ class Place:
         own = [put(self.key, self.value, lease=lease)]
         return own if self.about is None else [*own, put(second_key(self.name, self.key), self.about, lease=lease)]
 
-    def _commit(self, entry: Txn, limit: float) -> Steps[TxnResult]:
+    async def _commit(self, entry: Txn, limit: float) -> TxnResult:
         doubted, self._in_doubt = self._in_doubt, True
         try:
-            result: TxnResult = yield Commit(entry, seconds_left(limit))
-            return result
+            return await Commit(entry, seconds_left(limit))
         except (OutcomeUnknown, DeadlineExceeded, Cancelled):
             raise
         except EtcdAeroError:
@@ -164,7 +163,7 @@ class Place:
 
     # waiting ---------------------------------------------------------------------------------------------------------
 
-    def wait(self, *, limit: float | None, stop: threading.Event | None = None) -> Steps[None]:
+    async def wait(self, *, limit: float | None, stop: threading.Event | None = None) -> None:
         """Wait until the place is the first in line.
 
         ``limit`` is the end of patience by ``time.monotonic()``, ``None`` for no end of its own: every wait ends with
@@ -183,13 +182,13 @@ class Place:
         failures = 0
         while True:
             try:
-                ahead, revision = yield from self._ahead(timeout=left())
+                ahead, revision = await self._ahead(timeout=left())
                 trouble = None
                 if ahead is None:
                     return
                 self.guard.start(self.token, self.seen)
                 deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
-                ended: WatchLost | None = yield Wait(self._kv, self.guard, left, deletion, poll=poll)
+                ended = await Wait(self._kv, self.guard, left, deletion, poll=poll)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:
@@ -201,7 +200,7 @@ class Place:
                 failures += 1
                 trouble = error
                 logger.debug("waiting for %r: %s", self.name, error)
-                yield from self._pause(min(backoff(failures), left()))
+                await self._pause(min(backoff(failures), left()))
 
     def _time_left(self, limit: float | None, trouble: EtcdAeroError | None) -> float:
         lease = self.session.lease
@@ -215,10 +214,10 @@ class Place:
             raise LockTimeout(f"{self.label!r} was not free in time{why}") from trouble
         return min(left, lease.remaining)
 
-    def _ahead(self, *, timeout: float) -> Steps[tuple[bytes | None, int]]:
+    async def _ahead(self, *, timeout: float) -> tuple[bytes | None, int]:
         """Return the key of the contender right before (``None``: there is none) and the revision read at."""
         for limit in (1, 0):  # the nearest key may be no contender: then all of them have to be looked through
-            result: TxnResult = yield Commit(self._look(limit), timeout)
+            result = await Commit(self._look(limit), timeout)
             mine, before = map(found, result.responses)
             if [(kv.create_revision, kv.lease) for kv in mine] != [(self.token, self.session.lease.id)]:
                 raise self._lost()
@@ -240,9 +239,9 @@ class Place:
         )
         return self._kv.txn().then(get(self.key, keys_only=True), before)
 
-    def _pause(self, seconds: float) -> Steps[None]:
+    async def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        yield Wait(self._kv, self.session.lease, lambda: end - time.monotonic())
+        await Wait(self._kv, self.session.lease, lambda: end - time.monotonic())
 
     def _lost(self) -> LockLost:
         self._kv.open_engine()  # closing the client is what takes all its places, and is to be named as the reason
@@ -250,7 +249,7 @@ class Place:
 
     # leaving ---------------------------------------------------------------------------------------------------------
 
-    def leave(self, *, timeout: float = LEAVE_TIMEOUT) -> Steps[bool]:
+    async def leave(self, *, timeout: float = LEAVE_TIMEOUT) -> bool:
         """Delete the own key, in the background if that fails or there is no time for it.
 
         Return False if there was none (any more).
@@ -261,7 +260,7 @@ class Place:
             self._leave_in_background()
             return self.session.lease.alive
         try:
-            result: TxnResult = yield Commit(self._deletion(), timeout)
+            result = await Commit(self._deletion(), timeout)
         except EtcdAeroError:
             self._leave_in_background()
             return self.session.lease.alive
