@@ -27,7 +27,7 @@ from django_etcdaero.system.steps import adrive, drive
 from .contender import Contender
 from .holder import Holder, introduction
 from .leader import ElectionEvent, Leader
-from .line import queue
+from .line import first, queue
 from .observation import Observation, look
 from .place import Place
 from .succession import succeed
@@ -139,11 +139,11 @@ class Election(Contender):
 
     def holder(self, *, timeout: float | None = None) -> Holder | None:
         """Return what is known of the candidate that leads; ``None`` if nobody leads."""
-        return next(iter(queue(self._kv, self.name, second=True, limit=1, timeout=timeout)), None)
+        return drive(first(self._kv, self.name, second=True, timeout=timeout))
 
     def queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
         """Return what is known of all candidates, the leader first and the others in the order of their turns."""
-        return queue(self._kv, self.name, second=True, timeout=timeout)
+        return drive(queue(self._kv, self.name, second=True, timeout=timeout))
 
     def observe(self, *, callback: Callable[[ElectionEvent], object] | None = None) -> Observation:
         """Follow who leads: :mod:`django_etcdaero.keyvalue.queue.observation`.

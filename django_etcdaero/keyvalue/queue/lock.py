@@ -20,7 +20,7 @@ from django_etcdaero.system.steps import adrive, drive
 from .contender import Contender
 from .holder import Holder as Holder
 from .holder import introduction
-from .line import queue, remove_holder, remove_waiter
+from .line import first, queue, remove_holder, remove_waiter
 from .place import Place
 
 if TYPE_CHECKING:
@@ -134,11 +134,11 @@ class Lock(Contender):
 
     def holder(self, *, timeout: float | None = None) -> Holder | None:
         """Return who holds the lock now, this process or another; ``None`` if nobody does."""
-        return next(iter(queue(self._kv, self.name, limit=1, timeout=timeout)), None)
+        return drive(first(self._kv, self.name, timeout=timeout))
 
     def queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
         """Return the holder and everybody who waits, in order."""
-        return queue(self._kv, self.name, timeout=timeout)
+        return drive(queue(self._kv, self.name, timeout=timeout))
 
     # for operators ---------------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Lock(Contender):
         lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
         ``OutcomeUnknown`` a repetition with the token does no harm.
         """
-        return remove_holder(self._kv, self.name, token, timeout=timeout)
+        return drive(remove_holder(self._kv, self.name, token, timeout=timeout))
 
     def remove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
         """Take the contender with ``token`` out of the queue. Return who it was.
@@ -158,7 +158,7 @@ class Lock(Contender):
         ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
         ``LockLost``; those behind it move up.
         """
-        return remove_waiter(self._kv, self.name, token, timeout=timeout)
+        return drive(remove_waiter(self._kv, self.name, token, timeout=timeout))
 
     def _make_place(self, session: Session) -> Place:
         return Place(self._kv, session, self.name, introduction(self._kv))

@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.client.steps import Commit
+from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.keys import prefix_end
-from django_etcdaero.keyvalue.txn import found
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchLost, WatchRequest
 from django_etcdaero.system.steps import drive
 
@@ -49,10 +48,9 @@ _UNTOLD = _Untold.UNTOLD
 async def look(kv: KV, name: bytes, timeout: float | None) -> tuple[Leader | None, int]:
     """Read who is first in line for ``name``; return the leader, ``None`` if there is none, and the revision."""
     for limit in (1, 0):  # the oldest key may be no contender: then all of them have to be looked through
-        result = await Commit(kv.txn().then(first_in_line(name, limit=limit, keys_only=False)), timeout)
-        kvs = found(result.responses[0])
-        first = contenders(name, kvs)
-        if first or not kvs:
+        result = await Read(kv, first_in_line(name, limit=limit, keys_only=False), timeout)
+        first = contenders(name, result.kvs)
+        if first or not result.kvs:
             break
     return (Leader.read(first[0]) if first else None), result.revision
 

@@ -3,9 +3,9 @@
 The layout of the line is in :mod:`django_etcdaero.keyvalue.queue.line`. The protocol is that of etcd's own Go client:
 
 * to enter is one transaction: put the key if it does not exist, and read who is first;
-* everybody else watches for the DELETION of the contender right before him, nothing else: one departure wakes one
-  waiter, first come first served. After each wake-up one transaction reads the own key (gone: the place is lost) and
-  the contender that is now right before;
+* everybody else watches for the DELETION of the contender right before, nothing else: one departure wakes one waiter,
+  first come first served. After each wake-up one range reads the own key (gone: the place is lost) and the contender
+  that is now right before;
 * to leave is to delete the own key if it still has the own create revision.
 
 Entering may be repeated after an unknown outcome: the second try finds the key of the first. Leaving is carried on in
@@ -31,9 +31,17 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit, Wait
+from django_etcdaero.keyvalue.client.steps import Commit, Read, Wait
 from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
-from django_etcdaero.keyvalue.values import PutRequest, SortOrder, SortTarget, TxnResult, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import (
+    PutRequest,
+    RangeRequest,
+    SortOrder,
+    SortTarget,
+    TxnResult,
+    WatchLost,
+    WatchRequest,
+)
 
 from .guard import Guard
 from .leaving import LEAVE_TIMEOUT, delete_in_background
@@ -216,28 +224,33 @@ class Place:
 
     async def _ahead(self, *, timeout: float) -> tuple[bytes | None, int]:
         """Return the key of the contender right before (``None``: there is none) and the revision read at."""
-        for limit in (1, 0):  # the nearest key may be no contender: then all of them have to be looked through
-            result = await Commit(self._look(limit), timeout)
-            mine, before = map(found, result.responses)
-            if [(kv.create_revision, kv.lease) for kv in mine] != [(self.token, self.session.lease.id)]:
-                raise self._lost()
-            self.seen = result.revision
+        for limit in (2, 0):  # the own key and the one before it; more if that one is no contender
+            result = await Read(self._kv, self._up_to_own(limit), timeout)
+            mine = [kv for kv in result.kvs if kv.key == self.key]
+            before = [kv for kv in result.kvs if kv.create_revision < self.token]
             ahead = contenders(self.name, before)
-            if ahead or not before:
+            if mine and (ahead or not before):
                 break
+        if [(kv.create_revision, kv.lease) for kv in mine] != [(self.token, self.session.lease.id)]:
+            raise self._lost()
+        self.seen = result.revision
         return (ahead[0].key if ahead else None), result.revision
 
-    def _look(self, limit: int) -> Txn:
-        before = get(
+    def _up_to_own(self, limit: int) -> RangeRequest:
+        """Return what reads the own key and those before it, the own one first.
+
+        It is a plain range, not a transaction: etcd before 3.5.5 does not survive the cancellation of one that only
+        reads, and every wait can end while this is under way.
+        """
+        return get(
             line(self.name),
             prefix=True,
             limit=limit,
             keys_only=True,
             sort_target=SortTarget.CREATE,
             sort_order=SortOrder.DESCEND,
-            max_create_revision=self.token - 1,
+            max_create_revision=self.token,
         )
-        return self._kv.txn().then(get(self.key, keys_only=True), before)
 
     async def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds

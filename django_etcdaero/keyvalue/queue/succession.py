@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.limit import seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit
-from django_etcdaero.keyvalue.txn import found, get
 from django_etcdaero.system.processes import is_dead
 
-from .line import contenders, first_in_line, introductions, second_key
+from .line import read_queue, second_key
 from .place import Place
 
 if TYPE_CHECKING:
@@ -32,11 +30,8 @@ if TYPE_CHECKING:
 
 async def succeed(kv: KV, place: Place, limit: float) -> bool:
     """Take over the place of a dead predecessor, if there is one, until ``limit``. Return whether that was done."""
-    reads = (first_in_line(place.name, limit=0, keys_only=False), get(introductions(place.name), prefix=True))
-    result = await Commit(kv.txn().then(*reads), seconds_left(limit))
-    in_line, introduced = map(found, result.responses)
-    told = {each.key: each for each in introduced}
-    for each in contenders(place.name, in_line):
+    in_line, told = await read_queue(kv, place.name, introduced=True, timeout=seconds_left(limit))
+    for each in in_line:
         introduction = told.get(second_key(place.name, each.key))
         if each.value != place.value or introduction is None or introduction.lease != each.lease:
             continue

@@ -184,6 +184,8 @@ async def transact(
         if not attempt.outdated:
             if attempt.complete:
                 return answer
+            # Without writes (several keys read at REPEATABLE_READ) this one only reads. An etcd before 3.5.5 does not
+            # survive the cancellation of such a transaction; the etcd engine sees to that for all of them.
             txn = kv.txn().when(*attempt.compares()).then(*attempt.writes()).otherwise(*attempt.prefetch())
             result = await Commit(txn, contention.left())
             if result.succeeded:
