@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -20,6 +21,9 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+_LOCK_POLL = 0.01
+"""Seconds between two tries of a task to take a lock that threads take as well."""
 
 
 class Step(ABC, Generic[T_co]):
@@ -75,6 +79,25 @@ class Apply(Step[T]):
     async def suspend(self) -> T:
         answer = self._function(self._argument)
         return cast("T", await answer if inspect.isawaitable(answer) else answer)
+
+
+class Acquire(Step[bool]):
+    """Take a lock within some seconds; the answer is whether it was taken."""
+
+    __slots__ = ("_lock", "_timeout")
+
+    def __init__(self, lock: threading.Lock, timeout: float) -> None:
+        self._lock = lock
+        self._timeout = timeout
+
+    def block(self) -> bool:
+        return self._lock.acquire(timeout=self._timeout)
+
+    async def suspend(self) -> bool:
+        limit = time.monotonic() + self._timeout
+        while not (taken := self._lock.acquire(blocking=False)) and time.monotonic() < limit:
+            await asyncio.sleep(_LOCK_POLL)
+        return taken
 
 
 class Pause(Step[None]):

@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from django_etcdaero.exceptions import Cancelled, Compacted, EtcdAeroError, InvalidRequest, PermissionDenied
 from django_etcdaero.keyvalue.arguments import check_count
@@ -28,10 +28,8 @@ from django_etcdaero.keyvalue.values import (
 )
 
 from .background import TRANSIENT, backoff, logger
+from .scope import Scope
 from .steps import Read, StartWatch
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
 
 _PAGE = 1000
 
@@ -83,7 +81,7 @@ class _Sink(PromptSink):
 class Feed:
     """The pending items of one watch."""
 
-    def __init__(self, kv: KV, request: WatchRequest, *, max_pending: int, wake: Callable[[], object]) -> None:
+    def __init__(self, scope: Scope, request: WatchRequest, *, max_pending: int, wake: Callable[[], object]) -> None:
         """``wake()`` is called from any thread when there is work or the watch has ended; it must not raise."""
         check_count("max_pending", max_pending)
         if max_pending < 1:
@@ -93,7 +91,7 @@ class Feed:
         self.ended = False
         self.error: EtcdAeroError | None = None
         """Why it ended, unless that was wanted."""
-        self._kv = kv
+        self._scope = scope
         self._request = request
         self._max_pending = max_pending
         self._wake = wake
@@ -120,7 +118,7 @@ class Feed:
                 return None, 0.0
             if self._pending:
                 item = self._pending.popleft()
-                return (self._kv.keyspace.inward_event(item) if isinstance(item, Event) else item), 0.0
+                return (self._scope.keyspace.inward_event(item) if isinstance(item, Event) else item), 0.0
             reason = self._missing
         if reason is None:
             if self._drained:
@@ -164,7 +162,7 @@ class Feed:
         kvs: list[KeyValue] = []
         revision = 0
         while True:  # in key order, which is the store's own: told to sort, it would read all that is left
-            page = await Read(self._kv, RangeRequest(key, end, limit=_PAGE, revision=revision), timeout)
+            page = await Read(self._scope, RangeRequest(key, end, limit=_PAGE, revision=revision), timeout)
             revision = revision or page.revision
             kvs.extend(page.kvs)
             if not page.more:
@@ -179,7 +177,7 @@ class Feed:
 
     async def _start(self, request: WatchRequest, *, timeout: float | None) -> None:
         sink = self._sink
-        sink.handle = await StartWatch(self._kv, request, sink, timeout)
+        sink.handle = await StartWatch(self._scope, request, sink, timeout)
         if self.ended or sink is not self._sink:
             sink.handle.cancel()
 

@@ -9,7 +9,7 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.txn import Txn
@@ -26,8 +26,7 @@ from django_etcdaero.keyvalue.values import (
 from django_etcdaero.system.steps import Step
 from django_etcdaero.system.threads import wait
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+from .scope import Scope
 
 
 class Alarm(Protocol):
@@ -59,70 +58,69 @@ class Commit(Step[TxnResult]):
 class Read(Step[RangeResult]):
     """Read keys; the answer is the result, without the client's prefix."""
 
-    __slots__ = ("_kv", "_request", "_timeout")
+    __slots__ = ("_request", "_scope", "_timeout")
 
-    def __init__(self, kv: KV, request: RangeRequest, timeout: float | None) -> None:
-        self._kv = kv
+    def __init__(self, scope: Scope, request: RangeRequest, timeout: float | None) -> None:
+        self._scope = scope
         self._request = request
         self._timeout = timeout
 
     def block(self) -> RangeResult:
-        keyspace = self._kv.keyspace
-        return keyspace.inward(self._kv.open_engine().range(keyspace.outward(self._request), timeout=self._timeout))
+        keyspace = self._scope.keyspace
+        return keyspace.inward(self._scope.open_engine().range(keyspace.outward(self._request), timeout=self._timeout))
 
     async def suspend(self) -> RangeResult:
-        keyspace = self._kv.keyspace
+        keyspace = self._scope.keyspace
         request = keyspace.outward(self._request)
-        return keyspace.inward(await self._kv.open_engine().arange(request, timeout=self._timeout))
+        return keyspace.inward(await self._scope.open_engine().arange(request, timeout=self._timeout))
 
 
 class StartWatch(Step[WatchHandle]):
     """Start a watch of the engine; ``sink`` gets keys with the full prefix. The answer is the watch."""
 
-    __slots__ = ("_kv", "_request", "_sink", "_timeout")
+    __slots__ = ("_request", "_scope", "_sink", "_timeout")
 
-    def __init__(self, kv: KV, request: WatchRequest, sink: WatchSink, timeout: float | None) -> None:
-        self._kv = kv
+    def __init__(self, scope: Scope, request: WatchRequest, sink: WatchSink, timeout: float | None) -> None:
+        self._scope = scope
         self._request = request
         self._sink = sink
         self._timeout = timeout
 
     def block(self) -> WatchHandle:
-        return self._kv.watch_raw(self._request, self._sink, timeout=self._timeout)
+        return self._scope.watch_raw(self._request, self._sink, timeout=self._timeout)
 
     async def suspend(self) -> WatchHandle:
-        return await self._kv.awatch_raw(self._request, self._sink, timeout=self._timeout)
+        return await self._scope.awatch_raw(self._request, self._sink, timeout=self._timeout)
 
 
 class Wait(Step[WatchLost | None]):
     """Wait for the first events of a watch, for the end of the watch or for an alarm, whichever comes first.
 
-    The answer is the reason for which the watch ended, if it did. Without a request it is only a pause.
+    The answer is the reason for which the watch ended, if it did. Without a watch it is only a pause.
     """
 
     def __init__(
         self,
-        kv: KV,
         alarm: Alarm,
         left: Callable[[], float],
-        request: WatchRequest | None = None,
+        watch: tuple[Scope, WatchRequest] | None = None,
         *,
         poll: float | None = None,
     ) -> None:
         """``left()`` returns the seconds left (0: the wait is over) or raises to end the wait; it is asked again when
         they have passed, and each ``poll`` seconds if that is given."""
-        self._kv = kv
         self._alarm = alarm
         self._left = left
-        self._request = request
+        self._watch = watch
         self._poll = math.inf if poll is None else poll
         self._lost: WatchLost | None = None
 
     def block(self) -> WatchLost | None:
         woken = threading.Event()
         watch = None
-        if self._request is not None:
-            watch = self._kv.watch_raw(self._request, _Waker(self, woken.set), timeout=self._left())
+        if self._watch is not None:
+            scope, request = self._watch
+            watch = scope.watch_raw(request, _Waker(self, woken.set), timeout=self._left())
         self._alarm.subscribe(woken.set)
         try:
             while (left := self._left()) > 0 and not wait(woken, min(left, self._poll)):
@@ -142,8 +140,9 @@ class Wait(Step[WatchLost | None]):
                 loop.call_soon_threadsafe(woken.set)
 
         watch = None
-        if self._request is not None:
-            watch = await self._kv.awatch_raw(self._request, _Waker(self, wake), timeout=self._left())
+        if self._watch is not None:
+            scope, request = self._watch
+            watch = await scope.awatch_raw(request, _Waker(self, wake), timeout=self._left())
         self._alarm.subscribe(wake)
         try:
             while (left := self._left()) > 0 and not woken.is_set():

@@ -12,7 +12,7 @@ from django_etcdaero.keyvalue.values import DeleteResult, RangeRequest, RangeRes
 from django_etcdaero.system.steps import Call, Step
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 _SHORTEST = 0.1
 """Seconds that tidying up may take even when the operation's time is over."""
@@ -21,9 +21,9 @@ _SHORTEST = 0.1
 class Calls:
     """Makes the steps of one operation, which share the time that it may take."""
 
-    def __init__(self, kv: KV, timeout: float | None) -> None:
+    def __init__(self, client: Client, timeout: float | None) -> None:
         """``timeout`` is in seconds from now; ``None`` is the engine's default for each call."""
-        self._kv = kv
+        self._client = client
         self._limit = None if timeout is None else time.monotonic() + timeout
 
     def left(self) -> float | None:
@@ -37,19 +37,19 @@ class Calls:
 
     def txn(self, request: TxnRequest) -> Step[TxnResult]:
         """Run a transaction; the answer is its result."""
-        return Call(self._kv.txn_run, self._kv.atxn_run, request, self.left())
+        return Call(self._client.txn_run, self._client.atxn_run, request, self.left())
 
     def read(self, request: RangeRequest) -> Step[RangeResult]:
         """Read keys; the answer is the result."""
-        return Read(self._kv, request, self.left())
+        return Read(self._client, request, self.left())
 
     def delete(self, start: bytes, end: bytes) -> Step[DeleteResult]:
         """Delete keys; the answer is the result."""
-        return Call(self._kv.delete_range, self._kv.adelete_range, start, end or None, timeout=self.left())
+        return Call(self._client.delete_range, self._client.adelete_range, start, end or None, timeout=self.left())
 
     async def grant(self, ttl: int) -> int:
         """Grant a lease of ``ttl`` seconds that nobody renews; return its id."""
-        engine = self._kv.open_engine()
+        engine = self._client.open_engine()
         return (await Call(engine.lease_grant, engine.alease_grant, ttl, timeout=self.left())).id
 
     async def revoke(self, lease: int) -> None:
@@ -59,7 +59,7 @@ class Calls:
         """
         left = None if self._limit is None else max(_SHORTEST, self._limit - time.monotonic())
         try:
-            engine = self._kv.open_engine()
+            engine = self._client.open_engine()
             await Call(engine.lease_revoke, engine.alease_revoke, lease, timeout=left)
         except EtcdAeroError as error:
             logger.debug("lease %x of an object that was not written: %s", lease, error)

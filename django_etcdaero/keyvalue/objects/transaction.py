@@ -31,7 +31,7 @@ from .stored import Invalid, Stored
 from .writing import check_version, condition, difference, replaced, write
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
     from .collection import Collection
 
@@ -91,8 +91,8 @@ class ObjectTxn:
     used again; after a failure it is as it was.
     """
 
-    def __init__(self, kv: KV) -> None:
-        self._kv = kv
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._changes: dict[bytes, _Change] = {}
         self._compares: list[Compare] = []
 
@@ -156,17 +156,17 @@ class ObjectTxn:
         ``KeyNotFound`` or ``VersionConflict`` for each change, and a ``TxnFailed`` for each further condition. Raises
         ``InvalidRequest`` if nothing was staged, and what any call of the store raises.
         """
-        return drive(self._commit(Calls(self._kv, timeout)))
+        return drive(self._commit(Calls(self._client, timeout)))
 
     async def acommit(self, *, timeout: float | None = None) -> ObjectTxnResult:
         """Make all changes in one step: :meth:`commit` for asyncio."""
-        return await adrive(self._commit(Calls(self._kv, timeout)))
+        return await adrive(self._commit(Calls(self._client, timeout)))
 
     # inside ----------------------------------------------------------------------------------------------------------
 
     def _place(self, collection: Collection[T], name: str) -> tuple[Place[T], bytes]:
-        kv = collection.kv
-        if kv.engine is not self._kv.engine or kv.prefix != self._kv.prefix:
+        client = collection.client
+        if client.engine is not self._client.engine or client.prefix != self._client.prefix:
             raise InvalidRequest(f"{collection!r} is of another store, or under another prefix, than the transaction")
         key = collection.place.key(name)
         if key in self._changes:

@@ -23,8 +23,8 @@ from .line import label
 from .place import Place
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.session import Session
-    from django_etcdaero.keyvalue.facade import KV
 
 _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
@@ -39,7 +39,7 @@ class Contender:
     kind = "contender"
     """What messages call it."""
 
-    def __init__(self, kv: KV, name: Text, *, ttl: int) -> None:
+    def __init__(self, client: Client, name: Text, *, ttl: int) -> None:
         self.name = to_bytes(name, name=f"{self.kind} name")
         if not self.name:
             raise InvalidRequest(f"{self.kind} name is empty")
@@ -48,7 +48,7 @@ class Contender:
         check_ttl(ttl)
         self.ttl = ttl
         """Seconds after which the place of a dead process is free."""
-        self._kv = kv
+        self._client = client
         self._mutex = threading.Lock()
         self._busy = False
         self._place: Place | None = None
@@ -101,7 +101,7 @@ class Contender:
         Where that sets no end the store has ``patience`` seconds (``None``: the engine's default) for what comes before
         waiting in line.
         """
-        engine = self._kv.open_engine()
+        engine = self._client.open_engine()
         once = timeout is not None and check_seconds("timeout", timeout) <= 0
         limit = None if once else end_of(timeout)
         if limit is None:
@@ -134,7 +134,7 @@ class Contender:
 
     async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
         """Enter the line until ``entry``, and wait in it until ``limit``."""
-        session = await Call(self._kv.session, self._kv.asession, self.ttl, timeout=seconds_left(entry))
+        session = await Call(self._client.session, self._client.asession, self.ttl, timeout=seconds_left(entry))
         place = self._make_place(session)
         end: float | None = entry
         try:
@@ -176,6 +176,12 @@ class Contender:
         left = await place.leave()
         return not lost and (left or place.session.lease.inherited)
 
+    def _drop(self) -> None:
+        """Give the name back without waiting for anything."""
+        place, self._place = self._holding(), None
+        self._busy = False
+        place.drop()
+
     def _holding(self) -> Place:
         place = self._place
         if place is None:
@@ -184,7 +190,7 @@ class Contender:
 
     def _lose(self) -> None:
         # Whoever closes the client gives up what was held.
-        logger.log(logging.DEBUG if self._kv.closed else logging.WARNING, "%s %r is lost", self.kind, self.label)
+        logger.log(logging.DEBUG if self._client.closed else logging.WARNING, "%s %r is lost", self.kind, self.label)
         for callback in tuple(self._callbacks):
             self._report(callback)
 
@@ -195,7 +201,7 @@ class Contender:
             except Exception:
                 logger.exception("the on_lost callback of %s %r failed", self.kind, self.label)
 
-        self._kv.dispatcher.losses.submit(call)
+        self._client.callbacks.losses.submit(call)
 
 
 def _farewell(end: float | None, error: EtcdAeroError) -> float:

@@ -48,8 +48,8 @@ from .leaving import LEAVE_TIMEOUT, delete_in_background
 from .line import contenders, first_in_line, label, line, second_key
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.session import Session
-    from django_etcdaero.keyvalue.facade import KV
 
 _ENTRY_TRIES = 3
 
@@ -64,7 +64,9 @@ class Stopped(Cancelled):
 class Place:
     """One contender of this process. Used by one caller: enter, wait, and in any case leave."""
 
-    def __init__(self, kv: KV, session: Session, name: bytes, value: bytes, *, about: bytes | None = None) -> None:
+    def __init__(
+        self, client: Client, session: Session, name: bytes, value: bytes, *, about: bytes | None = None
+    ) -> None:
         """``about`` is the introduction that goes into a second key; ``None``: the value is one."""
         self.session = session
         self.name = name
@@ -77,21 +79,21 @@ class Place:
         """The revision at which ``value`` was put."""
         self.seen = 0
         """The store's revision when the key was last known to be in place."""
-        self._kv = kv
+        self._client = client
         self._in_doubt = False  # the put may have been applied, or be applied yet
         self._left = False
         # Sessions are shared by all views of a store, so a number is taken under the full name.
-        self._slot = session.reserve(kv.prefix + name)
+        self._slot = session.reserve(client.prefix + name)
         suffix = f"-{self._slot}" if self._slot else ""
         self.key = line(name) + f"{session.lease.id:x}{suffix}".encode()
-        self.guard = Guard(kv, self.key, session.lease)
+        self.guard = Guard(client, self.key, session.lease)
 
     # entering --------------------------------------------------------------------------------------------------------
 
     async def enter(self, limit: float) -> bool:
         """Take a place in line, until ``limit``. Return whether it is the first one."""
         entry = (
-            self._kv.txn()
+            self._client.txn()
             .when(create_revision(self.key) == 0)
             .then(*self.puts(), first_in_line(self.name))
             .otherwise(get(self.key, keys_only=True), first_in_line(self.name))
@@ -116,7 +118,7 @@ class Place:
         One transaction, except when keys that are no contenders are in the way of its comparison.
         """
         nobody = create_revision(line(self.name), prefix=True) == 0
-        entry = self._kv.txn().when(nobody).then(*self.puts()).otherwise(first_in_line(self.name))
+        entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(first_in_line(self.name))
         result = await self._commit(entry, limit)
         if result.succeeded:
             self._entered(result.revision, result.revision)
@@ -136,11 +138,11 @@ class Place:
         leaving the place deletes the key: for a dead contender that is no loss.
         """
         number, own = self._slot, (self.key, self.guard)
-        self.key, self.token, self.guard = key, token, Guard(self._kv, key, self.session.lease)
-        move = self._kv.txn().when(create_revision(key) == token, lease_of(key) == lease).then(*self.puts())
+        self.key, self.token, self.guard = key, token, Guard(self._client, key, self.session.lease)
+        move = self._client.txn().when(create_revision(key) == token, lease_of(key) == lease).then(*self.puts())
         result = await Commit(move, timeout)
         if result.succeeded:
-            self.session.free(self._kv.prefix + self.name, number)
+            self.session.free(self._client.prefix + self.name, number)
             self._slot = -1
             self._entered(token, result.revision)
             self.announced = result.revision
@@ -196,7 +198,7 @@ class Place:
                     return
                 self.guard.start(self.token, self.seen)
                 deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
-                ended = await Wait(self._kv, self.guard, left, deletion, poll=poll)
+                ended = await Wait(self.guard, left, (self._client, deletion), poll=poll)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:
@@ -225,7 +227,7 @@ class Place:
     async def _ahead(self, *, timeout: float) -> tuple[bytes | None, int]:
         """Return the key of the contender right before (``None``: there is none) and the revision read at."""
         for limit in (2, 0):  # the own key and the one before it; more if that one is no contender
-            result = await Read(self._kv, self._up_to_own(limit), timeout)
+            result = await Read(self._client, self._up_to_own(limit), timeout)
             mine = [kv for kv in result.kvs if kv.key == self.key]
             before = [kv for kv in result.kvs if kv.create_revision < self.token]
             ahead = contenders(self.name, before)
@@ -254,10 +256,10 @@ class Place:
 
     async def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        await Wait(self._kv, self.session.lease, lambda: end - time.monotonic())
+        await Wait(self.session.lease, lambda: end - time.monotonic())
 
     def _lost(self) -> LockLost:
-        self._kv.open_engine()  # closing the client is what takes all its places, and is to be named as the reason
+        self._client.open_engine()  # closing the client is what takes all its places, and is to be named as the reason
         return LockLost(f"the place in line for {self.label!r} is lost: its lease ended or its key was removed")
 
     # leaving ---------------------------------------------------------------------------------------------------------
@@ -302,12 +304,12 @@ class Place:
         return False
 
     def _free(self) -> None:
-        self.session.free(self._kv.prefix + self.name, self._slot)
+        self.session.free(self._client.prefix + self.name, self._slot)
 
     def _deletion(self) -> Txn:
         mine = create_revision(self.key) == self.token if self.token else create_revision(self.key) > 0
         second = [] if self.about is None else [delete(second_key(self.name, self.key))]
-        return self._kv.txn().when(mine).then(delete(self.key), *second)
+        return self._client.txn().when(mine).then(delete(self.key), *second)
 
     def _leave_in_background(self) -> None:
-        delete_in_background(self._kv, self.session, self._deletion(), in_doubt=not self.token, then=self._free)
+        delete_in_background(self._client, self.session, self._deletion(), in_doubt=not self.token, then=self._free)

@@ -25,12 +25,12 @@ from .line import read_queue, second_key
 from .place import Place
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 
-async def succeed(kv: KV, place: Place, limit: float) -> bool:
+async def succeed(client: Client, place: Place, limit: float) -> bool:
     """Take over the place of a dead predecessor, if there is one, until ``limit``. Return whether that was done."""
-    in_line, told = await read_queue(kv, place.name, introduced=True, timeout=seconds_left(limit))
+    in_line, told = await read_queue(client, place.name, introduced=True, timeout=seconds_left(limit))
     for each in in_line:
         introduction = told.get(second_key(place.name, each.key))
         if each.value != place.value or introduction is None or introduction.lease != each.lease:

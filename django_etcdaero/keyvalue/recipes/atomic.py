@@ -21,12 +21,12 @@ from django_etcdaero.system.steps import Pause
 from .contention import Contention
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 _DECIMAL = re.compile(rb"[+-]?[0-9]+")
 
 
-async def increment(kv: KV, key: Text, delta: int, *, initial: int, timeout: float | None) -> int:
+async def increment(client: Client, key: Text, delta: int, *, initial: int, timeout: float | None) -> int:
     """Add ``delta`` (of any size, negative too) to the decimal number that is the key's value; return the sum.
 
     A missing key counts as ``initial`` and is created. Takes two calls, one more for each conflict with others. Raises
@@ -42,10 +42,10 @@ async def increment(kv: KV, key: Text, delta: int, *, initial: int, timeout: flo
     found: KeyValue | None = None
     while True:
         if not fresh:
-            found = next(iter((await Read(kv, get(name), contention.left())).kvs), None)
+            found = next(iter((await Read(client, get(name), contention.left())).kvs), None)
         total, text = _sum(name, found, delta, initial)
         txn = (
-            kv.txn()
+            client.txn()
             .when(mod_revision(name) == (found.mod_revision if found else 0))
             .then(put(name, text, ignore_lease=found is not None))
             .otherwise(get(name))
@@ -59,13 +59,13 @@ async def increment(kv: KV, key: Text, delta: int, *, initial: int, timeout: flo
         fresh = contention.still_fresh(pause)
 
 
-async def test_and_set(kv: KV, key: Text, expected: Text | None, value: Text, *, timeout: float | None) -> bool:
+async def test_and_set(client: Client, key: Text, expected: Text | None, value: Text, *, timeout: float | None) -> bool:
     """Write ``value`` if the key's value is ``expected``; return whether it was written.
 
     ``expected`` ``None``: create the key if it does not exist. A key that does not exist has no value, not even an
     empty one. One call; raises what a transaction raises.
     """
-    txn = kv.txn()
+    txn = client.txn()
     if expected is None:
         txn.when(create_revision(key) == 0).then(put(key, value))
     else:

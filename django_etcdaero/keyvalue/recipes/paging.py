@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
-from django_etcdaero.keyvalue.arguments import check_choice, check_flag
+from django_etcdaero.keyvalue.arguments import PageOptions, check_choice, check_flag
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.txn import get
@@ -25,7 +25,7 @@ from django_etcdaero.system.steps import adrive, drive
 from .contention import check_positive
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 
 class Pages:
@@ -40,30 +40,22 @@ class Pages:
 
     def __init__(
         self,
-        kv: KV,
+        client: Client,
         start: Text,
         range_end: Text | None,
         *,
-        prefix: bool,
         page_size: int,
-        keys_only: bool,
         descending: bool,
-        revision: int,
-        serializable: bool,
         timeout: float | None,
+        options: PageOptions,
     ) -> None:
         check_flag("descending", descending)
-        request = get(
-            start,
-            range_end,
-            prefix=prefix,
-            revision=revision,
-            sort_order=SortOrder.DESCEND if descending else SortOrder.NONE,
-            serializable=serializable,
-            keys_only=keys_only,
-        )
+        if unknown := options.keys() - PageOptions.__annotations__:
+            raise TypeError(f"pages have no option {min(unknown)!r}")
+        order = SortOrder.DESCEND if descending else SortOrder.NONE
+        request = get(start, range_end, sort_order=order, **options)
         check_positive("page_size", page_size)
-        self._kv = kv
+        self._client = client
         self._request = replace(request, limit=page_size)
         self._timeout = timeout
         self._delivered = 0
@@ -104,17 +96,17 @@ class Pages:
     async def _read(self) -> RangeResult:
         result: RangeResult
         try:
-            result = await Read(self._kv, self._request, self._timeout)
+            result = await Read(self._client, self._request, self._timeout)
         except FutureRevision:  # this member lags behind the one that answered before, or behind who gave the revision
             if not self._request.serializable:
                 raise
             self._request = replace(self._request, serializable=False)
-            result = await Read(self._kv, self._request, self._timeout)
+            result = await Read(self._client, self._request, self._timeout)
         return result
 
 
 async def end(
-    kv: KV,
+    client: Client,
     start: Text,
     range_end: Text | None,
     *,
@@ -132,5 +124,5 @@ async def end(
     target = check_choice("by", by, SortTarget)
     if target is SortTarget.KEY and order is SortOrder.ASCEND:
         order = SortOrder.NONE
-    result = await Read(kv, replace(request, limit=1, sort_target=target, sort_order=order), timeout)
+    result = await Read(client, replace(request, limit=1, sort_target=target, sort_order=order), timeout)
     return result.kvs[0] if result.kvs else None

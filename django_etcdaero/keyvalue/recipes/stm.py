@@ -45,8 +45,8 @@ from .attempt import Attempt, Isolation, Reading, Span
 from .contention import Contention
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.lease import Lease
-    from django_etcdaero.keyvalue.facade import KV
 
 __all__ = ["AsyncTransaction", "Isolation", "Transaction", "transact"]
 
@@ -54,8 +54,8 @@ __all__ = ["AsyncTransaction", "Isolation", "Transaction", "transact"]
 class _Handle:
     """What a function has in hand during one attempt. Keys are relative to the client's prefix."""
 
-    def __init__(self, kv: KV, attempt: Attempt, contention: Contention) -> None:
-        self._kv = kv
+    def __init__(self, client: Client, attempt: Attempt, contention: Contention) -> None:
+        self._client = client
         self._attempt = attempt
         self._contention = contention
         self._closed = False
@@ -103,10 +103,10 @@ class _Handle:
             request = attempt.request(where)
             try:
                 try:
-                    result = await Read(self._kv, request, self._contention.left())
+                    result = await Read(self._client, request, self._contention.left())
                 except FutureRevision:  # a member that is behind may not answer alone
                     request = replace(request, serializable=False)
-                    result = await Read(self._kv, request, self._contention.left())
+                    result = await Read(self._client, request, self._contention.left())
             except (Compacted, FutureRevision) as error:
                 attempt.outdated = True
                 raise VersionConflict(f"the snapshot of the transaction cannot be read any more: {error}") from error
@@ -152,7 +152,7 @@ class AsyncTransaction(_Handle):
 
 
 async def transact(
-    kv: KV,
+    client: Client,
     function: Callable[[Any], Any],
     handle_class: type[Transaction | AsyncTransaction],
     *,
@@ -172,7 +172,7 @@ async def transact(
     contention = Contention("the transaction", max_attempts=max_attempts, timeout=timeout)
     attempt = Attempt(isolation)
     while True:
-        handle = handle_class(kv, attempt, contention)
+        handle = handle_class(client, attempt, contention)
         conflict: TxnResult | None = None
         try:
             answer = await Apply(function, handle)
@@ -186,7 +186,7 @@ async def transact(
                 return answer
             # Without writes (several keys read at REPEATABLE_READ) this one only reads. An etcd before 3.5.5 does not
             # survive the cancellation of such a transaction; the etcd engine sees to that for all of them.
-            txn = kv.txn().when(*attempt.compares()).then(*attempt.writes()).otherwise(*attempt.prefetch())
+            txn = client.txn().when(*attempt.compares()).then(*attempt.writes()).otherwise(*attempt.prefetch())
             result = await Commit(txn, contention.left())
             if result.succeeded:
                 return answer
