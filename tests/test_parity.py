@@ -13,7 +13,7 @@ import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -138,7 +138,15 @@ def test_what_is_called_ours_is_there(row: Row) -> None:
     for name in names(row):
         found = resolve(name.dotted)
         if name.arguments:
-            assert set(name.arguments) <= set(inspect.signature(found).parameters), name
+            assert set(name.arguments) <= parameters(found), name
+
+
+def parameters(function: Any) -> set[str]:
+    """Return the names of all arguments, those of ``**options: Unpack[Options]`` too."""
+    found = inspect.signature(function).parameters
+    options = [name for name, each in found.items() if each.kind is inspect.Parameter.VAR_KEYWORD]
+    unpacked = [get_args(get_type_hints(function)[name])[0] for name in options]
+    return set(found).union(*(each.__annotations__ for each in unpacked))
 
 
 # --- shown -----------------------------------------------------------------------------------------------------------

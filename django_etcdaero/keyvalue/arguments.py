@@ -8,15 +8,71 @@ from __future__ import annotations
 
 import enum
 import time
-from typing import TypeVar
+from typing import Protocol, TypeAlias, TypedDict, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
+
+from .values import SortOrder, SortTarget
 
 E = TypeVar("E", bound=enum.IntEnum)
 
 _LAST = (1 << 63) - 1
 _LONGEST_WAIT = 100_000_000.0
 """Seconds: three years."""
+
+
+class WithId(Protocol):
+    """A lease, as far as an argument needs one."""
+
+    @property
+    def id(self) -> int:
+        """Its number in the store."""
+
+
+LeaseRef: TypeAlias = "int | WithId"
+"""A lease that is given by its id, or as a :class:`~django_etcdaero.keyvalue.client.lease.Lease`."""
+
+
+class PageOptions(TypedDict, total=False):
+    """Options of a range that may be read in pages, as in :class:`~django_etcdaero.keyvalue.values.RangeRequest`."""
+
+    prefix: bool
+    """Read all keys that start with the first argument; it excludes a ``range_end``."""
+    revision: int
+    """Show the store as of this revision; 0: as it is now."""
+    serializable: bool
+    """One member may answer alone, perhaps with what is outdated."""
+    keys_only: bool
+    """Leave the values out."""
+
+
+class RangeOptions(PageOptions, total=False):
+    """Options of a range, as in :class:`~django_etcdaero.keyvalue.values.RangeRequest`."""
+
+    limit: int
+    """Keys at most; 0: all."""
+    sort_order: SortOrder
+    sort_target: SortTarget
+    count_only: bool
+    min_mod_revision: int
+    max_mod_revision: int
+    min_create_revision: int
+    max_create_revision: int
+
+
+def check_options(options: RangeOptions) -> None:
+    """Refuse options of a range that do not exist (``TypeError``), or have a value that they cannot have."""
+    for name, value in options.items():
+        if name not in RangeOptions.__annotations__:
+            raise TypeError(f"a range has no option {name!r}")
+        if name == "sort_order":
+            options["sort_order"] = check_choice(name, value, SortOrder)
+        elif name == "sort_target":
+            options["sort_target"] = check_choice(name, value, SortTarget)
+        elif name in ("serializable", "keys_only", "count_only"):
+            check_flag(name, value)
+        elif name != "prefix":
+            check_count(name, value)
 
 
 def check_count(name: str, value: object) -> None:
@@ -58,7 +114,7 @@ def check_choice(name: str, value: object, kind: type[E]) -> E:
 
 
 def lease_id(name: str, lease: object) -> int:
-    """Return the id of a lease that is given by its id or as a :class:`~django_etcdaero.keyvalue.client.lease.Lease`.
+    """Return the id of a lease that is given as a :data:`LeaseRef`.
 
     An id is any signed number of 64 bits: etcd takes negative ones too. 0 is no lease.
     """

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from django_etcdaero.exceptions import NotSupported
 
 from .threaded import ThreadedCalls
+from .threaded import WatchHandle as WatchHandle
 from .values import (
     DeleteRequest,
     DeleteResult,
@@ -43,17 +44,6 @@ from .values import (
 
 if TYPE_CHECKING:
     from .administration import Auth, Cluster, Maintenance
-
-
-class WatchHandle(ABC):
-    """A running watch."""
-
-    @abstractmethod
-    def cancel(self) -> None:
-        """End the watch. Idempotent, returns at once; no batch is delivered after it returned.
-
-        Called from inside the sink it lets the current call finish.
-        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
-from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.system.steps import adrive, drive
 
-from .client.acalls import AsyncCalls
-from .client.calls import BlockingCalls
-from .client.life import Life
-from .engine import Engine
-from .facade_recipes import Recipes
-from .keys import Text, to_bytes
+from .arguments import PageOptions
+from .client.client import Client
+from .keys import Text
+from .recipes.attempt import Isolation
+from .recipes.contention import MAX_ATTEMPTS
+from .values import KeyValue, SortOrder, SortTarget
+
+if TYPE_CHECKING:
+    from .administration import Auth, Cluster, Maintenance
+    from .objects import Collection, ObjectTxn
+    from .objects.codec import Types, Unknown
+    from .queue.election import Election
+    from .queue.lock import Lock
+    from .recipes.stm import AsyncTransaction, Transaction
+    from .recipes.temporary import TemporaryKey
+
+T = TypeVar("T")
 
 
-class KV(BlockingCalls, AsyncCalls, Recipes):
+class KV(Client):
     """A client of an :class:`~django_etcdaero.keyvalue.engine.Engine`, below a prefix. Safe to share between threads.
 
     All keys are relative to ``prefix``: it is put before every key sent and taken off every key returned. Keys and
@@ -25,51 +36,259 @@ class KV(BlockingCalls, AsyncCalls, Recipes):
     inherited across a fork.
 
     The engine stays its opener's: closing the client does not close it.
+
+    Here are the recipes, each in a module of its own that is imported on first use; the plain calls are those of
+    :class:`~django_etcdaero.keyvalue.client.client.Client`. Methods that begin with ``a`` are awaited, and do what the
+    blocking one does.
     """
 
-    def __init__(self, engine: Engine, *, prefix: Text = b"", identity: Mapping[str, Any] | None = None) -> None:
-        """``identity`` is added to what locks tell about their holder (JSON values)."""
-        self._start(Life(self, engine, identity), to_bytes(prefix, name="prefix"))
-        self._root = True
+    # many keys -------------------------------------------------------------------------------------------------------
 
-    def __repr__(self) -> str:
-        return f"<KV {self.engine.info.location} prefix={self.prefix!r}>"
+    def iterate(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        page_size: int = 500,
+        descending: bool = False,
+        timeout: float | None = None,
+        **options: Unpack[PageOptions],
+    ) -> Iterator[KeyValue]:
+        """Go through a range of any size, page by page, as of one revision:
+        :mod:`django_etcdaero.keyvalue.recipes.paging`.
 
-    def namespace(self, prefix: Text) -> KV:
-        """Return a client whose keys are those of this one that start with ``prefix``, without it.
-
-        It shares everything else with this one: the engine, threads, sessions, and the end. It cannot be closed by
-        itself; it is closed when the client is that all namespaces were made from.
+        ``timeout`` (seconds) is for each page.
         """
-        view = KV.__new__(KV)
-        view._start(self._life, self.prefix + to_bytes(prefix, name="prefix"))
-        view._root = False
-        return view
+        from .recipes.paging import Pages
+
+        pages = Pages(
+            self, start, range_end, page_size=page_size, descending=descending, timeout=timeout, options=options
+        )
+        return iter(pages)
+
+    def aiterate(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        page_size: int = 500,
+        descending: bool = False,
+        timeout: float | None = None,
+        **options: Unpack[PageOptions],
+    ) -> AsyncIterator[KeyValue]:
+        """Go through a range of any size as :meth:`iterate` does, with ``async for``."""
+        from .recipes.paging import Pages
+
+        pages = Pages(
+            self, start, range_end, page_size=page_size, descending=descending, timeout=timeout, options=options
+        )
+        return aiter(pages)
+
+    def first(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        by: SortTarget = SortTarget.KEY,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Return the first key of a range in the order of ``by``, ``None`` if there is no key."""
+        from .recipes.paging import end
+
+        steps = end(self, start, range_end, prefix=prefix, by=by, order=SortOrder.ASCEND, timeout=timeout)
+        return drive(steps)
+
+    async def afirst(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        by: SortTarget = SortTarget.KEY,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Do what :meth:`first` does."""
+        from .recipes.paging import end
+
+        steps = end(self, start, range_end, prefix=prefix, by=by, order=SortOrder.ASCEND, timeout=timeout)
+        return await adrive(steps)
+
+    def last(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        by: SortTarget = SortTarget.KEY,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Return the last key of a range in the order of ``by``, ``None`` if there is no key."""
+        from .recipes.paging import end
+
+        steps = end(self, start, range_end, prefix=prefix, by=by, order=SortOrder.DESCEND, timeout=timeout)
+        return drive(steps)
+
+    async def alast(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        by: SortTarget = SortTarget.KEY,
+        timeout: float | None = None,
+    ) -> KeyValue | None:
+        """Do what :meth:`last` does."""
+        from .recipes.paging import end
+
+        steps = end(self, start, range_end, prefix=prefix, by=by, order=SortOrder.DESCEND, timeout=timeout)
+        return await adrive(steps)
+
+    # one key, read and written in one step ---------------------------------------------------------------------------
+
+    def increment(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
+        """Add ``delta`` to the decimal number in ``key`` and return the sum:
+        :mod:`django_etcdaero.keyvalue.recipes.atomic`.
+
+        A missing key counts as ``initial``.
+        """
+        from .recipes.atomic import increment
+
+        return drive(increment(self, key, delta, initial=initial, timeout=timeout))
+
+    async def aincrement(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
+        """Do what :meth:`increment` does."""
+        from .recipes.atomic import increment
+
+        return await adrive(increment(self, key, delta, initial=initial, timeout=timeout))
+
+    def test_and_set(self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None) -> bool:
+        """Write ``value`` if the key has the value ``expected``; return whether it did.
+
+        ``expected`` ``None`` means that the key does not exist. The key keeps its lease.
+        """
+        from .recipes.atomic import test_and_set
+
+        return drive(test_and_set(self, key, expected, value, timeout=timeout))
+
+    async def atest_and_set(
+        self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None
+    ) -> bool:
+        """Do what :meth:`test_and_set` does."""
+        from .recipes.atomic import test_and_set
+
+        return await adrive(test_and_set(self, key, expected, value, timeout=timeout))
+
+    def stm(
+        self,
+        function: Callable[[Transaction], T],
+        *,
+        isolation: Isolation = Isolation.SERIALIZABLE_SNAPSHOT,
+        max_attempts: int = MAX_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> T:
+        """Run ``function(tx)`` as one transaction over what it reads and writes; return what it returns.
+
+        It is called again when a key that it read was changed meanwhile: :mod:`django_etcdaero.keyvalue.recipes.stm`.
+        """
+        from .recipes.stm import Transaction, transact
+
+        steps = transact(self, function, Transaction, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
+        answer: T = drive(steps)
+        return answer
+
+    async def astm(
+        self,
+        function: Callable[[AsyncTransaction], Awaitable[T]],
+        *,
+        isolation: Isolation = Isolation.SERIALIZABLE_SNAPSHOT,
+        max_attempts: int = MAX_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> T:
+        """Run ``await function(tx)`` as :meth:`stm` runs ``function(tx)``."""
+        from .recipes.stm import AsyncTransaction, transact
+
+        steps = transact(
+            self, function, AsyncTransaction, isolation=isolation, max_attempts=max_attempts, timeout=timeout
+        )
+        answer: T = await adrive(steps)
+        return answer
+
+    def temporary_key(
+        self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
+    ) -> TemporaryKey:
+        """Put a key that exists for as long as this process holds it:
+        :mod:`django_etcdaero.keyvalue.recipes.temporary`.
+
+        ``ttl``: seconds after which the key of a dead process is gone. ``timeout`` is for putting it there. Raises
+        ``KeyExists`` unless ``replace``.
+        """
+        from .recipes.temporary import TemporaryKey
+
+        made = TemporaryKey(self, key, value, ttl=ttl)
+        drive(made.create(replace=replace, timeout=timeout))
+        return made
+
+    async def atemporary_key(
+        self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
+    ) -> TemporaryKey:
+        """Do what :meth:`temporary_key` does; use it in ``async with``, or :meth:`TemporaryKey.aclose` it."""
+        from .recipes.temporary import TemporaryKey
+
+        made = TemporaryKey(self, key, value, ttl=ttl)
+        await adrive(made.create(replace=replace, timeout=timeout))
+        return made
+
+    # locks, leaders and objects --------------------------------------------------------------------------------------
+
+    def lock(self, name: Text, *, ttl: int = 10, timeout: float | None = None) -> Lock:
+        """Return a lock on ``name``, not acquired yet.
+
+        ``ttl``: seconds after which a dead holder's lock is free. ``timeout``: what :meth:`Lock.acquire
+        <django_etcdaero.keyvalue.queue.lock.Lock.acquire>` and ``with`` use by default; ``None`` waits as long as it
+        takes.
+        """
+        from .queue.lock import Lock
+
+        return Lock(self, name, ttl=ttl, timeout=timeout)
+
+    def election(self, name: Text, *, ttl: int = 10, value: Text = b"") -> Election:
+        """Return an election under ``name``, in which this is a candidate with ``value``, not campaigning yet.
+
+        ``ttl``: seconds after which a dead leader is replaced.
+        """
+        from .queue.election import Election
+
+        return Election(self, name, ttl=ttl, value=value)
+
+    def objects(self, types: Types[T], prefix: Text, *, unknown: Unknown = "ignore") -> Collection[T]:
+        """Return the objects of ``types`` that are stored under ``prefix``: :mod:`django_etcdaero.keyvalue.objects`.
+
+        ``unknown``: whether stored fields that a type does not have are ignored or refused.
+        """
+        from .objects import Collection
+
+        return Collection(self, types, prefix, unknown=unknown)
+
+    def object_txn(self) -> ObjectTxn:
+        """Return a transaction over objects, of several collections if need be."""
+        from .objects import ObjectTxn
+
+        return ObjectTxn(self)
+
+    # administration --------------------------------------------------------------------------------------------------
 
     @property
-    def closed(self) -> bool:
-        """True once the client, or the one that this namespace was made from, is closed."""
-        return self._life.closed
+    def auth(self) -> Auth:
+        """Users and roles of the store. Raises ``NotSupported`` where it has none."""
+        return self.open_engine().auth
 
-    def close(self) -> None:
-        """End watches and background threads, and revoke the sessions' leases, so that locks are free at once.
+    @property
+    def cluster(self) -> Cluster:
+        """The members of the store. Raises ``NotSupported`` where there are none."""
+        return self.open_engine().cluster
 
-        Takes a few seconds at most, however the store is; what could not be revoked runs out. Leases made with
-        :meth:`lease` are renewed no more. Idempotent. Raises ``InvalidRequest`` for a namespace: the lives of others
-        are not its to end.
-        """
-        self._check_root("closed")
-        self._life.close()
-
-    def abandon(self) -> None:
-        """In the child of a fork: forget everything, touching neither the store nor a lock that a thread had held.
-
-        Leases and locks taken in the parent report themselves as lost here. The child makes a new client. Raises
-        ``InvalidRequest`` for a namespace.
-        """
-        self._check_root("abandoned")
-        self._life.abandon()
-
-    def _check_root(self, what: str) -> None:
-        if not self._root:
-            raise InvalidRequest(f"a namespace cannot be {what} by itself, only the client that it was made from")
+    @property
+    def maintenance(self) -> Maintenance:
+        """Status, alarms, snapshots and the like. Raises ``NotSupported`` where there is nothing to maintain."""
+        return self.open_engine().maintenance

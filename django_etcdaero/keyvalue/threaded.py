@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from django_etcdaero.system.pool import Pool
 
 from .arguments import check_seconds
 
 if TYPE_CHECKING:
-    from .engine import Engine, WatchHandle
     from .values import (
         DeleteRequest,
         DeleteResult,
@@ -30,6 +30,33 @@ T = TypeVar("T")
 
 _STOP_TIMEOUT = 5.0
 """Seconds that closing waits for calls under way."""
+
+
+class WatchHandle(ABC):
+    """A running watch."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End the watch. Idempotent, returns at once; no batch is delivered after it returned.
+
+        Called from inside the sink it lets the current call finish.
+        """
+
+
+class BlockingCalls(Protocol):
+    """The part of an engine for threads."""
+
+    def range(self, request: RangeRequest, *, timeout: float | None) -> RangeResult: ...
+    def put(self, request: PutRequest, *, timeout: float | None) -> PutResult: ...
+    def delete_range(self, request: DeleteRequest, *, timeout: float | None) -> DeleteResult: ...
+    def txn(self, request: TxnRequest, *, timeout: float | None) -> TxnResult: ...
+    def compact(self, revision: int, *, physical: bool, timeout: float | None) -> None: ...
+    def lease_grant(self, ttl: int, *, lease_id: int, timeout: float | None) -> LeaseStatus: ...
+    def lease_revoke(self, lease_id: int, *, timeout: float | None) -> None: ...
+    def lease_keep_alive(self, lease_id: int, *, timeout: float | None) -> int: ...
+    def lease_time_to_live(self, lease_id: int, *, keys: bool, timeout: float | None) -> LeaseStatus: ...
+    def lease_list(self, *, timeout: float | None) -> tuple[int, ...]: ...
+    def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle: ...
 
 
 class ThreadedCalls:
@@ -117,8 +144,8 @@ class ThreadedCalls:
             raise
 
     @property
-    def _engine(self) -> Engine:
-        return cast("Engine", self)
+    def _engine(self) -> BlockingCalls:
+        return cast("BlockingCalls", self)
 
     async def _twin(self, call: Callable[..., T], *arguments: Any, timeout: float | None, **options: Any) -> T:
         return await self.in_thread(lambda left: call(*arguments, timeout=left, **options), timeout=timeout)

@@ -23,29 +23,29 @@ an empty range it is judged like one missing key.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 
-from .arguments import check_choice, check_count, check_flag, lease_id
+from .arguments import LeaseRef, RangeOptions, check_count, check_flag, check_options, lease_id
 from .keys import FROM_KEY, Text, span, to_bytes
 from .values import (
     Compare,
     CompareOp,
     CompareTarget,
     DeleteRequest,
+    DeleteResult,
+    KeyValue,
     Operation,
     PutRequest,
+    PutResult,
     RangeRequest,
-    SortOrder,
-    SortTarget,
+    RangeResult,
+    Response,
     TxnRequest,
     TxnResult,
     WatchRequest,
 )
-
-if TYPE_CHECKING:
-    from .client.lease import Lease
 
 # --- conditions ------------------------------------------------------------------------------------------------------
 
@@ -115,56 +115,18 @@ def lease_of(key: Text, range_end: Text | None = None, *, prefix: bool = False) 
 # --- operations ------------------------------------------------------------------------------------------------------
 
 
-def get(
-    key: Text,
-    range_end: Text | None = None,
-    *,
-    prefix: bool = False,
-    limit: int = 0,
-    revision: int = 0,
-    sort_order: SortOrder = SortOrder.NONE,
-    sort_target: SortTarget = SortTarget.KEY,
-    serializable: bool = False,
-    keys_only: bool = False,
-    count_only: bool = False,
-    min_mod_revision: int = 0,
-    max_mod_revision: int = 0,
-    min_create_revision: int = 0,
-    max_create_revision: int = 0,
-) -> RangeRequest:
+def get(key: Text, range_end: Text | None = None, **options: Unpack[RangeOptions]) -> RangeRequest:
     """Read a key, a range or everything under a prefix; the options are those of :class:`RangeRequest`."""
-    start, end = span(key, range_end, prefix=prefix)
-    check_count("limit", limit)
-    check_count("revision", revision)
-    check_count("min_mod_revision", min_mod_revision)
-    check_count("max_mod_revision", max_mod_revision)
-    check_count("min_create_revision", min_create_revision)
-    check_count("max_create_revision", max_create_revision)
-    check_flag("serializable", serializable)
-    check_flag("keys_only", keys_only)
-    check_flag("count_only", count_only)
-    return RangeRequest(
-        start,
-        end,
-        limit=limit,
-        revision=revision,
-        sort_order=check_choice("sort_order", sort_order, SortOrder),
-        sort_target=check_choice("sort_target", sort_target, SortTarget),
-        serializable=serializable,
-        keys_only=keys_only,
-        count_only=count_only,
-        min_mod_revision=min_mod_revision,
-        max_mod_revision=max_mod_revision,
-        min_create_revision=min_create_revision,
-        max_create_revision=max_create_revision,
-    )
+    check_options(options)
+    start, end = span(key, range_end, prefix=options.pop("prefix", False))
+    return RangeRequest(start, end, **options)  # type: ignore[misc]  # the checker has not seen that prefix is gone
 
 
 def put(
     key: Text,
     value: Text = b"",
     *,
-    lease: int | Lease = 0,
+    lease: LeaseRef = 0,
     prev_kv: bool = False,
     ignore_value: bool = False,
     ignore_lease: bool = False,
@@ -219,6 +181,24 @@ def watch(
         progress_notify=progress_notify,
         fragment=fragment,
     )
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def found(response: Response) -> tuple[KeyValue, ...]:
+    """Return the keys that a ``get()`` of a transaction has found; none for the answer to anything else."""
+    return response.kvs if isinstance(response, RangeResult) else ()
+
+
+def replaced(response: Response) -> KeyValue | None:
+    """Return what a ``put(prev_kv=True)`` of a transaction has written over."""
+    return response.prev_kv if isinstance(response, PutResult) else None
+
+
+def deleted(response: Response) -> tuple[KeyValue, ...]:
+    """Return what a ``delete(prev_kv=True)`` of a transaction has deleted."""
+    return response.prev_kvs if isinstance(response, DeleteResult) else ()
 
 
 # --- the builder -----------------------------------------------------------------------------------------------------

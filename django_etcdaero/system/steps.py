@@ -10,12 +10,20 @@ end without asking for another step.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import threading
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Generator
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+_LOCK_POLL = 0.01
+"""Seconds between two tries of a task to take a lock that threads take as well."""
 
 
 class Step(ABC, Generic[T_co]):
@@ -34,6 +42,77 @@ class Step(ABC, Generic[T_co]):
     def __await__(self) -> Generator[Step[Any], Any, T_co]:
         answer: T_co = yield self
         return answer
+
+
+class Call(Step[T]):
+    """Make a call that exists in both forms, which take the same arguments."""
+
+    __slots__ = ("_acall", "_arguments", "_call", "_options")
+
+    def __init__(
+        self, call: Callable[P, T], acall: Callable[P, Awaitable[T]], /, *arguments: P.args, **options: P.kwargs
+    ) -> None:
+        self._call = call
+        self._acall = acall
+        self._arguments = arguments
+        self._options = options
+
+    def block(self) -> T:
+        return self._call(*self._arguments, **self._options)
+
+    async def suspend(self) -> T:
+        return await self._acall(*self._arguments, **self._options)
+
+
+class Apply(Step[T]):
+    """Call a function of the user's, which may be a coroutine function where an event loop carries the protocol out."""
+
+    __slots__ = ("_argument", "_function")
+
+    def __init__(self, function: Callable[[Any], T | Awaitable[T]], argument: Any) -> None:
+        self._function = function
+        self._argument = argument
+
+    def block(self) -> T:
+        return cast("T", self._function(self._argument))
+
+    async def suspend(self) -> T:
+        answer = self._function(self._argument)
+        return cast("T", await answer if inspect.isawaitable(answer) else answer)
+
+
+class Acquire(Step[bool]):
+    """Take a lock within some seconds; the answer is whether it was taken."""
+
+    __slots__ = ("_lock", "_timeout")
+
+    def __init__(self, lock: threading.Lock, timeout: float) -> None:
+        self._lock = lock
+        self._timeout = timeout
+
+    def block(self) -> bool:
+        return self._lock.acquire(timeout=self._timeout)
+
+    async def suspend(self) -> bool:
+        limit = time.monotonic() + self._timeout
+        while not (taken := self._lock.acquire(blocking=False)) and time.monotonic() < limit:
+            await asyncio.sleep(_LOCK_POLL)
+        return taken
+
+
+class Pause(Step[None]):
+    """Do nothing for some seconds."""
+
+    __slots__ = ("_seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def block(self) -> None:
+        time.sleep(self._seconds)
+
+    async def suspend(self) -> None:
+        await asyncio.sleep(self._seconds)
 
 
 def drive(protocol: Coroutine[Any, Any, T]) -> T:

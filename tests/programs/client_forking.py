@@ -38,7 +38,7 @@ def main(path: str) -> None:
             lease._mutex,
             lock._mutex,
             watch._feed.changed,
-            kv.keeper.worker._changed,
+            kv.renewal.worker._changed,
             kv.chores._changed,
         ):
             holding.set()

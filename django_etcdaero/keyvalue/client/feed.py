@@ -12,7 +12,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TypeAlias
 
 from django_etcdaero.exceptions import Cancelled, Compacted, EtcdAeroError, InvalidRequest, PermissionDenied
 from django_etcdaero.keyvalue.arguments import check_count
@@ -21,17 +21,15 @@ from django_etcdaero.keyvalue.values import (
     Event,
     KeyValue,
     PromptSink,
-    RangeResult,
+    RangeRequest,
     WatchBatch,
     WatchLost,
     WatchRequest,
-    WatchSink,
 )
 
 from .background import TRANSIENT, backoff, logger
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+from .scope import Scope
+from .steps import Read, StartWatch
 
 _PAGE = 1000
 
@@ -65,54 +63,6 @@ WatchItem: TypeAlias = "Event | Resync | Progress"
 _REASONS = {WatchLost.COMPACTED: ResyncReason.COMPACTED, WatchLost.RESET: ResyncReason.RESET}
 
 
-class Access(Protocol):
-    """The two calls that a feed makes, for the one who takes from it."""
-
-    async def range(
-        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
-    ) -> RangeResult:
-        """Read keys in key order, which is the store's own: told to sort, it would read all that is left."""
-        ...
-
-    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
-        """Start a watch of the engine."""
-        ...
-
-
-class Blocking:
-    """Calls for a thread: they block, and are run by :func:`~django_etcdaero.keyvalue.blocking.complete`."""
-
-    def __init__(self, kv: KV) -> None:
-        self._kv = kv
-
-    async def range(
-        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
-    ) -> RangeResult:
-        """Read keys in key order."""
-        return self._kv.range(start, end, limit=limit, revision=revision, timeout=timeout)
-
-    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
-        """Start a watch of the engine."""
-        return self._kv.watch_raw(request, sink, timeout=timeout)
-
-
-class Awaiting:
-    """Calls for a task: they never block."""
-
-    def __init__(self, kv: KV) -> None:
-        self._kv = kv
-
-    async def range(
-        self, start: bytes, end: bytes | None, *, limit: int, revision: int, timeout: float | None
-    ) -> RangeResult:
-        """Read keys in key order."""
-        return await self._kv.arange(start, end, limit=limit, revision=revision, timeout=timeout)
-
-    async def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
-        """Start a watch of the engine."""
-        return await self._kv.awatch_raw(request, sink, timeout=timeout)
-
-
 class _Sink(PromptSink):
     """Takes the batches of one engine watch to the feed, without keeping a forgotten one alive."""
 
@@ -131,9 +81,7 @@ class _Sink(PromptSink):
 class Feed:
     """The pending items of one watch."""
 
-    def __init__(
-        self, kv: KV, request: WatchRequest, access: Access, *, max_pending: int, wake: Callable[[], object]
-    ) -> None:
+    def __init__(self, scope: Scope, request: WatchRequest, *, max_pending: int, wake: Callable[[], object]) -> None:
         """``wake()`` is called from any thread when there is work or the watch has ended; it must not raise."""
         check_count("max_pending", max_pending)
         if max_pending < 1:
@@ -143,9 +91,8 @@ class Feed:
         self.ended = False
         self.error: EtcdAeroError | None = None
         """Why it ended, unless that was wanted."""
-        self._kv = kv
+        self._scope = scope
         self._request = request
-        self._access = access
         self._max_pending = max_pending
         self._wake = wake
         self._pending: deque[WatchItem] = deque()
@@ -171,7 +118,7 @@ class Feed:
                 return None, 0.0
             if self._pending:
                 item = self._pending.popleft()
-                return (self._kv.keyspace.inward_event(item) if isinstance(item, Event) else item), 0.0
+                return (self._scope.keyspace.inward_event(item) if isinstance(item, Event) else item), 0.0
             reason = self._missing
         if reason is None:
             if self._drained:
@@ -214,8 +161,8 @@ class Feed:
         key, end = self._request.key, self._request.range_end
         kvs: list[KeyValue] = []
         revision = 0
-        while True:
-            page = await self._access.range(key, end or None, limit=_PAGE, revision=revision, timeout=timeout)
+        while True:  # in key order, which is the store's own: told to sort, it would read all that is left
+            page = await Read(self._scope, RangeRequest(key, end, limit=_PAGE, revision=revision), timeout)
             revision = revision or page.revision
             kvs.extend(page.kvs)
             if not page.more:
@@ -230,7 +177,7 @@ class Feed:
 
     async def _start(self, request: WatchRequest, *, timeout: float | None) -> None:
         sink = self._sink
-        sink.handle = await self._access.watch(request, sink, timeout=timeout)
+        sink.handle = await StartWatch(self._scope, request, sink, timeout)
         if self.ended or sink is not self._sink:
             sink.handle.cancel()
 

@@ -17,15 +17,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
+from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
+from django_etcdaero.system.steps import Call, adrive, drive
 
 from .background import logger
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+from .scope import Scope
 
 if sys.platform == "linux":
 
@@ -56,13 +55,13 @@ class Lease:
     As a context manager it revokes itself at the end.
     """
 
-    def __init__(self, kv: KV, *, id: int, ttl: int, sent: float) -> None:  # noqa: A002
+    def __init__(self, scope: Scope, *, id: int, ttl: int, sent: float) -> None:  # noqa: A002
         self.id = id
         self.ttl = ttl
         """Seconds, as the store granted them (it may grant more than asked)."""
         self.renewed = True
         """False once the keeper has been told to let the lease run out."""
-        self._kv = kv
+        self._scope = scope
         self._pid = os.getpid()
         self._deadline = sent + ttl
         self._mutex = threading.RLock()
@@ -111,7 +110,7 @@ class Lease:
                 self._callbacks.append(callback)
                 return
         if self._lost:
-            self._kv.dispatcher.losses.submit(lambda: self._call(callback))
+            self._scope.callbacks.losses.submit(lambda: self._call(callback))
 
     def subscribe(self, listener: Callable[[], object]) -> None:
         """Call ``listener()`` when the lease ends in any way, from the thread that finds out; now if it has ended.
@@ -134,28 +133,23 @@ class Lease:
 
     def keep_alive(self, *, timeout: float | None = None) -> int:
         """Renew the lease once and return its time to live in seconds. Raises ``LeaseNotFound`` when it has ended."""
-        sent = self._begin_renewal()
-        try:
-            ttl = self._kv.open_engine().lease_keep_alive(self.id, timeout=timeout)
-        except LeaseNotFound:
-            self.end(lost=True)
-            raise
-        return self._finish_renewal(sent, ttl)
+        return drive(self._keep_alive(timeout))
 
     async def akeep_alive(self, *, timeout: float | None = None) -> int:
         """Do what :meth:`keep_alive` does."""
-        sent = self._begin_renewal()
+        return await adrive(self._keep_alive(timeout))
+
+    async def _keep_alive(self, timeout: float | None) -> int:
+        if not self.alive:
+            raise LeaseNotFound(f"lease {self.id:x} has ended")
+        sent = clock()
+        engine = self._scope.open_engine()
         try:
-            ttl = await self._kv.open_engine().alease_keep_alive(self.id, timeout=timeout)
+            ttl = await Call(engine.lease_keep_alive, engine.alease_keep_alive, self.id, timeout=timeout)
         except LeaseNotFound:
             self.end(lost=True)
             raise
         return self._finish_renewal(sent, ttl)
-
-    def _begin_renewal(self) -> float:
-        if not self.alive:
-            raise LeaseNotFound(f"lease {self.id:x} has ended")
-        return clock()
 
     def _finish_renewal(self, sent: float, ttl: int) -> int:
         with self._mutex:
@@ -179,42 +173,46 @@ class Lease:
 
         ``keys=True`` also lists the keys on it, those outside the client's prefix left out.
         """
-        return self._kv.lease_status(self.id, keys=keys, timeout=timeout)
+        return drive(time_to_live(self._scope, self.id, keys=keys, timeout=timeout))
+
+    async def atime_to_live(self, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
+        """Do what :meth:`time_to_live` does."""
+        return await adrive(time_to_live(self._scope, self.id, keys=keys, timeout=timeout))
 
     def revoke(self, *, timeout: float | None = None) -> None:
         """End the lease and delete its keys. No error if it has ended already; in the child of a fork nothing happens.
 
         If the store cannot be reached the error is raised and the lease runs out by itself.
         """
-        if self.inherited:
-            return
-        self.end(lost=False)
-        with suppress(LeaseNotFound):
-            self._kv.open_engine().lease_revoke(self.id, timeout=timeout)
+        drive(self._revoke(timeout))
 
     async def arevoke(self, *, timeout: float | None = None) -> None:
         """Do what :meth:`revoke` does."""
+        await adrive(self._revoke(timeout))
+
+    async def _revoke(self, timeout: float | None) -> None:
         if self.inherited:
             return
         self.end(lost=False)
+        engine = self._scope.open_engine()
         with suppress(LeaseNotFound):
-            await self._kv.open_engine().alease_revoke(self.id, timeout=timeout)
+            await Call(engine.lease_revoke, engine.alease_revoke, self.id, timeout=timeout)
 
     def __enter__(self) -> Lease:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        try:
-            self.revoke()
-        except EtcdAeroError as error:
-            logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
+        drive(self._leave())
 
     async def __aenter__(self) -> Lease:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        await adrive(self._leave())
+
+    async def _leave(self) -> None:
         try:
-            await self.arevoke()
+            await self._revoke(None)
         except EtcdAeroError as error:
             logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
 
@@ -234,7 +232,7 @@ class Lease:
         if lost:
             logger.log(logging.WARNING if self.renewed else logging.DEBUG, "lease %x is lost", self.id)
             for callback in callbacks:
-                self._kv.dispatcher.losses.submit(lambda callback=callback: self._call(callback))  # type: ignore[misc]
+                self._scope.callbacks.losses.submit(lambda callback=callback: self._call(callback))  # type: ignore[misc]
 
     def _check_ended(self) -> bool:
         if not self._ended:
@@ -249,3 +247,11 @@ class Lease:
             callback(self)
         except Exception:
             logger.exception("the on_lost callback of lease %x failed", self.id)
+
+
+async def time_to_live(scope: Scope, lease: int, *, keys: bool, timeout: float | None) -> LeaseStatus:
+    """Tell what is left of any lease, with the keys on it that are under the client's prefix."""
+    check_flag("keys", keys)
+    engine = scope.open_engine()
+    status = await Call(engine.lease_time_to_live, engine.alease_time_to_live, lease, keys=keys, timeout=timeout)
+    return status._replace(keys=scope.keyspace.own_keys(status.keys))

@@ -6,10 +6,14 @@ import logging
 import math
 import threading
 
+from django_etcdaero.keyvalue.arguments import lease_id
 from django_etcdaero.keyvalue.values import Renewal
+from django_etcdaero.system.steps import Call
 
 from .background import Worker, backoff, logger
-from .lease import Lease, clock
+from .lease import Lease, check_ttl, clock
+from .life import Life
+from .scope import Scope
 
 _LONGEST_PAUSE = 60.0
 """Seconds between two looks at the leases: plans that are overtaken by earlier ones pile up no longer than that."""
@@ -38,7 +42,7 @@ class _Tended:
         self.due = clock() + min(backoff(self.failures, limit=self.lease.ttl / 6), self.lease.remaining)
 
 
-class LeaseKeeper:
+class LeaseRenewal:
     """Renews the leases of one client from one thread, and notices those that run out.
 
     A lease is due when a third of its time to live is over. All leases that are due, or nearly so, are renewed in one
@@ -46,12 +50,33 @@ class LeaseKeeper:
     answer is waited for once for each group.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, life: Life) -> None:
+        self._life = life
         self.worker = Worker("etcdaero-lease")
         self._mutex = threading.Lock()
         self._tended: dict[int, _Tended] = {}
         self._next = math.inf
         """When the next round is planned, by :func:`clock`."""
+
+    async def grant(
+        self,
+        scope: Scope,
+        ttl: int,
+        *,
+        id: int = 0,  # noqa: A002
+        keep_alive: bool = True,
+        timeout: float | None,
+    ) -> Lease:
+        """Grant a lease of ``ttl`` seconds to a client of this life, and look after it."""
+        check_ttl(ttl)
+        lease_id("id", id)
+        engine = scope.open_engine()
+        sent = clock()
+        status = await Call(engine.lease_grant, engine.alease_grant, ttl, lease_id=id, timeout=timeout)
+        lease = Lease(scope, id=status.id, ttl=status.granted_ttl, sent=sent)
+        lease.renewed = keep_alive
+        self.keep(lease)
+        return lease
 
     def keep(self, lease: Lease) -> None:
         """Look after ``lease`` until it ends."""
@@ -103,8 +128,7 @@ class LeaseKeeper:
         waiting = dict(due)
         cause: Exception | None = None
         try:
-            engine = next(iter(due.values())).lease._kv.open_engine()
-            engine.lease_keep_alive_many(
+            self._life.open_engine().lease_keep_alive_many(
                 sorted(due, key=lambda lease_id: due[lease_id].lease.deadline),
                 lambda renewal: waiting.pop(renewal.id).answered(renewal),
                 clock=clock,

@@ -3,51 +3,49 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, cast
 
 from django_etcdaero.keyvalue.engine import Engine, WatchHandle
 from django_etcdaero.keyvalue.keys import Namespace
-from django_etcdaero.keyvalue.values import LeaseStatus, TxnRequest, TxnResult, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.txn import Txn
+from django_etcdaero.keyvalue.values import TxnRequest, TxnResult, WatchRequest, WatchSink
 
-from .lease import Lease
-from .life import Life
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
-
-    from .life import AnyWatch
+from .life import Life, RunningWatch
 
 _getpid = os.getpid
 
 
-class View:
-    """What the calls of a client are made from, and what locks, watches and the other recipes need of it."""
+class Scope:
+    """What leases, watches and the steps of protocols need of a client, which is one."""
 
-    def _start(self, life: Life, prefix: bytes) -> None:
+    def __init__(self, life: Life, prefix: bytes) -> None:
         self.keyspace = Namespace(prefix)
         self.engine = life.engine
-        self.identity = life.identity
-        self.keeper = life.keeper
         self.chores = life.chores
-        self.dispatcher = life.dispatcher
-        self.sessions = life.sessions
+        """The thread for what is carried on in the background."""
+        self.callbacks = life.callbacks
+        """The threads for functions of users."""
         self._life = life
-
-    @property
-    def _client(self) -> KV:
-        return cast("KV", self)
 
     @property
     def prefix(self) -> bytes:
         """What all keys of this client start with in the store."""
         return self.keyspace.prefix
 
+    @property
+    def closed(self) -> bool:
+        """True once the client, or the one that this namespace was made from, is closed."""
+        return self._life.closed
+
     def open_engine(self) -> Engine:
         """Return the engine. Raises ``Cancelled`` if the client is closed or another process's."""
         life = self._life
         if life.closed or life.pid != _getpid():
-            life.check()
+            life.open_engine()
         return self.engine
+
+    def txn(self) -> Txn:
+        """Return a transaction to be put together and committed: :mod:`django_etcdaero.keyvalue.txn`."""
+        return Txn(self.txn_run, self.atxn_run)
 
     def txn_run(self, request: TxnRequest, timeout: float | None = None) -> TxnResult:
         """Run a transaction whose keys are relative to the prefix."""
@@ -70,17 +68,10 @@ class View:
         """
         return await self.open_engine().awatch(self.keyspace.outward(request), sink, timeout=timeout)
 
-    def keep_lease(self, status: LeaseStatus, *, sent: float, keep_alive: bool) -> Lease:
-        """Take over a lease just granted; ``sent`` is when it was asked for, by :func:`~.lease.clock`."""
-        lease = Lease(self._client, id=status.id, ttl=status.granted_ttl, sent=sent)
-        lease.renewed = keep_alive
-        self.keeper.keep(lease)
-        return lease
+    def keep_watch(self, watch: RunningWatch, *, alive: bool = False) -> None:
+        """End ``watch`` when the client is closed. ``alive``: keep it even if nobody else does."""
+        self._life.keep_watch(watch, alive=alive)
 
-    def keep_watch(self, watch: AnyWatch) -> None:
-        """End ``watch`` when the client is closed."""
-        self._life.keep_watch(watch)
-
-    def forget_watch(self, watch: AnyWatch) -> None:
+    def forget_watch(self, watch: RunningWatch) -> None:
         """Keep an ended watch no longer."""
         self._life.forget_watch(watch)

@@ -10,18 +10,17 @@ import copy
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, LeaseNotFound
 from django_etcdaero.keyvalue.arguments import check_seconds
+from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import wait
 
 from .background import TRANSIENT, logger
 from .lease import Lease, check_ttl
 from .limit import is_over
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+from .renewal import LeaseRenewal
+from .scope import Scope
 
 
 class Session:
@@ -83,8 +82,9 @@ class _Grant:
 class Sessions:
     """The sessions of one client, by time to live."""
 
-    def __init__(self, kv: KV) -> None:
-        self._kv = kv
+    def __init__(self, scope: Scope, renewal: LeaseRenewal) -> None:
+        self._scope = scope
+        self._renewal = renewal
         self._mutex = threading.Lock()
         self._granting: dict[int, _Grant] = {}
         self._current: dict[int, Session] = {}
@@ -102,7 +102,7 @@ class Sessions:
         left after an error that may pass ask again. Raises what granting a lease raises.
         """
         check_ttl(ttl)
-        patience = self._kv.engine.default_timeout if timeout is None else check_seconds("timeout", timeout)
+        patience = self._scope.engine.default_timeout if timeout is None else check_seconds("timeout", timeout)
         limit = time.monotonic() + patience
         while (session := self.current(ttl)) is None:
             mine = _Grant()
@@ -127,7 +127,7 @@ class Sessions:
         if self.current(ttl) is not None:  # since a moment ago
             return
         try:
-            self._current[ttl] = Session(self._kv.lease(ttl, timeout=timeout), ttl=ttl)
+            self._current[ttl] = Session(drive(self._renewal.grant(self._scope, ttl, timeout=timeout)), ttl=ttl)
         except EtcdAeroError as error:
             grant.error = error
             raise
@@ -144,7 +144,7 @@ class Sessions:
             if remaining <= 0:
                 continue
             try:
-                self._kv.engine.lease_revoke(session.lease.id, timeout=remaining)
+                self._scope.engine.lease_revoke(session.lease.id, timeout=remaining)
             except LeaseNotFound:  # it has ended, or the store is another one
                 continue
             except EtcdAeroError as error:

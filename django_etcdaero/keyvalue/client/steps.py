@@ -1,9 +1,5 @@
-"""What a protocol asks for, one step after the other, and the two drivers that carry it out.
-
-A protocol (entering a line, waiting, leaving) is written once, as a generator that yields steps and is sent their
-answers; errors are thrown into it where it yielded. :func:`drive` does the steps with blocking calls, :func:`adrive`
-with awaits. When the caller is interrupted instead (``KeyboardInterrupt``, the cancellation of a task) the generator
-gets that exception, or ``GeneratorExit``, and must end without asking for another step.
+"""What protocols of the key-value client ask for, one step after the other; how they are carried out is in
+:mod:`django_etcdaero.system.steps`.
 """
 
 from __future__ import annotations
@@ -11,35 +7,26 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+from typing import Protocol
 
+from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.txn import Txn
-from django_etcdaero.keyvalue.values import PromptSink, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import (
+    PromptSink,
+    RangeRequest,
+    RangeResult,
+    TxnResult,
+    WatchBatch,
+    WatchLost,
+    WatchRequest,
+    WatchSink,
+)
+from django_etcdaero.system.steps import Step
 from django_etcdaero.system.threads import wait
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
-
-T = TypeVar("T")
-
-
-class Step(ABC):
-    """One thing that a protocol needs done."""
-
-    @abstractmethod
-    def block(self) -> Any:
-        """Do it in this thread and return the answer."""
-
-    @abstractmethod
-    async def suspend(self) -> Any:
-        """Do it without blocking the event loop and return the answer."""
-
-
-Steps: TypeAlias = Generator[Step, Any, T]
-"""A protocol that ends with a ``T``."""
+from .scope import Scope
 
 
 class Alarm(Protocol):
@@ -52,64 +39,88 @@ class Alarm(Protocol):
         """Take a listener off again, if it is there."""
 
 
-class Commit(Step):
+class Commit(Step[TxnResult]):
     """Run a transaction; the answer is its result."""
+
+    __slots__ = ("_timeout", "_txn")
 
     def __init__(self, txn: Txn, timeout: float | None) -> None:
         self._txn = txn
         self._timeout = timeout
 
-    def block(self) -> Any:
+    def block(self) -> TxnResult:
         return self._txn.commit(timeout=self._timeout)
 
-    async def suspend(self) -> Any:
+    async def suspend(self) -> TxnResult:
         return await self._txn.acommit(timeout=self._timeout)
 
 
-class OpenSession(Step):
-    """Get the client's session of a time to live; the answer is the session."""
+class Read(Step[RangeResult]):
+    """Read keys; the answer is the result, without the client's prefix."""
 
-    def __init__(self, kv: KV, ttl: int, timeout: float | None) -> None:
-        self._kv = kv
-        self._ttl = ttl
+    __slots__ = ("_request", "_scope", "_timeout")
+
+    def __init__(self, scope: Scope, request: RangeRequest, timeout: float | None) -> None:
+        self._scope = scope
+        self._request = request
         self._timeout = timeout
 
-    def block(self) -> Any:
-        return self._kv.session(self._ttl, timeout=self._timeout)
+    def block(self) -> RangeResult:
+        keyspace = self._scope.keyspace
+        return keyspace.inward(self._scope.open_engine().range(keyspace.outward(self._request), timeout=self._timeout))
 
-    async def suspend(self) -> Any:
-        return await self._kv.asession(self._ttl, timeout=self._timeout)
+    async def suspend(self) -> RangeResult:
+        keyspace = self._scope.keyspace
+        request = keyspace.outward(self._request)
+        return keyspace.inward(await self._scope.open_engine().arange(request, timeout=self._timeout))
 
 
-class Wait(Step):
+class StartWatch(Step[WatchHandle]):
+    """Start a watch of the engine; ``sink`` gets keys with the full prefix. The answer is the watch."""
+
+    __slots__ = ("_request", "_scope", "_sink", "_timeout")
+
+    def __init__(self, scope: Scope, request: WatchRequest, sink: WatchSink, timeout: float | None) -> None:
+        self._scope = scope
+        self._request = request
+        self._sink = sink
+        self._timeout = timeout
+
+    def block(self) -> WatchHandle:
+        return self._scope.watch_raw(self._request, self._sink, timeout=self._timeout)
+
+    async def suspend(self) -> WatchHandle:
+        return await self._scope.awatch_raw(self._request, self._sink, timeout=self._timeout)
+
+
+class Wait(Step[WatchLost | None]):
     """Wait for the first events of a watch, for the end of the watch or for an alarm, whichever comes first.
 
-    The answer is the reason for which the watch ended, if it did. Without a request it is only a pause.
+    The answer is the reason for which the watch ended, if it did. Without a watch it is only a pause.
     """
 
     def __init__(
         self,
-        kv: KV,
         alarm: Alarm,
         left: Callable[[], float],
-        request: WatchRequest | None = None,
+        watch: tuple[Scope, WatchRequest] | None = None,
         *,
         poll: float | None = None,
     ) -> None:
         """``left()`` returns the seconds left (0: the wait is over) or raises to end the wait; it is asked again when
         they have passed, and each ``poll`` seconds if that is given."""
-        self._kv = kv
         self._alarm = alarm
         self._left = left
-        self._request = request
+        self._watch = watch
         self._poll = math.inf if poll is None else poll
         self._lost: WatchLost | None = None
 
-    def block(self) -> Any:
+    def block(self) -> WatchLost | None:
         woken = threading.Event()
         watch = None
-        if self._request is not None:
-            watch = self._kv.watch_raw(self._request, _Waker(self, woken.set), timeout=self._left())
+        if self._watch is not None:
+            scope, request = self._watch
+            watch = scope.watch_raw(request, _Waker(self, woken.set), timeout=self._left())
         self._alarm.subscribe(woken.set)
         try:
             while (left := self._left()) > 0 and not wait(woken, min(left, self._poll)):
@@ -120,7 +131,7 @@ class Wait(Step):
                 watch.cancel()
         return self._lost
 
-    async def suspend(self) -> Any:
+    async def suspend(self) -> WatchLost | None:
         loop = asyncio.get_running_loop()
         woken = asyncio.Event()
 
@@ -129,8 +140,9 @@ class Wait(Step):
                 loop.call_soon_threadsafe(woken.set)
 
         watch = None
-        if self._request is not None:
-            watch = await self._kv.awatch_raw(self._request, _Waker(self, wake), timeout=self._left())
+        if self._watch is not None:
+            scope, request = self._watch
+            watch = await scope.awatch_raw(request, _Waker(self, wake), timeout=self._left())
         self._alarm.subscribe(wake)
         try:
             while (left := self._left()) > 0 and not woken.is_set():
@@ -162,37 +174,3 @@ class _Waker(PromptSink):
             self._waiting.end(batch.lost)
         if batch.events or batch.lost is not None:
             self._wake()
-
-
-def drive(steps: Steps[T]) -> T:
-    """Carry a protocol out in this thread and return what it ends with."""
-    try:
-        step = steps.send(None)
-        while True:
-            try:
-                answer = step.block()
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    finally:
-        steps.close()  # an interrupt may come between two steps
-
-
-async def adrive(steps: Steps[T]) -> T:
-    """Carry a protocol out in the running event loop and return what it ends with."""
-    try:
-        step = steps.send(None)
-        while True:
-            try:
-                answer = await step.suspend()
-            except BaseException as error:
-                step = steps.throw(error)
-            else:
-                step = steps.send(answer)
-    except StopIteration as done:
-        return done.value  # type: ignore[no-any-return]
-    finally:
-        steps.close()

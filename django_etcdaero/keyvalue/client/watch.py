@@ -18,23 +18,20 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
-from django_etcdaero.keyvalue.blocking import complete
 from django_etcdaero.keyvalue.values import WatchRequest
+from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.threads import wait_for
 
 from .background import logger
-from .feed import Awaiting, Blocking, Feed
+from .feed import Feed
 from .feed import Progress as Progress
 from .feed import Resync as Resync
 from .feed import ResyncReason as ResyncReason
 from .feed import WatchItem as WatchItem
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+from .scope import Scope
 
 _SHORTEST = 0.1
 """Seconds that a snapshot may take even when the consumer's patience ends sooner."""
@@ -52,21 +49,21 @@ class Watch:
 
     def __init__(
         self,
-        kv: KV,
+        scope: Scope,
         request: WatchRequest,
         *,
         max_pending: int,
         callback: Callable[[WatchItem], object] | None,
         timeout: float | None,
     ) -> None:
-        self._kv = kv
+        self._scope = scope
         self._key = request.key
         self._callback = callback
         self._pid = os.getpid()
         self._scheduled = False
         wake = _ignore if callback is None else self._schedule
-        self._feed = Feed(kv, request, Blocking(kv), max_pending=max_pending, wake=wake)
-        complete(self._feed.start(timeout=timeout))
+        self._feed = Feed(scope, request, max_pending=max_pending, wake=wake)
+        drive(self._feed.start(timeout=timeout))
 
     def __iter__(self) -> Watch:
         return self
@@ -91,7 +88,7 @@ class Watch:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         if self._pid == os.getpid():
             self._feed.end(None)
-            self._kv.forget_watch(self)
+            self._scope.forget_watch(self)
 
     def __enter__(self) -> Watch:
         return self
@@ -114,7 +111,7 @@ class Watch:
             with feed.changed:
                 if not wait_for(feed.changed, lambda: feed.has_work, left):
                     raise DeadlineExceeded("no event in time")
-            item, delay = complete(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
+            item, delay = drive(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
             if item is not None:
                 return item
             if delay:
@@ -122,7 +119,7 @@ class Watch:
                     raise DeadlineExceeded("no snapshot in time")
                 with feed.changed:
                     feed.changed.wait_for(lambda: feed.ended, delay)
-        self._kv.forget_watch(self)
+        self._scope.forget_watch(self)
         if feed.error is not None:
             raise feed.error
         return None
@@ -134,7 +131,7 @@ class Watch:
             if self._scheduled or self._feed.ended:
                 return
             self._scheduled = True
-        self._kv.dispatcher.submit(self._dispatch)
+        self._scope.callbacks.submit(self._dispatch)
 
     def _dispatch(self) -> float | None:
         """Task of the dispatcher: hand out what is there. A snapshot that fails is tried again later."""
@@ -145,7 +142,7 @@ class Watch:
                 if not feed.has_work or feed.ended:
                     self._scheduled = False
                     break
-            item, delay = complete(feed.take(timeout=None))
+            item, delay = drive(feed.take(timeout=None))
             if delay:
                 return delay
             if item is None:
@@ -158,14 +155,14 @@ class Watch:
         else:
             return 0.0
         if feed.ended:
-            self._kv.forget_watch(self)
+            self._scope.forget_watch(self)
             if feed.error is not None:
                 logger.error("the watch on %r ended: %s", self._key, feed.error)
         return None
 
 
 class AsyncWatch:
-    """A watch for one task; made with :meth:`KV.awatch() <django_etcdaero.keyvalue.client.acalls.AsyncCalls.awatch>`.
+    """A watch for one task; made with :meth:`KV.awatch() <django_etcdaero.keyvalue.facade.KV.awatch>`.
 
     ::
 
@@ -177,8 +174,8 @@ class AsyncWatch:
     store; the iteration then stops. Otherwise it is as :class:`Watch`.
     """
 
-    def __init__(self, kv: KV, request: WatchRequest, *, max_pending: int, timeout: float | None) -> None:
-        self._kv = kv
+    def __init__(self, scope: Scope, request: WatchRequest, *, max_pending: int, timeout: float | None) -> None:
+        self._scope = scope
         self._request = request
         self._max_pending = max_pending
         self._timeout = timeout
@@ -190,14 +187,14 @@ class AsyncWatch:
         if self._feed is not None:
             raise InvalidRequest("this watch has been started already; make another one")
         wake = _wake_up(asyncio.get_running_loop(), self._woken)
-        feed = Feed(self._kv, self._request, Awaiting(self._kv), max_pending=self._max_pending, wake=wake)
+        feed = Feed(self._scope, self._request, max_pending=self._max_pending, wake=wake)
         self._feed = feed
         try:
-            await feed.start(timeout=self._timeout)
+            await adrive(feed.start(timeout=self._timeout))
         except BaseException:
             feed.end(None)
             raise
-        self._kv.keep_watch(self)
+        self._scope.keep_watch(self)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -226,7 +223,7 @@ class AsyncWatch:
         """End the watch, from any thread. Idempotent. What was not consumed yet is dropped; a waiting task wakes up."""
         if self._feed is not None and self._pid == os.getpid():
             self._feed.end(None)
-            self._kv.forget_watch(self)
+            self._scope.forget_watch(self)
 
     @property
     def closed(self) -> bool:
@@ -242,14 +239,14 @@ class AsyncWatch:
             left = None if limit is None else max(0.0, limit - time.monotonic())
             if not await self._until(lambda: feed.has_work, left):
                 raise DeadlineExceeded("no event in time")
-            item, delay = await feed.take(timeout=None if left is None else max(_SHORTEST, left))
+            item, delay = await adrive(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
             if item is not None:
                 return item
             if delay:
                 if limit is not None and time.monotonic() + delay > limit:
                     raise DeadlineExceeded("no snapshot in time")
                 await self._until(lambda: feed.ended, delay)
-        self._kv.forget_watch(self)
+        self._scope.forget_watch(self)
         if feed.error is not None:
             raise feed.error
         return None

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from django_etcdaero.keyvalue.client.steps import adrive
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS
+from django_etcdaero.system.steps import adrive
 
 from . import writing
 from .calls import Calls
 from .fields import Fields, Selection
 from .following import follow
+from .leased import LeasedObject
 from .listing import OrderBy, list_objects
 from .place import Place
 from .stored import Listing, Stored
 from .watch import AsyncObjectWatch
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 
@@ -26,24 +27,24 @@ T = TypeVar("T")
 class AsyncCollection(Generic[T]):
     """Arguments, results and errors are those of the method without the ``a``."""
 
-    kv: KV
+    client: Client
     place: Place[T]
 
     async def acreate(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Store an object under a new name."""
-        return await adrive(writing.create(Calls(self.kv, timeout), self.place, name, value, ttl=ttl))
+        return await adrive(writing.create(Calls(self.client, timeout), self.place, name, value, ttl=ttl))
 
     async def aget(self, name: str, *, timeout: float | None = None) -> Stored[T]:
         """Return an object."""
-        return await adrive(writing.get(Calls(self.kv, timeout), self.place, name))
+        return await adrive(writing.get(Calls(self.client, timeout), self.place, name))
 
     async def afind(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
         """Return an object, ``None`` if there is none of that name."""
-        return await adrive(writing.find(Calls(self.kv, timeout), self.place, name))
+        return await adrive(writing.find(Calls(self.client, timeout), self.place, name))
 
     async def aexists(self, name: str, *, timeout: float | None = None) -> bool:
         """Tell whether there is something of that name."""
-        return await adrive(writing.exists(Calls(self.kv, timeout), self.place, name))
+        return await adrive(writing.exists(Calls(self.client, timeout), self.place, name))
 
     async def aupdate(
         self,
@@ -55,19 +56,21 @@ class AsyncCollection(Generic[T]):
         timeout: float | None = None,
     ) -> Stored[T]:
         """Replace an object, only if it still has ``version``."""
-        return await adrive(writing.update(Calls(self.kv, timeout), self.place, name, value, version=version, ttl=ttl))
+        return await adrive(
+            writing.update(Calls(self.client, timeout), self.place, name, value, version=version, ttl=ttl)
+        )
 
     async def aput(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Store an object whether there is one of that name or not."""
-        return await adrive(writing.put(Calls(self.kv, timeout), self.place, name, value, ttl=ttl))
+        return await adrive(writing.put(Calls(self.client, timeout), self.place, name, value, ttl=ttl))
 
     async def adelete(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Delete an object, only if it still has ``version``; return what it was."""
-        return await adrive(writing.delete(Calls(self.kv, timeout), self.place, name, version=version))
+        return await adrive(writing.delete(Calls(self.client, timeout), self.place, name, version=version))
 
     async def adiscard(self, name: str, *, timeout: float | None = None) -> bool:
         """Delete what is stored under a name, if there is anything; return whether there was."""
-        return bool(await adrive(writing.delete_span(Calls(self.kv, timeout), self.place.key(name), b"")))
+        return bool(await adrive(writing.delete_span(Calls(self.client, timeout), self.place.key(name), b"")))
 
     async def aconsistent_update(
         self,
@@ -79,9 +82,17 @@ class AsyncCollection(Generic[T]):
     ) -> Stored[T]:
         """Replace an object by ``function(object)``; here it may be a coroutine function."""
         operation = writing.consistent_update(
-            Calls(self.kv, timeout), self.place, name, function, max_attempts=max_attempts
+            Calls(self.client, timeout), self.place, name, function, max_attempts=max_attempts
         )
         return await adrive(operation)
+
+    async def aleased(
+        self, name: str, value: T, *, ttl: int = 10, replace: bool = False, timeout: float | None = None
+    ) -> LeasedObject:
+        """Store an object that is there for as long as this process keeps it."""
+        leased = LeasedObject(self.client, self.place, name, value, ttl=ttl)
+        await adrive(leased.create(replace=replace, timeout=timeout))
+        return leased
 
     async def alist(
         self,
@@ -99,7 +110,7 @@ class AsyncCollection(Generic[T]):
     ) -> Listing[T]:
         """Return objects as they were at one moment."""
         operation = list_objects(
-            Calls(self.kv, timeout),
+            Calls(self.client, timeout),
             self.place,
             Selection(where, fields, labels),
             under=under,
@@ -113,11 +124,11 @@ class AsyncCollection(Generic[T]):
 
     async def adelete_under(self, prefix: str, *, timeout: float | None = None) -> int:
         """Delete everything whose name begins with ``prefix`` and ``/``; return how much it was."""
-        return await adrive(writing.delete_span(Calls(self.kv, timeout), *self.place.span(prefix)))
+        return await adrive(writing.delete_span(Calls(self.client, timeout), *self.place.span(prefix)))
 
     async def adelete_all(self, *, timeout: float | None = None) -> int:
         """Delete everything in the collection; return how much it was."""
-        return await adrive(writing.delete_span(Calls(self.kv, timeout), *self.place.span(None)))
+        return await adrive(writing.delete_span(Calls(self.client, timeout), *self.place.span(None)))
 
     def awatch(
         self,
@@ -134,4 +145,4 @@ class AsyncCollection(Generic[T]):
     ) -> AsyncObjectWatch[T]:
         """Follow one object, those ``under`` a prefix, or all: ``async with orders.awatch() as events``."""
         following = follow(self.place, name, under, since, Selection(where, fields, labels), changed)
-        return AsyncObjectWatch(self.kv, following, max_pending=max_pending, timeout=timeout)
+        return AsyncObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)

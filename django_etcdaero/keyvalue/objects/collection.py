@@ -19,12 +19,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from django_etcdaero.keyvalue.client.steps import drive
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS
 from django_etcdaero.keyvalue.txn import Subject, mod_revision
 from django_etcdaero.keyvalue.txn import value as stored_value
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.steps import drive
 
 from . import writing
 from .asynchronous import AsyncCollection
@@ -39,7 +39,7 @@ from .stored import Listing, Stored
 from .watch import ObjectWatch
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Collection(AsyncCollection[T]):
     no end. ``None`` leaves it as it is: a new object stays for ever, and a write keeps the lease an object has.
     """
 
-    def __init__(self, kv: KV, types: Types[T], prefix: Text, *, unknown: Unknown = "ignore") -> None:
+    def __init__(self, client: Client, types: Types[T], prefix: Text, *, unknown: Unknown = "ignore") -> None:
         """``types``: a class, several (their names are stored as ``kind``), or the classes by kind.
 
         Classes are dataclasses, or have ``to_json()`` and a classmethod ``from_json()``. ``unknown`` says what becomes
@@ -65,7 +65,7 @@ class Collection(AsyncCollection[T]):
         drops them when it writes), ``"refuse"`` raises ``InvalidObject``. Raises ``ConfigurationError`` for types that
         cannot be stored.
         """
-        self.kv = kv
+        self.client = client
         self.place: Place[T] = Place(prefix, codec_for(types, unknown=unknown))
 
     def __repr__(self) -> str:
@@ -80,19 +80,19 @@ class Collection(AsyncCollection[T]):
 
     def create(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Store an object under a new name. Raises ``KeyExists``."""
-        return drive(writing.create(Calls(self.kv, timeout), self.place, name, value, ttl=ttl))
+        return drive(writing.create(Calls(self.client, timeout), self.place, name, value, ttl=ttl))
 
     def get(self, name: str, *, timeout: float | None = None) -> Stored[T]:
         """Return an object. Raises ``KeyNotFound``."""
-        return drive(writing.get(Calls(self.kv, timeout), self.place, name))
+        return drive(writing.get(Calls(self.client, timeout), self.place, name))
 
     def find(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
         """Return an object, ``None`` if there is none of that name."""
-        return drive(writing.find(Calls(self.kv, timeout), self.place, name))
+        return drive(writing.find(Calls(self.client, timeout), self.place, name))
 
     def exists(self, name: str, *, timeout: float | None = None) -> bool:
         """Tell whether there is something of that name, without reading it."""
-        return drive(writing.exists(Calls(self.kv, timeout), self.place, name))
+        return drive(writing.exists(Calls(self.client, timeout), self.place, name))
 
     def update(
         self,
@@ -107,11 +107,11 @@ class Collection(AsyncCollection[T]):
 
         Raises ``KeyNotFound`` if there is none, ``VersionConflict`` if it has another version.
         """
-        return drive(writing.update(Calls(self.kv, timeout), self.place, name, value, version=version, ttl=ttl))
+        return drive(writing.update(Calls(self.client, timeout), self.place, name, value, version=version, ttl=ttl))
 
     def put(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Store an object, in place of the one of that name if there is one."""
-        return drive(writing.put(Calls(self.kv, timeout), self.place, name, value, ttl=ttl))
+        return drive(writing.put(Calls(self.client, timeout), self.place, name, value, ttl=ttl))
 
     def delete(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Delete an object, only if it still has ``version`` (``None``: whatever it has); return what it was.
@@ -119,11 +119,11 @@ class Collection(AsyncCollection[T]):
         Raises ``KeyNotFound``, ``VersionConflict``. If what was stored cannot be read, ``InvalidObject`` is raised
         after it was deleted; :meth:`discard` does not read it.
         """
-        return drive(writing.delete(Calls(self.kv, timeout), self.place, name, version=version))
+        return drive(writing.delete(Calls(self.client, timeout), self.place, name, version=version))
 
     def discard(self, name: str, *, timeout: float | None = None) -> bool:
         """Delete what is stored under a name, if there is anything; return whether there was."""
-        return bool(drive(writing.delete_span(Calls(self.kv, timeout), self.key(name), b"")))
+        return bool(drive(writing.delete_span(Calls(self.client, timeout), self.key(name), b"")))
 
     def consistent_update(
         self,
@@ -140,7 +140,7 @@ class Collection(AsyncCollection[T]):
         ``TxnFailed`` when ``max_attempts`` were in vain.
         """
         operation = writing.consistent_update(
-            Calls(self.kv, timeout), self.place, name, function, max_attempts=max_attempts
+            Calls(self.client, timeout), self.place, name, function, max_attempts=max_attempts
         )
         return drive(operation)
 
@@ -152,7 +152,9 @@ class Collection(AsyncCollection[T]):
         ``ttl``: seconds after which the object of a dead process vanishes. Raises ``KeyExists`` if there is one of that
         name; ``replace=True`` stores the new one in its place, and deletes that at the end.
         """
-        return LeasedObject(self.kv, self.place, name, value, ttl=ttl, replace=replace, timeout=timeout)
+        leased = LeasedObject(self.client, self.place, name, value, ttl=ttl)
+        drive(leased.create(replace=replace, timeout=timeout))
+        return leased
 
     # many objects ----------------------------------------------------------------------------------------------------
 
@@ -180,7 +182,7 @@ class Collection(AsyncCollection[T]):
         What cannot be read raises ``InvalidObject``; with ``skip_invalid`` it is logged and in ``Listing.invalid``.
         """
         operation = list_objects(
-            Calls(self.kv, timeout),
+            Calls(self.client, timeout),
             self.place,
             Selection(where, fields, labels),
             under=under,
@@ -194,11 +196,11 @@ class Collection(AsyncCollection[T]):
 
     def delete_under(self, prefix: str, *, timeout: float | None = None) -> int:
         """Delete everything whose name begins with ``prefix`` and ``/``, in one step; return how much it was."""
-        return drive(writing.delete_span(Calls(self.kv, timeout), *self.place.span(prefix)))
+        return drive(writing.delete_span(Calls(self.client, timeout), *self.place.span(prefix)))
 
     def delete_all(self, *, timeout: float | None = None) -> int:
         """Delete everything in the collection, in one step; return how much it was."""
-        return drive(writing.delete_span(Calls(self.kv, timeout), *self.place.span(None)))
+        return drive(writing.delete_span(Calls(self.client, timeout), *self.place.span(None)))
 
     def watch(
         self,
@@ -224,7 +226,7 @@ class Collection(AsyncCollection[T]):
         ``timeout`` is for starting the watch.
         """
         following = follow(self.place, name, under, since, Selection(where, fields, labels), changed)
-        return ObjectWatch(self.kv, following, max_pending=max_pending, timeout=timeout)
+        return ObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
 
     # for transactions ------------------------------------------------------------------------------------------------
 

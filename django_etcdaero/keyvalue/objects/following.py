@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue.client.steps import Steps
 from django_etcdaero.keyvalue.client.watch import Resync
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 
@@ -33,7 +32,7 @@ class Following(Generic[T]):
     changed: tuple[str, ...] = ()
     """Paths; updates that change none of them are not told."""
 
-    def begin(self, calls: Calls) -> Steps[tuple[tuple[KeyValue, ...], int]]:
+    async def begin(self, calls: Calls) -> tuple[tuple[KeyValue, ...], int]:
         """Return what exists, if it is to be told first, and the revision from which on changes are wanted."""
         if self.since is None:
             return (), 0
@@ -45,7 +44,7 @@ class Following(Generic[T]):
             found.append(one)
             return False
 
-        revision = yield from visit(calls, self.start, self.end, revision=0, take=take)
+        revision = await visit(calls, self.start, self.end, revision=0, take=take)
         return tuple(found), revision + 1
 
     def existing(self, found: KeyValue) -> ObjectEvent[T] | None:

@@ -10,21 +10,20 @@ from __future__ import annotations
 
 import enum
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from django_etcdaero.exceptions import EtcdAeroError, KeyExists
-from django_etcdaero.keyvalue.arguments import check_flag
-from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.client.watch import Resync, Watch
-from django_etcdaero.keyvalue.txn import put, version
-from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
-from django_etcdaero.system.threads import wait
+from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.lease import Lease
+from django_etcdaero.keyvalue.client.steps import Wait
+from django_etcdaero.keyvalue.recipes.kept_key import KeptKey
+from django_etcdaero.system.steps import adrive, drive
 
 from .place import Place
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 
@@ -41,38 +40,33 @@ class LeaseState(enum.Enum):
 class LeasedObject:
     """A stored object under a lease; made with ``Collection.leased()``. As a context manager it cancels itself."""
 
-    def __init__(
-        self, kv: KV, place: Place[T], name: str, value: T, *, ttl: int, replace: bool, timeout: float | None
-    ) -> None:
-        check_flag("replace", replace)
+    def __init__(self, client: Client, place: Place[T], name: str, value: T, *, ttl: int) -> None:
         self.name = name
+        self.version = 0
+        """The version that the object had first."""
         self._label = place.label(name)
-        self._kv = kv
-        self._key = place.key(name)
+        self._client = client
+        self._data = place.encode(name, value)
         self._mutex = threading.Lock()
-        self._ended = threading.Event()
         self._end = LeaseState.ACTIVE
         self._callbacks: list[Callable[[LeasedObject], object]] = []
-        self._watch: Watch | None = None
-        data = place.encode(name, value)
-        self.lease = kv.lease(ttl, timeout=timeout)
-        try:
-            txn = kv.txn().then(put(self._key, data, lease=self.lease))
-            answer = (txn if replace else txn.when(version(self._key) == 0)).commit(timeout=timeout)
-            if not answer.succeeded:
-                raise KeyExists(f"{self._label} exists already")
-            self.version = answer.revision
-            """The version that the object had first."""
-            watch = kv.watch(self._key, start_revision=answer.revision + 1, callback=self._seen, timeout=timeout)
-        except BaseException:
-            self._revoke()
-            raise
-        with self._mutex:
-            self._watch = watch
+        self._listeners: list[Callable[[], object]] = []
+        self._failures = 0
+        what = f"the object {self._label!r}"
+        self._kept = KeptKey(client, place.key(name), what, ttl=ttl, lost=self._lose_key, wake=self._wake)
+
+    async def create(self, *, replace: bool, timeout: float | None) -> None:
+        """Store the object, within ``timeout`` seconds (``None``: the engine's default). Once."""
+        self.version = await self._kept.create(self._data, replace=replace, watched=True, timeout=timeout)
         self.lease.subscribe(self._lose)
 
     def __repr__(self) -> str:
         return f"<LeasedObject {self._label!r} {self.state.value}>"
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that it is on."""
+        return self._kept.lease
 
     @property
     def state(self) -> LeaseState:
@@ -96,17 +90,22 @@ class LeasedObject:
 
     def wait(self, timeout: float) -> LeaseState:
         """Wait until it ends, at most ``timeout`` seconds, and return how it stands then."""
-        if self.state is LeaseState.ACTIVE:
-            wait(self._ended, timeout)
-        return self.state
+        return drive(self._wait(timeout))
+
+    async def asleep(self, timeout: float) -> LeaseState:
+        """Wait as :meth:`wait` does, without blocking the event loop."""
+        return await adrive(self._wait(timeout))
 
     def cancel(self) -> None:
         """Delete the object, if it still is this one, by ending the lease. Idempotent.
 
         If the store cannot be reached, that is logged, and the object vanishes within its time to live.
         """
-        if not self.lease.inherited and self._finish(LeaseState.CANCELLED):
-            self._revoke()
+        drive(self._cancel())
+
+    async def acancel(self) -> None:
+        """Do what :meth:`cancel` does."""
+        await adrive(self._cancel())
 
     def __enter__(self) -> LeasedObject:
         return self
@@ -114,29 +113,75 @@ class LeasedObject:
     def __exit__(self, *exc_info: object) -> None:
         self.cancel()
 
+    async def __aenter__(self) -> LeasedObject:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.acancel()
+
     # how it ends -----------------------------------------------------------------------------------------------------
 
-    def _revoke(self) -> None:
+    def subscribe(self, listener: Callable[[], object]) -> None:
+        """Call ``listener()`` when it has ended; now if it has. For waits."""
+        with self._mutex:
+            if self._end is LeaseState.ACTIVE:
+                self._listeners.append(listener)
+                return
+        listener()
+
+    def unsubscribe(self, listener: Callable[[], object]) -> None:
+        """Take a listener off again, if it is there."""
+        with self._mutex:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    async def _wait(self, timeout: float) -> LeaseState:
+        if self.state is LeaseState.ACTIVE:
+            limit = time.monotonic() + timeout
+            await Wait(self, lambda: limit - time.monotonic())
+        return self.state
+
+    async def _cancel(self) -> None:
+        if self.lease.inherited or not self._finish(LeaseState.CANCELLED):
+            return
         try:
-            self.lease.revoke()
-        except EtcdAeroError as error:
-            logger.warning("the lease of %r could not be revoked and will run out: %s", self._label, error)
+            await self._kept.leave()
+        except BaseException:
+            self._kept.leave_in_background()
+            raise
 
     def _lose(self) -> None:
         if self._finish(LeaseState.LOST):
             logger.warning("the object %r under lease %x is lost", self._label, self.lease.id)
 
-    def _seen(self, item: object) -> bool:
-        """Judge a change of the key; called by its watch."""
-        kvs: tuple[KeyValue, ...] = ()
-        if isinstance(item, Event):
-            kvs = (item.kv,) if item.type is EventType.PUT else ()
-        elif isinstance(item, Resync):
-            kvs = item.kvs
-        if not any(found.lease == self.lease.id for found in kvs):
-            self._lose()
-            self._kv.chores.submit(self._revoke)
-        return self.state is LeaseState.ACTIVE
+    def _lose_key(self, why: str) -> None:
+        """Be told by the watch that another is in the key, or nothing."""
+        self._lose()
+        self._kept.leave_in_background()
+
+    def _wake(self) -> None:
+        if self._end is LeaseState.ACTIVE:
+            self._client.chores.submit(self._look)
+
+    def _look(self) -> float | None:
+        """Task for the background: see that the object is there, and watch it from there on."""
+        if self.state is not LeaseState.ACTIVE:
+            return None
+        kept, timeout = self._kept, self.lease.ttl / 3
+        try:
+            kept.look()
+            found = self._client.range(kept.key, keys_only=True, timeout=timeout)
+            own = any(each.lease == self.lease.id for each in found.kvs)
+            if kept.note(found.revision, placed=own) and not own:
+                self._lose_key("it is not there any more")
+                return None
+            drive(kept.watch(timeout=timeout))
+        except TRANSIENT as error:
+            self._failures += 1
+            logger.debug("looking after the object %r: %s", self._label, error)
+            return backoff(self._failures)
+        self._failures = 0
+        return None
 
     def _finish(self, state: LeaseState) -> bool:
         with self._mutex:
@@ -144,11 +189,11 @@ class LeasedObject:
                 return False
             self._end = state
             callbacks, self._callbacks = self._callbacks, []
-            watch = self._watch
-        self._ended.set()
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
         self.lease.unsubscribe(self._lose)
-        if watch is not None:
-            watch.cancel()
+        self._kept.end()
         for callback in callbacks:
             self._report(callback)
         return True
@@ -160,4 +205,4 @@ class LeasedObject:
             except Exception:
                 logger.exception("the on_end callback of %r failed", self._label)
 
-        self._kv.dispatcher.losses.submit(call)
+        self._client.callbacks.losses.submit(call)

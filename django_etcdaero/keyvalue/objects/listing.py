@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.client.steps import Steps
 from django_etcdaero.keyvalue.values import KeyValue, SortOrder
 
 from .calls import Calls
@@ -33,17 +32,17 @@ _ORDERS: dict[str, Callable[[Stored[Any]], Any]] = {
 """Objects that were written in one transaction have the same revisions: their names decide."""
 
 
-def visit(calls: Calls, start: bytes, end: bytes, *, revision: int, take: Callable[[KeyValue], bool]) -> Steps[int]:
+async def visit(calls: Calls, start: bytes, end: bytes, *, revision: int, take: Callable[[KeyValue], bool]) -> int:
     """Give the keys of a range to ``take``, in order, until it returns ``True``; return the revision they are of."""
     while True:
-        page = yield calls.read(txn.get(start, end or None, limit=PAGE, revision=revision))
+        page = await calls.read(txn.get(start, end or None, limit=PAGE, revision=revision))
         revision = revision or page.revision
         if any(map(take, page.kvs)) or not page.more:
             return revision
         start = page.kvs[-1].key + b"\0"
 
 
-def list_objects(
+async def list_objects(
     calls: Calls,
     place: Place[T],
     selection: Selection[T],
@@ -54,7 +53,7 @@ def list_objects(
     offset: int,
     revision: int,
     skip_invalid: bool,
-) -> Steps[Listing[T]]:
+) -> Listing[T]:
     """Read the objects that ``selection`` wants, in order, ``limit`` of them (0: all) after the first ``offset``."""
     selection.check(place.codec.fields)
     order = _ORDERS.get(order_by.removeprefix("-"))
@@ -82,12 +81,12 @@ def list_objects(
         return enough > 0 and order_by == "name" and len(items) == enough
 
     if order_by == "-name" and enough and selection.everything and not skip_invalid:
-        page = yield calls.read(txn.get(start, end, limit=enough, revision=revision, sort_order=SortOrder.DESCEND))
+        page = await calls.read(txn.get(start, end, limit=enough, revision=revision, sort_order=SortOrder.DESCEND))
         revision = revision or page.revision
         for found in page.kvs:
             take(found)
     else:
-        revision = yield from visit(calls, start, end, revision=revision, take=take)
+        revision = await visit(calls, start, end, revision=revision, take=take)
         items.sort(key=order, reverse=order_by.startswith("-"))
     last = offset + limit if limit else len(items)
     return Listing(tuple(items[offset:last]), revision, len(items) > last, tuple(invalid))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, KeyExists, TxnFailed
 from django_etcdaero.keyvalue import txn
-from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
 from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
@@ -24,6 +23,7 @@ from django_etcdaero.keyvalue.values import (
     TxnRequest,
     TxnResult,
 )
+from django_etcdaero.system.steps import adrive, drive
 
 from .calls import Calls
 from .place import Place
@@ -31,7 +31,7 @@ from .stored import Invalid, Stored
 from .writing import check_version, condition, difference, replaced, write
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
     from .collection import Collection
 
@@ -91,8 +91,8 @@ class ObjectTxn:
     used again; after a failure it is as it was.
     """
 
-    def __init__(self, kv: KV) -> None:
-        self._kv = kv
+    def __init__(self, client: Client) -> None:
+        self._client = client
         self._changes: dict[bytes, _Change] = {}
         self._compares: list[Compare] = []
 
@@ -156,17 +156,17 @@ class ObjectTxn:
         ``KeyNotFound`` or ``VersionConflict`` for each change, and a ``TxnFailed`` for each further condition. Raises
         ``InvalidRequest`` if nothing was staged, and what any call of the store raises.
         """
-        return drive(self._commit(Calls(self._kv, timeout)))
+        return drive(self._commit(Calls(self._client, timeout)))
 
     async def acommit(self, *, timeout: float | None = None) -> ObjectTxnResult:
         """Make all changes in one step: :meth:`commit` for asyncio."""
-        return await adrive(self._commit(Calls(self._kv, timeout)))
+        return await adrive(self._commit(Calls(self._client, timeout)))
 
     # inside ----------------------------------------------------------------------------------------------------------
 
     def _place(self, collection: Collection[T], name: str) -> tuple[Place[T], bytes]:
-        kv = collection.kv
-        if kv.engine is not self._kv.engine or kv.prefix != self._kv.prefix:
+        client = collection.client
+        if client.engine is not self._client.engine or client.prefix != self._client.prefix:
             raise InvalidRequest(f"{collection!r} is of another store, or under another prefix, than the transaction")
         key = collection.place.key(name)
         if key in self._changes:
@@ -177,11 +177,11 @@ class ObjectTxn:
         self._changes[change.operation.key] = change
         return self
 
-    def _commit(self, calls: Calls) -> Steps[ObjectTxnResult]:
+    async def _commit(self, calls: Calls) -> ObjectTxnResult:
         if self.is_empty:
             raise InvalidRequest("nothing was staged in the transaction")
         changes, compares = tuple(self._changes.values()), tuple(self._compares)
-        answer = yield calls.txn(
+        answer = await calls.txn(
             TxnRequest(
                 (*(change.compare for change in changes), *compares),
                 tuple(change.operation for change in changes),
@@ -202,9 +202,9 @@ def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:
     deleted: list[Stored[Any] | Invalid] = []
     for change, response in zip(changes, answer.responses, strict=True):
         if isinstance(change.operation, DeleteRequest):
-            deleted.extend(map(change.place.read_or_tell, response.prev_kvs))  # type: ignore[union-attr]
+            deleted.extend(map(change.place.read_or_tell, txn.deleted(response)))
         elif not change.operation.ignore_value:
-            before = response.prev_kv  # type: ignore[union-attr]
+            before = txn.replaced(response)
             stored.append(replaced(change.name, change.value, before, answer.revision, change.operation))
     return ObjectTxnResult(answer.revision, tuple(stored), tuple(deleted))
 
@@ -212,12 +212,11 @@ def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:
 def _failure(changes: Sequence[_Change], compares: Sequence[Compare], responses: Sequence[Response]) -> TxnFailed:
     errors: list[EtcdAeroError] = []
     for change, response in zip(changes, responses, strict=False):
-        found = response.kvs[0] if response.kvs else None  # type: ignore[union-attr]
-        error = change.error(found)
+        error = change.error(next(iter(txn.found(response)), None))
         if error is not None:
             errors.append(error)
     for compare, response in zip(compares, responses[len(changes) :], strict=True):
-        if not response.succeeded:  # type: ignore[union-attr]
+        if not (isinstance(response, TxnResult) and response.succeeded):
             sign = _SIGNS[CompareOp(compare.op)]
             subject = f"{compare.target.name.lower()} of {compare.key!r}"
             errors.append(TxnFailed(f"{subject} {sign} {compare.operand!r} does not hold"))

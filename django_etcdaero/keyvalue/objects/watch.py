@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
-from django_etcdaero.keyvalue.client.steps import adrive, drive
+from django_etcdaero.system.steps import adrive, drive
 
 from .calls import Calls
 from .events import ObjectEvent
 from .following import Following
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.values import KeyValue
 
 T = TypeVar("T")
@@ -28,11 +28,11 @@ class ObjectWatch(Generic[T]):
     Iterate over it, from one thread. It ends by :meth:`cancel`, with its ``with`` block, or with the client.
     """
 
-    def __init__(self, kv: KV, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
+    def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
         self._following = following
-        existing, start_revision = drive(following.begin(Calls(kv, timeout)))
+        existing, start_revision = drive(following.begin(Calls(client, timeout)))
         self._existing = deque(existing)
-        self._watch = kv.watch(
+        self._watch = client.watch(
             following.start,
             following.end or None,
             start_revision=start_revision,
@@ -87,8 +87,8 @@ class ObjectWatch(Generic[T]):
 class AsyncObjectWatch(Generic[T]):
     """A watch for asyncio: ``async with`` starts and ends it, ``async for`` or :meth:`anext` give the events."""
 
-    def __init__(self, kv: KV, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
-        self._kv = kv
+    def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
+        self._client = client
         self._following = following
         self._max_pending = max_pending
         self._timeout = timeout
@@ -97,8 +97,8 @@ class AsyncObjectWatch(Generic[T]):
 
     async def __aenter__(self) -> AsyncObjectWatch[T]:
         following = self._following
-        existing, start_revision = await adrive(following.begin(Calls(self._kv, self._timeout)))
-        watch = self._kv.awatch(
+        existing, start_revision = await adrive(following.begin(Calls(self._client, self._timeout)))
+        watch = self._client.awatch(
             following.start,
             following.end or None,
             start_revision=start_revision,

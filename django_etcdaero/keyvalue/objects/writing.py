@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists, KeyNotFound, VersionConflict
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.lease import check_ttl
-from django_etcdaero.keyvalue.client.steps import Steps
-from django_etcdaero.keyvalue.recipes.contention import Contention, Pause
+from django_etcdaero.keyvalue.recipes.contention import Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
+from django_etcdaero.system.steps import Apply, Pause
 
-from .calls import Call, Calls
+from .calls import Calls
 from .place import Place
 from .stored import Stored
 
@@ -47,43 +47,43 @@ def write(key: bytes, data: bytes, *, ttl: int | None, lease: int) -> PutRequest
     return txn.put(key, data, lease=lease, prev_kv=True, ignore_lease=ttl is None)
 
 
-def create(calls: Calls, place: Place[T], name: str, value: T, *, ttl: int | None) -> Steps[Stored[T]]:
+async def create(calls: Calls, place: Place[T], name: str, value: T, *, ttl: int | None) -> Stored[T]:
     """Store an object that does not exist."""
     key, data = place.key(name), place.encode(name, value)
-    lease = yield from _lease(calls, ttl)
-    answer = yield calls.txn(
+    lease = await _lease(calls, ttl)
+    answer = await calls.txn(
         TxnRequest((txn.version(key) == 0,), (txn.put(key, data, lease=lease),), (txn.get(key, keys_only=True),))
     )
     if not answer.succeeded:
-        yield from _give_back(calls, lease)
-        raise KeyExists(f"{place.label(name)} exists, with version {answer.responses[0].kvs[0].mod_revision}")
+        await _give_back(calls, lease)
+        raise KeyExists(f"{place.label(name)} exists, with version {txn.found(answer.responses[0])[0].mod_revision}")
     return Stored(name, value, answer.revision, answer.revision, lease)
 
 
-def update(
+async def update(
     calls: Calls, place: Place[T], name: str, value: T, *, version: int | None, ttl: int | None
-) -> Steps[Stored[T]]:
+) -> Stored[T]:
     """Replace an object that exists."""
     check_version(version)
     key, data = place.key(name), place.encode(name, value)
-    lease = yield from _lease(calls, ttl)
+    lease = await _lease(calls, ttl)
     put = write(key, data, ttl=ttl, lease=lease)
-    answer = yield calls.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
+    answer = await calls.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
     if not answer.succeeded:
-        yield from _give_back(calls, lease)
-        raise difference(place.label(name), _first(answer.responses[0].kvs), version)
-    return replaced(name, value, answer.responses[0].prev_kv, answer.revision, put)
+        await _give_back(calls, lease)
+        raise difference(place.label(name), _first(txn.found(answer.responses[0])), version)
+    return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
 
 
-def put(calls: Calls, place: Place[T], name: str, value: T, *, ttl: int | None) -> Steps[Stored[T]]:
+async def put(calls: Calls, place: Place[T], name: str, value: T, *, ttl: int | None) -> Stored[T]:
     """Store an object whether it exists or not."""
     key, data = place.key(name), place.encode(name, value)
-    lease = yield from _lease(calls, ttl)
+    lease = await _lease(calls, ttl)
     over = write(key, data, ttl=ttl, lease=lease)
-    answer = yield calls.txn(
+    answer = await calls.txn(
         TxnRequest((txn.version(key) == 0,), (txn.put(key, data, lease=lease, prev_kv=True),), (over,))
     )
-    return replaced(name, value, answer.responses[0].prev_kv, answer.revision, over)
+    return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, over)
 
 
 def replaced(name: str, value: T, before: KeyValue | None, revision: int, put: PutRequest) -> Stored[T]:
@@ -93,81 +93,77 @@ def replaced(name: str, value: T, before: KeyValue | None, revision: int, put: P
     return Stored(name, value, revision, created, lease)
 
 
-def delete(calls: Calls, place: Place[T], name: str, *, version: int | None) -> Steps[Stored[T]]:
+async def delete(calls: Calls, place: Place[T], name: str, *, version: int | None) -> Stored[T]:
     """Delete an object that exists, and return it."""
     check_version(version)
     key = place.key(name)
-    answer = yield calls.txn(
+    answer = await calls.txn(
         TxnRequest((condition(key, version),), (txn.delete(key, prev_kv=True),), (txn.get(key, keys_only=True),))
     )
     if not answer.succeeded:
-        raise difference(place.label(name), _first(answer.responses[0].kvs), version)
+        raise difference(place.label(name), _first(txn.found(answer.responses[0])), version)
     try:
-        return place.read(answer.responses[0].prev_kvs[0])
+        return place.read(txn.deleted(answer.responses[0])[0])
     except InvalidObject as error:
         raise InvalidObject(f"it was deleted, and cannot be returned: {error}") from error
 
 
-def delete_span(calls: Calls, start: bytes, end: bytes) -> Steps[int]:
+async def delete_span(calls: Calls, start: bytes, end: bytes) -> int:
     """Delete whatever is in a range, and return how much it was."""
-    answer = yield calls.txn(TxnRequest(success=(txn.delete(start, end or None),)))
-    deleted: int = answer.responses[0].deleted
-    return deleted
+    return (await calls.delete(start, end)).deleted
 
 
-def find(calls: Calls, place: Place[T], name: str) -> Steps[Stored[T] | None]:
+async def find(calls: Calls, place: Place[T], name: str) -> Stored[T] | None:
     """Read an object."""
-    answer = yield calls.read(txn.get(place.key(name)))
+    answer = await calls.read(txn.get(place.key(name)))
     found = _first(answer.kvs)
     return None if found is None else place.read(found)
 
 
-def get(calls: Calls, place: Place[T], name: str) -> Steps[Stored[T]]:
+async def get(calls: Calls, place: Place[T], name: str) -> Stored[T]:
     """Read an object that exists."""
-    found = yield from find(calls, place, name)
+    found = await find(calls, place, name)
     if found is None:
         raise difference(place.label(name), None, None)
     return found
 
 
-def exists(calls: Calls, place: Place[T], name: str) -> Steps[bool]:
+async def exists(calls: Calls, place: Place[T], name: str) -> bool:
     """Tell whether there is an object, readable or not."""
-    answer = yield calls.read(txn.get(place.key(name), keys_only=True))
+    answer = await calls.read(txn.get(place.key(name), keys_only=True))
     return bool(answer.kvs)
 
 
-def consistent_update(
+async def consistent_update(
     calls: Calls, place: Place[T], name: str, function: Callable[[T], Any], *, max_attempts: int
-) -> Steps[Stored[T]]:
+) -> Stored[T]:
     """Replace an object by what ``function`` makes of it, again and again until nobody was faster."""
     key, label = place.key(name), place.label(name)
     contention = Contention(f"the update of {label}", max_attempts=max_attempts, timeout=calls.left())
     while True:
-        answer = yield calls.read(txn.get(key))
-        found = _first(answer.kvs)
+        found = _first((await calls.read(txn.get(key))).kvs)
         if found is None:
             raise difference(label, None, None)
-        value = yield Call(function, place.read(found).object)
+        value = await Apply(function, place.read(found).object)
         if value is None:
             raise InvalidRequest(f"{label}: the function returned None; it must return the object to be stored")
         put = write(key, place.encode(name, value), ttl=None, lease=0)
-        answer = yield calls.txn(TxnRequest((condition(key, found.mod_revision),), (put,)))
+        answer = await calls.txn(TxnRequest((condition(key, found.mod_revision),), (put,)))
         if answer.succeeded:
-            return replaced(name, value, answer.responses[0].prev_kv, answer.revision, put)
-        yield Pause(contention.fail())
+            return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
+        await Pause(contention.fail())
 
 
-def _lease(calls: Calls, ttl: int | None) -> Steps[int]:
+async def _lease(calls: Calls, ttl: int | None) -> int:
     if not ttl:  # None: as it is; 0: none
         return 0
     check_ttl(ttl)
-    lease: int = yield calls.grant(ttl)
-    return lease
+    return await calls.grant(ttl)
 
 
-def _give_back(calls: Calls, lease: int) -> Steps[None]:
+async def _give_back(calls: Calls, lease: int) -> None:
     if lease:
-        yield calls.revoke(lease)
+        await calls.revoke(lease)
 
 
 def _first(kvs: tuple[KeyValue, ...]) -> KeyValue | None:

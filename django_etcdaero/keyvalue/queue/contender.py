@@ -13,18 +13,18 @@ from django_etcdaero.keyvalue.arguments import check_seconds, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
 from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
-from django_etcdaero.keyvalue.client.steps import OpenSession, Steps
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.steps import Call
 
 from .leaving import LEAVE_TIMEOUT
 from .line import label
 from .place import Place
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.session import Session
-    from django_etcdaero.keyvalue.facade import KV
 
 _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
@@ -39,7 +39,7 @@ class Contender:
     kind = "contender"
     """What messages call it."""
 
-    def __init__(self, kv: KV, name: Text, *, ttl: int) -> None:
+    def __init__(self, client: Client, name: Text, *, ttl: int) -> None:
         self.name = to_bytes(name, name=f"{self.kind} name")
         if not self.name:
             raise InvalidRequest(f"{self.kind} name is empty")
@@ -48,7 +48,7 @@ class Contender:
         check_ttl(ttl)
         self.ttl = ttl
         """Seconds after which the place of a dead process is free."""
-        self._kv = kv
+        self._client = client
         self._mutex = threading.Lock()
         self._busy = False
         self._place: Place | None = None
@@ -93,15 +93,15 @@ class Contender:
 
     # inside ----------------------------------------------------------------------------------------------------------
 
-    def _take(
+    async def _take(
         self, timeout: float | None, *, patience: float | None = None, stop: threading.Event | None = None
-    ) -> Steps[None]:
+    ) -> None:
         """Take the name, in turn, within ``timeout`` seconds (0: try once, without getting in line).
 
         Where that sets no end the store has ``patience`` seconds (``None``: the engine's default) for what comes before
         waiting in line.
         """
-        engine = self._kv.open_engine()
+        engine = self._client.open_engine()
         once = timeout is not None and check_seconds("timeout", timeout) <= 0
         limit = None if once else end_of(timeout)
         if limit is None:
@@ -117,9 +117,9 @@ class Contender:
             self._busy = True
         try:
             try:
-                yield from self._contend(entry, limit, once=once, stop=stop)
+                await self._contend(entry, limit, once=once, stop=stop)
             except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
-                yield from self._contend(entry, limit, once=once, stop=stop)
+                await self._contend(entry, limit, once=once, stop=stop)
         except LockTimeout:
             self._busy = False
             raise
@@ -132,23 +132,23 @@ class Contender:
             self._busy = False
             raise
 
-    def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> Steps[None]:
+    async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
         """Enter the line until ``entry``, and wait in it until ``limit``."""
-        session: Session = yield OpenSession(self._kv, self.ttl, seconds_left(entry))
+        session = await Call(self._client.session, self._client.asession, self.ttl, timeout=seconds_left(entry))
         place = self._make_place(session)
         end: float | None = entry
         try:
             if once:
-                if not (yield from place.enter_if_empty(entry)):
+                if not (await place.enter_if_empty(entry)):
                     raise LockTimeout(f"{self.label!r} is not free")
-            elif not (yield from self._enter(place, entry)):
+            elif not (await self._enter(place, entry)):
                 end = limit
-                yield from place.wait(limit=limit, stop=stop)
+                await place.wait(limit=limit, stop=stop)
             self._hold(place)
         except EtcdAeroError as error:
             if isinstance(error, LeaseNotFound):
                 session.lease.end(lost=True)
-            yield from place.leave(timeout=_farewell(end, error))
+            await place.leave(timeout=_farewell(end, error))
             raise
         except BaseException:
             self._place = None
@@ -158,23 +158,29 @@ class Contender:
     def _make_place(self, session: Session) -> Place:
         raise NotImplementedError
 
-    def _enter(self, place: Place, limit: float) -> Steps[bool]:
+    async def _enter(self, place: Place, limit: float) -> bool:
         """Get in line. Return whether that is the first place."""
-        return place.enter(limit)
+        return await place.enter(limit)
 
     def _hold(self, place: Place) -> None:
         self._place = place
         place.guard.start(place.token, place.seen, delay=_GUARD_DELAY)
         place.guard.subscribe(self._lose)
 
-    def _give_back(self) -> Steps[bool]:
+    async def _give_back(self) -> bool:
         """Give the name back. Return False if it had been lost. In the child of a fork it touches no store."""
         place = self._holding()
         lost = self.lost
         self._place = None
         self._busy = False
-        left = yield from place.leave()
+        left = await place.leave()
         return not lost and (left or place.session.lease.inherited)
+
+    def _drop(self) -> None:
+        """Give the name back without waiting for anything."""
+        place, self._place = self._holding(), None
+        self._busy = False
+        place.drop()
 
     def _holding(self) -> Place:
         place = self._place
@@ -184,7 +190,7 @@ class Contender:
 
     def _lose(self) -> None:
         # Whoever closes the client gives up what was held.
-        logger.log(logging.DEBUG if self._kv.closed else logging.WARNING, "%s %r is lost", self.kind, self.label)
+        logger.log(logging.DEBUG if self._client.closed else logging.WARNING, "%s %r is lost", self.kind, self.label)
         for callback in tuple(self._callbacks):
             self._report(callback)
 
@@ -195,7 +201,7 @@ class Contender:
             except Exception:
                 logger.exception("the on_lost callback of %s %r failed", self.kind, self.label)
 
-        self._kv.dispatcher.losses.submit(call)
+        self._client.callbacks.losses.submit(call)
 
 
 def _farewell(end: float | None, error: EtcdAeroError) -> float:

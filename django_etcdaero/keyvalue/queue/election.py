@@ -14,30 +14,30 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader, OutcomeUnknown
 from django_etcdaero.keyvalue.client.background import backoff
-from django_etcdaero.keyvalue.client.steps import Commit, Steps, Wait, adrive, drive
+from django_etcdaero.keyvalue.client.steps import Commit, Wait
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
-from django_etcdaero.keyvalue.values import TxnResult
+from django_etcdaero.system.steps import adrive, drive
 
 from .contender import Contender
 from .holder import Holder, introduction
 from .leader import ElectionEvent, Leader
-from .line import queue
+from .leading import Leadership, lead
+from .line import first, queue
 from .observation import Observation, look
 from .place import Place
 from .succession import succeed
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.session import Session
-    from django_etcdaero.keyvalue.facade import KV
 
     from .guard import Guard
-    from .leading import Leadership
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ _PROCLAIM_TRIES = 3
 
 class Election(Contender):
     """A candidate in an election; made with
-    :meth:`KV.election() <django_etcdaero.keyvalue.facade_recipes.Recipes.election>`.
+    :meth:`KV.election() <django_etcdaero.keyvalue.facade.KV.election>`.
 
     One object is one candidate: threads and tasks that compete use one object each. To look at an election, or to
     observe it, an object that never campaigns will do.
@@ -54,10 +54,10 @@ class Election(Contender):
 
     kind = "election"
 
-    def __init__(self, kv: KV, name: Text, *, ttl: int, value: Text = b"") -> None:
+    def __init__(self, client: Client, name: Text, *, ttl: int, value: Text = b"") -> None:
         """``value`` is what the candidate announces when it leads; empty: its introduction, a JSON object with host,
         pid, since when, and the client's identity."""
-        super().__init__(kv, name, ttl=ttl)
+        super().__init__(client, name, ttl=ttl)
         self._given = to_bytes(value, name="value")
         self._proposal = self._given
         self._candidate: Place | None = None
@@ -78,46 +78,53 @@ class Election(Contender):
         A candidate with a value of its own that is started anew on the same host takes over the place of its dead
         predecessor: :mod:`django_etcdaero.keyvalue.queue.succession`.
         """
-        drive(self.steps_to_campaign(value, timeout))
+        drive(self.take_the_lead(value, timeout))
 
     async def acampaign(self, value: Text | None = None, timeout: float | None = None) -> None:
         """Campaign as :meth:`campaign` does, without blocking the event loop.
 
         When the task is cancelled its key is deleted in the background.
         """
-        await adrive(self.steps_to_campaign(value, timeout))
+        await adrive(self.take_the_lead(value, timeout))
 
     def proclaim(self, value: Text, *, timeout: float | None = None) -> None:
         """Announce another value, on the condition that this candidate still leads. Raises ``NotLeader``."""
-        drive(self._proclaim(to_bytes(value, name="value"), timeout))
+        drive(self.announce(value, timeout))
 
     async def aproclaim(self, value: Text, *, timeout: float | None = None) -> None:
         """Announce another value as :meth:`proclaim` does, without blocking the event loop."""
-        await adrive(self._proclaim(to_bytes(value, name="value"), timeout))
+        await adrive(self.announce(value, timeout))
 
     def resign(self) -> None:
         """Give the leadership up and let the next in line lead; no error if this candidate does not lead (any more).
 
         If the store cannot be reached the key is deleted in the background; that is no error.
         """
-        drive(self._resign())
+        drive(self.give_up())
 
     async def aresign(self) -> None:
         """Give the leadership up as :meth:`resign` does, without blocking the event loop."""
-        await adrive(self._resign())
+        await adrive(self.give_up())
 
     def run(self, function: Callable[[Leadership], T], *, stop: threading.Event | None = None) -> T | None:
         """Campaign and call ``function(leadership)`` while leading; after a loss campaign again.
 
-        The function should look at its :class:`~django_etcdaero.keyvalue.leading.Leadership` now and then and return
+        The function should look at its :class:`~.leading.Leadership` now and then and return
         soon after it was lost or ``stop`` was set. When it returns although neither happened its work is done: the
         leadership is given up and its result returned. ``None`` is returned when ``stop`` was set first. An error of
         the function ends the leadership and is raised, except for ``NotLeader`` after a loss. While the store is away
         it is tried again.
         """
-        from .leading import lead
+        return drive(lead(self, function, stop or threading.Event()))
 
-        return lead(self, function, stop or threading.Event())
+    async def arun(
+        self, function: Callable[[Leadership], T | Awaitable[T]], *, stop: threading.Event | None = None
+    ) -> T | None:
+        """Do what :meth:`run` does, without blocking the event loop; ``function`` may be a coroutine function.
+
+        When the task is cancelled the leadership is given up in the background.
+        """
+        return await adrive(lead(self, function, stop or threading.Event()))
 
     @property
     def is_leader(self) -> bool:
@@ -131,26 +138,34 @@ class Election(Contender):
 
         A lock of the same name stands in the same line: its holder is shown like a leader, its introduction as value.
         """
-        return drive(look(self._kv, self.name, timeout))[0]
+        return drive(look(self._client, self.name, timeout))[0]
 
     async def aleader(self, *, timeout: float | None = None) -> Leader | None:
         """Return who leads now, without blocking the event loop."""
-        return (await adrive(look(self._kv, self.name, timeout)))[0]
+        return (await adrive(look(self._client, self.name, timeout)))[0]
 
     def holder(self, *, timeout: float | None = None) -> Holder | None:
         """Return what is known of the candidate that leads; ``None`` if nobody leads."""
-        return next(iter(queue(self._kv, self.name, second=True, limit=1, timeout=timeout)), None)
+        return drive(first(self._client, self.name, second=True, timeout=timeout))
+
+    async def aholder(self, *, timeout: float | None = None) -> Holder | None:
+        """Do what :meth:`holder` does."""
+        return await adrive(first(self._client, self.name, second=True, timeout=timeout))
 
     def queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
         """Return what is known of all candidates, the leader first and the others in the order of their turns."""
-        return queue(self._kv, self.name, second=True, timeout=timeout)
+        return drive(queue(self._client, self.name, second=True, timeout=timeout))
+
+    async def aqueue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
+        """Do what :meth:`queue` does."""
+        return await adrive(queue(self._client, self.name, second=True, timeout=timeout))
 
     def observe(self, *, callback: Callable[[ElectionEvent], object] | None = None) -> Observation:
         """Follow who leads: :mod:`django_etcdaero.keyvalue.queue.observation`.
 
         Iterate over the answer, or give a ``callback(event)``, which is called in the client's dispatcher thread.
         """
-        return Observation(self._kv, self, callback)
+        return Observation(self._client, self, callback)
 
     def aobserve(self) -> Observation:
         """Follow who leads, with ``async for``: the answer is an asynchronous iterator and context manager."""
@@ -158,18 +173,60 @@ class Election(Contender):
 
     # for the parts of an election ------------------------------------------------------------------------------------
 
-    def steps_to_campaign(
+    async def take_the_lead(
         self, value: Text | None, timeout: float | None, stop: threading.Event | None = None
-    ) -> Steps[None]:
-        """Return the steps of :meth:`campaign`; ``Stopped`` is raised soon after ``stop`` was set."""
+    ) -> None:
+        """Campaign; ``Stopped`` is raised soon after ``stop`` was set."""
         self._proposal = self._given if value is None else to_bytes(value, name="value")
         try:
-            yield from self._take(timeout, stop=stop)
+            await self._take(timeout, stop=stop)
         except LockTimeout as error:
             why = "" if error.__cause__ is None else f": {error.__cause__}"
             raise DeadlineExceeded(f"{self.label!r} was not won in time{why}") from error
         except LockLost as error:
             raise NotLeader(str(error)) from error
+
+    async def give_up(self) -> None:
+        """Do what :meth:`resign` does."""
+        place = self._place
+        if place is None:
+            return
+        try:
+            await self._give_back()
+        finally:
+            if not place.session.lease.inherited:
+                self._tell_loss(place)
+
+    def drop(self) -> None:
+        """Resign without waiting for anything: the key is deleted in the background."""
+        place = self._place
+        if place is not None:
+            self._drop()
+            if not place.session.lease.inherited:
+                self._tell_loss(place)
+
+    async def announce(self, value: Text, timeout: float | None) -> None:
+        """Do what :meth:`proclaim` does."""
+        text = to_bytes(value, name="value")
+        place = self._holding()
+        lease = place.session.lease
+        if self.lost:
+            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
+        still = (create_revision(place.key) == place.token, lease_of(place.key) == lease)
+        announcement = self._client.txn().when(*still).then(put(place.key, text, lease=lease))
+        for attempt in range(1, _PROCLAIM_TRIES):
+            try:
+                result = await Commit(announcement, timeout)
+                break
+            except OutcomeUnknown:  # to announce it twice does no harm
+                end = time.monotonic() + backoff(attempt)
+                await Wait(lease, lambda end=end: end - time.monotonic())  # type: ignore[misc]
+        else:
+            result = await Commit(announcement, timeout)
+        if not result.succeeded:
+            place.guard.report()
+            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
+        place.value, place.announced = text, result.revision
 
     def follow(self, observation: Observation) -> Leader | None:
         """Tell ``observation`` from now on when this candidate wins or loses; return what it leads as, if it does."""
@@ -205,15 +262,15 @@ class Election(Contender):
     # inside ----------------------------------------------------------------------------------------------------------
 
     def _make_place(self, session: Session) -> Place:
-        about = introduction(self._kv, process=True)
-        place = Place(self._kv, session, self.name, self._proposal or introduction(self._kv), about=about)
+        about = introduction(self._client, process=True)
+        place = Place(self._client, session, self.name, self._proposal or introduction(self._client), about=about)
         self._candidate = place
         return place
 
-    def _enter(self, place: Place, limit: float) -> Steps[bool]:
-        if self._proposal and (yield from succeed(self._kv, place, limit)):
+    async def _enter(self, place: Place, limit: float) -> bool:
+        if self._proposal and (await succeed(self._client, place, limit)):
             return False  # it may have been a place further back
-        return (yield from place.enter(limit))
+        return await place.enter(limit)
 
     def _hold(self, place: Place) -> None:
         self._place = place
@@ -230,37 +287,6 @@ class Election(Contender):
     def _lose(self) -> None:
         super()._lose()
         self._tell_loss(self._candidate)
-
-    def _resign(self) -> Steps[None]:
-        place = self._place
-        if place is None:
-            return
-        try:
-            yield from self._give_back()
-        finally:
-            if not place.session.lease.inherited:
-                self._tell_loss(place)
-
-    def _proclaim(self, value: bytes, timeout: float | None) -> Steps[None]:
-        place = self._holding()
-        lease = place.session.lease
-        if self.lost:
-            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
-        still = (create_revision(place.key) == place.token, lease_of(place.key) == lease)
-        announcement = self._kv.txn().when(*still).then(put(place.key, value, lease=lease))
-        for attempt in range(1, _PROCLAIM_TRIES):
-            try:
-                result: TxnResult = yield Commit(announcement, timeout)
-                break
-            except OutcomeUnknown:  # to announce it twice does no harm
-                end = time.monotonic() + backoff(attempt)
-                yield Wait(self._kv, lease, lambda end=end: end - time.monotonic())  # type: ignore[misc]
-        else:
-            result = yield Commit(announcement, timeout)
-        if not result.succeeded:
-            place.guard.report()
-            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
-        place.value, place.announced = value, result.revision
 
     def _observers(self) -> tuple[Observation, ...]:
         with self._mutex:

@@ -12,8 +12,8 @@ from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchLost, WatchRequest
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.lease import Lease
-    from django_etcdaero.keyvalue.facade import KV
 
 
 class Guard:
@@ -23,9 +23,9 @@ class Guard:
     revision after the one that showed the key in place, so nothing is missed by that.
     """
 
-    def __init__(self, kv: KV, key: bytes, lease: Lease) -> None:
+    def __init__(self, client: Client, key: bytes, lease: Lease) -> None:
         self.gone = False
-        self._kv = kv
+        self._client = client
         self._key = key
         self._lease = lease
         self._mutex = threading.Lock()
@@ -47,7 +47,7 @@ class Guard:
         self._started = True
         self._token, self._start_revision = token, revision + 1
         self._lease.subscribe(self._lose)
-        self._kv.chores.submit(self._watch, delay=delay)
+        self._client.chores.submit(self._watch, delay=delay)
 
     def stop(self) -> None:
         """Watch no more; ``gone`` stays as it is, and no listener is called any more."""
@@ -93,13 +93,13 @@ class Guard:
         timeout = self._lease.ttl / 3
         try:
             if not self._start_revision:
-                found = self._kv.range(self._key, timeout=timeout)
+                found = self._client.range(self._key, timeout=timeout)
                 if [(kv.create_revision, kv.lease) for kv in found.kvs] != [(self._token, self._lease.id)]:
                     self._lose()
                     return None
                 self._start_revision = found.revision + 1
             request = WatchRequest(self._key, start_revision=self._start_revision)
-            handle = self._handle = self._kv.watch_raw(request, self._sink, timeout=timeout)
+            handle = self._handle = self._client.watch_raw(request, self._sink, timeout=timeout)
         except TRANSIENT:
             self._failures += 1
             return backoff(self._failures)
@@ -119,4 +119,4 @@ class Guard:
             self._lose()
         elif batch.lost in (WatchLost.COMPACTED, WatchLost.RESET):
             self._start_revision = 0
-            self._kv.chores.submit(self._watch)
+            self._client.chores.submit(self._watch)

@@ -14,7 +14,7 @@ from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.processes import this_process
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +57,13 @@ class Holder:
         return f"{who} since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else who
 
 
-def introduction(kv: KV, *, process: bool = False) -> bytes:
+def introduction(client: Client, *, process: bool = False) -> bytes:
     """Return what this process tells about itself as a contender: a JSON object.
 
     ``process=True`` adds what later shows, on the same host, whether the process still runs.
     """
     since = datetime.now(UTC).isoformat(timespec="milliseconds")
-    told = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, **kv.identity}
+    told = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, **client.identity}
     if process and (mark := this_process()) is not None:
         told["process"] = mark
     return json.dumps(told).encode()

@@ -14,7 +14,7 @@ from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroErro
 from django_etcdaero.keyvalue.arguments import end_of
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 
@@ -25,9 +25,9 @@ _CHECK = 0.5
 class Inbox(Generic[T]):
     """An iterator, for one thread or one task, that ends when it is cancelled or the client is closed."""
 
-    def __init__(self, kv: KV) -> None:
-        kv.open_engine()
-        self._kv = kv
+    def __init__(self, client: Client) -> None:
+        client.open_engine()
+        self._client = client
         self._changed = threading.Condition(threading.RLock())
         self._pending: deque[T] = deque()
         self._wakers: list[Callable[[], None]] = []
@@ -130,7 +130,7 @@ class Inbox(Generic[T]):
         if self._pending:
             return True
         try:
-            self._kv.open_engine()
+            self._client.open_engine()
         except Cancelled:
             self._end(None)
             raise

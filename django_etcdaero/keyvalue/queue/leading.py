@@ -2,26 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 from django_etcdaero.exceptions import NotLeader
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.client.steps import drive
+from django_etcdaero.keyvalue.client.steps import Wait
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 
+from .guard import Guard
 from .place import Stopped
-
-if TYPE_CHECKING:
-    from .election import Election
 
 T = TypeVar("T")
 
 _STOP_POLL = 0.1
 """Seconds between two looks at the event that ends the leading from outside."""
+
+
+class Candidate(Protocol):
+    """An election, as far as leading needs it."""
+
+    label: str
+
+    @property
+    def token(self) -> int:
+        """The fencing token of the present leadership."""
+
+    @property
+    def is_leader(self) -> bool:
+        """True while this candidate leads."""
+
+    def compare(self) -> Compare:
+        """Return a condition that holds exactly as long as the present leadership."""
+
+    def guard(self) -> Guard:
+        """Return what tells of the loss of the present leadership."""
+
+    async def take_the_lead(
+        self, value: Text | None, timeout: float | None, stop: threading.Event | None = None
+    ) -> None:
+        """Campaign; ``Stopped`` is raised soon after ``stop`` was set."""
+
+    async def announce(self, value: Text, timeout: float | None) -> None:
+        """Announce another value."""
+
+    async def give_up(self) -> None:
+        """Resign."""
+
+    def drop(self) -> None:
+        """Resign without waiting for anything."""
 
 
 class Leadership:
@@ -31,11 +65,11 @@ class Leadership:
     Safe to hand to other threads.
     """
 
-    def __init__(self, election: Election, stop: threading.Event) -> None:
+    def __init__(self, election: Candidate, stop: threading.Event) -> None:
         self.lost = threading.Event()
         """Set when the leadership is lost."""
         self.stop = stop
-        """Set by the caller of ``run`` when he wants it to end."""
+        """Set by the caller of ``run`` who wants it to end."""
         self.token = election.token
         """The fencing token: each leader's is greater than those of all before."""
         self._election = election
@@ -60,38 +94,63 @@ class Leadership:
     def proclaim(self, value: Text, *, timeout: float | None = None) -> None:
         """Announce another value. Raises ``NotLeader``."""
         self.check()
-        self._election.proclaim(value, timeout=timeout)
+        drive(self._election.announce(value, timeout))
+
+    async def aproclaim(self, value: Text, *, timeout: float | None = None) -> None:
+        """Announce another value as :meth:`proclaim` does, without blocking the event loop."""
+        self.check()
+        await adrive(self._election.announce(value, timeout))
 
     def wait(self, timeout: float) -> bool:
         """Wait ``timeout`` seconds, less if the leadership ends before. Return :attr:`ended`."""
+        return drive(self._wait(timeout))
+
+    async def asleep(self, timeout: float) -> bool:
+        """Wait as :meth:`wait` does, without blocking the event loop."""
+        return await adrive(self._wait(timeout))
+
+    async def _wait(self, timeout: float) -> bool:
         limit = time.monotonic() + timeout
-        while not self.ended and (left := limit - time.monotonic()) > 0:
-            self.lost.wait(min(left, _STOP_POLL))
+        await Wait(self._guard, lambda: 0.0 if self.ended else limit - time.monotonic(), poll=_STOP_POLL)
         return self.ended
 
 
-def lead(election: Election, function: Callable[[Leadership], T], stop: threading.Event) -> T | None:
+async def lead(
+    election: Candidate, function: Callable[[Leadership], T | Awaitable[T]], stop: threading.Event
+) -> T | None:
     """Do what :meth:`Election.run` promises."""
     failures = 0
     while not stop.is_set():
         try:
-            drive(election.steps_to_campaign(None, None, stop))
+            await election.take_the_lead(None, None, stop)
         except Stopped:
             return None
         except (*TRANSIENT, NotLeader) as error:
             failures += 1
             logger.info("campaigning for %r again (try %d): %s", election.label, failures, error)
-            stop.wait(backoff(failures))
+            await _pause(backoff(failures), stop)
             continue
         failures = 0
         leadership = Leadership(election, stop)
         try:
-            result = function(leadership)
-            if not leadership.lost.is_set():
-                return result
-        except NotLeader:
-            if not leadership.lost.is_set():
+            result = await Apply(function, leadership)
+        except (asyncio.CancelledError, GeneratorExit):
+            election.drop()
+            raise
+        except BaseException as error:
+            lost = leadership.lost.is_set()
+            await election.give_up()
+            if not (lost and isinstance(error, NotLeader)):
                 raise
-        finally:
-            election.resign()
+        else:
+            lost = leadership.lost.is_set()
+            await election.give_up()
+            if not lost:
+                return result
     return None
+
+
+async def _pause(seconds: float, stop: threading.Event) -> None:
+    limit = time.monotonic() + seconds
+    while not stop.is_set() and (left := limit - time.monotonic()) > 0:
+        await Pause(min(left, _STOP_POLL))

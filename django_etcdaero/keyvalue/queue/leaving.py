@@ -11,15 +11,15 @@ from django_etcdaero.keyvalue.client.background import backoff, logger
 from django_etcdaero.keyvalue.txn import Txn
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.session import Session
-    from django_etcdaero.keyvalue.facade import KV
 
 LEAVE_TIMEOUT = 2.0
 """Seconds that one try to delete the key may take."""
 
 
 def delete_in_background(
-    kv: KV, session: Session, deletion: Txn, *, in_doubt: bool, then: Callable[[], object]
+    client: Client, session: Session, deletion: Txn, *, in_doubt: bool, then: Callable[[], object]
 ) -> None:
     """Run ``deletion`` again and again until it has deleted the key, then call ``then()``.
 
@@ -50,4 +50,4 @@ def delete_in_background(
             then()
         return None
 
-    kv.chores.submit(retry)
+    client.chores.submit(retry)

@@ -23,14 +23,21 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from django_etcdaero.exceptions import Compacted, FutureRevision
+from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.limit import seconds_left
+from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.txn import create_revision, delete, get, lease_of
-from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
+from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget
 
 from .holder import Holder
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
+
+_READ_TRIES = 3
+"""How often two ranges that belong together are read, if the revision of the first is compacted before the second."""
 
 _LAST_PART = re.compile(rb"-?[0-9a-f]{1,16}(-[0-9]+)?")
 
@@ -73,28 +80,47 @@ def first_in_line(name: bytes, *, limit: int = 1, keys_only: bool = True) -> Ran
     )
 
 
-def found(response: object) -> tuple[KeyValue, ...]:
-    """Return the keys that a part of a transaction has read."""
-    return response.kvs if isinstance(response, RangeResult) else ()
+async def read_queue(
+    client: Client, name: bytes, *, limit: int = 0, introduced: bool, timeout: float | None
+) -> tuple[list[KeyValue], dict[bytes, KeyValue]]:
+    """Return the contenders for ``name``, in order, and the second keys if they are ``introduced``, by their keys.
+
+    Both are as of one revision. With ``limit`` at least one contender is returned, if there is one. ``timeout``
+    (seconds) is for both.
+    """
+    end = end_of(timeout)
+
+    def left() -> float | None:
+        return timeout if end is None else seconds_left(end)
+
+    for attempt in range(1, _READ_TRIES + 1):
+        for many in (limit, 0) if limit else (0,):  # the oldest key may be no contender: then all are read
+            read = await Read(client, first_in_line(name, limit=many, keys_only=False), left())
+            in_line = contenders(name, read.kvs)
+            if in_line or not read.kvs:
+                break
+        if not introduced or not in_line:
+            return in_line, {}
+        try:
+            second = await Read(client, get(introductions(name), prefix=True, revision=read.revision), left())
+        except (Compacted, FutureRevision):  # by a compaction just now, or of a store that was replaced just now
+            if attempt == _READ_TRIES:
+                raise
+        else:
+            return in_line, {each.key: each for each in second.kvs}
+    raise AssertionError
 
 
-def queue(kv: KV, name: bytes, *, second: bool = False, limit: int = 0, timeout: float | None) -> tuple[Holder, ...]:
+async def queue(
+    client: Client, name: bytes, *, second: bool = False, limit: int = 0, timeout: float | None
+) -> tuple[Holder, ...]:
     """Return who is in the line for ``name``, in order; with ``limit`` at least one of them, if there is one.
 
     ``second`` tells whether contenders introduce themselves in second keys.
     """
-    for many in (limit, 0) if limit else (0,):  # the oldest key may be no contender: then all are read
-        reads = [first_in_line(name, limit=many, keys_only=False)]
-        if second:
-            reads.append(get(introductions(name), prefix=True))
-        result = kv.txn().then(*reads).commit(timeout=timeout)
-        all_kvs, *more = map(found, result.responses)
-        in_line = contenders(name, all_kvs)
-        if in_line or not all_kvs:
-            break
+    in_line, told = await read_queue(client, name, limit=limit, introduced=second, timeout=timeout)
     if not second:
         return tuple(Holder.read(each, each.value) for each in in_line)
-    told = {each.key: each for each in more[0]}
     holders = []
     for each in in_line:
         introduction = told.get(second_key(name, each.key))
@@ -103,34 +129,39 @@ def queue(kv: KV, name: bytes, *, second: bool = False, limit: int = 0, timeout:
     return tuple(holders)
 
 
-def remove_holder(kv: KV, name: bytes, token: int | None, *, timeout: float | None) -> Holder | None:
+async def first(client: Client, name: bytes, *, second: bool = False, timeout: float | None) -> Holder | None:
+    """Return who is first in the line for ``name``, ``None`` if nobody is."""
+    return next(iter(await queue(client, name, second=second, limit=1, timeout=timeout)), None)
+
+
+async def remove_holder(client: Client, name: bytes, token: int | None, *, timeout: float | None) -> Holder | None:
     """Delete the key of the first in line if its token is ``token`` (``None``: whoever it is). Return who it was.
 
     ``None``: nobody holds the name, or somebody else, or the holder left at the same moment.
     """
-    for holder in queue(kv, name, limit=1, timeout=timeout)[:1]:
-        if token in (None, holder.token) and _delete(kv, holder, holder, timeout):
-            logger.warning("%s was removed as holder of %r (token %d)", holder, label(name), holder.token)
-            return holder
-    return None
+    holder = await first(client, name, timeout=timeout)
+    if holder is None or token not in (None, holder.token) or not await _delete(client, holder, holder, timeout):
+        return None
+    logger.warning("%s was removed as holder of %r (token %d)", holder, label(name), holder.token)
+    return holder
 
 
-def remove_waiter(kv: KV, name: bytes, token: int, *, timeout: float | None) -> Holder | None:
-    """Delete the key of the contender with ``token`` if he waits. Return who it was, ``None`` if there was none."""
-    in_line = queue(kv, name, timeout=timeout)
+async def remove_waiter(client: Client, name: bytes, token: int, *, timeout: float | None) -> Holder | None:
+    """Delete the key of the contender with ``token`` if it waits. Return who it was, ``None`` if there was none."""
+    in_line = await queue(client, name, timeout=timeout)
     for waiter in in_line[1:]:
-        if waiter.token == token and _delete(kv, in_line[0], waiter, timeout):
+        if waiter.token == token and await _delete(client, in_line[0], waiter, timeout):
             logger.warning("%s was removed from the queue for %r (token %d)", waiter, label(name), token)
             return waiter
     return None
 
 
-def _delete(kv: KV, holder: Holder, removed: Holder, timeout: float | None) -> bool:
-    """Delete the key of ``removed`` if he is still there and ``holder`` still the first in line.
+async def _delete(client: Client, holder: Holder, removed: Holder, timeout: float | None) -> bool:
+    """Delete the key of ``removed`` if it is still there and ``holder`` still the first in line.
 
     A key that has left its lease meanwhile is no contender any more, but somebody's data.
     """
     conditions = []
     for each in {holder.key: holder, removed.key: removed}.values():
         conditions += [create_revision(each.key) == each.token, lease_of(each.key) == each.lease]
-    return kv.txn().when(*conditions).then(delete(removed.key)).commit(timeout=timeout).succeeded
+    return (await Commit(client.txn().when(*conditions).then(delete(removed.key)), timeout)).succeeded

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
 from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.system.steps import adrive, drive
 
 from .contender import Contender
 from .holder import Holder as Holder
 from .holder import introduction
-from .line import queue, remove_holder, remove_waiter
+from .line import first, queue, remove_holder, remove_waiter
 from .place import Place
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.session import Session
-    from django_etcdaero.keyvalue.facade import KV
 
 
 class Lock(Contender):
@@ -38,8 +38,8 @@ class Lock(Contender):
 
     kind = "lock"
 
-    def __init__(self, kv: KV, name: Text, *, ttl: int, timeout: float | None) -> None:
-        super().__init__(kv, name, ttl=ttl)
+    def __init__(self, client: Client, name: Text, *, ttl: int, timeout: float | None) -> None:
+        super().__init__(client, name, ttl=ttl)
         self._timeout = timeout
 
     # taking and giving back ------------------------------------------------------------------------------------------
@@ -75,8 +75,15 @@ class Lock(Contender):
         :meth:`acquire` raises, when that time is over the error of the store: ``DeadlineExceeded``, ``ClusterError`` or
         ``OutcomeUnknown``.
         """
+        return drive(self._try(timeout))
+
+    async def atry_acquire(self, *, timeout: float | None = None) -> bool:
+        """Do what :meth:`try_acquire` does."""
+        return await adrive(self._try(timeout))
+
+    async def _try(self, patience: float | None) -> bool:
         try:
-            drive(self._take(0, patience=timeout))
+            await self._take(0, patience=patience)
         except LockTimeout:
             return False
         return True
@@ -93,8 +100,8 @@ class Lock(Contender):
         """Give the lock back as :meth:`release` does, without blocking the event loop."""
         await adrive(self._release())
 
-    def _release(self) -> Steps[None]:
-        if not (yield from self._give_back()):
+    async def _release(self) -> None:
+        if not (await self._give_back()):
             raise LockLost(f"{self.label!r} had been lost before it was released")
 
     def __enter__(self) -> Lock:
@@ -134,11 +141,19 @@ class Lock(Contender):
 
     def holder(self, *, timeout: float | None = None) -> Holder | None:
         """Return who holds the lock now, this process or another; ``None`` if nobody does."""
-        return next(iter(queue(self._kv, self.name, limit=1, timeout=timeout)), None)
+        return drive(first(self._client, self.name, timeout=timeout))
+
+    async def aholder(self, *, timeout: float | None = None) -> Holder | None:
+        """Do what :meth:`holder` does."""
+        return await adrive(first(self._client, self.name, timeout=timeout))
 
     def queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
         """Return the holder and everybody who waits, in order."""
-        return queue(self._kv, self.name, timeout=timeout)
+        return drive(queue(self._client, self.name, timeout=timeout))
+
+    async def aqueue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
+        """Do what :meth:`queue` does."""
+        return await adrive(queue(self._client, self.name, timeout=timeout))
 
     # for operators ---------------------------------------------------------------------------------------------------
 
@@ -150,7 +165,11 @@ class Lock(Contender):
         lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
         ``OutcomeUnknown`` a repetition with the token does no harm.
         """
-        return remove_holder(self._kv, self.name, token, timeout=timeout)
+        return drive(remove_holder(self._client, self.name, token, timeout=timeout))
+
+    async def aforce_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
+        """Do what :meth:`force_release` does."""
+        return await adrive(remove_holder(self._client, self.name, token, timeout=timeout))
 
     def remove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
         """Take the contender with ``token`` out of the queue. Return who it was.
@@ -158,7 +177,11 @@ class Lock(Contender):
         ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
         ``LockLost``; those behind it move up.
         """
-        return remove_waiter(self._kv, self.name, token, timeout=timeout)
+        return drive(remove_waiter(self._client, self.name, token, timeout=timeout))
+
+    async def aremove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
+        """Do what :meth:`remove_waiter` does."""
+        return await adrive(remove_waiter(self._client, self.name, token, timeout=timeout))
 
     def _make_place(self, session: Session) -> Place:
-        return Place(self._kv, session, self.name, introduction(self._kv))
+        return Place(self._client, session, self.name, introduction(self._client))

@@ -16,23 +16,22 @@ from __future__ import annotations
 import enum
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.client.steps import Commit, Steps, drive
+from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.keys import prefix_end
-from django_etcdaero.keyvalue.values import EventType, TxnResult, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.system.steps import drive
 
 from .inbox import Inbox
 from .leader import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
-from .line import contenders, first_in_line, found, line
+from .line import contenders, first_in_line, line
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
-
-    from .election import Election
+    from django_etcdaero.keyvalue.client.client import Client
 
 _READ_TIMEOUT = 3.0
 
@@ -44,13 +43,12 @@ class _Untold(enum.Enum):
 _UNTOLD = _Untold.UNTOLD
 
 
-def look(kv: KV, name: bytes, timeout: float | None) -> Steps[tuple[Leader | None, int]]:
+async def look(client: Client, name: bytes, timeout: float | None) -> tuple[Leader | None, int]:
     """Read who is first in line for ``name``; return the leader, ``None`` if there is none, and the revision."""
     for limit in (1, 0):  # the oldest key may be no contender: then all of them have to be looked through
-        result: TxnResult = yield Commit(kv.txn().then(first_in_line(name, limit=limit, keys_only=False)), timeout)
-        kvs = found(result.responses[0])
-        first = contenders(name, kvs)
-        if first or not kvs:
+        result = await Read(client, first_in_line(name, limit=limit, keys_only=False), timeout)
+        first = contenders(name, result.kvs)
+        if first or not result.kvs:
             break
     return (Leader.read(first[0]) if first else None), result.revision
 
@@ -74,6 +72,25 @@ class _Sink:
             self.handle.cancel()
 
 
+class Observed(Protocol):
+    """An election, with the own candidate in it."""
+
+    name: bytes
+    label: str
+
+    def follow(self, observation: Observation) -> Leader | None:
+        """Tell ``observation`` from now on when the candidate wins or loses; return what it leads as, if it does."""
+
+    def unfollow(self, observation: Observation) -> None:
+        """Tell it no more."""
+
+    def owns(self, leader: Leader) -> bool:
+        """Tell whether ``leader`` is the candidate, which may not know of its victory or loss yet."""
+
+    def report_loss(self, leader: Leader) -> None:
+        """Be told, by who saw it in the store, that the candidate does not lead as ``leader`` any more."""
+
+
 class Observation(Inbox[ElectionEvent]):
     """A running observation; made with
     :meth:`Election.observe() <django_etcdaero.keyvalue.queue.election.Election.observe>`.
@@ -82,8 +99,8 @@ class Observation(Inbox[ElectionEvent]):
     :meth:`cancel`, the end of its ``with`` block, or the closing of the client or the store; the iteration then stops.
     """
 
-    def __init__(self, kv: KV, election: Election, callback: Callable[[ElectionEvent], object] | None) -> None:
-        super().__init__(kv)
+    def __init__(self, client: Client, election: Observed, callback: Callable[[ElectionEvent], object] | None) -> None:
+        super().__init__(client)
         self._election = election
         self._callback = callback
         self._told: Leader | _Untold | None = _UNTOLD
@@ -95,7 +112,7 @@ class Observation(Inbox[ElectionEvent]):
         leading = election.follow(self)
         if leading is not None:
             self.elected(leading)
-        kv.chores.submit(self._look)
+        client.chores.submit(self._look)
 
     # being told by the own candidate ---------------------------------------------------------------------------------
 
@@ -128,7 +145,7 @@ class Observation(Inbox[ElectionEvent]):
             handle.cancel()
         name = self._election.name
         try:
-            leader, revision = drive(look(self._kv, name, _READ_TIMEOUT))
+            leader, revision = drive(look(self._client, name, _READ_TIMEOUT))
             self._see(leader, revision)
             if leader is not None:
                 request = WatchRequest(leader.key, start_revision=revision + 1)
@@ -136,7 +153,7 @@ class Observation(Inbox[ElectionEvent]):
                 start = line(name)
                 request = WatchRequest(start, prefix_end(start), start_revision=revision + 1, no_delete=True)
             sink = _Sink(self, number, leader)
-            handle = sink.handle = self._kv.watch_raw(request, sink, timeout=_READ_TIMEOUT)
+            handle = sink.handle = self._client.watch_raw(request, sink, timeout=_READ_TIMEOUT)
         except TRANSIENT as error:
             self._failures += 1
             logger.debug("observing %r: %s", self._election.label, error)
@@ -168,7 +185,7 @@ class Observation(Inbox[ElectionEvent]):
         if batch.lost is WatchLost.REFUSED:
             self._end(PermissionDenied(f"the store refused to watch {self._election.label!r}"))
         again = batch.lost is not None
-        for event in map(self._kv.keyspace.inward_event, batch.events):
+        for event in map(self._client.keyspace.inward_event, batch.events):
             contends = event.type is EventType.PUT and bool(contenders(self._election.name, [event.kv]))
             if sink.key is None:
                 again = again or contends
@@ -179,7 +196,7 @@ class Observation(Inbox[ElectionEvent]):
         if again:
             with self._changed:
                 self._number += 1
-            self._kv.chores.submit(self._look)
+            self._client.chores.submit(self._look)
 
     def _see(self, leader: Leader | None, revision: int) -> None:
         """Take note of who leads, according to the store at ``revision``."""
@@ -215,7 +232,7 @@ class Observation(Inbox[ElectionEvent]):
 
     def _emit(self, event: ElectionEvent) -> None:
         if self._callback is not None:
-            self._kv.dispatcher.submit(lambda: self._call(event))
+            self._client.callbacks.submit(lambda: self._call(event))
             return
         last = self._pending[-1] if self._pending else None
         if isinstance(event, Proclaimed) and isinstance(last, Changed | Proclaimed):

@@ -3,9 +3,9 @@
 The layout of the line is in :mod:`django_etcdaero.keyvalue.queue.line`. The protocol is that of etcd's own Go client:
 
 * to enter is one transaction: put the key if it does not exist, and read who is first;
-* everybody else watches for the DELETION of the contender right before him, nothing else: one departure wakes one
-  waiter, first come first served. After each wake-up one transaction reads the own key (gone: the place is lost) and
-  the contender that is now right before;
+* everybody else watches for the DELETION of the contender right before, nothing else: one departure wakes one waiter,
+  first come first served. After each wake-up one range reads the own key (gone: the place is lost) and the contender
+  that is now right before;
 * to leave is to delete the own key if it still has the own create revision.
 
 Entering may be repeated after an unknown outcome: the second try finds the key of the first. Leaving is carried on in
@@ -31,17 +31,25 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit, Steps, Wait
-from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, get, lease_of, put
-from django_etcdaero.keyvalue.values import PutRequest, SortOrder, SortTarget, TxnResult, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.client.steps import Commit, Read, Wait
+from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
+from django_etcdaero.keyvalue.values import (
+    PutRequest,
+    RangeRequest,
+    SortOrder,
+    SortTarget,
+    TxnResult,
+    WatchLost,
+    WatchRequest,
+)
 
 from .guard import Guard
 from .leaving import LEAVE_TIMEOUT, delete_in_background
-from .line import contenders, first_in_line, found, label, line, second_key
+from .line import contenders, first_in_line, label, line, second_key
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.session import Session
-    from django_etcdaero.keyvalue.facade import KV
 
 _ENTRY_TRIES = 3
 
@@ -56,7 +64,9 @@ class Stopped(Cancelled):
 class Place:
     """One contender of this process. Used by one caller: enter, wait, and in any case leave."""
 
-    def __init__(self, kv: KV, session: Session, name: bytes, value: bytes, *, about: bytes | None = None) -> None:
+    def __init__(
+        self, client: Client, session: Session, name: bytes, value: bytes, *, about: bytes | None = None
+    ) -> None:
         """``about`` is the introduction that goes into a second key; ``None``: the value is one."""
         self.session = session
         self.name = name
@@ -69,70 +79,70 @@ class Place:
         """The revision at which ``value`` was put."""
         self.seen = 0
         """The store's revision when the key was last known to be in place."""
-        self._kv = kv
+        self._client = client
         self._in_doubt = False  # the put may have been applied, or be applied yet
         self._left = False
         # Sessions are shared by all views of a store, so a number is taken under the full name.
-        self._slot = session.reserve(kv.prefix + name)
+        self._slot = session.reserve(client.prefix + name)
         suffix = f"-{self._slot}" if self._slot else ""
         self.key = line(name) + f"{session.lease.id:x}{suffix}".encode()
-        self.guard = Guard(kv, self.key, session.lease)
+        self.guard = Guard(client, self.key, session.lease)
 
     # entering --------------------------------------------------------------------------------------------------------
 
-    def enter(self, limit: float) -> Steps[bool]:
+    async def enter(self, limit: float) -> bool:
         """Take a place in line, until ``limit``. Return whether it is the first one."""
         entry = (
-            self._kv.txn()
+            self._client.txn()
             .when(create_revision(self.key) == 0)
             .then(*self.puts(), first_in_line(self.name))
             .otherwise(get(self.key, keys_only=True), first_in_line(self.name))
         )
         for attempt in range(1, _ENTRY_TRIES):
             try:
-                result = yield from self._commit(entry, limit)
+                result = await self._commit(entry, limit)
                 break
             except OutcomeUnknown:
                 if is_over(limit):
                     raise
-                yield from self._pause(min(backoff(attempt), seconds_left(limit)))
+                await self._pause(min(backoff(attempt), seconds_left(limit)))
         else:
-            result = yield from self._commit(entry, limit)
+            result = await self._commit(entry, limit)
         mine = found(result.responses[0])
         self._entered(mine[0].create_revision if mine else result.revision, result.revision)
         return found(result.responses[-1])[0].key == self.key
 
-    def enter_if_empty(self, limit: float) -> Steps[bool]:
+    async def enter_if_empty(self, limit: float) -> bool:
         """Take the first place if nobody is in line, until ``limit``. Return whether it was taken; if not, leave.
 
         One transaction, except when keys that are no contenders are in the way of its comparison.
         """
         nobody = create_revision(line(self.name), prefix=True) == 0
-        entry = self._kv.txn().when(nobody).then(*self.puts()).otherwise(first_in_line(self.name))
-        result = yield from self._commit(entry, limit)
+        entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(first_in_line(self.name))
+        result = await self._commit(entry, limit)
         if result.succeeded:
             self._entered(result.revision, result.revision)
             return True
         self._in_doubt = False
         if contenders(self.name, found(result.responses[0])):
             return False
-        if (yield from self.enter(limit)):
+        if await self.enter(limit):
             return True
-        ahead, _ = yield from self._ahead(timeout=seconds_left(limit))
+        ahead, _ = await self._ahead(timeout=seconds_left(limit))
         return ahead is None
 
-    def inherit(self, key: bytes, token: int, lease: int, *, timeout: float) -> Steps[bool]:
+    async def inherit(self, key: bytes, token: int, lease: int, *, timeout: float) -> bool:
         """Take over the place of a contender that is dead, with its position in line. Return whether that was done.
 
         Its keys are moved to the own lease, on the condition that they still are on its ``lease``. However it ends,
         leaving the place deletes the key: for a dead contender that is no loss.
         """
         number, own = self._slot, (self.key, self.guard)
-        self.key, self.token, self.guard = key, token, Guard(self._kv, key, self.session.lease)
-        move = self._kv.txn().when(create_revision(key) == token, lease_of(key) == lease).then(*self.puts())
-        result: TxnResult = yield Commit(move, timeout)
+        self.key, self.token, self.guard = key, token, Guard(self._client, key, self.session.lease)
+        move = self._client.txn().when(create_revision(key) == token, lease_of(key) == lease).then(*self.puts())
+        result = await Commit(move, timeout)
         if result.succeeded:
-            self.session.free(self._kv.prefix + self.name, number)
+            self.session.free(self._client.prefix + self.name, number)
             self._slot = -1
             self._entered(token, result.revision)
             self.announced = result.revision
@@ -146,11 +156,10 @@ class Place:
         own = [put(self.key, self.value, lease=lease)]
         return own if self.about is None else [*own, put(second_key(self.name, self.key), self.about, lease=lease)]
 
-    def _commit(self, entry: Txn, limit: float) -> Steps[TxnResult]:
+    async def _commit(self, entry: Txn, limit: float) -> TxnResult:
         doubted, self._in_doubt = self._in_doubt, True
         try:
-            result: TxnResult = yield Commit(entry, seconds_left(limit))
-            return result
+            return await Commit(entry, seconds_left(limit))
         except (OutcomeUnknown, DeadlineExceeded, Cancelled):
             raise
         except EtcdAeroError:
@@ -164,7 +173,7 @@ class Place:
 
     # waiting ---------------------------------------------------------------------------------------------------------
 
-    def wait(self, *, limit: float | None, stop: threading.Event | None = None) -> Steps[None]:
+    async def wait(self, *, limit: float | None, stop: threading.Event | None = None) -> None:
         """Wait until the place is the first in line.
 
         ``limit`` is the end of patience by ``time.monotonic()``, ``None`` for no end of its own: every wait ends with
@@ -183,13 +192,13 @@ class Place:
         failures = 0
         while True:
             try:
-                ahead, revision = yield from self._ahead(timeout=left())
+                ahead, revision = await self._ahead(timeout=left())
                 trouble = None
                 if ahead is None:
                     return
                 self.guard.start(self.token, self.seen)
                 deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
-                ended: WatchLost | None = yield Wait(self._kv, self.guard, left, deletion, poll=poll)
+                ended = await Wait(self.guard, left, (self._client, deletion), poll=poll)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:
@@ -201,7 +210,7 @@ class Place:
                 failures += 1
                 trouble = error
                 logger.debug("waiting for %r: %s", self.name, error)
-                yield from self._pause(min(backoff(failures), left()))
+                await self._pause(min(backoff(failures), left()))
 
     def _time_left(self, limit: float | None, trouble: EtcdAeroError | None) -> float:
         lease = self.session.lease
@@ -215,42 +224,47 @@ class Place:
             raise LockTimeout(f"{self.label!r} was not free in time{why}") from trouble
         return min(left, lease.remaining)
 
-    def _ahead(self, *, timeout: float) -> Steps[tuple[bytes | None, int]]:
+    async def _ahead(self, *, timeout: float) -> tuple[bytes | None, int]:
         """Return the key of the contender right before (``None``: there is none) and the revision read at."""
-        for limit in (1, 0):  # the nearest key may be no contender: then all of them have to be looked through
-            result: TxnResult = yield Commit(self._look(limit), timeout)
-            mine, before = map(found, result.responses)
-            if [(kv.create_revision, kv.lease) for kv in mine] != [(self.token, self.session.lease.id)]:
-                raise self._lost()
-            self.seen = result.revision
+        for limit in (2, 0):  # the own key and the one before it; more if that one is no contender
+            result = await Read(self._client, self._up_to_own(limit), timeout)
+            mine = [kv for kv in result.kvs if kv.key == self.key]
+            before = [kv for kv in result.kvs if kv.create_revision < self.token]
             ahead = contenders(self.name, before)
-            if ahead or not before:
+            if mine and (ahead or not before):
                 break
+        if [(kv.create_revision, kv.lease) for kv in mine] != [(self.token, self.session.lease.id)]:
+            raise self._lost()
+        self.seen = result.revision
         return (ahead[0].key if ahead else None), result.revision
 
-    def _look(self, limit: int) -> Txn:
-        before = get(
+    def _up_to_own(self, limit: int) -> RangeRequest:
+        """Return what reads the own key and those before it, the own one first.
+
+        It is a plain range, not a transaction: etcd before 3.5.5 does not survive the cancellation of one that only
+        reads, and every wait can end while this is under way.
+        """
+        return get(
             line(self.name),
             prefix=True,
             limit=limit,
             keys_only=True,
             sort_target=SortTarget.CREATE,
             sort_order=SortOrder.DESCEND,
-            max_create_revision=self.token - 1,
+            max_create_revision=self.token,
         )
-        return self._kv.txn().then(get(self.key, keys_only=True), before)
 
-    def _pause(self, seconds: float) -> Steps[None]:
+    async def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        yield Wait(self._kv, self.session.lease, lambda: end - time.monotonic())
+        await Wait(self.session.lease, lambda: end - time.monotonic())
 
     def _lost(self) -> LockLost:
-        self._kv.open_engine()  # closing the client is what takes all its places, and is to be named as the reason
+        self._client.open_engine()  # closing the client is what takes all its places, and is to be named as the reason
         return LockLost(f"the place in line for {self.label!r} is lost: its lease ended or its key was removed")
 
     # leaving ---------------------------------------------------------------------------------------------------------
 
-    def leave(self, *, timeout: float = LEAVE_TIMEOUT) -> Steps[bool]:
+    async def leave(self, *, timeout: float = LEAVE_TIMEOUT) -> bool:
         """Delete the own key, in the background if that fails or there is no time for it.
 
         Return False if there was none (any more).
@@ -261,7 +275,7 @@ class Place:
             self._leave_in_background()
             return self.session.lease.alive
         try:
-            result: TxnResult = yield Commit(self._deletion(), timeout)
+            result = await Commit(self._deletion(), timeout)
         except EtcdAeroError:
             self._leave_in_background()
             return self.session.lease.alive
@@ -290,12 +304,12 @@ class Place:
         return False
 
     def _free(self) -> None:
-        self.session.free(self._kv.prefix + self.name, self._slot)
+        self.session.free(self._client.prefix + self.name, self._slot)
 
     def _deletion(self) -> Txn:
         mine = create_revision(self.key) == self.token if self.token else create_revision(self.key) > 0
         second = [] if self.about is None else [delete(second_key(self.name, self.key))]
-        return self._kv.txn().when(mine).then(delete(self.key), *second)
+        return self._client.txn().when(mine).then(delete(self.key), *second)
 
     def _leave_in_background(self) -> None:
-        delete_in_background(self._kv, self.session, self._deletion(), in_doubt=not self.token, then=self._free)
+        delete_in_background(self._client, self.session, self._deletion(), in_doubt=not self.token, then=self._free)

@@ -19,31 +19,25 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.limit import seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit, Steps
-from django_etcdaero.keyvalue.txn import get
-from django_etcdaero.keyvalue.values import TxnResult
 from django_etcdaero.system.processes import is_dead
 
-from .line import contenders, first_in_line, found, introductions, second_key
+from .line import read_queue, second_key
 from .place import Place
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 
-def succeed(kv: KV, place: Place, limit: float) -> Steps[bool]:
+async def succeed(client: Client, place: Place, limit: float) -> bool:
     """Take over the place of a dead predecessor, if there is one, until ``limit``. Return whether that was done."""
-    reads = (first_in_line(place.name, limit=0, keys_only=False), get(introductions(place.name), prefix=True))
-    result: TxnResult = yield Commit(kv.txn().then(*reads), seconds_left(limit))
-    in_line, introduced = map(found, result.responses)
-    told = {each.key: each for each in introduced}
-    for each in contenders(place.name, in_line):
+    in_line, told = await read_queue(client, place.name, introduced=True, timeout=seconds_left(limit))
+    for each in in_line:
         introduction = told.get(second_key(place.name, each.key))
         if each.value != place.value or introduction is None or introduction.lease != each.lease:
             continue
         if not _left_by_the_dead(introduction.value):
             continue
-        if (yield from place.inherit(each.key, each.create_revision, each.lease, timeout=seconds_left(limit))):
+        if await place.inherit(each.key, each.create_revision, each.lease, timeout=seconds_left(limit)):
             logger.info("%r: the place of a predecessor that is dead was taken over", place.label)
             return True
     return False

@@ -10,21 +10,23 @@ import re
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue.client.steps import Commit, Steps
+from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, mod_revision, put
+from django_etcdaero.keyvalue.txn import found as found_in
 from django_etcdaero.keyvalue.txn import value as value_of
-from django_etcdaero.keyvalue.values import KeyValue, RangeResult, TxnResult
+from django_etcdaero.keyvalue.values import KeyValue
+from django_etcdaero.system.steps import Pause
 
-from .contention import Contention, Pause, Read
+from .contention import Contention
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 _DECIMAL = re.compile(rb"[+-]?[0-9]+")
 
 
-def increment(kv: KV, key: Text, delta: int, *, initial: int, timeout: float | None) -> Steps[int]:
+async def increment(client: Client, key: Text, delta: int, *, initial: int, timeout: float | None) -> int:
     """Add ``delta`` (of any size, negative too) to the decimal number that is the key's value; return the sum.
 
     A missing key counts as ``initial`` and is created. Takes two calls, one more for each conflict with others. Raises
@@ -40,35 +42,35 @@ def increment(kv: KV, key: Text, delta: int, *, initial: int, timeout: float | N
     found: KeyValue | None = None
     while True:
         if not fresh:
-            found = _first((yield Read(kv, get(name), contention.left())))
+            found = next(iter((await Read(client, get(name), contention.left())).kvs), None)
         total, text = _sum(name, found, delta, initial)
         txn = (
-            kv.txn()
+            client.txn()
             .when(mod_revision(name) == (found.mod_revision if found else 0))
             .then(put(name, text, ignore_lease=found is not None))
             .otherwise(get(name))
         )
-        result: TxnResult = yield Commit(txn, contention.left())
+        result = await Commit(txn, contention.left())
         if result.succeeded:
             return total
-        found = _first(result.responses[0])
+        found = next(iter(found_in(result.responses[0])), None)
         pause = contention.fail()
-        yield Pause(pause)
+        await Pause(pause)
         fresh = contention.still_fresh(pause)
 
 
-def test_and_set(kv: KV, key: Text, expected: Text | None, value: Text, *, timeout: float | None) -> Steps[bool]:
+async def test_and_set(client: Client, key: Text, expected: Text | None, value: Text, *, timeout: float | None) -> bool:
     """Write ``value`` if the key's value is ``expected``; return whether it was written.
 
     ``expected`` ``None``: create the key if it does not exist. A key that does not exist has no value, not even an
     empty one. One call; raises what a transaction raises.
     """
-    txn = kv.txn()
+    txn = client.txn()
     if expected is None:
         txn.when(create_revision(key) == 0).then(put(key, value))
     else:
         txn.when(value_of(key) == to_bytes(expected, name="expected")).then(put(key, value, ignore_lease=True))
-    result: TxnResult = yield Commit(txn, timeout)
+    result = await Commit(txn, timeout)
     return result.succeeded
 
 
@@ -85,7 +87,3 @@ def _sum(name: bytes, found: KeyValue | None, delta: int, initial: int) -> tuple
         return total, b"%d" % total
     except ValueError as error:  # Python converts no more than sys.get_int_max_str_digits() digits
         raise InvalidRequest(f"the value of {name!r} has too many digits: {error}") from error
-
-
-def _first(response: object) -> KeyValue | None:
-    return response.kvs[0] if isinstance(response, RangeResult) and response.kvs else None

@@ -1,4 +1,4 @@
-"""What recipes that read, decide and write only if nothing has changed have in common: their steps and their patience.
+"""What recipes that read, decide and write only if nothing has changed have in common: their patience.
 
 Such a write fails only because somebody else's succeeded, so the contenders as a whole always get on. One of them may
 still lose often: after each failure it pauses for a random time, whose bound doubles, and after too many it gives up.
@@ -6,18 +6,11 @@ still lose often: after each failure it pauses for a random time, whose bound do
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, TxnFailed
 from django_etcdaero.keyvalue.arguments import end_of
-from django_etcdaero.keyvalue.client.steps import Step
-from django_etcdaero.keyvalue.values import RangeRequest
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
 
 MAX_ATTEMPTS = 100
 """How often a write is tried before it is given up."""
@@ -34,37 +27,6 @@ def check_positive(name: str, value: object) -> None:
     """Raise ``InvalidRequest`` naming the argument unless ``value`` is an ``int``, at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise InvalidRequest(f"{name} must be a whole number, at least 1, not {value!r}")
-
-
-class Read(Step):
-    """Read keys; the answer is the result, without the client's prefix."""
-
-    def __init__(self, kv: KV, request: RangeRequest, timeout: float | None) -> None:
-        self._kv = kv
-        self._request = request
-        self._timeout = timeout
-
-    def block(self) -> Any:
-        keyspace = self._kv.keyspace
-        return keyspace.inward(self._kv.open_engine().range(keyspace.outward(self._request), timeout=self._timeout))
-
-    async def suspend(self) -> Any:
-        keyspace = self._kv.keyspace
-        request = keyspace.outward(self._request)
-        return keyspace.inward(await self._kv.open_engine().arange(request, timeout=self._timeout))
-
-
-class Pause(Step):
-    """Do nothing for some seconds."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def block(self) -> Any:
-        time.sleep(self._seconds)
-
-    async def suspend(self) -> Any:
-        await asyncio.sleep(self._seconds)
 
 
 class Contention:

@@ -15,16 +15,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
-from django_etcdaero.keyvalue.arguments import check_choice, check_flag
-from django_etcdaero.keyvalue.client.steps import Steps, adrive, drive
+from django_etcdaero.keyvalue.arguments import PageOptions, check_choice, check_flag
+from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.txn import get
 from django_etcdaero.keyvalue.values import KeyValue, RangeResult, SortOrder, SortTarget
+from django_etcdaero.system.steps import adrive, drive
 
-from .contention import Read, check_positive
+from .contention import check_positive
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
+    from django_etcdaero.keyvalue.client.client import Client
 
 
 class Pages:
@@ -39,30 +40,22 @@ class Pages:
 
     def __init__(
         self,
-        kv: KV,
+        client: Client,
         start: Text,
         range_end: Text | None,
         *,
-        prefix: bool,
         page_size: int,
-        keys_only: bool,
         descending: bool,
-        revision: int,
-        serializable: bool,
         timeout: float | None,
+        options: PageOptions,
     ) -> None:
         check_flag("descending", descending)
-        request = get(
-            start,
-            range_end,
-            prefix=prefix,
-            revision=revision,
-            sort_order=SortOrder.DESCEND if descending else SortOrder.NONE,
-            serializable=serializable,
-            keys_only=keys_only,
-        )
+        if unknown := options.keys() - PageOptions.__annotations__:
+            raise TypeError(f"pages have no option {min(unknown)!r}")
+        order = SortOrder.DESCEND if descending else SortOrder.NONE
+        request = get(start, range_end, sort_order=order, **options)
         check_positive("page_size", page_size)
-        self._kv = kv
+        self._client = client
         self._request = replace(request, limit=page_size)
         self._timeout = timeout
         self._delivered = 0
@@ -77,10 +70,10 @@ class Pages:
             for found in await adrive(self._turn()):
                 yield found
 
-    def _turn(self) -> Steps[tuple[KeyValue, ...]]:
+    async def _turn(self) -> tuple[KeyValue, ...]:
         """Read the next page."""
         try:
-            result = yield from self._read()
+            result = await self._read()
         except Compacted as error:
             if not self._delivered:
                 raise
@@ -100,20 +93,20 @@ class Pages:
                 self._request = replace(self._request, key=last + b"\0", revision=revision)
         return result.kvs
 
-    def _read(self) -> Steps[RangeResult]:
+    async def _read(self) -> RangeResult:
         result: RangeResult
         try:
-            result = yield Read(self._kv, self._request, self._timeout)
+            result = await Read(self._client, self._request, self._timeout)
         except FutureRevision:  # this member lags behind the one that answered before, or behind who gave the revision
             if not self._request.serializable:
                 raise
             self._request = replace(self._request, serializable=False)
-            result = yield Read(self._kv, self._request, self._timeout)
+            result = await Read(self._client, self._request, self._timeout)
         return result
 
 
-def end(
-    kv: KV,
+async def end(
+    client: Client,
     start: Text,
     range_end: Text | None,
     *,
@@ -121,7 +114,7 @@ def end(
     by: SortTarget,
     order: SortOrder,
     timeout: float | None,
-) -> Steps[KeyValue | None]:
+) -> KeyValue | None:
     """Read the key of a range that comes first in the order of ``by``, ascending or descending; ``None``: no key.
 
     Which one it is among keys that are equal in ``by`` (created or changed in one transaction) is not defined. Unless
@@ -131,5 +124,5 @@ def end(
     target = check_choice("by", by, SortTarget)
     if target is SortTarget.KEY and order is SortOrder.ASCEND:
         order = SortOrder.NONE
-    result = yield Read(kv, replace(request, limit=1, sort_target=target, sort_order=order), timeout)
+    result = await Read(client, replace(request, limit=1, sort_target=target, sort_order=order), timeout)
     return result.kvs[0] if result.kvs else None

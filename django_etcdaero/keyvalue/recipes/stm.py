@@ -35,17 +35,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, VersionConflict
-from django_etcdaero.keyvalue.client.steps import Commit, Step, Steps, adrive, drive
+from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.keyvalue.txn import delete, put
 from django_etcdaero.keyvalue.values import PutRequest, TxnResult
+from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 
 from .attempt import Attempt, Isolation, Reading, Span
-from .contention import Contention, Pause, Read
+from .contention import Contention
 
 if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
     from django_etcdaero.keyvalue.client.lease import Lease
-    from django_etcdaero.keyvalue.facade import KV
 
 __all__ = ["AsyncTransaction", "Isolation", "Transaction", "transact"]
 
@@ -53,8 +54,8 @@ __all__ = ["AsyncTransaction", "Isolation", "Transaction", "transact"]
 class _Handle:
     """What a function has in hand during one attempt. Keys are relative to the client's prefix."""
 
-    def __init__(self, kv: KV, attempt: Attempt, contention: Contention) -> None:
-        self._kv = kv
+    def __init__(self, client: Client, attempt: Attempt, contention: Contention) -> None:
+        self._client = client
         self._attempt = attempt
         self._contention = contention
         self._closed = False
@@ -77,24 +78,24 @@ class _Handle:
         if self._closed:
             raise InvalidRequest("this attempt of the transaction is over; use the object that the function was given")
 
-    def _value(self, key: Text) -> Steps[bytes | None]:
+    async def _value(self, key: Text) -> bytes | None:
         name, _ = span(key, None, prefix=False)
         self._check_open()
         written = self._attempt.written(name)
         if written is not None:
             return written.value if isinstance(written, PutRequest) else None
-        reading = yield from self._read((name, b""))
+        reading = await self._read((name, b""))
         return reading.kvs[0].value if reading.kvs else None
 
-    def _mod_revision(self, key: Text) -> Steps[int]:
-        reading = yield from self._read(span(key, None, prefix=False))
+    async def _mod_revision(self, key: Text) -> int:
+        reading = await self._read(span(key, None, prefix=False))
         return reading.kvs[0].mod_revision if reading.kvs else 0
 
-    def _content(self, where: Span) -> Steps[dict[bytes, bytes]]:
-        reading = yield from self._read(where)
+    async def _content(self, where: Span) -> dict[bytes, bytes]:
+        reading = await self._read(where)
         return self._attempt.overlay(where, reading.kvs)
 
-    def _read(self, where: Span) -> Steps[Reading]:
+    async def _read(self, where: Span) -> Reading:
         self._check_open()
         attempt = self._attempt
         reading = attempt.known(where)
@@ -102,10 +103,10 @@ class _Handle:
             request = attempt.request(where)
             try:
                 try:
-                    result = yield Read(self._kv, request, self._contention.left())
+                    result = await Read(self._client, request, self._contention.left())
                 except FutureRevision:  # a member that is behind may not answer alone
                     request = replace(request, serializable=False)
-                    result = yield Read(self._kv, request, self._contention.left())
+                    result = await Read(self._client, request, self._contention.left())
             except (Compacted, FutureRevision) as error:
                 attempt.outdated = True
                 raise VersionConflict(f"the snapshot of the transaction cannot be read any more: {error}") from error
@@ -150,29 +151,15 @@ class AsyncTransaction(_Handle):
         return await adrive(self._content(span(start, range_end, prefix=prefix)))
 
 
-class _Call(Step):
-    """Call the user's function; the answer is what it returns."""
-
-    def __init__(self, function: Callable[[Any], Any], handle: _Handle) -> None:
-        self._function = function
-        self._handle = handle
-
-    def block(self) -> Any:
-        return self._function(self._handle)
-
-    async def suspend(self) -> Any:
-        return await self._function(self._handle)
-
-
-def transact(
-    kv: KV,
+async def transact(
+    client: Client,
     function: Callable[[Any], Any],
     handle_class: type[Transaction | AsyncTransaction],
     *,
     isolation: Isolation,
     max_attempts: int,
     timeout: float | None,
-) -> Steps[Any]:
+) -> Any:
     """Run ``function(handle)`` as a transaction and return what it returned in the attempt that was committed.
 
     Raises what the function raises; ``TxnFailed`` after ``max_attempts`` conflicts; ``DeadlineExceeded`` after
@@ -185,10 +172,10 @@ def transact(
     contention = Contention("the transaction", max_attempts=max_attempts, timeout=timeout)
     attempt = Attempt(isolation)
     while True:
-        handle = handle_class(kv, attempt, contention)
+        handle = handle_class(client, attempt, contention)
         conflict: TxnResult | None = None
         try:
-            answer = yield _Call(function, handle)
+            answer = await Apply(function, handle)
         except Exception:
             if not attempt.outdated:
                 raise
@@ -197,11 +184,13 @@ def transact(
         if not attempt.outdated:
             if attempt.complete:
                 return answer
-            txn = kv.txn().when(*attempt.compares()).then(*attempt.writes()).otherwise(*attempt.prefetch())
-            result: TxnResult = yield Commit(txn, contention.left())
+            # Without writes (several keys read at REPEATABLE_READ) this one only reads. An etcd before 3.5.5 does not
+            # survive the cancellation of such a transaction; the etcd engine sees to that for all of them.
+            txn = client.txn().when(*attempt.compares()).then(*attempt.writes()).otherwise(*attempt.prefetch())
+            result = await Commit(txn, contention.left())
             if result.succeeded:
                 return answer
             conflict = result
         pause = contention.fail()
-        yield Pause(pause)
+        await Pause(pause)
         attempt = attempt.next(conflict if contention.still_fresh(pause) else None)

@@ -22,24 +22,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from typing import TYPE_CHECKING
 
-from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest, KeyExists, LeaseNotFound
-from django_etcdaero.keyvalue.arguments import check_seconds
+from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest, LeaseNotFound
+from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.client.lease import check_ttl
+from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
-from django_etcdaero.keyvalue.values import KeyValue, RangeResult
+from django_etcdaero.system.steps import Acquire, adrive, drive
 
-from .key_state import Whereabouts
+from .kept_key import LEAVE_TIMEOUT, KeptKey
 
 if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
-
-_CLOSE_TIMEOUT = 2.0
-"""Seconds that closing waits for the background to finish its turn, and then for the revocation."""
+    from django_etcdaero.keyvalue.client.client import Client
 
 
 class TemporaryKey:
@@ -49,30 +45,13 @@ class TemporaryKey:
     alive, and closing it there touches nothing.
     """
 
-    def __init__(
-        self,
-        kv: KV,
-        key: Text,
-        value: Text = b"1",
-        *,
-        ttl: int = 10,
-        replace: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Put the key, on a new lease of ``ttl`` whole seconds, within ``timeout`` seconds (``None``: the engine's
-        default).
-
-        Raises ``KeyExists`` if somebody has the key already, this process included; ``replace=True`` takes it over
-        then: of two that do so the later one has it. Also raises what granting a lease and a transaction raise; nothing
-        stays in the store then, or not for longer than the time to live.
-        """
+    def __init__(self, client: Client, key: Text, value: Text = b"1", *, ttl: int = 10) -> None:
         self.key, _ = span(key, None, prefix=False)
         self.label = self.key.decode(errors="backslashreplace")
         """The key as text, for messages."""
-        check_ttl(ttl)
         self.ttl = ttl
         """Seconds after which the key of a dead process is gone."""
-        self._kv = kv
+        self._client = client
         self._pid = os.getpid()
         self._value = to_bytes(value, name="value")
         self._turn = threading.Lock()  # held during calls, by the background, update() or close()
@@ -83,20 +62,18 @@ class TemporaryKey:
         self._wakings = 0
         self._failures = 0
         self._former: set[int] = set()  # leases lost since the key was last placed
-        self._whereabouts = Whereabouts(kv, self.key, self.label, own=self._is_own, lost=self._lose, wake=self._wake)
-        patience = kv.open_engine().default_timeout if timeout is None else check_seconds("timeout", timeout)
-        limit = time.monotonic() + patience
-        self._lease = kv.lease(ttl, timeout=patience)
-        try:
-            self._create(replace=replace, timeout=max(0.0, limit - time.monotonic()))
-        except BaseException:
-            self._lease.end(lost=False)
-            if (left := limit - time.monotonic()) > 0:
-                self._leave(timeout=min(_CLOSE_TIMEOUT, left))
-            else:
-                kv.chores.submit(self._leave)
-            raise
-        self._lease.subscribe(self._lease_ended)
+        what = f"temporary key {self.label!r}"
+        self._kept = KeptKey(client, self.key, what, ttl=ttl, lost=self._lose, wake=self._wake)
+
+    async def create(self, *, replace: bool, timeout: float | None) -> None:
+        """Put the key, on a new lease, within ``timeout`` seconds (``None``: the engine's default). Once.
+
+        Raises ``KeyExists`` if somebody has the key already, this process included; ``replace=True`` takes it over
+        then: of two that do so the later one has it. Also raises what granting a lease and a transaction raise; nothing
+        stays in the store then, or not for longer than the time to live.
+        """
+        await self._kept.create(self._value, replace=replace, watched=False, timeout=timeout)
+        self._kept.lease.subscribe(self._lease_ended)
         self._wake()
 
     def __repr__(self) -> str:
@@ -111,7 +88,7 @@ class TemporaryKey:
     @property
     def alive(self) -> bool:
         """True while the key is in the store and one's own, as far as this process can know."""
-        return not self._closed and self._whereabouts.placed and self._lease.alive
+        return not self._closed and self._kept.placed and self._kept.lease.alive
 
     def update(self, value: Text) -> bool:
         """Give the key another value. Return whether it has been written.
@@ -120,41 +97,22 @@ class TemporaryKey:
         Raises ``InvalidRequest`` if the key is closed, ``Cancelled`` if the client is, and what a transaction raises
         except for errors that may pass; the value stays as it was then.
         """
-        new = to_bytes(value, name="value")
-        if self._closed:
-            raise InvalidRequest(f"temporary key {self.label!r} is closed")
-        self._kv.open_engine()
-        if not self._turn.acquire(timeout=self._patience):
-            with self._mutex:
-                self._value, self._unwritten = new, True
-            self._wake()
-            return False
-        try:
-            done = self._write(new)
-        finally:
-            self._turn.release()
-        if not done:
-            self._wake()
-        return done
+        return drive(self._update(to_bytes(value, name="value")))
+
+    async def aupdate(self, value: Text) -> bool:
+        """Do what :meth:`update` does."""
+        return await adrive(self._update(to_bytes(value, name="value")))
 
     def close(self) -> None:
         """Delete the key if it is still one's own, and tend it no more. Idempotent.
 
         If the store cannot be reached that is logged, and the key is gone within the time to live.
         """
-        if self._pid != os.getpid():
-            return
-        with self._mutex:
-            if self._closed:
-                return
-            self._closed = True
-        self._whereabouts.end()
-        mine = self._turn.acquire(timeout=_CLOSE_TIMEOUT)
-        try:
-            self._leave()
-        finally:
-            if mine:
-                self._turn.release()
+        drive(self._close())
+
+    async def aclose(self) -> None:
+        """Do what :meth:`close` does."""
+        await adrive(self._close())
 
     def __enter__(self) -> TemporaryKey:
         return self
@@ -162,25 +120,41 @@ class TemporaryKey:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> TemporaryKey:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.aclose()
+
     # writing ---------------------------------------------------------------------------------------------------------
 
     @property
     def _patience(self) -> float:
-        return self._lease.ttl / 3
+        return self._kept.lease.ttl / 3
 
-    def _create(self, *, replace: bool, timeout: float) -> None:
-        txn = self._kv.txn().then(put(self.key, self._value, lease=self._lease))
-        result = (txn if replace else txn.when(create_revision(self.key) == 0)).commit(timeout=timeout)
-        if not result.succeeded:
-            raise KeyExists(f"temporary key {self.label!r} exists already")
-        self._whereabouts.note(result.revision, placed=True)
-
-    def _write(self, new: bytes) -> bool:
-        old, self._value = self._value, new
-        mine = lease_of(self.key) == self._lease
-        write = self._kv.txn().when(mine).then(put(self.key, new, lease=self._lease))
+    async def _update(self, new: bytes) -> bool:
+        if self._closed:
+            raise InvalidRequest(f"temporary key {self.label!r} is closed")
+        self._client.open_engine()
+        if not await Acquire(self._turn, self._patience):
+            with self._mutex:
+                self._value, self._unwritten = new, True
+            self._wake()
+            return False
         try:
-            done = write.commit(timeout=self._patience).succeeded
+            done = await self._write(new)
+        finally:
+            self._turn.release()
+        if not done:
+            self._wake()
+        return done
+
+    async def _write(self, new: bytes) -> bool:
+        old, self._value = self._value, new
+        lease = self._kept.lease
+        write = self._client.txn().when(lease_of(self.key) == lease).then(put(self.key, new, lease=lease))
+        try:
+            done = (await Commit(write, self._patience)).succeeded
         except (*TRANSIENT, LeaseNotFound) as error:
             logger.debug("the new value of temporary key %r is written later: %s", self.label, error)
             done = False
@@ -190,39 +164,53 @@ class TemporaryKey:
         self._unwritten = not done
         return done
 
+    async def _close(self) -> None:
+        if self._pid != os.getpid():
+            return
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+        self._kept.end()
+        mine = False
+        try:
+            mine = await Acquire(self._turn, LEAVE_TIMEOUT)
+            await self._kept.leave()
+        except BaseException:
+            self._kept.leave_in_background()
+            raise
+        finally:
+            if mine:
+                self._turn.release()
+
     def _place(self) -> bool:
         """Have the key in the store, on the lease, unless somebody else has it. False: try again."""
-        self._whereabouts.look()
+        kept = self._kept
+        kept.look()
         value = self._value
-        lease, timeout = self._lease, self._patience
+        lease, timeout = kept.lease, self._patience
         ours = put(self.key, value, lease=lease)
         absent = create_revision(self.key) == 0
-        result = self._kv.txn().when(absent).then(ours).otherwise(get(self.key)).commit(timeout=timeout)
+        result = self._client.txn().when(absent).then(ours).otherwise(get(self.key)).commit(timeout=timeout)
         if not result.succeeded:
-            found = _first(result.responses[0])
+            found = txn.found(result.responses[0])[0]
             if found.lease not in (lease.id, *self._former):
                 self._lose("somebody else has it")
-                return self._whereabouts.note(result.revision, placed=False)
+                return kept.note(result.revision, placed=False)
             if found.lease != lease.id or (self._unwritten and found.value != value):
                 unchanged = mod_revision(self.key) == found.mod_revision
-                result = self._kv.txn().when(unchanged).then(ours).commit(timeout=timeout)
+                result = self._client.txn().when(unchanged).then(ours).commit(timeout=timeout)
                 if not result.succeeded:
                     return False
         with self._mutex:
             self._unwritten = self._value != value
         self._former.clear()
-        return self._whereabouts.note(result.revision, placed=True)
-
-    def _leave(self, *, timeout: float = _CLOSE_TIMEOUT) -> None:
-        try:
-            self._lease.revoke(timeout=timeout)
-        except EtcdAeroError as error:
-            logger.warning("temporary key %r could not be deleted and will run out: %s", self.label, error)
+        return kept.note(result.revision, placed=True)
 
     def _leave_if_closed(self) -> None:
         """Do what :meth:`close` could not, because it waited no longer for the background."""
         if self._closed:
-            self._leave()
+            drive(self._kept.leave())
 
     # tending ---------------------------------------------------------------------------------------------------------
 
@@ -233,7 +221,7 @@ class TemporaryKey:
                 return
             self._wakings += 1
             number = self._wakings
-        self._kv.chores.submit(lambda: self._tend(number))
+        self._client.chores.submit(lambda: self._tend(number))
 
     def _tend(self, number: int) -> float | None:
         """Task for the background: bring about what should be; tried again for as long as it fails."""
@@ -245,7 +233,7 @@ class TemporaryKey:
             except Cancelled:
                 return None
             except LeaseNotFound:
-                self._lease.end(lost=True)
+                self._kept.lease.end(lost=True)
                 return backoff(1)
             except EtcdAeroError as error:
                 self._failures += 1
@@ -258,26 +246,23 @@ class TemporaryKey:
             return None if done else backoff(self._failures)
 
     def _restore(self) -> bool:
-        whereabouts = self._whereabouts
-        if not self._lease.alive:
-            self._former.add(self._lease.id)
-            whereabouts.placed = False
-            self._lease = self._kv.lease(self.ttl, timeout=self._patience)
-            self._lease.subscribe(self._lease_ended)
+        kept = self._kept
+        if not kept.lease.alive:
+            self._former.add(kept.lease.id)
+            kept.placed = False
+            kept.lease = self._client.lease(self.ttl, timeout=self._patience)
+            kept.lease.subscribe(self._lease_ended)
             if self._closed:
                 return True
-        if (not whereabouts.placed or whereabouts.doubted or self._unwritten) and not self._place():
+        if (not kept.placed or kept.doubted or self._unwritten) and not self._place():
             return False
-        whereabouts.watch(timeout=self._patience)
-        if whereabouts.placed and self._lost:
+        drive(kept.watch(timeout=self._patience))
+        if kept.placed and self._lost:
             self._lost = False
             logger.info("temporary key %r is back", self.label)
         return True
 
     # finding out -----------------------------------------------------------------------------------------------------
-
-    def _is_own(self, found: KeyValue) -> bool:
-        return found.lease == self._lease.id
 
     def _lease_ended(self) -> None:
         if not self._closed:
@@ -290,8 +275,3 @@ class TemporaryKey:
                 return
             self._lost = True
         logger.warning("temporary key %r is lost: %s", self.label, why)
-
-
-def _first(response: object) -> KeyValue:
-    assert isinstance(response, RangeResult)
-    return response.kvs[0]

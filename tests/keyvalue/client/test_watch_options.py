@@ -202,7 +202,7 @@ def test_a_callback_is_not_called_any_more_after_false_or_cancel(kv: KV) -> None
         kv.put("a", "2")
         after.next(timeout=10)
     done = threading.Event()
-    kv.dispatcher.submit(lambda: done.set())  # after all that callbacks may still be given
+    kv.callbacks.submit(lambda: done.set())  # after all that callbacks may still be given
     assert done.wait(10)
     assert len(by_false) == len(by_cancel) == 1
 

@@ -18,7 +18,6 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.recipes.temporary import TemporaryKey
 from tests.keyvalue.etcd.servers import Server
 from tests.waiting import wait_until
 
@@ -133,7 +132,7 @@ def test_making_a_temporary_key_keeps_its_time(
 ) -> None:
     kv.put("x", "1")
     freeze()
-    (error,) = errors_in_time(lambda: TemporaryKey(kv, "T", replace=replace, timeout=TIMEOUT))
+    (error,) = errors_in_time(lambda: kv.temporary_key("T", replace=replace, timeout=TIMEOUT))
     assert isinstance(error, DeadlineExceeded | ClusterError)
     server.signal(signal.SIGCONT)
     wait_until(lambda: kv.range("T").count == 0, 30, "the server's return")

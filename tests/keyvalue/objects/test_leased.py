@@ -125,7 +125,7 @@ def test_a_cancel_that_reaches_no_store_is_logged(engine: Engine, caplog: pytest
     broken.fail("lease_revoke", DeadlineExceeded("too slow"))
     leased.cancel()
     assert leased.state is LeaseState.CANCELLED
-    assert "the lease of 'orders/1' could not be revoked" in caplog.text
+    assert "the object 'orders/1' could not be deleted and will run out" in caplog.text
     wait_until(lambda: kv.get("orders/1") is None, what="the end of the object")
     kv.close()
 

@@ -113,7 +113,7 @@ def test_a_cancelled_wait_leaves_nothing_behind_and_is_skipped(kv: KV) -> None:
     assert keys(kv) == []
 
 
-@pytest.mark.parametrize("step", ["txn", "watch"])
+@pytest.mark.parametrize("step", ["txn", "range", "watch"])
 def test_a_task_cancelled_in_any_call_leaves_nothing_behind(kv: KV, store: InterposedEngine, step: str) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -431,7 +431,7 @@ def test_a_slow_observer_gets_the_newest_value(kv: KV, other: KV) -> None:
 
 
 def test_an_observation_outlasts_errors_of_the_store_and_compaction(kv: KV, other: KV, store: InterposedEngine) -> None:
-    store.fail("txn", ClusterError("away"), times=2)
+    store.fail("range", ClusterError("away"), times=2)
     store.fail("watch", ClusterError("away"), times=2)
     election = other.election("E", value="a")
     with kv.election("E").observe() as events:

@@ -132,7 +132,7 @@ def test_a_release_wakes_exactly_one_waiter(kv: KV, store: InterposedEngine) -> 
     store.calls.clear()
     first.release()
     assert waiters[0].wait() == "acquired"
-    assert store.calls == {"txn": 2}  # the release, and the look of the one who was woken
+    assert store.calls == {"txn": 1, "range": 1}  # the release, and the look of the one who was woken
     assert store.delivered == 1
     assert [waiter.result for waiter in waiters[1:]] == [None] * 9
     for waiter in waiters:
@@ -223,13 +223,10 @@ def test_a_key_that_becomes_data_before_it_is_removed_is_left_alone(kv: KV, stor
     lock = kv.lock("L")
     lock.acquire()
     key = lock.queue()[0].key
-    looked = threading.Event()
 
     def overwrite_between_look_and_deletion() -> None:
-        if looked.is_set():
-            del store.before["txn"]
-            kv.put(key, "somebody else's")
-        looked.set()
+        del store.before["txn"]
+        kv.put(key, "somebody else's")
 
     store.before["txn"] = overwrite_between_look_and_deletion
     assert kv.lock("L").force_release() is None
@@ -331,7 +328,7 @@ def test_a_client_closed_while_a_waiter_looks_is_named_as_the_reason(kv: KV, sto
         first.acquire()
         waiter = Waiter(kv.lock("L"))
         wait_until(lambda: store.calls["watch"] == 2, what="the waiter's watches")
-        store.before["txn"] = kv.close
+        store.before["range"] = kv.close
         first.release()
         assert isinstance(waiter.wait(), Cancelled)
         assert keys(other) == []
@@ -399,7 +396,7 @@ def test_a_wait_survives_errors_of_the_store(kv: KV, store: InterposedEngine) ->
     waiter = Waiter(kv.lock("L"))
     wait_until(lambda: store.calls["watch"] == 3, what="the holder's watch and the waiter's")
     store.inner.txn(store_release(kv, first))
-    store.fail("txn", ClusterError("away"), times=3)
+    store.fail("range", ClusterError("away"), times=3)
     assert waiter.wait() == "acquired"
     waiter.lock.release()
 
@@ -428,6 +425,7 @@ def test_a_wait_that_times_out_while_the_store_is_away_says_so(kv: KV, store: In
     wait_until(lambda: store.calls["watch"] == 3, what="the holder's watch and the waiter's")
     release = store_release(kv, first)
     away = ClusterError("away")
+    store.break_("range", away)
     store.break_("txn", away)
     store.inner.txn(release)
     result = waiter.wait()
@@ -662,14 +660,11 @@ def test_a_holder_that_went_by_itself_is_not_mistaken_for_the_next(kv: KV, store
     lock.acquire()
     waiter = Waiter(kv.lock("L"))
     wait_until(lambda: len(store.running) == 3, what="the holder's watch and the waiter's")
-    looked = threading.Event()
 
     def release_between_look_and_deletion() -> None:
-        if looked.is_set():
-            del store.before["txn"]
-            lock.release()
-            waiter.wait()
-        looked.set()
+        del store.before["txn"]
+        lock.release()
+        waiter.wait()
 
     store.before["txn"] = release_between_look_and_deletion
     assert kv.lock("L").force_release() is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .background import Worker
 
 
-class Dispatcher(Worker):
+class CallbackThreads(Worker):
     """A thread for what watches and observations deliver, and another one for the news that something is lost.
 
     Who lost a lock has to hear of it even while a callback of a watch takes its time. Each starts when it is needed.

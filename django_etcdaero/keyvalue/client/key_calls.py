@@ -1,0 +1,168 @@
+"""Reading and writing keys. Get, put, range, delete and transactions have a path of their own in either form: a step
+between the caller and the engine would cost as much as the rest of a call to the embedded store.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Unpack
+
+from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue import txn as ops
+from django_etcdaero.keyvalue.arguments import LeaseRef, RangeOptions, check_count, check_flag
+from django_etcdaero.keyvalue.keys import Text, to_bytes
+from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, PutRequest, PutResult, RangeResult
+
+from .scope import Scope
+
+_getpid = os.getpid
+
+
+class KeyCalls(Scope):
+    """Methods of a :class:`~django_etcdaero.keyvalue.client.client.Client`. Those with an ``a`` are awaited.
+
+    Cancelling a task that waits ends its call: a read is just cancelled; a write may be applied or not, as one whose
+    answer was lost.
+    """
+
+    def get(
+        self, key: Text, *, revision: int = 0, serializable: bool = False, timeout: float | None = None
+    ) -> KeyValue | None:
+        """Return a key with its value, ``None`` if there is no such key."""
+        life, keyspace = self._life, self.keyspace
+        if life.closed or life.pid != _getpid():
+            life.open_engine()
+        if revision != 0 or serializable is not False:
+            request = ops.get(key, revision=revision, serializable=serializable)
+            kvs = self.engine.range(keyspace.outward(request), timeout=timeout).kvs
+            found = kvs[0] if kvs else None
+        else:
+            name = key if type(key) is bytes else to_bytes(key, name="key")
+            if not name:
+                raise InvalidRequest("key is empty")
+            found = self.engine.get(keyspace.prefix + name, timeout=timeout)
+        return None if found is None else keyspace.inward_kv(found)
+
+    async def aget(
+        self, key: Text, *, revision: int = 0, serializable: bool = False, timeout: float | None = None
+    ) -> KeyValue | None:
+        """Return a key with its value, ``None`` if there is no such key."""
+        request = ops.get(key, revision=revision, serializable=serializable)
+        found = (await self.open_engine().arange(self.keyspace.outward(request), timeout=timeout)).kvs
+        return self.keyspace.inward_kv(found[0]) if found else None
+
+    def put(
+        self,
+        key: Text,
+        value: Text = b"",
+        *,
+        lease: LeaseRef = 0,
+        prev_kv: bool = False,
+        ignore_value: bool = False,
+        ignore_lease: bool = False,
+        timeout: float | None = None,
+    ) -> PutResult:
+        """Write a key."""
+        engine, keyspace = self.open_engine(), self.keyspace
+        if lease == 0 and prev_kv is ignore_value is ignore_lease is False:  # most puts: made in one step, not in two
+            name = to_bytes(key, name="key")
+            if not name:
+                raise InvalidRequest("key is empty")
+            return engine.put(PutRequest(keyspace.prefix + name, to_bytes(value, name="value")), timeout=timeout)
+        request = ops.put(
+            key, value, lease=lease, prev_kv=prev_kv, ignore_value=ignore_value, ignore_lease=ignore_lease
+        )
+        return keyspace.inward(engine.put(keyspace.outward(request), timeout=timeout))
+
+    async def aput(
+        self,
+        key: Text,
+        value: Text = b"",
+        *,
+        lease: LeaseRef = 0,
+        prev_kv: bool = False,
+        ignore_value: bool = False,
+        ignore_lease: bool = False,
+        timeout: float | None = None,
+    ) -> PutResult:
+        """Write a key."""
+        request = ops.put(
+            key, value, lease=lease, prev_kv=prev_kv, ignore_value=ignore_value, ignore_lease=ignore_lease
+        )
+        return self.keyspace.inward(await self.open_engine().aput(self.keyspace.outward(request), timeout=timeout))
+
+    def delete(self, key: Text, *, prev_kv: bool = False, timeout: float | None = None) -> DeleteResult:
+        """Delete a key; no error if there is none (``deleted`` is 0 then)."""
+        return self.delete_range(key, prev_kv=prev_kv, timeout=timeout)
+
+    async def adelete(self, key: Text, *, prev_kv: bool = False, timeout: float | None = None) -> DeleteResult:
+        """Delete a key; no error if there is none (``deleted`` is 0 then)."""
+        return await self.adelete_range(key, prev_kv=prev_kv, timeout=timeout)
+
+    def range(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[RangeOptions],
+    ) -> RangeResult:
+        """Read one key, the keys from ``start`` up to but not ``range_end``, or all with ``start`` as ``prefix``.
+
+        The options are those of :class:`~django_etcdaero.keyvalue.values.RangeRequest`, and ``prefix``.
+        """
+        request = self.keyspace.outward(ops.get(start, range_end, **options))
+        return self.keyspace.inward(self.open_engine().range(request, timeout=timeout))
+
+    async def arange(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[RangeOptions],
+    ) -> RangeResult:
+        """Do what :meth:`range` does."""
+        request = self.keyspace.outward(ops.get(start, range_end, **options))
+        return self.keyspace.inward(await self.open_engine().arange(request, timeout=timeout))
+
+    def delete_range(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        prev_kv: bool = False,
+        timeout: float | None = None,
+    ) -> DeleteResult:
+        """Delete the keys that :meth:`range` with the same first arguments returns, as one change."""
+        request = self.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
+        return self.keyspace.inward(self.open_engine().delete_range(request, timeout=timeout))
+
+    async def adelete_range(
+        self,
+        start: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        prev_kv: bool = False,
+        timeout: float | None = None,
+    ) -> DeleteResult:
+        """Delete the keys that :meth:`range` with the same first arguments returns, as one change."""
+        request = self.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
+        return self.keyspace.inward(await self.open_engine().adelete_range(request, timeout=timeout))
+
+    def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
+        """Forget the history of the whole store, other prefixes included, before ``revision``.
+
+        ``physical``: return only when the space is free, too.
+        """
+        check_count("revision", revision)
+        check_flag("physical", physical)
+        self.open_engine().compact(revision, physical=physical, timeout=timeout)
+
+    async def acompact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
+        """Forget the history of the whole store, other prefixes included, before ``revision``."""
+        check_count("revision", revision)
+        check_flag("physical", physical)
+        await self.open_engine().acompact(revision, physical=physical, timeout=timeout)
