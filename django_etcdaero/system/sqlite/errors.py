@@ -37,10 +37,9 @@ _MEANINGS: Final[dict[int, tuple[str, Callable[[str, str, sqlite3.Error], EtcdAe
     sqlite3.SQLITE_PERM: ("cannot be written", _plain(ConfigurationError)),
     sqlite3.SQLITE_AUTH: ("cannot be written", _plain(ConfigurationError)),
     sqlite3.SQLITE_INTERRUPT: ("the call was interrupted", _plain(Cancelled)),
-    # What is wrong with the path for good was found before it was opened: these are lacks of descriptors, of memory and
-    # failing disks, and may pass.
+    # What is wrong with the path for good was found before it was opened: this is a lack of descriptors or a failing
+    # disk, and may pass. For a lack of memory Python raises MemoryError.
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _unreachable),
-    sqlite3.SQLITE_NOMEM: ("cannot be used", _unreachable),
     sqlite3.SQLITE_IOERR: ("cannot be used", _unreachable),
 }
 """By primary result code (https://www.sqlite.org/rescode.html): what is said, and what makes the exception of it."""
