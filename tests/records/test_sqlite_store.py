@@ -26,7 +26,8 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import Record
-from django_etcdaero.system import sqlite_file
+from django_etcdaero.system.sqlite import errors, opening
+from django_etcdaero.system.sqlite.identity import Identity
 from tests.paths import ROOT
 from tests.records.conftest import Clock
 from tests.waiting import wait_until
@@ -119,13 +120,13 @@ def lock_holder(store: SqliteStore, path: Path) -> Iterator[sqlite3.Connection]:
 def met_lock(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Set when a call has found the file locked, that is, when it waits."""
     event = threading.Event()
-    is_busy = sqlite_file.is_busy
+    is_busy = errors.is_busy
 
     def observed(error: sqlite3.Error) -> bool:
         event.set()
         return is_busy(error)
 
-    monkeypatch.setattr(sqlite_file, "is_busy", observed)
+    monkeypatch.setattr(errors, "is_busy", observed)
     return event
 
 
@@ -463,14 +464,14 @@ def test_a_damaged_database_is_named(path: Path) -> None:
 
 
 def test_a_full_disk_is_store_full_and_reading_goes_on(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_database = sqlite_file.open_database
+    open_database = opening.open_database
 
-    def open_small(*args: object, **options: object) -> tuple[sqlite3.Connection, sqlite_file.Identity]:
+    def open_small(*args: object, **options: object) -> tuple[sqlite3.Connection, Identity]:
         connection, identity = open_database(*args, **options)
         connection.execute("PRAGMA max_page_count = 50")
         return connection, identity
 
-    monkeypatch.setattr(sqlite_file, "open_database", open_small)
+    monkeypatch.setattr(opening, "open_database", open_small)
     store.put(b"k", b"v")
     with pytest.raises(StoreFull, match=r"records\.sqlite3"):
         store.put_many({b"%d" % number: b"x" * 10_000 for number in range(50)})

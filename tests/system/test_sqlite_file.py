@@ -18,8 +18,10 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.exceptions import ConfigurationError, ResponseError, StoreBusy
-from django_etcdaero.system import sqlite_file
-from django_etcdaero.system.sqlite_file import Schema
+from django_etcdaero.system.sqlite import opening
+from django_etcdaero.system.sqlite import path as path_rules
+from django_etcdaero.system.sqlite.identity import identity_of
+from django_etcdaero.system.sqlite.schema import Schema
 from tests.paths import ROOT
 
 SCHEMA = Schema(application_id=0x74657374, version=1, statements=("CREATE TABLE numbers (n INTEGER)",))
@@ -27,7 +29,7 @@ SCHEMA = Schema(application_id=0x74657374, version=1, statements=("CREATE TABLE 
 
 @contextlib.contextmanager
 def opened(path: Path, schema: Schema = SCHEMA) -> Iterator[sqlite3.Connection]:
-    connection, _ = sqlite_file.open_database(str(path), schema, timeout=5.0)
+    connection, _ = opening.open_database(str(path), schema, timeout=5.0)
     with contextlib.closing(connection):
         yield connection
 
@@ -130,11 +132,11 @@ def test_the_mount_nearest_to_the_file_and_the_last_on_its_place_counts(
         lines.append(f"{number} 1 0:{number} / {point} rw,relatime - {kind} source rw")
     _mounts(tmp_path, monkeypatch, *lines)
     with pytest.raises(ConfigurationError) if refused else contextlib.nullcontext():
-        sqlite_file.check_filesystem(str(tmp_path / "with space" / "file.sqlite3"))
+        path_rules.check_filesystem(str(tmp_path / "with space" / "file.sqlite3"))
 
 
 def test_without_a_list_of_mounts_every_file_system_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_file, "MOUNTINFO", str(tmp_path / "missing"))
+    monkeypatch.setattr(path_rules, "MOUNTINFO", str(tmp_path / "missing"))
     with opened(tmp_path / "file.sqlite3") as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -144,12 +146,12 @@ def test_a_link_to_a_network_file_system_is_followed(tmp_path: Path, monkeypatch
     (tmp_path / "remote").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "remote")
     with pytest.raises(ConfigurationError):
-        sqlite_file.check_filesystem(str(tmp_path / "link" / "file.sqlite3"))
+        path_rules.check_filesystem(str(tmp_path / "link" / "file.sqlite3"))
 
 
 def _mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     (tmp_path / "mountinfo").write_text("\n".join(lines) + "\n")
-    monkeypatch.setattr(sqlite_file, "MOUNTINFO", str(tmp_path / "mountinfo"))
+    monkeypatch.setattr(path_rules, "MOUNTINFO", str(tmp_path / "mountinfo"))
 
 
 @pytest.mark.parametrize("obstacle", ["directory", "fifo", "parent is a file"])
@@ -211,7 +213,7 @@ def test_waiting_for_another_creator_is_bounded(tmp_path: Path) -> None:
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         with pytest.raises(StoreBusy):
-            sqlite_file.prepare(str(tmp_path / "file.sqlite3"), timeout=0.1)
+            opening.prepare(str(tmp_path / "file.sqlite3"), SCHEMA, timeout=0.1)
     finally:
         os.close(directory)
 
@@ -221,19 +223,20 @@ def test_what_a_deleted_database_left_is_removed_before_the_new_one_exists(tmp_p
     left = [Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-journal")]
     for file in left:
         file.write_bytes(b"left")
-    sqlite_file.prepare(str(path))
-    assert path.stat().st_size == 0
+    opening.prepare(str(path), SCHEMA, timeout=5.0)
+    assert path.read_bytes().startswith(b"SQLite format 3")
     assert not [file for file in left if file.exists()]
 
 
 def test_a_leaked_connection_is_never_closed(tmp_path: Path) -> None:
     script = f"""
 import os
-from django_etcdaero.system import sqlite_file
+from django_etcdaero.system.sqlite import opening
+from django_etcdaero.system.sqlite.schema import Schema
 path = {str(tmp_path / "file.sqlite3")!r}
-schema = sqlite_file.Schema(7, 1, ("CREATE TABLE numbers (n INTEGER)",))
-connection, _ = sqlite_file.open_database(path, schema, timeout=5.0)
-sqlite_file.leak(connection)
+schema = Schema(7, 1, ("CREATE TABLE numbers (n INTEGER)",))
+connection, _ = opening.open_database(path, schema, timeout=5.0)
+opening.leak(connection)
 del connection
 print(sum(os.path.realpath(entry.path) == path for entry in os.scandir("/proc/self/fd")))
 """
@@ -246,11 +249,11 @@ print(sum(os.path.realpath(entry.path) == path for entry in os.scandir("/proc/se
 
 def test_identity_changes_with_the_file_and_is_none_without(tmp_path: Path) -> None:
     path = tmp_path / "file.sqlite3"
-    assert sqlite_file.identity(str(path)) is None
-    connection, first = sqlite_file.open_database(str(path), SCHEMA, timeout=5.0)
-    assert sqlite_file.identity(str(path)) == first
+    assert identity_of(str(path)) is None
+    connection, first = opening.open_database(str(path), SCHEMA, timeout=5.0)
+    assert identity_of(str(path)) == first
     path.unlink()
-    other, second = sqlite_file.open_database(str(path), SCHEMA, timeout=5.0)
-    assert sqlite_file.identity(str(path)) == second != first
+    other, second = opening.open_database(str(path), SCHEMA, timeout=5.0)
+    assert identity_of(str(path)) == second != first
     other.close()
     connection.close()

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from django_etcdaero.exceptions import Cancelled, ClusterError, EtcdAeroError, StoreBusy
-from django_etcdaero.system import sqlite_file
+from django_etcdaero.exceptions import Cancelled, EtcdAeroError, StoreBusy
+from django_etcdaero.system.sqlite import errors, opening
+from django_etcdaero.system.sqlite.identity import Identity, identity_of
+from django_etcdaero.system.sqlite.kept_log import KeptLog
 
-from . import faults, location, schema
+from .schema import SCHEMA
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Cursor], T]
@@ -29,7 +31,7 @@ class GuardedConnection:
 
     def __init__(self, place: str) -> None:
         self.place = place
-        self.identity: location.Identity | None = None
+        self.identity: Identity | None = None
         """The file the connection was opened on; ``None`` for memory."""
         # Re-entrant only because it knows its owner: see _recover().
         self._lock = threading.RLock()
@@ -46,7 +48,7 @@ class GuardedConnection:
             try:
                 return work(self._current(timeout))
             except sqlite3.Error as error:
-                if not faults.is_busy(error):
+                if not errors.is_busy(error):
                     raise
                 self._undo()
                 return self._insist(work, time.monotonic() + timeout)
@@ -93,7 +95,7 @@ class GuardedConnection:
         """Forget a connection inherited through a fork, in a way that nothing ever closes it: takes no lock."""
         connection, self._connection, self._cursor = self._connection, None, None
         if connection is not None:
-            sqlite_file.leak(connection)
+            opening.leak(connection)
 
     # for the two kinds of place --------------------------------------------------------------------------------------
 
@@ -104,7 +106,7 @@ class GuardedConnection:
         return self._cursor
 
     def _fault(self, error: sqlite3.Error) -> EtcdAeroError:
-        return faults.translate(error, self.place)
+        return errors.translate(error, self.place)
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class GuardedConnection:
             try:
                 return work(self._current(deadline - time.monotonic()))
             except sqlite3.Error as error:
-                if not faults.is_busy(error) or time.monotonic() >= deadline:
+                if not errors.is_busy(error) or time.monotonic() >= deadline:
                     raise
                 self._undo()
             # Shorter than SQLite's own handler, whose steps of up to 0.1 s let eager writers starve patient ones.
@@ -171,9 +173,8 @@ class MemoryConnection(GuardedConnection):
 
     def __init__(self, place: str) -> None:
         super().__init__(place)
-        self._connection = schema.connect(":memory:", timeout=0)
+        self._connection = opening.open_memory(SCHEMA)
         self._cursor = self._connection.cursor()
-        schema.create(self._connection)
 
 
 class FileConnection(GuardedConnection):
@@ -183,17 +184,16 @@ class FileConnection(GuardedConnection):
         self,
         path: str,
         *,
-        occupant: location.Occupant,
+        log: KeptLog,
         opened: Work[None] | None = None,
     ) -> None:
         """Make a connection to the store at ``path`` (absolute); the first call opens it.
 
-        ``occupant`` is what all connections of one engine know of the file under the path. ``opened`` is called with a
-        cursor each time a file is opened, outside of any transaction. Opening raises what :func:`location.prepare`
-        raises, ``ResponseError`` for a file that is no store, and ``StoreBusy``.
+        ``log`` is shared by all connections of one engine. ``opened`` is called with a cursor each time a file is
+        opened, outside of any transaction. Opening raises what :func:`.opening.open_database` raises.
         """
         super().__init__(path)
-        self._occupant = occupant
+        self._log = log
         self._opened = opened
         self._closed = False
 
@@ -218,13 +218,13 @@ class FileConnection(GuardedConnection):
         super().leak()
 
     def _current(self, timeout: float) -> sqlite3.Cursor:
-        if self._cursor is None or location.identity(self.place) != self.identity:
+        if self._cursor is None or identity_of(self.place) != self.identity:
             self._open(timeout)
         assert self._cursor is not None
         return self._cursor
 
     def _fault(self, error: sqlite3.Error) -> EtcdAeroError:
-        if faults.is_damage(error):
+        if errors.is_damage(error):
             self._drop()  # the next call looks at the file afresh: it may have been repaired meanwhile
         return super()._fault(error)
 
@@ -232,31 +232,15 @@ class FileConnection(GuardedConnection):
         if self._closed:
             raise Cancelled(f"{self.place} was closed")
         self._drop()
-        timeout = max(timeout, 0.05)
-        location.prepare(self.place, timeout=timeout)
-        found = location.identity(self.place)
-        if found is not None:
-            try:
-                self._occupant.make_room(found, timeout=timeout)
-            except OSError as error:
-                raise ClusterError(f"{self.place} was replaced: {error}", {self.place: str(error)}) from error
-        connection = schema.connect(self.place, timeout=timeout)
-        self._connection = connection
+        self._connection, opened = opening.open_database(self.place, SCHEMA, timeout=max(timeout, 0.05), log=self._log)
+        cursor = self._connection.cursor()
         try:
-            schema.check(connection, self.place)
-            sqlite_file.make_private(self.place)
-            schema.set_up_file(connection)
-            cursor = connection.cursor()
             if self._opened is not None:
                 self._opened(cursor)
-            opened = location.identity(self.place)
-            if found is None or opened is None or opened[:2] != found[:2]:
-                raise StoreBusy(f"{self.place} was replaced while it was opened")
         except BaseException:
             self._undo()
             self._drop()
             raise
-        self._occupant.settle(opened)
         self._cursor, self.identity = cursor, opened
 
 

@@ -7,8 +7,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
+from django_etcdaero.system.sqlite.kept_log import KeptLog
+
 from .connection import FileConnection, GuardedConnection, MemoryConnection, Work
-from .location import Occupant
 
 _CLOSE_TIMEOUT = 5.0
 """Seconds that closing waits for a call in progress."""
@@ -63,18 +64,18 @@ class FileStore(Store):
         """Open ``path`` (absolute). ``restart`` is run on every file that is opened, before anything else is done."""
         self.url = f"sqlite://{path}"
         self._wake: Wake | None = None
-        self._occupant = occupant = Occupant(path)
-        writer = FileConnection(path, occupant=occupant, opened=restart)
+        self._log = log = KeptLog(path)
+        writer = FileConnection(path, log=log, opened=restart)
         try:
             writer.open(timeout)
-            reader = FileConnection(path, occupant=occupant)
+            reader = FileConnection(path, log=log)
             reader.open(timeout)
         except BaseException:
             writer.close(_CLOSE_TIMEOUT)
-            occupant.forget()
+            log.forget()
             raise
         self.writer, self.reader = writer, reader
-        self._watcher = FileConnection(path, occupant=occupant)
+        self._watcher = FileConnection(path, log=log)
 
     def connect_watcher(self) -> GuardedConnection:
         return self._watcher
@@ -86,7 +87,7 @@ class FileStore(Store):
         self._wake = None
         self.reader.close(_CLOSE_TIMEOUT)
         self.writer.close(_CLOSE_TIMEOUT)
-        self._occupant.forget()
+        self._log.forget()
 
     def notify(self) -> None:
         if self._wake is not None:
@@ -103,7 +104,7 @@ class FileStore(Store):
     def leak(self) -> None:
         for connection in (self.reader, self.writer, self._watcher):
             connection.leak()
-        self._occupant.forget()
+        self._log.forget()
 
 
 class MemoryStore(Store):

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.system.sqlite.identity import Identity
 
 from .changes import Change
-from .location import Identity
 
 _log = logging.getLogger("django_etcdaero.kv")
 

@@ -19,8 +19,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, StoreBusy
-from django_etcdaero.system import sqlite_file
-from django_etcdaero.system.sqlite_file import Identity, Schema
+from django_etcdaero.system.sqlite import errors, opening
+from django_etcdaero.system.sqlite.identity import Identity, identity_of
+from django_etcdaero.system.sqlite.kept_log import KeptLog
+from django_etcdaero.system.sqlite.schema import Schema
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -41,6 +43,7 @@ class Connections:
     def __init__(self, path: str, schema: Schema, *, busy_timeout: float) -> None:
         self._path = path
         self._schema = schema
+        self._log = KeptLog(path)
         self._busy_timeout = busy_timeout
         self._pid = os.getpid()
         self._closed = False
@@ -88,6 +91,7 @@ class Connections:
         self._closed = True
         self.close_idle()
         _wait(lambda: not self._calls, until=time.monotonic() + CLOSE_TIMEOUT)
+        self._log.forget()
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses. The next call opens another."""
@@ -113,8 +117,9 @@ class Connections:
         """Forget everything without touching it. Takes no lock: its holder may not exist in this process."""
         self._closed = True
         for connection in (*self._in_use, *(idle for idle, _ in self._idle)):
-            sqlite_file.leak(connection)
+            opening.leak(connection)
         self._idle, self._in_use = [], {}
+        self._log.forget()
 
     def _until(self, deadline: float | None) -> float:
         return time.monotonic() + self._busy_timeout if deadline is None else deadline
@@ -165,16 +170,16 @@ class Connections:
             try:
                 return work(connection)
             except sqlite3.Error as error:
-                reusable = sqlite_file.is_busy(error)
+                reusable = errors.is_busy(error)
                 if not reusable or time.monotonic() >= until:
-                    raise sqlite_file.translate(error, self._path) from error
+                    raise errors.translate(error, self._path) from error
             finally:
                 self._give_back(connection, identity, reusable)
             time.sleep(random.uniform(*RETRY_INTERVALS))
 
     def _take(self, until: float) -> tuple[sqlite3.Connection, Identity]:
         self.check_usable()
-        current = sqlite_file.identity(self._path)
+        current = identity_of(self._path)
         with self._state:
             while self._idle:
                 connection, identity = self._idle.pop()
@@ -182,8 +187,8 @@ class Connections:
                     self._in_use[connection] = threading.get_ident()
                     return connection, identity
                 connection.close()  # the file was replaced or deleted: what it had is no longer in the store
-        connection, identity = sqlite_file.open_database(
-            self._path, self._schema, timeout=max(0.0, until - time.monotonic())
+        connection, identity = opening.open_database(
+            self._path, self._schema, timeout=max(0.0, until - time.monotonic()), log=self._log
         )
         with self._state:
             self._in_use[connection] = threading.get_ident()

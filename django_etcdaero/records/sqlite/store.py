@@ -41,7 +41,7 @@ class SqliteStore(RecordStore):
 
     ``busy_timeout``: seconds that each transaction of a call without ``timeout`` waits for other processes at most;
     ``clock`` returns seconds since the epoch. Any call may raise ``StoreBusy``, ``ConfigurationError`` (see
-    :mod:`django_etcdaero.system.sqlite_file`) and ``ResponseError`` (damaged, or not ours), all naming the path. When
+    :mod:`django_etcdaero.system.sqlite`) and ``ResponseError`` (damaged, or not ours), all naming the path. When
     the file is deleted or replaced while the store is open, the next call works with what is at the path then.
     """
 

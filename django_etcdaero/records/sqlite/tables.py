@@ -15,11 +15,12 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from django_etcdaero.records.store import MAX_KEY_BYTES, Value, batches
-from django_etcdaero.system.sqlite_file import Schema
+from django_etcdaero.system.sqlite.schema import Schema
 
 SCHEMA = Schema(
     application_id=0x65746172,
     version=1,
+    content="a record store",
     statements=(
         """
         CREATE TABLE records

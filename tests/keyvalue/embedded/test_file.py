@@ -17,7 +17,7 @@ import pytest
 from django_etcdaero.exceptions import ConfigurationError, ResponseError, StoreFull
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchLost, WatchRequest
-from django_etcdaero.system import sqlite_file
+from django_etcdaero.system.sqlite import path as path_rules
 from tests.keyvalue.recording import Recording, short
 from tests.paths import ROOT
 
@@ -121,7 +121,7 @@ def test_a_later_format_is_refused(path: Path, engine: EmbeddedEngine) -> None:
     engine.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(ResponseError, match="format 99"):
+    with pytest.raises(ConfigurationError, match="format 99"):
         EmbeddedEngine.file(path)
 
 
@@ -208,7 +208,7 @@ def test_the_file_of_somebody_else_is_refused(
 def test_a_network_file_system_is_refused(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = tmp_path / "mountinfo"
     mounts.write_text(f"40 22 0:40 / {path.parent} rw - nfs server:/x rw\n")
-    monkeypatch.setattr(sqlite_file, "MOUNTINFO", str(mounts))
+    monkeypatch.setattr(path_rules, "MOUNTINFO", str(mounts))
     with pytest.raises(ConfigurationError, match=f"{path}: is on a network file system .nfs."):
         EmbeddedEngine.file(path)
 

@@ -1,0 +1,82 @@
+"""What an error of SQLite means to a caller of this package."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+from django_etcdaero.exceptions import (
+    Cancelled,
+    ClusterError,
+    ConfigurationError,
+    EtcdAeroError,
+    ResponseError,
+    StoreBusy,
+    StoreFull,
+)
+
+_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+
+
+def _unreachable(message: str, path: str, error: sqlite3.Error) -> ClusterError:
+    return ClusterError(message, {path: str(error)})
+
+
+def _plain(kind: type[EtcdAeroError]) -> Callable[[str, str, sqlite3.Error], EtcdAeroError]:
+    return lambda message, path, error: kind(message)
+
+
+_MEANINGS: Final[dict[int, tuple[str, Callable[[str, str, sqlite3.Error], EtcdAeroError]]]] = {
+    **dict.fromkeys(_BUSY, ("is held by another process for longer than the time allowed", _plain(StoreBusy))),
+    **dict.fromkeys(_DAMAGED, ("is damaged or is not a database", _plain(ResponseError))),
+    sqlite3.SQLITE_FULL: ("has no room for the write", _plain(StoreFull)),
+    sqlite3.SQLITE_READONLY: ("cannot be written", _plain(ConfigurationError)),
+    sqlite3.SQLITE_PERM: ("cannot be written", _plain(ConfigurationError)),
+    sqlite3.SQLITE_AUTH: ("cannot be written", _plain(ConfigurationError)),
+    sqlite3.SQLITE_INTERRUPT: ("the call was interrupted", _plain(Cancelled)),
+    # What is wrong with the path for good was found before it was opened: this is a lack of descriptors or a failing
+    # disk, and may pass. For a lack of memory Python raises MemoryError.
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _unreachable),
+    sqlite3.SQLITE_IOERR: ("cannot be used", _unreachable),
+}
+"""By primary result code (https://www.sqlite.org/rescode.html): what is said, and what makes the exception of it."""
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Tell whether trying again later may help: another connection holds a lock."""
+    return _primary_code(error) in _BUSY
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Tell whether the file is not (any more) what SQLite wrote."""
+    return _primary_code(error) in _DAMAGED
+
+
+def translate(error: sqlite3.Error, path: str) -> EtcdAeroError:
+    """Return what a caller of this package gets for ``error``: an exception that names ``path``.
+
+    ``path``: the file, or the name of a store in memory. Give the original as its ``__cause__``
+    (``raise translate(error, path) from error``). ``ResponseError`` for what has no meaning of its own.
+    """
+    code = _primary_code(error)
+    if code == sqlite3.SQLITE_IOERR and _no_space(path):
+        code = sqlite3.SQLITE_FULL
+    said, make = _MEANINGS.get(code, ("gave an unexpected answer", _plain(ResponseError)))
+    return make(f"{path}: {said}: {error}", path, error)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary result code; -1 for an error of the Python module itself."""
+    code: int = getattr(error, "sqlite_errorcode", -1)
+    return code & 0xFF if code >= 0 else -1
+
+
+def _no_space(path: str) -> bool:
+    """Tell whether the disk is full: SQLite reports that as a failed write now and then, of its log for one."""
+    try:
+        return os.statvfs(os.path.dirname(path) or ".").f_bavail == 0
+    except OSError:
+        return False

@@ -1,0 +1,100 @@
+"""The rules for the path of a database: which file system it may be on, who may own it and who may read it."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+
+from django_etcdaero.exceptions import ConfigurationError
+
+from .creation import companions
+
+MOUNTINFO = "/proc/self/mountinfo"
+"""Where Linux lists the mounts that this process sees; where there is none, file systems are not checked."""
+
+NETWORK_FILE_SYSTEMS = frozenset({
+    "9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "fuse.afpfs", "fuse.ceph", "fuse.cephfs",
+    "fuse.curlftpfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.goofys", "fuse.juicefs", "fuse.rclone",
+    "fuse.s3fs", "fuse.seaweedfs", "fuse.sshfs", "gfs2", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4",
+    "ocfs2", "orangefs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf",
+})  # fmt: skip
+"""File system types, as the kernel names them, that several hosts can share."""
+
+
+def check_filesystem(path: str) -> None:
+    """Raise ``ConfigurationError`` if ``path`` (which need not exist) is on a network file system."""
+    try:
+        with open(MOUNTINFO, "rb") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return
+    real = os.fsencode(os.path.realpath(path))
+    longest, found = -1, ""
+    for line in lines:
+        mounted, _, described = line.partition(b" - ")
+        fields, kind = mounted.split(b" "), described.split(b" ")[0]
+        if len(fields) < 5:
+            continue
+        # proc(5): space, tab, newline and backslash are written in octal; a later mount on the same place covers.
+        point = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[4]).rstrip(b"/")
+        if len(point) >= longest and (real + b"/").startswith(point + b"/"):
+            longest, found = len(point), os.fsdecode(kind)
+    if found in NETWORK_FILE_SYSTEMS:
+        raise ConfigurationError(
+            f"{path}: is on a network file system ({found}); SQLite needs a local disk. "
+            "Use etcd:// and aerospike:// to share data between hosts."
+        )
+
+
+def why(error: OSError) -> str:
+    """Say what kept a file from being used."""
+    if isinstance(error, PermissionError):
+        return f"{error.strerror}; all processes that share it run as one user (this one as user id {os.geteuid()})"
+    return error.strerror or str(error)
+
+
+def check_file(path: str) -> None:
+    """Refuse a file that cannot be a database of this process, which must exist.
+
+    Raises ``ConfigurationError`` (no regular file, another owner, no right to write it or its directory), ``OSError``.
+    """
+    real = os.path.realpath(path)
+    if not stat.S_ISREG(os.stat(real).st_mode):
+        raise ConfigurationError(f"{path}: is not a regular file")
+    for name in (real, *companions(real)):
+        _check_owner(name)
+    for needed, place in ((os.R_OK | os.W_OK, real), (os.W_OK | os.X_OK, os.path.dirname(real))):
+        if not os.access(place, needed, effective_ids=os.access in os.supports_effective_ids):
+            raise ConfigurationError(f"the store {path} is read-only for this process: no permission to write {place}")
+
+
+def _check_owner(name: str) -> None:
+    """Raise ``ConfigurationError`` if the file ``name`` belongs to another user; no error if there is none."""
+    try:
+        owner = os.stat(name).st_uid
+    except FileNotFoundError:
+        return
+    if owner != os.geteuid():
+        raise ConfigurationError(
+            f"{name}: belongs to user id {owner}, this process runs as {os.geteuid()}; "
+            "let every process that shares the file run as its owner, or choose another path"
+        )
+
+
+def make_private(path: str) -> None:
+    """Take the rights of others on the files of the database at ``path`` away, once it is known to be ours.
+
+    Not earlier: a path that was mistyped names a file whose mode is nobody's business here. Raises
+    ``ConfigurationError``.
+    """
+    real = os.path.realpath(path)
+    for name in (real, *companions(real)):
+        try:
+            mode = os.stat(name).st_mode
+            if mode & 0o077:
+                os.chmod(name, mode & 0o700)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigurationError(f"{name}: cannot be closed to other users: {why(error)}") from error
