@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, cast
 
-from django_etcdaero.keyvalue.engine import Engine, WatchHandle
+from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Namespace
-from django_etcdaero.keyvalue.values import LeaseStatus, TxnRequest, TxnResult, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import LeaseStatus, TxnRequest, TxnResult, WatchHandle, WatchRequest, WatchSink
 
 from .lease import Lease
 from .life import Life

@@ -25,7 +25,7 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
 )
 from django_etcdaero.keyvalue.arguments import check_seconds
-from django_etcdaero.keyvalue.engine import Engine, EngineInfo, WatchHandle
+from django_etcdaero.keyvalue.engine import Engine, EngineInfo
 from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
@@ -37,6 +37,7 @@ from django_etcdaero.keyvalue.values import (
     RenewalSink,
     TxnRequest,
     TxnResult,
+    WatchHandle,
     WatchRequest,
     WatchSink,
 )

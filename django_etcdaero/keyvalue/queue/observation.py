@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.steps import Commit, Steps, drive
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.keys import prefix_end
-from django_etcdaero.keyvalue.values import EventType, TxnResult, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import EventType, TxnResult, WatchBatch, WatchHandle, WatchLost, WatchRequest
 
 from .inbox import Inbox
 from .leader import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.engine import WatchHandle
-from django_etcdaero.keyvalue.values import Event, EventType, KeyValue, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import Event, EventType, KeyValue, WatchBatch, WatchHandle, WatchLost, WatchRequest
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from typing import Any
 
 from django_etcdaero.exceptions import LeaseNotFound
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.etcd.messages import wire
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.threaded import ThreadedCalls
@@ -20,6 +19,7 @@ from django_etcdaero.keyvalue.values import (
     RangeResult,
     TxnRequest,
     TxnResult,
+    WatchHandle,
     WatchRequest,
     WatchSink,
 )
