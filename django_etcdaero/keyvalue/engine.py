@@ -10,8 +10,10 @@ Keys and values are ``bytes``. A *range* is ``[key, range_end)``; an empty ``ran
 (``None``: the engine's default, never "for ever") and raises errors of :mod:`django_etcdaero.exceptions` only:
 ``DeadlineExceeded``, ``ClusterError``, ``StoreBusy``, ``OutcomeUnknown`` from any call, and what each method names.
 
-Event loops use the awaitable twins (``arange``, ``aput``, …) of
-:class:`~django_etcdaero.keyvalue.threaded.ThreadedCalls`.
+Event loops use the awaitable twins (``arange``, ``aput``, …), each of which does and raises what the blocking method of
+the same name does. An engine that can only block has them made by a few threads, as they are here; one that can do
+without threads overrides them. Cancelling the task that waits gives the call up: a read has no effect; a write may be
+applied or not, as one whose answer was lost.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from typing import TYPE_CHECKING
 from django_etcdaero.exceptions import NotSupported
 
 from .threaded import ThreadedCalls
-from .threaded import WatchHandle as WatchHandle
 from .values import (
     DeleteRequest,
     DeleteResult,
@@ -38,11 +39,12 @@ from .values import (
     RenewalSink,
     TxnRequest,
     TxnResult,
+    WatchHandle,
     WatchRequest,
     WatchSink,
 )
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # at run time only who administers needs it
     from .administration import Auth, Cluster, Maintenance
 
 
@@ -69,7 +71,7 @@ class Engine(ThreadedCalls, ABC):
         """Read keys. Raises ``InvalidRequest`` (empty key, bad enum), ``Compacted``, ``FutureRevision``."""
 
     def get(self, key: bytes, *, timeout: float | None = None) -> KeyValue | None:
-        """Read one key as it is now, ``None`` if there is none: the commonest call, which may have a faster way."""
+        """Read one key as it is now, ``None`` if there is none: the commonest call, which an engine may make faster."""
         found = self.range(RangeRequest(key), timeout=timeout).kvs
         return found[0] if found else None
 
@@ -145,6 +147,54 @@ class Engine(ThreadedCalls, ABC):
         without a gap; what cannot be resumed is told with :attr:`WatchBatch.lost`. Raises ``InvalidRequest``.
         """
 
+    # awaitable twins --------------------------------------------------------------------------------------------------
+
+    async def arange(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
+        """Read keys."""
+        return await self._twin(self.range, request, timeout=timeout)
+
+    async def aput(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
+        """Write a key."""
+        return await self._twin(self.put, request, timeout=timeout)
+
+    async def adelete_range(self, request: DeleteRequest, *, timeout: float | None = None) -> DeleteResult:
+        """Delete keys."""
+        return await self._twin(self.delete_range, request, timeout=timeout)
+
+    async def atxn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
+        """Run a transaction."""
+        return await self._twin(self.txn, request, timeout=timeout)
+
+    async def acompact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
+        """Forget history."""
+        await self._twin(self.compact, revision, timeout=timeout, physical=physical)
+
+    async def alease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
+        """Grant a lease. One whose task was cancelled may be granted all the same, and then runs out."""
+        return await self._twin(self.lease_grant, ttl, timeout=timeout, lease_id=lease_id)
+
+    async def alease_revoke(self, lease_id: int, *, timeout: float | None = None) -> None:
+        """End a lease."""
+        await self._twin(self.lease_revoke, lease_id, timeout=timeout)
+
+    async def alease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
+        """Renew a lease once."""
+        return await self._twin(self.lease_keep_alive, lease_id, timeout=timeout)
+
+    async def alease_time_to_live(
+        self, lease_id: int, *, keys: bool = False, timeout: float | None = None
+    ) -> LeaseStatus:
+        """Tell what is left of a lease."""
+        return await self._twin(self.lease_time_to_live, lease_id, timeout=timeout, keys=keys)
+
+    async def alease_list(self, *, timeout: float | None = None) -> tuple[int, ...]:
+        """Return the ids of all leases."""
+        return await self._twin(self.lease_list, timeout=timeout)
+
+    async def awatch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
+        """Start a watch. ``sink`` is called from a thread of the engine. A cancelled call leaves no watch behind."""
+        return await self._start_in_thread(lambda left: self.watch(request, sink, timeout=left), timeout)
+
     # administration --------------------------------------------------------------------------------------------------
 
     @property
@@ -175,7 +225,7 @@ class Engine(ThreadedCalls, ABC):
         """
 
     def before_fork(self, timeout: float) -> None:
-        """Come to rest because this process is about to fork (see :mod:`django_etcdaero.system.forks`).
+        """Get ready for a fork of this process (see :mod:`django_etcdaero.system.forks`).
 
         Waits at most ``timeout`` seconds for calls under way; new calls wait for :meth:`after_fork_in_parent`. What
         must not be inherited is closed, and opened again when needed. Never raises.

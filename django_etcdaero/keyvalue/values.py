@@ -285,3 +285,14 @@ class PromptSink(ABC):
     @abstractmethod
     def __call__(self, batch: WatchBatch) -> None:
         """Take ``batch``."""
+
+
+class WatchHandle(ABC):
+    """A running watch."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End the watch. Idempotent, returns at once; no batch is delivered after it returned.
+
+        Called from inside the sink it lets the current call finish.
+        """

@@ -10,9 +10,8 @@ from typing import Any
 from django_etcdaero.connections import kvs
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.client.watch import ResyncReason
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.interception import CALLS, interpose
-from django_etcdaero.keyvalue.values import WatchBatch, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import WatchBatch, WatchHandle, WatchLost, WatchRequest, WatchSink
 
 from .blocks import Block
 

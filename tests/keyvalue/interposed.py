@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from django_etcdaero.keyvalue.engine import Engine, WatchHandle
+from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
@@ -21,6 +21,7 @@ from django_etcdaero.keyvalue.values import (
     TxnRequest,
     TxnResult,
     WatchBatch,
+    WatchHandle,
     WatchRequest,
     WatchSink,
 )

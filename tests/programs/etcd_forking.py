@@ -13,9 +13,8 @@ import threading
 import time
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchBatch, WatchRequest
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchBatch, WatchHandle, WatchRequest
 
 CHILD_TIME = 20
 

@@ -16,13 +16,13 @@ from typing import TypeAlias
 
 from django_etcdaero.exceptions import Cancelled, Compacted, EtcdAeroError, InvalidRequest, PermissionDenied
 from django_etcdaero.keyvalue.arguments import check_count
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.values import (
     Event,
     KeyValue,
     PromptSink,
     RangeRequest,
     WatchBatch,
+    WatchHandle,
     WatchLost,
     WatchRequest,
 )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from django_etcdaero.keyvalue.engine import Engine, WatchHandle
+from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Namespace
 from django_etcdaero.keyvalue.txn import Txn
-from django_etcdaero.keyvalue.values import TxnRequest, TxnResult, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import TxnRequest, TxnResult, WatchHandle, WatchRequest, WatchSink
 
 from .life import Life, RunningWatch
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.txn import Txn
 from django_etcdaero.keyvalue.values import (
     PromptSink,
@@ -19,6 +18,7 @@ from django_etcdaero.keyvalue.values import (
     RangeResult,
     TxnResult,
     WatchBatch,
+    WatchHandle,
     WatchLost,
     WatchRequest,
     WatchSink,

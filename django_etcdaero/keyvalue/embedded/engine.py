@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, DeadlineExceeded, StoreBusy
 from django_etcdaero.keyvalue.arguments import check_seconds
-from django_etcdaero.keyvalue.engine import Engine, EngineInfo, WatchHandle
+from django_etcdaero.keyvalue.engine import Engine, EngineInfo
 from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
@@ -25,6 +25,7 @@ from django_etcdaero.keyvalue.values import (
     RenewalSink,
     TxnRequest,
     TxnResult,
+    WatchHandle,
     WatchRequest,
     WatchSink,
 )

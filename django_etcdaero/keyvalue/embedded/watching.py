@@ -6,8 +6,15 @@ import logging
 import threading
 from collections.abc import Sequence
 
-from django_etcdaero.keyvalue.engine import WatchHandle
-from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import (
+    Event,
+    EventType,
+    WatchBatch,
+    WatchHandle,
+    WatchLost,
+    WatchRequest,
+    WatchSink,
+)
 from django_etcdaero.system.sqlite.identity import Identity
 
 from .changes import Change

@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django_etcdaero.exceptions import (
@@ -24,7 +25,7 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
 )
 from django_etcdaero.keyvalue.arguments import check_seconds
-from django_etcdaero.keyvalue.engine import Engine, EngineInfo, WatchHandle
+from django_etcdaero.keyvalue.engine import Engine, EngineInfo
 from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
@@ -36,13 +37,16 @@ from django_etcdaero.keyvalue.values import (
     RenewalSink,
     TxnRequest,
     TxnResult,
+    WatchHandle,
     WatchRequest,
     WatchSink,
 )
 from django_etcdaero.system import forks
+from django_etcdaero.system.steps import Step, drive
 
 from .administration import EtcdAuth, EtcdCluster, EtcdMaintenance, MemberSync
 from .administration.direct import Direct
+from .calls import read_only
 from .calls.awaited import AwaitedCalls
 from .calls.renewals import Renewals
 from .calls.unary import Calls
@@ -62,6 +66,27 @@ _getpid = os.getpid
 
 _inherited: list[Any] = []
 """What a fork has left here: kept for ever, because gRPC's objects must not be touched in a child, not even to free."""
+
+
+class _Asking(Step[Any]):
+    """One call of several that have a deadline together."""
+
+    __slots__ = ("_deadline", "_engine", "_leader", "_message", "_method")
+
+    def __init__(self, engine: EtcdEngine, deadline: float, method: str, message: Any, leader: bool) -> None:
+        self._engine = engine
+        self._deadline = deadline
+        self._method = method
+        self._message = message
+        self._leader = leader
+
+    def block(self) -> Any:
+        left = self._deadline - time.monotonic()
+        return self._engine._call(self._method, self._message, left, repeat=True, leader=self._leader)
+
+    async def suspend(self) -> Any:
+        left = self._deadline - time.monotonic()
+        return await self._engine._acall(self._method, self._message, left, repeat=True, leader=self._leader)
 
 
 class EtcdEngine(AwaitedCalls, Engine):
@@ -134,8 +159,10 @@ class EtcdEngine(AwaitedCalls, Engine):
         return wire.delete_result(self._call("DeleteRange", wire.delete_message(request), timeout, repeat=False))
 
     def txn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
-        message = wire.txn_message(request)
-        return wire.txn_result(self._call("Txn", message, timeout, repeat=wire.is_read_only(request)))
+        only_reads = wire.is_read_only(request)
+        if only_reads and read_only.ends_with_its_caller(request):
+            return drive(self._read(request, timeout))
+        return wire.txn_result(self._call("Txn", wire.txn_message(request), timeout, repeat=only_reads))
 
     def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
         self._call("Compact", wire.compaction_message(revision, physical), timeout, repeat=False)
@@ -265,6 +292,10 @@ class EtcdEngine(AwaitedCalls, Engine):
         self._pid = _getpid()
 
     # ------------------------------------------------------------------------------------------------------------------
+
+    async def _read(self, request: TxnRequest, timeout: float | None) -> TxnResult:
+        deadline = time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
+        return await read_only.read(partial(_Asking, self, deadline), request)
 
     def _call(
         self,

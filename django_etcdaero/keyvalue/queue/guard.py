@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.engine import WatchHandle
-from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client

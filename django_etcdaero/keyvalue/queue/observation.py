@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Protocol
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.steps import Read
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.keys import prefix_end
-from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import drive
 
 from .inbox import Inbox

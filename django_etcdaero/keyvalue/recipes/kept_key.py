@@ -18,9 +18,8 @@ from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.lease import Lease, check_ttl
 from django_etcdaero.keyvalue.client.limit import seconds_left
 from django_etcdaero.keyvalue.client.steps import Commit, StartWatch
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.txn import create_revision, put
-from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import Call, drive
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ import pytest
 from django_etcdaero.exceptions import Compacted, DeadlineExceeded, InvalidRequest
 from django_etcdaero.keyvalue import KV, Event, EventType, Progress, Resync, ResyncReason
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory, hub
-from django_etcdaero.keyvalue.engine import WatchHandle
-from django_etcdaero.keyvalue.values import WatchBatch, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import WatchBatch, WatchHandle, WatchRequest, WatchSink
 from tests.keyvalue.interposed import InterposedEngine
 from tests.waiting import wait_until
 

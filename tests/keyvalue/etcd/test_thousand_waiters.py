@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from django_etcdaero.keyvalue import KV, Lock
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.values import WatchBatch, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import WatchBatch, WatchHandle, WatchRequest, WatchSink
 from tests.keyvalue.etcd.counters import total, unary_calls
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.queue.contending import contenders

@@ -21,10 +21,9 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.recipes.temporary import TemporaryKey
-from django_etcdaero.keyvalue.values import WatchBatch, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import WatchBatch, WatchHandle, WatchRequest, WatchSink
 from tests.keyvalue.conftest import ETCD
 from tests.keyvalue.interposed import InterposedEngine
 from tests.waiting import wait_until

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from typing import Any
 
 from django_etcdaero.exceptions import LeaseNotFound
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.etcd.messages import wire
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.threaded import ThreadedCalls
@@ -20,9 +19,13 @@ from django_etcdaero.keyvalue.values import (
     RangeResult,
     TxnRequest,
     TxnResult,
+    WatchHandle,
     WatchRequest,
     WatchSink,
 )
+from django_etcdaero.system.steps import adrive
+
+from . import read_only
 
 
 class AwaitedCalls(ThreadedCalls):
@@ -31,6 +34,10 @@ class AwaitedCalls(ThreadedCalls):
     @abstractmethod
     async def _acall(self, method: str, message: Any, timeout: float | None, **options: Any) -> Any:
         """Return the answer to ``message``; ``options`` are those of :meth:`Calls.arun`."""
+
+    @abstractmethod
+    async def _read(self, request: TxnRequest, timeout: float | None) -> TxnResult:
+        """Run a transaction that only reads: a protocol for :func:`adrive`."""
 
     @abstractmethod
     async def _awatch(self, request: WatchRequest, sink: WatchSink, timeout: float | None) -> WatchHandle:
@@ -48,8 +55,10 @@ class AwaitedCalls(ThreadedCalls):
         return wire.delete_result(await self._acall("DeleteRange", message, timeout, repeat=False))
 
     async def atxn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
-        message = wire.txn_message(request)
-        return wire.txn_result(await self._acall("Txn", message, timeout, repeat=wire.is_read_only(request)))
+        only_reads = wire.is_read_only(request)
+        if only_reads and read_only.ends_with_its_caller(request):
+            return await adrive(self._read(request, timeout))
+        return wire.txn_result(await self._acall("Txn", wire.txn_message(request), timeout, repeat=only_reads))
 
     async def acompact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
         await self._acall("Compact", wire.compaction_message(revision, physical), timeout, repeat=False)

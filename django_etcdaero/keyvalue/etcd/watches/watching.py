@@ -9,10 +9,17 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.etcd.calls.settlement import Settlement
 from django_etcdaero.keyvalue.etcd.messages.wire import events
-from django_etcdaero.keyvalue.values import Event, PromptSink, WatchBatch, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import (
+    Event,
+    PromptSink,
+    WatchBatch,
+    WatchHandle,
+    WatchLost,
+    WatchRequest,
+    WatchSink,
+)
 
 _log = logging.getLogger("django_etcdaero.kv")
 
