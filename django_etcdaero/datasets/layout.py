@@ -1,13 +1,14 @@
 """Where a dataset keeps what: the names of its keys (coordination plane) and records (data plane).
 
-Coordination plane, under ``datasets/<name>/s<schema>/`` of the alias's prefix:
+Coordination plane, below the alias's prefix: ``announcements/<name>/s<schema>`` is the announcement that readers
+follow. The announcements of all datasets stand side by side, so that one range reads them and one watch follows them,
+and no other key wakes that watch. All else stands under ``datasets/<name>/s<schema>/``:
 
 ``lock/…``            who refreshes (:mod:`django_etcdaero.keyvalue.queue.lock`)
-``current``           the announcement that readers follow
-``history/<version>`` announcements of the kept versions, ``current``'s included
+``history/<version>`` announcements of the kept versions, the current one's included
 ``retired/<version>`` announcements that left the history and whose blocks are still to be given a time to live;
                       with an id added, those about to be made, for the case that nothing comes of them
-``pin``               present while an operator holds ``current`` on one version
+``pin``               present while an operator holds the announcement on one version
 ``checked``           the last successful load: when it began, what it found, which request it answers
 ``attempt``           the last failed load: when, why, and when to try again
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
@@ -15,16 +16,26 @@ Coordination plane, under ``datasets/<name>/s<schema>/`` of the alias's prefix:
 Data plane: ``<prefix>/d/<name>/s<schema>/`` followed by a 20-byte digest for blocks, pages and roots, or by ``current``
 for the copy of the announcement that readers use while the coordination plane is away.
 
-``schema`` is the definition's own number, so old and new code refresh and read lines of their own during a rolling
-deployment.
+``schema`` is the definition's own number, so old and new code each refresh and read what is theirs during a rolling
+deployment. A name has no ``/`` (:mod:`.declaration`), so no key of one dataset is a key of another.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+ANNOUNCEMENTS = "announcements/"
+DATASETS = "datasets/"
+PROCESSES = "processes/"
+"""Who reads: see :mod:`.state.presence`."""
+RESERVED = (ANNOUNCEMENTS, DATASETS, PROCESSES)
+"""How the package's own keys begin, below an alias's prefix. Keys, locks and elections of users begin otherwise."""
 
 GARBAGE_TTL = 24 * 3600
 """Seconds that blocks live on after no kept version names them: far longer than any reader takes to load a version."""
+
+_ANNOUNCEMENT = re.compile(rf"{ANNOUNCEMENTS}([^/]+)/s(0|[1-9][0-9]*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +48,17 @@ class Layout:
 
     @property
     def base(self) -> str:
-        """Start of all keys of the dataset, relative to the alias's prefix."""
-        return f"datasets/{self.name}/s{self.schema}/"
+        """Start of all keys of the dataset but the announcement, relative to the alias's prefix."""
+        return f"{DATASETS}{self.name}/s{self.schema}/"
 
     @property
     def lock(self) -> str:
         return self.base + "lock"
 
     @property
-    def current(self) -> str:
-        return self.base + "current"
+    def announcement(self) -> str:
+        """Key of the announcement. :func:`announced_by` is the inverse."""
+        return f"{ANNOUNCEMENTS}{self.name}/s{self.schema}"
 
     @property
     def pin(self) -> str:
@@ -89,3 +101,12 @@ class Layout:
     def announcement_copy(self) -> bytes:
         """Record key of the announcement copy."""
         return self.records + b"current"
+
+
+def announced_by(key: bytes) -> tuple[str, int] | None:
+    """Return name and schema of the dataset whose announcement stands under ``key``; ``None``: it is no such key."""
+    try:
+        match = _ANNOUNCEMENT.fullmatch(key.decode("ascii"))
+    except UnicodeDecodeError:
+        return None
+    return (match[1], int(match[2])) if match else None

@@ -1,9 +1,9 @@
 """The guarded transaction that ends a refresh.
 
-It is run only if ``current``, ``pin`` and ``checked`` still have the revisions that the refresh began from and the lock
-is ours, all in one step of the store. Whoever slept, was stopped or lost the network in between is refused here,
-whatever it believes. (``checked`` is among them because while readers are pinned a publication leaves ``current`` as
-it is, and because a load that found nothing new makes an older load of somebody else worthless all the same.)
+It is run only if the announcement, ``pin`` and ``checked`` still have the revisions that the refresh began from and the
+lock is ours, all in one step of the store. Whoever slept, was stopped or lost the network in between is refused here,
+whatever it believes. (``checked`` is among them because while readers are pinned a publication leaves the announcement
+as it is, and because a load that found nothing new makes an older load of somebody else worthless all the same.)
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class GuardedCommit:
 
     def _guarded(self) -> Txn:
         return self._kv.txn().when(
-            mod_revision(self._layout.current) == self._line.current_revision,
+            mod_revision(self._layout.announcement) == self._line.current_revision,
             mod_revision(self._layout.pin) == self._line.pin_revision,
             mod_revision(self._layout.checked) == self._line.checked_revision,
             self._lock.compare(),

@@ -1,8 +1,8 @@
 """Kept versions: listing them, going back to one, and letting go again.
 
-Going back needs no lock. It is one transaction that holds only if ``current``, ``pin`` and the entry of the history are
-still what was looked at, so that it cannot cross a publication: a publisher that comes second finds ``current`` changed
-and is refused, and a version that a publisher has retired meanwhile cannot be gone back to.
+Going back needs no lock. It is one transaction that holds only if the announcement, ``pin`` and the entry of the
+history are still what was looked at, so that it cannot cross a publication: a publisher that comes second finds another
+announcement and is refused, and a version that a publisher has retired meanwhile cannot be gone back to.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
     done = (
         stores.kv.txn()
         .when(
-            mod_revision(layout.current) == line.current_revision,
+            mod_revision(layout.announcement) == line.current_revision,
             mod_revision(layout.pin) == line.pin_revision,
             mod_revision(layout.history(version)) == item.mod_revision,
         )
-        .then(put(layout.current, announced.encode()), put(layout.pin, encode(pin)))
+        .then(put(layout.announcement, announced.encode()), put(layout.pin, encode(pin)))
         .commit()
     )
     if not done.succeeded:

@@ -2,18 +2,18 @@
 
 The protocol, in order (key names: :mod:`.layout`):
 
-1.  :mod:`.refresh` takes ``lock`` and reads the line: ``current``, ``pin``, ``checked``, ``attempt``, ``request``. Not
+1.  :mod:`.refresh` takes ``lock`` and reads the announcement, ``pin``, ``checked``, ``attempt`` and ``request``. Not
     due: stop.
 2.  Load the source, validate, encode.
-3.  Look which blocks exist. Touch those that exist but are not part of ``current`` (the new generation keeps a slower
-    publisher's clean-up from letting them expire), write those that do not, then the pages and the root; make permanent
-    what is not, after a note in ``retired`` that says so. Nothing had to be written and the root is the one announced:
-    note that in ``checked`` and stop.
-4.  Announce: if ``current``, ``pin`` and ``checked`` still have the revisions read in step 1 and the lock key is still
-    ours, put ``current``, ``history/<version>`` and ``checked``, drop ``attempt`` and the note of step 3, move the
-    oldest history entries to ``retired``. If the comparison fails, nothing has happened for readers: the refresh was
-    fenced off. A lock that was lost on the way may be taken again: what guards the announcement is that those three
-    have not moved.
+3.  Look which blocks exist. Touch those that exist but are not part of what is announced (the new generation keeps a
+    slower publisher's clean-up from letting them expire), write those that do not, then the pages and the root; make
+    permanent what is not, after a note in ``retired`` that says so. Nothing had to be written and the root is the one
+    announced: note that in ``checked`` and stop.
+4.  Announce: if the announcement, ``pin`` and ``checked`` still have the revisions read in step 1 and the lock key is
+    still ours, put the announcement, ``history/<version>`` and ``checked``, drop ``attempt`` and the note of step 3,
+    move the oldest history entries to ``retired``. If the comparison fails, nothing has happened for readers: the
+    refresh was fenced off. A lock that was lost on the way may be taken again: what guards the announcement is that
+    those three have not moved.
 5.  Give the blocks that only retired versions name a time to live. Their generations were read before the announcement,
     so a block that a later publisher took into use meanwhile (and thereby touched) is left alone.
 
@@ -206,7 +206,7 @@ class Publication:
         checked = dataclasses.replace(checked, version=version)
         operations = [put(layout.history(version), announcement.encode()), *retirement.operations]
         if line.pin is None:
-            operations.append(put(layout.current, announcement.encode()))
+            operations.append(put(layout.announcement, announcement.encode()))
         with self._intending(announcement) as intended:
             storing.seal()  # not before it is clear that the version will be announced, as far as that can be
             revision = self._commit(self._lock, checked, [*operations, delete(intended)])

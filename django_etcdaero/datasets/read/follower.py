@@ -1,6 +1,6 @@
 """Following one dataset: look at its announcement, load what it names, and swap.
 
-What is loaded is whatever ``current`` says, newer or older; only when the coordination plane is away is the copy in the
+What is loaded is whatever is announced, newer or older; only when the coordination plane is away is the copy in the
 record store followed instead, and then only forward. Any error leaves the version in use where it is. An announcement
 that could not be loaded is remembered and tried again later and later; a newer one is tried at once. Missing or damaged
 parts are asked for by a repair request.
@@ -57,8 +57,8 @@ class Follower:
 
     ``wake`` is called (from any thread) when there is something to do; ``pause(seconds)`` sleeps and returns true when
     the reader is to stop, ``stopped()`` whether it was told to: from then on the dataset is left alone, because another
-    reader may have it already. ``poll_interval`` is how often ``current`` is read however healthy the watch looks, in
-    seconds, with jitter; ``splay`` the longest random delay before a large fetch, in seconds.
+    reader may have it already. ``poll_interval`` is how often the announcement is read however healthy the watch looks,
+    in seconds, with jitter; ``splay`` the longest random delay before a large fetch, in seconds.
     """
 
     def __init__(
@@ -174,7 +174,7 @@ class Follower:
         self._check_copy(line.current, announced, blocks)
 
     def _check_copy(self, current: Announcement, announced: tuple[int, int], blocks: BlockStore) -> None:
-        """Compare the announcement copy with ``current``, which is held; write it anew if it is older.
+        """Compare the announcement copy with the announcement, which is held; write it anew if it is older.
 
         When that cannot be done no load has failed, and nothing is late: the next poll is early enough.
         """
@@ -203,7 +203,7 @@ class Follower:
                 self._look = True
                 self._wake()
 
-            self._watch = stores.kv.watch(self.dataset.layout(stores.prefix).current, callback=changed)
+            self._watch = stores.kv.watch(self.dataset.layout(stores.prefix).announcement, callback=changed)
 
     def _follow(self, announcement: Announcement, order: tuple[int, int], blocks: BlockStore, stores: Stores) -> bool:
         """Hold what is announced; return false when it is not time yet to try again, or the reader is to stop."""

@@ -1,6 +1,6 @@
 """The reader of a process: one thread that keeps all its datasets on the announced versions.
 
-It sleeps until a watch reports a change of a ``current`` key, a poll is due, or somebody wakes it; then each dataset's
+It sleeps until a watch reports a change of an announcement, a poll is due, or somebody wakes it; then each dataset's
 :class:`.follower.Follower` takes one step. It also keeps the process's registration up to date (:mod:`.presence`).
 """
 

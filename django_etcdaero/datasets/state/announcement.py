@@ -1,7 +1,7 @@
-"""The announcement: the small value under ``current`` that tells readers which version to hold.
+"""The announcement: the small value under ``announcements/`` that tells readers which version to hold.
 
 It names the root of a manifest by digest, so that everything a reader then fetches is verified against it. ``version``
-is a label for people; readers follow whatever ``current`` says. Its copy in the record store carries ``epoch`` and
+is a label for people; readers follow whatever is announced. Its copy in the record store carries ``epoch`` and
 ``mod_revision`` as well, which order two copies: the revision within one life of the coordination store, the epoch
 across its lives (it is raised when the store was emptied or restored).
 """

@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.exceptions import ResponseError
 
 from .announcement import load_object
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV
-
-PREFIX = "processes/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +56,7 @@ class Presence:
     def __init__(self, kv: KV, *, ttl: int, started: float) -> None:
         self._kv = kv
         self._ttl = ttl
-        self._key = f"{PREFIX}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._key = f"{PROCESSES}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._started = started
         self._written: tuple[int, bytes] | None = None
 
@@ -87,7 +86,7 @@ class Presence:
 def processes(kv: KV) -> list[Process]:
     """Return the registered processes, ordered by host and pid; entries that make no sense are left out."""
     found: list[Process] = []
-    for item in kv.range(PREFIX, prefix=True).kvs:
+    for item in kv.range(PROCESSES, prefix=True).kvs:
         try:
             fields = load_object(item.value, "registration")
         except ResponseError:

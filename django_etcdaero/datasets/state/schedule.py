@@ -118,7 +118,7 @@ def read_line(kv: KV, layout: Layout) -> Line:
     A value that makes no sense counts as absent, so that the next refresh puts a good one in its place. A pin does not:
     somebody wanted readers to stay where they are, so ``ResponseError`` is raised for it.
     """
-    keys = (layout.current, layout.pin, layout.checked, layout.attempt, layout.request)
+    keys = (layout.announcement, layout.pin, layout.checked, layout.attempt, layout.request)
     found: list[KeyValue | None] = []
     for response in kv.txn().then(*(get(key) for key in keys)).commit().responses:
         assert isinstance(response, RangeResult)

@@ -60,7 +60,7 @@ def test_it_notes_the_load_and_runs_the_operations_in_one_revision(scene: Scene)
     scene.lock.release()
 
 
-@pytest.mark.parametrize("key", ["current", "pin", "checked"])
+@pytest.mark.parametrize("key", ["announcement", "pin", "checked"])
 def test_it_is_refused_when_one_of_the_keys_has_moved(scene: Scene, key: str) -> None:
     name = getattr(scene.layout, key)
     stored = scene.host.kv.get(name)

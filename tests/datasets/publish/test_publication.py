@@ -322,9 +322,9 @@ def test_two_aliases_are_two_places(host: FakeHost, declare: Callable[..., Any])
     here, there = declare(name="here"), declare(name="there", using="other")
     publish(here)
     publish(there)
-    assert host.aliases["other"].stores.kv.get(there.layout("t").current) is not None
-    assert host.kv.get(there.layout("t").current) is None
-    assert host.aliases["other"].stores.kv.get(here.layout("t").current) is None
+    assert host.aliases["other"].stores.kv.get(there.layout("t").announcement) is not None
+    assert host.kv.get(there.layout("t").announcement) is None
+    assert host.aliases["other"].stores.kv.get(here.layout("t").announcement) is None
 
 
 def test_schemas_are_lines_of_their_own(host: FakeHost, declare: Callable[..., Any]) -> None:
@@ -627,7 +627,7 @@ def test_an_announcement_that_is_applied_late_counts_as_made(host: FakeHost, dec
     real = inner.txn
 
     def delayed(request: Any, *, timeout: float | None = None) -> Any:
-        if late or not any(getattr(each, "key", b"").endswith(b"current") for each in request.compares):
+        if late or not any(b"announcements/" in getattr(each, "key", b"") for each in request.compares):
             if late and request.compares and len(request.success) > 1:
                 late.pop()()  # the lost one arrives before the next try
             return real(request, timeout=timeout)
@@ -742,7 +742,7 @@ def test_a_restored_coordination_store_starts_a_new_epoch(
 ) -> None:
     prices = declare({"a": 1})
     publish(prices, {"a": 1})
-    backup = host.kv.range(prices.layout("t").base, prefix=True).kvs
+    backup = host.kv.range("", prefix=True).kvs
     publish(prices, {"a": 2})
     host.aliases["default"].empty_engine()
     for item in backup:
@@ -760,7 +760,7 @@ def test_a_restored_coordination_store_starts_a_new_epoch(
 def test_going_back_in_a_restored_store_starts_a_new_epoch(host: FakeHost, declare: Callable[..., Any]) -> None:
     prices = declare({"a": 1})
     publish(prices, {"a": 1})
-    backup = host.kv.range(prices.layout("t").base, prefix=True).kvs
+    backup = host.kv.range("", prefix=True).kvs
     publish(prices, {"a": 2})
     host.aliases["default"].empty_engine()
     for item in backup:

@@ -6,8 +6,9 @@ import os
 import socket
 from typing import Any
 
+from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.datasets.state.overview import versions_held
-from django_etcdaero.datasets.state.presence import PREFIX, Presence, Process, merged, processes
+from django_etcdaero.datasets.state.presence import Presence, Process, merged, processes
 from tests.datasets.hosting import FakeHost
 
 
@@ -32,7 +33,7 @@ def test_it_is_written_only_when_it_changes(host: FakeHost) -> None:
     presence = Presence(host.kv, ttl=30, started=1.0)
     for version, writes in ((1, 1), (1, 1), (2, 2), (2, 2)):
         presence.publish({"prices": version}, {}, {})
-        (item,) = host.kv.range(PREFIX, prefix=True).kvs
+        (item,) = host.kv.range(PROCESSES, prefix=True).kvs
         assert item.version == writes
 
 
@@ -59,9 +60,9 @@ def test_entries_that_make_no_sense_are_left_out(host: FakeHost) -> None:
     for number, value in enumerate(
         ("", "[]", "{}", good, good.replace('"b"', "5") + "}", good.replace("{}", "[]") + "}", "\xff")
     ):
-        host.kv.put(f"{PREFIX}x{number}", value)
+        host.kv.put(f"{PROCESSES}x{number}", value)
     assert processes(host.kv) == []
-    host.kv.put(f"{PREFIX}y", good + ', "of": "a newer version"}')
+    host.kv.put(f"{PROCESSES}y", good + ', "of": "a newer version"}')
     assert [process.host for process in processes(host.kv)] == ["b"]
 
 

@@ -120,7 +120,7 @@ def test_a_value_that_makes_no_sense_is_named(host: FakeHost, declare: Any) -> N
 def test_fields_of_newer_versions_are_ignored(host: FakeHost, declare: Any) -> None:
     prices = declare()
     publish(prices)
-    key = prices.layout("t").current
+    key = prices.layout("t").announcement
     stored = host.kv.get(key)
     assert stored is not None
     host.kv.put(key, stored.value[:-1] + b', "invented_later": [1]}')
@@ -128,7 +128,7 @@ def test_fields_of_newer_versions_are_ignored(host: FakeHost, declare: Any) -> N
     assert read_line(host.kv, prices.layout("t")).current == before
 
 
-@pytest.mark.parametrize("key", ["current", "checked", "attempt", "request"])
+@pytest.mark.parametrize("key", ["announcement", "checked", "attempt", "request"])
 def test_a_value_that_makes_no_sense_is_replaced_by_the_next_refresh(host: FakeHost, declare: Any, key: str) -> None:
     prices = declare()
     publish(prices)

@@ -123,11 +123,12 @@ def test_the_examples_of_the_page_work(
             connect(endpoints, user=user, password=f"another-long-one-{user}") for user in ("shop-web", "shop-refresh")
         )
         base = b"shop/datasets/prices/s1/"
-        for name in (b"current", b"pin", b"checked", b"lock/1", b"history/1", b"request/1", b"reques"):
+        names = [base + each for each in (b"pin", b"checked", b"lock/1", b"history/1", b"request/1", b"reques")]
+        for name in (b"shop/announcements/prices/s1", *names):
             with pytest.raises(PermissionDenied):
-                web.put(PutRequest(base + name))
+                web.put(PutRequest(name))
             with pytest.raises(PermissionDenied):
-                web.delete_range(DeleteRequest(base + name))
+                web.delete_range(DeleteRequest(name))
         for engine in (web, refresh):
             engine.put(PutRequest(base + b"request"))
             engine.delete_range(DeleteRequest(base + b"request"))
