@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -288,3 +289,15 @@ def many(count: int, **changes: Any) -> dict[str, Any]:
 def away(host: FakeHost) -> None:
     for method in ("txn", "range", "watch", "put"):
         host.engine.break_(method, ClusterError("no endpoint answers"))
+
+
+HOUR = timedelta(hours=1)
+
+
+def history(host: FakeHost, dataset: Any) -> list[int]:
+    return [each.announcement.version for each in dataset.history()]
+
+
+def drop_lock(host: FakeHost, dataset: Any) -> None:
+    """Take the lock away from whoever holds it, as an expired lease does."""
+    assert host.kv.delete_range(dataset.layout("t").lock + "/", prefix=True).deleted == 1
