@@ -17,6 +17,8 @@ from django_etcdaero.keyvalue.etcd import EtcdEngine
 from tests.keyvalue.conftest import ETCD
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["sqlite", ETCD])
 def shared_store(request: pytest.FixtureRequest, path: Path) -> Iterator[tuple[Engine, str]]:

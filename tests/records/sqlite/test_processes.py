@@ -16,6 +16,8 @@ from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import Record
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def run_together(start: Callable[[str], subprocess.Popen[str]], script: str, count: int = 8) -> list[object]:
     """Run the script in ``count`` processes that pass ``gate()`` together; return the JSON that each prints."""
