@@ -191,7 +191,8 @@ class FakeHost:
             )
 
     def start_reader(self, *, poll_interval: float = 30.0, splay: float = 0.0) -> Reader:
-        self.reader = Reader(datasets.values(), self, poll_interval=poll_interval, splay=splay, presence_ttl=30)
+        hosting: Any = self  # whose listener is of a class of its own
+        self.reader = Reader(datasets.values(), hosting, poll_interval=poll_interval, splay=splay, presence_ttl=30)
         self.reader.start()
         return self.reader
 
@@ -244,7 +245,7 @@ class Declared(Dataset[Any, Any]):
         return self.source()
 
 
-def publish(dataset: Any, rows: Mapping[Any, Any] | None = None, *, host: FakeHost | None = None) -> RefreshResult:
+def publish(dataset: Any, rows: Mapping[Any, Any] | None = None, *, host: Any = None) -> RefreshResult:
     """Load and publish ``rows`` now, in this process or in ``host``."""
     if rows is not None:
         dataset.source.rows = rows
@@ -256,7 +257,7 @@ def publish(dataset: Any, rows: Mapping[Any, Any] | None = None, *, host: FakeHo
 
 def follow(
     dataset: Any,
-    host: FakeHost,
+    host: Any,
     *,
     splay: float = 0.0,
     pause: Callable[[float], bool] = lambda seconds: False,

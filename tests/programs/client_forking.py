@@ -72,7 +72,7 @@ def main(path: str) -> None:
     done.set()
     holder.join()
     os.waitpid(child, 0)
-    seen = {
+    both = {
         "child": json.loads(os.read(receive, 10_000)),
         "parent": {
             "aget": outcome(lambda: asyncio.run(kv.aget("a"))),
@@ -81,7 +81,7 @@ def main(path: str) -> None:
             "keys": len(kv.range("L/", prefix=True).kvs),
         },
     }
-    print(json.dumps(seen))
+    print(json.dumps(both))
     kv.close()
     engine.close()
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NewType, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
+
+from django_etcdaero.keyvalue.objects.codec import codec_for
+
+T = TypeVar("T")
 
 
 class Color(enum.Enum):
@@ -139,3 +144,13 @@ class Point:
     def from_json(cls, data: Any) -> Point:
         x, y = data["at"].split(",")
         return cls(int(x), int(y))
+
+
+def round_trip(value: T, *types: type) -> T:
+    codec = codec_for(types or type(value), unknown="ignore")
+    return codec.decode(codec.encode(value, label="x"), label="x")
+
+
+def made(kind: type, name: str = "field") -> type:
+    """A dataclass with one field."""
+    return dataclasses.make_dataclass("Made", [(name, kind)], frozen=True)

@@ -17,19 +17,9 @@ from hypothesis import strategies as st
 
 from django_etcdaero.exceptions import InvalidObject
 from django_etcdaero.keyvalue.objects.codec import codec_for
-from tests.keyvalue.objects.classes import EXAMPLE, Color, Everything, Inner, Node
+from tests.keyvalue.objects.classes import EXAMPLE, Color, Everything, Inner, Node, made, round_trip
 
 T = TypeVar("T")
-
-
-def round_trip(value: T, *types: type) -> T:
-    codec = codec_for(types or type(value), unknown="ignore")
-    return codec.decode(codec.encode(value, label="x"), label="x")
-
-
-def made(kind: type, name: str = "field") -> type:
-    """A dataclass with one field."""
-    return dataclasses.make_dataclass("Made", [(name, kind)], frozen=True)
 
 
 def test_every_type_comes_back() -> None:

@@ -11,15 +11,10 @@ from django_etcdaero.exceptions import ConfigurationError, EncodeError, InvalidO
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.objects import Collection
 from django_etcdaero.keyvalue.objects.codec import codec_for
-from tests.keyvalue.objects.classes import Inner, Point
+from tests.keyvalue.objects.classes import Inner, Point, round_trip
 from tests.keyvalue.objects.samples import Cat, Dog
 
 T = TypeVar("T")
-
-
-def round_trip(value: T, *types: type) -> T:
-    codec = codec_for(types or type(value), unknown="ignore")
-    return codec.decode(codec.encode(value, label="x"), label="x")
 
 
 # --- kinds -----------------------------------------------------------------------------------------------------------

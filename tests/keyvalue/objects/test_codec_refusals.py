@@ -19,20 +19,10 @@ from django_etcdaero.exceptions import ConfigurationError, EncodeError, InvalidO
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.objects import Collection
 from django_etcdaero.keyvalue.objects.codec import codec_for
-from tests.keyvalue.objects.classes import EXAMPLE, Everything, Inner, Name, Node, Point
+from tests.keyvalue.objects.classes import EXAMPLE, Everything, Inner, Name, Node, Point, made, round_trip
 from tests.keyvalue.objects.samples import ADA, Cat, Dog, Order
 
 T = TypeVar("T")
-
-
-def round_trip(value: T, *types: type) -> T:
-    codec = codec_for(types or type(value), unknown="ignore")
-    return codec.decode(codec.encode(value, label="x"), label="x")
-
-
-def made(kind: type, name: str = "field") -> type:
-    """A dataclass with one field."""
-    return dataclasses.make_dataclass("Made", [(name, kind)], frozen=True)
 
 
 class Text(str):

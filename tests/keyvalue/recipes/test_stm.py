@@ -13,7 +13,8 @@ from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue import KV, Isolation
 from django_etcdaero.keyvalue.recipes.stm import AsyncTransaction, Transaction
 from tests.keyvalue.interposed import InterposedEngine
-from tests.keyvalue.recipes.transacting import ALL, SNAPSHOTS, VALIDATED, Once, number, value
+from tests.keyvalue.recipes.looking import value
+from tests.keyvalue.recipes.transacting import ALL, SNAPSHOTS, VALIDATED, Once, number
 
 # --- what a function sees --------------------------------------------------------------------------------------------
 

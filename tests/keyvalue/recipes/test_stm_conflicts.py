@@ -8,7 +8,8 @@ import pytest
 
 from django_etcdaero.keyvalue import KV, Isolation, txn
 from django_etcdaero.keyvalue.recipes.stm import Transaction
-from tests.keyvalue.recipes.transacting import ALL, VALIDATED, Once, number, value
+from tests.keyvalue.recipes.looking import value
+from tests.keyvalue.recipes.transacting import ALL, VALIDATED, Once, number
 
 
 @pytest.mark.parametrize("isolation", ALL)

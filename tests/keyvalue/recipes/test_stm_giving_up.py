@@ -19,7 +19,8 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.keyvalue import KV, Isolation
 from django_etcdaero.keyvalue.recipes.stm import AsyncTransaction, Transaction
 from tests.keyvalue.interposed import InterposedEngine
-from tests.keyvalue.recipes.transacting import SNAPSHOTS, Once, number, value
+from tests.keyvalue.recipes.looking import value
+from tests.keyvalue.recipes.transacting import SNAPSHOTS, Once, number
 
 
 def always_late(kv: KV, attempts: list[int]) -> Callable[[Transaction], None]:

@@ -12,17 +12,8 @@ from django_etcdaero.exceptions import Cancelled, ClusterError, InvalidRequest, 
 from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.recipes.temporary import TemporaryKey
 from tests.keyvalue.interposed import InterposedEngine
+from tests.keyvalue.recipes.looking import value, watched
 from tests.waiting import wait_until
-
-
-def value(kv: KV, key: str) -> bytes | None:
-    found = kv.get(key)
-    return None if found is None else found.value
-
-
-def watched(store: InterposedEngine) -> bool:
-    return len(store.running) == 1
-
 
 # --- there and gone --------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from tests.keyvalue.conftest import ETCD
+from tests.keyvalue.recipes.looking import value
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -30,11 +31,6 @@ def shared_store(request: pytest.FixtureRequest, path: Path) -> Iterator[tuple[E
         place, engine = str(path), EmbeddedEngine.file(path)
     yield engine, f"{request.param}:{place}"
     engine.close()
-
-
-def value(kv: KV, key: str) -> bytes | None:
-    found = kv.get(key)
-    return None if found is None else found.value
 
 
 @pytest.fixture

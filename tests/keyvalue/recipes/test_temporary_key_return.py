@@ -13,18 +13,10 @@ from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.values import WatchBatch, WatchRequest, WatchSink
 from tests.keyvalue.interposed import InterposedEngine
+from tests.keyvalue.recipes.looking import value, watched
 from tests.waiting import wait_until
 
 AWAY = ("range", "put", "txn", "lease_grant", "lease_revoke", "lease_keep_alive", "watch")
-
-
-def value(kv: KV, key: str) -> bytes | None:
-    found = kv.get(key)
-    return None if found is None else found.value
-
-
-def watched(store: InterposedEngine) -> bool:
-    return len(store.running) == 1
 
 
 def test_a_key_that_was_deleted_is_put_back(

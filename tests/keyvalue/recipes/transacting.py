@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django_etcdaero.keyvalue import KV, Isolation
+from django_etcdaero.keyvalue import Isolation
 from django_etcdaero.keyvalue.recipes.stm import Transaction
 
 ALL = list(Isolation)
@@ -14,11 +14,6 @@ SNAPSHOTS = [Isolation.SERIALIZABLE_SNAPSHOT, Isolation.SERIALIZABLE]
 
 
 VALIDATED = [*SNAPSHOTS, Isolation.REPEATABLE_READ]
-
-
-def value(kv: KV, key: str) -> bytes | None:
-    found = kv.get(key)
-    return None if found is None else found.value
 
 
 def number(tx: Transaction, key: str) -> int:

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 def open_store(path: Path) -> Iterator[Callable[..., SqliteStore]]:
     opened: list[SqliteStore] = []
 
-    def open_one(**options: object) -> SqliteStore:
+    def open_one(**options: Any) -> SqliteStore:
         opened.append(SqliteStore(path, **options))
         return opened[-1]
 
