@@ -51,7 +51,7 @@ def main(path: str) -> None:
     child = os.fork()
     if child == 0:
         kv.abandon()
-        seen = {
+        seen: dict[str, object] = {
             "lease": ["lost" if lease.lost else "kept", "alive" if lease.alive else "not alive"],
             "lock": ["lost" if lock.lost else "kept", "held" if lock.held else "not held"],
             "release": outcome(lock.release),
