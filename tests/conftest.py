@@ -24,7 +24,7 @@ MARKERS = (
     "embedded_only(reason): of the engines, only the embedded ones",
     "files_only(reason): of the deployments, only that on files of SQLite",
 )
-SERVERS = {"shared_server", "server", "shared_cluster", "cluster", "records_url"}
+SERVERS = {"shared_server", "server", "shared_cluster", "cluster", "lone_server", "records_url"}
 """Fixtures that start servers. A test that starts its own is marked where it stands."""
 
 

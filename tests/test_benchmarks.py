@@ -11,6 +11,8 @@ import pytest
 from tests.keyvalue.conftest import ETCD
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = ROOT / "benchmarks"
 
 

@@ -17,6 +17,8 @@ from django_etcdaero.runtime import runtime
 from django_etcdaero.testing import override_dataset, real_stores
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["pytester"]
 
 

@@ -19,7 +19,7 @@ Declare = Callable[..., Any]
 def host(registry: object) -> Iterator[FakeHost]:
     """A process to live in, bound as the host of all datasets."""
     made = FakeHost()
-    before = bind(made)
+    before = bind(made)  # type: ignore[arg-type]  # its listener is of a class of its own
     yield made
     made.close()
     bind(before)

@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -190,7 +191,8 @@ class FakeHost:
             )
 
     def start_reader(self, *, poll_interval: float = 30.0, splay: float = 0.0) -> Reader:
-        self.reader = Reader(datasets.values(), self, poll_interval=poll_interval, splay=splay, presence_ttl=30)
+        hosting: Any = self  # whose listener is of a class of its own
+        self.reader = Reader(datasets.values(), hosting, poll_interval=poll_interval, splay=splay, presence_ttl=30)
         self.reader.start()
         return self.reader
 
@@ -243,7 +245,7 @@ class Declared(Dataset[Any, Any]):
         return self.source()
 
 
-def publish(dataset: Any, rows: Mapping[Any, Any] | None = None, *, host: FakeHost | None = None) -> RefreshResult:
+def publish(dataset: Any, rows: Mapping[Any, Any] | None = None, *, host: Any = None) -> RefreshResult:
     """Load and publish ``rows`` now, in this process or in ``host``."""
     if rows is not None:
         dataset.source.rows = rows
@@ -255,7 +257,7 @@ def publish(dataset: Any, rows: Mapping[Any, Any] | None = None, *, host: FakeHo
 
 def follow(
     dataset: Any,
-    host: FakeHost,
+    host: Any,
     *,
     splay: float = 0.0,
     pause: Callable[[float], bool] = lambda seconds: False,
@@ -288,3 +290,15 @@ def many(count: int, **changes: Any) -> dict[str, Any]:
 def away(host: FakeHost) -> None:
     for method in ("txn", "range", "watch", "put"):
         host.engine.break_(method, ClusterError("no endpoint answers"))
+
+
+HOUR = timedelta(hours=1)
+
+
+def history(host: FakeHost, dataset: Any) -> list[int]:
+    return [each.announcement.version for each in dataset.history()]
+
+
+def drop_lock(host: FakeHost, dataset: Any) -> None:
+    """Take the lock away from whoever holds it, as an expired lease does."""
+    assert host.kv.delete_range(dataset.layout("t").lock + "/", prefix=True).deleted == 1

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.values import (
@@ -26,6 +26,8 @@ from django_etcdaero.keyvalue.values import (
     WatchSink,
 )
 from django_etcdaero.system.pool import Pool
+
+T = TypeVar("T")
 
 
 class CountedHandle(WatchHandle):
@@ -66,7 +68,7 @@ class InterposedEngine(Engine):
     def pending_faults(self, method: str) -> int:
         return len(self._faults.get(method, ()))
 
-    def _pass(self, method: str, *args: Any, call: Callable[..., Any] | None = None, **options: Any) -> Any:
+    def _pass(self, method: str, call: Callable[..., T], *args: Any, **options: Any) -> T:
         with self._mutex:
             self.calls[method] += 1
             faults = self._faults.get(method)
@@ -77,34 +79,34 @@ class InterposedEngine(Engine):
             raise self._broken[method]
         if fault is not None and not fault[1]:
             raise fault[0]
-        answer = (call or getattr(self.inner, method))(*args, **options)
+        answer = call(*args, **options)
         if fault is not None:
             raise fault[0]
         return answer
 
     def range(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
-        return self._pass("range", request, timeout=timeout)
+        return self._pass("range", self.inner.range, request, timeout=timeout)
 
     def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
-        return self._pass("put", request, timeout=timeout)
+        return self._pass("put", self.inner.put, request, timeout=timeout)
 
     def delete_range(self, request: DeleteRequest, *, timeout: float | None = None) -> DeleteResult:
-        return self._pass("delete_range", request, timeout=timeout)
+        return self._pass("delete_range", self.inner.delete_range, request, timeout=timeout)
 
     def txn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
-        return self._pass("txn", request, timeout=timeout)
+        return self._pass("txn", self.inner.txn, request, timeout=timeout)
 
     def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
-        self._pass("compact", revision, physical=physical, timeout=timeout)
+        self._pass("compact", self.inner.compact, revision, physical=physical, timeout=timeout)
 
     def lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
-        return self._pass("lease_grant", ttl, lease_id=lease_id, timeout=timeout)
+        return self._pass("lease_grant", self.inner.lease_grant, ttl, lease_id=lease_id, timeout=timeout)
 
     def lease_revoke(self, lease_id: int, *, timeout: float | None = None) -> None:
-        self._pass("lease_revoke", lease_id, timeout=timeout)
+        self._pass("lease_revoke", self.inner.lease_revoke, lease_id, timeout=timeout)
 
     def lease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
-        return self._pass("lease_keep_alive", lease_id, timeout=timeout)
+        return self._pass("lease_keep_alive", self.inner.lease_keep_alive, lease_id, timeout=timeout)
 
     def lease_keep_alive_many(
         self,
@@ -115,20 +117,20 @@ class InterposedEngine(Engine):
         timeout: float | None = None,
     ) -> None:
         renew = self.inner.lease_keep_alive_many
-        self._pass("lease_keep_alive", lease_ids, sink, clock=clock, timeout=timeout, call=renew)
+        self._pass("lease_keep_alive", renew, lease_ids, sink, clock=clock, timeout=timeout)
 
     def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
-        return self._pass("lease_time_to_live", lease_id, keys=keys, timeout=timeout)
+        return self._pass("lease_time_to_live", self.inner.lease_time_to_live, lease_id, keys=keys, timeout=timeout)
 
     def lease_list(self, *, timeout: float | None = None) -> tuple[int, ...]:
-        return self._pass("lease_list", timeout=timeout)
+        return self._pass("lease_list", self.inner.lease_list, timeout=timeout)
 
     def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
         def count(batch: WatchBatch) -> None:
             sink(batch)
             self.delivered += len(batch.events)
 
-        handle = CountedHandle(self._pass("watch", request, count, timeout=timeout), self)
+        handle = CountedHandle(self._pass("watch", self.inner.watch, request, count, timeout=timeout), self)
         self.running.add(handle)
         return handle
 

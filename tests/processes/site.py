@@ -190,6 +190,15 @@ class Agent:
         self.process.communicate()
 
 
+def wait_for_rows(agent: Agent, rows: Mapping[str, object]) -> None:
+    wait_until(lambda: agent.ask("read").get("rows") == rows, 20, f"{rows} in process {agent.pid}")
+    wait_until(lambda: agent.ask("status")["state"] == "VALID", 20, "a valid reader")
+
+
+def wait_for_state(agent: Agent, state: str) -> None:
+    wait_until(lambda: agent.ask("status")["state"] == state, 30, f"{state} in process {agent.pid}")
+
+
 class Site:
     """A deployment; ``directory`` holds its source, and its stores unless ``kv`` and ``records`` are URLs of others."""
 

@@ -51,7 +51,7 @@ def main(path: str) -> None:
     child = os.fork()
     if child == 0:
         kv.abandon()
-        seen = {
+        seen: dict[str, object] = {
             "lease": ["lost" if lease.lost else "kept", "alive" if lease.alive else "not alive"],
             "lock": ["lost" if lock.lost else "kept", "held" if lock.held else "not held"],
             "release": outcome(lock.release),
@@ -72,7 +72,7 @@ def main(path: str) -> None:
     done.set()
     holder.join()
     os.waitpid(child, 0)
-    seen = {
+    both = {
         "child": json.loads(os.read(receive, 10_000)),
         "parent": {
             "aget": outcome(lambda: asyncio.run(kv.aget("a"))),
@@ -81,7 +81,7 @@ def main(path: str) -> None:
             "keys": len(kv.range("L/", prefix=True).kvs),
         },
     }
-    print(json.dumps(seen))
+    print(json.dumps(both))
     kv.close()
     engine.close()
 

@@ -9,8 +9,10 @@ import pytest
 
 from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.objects import Collection
 from tests.keyvalue.conftest import engine
 from tests.keyvalue.etcd.servers import Server
+from tests.seeds.books import Book
 
 __all__ = ["engine"]
 
@@ -51,3 +53,8 @@ def client_of() -> Iterator[Callable[..., KV]]:
     for client in made:
         client.close()
         client.engine.close()
+
+
+@pytest.fixture
+def books(kv: KV) -> Collection[Book]:
+    return kv.objects(Book, "venice")

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 
 import pytest
 
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, LockTimeout, NotLeader
 from django_etcdaero.keyvalue import KV, Changed, Elected, Lost, Proclaimed
+from tests.keyvalue.queue.queueing import in_thread
 from tests.waiting import wait_until
 
 Connect = Callable[[], KV]
-
-
-def in_thread(call: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return thread
 
 
 # --- locks -----------------------------------------------------------------------------------------------------------

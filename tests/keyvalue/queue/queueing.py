@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from django_etcdaero.keyvalue import KV, Election, Lock
+from django_etcdaero.keyvalue import KV, Election, Lock, txn
+from django_etcdaero.keyvalue.values import TxnRequest
 from tests.waiting import wait_until
 
 
@@ -42,3 +43,24 @@ class Queued:
     def wait(self) -> object:
         wait_until(lambda: self.result, what="the end of the wait")
         return self.result
+
+
+class Waiter(Queued):
+    """Acquires a lock in a thread of its own; ``result`` is the error or ``"acquired"``."""
+
+    def __init__(self, lock: Lock, timeout: float | None = 30) -> None:
+        self.lock = lock
+        super().__init__(lock, lambda: lock.acquire(timeout), "acquired")
+
+
+class Candidate(Queued):
+    """Campaigns in a thread of its own; ``result`` is the error or ``"elected"``."""
+
+    def __init__(self, election: Election, timeout: float | None = 30) -> None:
+        self.election = election
+        super().__init__(election, lambda: election.campaign(timeout=timeout), "elected")
+
+
+def store_release(kv: KV, lock: Lock) -> TxnRequest:
+    """The release of a lock, to be sent past the faults."""
+    return kv.keyspace.outward(kv.txn().then(txn.delete("L/" + f"{kv.session(10).lease.id:x}")).request())

@@ -17,6 +17,8 @@ from django_etcdaero.system.processes import is_dead, this_process
 from tests.keyvalue.queue.contending import Contenders, contenders
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 TTL = 2
 LONG_TTL = 60
 

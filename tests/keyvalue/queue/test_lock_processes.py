@@ -17,6 +17,8 @@ from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 TTL = 2
 
 

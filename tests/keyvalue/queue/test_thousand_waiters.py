@@ -13,6 +13,8 @@ from tests.keyvalue.interposed import InterposedEngine
 from tests.programs.thousand_waiters import SERVING, Line
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 COUNT = 1000
 
 

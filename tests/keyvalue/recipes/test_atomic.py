@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, OutcomeUnknown, TxnFailed
 from django_etcdaero.keyvalue import KV
 from tests.keyvalue.interposed import InterposedEngine
-
-
-def value(kv: KV, key: str) -> bytes | None:
-    found = kv.get(key)
-    return None if found is None else found.value
+from tests.keyvalue.recipes.looking import value
 
 
 def at_the_same_time(calls: list[Callable[[], object]]) -> None:

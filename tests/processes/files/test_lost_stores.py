@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
 
 import pytest
 
-from tests.processes.site import Agent, Site
+from tests.processes.site import Site, wait_for_rows
 from tests.waiting import wait_until
 
 FIRST = {"a": 1, "b": {"price": 2}, "c": [3]}
@@ -32,11 +31,6 @@ def copy(site: Site, plane: str) -> None:
     target.execute("PRAGMA journal_mode = DELETE").fetchall()
     target.close()
     os.chmod(site.directory / f"{plane}.copy", 0o600)
-
-
-def wait_for_rows(agent: Agent, rows: Mapping[str, object]) -> None:
-    wait_until(lambda: agent.ask("read").get("rows") == rows, 20, f"{rows} in process {agent.pid}")
-    wait_until(lambda: agent.ask("status")["state"] == "VALID", 20, "a valid reader")
 
 
 @pytest.mark.parametrize(

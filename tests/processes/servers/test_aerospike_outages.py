@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes.servers.site import ServerSite
-from tests.processes.site import Agent
+from tests.processes.site import wait_for_state
 from tests.records.aerospike.line import Line
 from tests.records.aerospike.standin import Standin
 from tests.waiting import wait_until
@@ -36,10 +36,6 @@ def site(kv_url: str, line: Line, tmp_path: Path) -> Iterator[ServerSite]:
     deployed = ServerSite(tmp_path / "site", kv=kv_url, records=f"aerospike://{line.host}:{line.port}/test/shop")
     yield deployed
     deployed.close()
-
-
-def wait_for_state(agent: Agent, state: str) -> None:
-    wait_until(lambda: agent.ask("status")["state"] == state, 30, f"{state} in process {agent.pid}")
 
 
 @pytest.mark.parametrize("fault", ["frozen", "dead", "restarted empty"])

@@ -12,7 +12,7 @@ import pytest
 from django_etcdaero.datasets.state.announcement import Announcement
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.processes.servers.site import ServerSite
-from tests.processes.site import Agent, Ended, Process, Site
+from tests.processes.site import Agent, Ended, Process, Site, wait_for_state
 from tests.waiting import wait_until
 
 FIRST = {"a": 1, "b": {"price": 2}, "c": [3]}
@@ -27,10 +27,6 @@ def site(cluster: Cluster, records_url: str, tmp_path: Path) -> Iterator[ServerS
     deployed = ServerSite(tmp_path / "site", kv=f"etcd://{','.join(cluster.endpoints)}", records=records_url)
     yield deployed
     deployed.close()
-
-
-def wait_for_state(agent: Agent, state: str) -> None:
-    wait_until(lambda: agent.ask("status")["state"] == state, 30, f"{state} in process {agent.pid}")
 
 
 def lose_majority(cluster: Cluster) -> None:

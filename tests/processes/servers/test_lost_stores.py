@@ -7,25 +7,19 @@ that are away are in the modules on outages.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.keyvalue.etcd.servers import Server
 from tests.processes.servers.site import ServerSite
-from tests.processes.site import Agent, Site
+from tests.processes.site import Site, wait_for_rows
 from tests.waiting import wait_until
 
 FIRST = {"a": 1, "b": {"price": 2}, "c": [3]}
 NEW = {"a": "new"}
 PLANES = ("kv", "records")
 IMPATIENT = {"SHOP_PATIENCE": "0.5"}
-
-
-def wait_for_rows(agent: Agent, rows: Mapping[str, object]) -> None:
-    wait_until(lambda: agent.ask("read").get("rows") == rows, 20, f"{rows} in process {agent.pid}")
-    wait_until(lambda: agent.ask("status")["state"] == "VALID", 20, "a valid reader")
 
 
 def empty(site: Site, plane: str) -> None:

@@ -34,12 +34,13 @@ class Served:
 
     def store(self, **options: Any) -> AerospikeStore:
         """Open a store; it is closed at the end."""
-        options = {
+        defaults: dict[str, Any] = {
             "hosts": [(self.host, self.port)],
             "namespace": self.namespace,
             "set_name": SET,
             "timeout": 20.0,
-        } | options
+        }
+        options = defaults | options
         self.opened.append(AerospikeStore(options.pop("hosts"), **options))
         return self.opened[-1]
 

@@ -14,6 +14,8 @@ from django_etcdaero.exceptions import ClusterError, DeadlineExceeded
 from django_etcdaero.records.aerospike import AerospikeStore
 from django_etcdaero.records.store import Record
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture
 def program() -> Iterator[subprocess.Popen[str]]:

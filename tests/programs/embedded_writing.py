@@ -1,5 +1,5 @@
 """What other processes do to a store while a test looks on:
-``python -m tests.keyvalue.embedded.children <function> <path>``.
+``python -m tests.programs.embedded_writing <function> <path>``.
 
 Each function is run in a process of its own and tells how far it got in lines on its standard output.
 """
@@ -36,7 +36,7 @@ SOON = Retention(revisions=20, seconds=0.0)
 @contextmanager
 def child(function: Callable[..., None], path: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
     """Run a function of this module in a process of its own, which is killed at the end."""
-    command = [sys.executable, "-W", "error", "-m", "tests.keyvalue.embedded.children", function.__name__, str(path)]
+    command = [sys.executable, "-W", "error", "-m", "tests.programs.embedded_writing", function.__name__, str(path)]
     with subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
             yield process
