@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero import schemes
 from django_etcdaero.exceptions import (
     ConfigurationError,
     EncodeError,
@@ -36,7 +37,7 @@ from django_etcdaero.keyvalue.objects import (
 )
 from django_etcdaero.keyvalue.queue.election import Election
 from django_etcdaero.keyvalue.queue.leader import Changed, Elected, Lost
-from django_etcdaero.stores import locations
+from django_etcdaero.stores.address import Plane
 from tests.keyvalue.queue.contending import Contending
 from tests.waiting import wait_until
 
@@ -509,7 +510,7 @@ def test_watch_version(kv: KV, books: Collection[Book]) -> None:
 def test_invalid_etcd_store(url: str) -> None:
     """InvalidEtcdStore: an unknown store, or one without a server, is an error that says so."""
     with pytest.raises(ConfigurationError):
-        locations.parse(url, plane=locations.Plane.KV)
+        schemes.parse(url, plane=Plane.KV)
 
 
 def test_kinds(kv: KV) -> None:

@@ -23,11 +23,12 @@ from django_etcdaero.exceptions import (
     DeadlineExceeded,
     StoreBusy,
 )
+from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.system import forks
 
 from . import faults, probe
+from .client_config import check_files, client_config
 from .detached import Detached
-from .target import Target
 
 if TYPE_CHECKING:
     from .session import Session
@@ -60,8 +61,8 @@ MAX_CALL = 86_400.0
 class Cluster:
     """Runs calls on the one :class:`.session.Session` of this process. ``timeout``: seconds of a call without one."""
 
-    def __init__(self, target: Target, timeout: float) -> None:
-        self._target = target
+    def __init__(self, address: AerospikeAddress, timeout: float) -> None:
+        self._address = address
         self._timeout = timeout
         self._pid = os.getpid()
         self._closed = False
@@ -81,16 +82,16 @@ class Cluster:
         if os.getpid() != self._pid:
             self.abandon()
             raise ConfigurationError(
-                f"{self._target.url}: opened in process {self._pid} and used in process {os.getpid()}; "
+                f"{self._address.safe}: opened in process {self._pid} and used in process {os.getpid()}; "
                 "call abandon() after a fork and open another store"
             )
         if self._closed:
-            raise Cancelled(f"{self._target.url}: the store is closed")
+            raise Cancelled(f"{self._address.safe}: the store is closed")
 
     def check_deadline(self, until: float) -> None:
         """Raise ``DeadlineExceeded`` after ``until``. For between two steps of a call; the first one is always made."""
         if time.monotonic() > until:
-            raise DeadlineExceeded(f"{self._target.url}: the time allowed ran out between two steps of the call")
+            raise DeadlineExceeded(f"{self._address.safe}: the time allowed ran out between two steps of the call")
 
     def run(
         self,
@@ -121,7 +122,7 @@ class Cluster:
                     asked = ttl is not None and code == faults.FORBIDDEN
                     refused = ttl if asked and _takes_no_ttl(session, until) else None
                     raise faults.translate(
-                        self._target, code, str(error.msg or ""), in_doubt=in_doubt, ttl=refused
+                        self._address, code, str(error.msg or ""), in_doubt=in_doubt, ttl=refused
                     ) from error
             finally:
                 self._end()
@@ -176,7 +177,7 @@ class Cluster:
         self.check_usable()
         with self._state:
             if not self._state.wait_for(lambda: not self._forks, timeout=max(0.0, until - time.monotonic())):
-                raise StoreBusy(f"{self._target.url}: this process is forking for longer than the time allowed")
+                raise StoreBusy(f"{self._address.safe}: this process is forking for longer than the time allowed")
             self._calls += 1
         try:
             return self._session or self._connect(until)
@@ -195,11 +196,11 @@ class Cluster:
 
     def _connect(self, until: float) -> Session:
         if not self._connecting.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise DeadlineExceeded(f"{self._target.url}: still connecting when the time allowed ran out")
+            raise DeadlineExceeded(f"{self._address.safe}: still connecting when the time allowed ran out")
         try:
             self.check_usable()
             if self._session is None:
-                self._session = _open(self._target, until, self._detached)
+                self._session = _open(self._address, until, self._detached)
             return self._session
         finally:
             if self._closed:
@@ -215,43 +216,43 @@ class Cluster:
             session.close()
 
 
-def _open(target: Target, until: float, detached: Detached) -> Session:
+def _open(address: AerospikeAddress, until: float, detached: Detached) -> Session:
     """Return a connected session, or raise ``ClusterError``, ``DeadlineExceeded`` or what the server refuses with."""
     try:
         with forks.postponed():
             from .session import Session  # here: this is where the package aerospike is needed first
     except ImportError as error:
-        raise ConfigurationError(f"{target.url}: the Python package aerospike cannot be imported: {error}") from error
-    target.check_files()
-    found = probe.probe(target, until, detached)
+        raise ConfigurationError(f"{address.safe}: the Python package aerospike cannot be imported: {error}") from error
+    check_files(address)
+    found = probe.probe(address, until, detached)
     if not found.answering:
-        raise _unreachable(target, found.errors, silent=found.silent)
+        raise _unreachable(address, found.errors, silent=found.silent)
     # The client looks up all names that it is given before it asks the first host.
-    hosts = [host for host in probe.in_order(target.hosts, found.answering) if host not in found.nameless]
+    hosts = [host for host in probe.in_order(address.endpoints, found.answering) if host not in found.nameless]
 
     def connect() -> Session:
-        session = Session(target, target.client_config(hosts, CONNECT_TIMEOUT))
+        session = Session(address, client_config(address, hosts, CONNECT_TIMEOUT))
         if session.connected():
             return session
         session.close()
         # It does not say why (a wrong password, for one); a client that must connect does.
-        return Session(target, target.client_config(found.answering, CONNECT_TIMEOUT, must_connect=True))
+        return Session(address, client_config(address, found.answering, CONNECT_TIMEOUT, must_connect=True))
 
     try:
         return detached.result(CLIENT, connect, until - time.monotonic())
     except TimeoutError as error:
-        raise DeadlineExceeded(f"{target.url}: still connecting when the time allowed ran out") from error
+        raise DeadlineExceeded(f"{address.safe}: still connecting when the time allowed ran out") from error
     except Session.errors as error:
         said = str(error.msg or "")
-        if target.tls is not None and error.code in faults.NO_CONNECTION:
+        if address.tls is not None and error.code in faults.NO_CONNECTION:
             # That is all it says when the encryption does not come about; the hosts themselves have just answered.
-            name = target.tls.name or "', '".join(host for host, _ in found.answering)
+            name = address.tls.name or "', '".join(host for host, _ in found.answering)
             said = f"no encrypted connection ({said}): is the port for TLS, its certificate trusted and for '{name}'?"
-        raise faults.translate(target, error.code or 0, said, in_doubt=False, ttl=None) from error
+        raise faults.translate(address, error.code or 0, said, in_doubt=False, ttl=None) from error
 
 
-def _unreachable(target: Target, errors: dict[str, str], *, silent: bool) -> ClusterError | DeadlineExceeded:
-    text = f"{target.url}: no node can be reached: " + "; ".join(f"{host}: {error}" for host, error in errors.items())
+def _unreachable(address: AerospikeAddress, errors: dict[str, str], *, silent: bool) -> ClusterError | DeadlineExceeded:
+    text = f"{address.safe}: no node can be reached: " + "; ".join(f"{host}: {error}" for host, error in errors.items())
     return DeadlineExceeded(text) if silent else ClusterError(text, errors)
 
 

@@ -19,11 +19,11 @@ from aerospike_helpers.operations import operations
 
 from django_etcdaero.records.arguments import MAX_INT, MIN_INT
 from django_etcdaero.records.store import Meta, Record, Value
+from django_etcdaero.stores.aerospike import AerospikeAddress
 
 from . import faults
 from .faults import Fault
 from .rows import present, sort_rows
-from .target import Target
 
 T = TypeVar("T")
 
@@ -59,8 +59,8 @@ class Session:
     errors = (AerospikeError, Fault)
     """What the methods raise; each has ``code``, ``msg`` and ``in_doubt``."""
 
-    def __init__(self, target: Target, config: dict[str, Any]) -> None:
-        self._namespace, self._set = target.namespace, target.set_name
+    def __init__(self, address: AerospikeAddress, config: dict[str, Any]) -> None:
+        self._namespace, self._set = address.namespace, address.set_name
         self.client: Any = aerospike.client(config)
 
     def connected(self) -> bool:

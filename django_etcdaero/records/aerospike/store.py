@@ -23,12 +23,13 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.stores.aerospike import AerospikeAddress, address_of
+from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.system import forks
 
 from . import faults
 from .cluster import Cluster
 from .parts import BATCH_OTHERS, BATCH_READS, by_size, in_parts
-from .target import Target, Tls
 
 if TYPE_CHECKING:
     from .session import Batch, Page, Session
@@ -51,29 +52,32 @@ CONFIRMATION_INTERVAL = 0.002
 class AerospikeStore(RecordStore):
     """Records in the set ``set_name`` of ``namespace``. Connects when the first call is made.
 
-    ``hosts``: names or addresses, and ports, of some nodes. ``timeout``: seconds that a call without one may take;
+    ``hosts``: names or addresses, and ports, of some nodes; or an address, which says all but the two numbers.
+    ``timeout``: seconds that a call without one may take;
     ``max_value_bytes``: the server's ``max-record-size`` (1 MiB unless configured) includes key and overhead.
     """
 
     def __init__(
         self,
-        hosts: Sequence[tuple[str, int]],
+        hosts: AerospikeAddress | Sequence[tuple[str, int]],
         *,
-        namespace: str,
-        set_name: str,
+        namespace: str = "",
+        set_name: str = "",
         timeout: float = 5.0,
         max_value_bytes: int = arguments.DEFAULT_MAX_VALUE_BYTES,
         user: str | None = None,
         password: str | None = None,
         tls: Tls | None = None,
     ) -> None:
-        target = Target(tuple(hosts), namespace, set_name, user, password, tls)
+        address = hosts
+        if not isinstance(address, AerospikeAddress):
+            address = address_of(address, namespace=namespace, set_name=set_name, user=user, password=password, tls=tls)
         arguments.check_timeout(timeout)
         if not timeout:
             raise InvalidRequest("timeout must be above 0 seconds")
-        self.info = StoreInfo("aerospike", target.url)
+        self.info = StoreInfo("aerospike", address.safe)
         self.max_value_bytes = max_value_bytes
-        self._cluster = Cluster(target, timeout)
+        self._cluster = Cluster(address, timeout)
         forks.protect(self)
 
     # one record ------------------------------------------------------------------------------------------------------

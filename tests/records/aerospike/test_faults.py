@@ -24,8 +24,8 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records.aerospike import AerospikeStore, cluster
 from django_etcdaero.records.aerospike.faults import translate
-from django_etcdaero.records.aerospike.target import Target
 from django_etcdaero.records.store import Record
+from django_etcdaero.stores.aerospike import address_of
 from tests.records.aerospike.calls import ALL, READS, TRUNCATE, WRITES, Call, fill
 from tests.records.aerospike.line import Line
 from tests.records.aerospike.serving import Served
@@ -253,7 +253,7 @@ def test_what_the_server_refuses(
 
 
 def test_an_empty_cluster_is_not_a_missing_namespace() -> None:
-    target = Target([("db1", 3000)], "test", "s")
+    target = address_of([("db1", 3000)], namespace="test", set_name="s")
     empty = translate(target, 20, "Cluster is empty", in_doubt=False, ttl=None)
     assert type(empty) is ClusterError
     assert empty.errors == {"db1:3000": "Cluster is empty"}

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, KeyExists, KeyNotFound, StoreBusy
-
-from . import arguments, conditions
-from .store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.records import arguments, conditions
+from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds that a call waits for the calls of other threads at most."""
