@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .compaction import Retention
+    from .database import drop_memory
     from .engine import EmbeddedEngine
-    from .store import drop_memory
 
 __all__ = ["EmbeddedEngine", "Retention", "drop_memory"]
 
@@ -19,8 +19,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from .compaction import Retention
+    from .database import drop_memory
     from .engine import EmbeddedEngine
-    from .store import drop_memory
 
     globals().update(EmbeddedEngine=EmbeddedEngine, Retention=Retention, drop_memory=drop_memory)
     return globals()[name]

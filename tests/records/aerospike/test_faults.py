@@ -23,7 +23,7 @@ from django_etcdaero.exceptions import (
     Unauthenticated,
 )
 from django_etcdaero.records.aerospike import AerospikeStore, cluster
-from django_etcdaero.records.aerospike.faults import translate
+from django_etcdaero.records.aerospike.errors import translate
 from django_etcdaero.records.store import Record
 from django_etcdaero.stores.aerospike import address_of
 from tests.records.aerospike.calls import ALL, READS, TRUNCATE, WRITES, Call, fill

@@ -68,7 +68,7 @@ _PERMISSION = range(81, 87)
 _TLS = -9
 
 
-class Fault(Exception):
+class NativeError(Exception):
     """What the native client should have raised and did not. Has the attributes of its errors."""
 
     def __init__(self, code: int, msg: str, *, in_doubt: bool) -> None:
@@ -92,7 +92,7 @@ def translate(address: AerospikeAddress, code: int, msg: str, *, in_doubt: bool,
         return OutcomeUnknown(f"{text}: the write was sent and may have been applied")
     if code in _TIMEOUTS:
         return DeadlineExceeded(text)
-    if code in AWAY or (code == NAMESPACE and "empty" in msg):  # "Cluster is empty": nothing was asked of a server
+    if code in AWAY or (code == NAMESPACE and "empty" in msg):  # "Connection is empty": nothing was asked of a server
         return ClusterError(text, errors_of(address.endpoints, msg or f"result {code}"))
     if code in _BUSY:
         return StoreBusy(f"{place}: {_BUSY[code]} (Aerospike result {code})")
