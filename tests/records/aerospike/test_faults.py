@@ -22,7 +22,7 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
-from django_etcdaero.records.aerospike import AerospikeStore, cluster
+from django_etcdaero.records.aerospike import AerospikeStore, connection
 from django_etcdaero.records.aerospike.errors import translate
 from django_etcdaero.records.store import Record
 from django_etcdaero.stores.aerospike import address_of
@@ -240,7 +240,7 @@ RESULTS: dict[int, tuple[type[EtcdAeroError], type[EtcdAeroError]]] = {
 def test_what_the_server_refuses(
     faults: Faults, store: AerospikeStore, result: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "LAST_ATTEMPT", 19.8)  # of 20: what is asked for again ends soon, and in no hurry
+    monkeypatch.setattr(connection, "LAST_ATTEMPT", 19.8)  # of 20: what is asked for again ends soon, and in no hurry
     fill(store)
     faults.result = result
     read, write = RESULTS[result]
