@@ -29,7 +29,8 @@ from django.core.checks import Warning as CheckWarning
 
 from . import conf
 from .options import OPTION_NAMES, READER_OPTIONS, Options
-from .stores.locations import Location, Plane, Reach
+from .stores.address import Address, Plane, Reach
+from .stores.local import FileAddress
 
 TAG: Final = "etcdaero"
 
@@ -88,7 +89,7 @@ def check_shared_files(**kwargs: Any) -> list[CheckMessage]:
     """E006: a SQLite file is of one kind, and two aliases in it need prefixes of which none contains the other."""
     found: list[CheckMessage] = []
     for one, other in itertools.combinations(_stores(), 2):
-        if one.location.path is None or one.location != other.location:
+        if not isinstance(one.address, FileAddress) or one.address != other.address:
             continue
         if one.plane is not other.plane:
             reason, hint = "but keys and records cannot be in one file.", "Give each of them a file of its own."
@@ -97,7 +98,7 @@ def check_shared_files(**kwargs: Any) -> list[CheckMessage]:
             hint = "Give the aliases different prefixes or files."
         else:
             continue
-        message = f"{one.setting} and {other.setting} are the same file {one.location.safe}, {reason}"
+        message = f"{one.setting} and {other.setting} are the same file {one.address.safe}, {reason}"
         found.append(Error(message, hint=hint, id="etcdaero.E006"))
     return found
 
@@ -106,13 +107,13 @@ def stores_in_memory() -> list[CheckMessage]:
     """W001: stores that only one process can see. The commands tell it too, whose own process is such a one."""
     return [
         CheckWarning(
-            f"{store.setting} is {store.location.safe}, a store inside each process: what one process "
+            f"{store.setting} is {store.address.safe}, a store inside each process: what one process "
             "refreshes or locks the others do not see.",
             hint="Use sqlite:/// for all processes of one host.",
             id="etcdaero.W001",
         )
         for store in _stores()
-        if store.location.reach is Reach.PROCESS
+        if store.address.reach is Reach.PROCESS
     ]
 
 
@@ -120,12 +121,12 @@ def check_reach(**kwargs: Any) -> list[CheckMessage]:
     """W001 and W002, with ``--deploy``: stores that only one process or one host can see."""
     return stores_in_memory() + [
         CheckWarning(
-            f"{store.setting} is {store.location.safe}, a file on this host: other hosts do not see it.",
+            f"{store.setting} is {store.address.safe}, a file on this host: other hosts do not see it.",
             hint="This is right for a deployment on one host; silence the warning there.",
             id="etcdaero.W002",
         )
         for store in _stores()
-        if store.location.reach is Reach.HOST
+        if store.address.reach is Reach.HOST
     ]
 
 
@@ -193,7 +194,7 @@ def check_dataset_attributes(**kwargs: Any) -> list[CheckMessage]:
 class _Store(NamedTuple):
     alias: str
     plane: Plane
-    location: Location
+    address: Address
     prefix: str
 
     @property

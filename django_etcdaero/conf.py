@@ -34,10 +34,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.dispatch import Signal
 
+from . import schemes
 from .exceptions import ConfigurationError
 from .options import OPTION_NAMES, Options, complaint
-from .stores import locations
-from .stores.locations import Location, Plane
+from .stores.address import Address, Plane
 
 if TYPE_CHECKING:
     from .keyvalue.engine import Engine
@@ -79,8 +79,8 @@ class AliasSettings:
     """What ``settings.ETCDAERO`` says of one alias, complete and checked."""
 
     alias: str
-    kv: Location
-    records: Location
+    kv: Address
+    records: Address
     prefix: str
     """Begins every key, record and lock of this alias; without a slash at either end."""
     options: Options
@@ -112,12 +112,12 @@ def problems() -> tuple[Problem, ...]:
 
 def open_engine(used: AliasSettings) -> Engine:
     """Open the key-value engine of an alias. Raises what the engine raises when it cannot be opened."""
-    return locations.open_engine(used.kv, timeout=used.options.CALL_TIMEOUT)
+    return schemes.open_engine(used.kv, timeout=used.options.CALL_TIMEOUT)
 
 
 def open_store(used: AliasSettings) -> RecordStore:
     """Open the record store of an alias. Raises what the store raises when it cannot be opened."""
-    return locations.open_store(used.records, timeout=used.options.CALL_TIMEOUT)
+    return schemes.open_store(used.records, timeout=used.options.CALL_TIMEOUT)
 
 
 def suggestion(wrong: object, known: Iterable[str]) -> str:
@@ -176,8 +176,8 @@ class _AliasReader:
         for key in self.entries:
             if key not in _KEYS:
                 self._problem(None, f"{self.path} has the unknown key {key!r}{suggestion(key, _KEYS)}")
-        kv = self._location(Plane.KV)
-        records = self._location(Plane.RECORDS)
+        kv = self._address(Plane.KV)
+        records = self._address(Plane.RECORDS)
         prefix = self._prefix(kv, records)
         options = self._options()
         if self.problems or kv is None or records is None or options is None:
@@ -197,21 +197,21 @@ class _AliasReader:
             return environ.Env().str(name, default=""), f"the environment variable {name}"
         return None
 
-    def _location(self, plane: Plane) -> Location | None:
+    def _address(self, plane: Plane) -> Address | None:
         # Each alias has files of its own: two that are left to their defaults must not get into each other's way.
         stem = "" if self.alias == DEFAULT_ALIAS else f"{self.alias}-"
         default = f"sqlite:///.etcdaero/{stem}{plane.value.lower()}.sqlite3"
         url, origin = self._entry(plane.value) or (default, f'{self.path}["{plane.value}"]')
         try:
-            return locations.parse(url, plane=plane, base_dir=_base_dir())
+            return schemes.parse(url, plane=plane, base_dir=_base_dir())
         except ConfigurationError as error:
             self._problem(plane.value, f"{origin} {error}")
             return None
 
-    def _prefix(self, *used: Location | None) -> str:
+    def _prefix(self, *used: Address | None) -> str:
         entry = self._entry("PREFIX")
         if entry is None:
-            shared = next((location for location in used if location is not None and location.prefix_required), None)
+            shared = next((address for address in used if address is not None and address.prefix_required), None)
             if shared is not None:
                 self._problem("PREFIX", f'{self.path}["PREFIX"] is required, because {shared.safe} can be shared')
             return DEFAULT_PREFIX

@@ -23,7 +23,7 @@ from .datasets.host import Listener, bind
 from .datasets.registry import datasets
 from .datasets.stores import REMEDY, Stores
 from .exceptions import EtcdAeroError
-from .stores import locations
+from .stores.local import MemoryAddress
 from .system import forks
 from .system.serving import is_test_run, may_start_in_fork, serves, test_run_declared
 
@@ -280,7 +280,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
     remedy = REMEDY
     if memory_only:
         remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
-        memory = locations.parse(f"mem:{_memory_name(alias)}", plane=locations.Plane.KV)
+        memory = MemoryAddress(_memory_name(alias))
         settings = dataclasses.replace(settings, kv=memory, records=memory)
     engine = conf.open_engine(settings)
     try:

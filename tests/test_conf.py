@@ -17,7 +17,9 @@ from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.options import Options
 from django_etcdaero.records.memory import MemoryStore
 from django_etcdaero.records.store import RecordStore
-from django_etcdaero.stores.locations import SCHEMES, Location, Reach
+from django_etcdaero.schemes import ENGINES, STORES
+from django_etcdaero.stores.address import Address, Reach
+from django_etcdaero.stores.local import FileAddress, MemoryAddress
 
 MEMORY = {"KV": "mem:", "RECORDS": "mem:"}
 
@@ -119,7 +121,7 @@ def test_the_environment_fills_what_the_default_alias_leaves_out(
     assert conf.get().kv.safe == "mem:env"
     assert conf.get().records.safe == "mem:said"
     assert conf.get().prefix == "from-env"
-    assert conf.get("search").kv.scheme == "sqlite"
+    assert isinstance(conf.get("search").kv, FileAddress)
     assert conf.get("search").prefix == "etcdaero"
 
 
@@ -188,14 +190,16 @@ def test_an_alias_that_cannot_name_a_file_is_refused(settings: Settings, alias: 
     assert problem.message.startswith(f"ETCDAERO: the alias {alias!r} is not")
 
 
+class SharedAddress(Address):
+    reach = Reach.CLUSTER
+    prefix_required = True
+    safe = "shared:"
+
+
 def test_a_store_that_others_may_share_requires_a_prefix(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = dataclasses.replace(
-        SCHEMES["mem"],
-        reach=Reach.CLUSTER,
-        prefix_required=True,
-        parse=lambda parts, base_dir: Location(scheme="shared", safe="shared:"),
-    )
-    monkeypatch.setitem(SCHEMES, "shared", shared)
+    for table in (ENGINES, STORES):
+        shared = dataclasses.replace(table["mem"], address=SharedAddress, parse=lambda *_: SharedAddress())
+        monkeypatch.setitem(table, "shared", shared)
     message = refusal({"default": {"KV": "mem:", "RECORDS": "shared:"}})
     assert message == 'ETCDAERO["default"]["PREFIX"] is required, because shared: can be shared'
     settings.ETCDAERO = {"default": {"KV": "shared:", "RECORDS": "shared:", "PREFIX": "shop"}}
@@ -320,11 +324,11 @@ def test_the_stores_of_an_alias_can_be_opened(settings: Settings) -> None:
 def test_calls_may_take_the_call_timeout_by_default(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
 
-    def open_store(location: Location, timeout: float) -> RecordStore:
+    def open_store(address: MemoryAddress, timeout: float) -> RecordStore:
         given.append(timeout)
-        return MemoryStore(location.name)
+        return MemoryStore(address.name)
 
-    monkeypatch.setitem(SCHEMES, "mem", dataclasses.replace(SCHEMES["mem"], open_store=open_store))
+    monkeypatch.setitem(STORES, "mem", dataclasses.replace(STORES["mem"], open=open_store))
     settings.ETCDAERO = {"default": {**MEMORY, "OPTIONS": {"CALL_TIMEOUT": 0.5}}}
     conf.open_store(conf.get()).close()
     assert given == [0.5]

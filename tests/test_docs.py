@@ -28,7 +28,7 @@ from django_etcdaero import checks, exceptions, options, signals
 from django_etcdaero.datasets.declaration import Dataset
 from django_etcdaero.datasets.read.live import LiveDataset
 from django_etcdaero.datasets.state.status import DatasetStatus, Outcome, RefreshResult, State
-from django_etcdaero.stores.locations import SCHEMES
+from django_etcdaero.schemes import ENGINES, STORES
 from tests.pages import DOCS, Example, examples, of_markdown, tables
 from tests.paths import ROOT
 
@@ -182,7 +182,7 @@ def test_the_settings_page_tells_the_range_of_an_option(name: str) -> None:
 
 
 def test_the_settings_page_lists_the_url_schemes() -> None:
-    assert {name.partition(":")[0] for name in names("settings.rst", "URLs")} == set(SCHEMES)
+    assert {name.partition(":")[0] for name in names("settings.rst", "URLs")} == set(ENGINES) | set(STORES)
 
 
 def test_the_settings_page_lists_the_system_checks() -> None:

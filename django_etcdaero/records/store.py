@@ -62,9 +62,9 @@ class RecordStore(ABC):
 
     # one record ------------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
         """Return the record, or ``None`` when there is none (or it has expired)."""
+        return self.get_many((key,), timeout=timeout).get(key)
 
     @abstractmethod
     def put(
@@ -97,9 +97,9 @@ class RecordStore(ABC):
         ``generation`` as in :meth:`put`.
         """
 
-    @abstractmethod
     def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
         """Return generation and time to live without reading the value, or ``None``."""
+        return self.exists_many((key,), timeout=timeout).get(key)
 
     @abstractmethod
     def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
@@ -180,3 +180,17 @@ def batches(keys: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
             batch = []
     if batch:
         yield batch
+
+
+def by_size(items: Mapping[bytes, Value], *, records: int, size: int) -> Iterator[list[bytes]]:
+    """Yield the keys of ``items`` in parts of at most ``records`` keys and (about) ``size`` bytes of values."""
+    part: list[bytes] = []
+    written = 0
+    for key, value in items.items():
+        part.append(key)
+        written += len(value) if isinstance(value, bytes) else 8
+        if len(part) >= records or written >= size:
+            yield part
+            part, written = [], 0
+    if part:
+        yield part

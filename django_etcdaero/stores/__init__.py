@@ -1,1 +1,1 @@
-"""From the URL in the settings to an open store."""
+"""Where stores are: addresses as typed values, and how they are written as URLs. Imports no client."""

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.stores import locations
-from django_etcdaero.stores.locations import Plane
+from django_etcdaero import schemes
+from django_etcdaero.stores.address import Plane
 from tests.keyvalue.etcd.servers import Server
 from tests.processes.servers.site import ServerSite
 from tests.processes.site import Site
@@ -47,7 +47,7 @@ def records_url() -> Iterator[str]:
     """One record server for all tests that leave it running: the real one that is named, or else a stand-in."""
     if REAL:
         url = f"aerospike://{REAL}/{SET}"
-        store = locations.open_store(locations.parse(url, plane=Plane.RECORDS), timeout=10)
+        store = schemes.open_store(schemes.parse(url, plane=Plane.RECORDS), timeout=10)
         store.truncate()
         store.close()
         yield url

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from django_etcdaero import schemes
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.state.presence import processes
@@ -21,8 +22,7 @@ from django_etcdaero.datasets.state.schedule import Line, read_line
 from django_etcdaero.exceptions import StoreBusy
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.records.store import Meta, RecordStore
-from django_etcdaero.stores import locations
-from django_etcdaero.stores.locations import Location, Plane
+from django_etcdaero.stores.address import Address, Plane
 from tests.waiting import wait_until
 
 PROJECT = Path(__file__).with_name("project")
@@ -333,8 +333,8 @@ class Site:
 
     # the stores ------------------------------------------------------------------------------------------------------
 
-    def location(self, plane: Plane) -> Location:
-        return locations.parse(self.urls[plane.value], plane=plane)
+    def location(self, plane: Plane) -> Address:
+        return schemes.parse(self.urls[plane.value], plane=plane)
 
     def stores_open_in(self, pid: int) -> list[str]:
         """Return what a process holds open of the stores: their files."""
@@ -346,7 +346,7 @@ class Site:
     @contextlib.contextmanager
     def kv(self) -> Iterator[KV]:
         """The coordination store, opened for a look."""
-        engine = locations.open_engine(self.location(Plane.KV), timeout=5)
+        engine = schemes.open_engine(self.location(Plane.KV), timeout=5)
         kv = KV(engine, prefix=f"{self.prefix}/")
         try:
             yield kv
@@ -357,7 +357,7 @@ class Site:
     @contextlib.contextmanager
     def records(self) -> Iterator[RecordStore]:
         """The record store, opened for a look."""
-        store = locations.open_store(self.location(Plane.RECORDS), timeout=5)
+        store = schemes.open_store(self.location(Plane.RECORDS), timeout=5)
         try:
             yield store
         finally:

@@ -14,7 +14,8 @@ from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.exceptions import ConfigurationError, CorruptBlock
 from django_etcdaero.records.memory import MemoryStore, drop_memory
 from django_etcdaero.runtime import runtime
-from django_etcdaero.stores.locations import Plane, parse
+from django_etcdaero.schemes import parse
+from django_etcdaero.stores.address import Plane
 from tests.waiting import wait_until
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero import schemes
 from django_etcdaero.exceptions import (
     Cancelled,
     ConfigurationError,
@@ -22,7 +23,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue import KV, EventType, txn
 from django_etcdaero.keyvalue.client.watch import WatchItem
-from django_etcdaero.stores import locations
+from django_etcdaero.stores.address import Plane
 from tests.keyvalue.conftest import ENGINES
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.queue.queueing import in_thread
@@ -51,7 +52,7 @@ def test_open_by_url_works_and_closing_leaves_what_was_stored(
     else:
         url = {"mem": f"mem:{tmp_path.name}", "sqlite": f"sqlite:///{tmp_path}/kv.sqlite3"}[kind]
     for attempt in range(3):
-        engine = locations.open_engine(locations.parse(url, plane=locations.Plane.KV), timeout=5)
+        engine = schemes.open_engine(schemes.parse(url, plane=Plane.KV), timeout=5)
         client = KV(engine, prefix="test-open/")
         assert (client.get("kept") is not None) is (attempt > 0)
         client.put("kept", str(attempt))
@@ -64,7 +65,7 @@ def test_open_by_url_works_and_closing_leaves_what_was_stored(
 
 def test_open_refuses_an_unknown_kind_of_store_by_name() -> None:
     with pytest.raises(ConfigurationError, match="redis"):
-        locations.parse("redis://h:1", plane=locations.Plane.KV)
+        schemes.parse("redis://h:1", plane=Plane.KV)
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

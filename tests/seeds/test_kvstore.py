@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero import schemes
 from django_etcdaero.exceptions import (
     ConfigurationError,
     InvalidRequest,
@@ -22,8 +23,16 @@ from django_etcdaero.exceptions import (
     VersionConflict,
 )
 from django_etcdaero.keyvalue import KV, ResyncReason
-from django_etcdaero.keyvalue.objects import Collection, Created, Deleted, Invalid, LeaseState, ObjectTxn, Resynced
-from django_etcdaero.stores import locations
+from django_etcdaero.keyvalue.objects import (
+    Collection,
+    Created,
+    Deleted,
+    Invalid,
+    LeaseState,
+    ObjectTxn,
+    Resynced,
+)
+from django_etcdaero.stores.address import Plane
 from tests.seeds.books import EMMA, Book, take
 from tests.waiting import wait_until
 
@@ -265,7 +274,7 @@ def test_watch_version(kv: KV, books: Collection[Book]) -> None:
 def test_invalid_etcd_store(url: str) -> None:
     """InvalidEtcdStore: an unknown store, or one without a server, is an error that says so."""
     with pytest.raises(ConfigurationError):
-        locations.parse(url, plane=locations.Plane.KV)
+        schemes.parse(url, plane=Plane.KV)
 
 
 def test_kinds(kv: KV) -> None:

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from django_etcdaero import schemes
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from django_etcdaero.records.memory import MemoryStore
-from django_etcdaero.stores import locations
-from django_etcdaero.stores.locations import SCHEMES, Location, Plane, Reach, mask, parse
+from django_etcdaero.schemes import ENGINES, STORES, parse
+from django_etcdaero.stores.address import Address, Plane, Reach
+from django_etcdaero.stores.local import FileAddress, MemoryAddress
+from django_etcdaero.stores.scheme import Scheme
+from django_etcdaero.stores.url import mask
 
 BASE = Path("/srv/shop")
 BOTH = pytest.mark.parametrize("plane", Plane)
@@ -20,21 +26,21 @@ BOTH = pytest.mark.parametrize("plane", Plane)
 @BOTH
 def test_memory_locations_are_told_apart_by_their_name(plane: Plane) -> None:
     unnamed, named = parse("mem:", plane=plane), parse("mem:orders", plane=plane)
-    assert (unnamed.scheme, unnamed.name, unnamed.safe) == ("mem", "", "mem:")
-    assert (named.scheme, named.name, named.safe) == ("mem", "orders", "mem:orders")
+    assert (unnamed, unnamed.safe) == (MemoryAddress(""), "mem:")
+    assert (named, named.safe) == (MemoryAddress("orders"), "mem:orders")
     assert unnamed.reach is Reach.PROCESS
 
 
 @BOTH
 def test_a_relative_file_is_below_the_base_directory(plane: Plane) -> None:
     location = parse("sqlite:///.etcdaero/kv.sqlite3", plane=plane, base_dir=BASE)
-    assert location.path == Path("/srv/shop/.etcdaero/kv.sqlite3")
+    assert location == FileAddress(Path("/srv/shop/.etcdaero/kv.sqlite3"))
     assert location.safe == "sqlite:////srv/shop/.etcdaero/kv.sqlite3"
     assert location.reach is Reach.HOST
 
 
 def test_an_absolute_file_needs_no_base_directory() -> None:
-    assert parse("sqlite:////var/lib/kv.sqlite3", plane=Plane.KV).path == Path("/var/lib/kv.sqlite3")
+    assert parse("sqlite:////var/lib/kv.sqlite3", plane=Plane.KV) == FileAddress(Path("/var/lib/kv.sqlite3"))
 
 
 @pytest.mark.parametrize(
@@ -56,9 +62,9 @@ def test_spellings_of_one_file_are_one_location(url: str) -> None:
 
 @given(name=st.text(st.characters(exclude_characters="/\x00", codec="utf-8"), min_size=1))
 def test_the_safe_form_of_a_file_can_be_parsed_again(name: str) -> None:
-    location = Location(scheme="sqlite", safe="", path=BASE / f"{name}.sqlite3")
+    location = FileAddress(BASE / f"{name}.sqlite3")
     parsed = parse(f"sqlite:///{quote(str(location.path))}", plane=Plane.KV)
-    assert parsed.path == location.path
+    assert parsed == location
     assert parse(parsed.safe, plane=Plane.KV) == parsed
 
 
@@ -107,33 +113,44 @@ def test_an_unknown_scheme_is_answered_with_the_known_ones_and_a_guess() -> None
         parse("sqllite:///kv.sqlite3", plane=Plane.KV, base_dir=BASE)
     message = str(caught.value)
     assert "did you mean 'sqlite'?" in message
-    assert all(f"{message} or ".count(f" {scheme.forms} or ") == 1 for scheme in SCHEMES.values() if scheme.open_engine)
+    assert all(f"{message} or ".count(f" {scheme.forms} or ") == 1 for scheme in ENGINES.values())
     with pytest.raises(ConfigurationError, match="'redis://h' has no known URL scheme; use mem:"):
         parse("redis://h", plane=Plane.KV)
 
 
+@dataclass(frozen=True)
+class SharedAddress(Address):
+    reach: ClassVar[Reach] = Reach.CLUSTER
+    prefix_required: ClassVar[bool] = True
+
+    host: str
+
+    @property
+    def safe(self) -> str:
+        return f"shared://{self.host}"
+
+
 @pytest.fixture
 def shared_records_scheme(monkeypatch: pytest.MonkeyPatch) -> str:
-    scheme = locations.Scheme(
+    scheme = Scheme(
+        names=("shared",),
         forms="shared://host",
-        reach=Reach.CLUSTER,
-        prefix_required=True,
-        parse=lambda parts, base_dir: Location(scheme="shared", safe=f"shared://{parts.hostname}"),
-        open_engine=None,
-        open_store=lambda location, timeout: MemoryStore("test-locations-shared"),
+        address=SharedAddress,
+        parse=lambda parts, base_dir: SharedAddress(str(parts.hostname)),
+        open=lambda address, timeout: MemoryStore("test-locations-shared"),
     )
-    monkeypatch.setitem(SCHEMES, "shared", scheme)
+    monkeypatch.setitem(STORES, "shared", scheme)
     return "shared://me:hunter2@example.com"
 
 
 def test_a_scheme_serves_only_the_planes_it_can_be_opened_for(shared_records_scheme: str) -> None:
     location = parse(shared_records_scheme, plane=Plane.RECORDS)
     assert location.prefix_required
-    locations.open_store(location, timeout=5).close()
+    schemes.open_store(location, timeout=5).close()
     with pytest.raises(ConfigurationError, match="cannot be used as KV"):
         parse(shared_records_scheme, plane=Plane.KV)
     with pytest.raises(ConfigurationError, match="cannot be used as KV"):
-        locations.open_engine(location, timeout=5)
+        schemes.open_engine(location, timeout=5)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +199,7 @@ def test_no_error_shows_a_password(url: str, plane: Plane) -> None:
 
 def test_memory_engines_of_one_name_share_their_keys() -> None:
     location = parse("mem:test-locations", plane=Plane.KV)
-    one, other = locations.open_engine(location, timeout=5), locations.open_engine(location, timeout=5)
+    one, other = schemes.open_engine(location, timeout=5), schemes.open_engine(location, timeout=5)
     try:
         one.put(PutRequest(b"k", b"v"))
         assert [kv.value for kv in other.range(RangeRequest(b"k")).kvs] == [b"v"]
@@ -193,7 +210,7 @@ def test_memory_engines_of_one_name_share_their_keys() -> None:
 
 def test_file_engines_of_one_path_share_their_keys(tmp_path: Path) -> None:
     location = parse("sqlite:///kv.sqlite3", plane=Plane.KV, base_dir=tmp_path)
-    one, other = locations.open_engine(location, timeout=5), locations.open_engine(location, timeout=5)
+    one, other = schemes.open_engine(location, timeout=5), schemes.open_engine(location, timeout=5)
     try:
         one.put(PutRequest(b"k", b"v"))
         assert [kv.value for kv in other.range(RangeRequest(b"k")).kvs] == [b"v"]
@@ -205,7 +222,7 @@ def test_file_engines_of_one_path_share_their_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["mem:test-locations", "sqlite:///records.sqlite3"])
 def test_stores_of_one_location_share_their_records(url: str, tmp_path: Path) -> None:
     location = parse(url, plane=Plane.RECORDS, base_dir=tmp_path)
-    one, other = locations.open_store(location, timeout=5), locations.open_store(location, timeout=5)
+    one, other = schemes.open_store(location, timeout=5), schemes.open_store(location, timeout=5)
     try:
         one.put(b"k", b"v")
         record = other.get(b"k")

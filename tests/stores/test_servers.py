@@ -11,16 +11,19 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from django_etcdaero.exceptions import ConfigurationError
-from django_etcdaero.stores.locations import Location, Plane, Reach, open_engine, open_store, parse
-from django_etcdaero.stores.servers import Server
+from django_etcdaero.schemes import open_engine, open_store, parse
+from django_etcdaero.stores.address import Address, Plane, Reach
+from django_etcdaero.stores.aerospike import AerospikeAddress
+from django_etcdaero.stores.credentials import Credentials, Tls
+from django_etcdaero.stores.etcd import EtcdAddress
 
 BASE = Path("/srv/shop")
 
 
-def server(url: str, plane: Plane = Plane.KV) -> Server:
-    location = parse(url, plane=plane, base_dir=BASE)
-    assert location.server is not None
-    return location.server
+def server(url: str) -> EtcdAddress:
+    address = parse(url, plane=Plane.KV, base_dir=BASE)
+    assert isinstance(address, EtcdAddress)
+    return address
 
 
 def refused(url: str, plane: Plane = Plane.KV) -> str:
@@ -44,12 +47,12 @@ def refused(url: str, plane: Plane = Plane.KV) -> str:
     ],
 )
 def test_etcd_hosts(url: str, hosts: tuple[tuple[str, int], ...]) -> None:
-    assert server(url).hosts == hosts
-    assert not server(url).encrypted
+    assert server(url).endpoints == hosts
+    assert server(url).tls is None
 
 
 def test_addresses_are_written_for_people_and_for_clients() -> None:
-    assert server("etcd://h1,[::1]:5").addresses == ("h1:2379", "[::1]:5")
+    assert [str(each) for each in server("etcd://h1,[::1]:5").endpoints] == ["h1:2379", "[::1]:5"]
 
 
 def test_http_and_etcd_are_one_location() -> None:
@@ -64,34 +67,34 @@ def test_one_location_however_it_is_spelled() -> None:
 
 def test_credentials_and_options_go_with_several_urls_too() -> None:
     found = server("https://u:p%2C%2F@h1,https://h2?ca=/etc/ca.pem")
-    assert (found.user, found.password, found.files) == ("u", "p,/", (("ca", "/etc/ca.pem"),))
-    assert found.addresses == ("h1:2379", "h2:2379")
+    assert (found.credentials, found.tls) == (Credentials("u", "p,/"), Tls(ca="/etc/ca.pem"))
+    assert found.endpoints == (("h1", 2379), ("h2", 2379))
 
 
 def test_credentials_are_decoded_and_never_shown() -> None:
-    location = parse("etcds://root:s%40crEt%2F%23:x@h1?ca=ca.pem", plane=Plane.KV, base_dir=BASE)
-    assert location.server is not None
-    assert (location.server.user, location.server.password) == ("root", "s@crEt/#:x")
-    for text in (location.safe, repr(location), str(location), repr(location.server)):
+    location = server("etcds://root:s%40crEt%2F%23:x@h1?ca=ca.pem")
+    assert location.credentials == Credentials("root", "s@crEt/#:x")
+    for text in (location.safe, repr(location), str(location), repr(location.credentials)):
         assert "crEt" not in text
         assert "root" not in text
 
 
 def test_tls_files_are_relative_to_base_dir() -> None:
-    found = dict(server("etcds://h1?ca=tls/ca.pem&cert=/etc/c.pem&key=/etc/k.pem").files)
-    assert found == {"ca": "/srv/shop/tls/ca.pem", "cert": "/etc/c.pem", "key": "/etc/k.pem"}
+    found = server("etcds://h1?ca=tls/ca.pem&cert=/etc/c.pem&key=/etc/k.pem").tls
+    assert found == Tls(ca="/srv/shop/tls/ca.pem", cert="/etc/c.pem", key="/etc/k.pem")
 
 
 def test_the_members_of_a_cluster_are_looked_up_if_so_asked() -> None:
     assert server("etcd://h1").sync is None
     assert server("etcd://h1,h2/?sync=60").sync == 60
-    assert server("etcds://h1?ca=/etc/ca.pem&sync=86400").files == (("ca", "/etc/ca.pem"),)
+    assert server("etcds://h1?ca=/etc/ca.pem&sync=86400").tls == Tls(ca="/etc/ca.pem")
 
 
 def test_aerospike_has_namespace_and_set() -> None:
-    found = server("aerospike://u:p@h1,h2:3100/cache/shop", Plane.RECORDS)
-    assert found.hosts == (("h1", 3000), ("h2", 3100))
-    assert (found.namespace, found.set_name, found.user, found.password) == ("cache", "shop", "u", "p")
+    found = parse("aerospike://u:p@h1,h2:3100/cache/shop", plane=Plane.RECORDS)
+    assert isinstance(found, AerospikeAddress)
+    assert found.endpoints == (("h1", 3000), ("h2", 3100))
+    assert (found.namespace, found.set_name, found.credentials) == ("cache", "shop", Credentials("u", "p"))
     assert parse("aerospike://u:p@h1/cache/shop", plane=Plane.RECORDS).safe == "aerospike://h1:3000/cache/shop"
 
 
@@ -207,10 +210,11 @@ def test_the_client_of_aerospike_takes_what_the_settings_take(hosts: list[str], 
 def test_reading_urls_imports_no_client() -> None:
     program = """if True:
         import sys
-        from django_etcdaero.stores.locations import Plane, parse
+        from django_etcdaero.schemes import parse
+        from django_etcdaero.stores.address import Plane
         parse("etcds://h1,[::1]:5?ca=x", plane=Plane.KV)
         parse("aerospike://h1/ns/set", plane=Plane.RECORDS)
-        loaded = {"grpc", "etcd3", "aerospike"} & set(sys.modules)
+        loaded = {"grpc", "etcd3", "aerospike", "sqlite3"} & set(sys.modules)
         assert not loaded, loaded
     """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
@@ -226,5 +230,5 @@ def test_opening_connects_to_nothing() -> None:
 
 
 def test_a_location_is_a_value() -> None:
-    first: Location = parse("etcd://h1", plane=Plane.KV)
+    first: Address = parse("etcd://h1", plane=Plane.KV)
     assert {first, parse("etcd://h1:2379/", plane=Plane.KV)} == {first}

@@ -34,9 +34,9 @@ from django_etcdaero.system.boot import boot_id
 
 from . import checks, compaction, leases, transactions
 from .compaction import Retention
+from .database import Database, FileDatabase, memory_database
 from .hub import WatchHub
 from .ranges import is_point, read_head, read_newest, read_point, read_range
-from .store import FileStore, Store, memory_store
 from .watching import Watch
 from .writing import Revision
 
@@ -60,7 +60,7 @@ class EmbeddedEngine(Engine):
 
     def __init__(
         self,
-        store: Store,
+        store: Database,
         *,
         timeout: float,
         clock: Callable[[], float],
@@ -98,7 +98,7 @@ class EmbeddedEngine(Engine):
         :func:`drop_memory`. ``timeout`` (seconds) is the default of every call. ``clock`` returns seconds that never
         go back; lease deadlines are measured with it.
         """
-        store = memory_store(name)
+        store = memory_database(name)
         return cls(store, timeout=timeout, clock=clock, boot="", retention=retention)
 
     @classmethod
@@ -123,7 +123,7 @@ class EmbeddedEngine(Engine):
         """
         boot = boot_id() if boot is None else boot
         return cls(
-            FileStore(os.path.abspath(path), timeout=busy_timeout, restart=_restart(boot, clock)),
+            FileDatabase(os.path.abspath(path), timeout=busy_timeout, restart=_restart(boot, clock)),
             timeout=busy_timeout,
             clock=clock,
             boot=boot,

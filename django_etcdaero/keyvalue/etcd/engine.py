@@ -41,6 +41,9 @@ from django_etcdaero.keyvalue.values import (
     WatchRequest,
     WatchSink,
 )
+from django_etcdaero.stores.credentials import Tls
+from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.stores.etcd import EtcdAddress, address_of
 from django_etcdaero.system import forks
 from django_etcdaero.system.steps import Step, drive
 
@@ -52,7 +55,6 @@ from .calls.renewals import Renewals
 from .calls.unary import Calls
 from .calls.waiting import AwaitingWay
 from .connection import grpc_forks as quiescence
-from .connection.address import Endpoint, Tls, parse_endpoints
 from .connection.balancer import Balancer
 from .connection.gate import Gate
 from .connection.member import Member
@@ -94,7 +96,7 @@ class EtcdEngine(AwaitedCalls, Engine):
 
     def __init__(
         self,
-        endpoints: Sequence[str],
+        cluster: EtcdAddress | Sequence[str],
         *,
         user: str | None = None,
         password: str | None = None,
@@ -102,34 +104,32 @@ class EtcdEngine(AwaitedCalls, Engine):
         timeout: float = 5.0,
         sync_members: float | None = None,
     ) -> None:
-        """``endpoints`` are members of one cluster as ``host:port``; ``tls`` ``None`` means unencrypted.
+        """``cluster`` is an address, which says all but ``timeout``, or members of one cluster as ``host:port``.
 
-        ``timeout`` (seconds) is the default of every call. ``sync_members``: every so many seconds (at least 1) the
-        endpoints are made those of the cluster's members; ``None``: never. Does no I/O. Raises ``ConfigurationError``.
+        ``timeout`` (seconds) is the default of every call; ``tls`` ``None`` means unencrypted. ``sync_members``: every
+        so many seconds (at least 1) the endpoints are made those of the cluster's members; ``None``: never. Does no
+        I/O. Raises ``ConfigurationError``.
         """
-        if sync_members is not None and not sync_members >= 1:
-            raise ConfigurationError(f"sync_members must be at least 1 second, not {sync_members!r}")
-        if (user is None) != (password is None):
-            raise ConfigurationError("user and password are given together or not at all")
-        members = parse_endpoints(endpoints)
-        scheme = "etcd" if tls is None else "etcds"
-        self.info = EngineInfo("etcd", f"{scheme}://{','.join(map(str, members))}")
+        if not isinstance(cluster, EtcdAddress):
+            cluster = address_of(cluster, user=user, password=password, tls=tls, sync_members=sync_members)
+        tls, credentials = cluster.tls, cluster.credentials
+        self.info = EngineInfo("etcd", cluster.safe)
         self._tls = tls
         self._timeout = self.default_timeout = timeout
         self._pid = _getpid()
         self._gate = Gate(self.info.location)
-        self._tokens = Tokens(user, password)
-        self._balancer = Balancer(members, self._connect)
+        self._tokens = Tokens(*(credentials.user, credentials.password) if credentials else (None, None))
+        self._balancer = Balancer(cluster.endpoints, self._connect)
         self._calls = Calls(self._balancer, self._tokens, self._gate)
         self._hub = WatchHub(self._calls, self._balancer, self._tokens, self._gate)
         self._direct = Direct(self._calls, self._balancer, self._tokens, self._gate)
         self._sync: MemberSync | None = None
-        if sync_members is not None:
+        if cluster.sync is not None:
             self._sync = MemberSync(
                 self._call,
                 self._direct,
                 self._balancer,
-                every=sync_members,
+                every=cluster.sync,
                 timeout=timeout,
                 encrypted=tls is not None,
             )

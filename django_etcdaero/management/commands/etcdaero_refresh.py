@@ -20,9 +20,9 @@ from django_etcdaero.datasets.declaration import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.management.describe import describe_result, moment, reach_warnings
-from django_etcdaero.management.ending import exit_on_signals
 from django_etcdaero.management.refresh_service import RefreshService
 from django_etcdaero.runtime import runtime
+from django_etcdaero.system.ending import exit_on_signals
 
 
 def seconds(text: str) -> float:
@@ -100,7 +100,7 @@ class Command(BaseCommand):
         chosen = self._choose(names or tuple(options.get("names", ())))
         for warning in reach_warnings():
             self.stderr.write(self.style.WARNING(warning))
-        with exit_on_signals(own_process=self._own_process, code=0 if loop else None):
+        with exit_on_signals(own_process=self._own_process, code=0 if loop else None, close=runtime.close):
             if loop:
                 RefreshService(chosen, runtime, lambda result: self._tell(result, as_json=json)).run()
                 return

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from django_etcdaero.records.store import Value
-
-from .cluster import Cluster
-from .faults import Fault
+from .connection import Connection
+from .errors import NativeError
 
 if TYPE_CHECKING:
-    from .session import Batch, Session
+    from .native_client import Batch, NativeClient
 
 T = TypeVar("T")
 
@@ -22,45 +20,31 @@ BATCH_WRITES, BATCH_WRITE_BYTES = 1000, 4_000_000
 """Most records and (about) most bytes in one batch that writes values."""
 
 
-def by_size(items: Mapping[bytes, Value]) -> Iterator[list[bytes]]:
-    """Cut ``items`` into batches that write values; yield their keys."""
-    part: list[bytes] = []
-    size = 0
-    for key, value in items.items():
-        part.append(key)
-        size += len(value) if isinstance(value, bytes) else 8
-        if len(part) >= BATCH_WRITES or size >= BATCH_WRITE_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part
-
-
 def in_parts(
-    cluster: Cluster,
+    connection: Connection,
     parts: Iterable[Collection[bytes]],
-    call: Callable[[Session, list[bytes], int], Batch[T]],
+    call: Callable[[NativeClient, list[bytes], int], Batch[T]],
     until: float,
     *,
     write: bool,
     ttl: int | None,
 ) -> dict[bytes, T]:
-    """Return what ``call(session, keys, milliseconds)`` finds for all parts; see :meth:`.cluster.Cluster.run`.
+    """Return what ``call(client, keys, milliseconds)`` finds for all parts; see :meth:`.connection.Connection.run`.
 
     What was refused of a part is asked for again, and nothing else: the rest was done already.
     """
     found: dict[bytes, T] = {}
     for number, part in enumerate(parts):
         if number:
-            cluster.check_deadline(until)
+            connection.check_deadline(until)
         left = list(dict.fromkeys(part))
 
-        def run(session: Session, ms: int, left: list[bytes] = left) -> None:
-            batch = call(session, left, ms)
+        def run(client: NativeClient, ms: int, left: list[bytes] = left) -> None:
+            batch = call(client, left, ms)
             found.update(batch.found)
             left[:] = batch.refused
             for code in batch.refused.values():
-                raise Fault(code, f"{len(left)} rows of a batch were refused", in_doubt=False)
+                raise NativeError(code, f"{len(left)} rows of a batch were refused", in_doubt=False)
 
-        cluster.run(run, until, write=write, ttl=ttl)
+        connection.run(run, until, write=write, ttl=ttl)
     return found

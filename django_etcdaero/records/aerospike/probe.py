@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
+from django_etcdaero.stores.aerospike import AerospikeAddress
+from django_etcdaero.stores.endpoint import Endpoint
+
 from .detached import Detached
-from .target import Target, spell
 
 _REQUEST = b"\x02\x01\x00\x00\x00\x00\x00\x05node\n"  # version 2, type 1 (info), 48 bits of length, the command
 _ANSWER = b"\x02\x01"
@@ -24,14 +26,14 @@ PATIENCE = 1.0
 
 
 class Found(NamedTuple):
-    """How the hosts of a target were found."""
+    """How the hosts of an address were found."""
 
-    answering: list[tuple[str, int]]
+    answering: list[Endpoint]
     errors: dict[str, str]
     """What is wrong with each of the others (see ``ClusterError.errors``)."""
     silent: bool
     """Whether at least one of them let the time run out."""
-    nameless: set[tuple[str, int]]
+    nameless: set[Endpoint]
     """Those of the others whose names are still being looked up."""
 
 
@@ -39,39 +41,39 @@ class Nameless(TimeoutError):
     """The name of a host is still being looked up."""
 
 
-def probe(target: Target, until: float, detached: Detached) -> Found:
+def probe(address: AerospikeAddress, until: float, detached: Detached) -> Found:
     """Ask each host in turn, for ``PATIENCE`` at most.
 
     ``until``: when to be done, by :func:`time.monotonic`; what is left until then is shared by the hosts.
     ``detached``: where names are looked up.
     """
     found = Found([], {}, silent=False, nameless=set())
-    for number, host in enumerate(target.hosts):
-        share = (until - time.monotonic()) / (len(target.hosts) - number)
+    for number, host in enumerate(address.endpoints):
+        share = (until - time.monotonic()) / (len(address.endpoints) - number)
         host_until = time.monotonic() + min(max(share, 0.001), PATIENCE)
         try:
-            _ask(_look_up(host, host_until, detached), host_until, encrypted=target.tls is not None)
+            _ask(_look_up(host, host_until, detached), host_until, encrypted=address.tls is not None)
         except TimeoutError as error:
             nameless = isinstance(error, Nameless)
-            found.errors[spell(host)] = "its name is still being looked up" if nameless else "does not answer"
+            found.errors[str(host)] = "its name is still being looked up" if nameless else "does not answer"
             found = found._replace(silent=True, nameless=found.nameless | ({host} if nameless else set()))
         except (OSError, UnicodeError) as error:  # the second: of a name that none can be
-            found.errors[spell(host)] = getattr(error, "strerror", None) or str(error)
+            found.errors[str(host)] = getattr(error, "strerror", None) or str(error)
         else:
             found.answering.append(host)
     return found
 
 
-def in_order(hosts: Sequence[tuple[str, int]], first: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
+def in_order(hosts: Sequence[Endpoint], first: Sequence[Endpoint]) -> list[Endpoint]:
     """Return ``hosts`` with those in ``first`` first."""
     return sorted(hosts, key=lambda host: host not in first)
 
 
-def _look_up(host: tuple[str, int], until: float, detached: Detached) -> list[tuple[str, int]]:
+def _look_up(host: Endpoint, until: float, detached: Detached) -> list[tuple[str, int]]:
     """Return the addresses of ``host``."""
     look_up = partial(socket.getaddrinfo, *host, type=socket.SOCK_STREAM)
     try:
-        found = detached.result(f"lookup {spell(host)}", look_up, until - time.monotonic())
+        found = detached.result(f"lookup {host!s}", look_up, until - time.monotonic())
     except TimeoutError:
         raise Nameless from None
     return [(str(address[0]), int(address[1])) for *_, address in found]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import faults
-from .faults import Fault
+from . import errors
+from .errors import NativeError
 
 if TYPE_CHECKING:
     from aerospike_helpers.batch.records import BatchRecords
@@ -26,34 +26,34 @@ def sort_rows(
     stay without an answer, those of others were answered.
     """
     rows = batch.batch_records or []
-    unsent = batch.result in faults.REFUSED
-    if not unsent and batch.result not in (faults.OK, faults.NOT_FOUND, faults.FILTERED_OUT, faults.SOME_FAILED):
-        raise Fault(batch.result, "the batch failed", in_doubt=write and any(row.in_doubt for row in rows))
+    unsent = batch.result in errors.REFUSED
+    if not unsent and batch.result not in (errors.OK, errors.NOT_FOUND, errors.FILTERED_OUT, errors.SOME_FAILED):
+        raise NativeError(batch.result, "the batch failed", in_doubt=write and any(row.in_doubt for row in rows))
     if len(rows) != len(keys):
-        raise Fault(faults.CLUSTER_EMPTY, f"{len(rows)} of {len(keys)} rows were answered", in_doubt=write)
+        raise NativeError(errors.CLUSTER_EMPTY, f"{len(rows)} of {len(keys)} rows were answered", in_doubt=write)
     answered: dict[bytes, Any] = {}
     refused: dict[bytes, int] = {}
     failed = []
     for key, row in zip(keys, rows, strict=True):
-        result = batch.result if unsent and row.result == faults.NO_ANSWER else row.result
+        result = batch.result if unsent and row.result == errors.NO_ANSWER else row.result
         if result in expected:
             answered[key] = row
-        elif result in faults.REFUSED and not (write and row.in_doubt):
+        elif result in errors.REFUSED and not (write and row.in_doubt):
             refused[key] = result
         else:
             failed.append(row)
     if failed:
-        in_doubt = write and any(row.in_doubt or row.result in faults.UNCERTAIN for row in failed)
-        raise Fault(
+        in_doubt = write and any(row.in_doubt or row.result in errors.UNCERTAIN for row in failed)
+        raise NativeError(
             failed[0].result,
             failed[0].message or f"{len(failed)} of {len(keys)} rows of a batch failed",
             in_doubt=in_doubt,
         )
     if unsent and not refused:
-        raise Fault(batch.result, "the batch failed", in_doubt=False)
+        raise NativeError(batch.result, "the batch failed", in_doubt=False)
     return answered, refused
 
 
 def present(rows: Mapping[bytes, Any]) -> Iterator[tuple[bytes, Any]]:
     """Yield the rows of records that there are."""
-    return ((key, row) for key, row in rows.items() if row.result == faults.OK)
+    return ((key, row) for key, row in rows.items() if row.result == errors.OK)

@@ -22,16 +22,17 @@ from django_etcdaero.exceptions import (
     VersionConflict,
 )
 from django_etcdaero.records import arguments, conditions
-from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches, by_size
+from django_etcdaero.stores.aerospike import AerospikeAddress, address_of
+from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.system import forks
 
-from . import faults
-from .cluster import Cluster
-from .parts import BATCH_OTHERS, BATCH_READS, by_size, in_parts
-from .target import Target, Tls
+from . import errors
+from .connection import Connection
+from .parts import BATCH_OTHERS, BATCH_READS, BATCH_WRITE_BYTES, BATCH_WRITES, in_parts
 
 if TYPE_CHECKING:
-    from .session import Batch, Page, Session
+    from .native_client import Batch, NativeClient, Page
 
 T = TypeVar("T")
 
@@ -51,36 +52,39 @@ CONFIRMATION_INTERVAL = 0.002
 class AerospikeStore(RecordStore):
     """Records in the set ``set_name`` of ``namespace``. Connects when the first call is made.
 
-    ``hosts``: names or addresses, and ports, of some nodes. ``timeout``: seconds that a call without one may take;
+    ``hosts``: names or addresses, and ports, of some nodes; or an address, which says all but the two numbers.
+    ``timeout``: seconds that a call without one may take;
     ``max_value_bytes``: the server's ``max-record-size`` (1 MiB unless configured) includes key and overhead.
     """
 
     def __init__(
         self,
-        hosts: Sequence[tuple[str, int]],
+        hosts: AerospikeAddress | Sequence[tuple[str, int]],
         *,
-        namespace: str,
-        set_name: str,
+        namespace: str = "",
+        set_name: str = "",
         timeout: float = 5.0,
         max_value_bytes: int = arguments.DEFAULT_MAX_VALUE_BYTES,
         user: str | None = None,
         password: str | None = None,
         tls: Tls | None = None,
     ) -> None:
-        target = Target(tuple(hosts), namespace, set_name, user, password, tls)
+        address = hosts
+        if not isinstance(address, AerospikeAddress):
+            address = address_of(address, namespace=namespace, set_name=set_name, user=user, password=password, tls=tls)
         arguments.check_timeout(timeout)
         if not timeout:
             raise InvalidRequest("timeout must be above 0 seconds")
-        self.info = StoreInfo("aerospike", target.url)
+        self.info = StoreInfo("aerospike", address.safe)
         self.max_value_bytes = max_value_bytes
-        self._cluster = Cluster(target, timeout)
+        self._connection = Connection(address, timeout)
         forks.protect(self)
 
     # one record ------------------------------------------------------------------------------------------------------
 
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
         arguments.check_keys((key,))
-        return self._read(lambda session, ms: session.get(key, ms), timeout)
+        return self._read(lambda client, ms: client.get(key, ms), timeout)
 
     def put(
         self,
@@ -94,55 +98,55 @@ class AerospikeStore(RecordStore):
     ) -> None:
         arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
 
-        def call(session: Session, ms: int) -> None:
-            session.put(key, value, ms, ttl=ttl, create_only=create_only, generation=generation)
+        def call(client: NativeClient, ms: int) -> None:
+            client.put(key, value, ms, ttl=ttl, create_only=create_only, generation=generation)
 
-        expected = faults.EXISTS if create_only else faults.GENERATION
-        if self._write(call, key, generation, timeout, ttl=ttl, expected=(expected,)) == faults.EXISTS:
+        expected = errors.EXISTS if create_only else errors.GENERATION
+        if self._write(call, key, generation, timeout, ttl=ttl, expected=(expected,)) == errors.EXISTS:
             raise KeyExists(f"there is a record {key!r} already")
 
     def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
         arguments.check_delete(key, generation=generation)
 
-        def call(session: Session, ms: int) -> None:
-            session.delete(key, ms, generation=generation)
+        def call(client: NativeClient, ms: int) -> None:
+            client.delete(key, ms, generation=generation)
 
-        return self._write(call, key, generation, timeout) == faults.OK
+        return self._write(call, key, generation, timeout) == errors.OK
 
     def touch(
         self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
     ) -> bool:
         arguments.check_touch(key, ttl, generation=generation)
 
-        def call(session: Session, ms: int) -> None:
-            session.touch(key, ms, ttl=ttl, generation=generation)
+        def call(client: NativeClient, ms: int) -> None:
+            client.touch(key, ms, ttl=ttl, generation=generation)
 
-        return self._write(call, key, generation, timeout, ttl=ttl) == faults.OK
+        return self._write(call, key, generation, timeout, ttl=ttl) == errors.OK
 
     def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
         arguments.check_keys((key,))
-        return self._read(lambda session, ms: session.exists(key, ms), timeout)
+        return self._read(lambda client, ms: client.exists(key, ms), timeout)
 
     def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
         arguments.check_increment(key, delta)
         arguments.check_timeout(timeout)
-        until = self._cluster.until(timeout)
-        expected = (faults.NOT_FOUND, faults.FILTERED_OUT)
+        until = self._connection.until(timeout)
+        expected = (errors.NOT_FOUND, errors.FILTERED_OUT)
         while True:
-            code, total = self._cluster.run(
-                lambda session, ms: session.increment(key, delta, ms), until, write=True, expected=expected
+            code, total = self._connection.run(
+                lambda client, ms: client.increment(key, delta, ms), until, write=True, expected=expected
             )
             if total is not None:
                 return total
             record = None
-            if code == faults.FILTERED_OUT:  # by the server, which does not say why
-                record = self._cluster.run(
-                    lambda session, ms: session.get(key, ms), until, expected=(faults.NOT_FOUND,)
+            if code == errors.FILTERED_OUT:  # by the server, which does not say why
+                record = self._connection.run(
+                    lambda client, ms: client.get(key, ms), until, expected=(errors.NOT_FOUND,)
                 )[1]
             if record is None:
                 raise KeyNotFound(f"there is no record {key!r} to increment")
             conditions.incremented(key, record.value, delta)
-            self._cluster.check_deadline(until)  # it would fit now: another client has changed it meanwhile
+            self._connection.check_deadline(until)  # it would fit now: another client has changed it meanwhile
 
     # many records ----------------------------------------------------------------------------------------------------
 
@@ -153,10 +157,10 @@ class AerospikeStore(RecordStore):
     def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
         arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
 
-        def call(session: Session, keys: list[bytes], ms: int) -> Batch[None]:
-            return session.put_many({key: items[key] for key in keys}, ms, ttl=ttl)
+        def call(client: NativeClient, keys: list[bytes], ms: int) -> Batch[None]:
+            return client.put_many({key: items[key] for key in keys}, ms, ttl=ttl)
 
-        self._each(by_size(items), call, timeout, write=True, ttl=ttl)
+        self._each(by_size(items, records=BATCH_WRITES, size=BATCH_WRITE_BYTES), call, timeout, write=True, ttl=ttl)
 
     def delete_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> int:
         arguments.check_keys(keys)
@@ -172,15 +176,15 @@ class AerospikeStore(RecordStore):
         arguments.check_touch_many(items, ttl)
         possible = [key for key, generation in items.items() if (generation or 0) <= MAX_GENERATION]
 
-        def call(session: Session, part: list[bytes], ms: int) -> Batch[None]:
-            return session.touch_many({key: items[key] for key in part}, ms, ttl=ttl)
+        def call(client: NativeClient, part: list[bytes], ms: int) -> Batch[None]:
+            return client.touch_many({key: items[key] for key in part}, ms, ttl=ttl)
 
         return set(self._each(batches(possible, BATCH_OTHERS), call, timeout, write=True, ttl=ttl))
 
     def scan(self, prefix: bytes = b"", *, timeout: float | None = None) -> Iterator[tuple[bytes, Meta]]:
         arguments.check_prefix(prefix)
         arguments.check_timeout(timeout)
-        self._cluster.check_usable()
+        self._connection.check_usable()
         return self._scan(prefix, timeout)
 
     def truncate(self, *, timeout: float | None = None) -> None:
@@ -190,13 +194,13 @@ class AerospikeStore(RecordStore):
         one would stay for ever. And it reaches the other nodes only after the one that was asked has answered.
         """
         arguments.check_timeout(timeout)
-        until = self._cluster.until(timeout)
+        until = self._connection.until(timeout)
         before = max(self._truncations(until), default=0)
         time.sleep(MILLISECOND_PASSES)
-        self._cluster.run(lambda session, ms: session.truncate(ms), until, write=True)
+        self._connection.run(lambda client, ms: client.truncate(ms), until, write=True)
         try:
             while any(truncation <= before for truncation in self._truncations(until)):
-                self._cluster.check_deadline(until)
+                self._connection.check_deadline(until)
                 time.sleep(CONFIRMATION_INTERVAL)
         except (ClusterError, DeadlineExceeded) as error:
             raise OutcomeUnknown(f"{self.info.location}: not every node has confirmed the truncation") from error
@@ -204,85 +208,87 @@ class AerospikeStore(RecordStore):
     # life ------------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        self._cluster.close()
+        self._connection.close()
 
     def before_fork(self, timeout: float) -> None:
-        self._cluster.before_fork(timeout)
+        self._connection.before_fork(timeout)
 
     def after_fork_in_parent(self) -> None:
-        self._cluster.after_fork_in_parent()
+        self._connection.after_fork_in_parent()
 
     def abandon(self) -> None:
-        self._cluster.abandon()
+        self._connection.abandon()
 
     # inside ----------------------------------------------------------------------------------------------------------
 
-    def _read(self, call: Callable[[Session, int], T], timeout: float | None) -> T | None:
+    def _read(self, call: Callable[[NativeClient, int], T], timeout: float | None) -> T | None:
         """Return what ``call`` does, or ``None`` if there is no such record."""
         arguments.check_timeout(timeout)
-        return self._cluster.run(call, self._cluster.until(timeout), expected=(faults.NOT_FOUND,))[1]
+        return self._connection.run(call, self._connection.until(timeout), expected=(errors.NOT_FOUND,))[1]
 
     def _write(
         self,
-        call: Callable[[Session, int], None],
+        call: Callable[[NativeClient, int], None],
         key: bytes,
         generation: int | None,
         timeout: float | None,
         *,
         ttl: int | None = None,
-        expected: tuple[int, ...] = (faults.NOT_FOUND, faults.GENERATION),
+        expected: tuple[int, ...] = (errors.NOT_FOUND, errors.GENERATION),
     ) -> int:
         """Return 0 or a result code of ``expected``; raise ``VersionConflict`` unless ``generation`` fits."""
         arguments.check_timeout(timeout)
         code: int | None = None
         if generation is None or generation <= MAX_GENERATION:
-            code, _ = self._cluster.run(call, self._cluster.until(timeout), write=True, ttl=ttl, expected=expected)
+            code, _ = self._connection.run(
+                call, self._connection.until(timeout), write=True, ttl=ttl, expected=expected
+            )
         else:
-            self._cluster.check_usable()
-        if code is None or code == faults.GENERATION or (code == faults.NOT_FOUND and generation is not None):
+            self._connection.check_usable()
+        if code is None or code == errors.GENERATION or (code == errors.NOT_FOUND and generation is not None):
             raise VersionConflict(f"there is no record {key!r} of generation {generation}")
         return code
 
     def _each(
         self,
         parts: Iterable[list[bytes]],
-        call: Callable[[Session, list[bytes], int], Batch[T]],
+        call: Callable[[NativeClient, list[bytes], int], Batch[T]],
         timeout: float | None,
         *,
         write: bool = False,
         ttl: int | None = None,
     ) -> dict[bytes, T]:
         arguments.check_timeout(timeout)
-        self._cluster.check_usable()
-        return in_parts(self._cluster, parts, call, self._cluster.until(timeout), write=write, ttl=ttl)
+        self._connection.check_usable()
+        return in_parts(self._connection, parts, call, self._connection.until(timeout), write=write, ttl=ttl)
 
     def _scan(self, prefix: bytes, timeout: float | None) -> Iterator[tuple[bytes, Meta]]:
         position: object = None
         while True:
             read = partial(_page, position)
             # A page can be read again: all of it is dropped when its end does not come.
-            again = faults.REFUSED | faults.AWAY
-            page = cast("Page", self._cluster.run(read, self._cluster.until(timeout), again=again)[1])
+            again = errors.REFUSED | errors.AWAY
+            page = cast("Page", self._connection.run(read, self._connection.until(timeout), again=again)[1])
             yield from (found for found in page.found if found[0].startswith(prefix))
             position = page.position
             if position is None:
                 return
 
     def _truncations(self, until: float) -> list[int]:
-        return self._cluster.run(lambda session, ms: session.truncations(ms), until)[1] or []
+        return self._connection.run(lambda client, ms: client.truncations(ms), until)[1] or []
 
 
-def _get_many(session: Session, keys: list[bytes], ms: int) -> Batch[Record]:
-    return session.get_many(keys, ms)
+def _get_many(client: NativeClient, keys: list[bytes], ms: int) -> Batch[Record]:
+    return client.get_many(keys, ms)
 
 
-def _exists_many(session: Session, keys: list[bytes], ms: int) -> Batch[Meta]:
-    return session.exists_many(keys, ms)
+def _exists_many(client: NativeClient, keys: list[bytes], ms: int) -> Batch[Meta]:
+    return client.exists_many(keys, ms)
 
 
-def _delete_many(session: Session, keys: list[bytes], ms: int) -> Batch[None]:
-    return session.delete_many(keys, ms)
+def _delete_many(client: NativeClient, keys: list[bytes], ms: int) -> Batch[None]:
+    return client.delete_many(keys, ms)
 
 
-def _page(position: object, session: Session, ms: int) -> Page:
-    return session.page(position, SCAN_PAGE, ms)
+def _page(position: object, client: NativeClient, ms: int) -> Page:
+    return client.page(position, SCAN_PAGE, ms)

@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django_etcdaero.exceptions import Cancelled, ConfigurationError, StoreBusy
+from django_etcdaero.exceptions import StoreBusy
+from django_etcdaero.records.life import check_usable
 from django_etcdaero.system.sqlite import errors, opening
 from django_etcdaero.system.sqlite.identity import Identity, identity_of
 from django_etcdaero.system.sqlite.kept_log import KeptLog
@@ -126,13 +127,7 @@ class Connections:
 
     def check_usable(self) -> None:
         """Raise ``Cancelled`` after :meth:`close` or :meth:`abandon`, ``ConfigurationError`` in another process."""
-        if os.getpid() != self._pid:
-            raise ConfigurationError(
-                f"{self._path}: opened in process {self._pid} and used in process {os.getpid()}; "
-                "call abandon() after a fork and open another store"
-            )
-        if self._closed:
-            raise Cancelled(f"{self._path}: the store is closed")
+        check_usable(self._path, pid=self._pid, closed=self._closed)
 
     def _begin(self, until: float) -> None:
         self.check_usable()

@@ -14,10 +14,10 @@ from typing import TypeVar
 
 from django_etcdaero.exceptions import DeadlineExceeded, KeyExists, KeyNotFound
 from django_etcdaero.records import arguments, conditions
-from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches, by_size
 from django_etcdaero.system import forks
 
-from . import tables as sqlite_records
+from . import tables
 from .connections import Connections
 
 TRANSACTION_RECORDS, TRANSACTION_BYTES = 2048, 4_000_000
@@ -57,13 +57,10 @@ class SqliteStore(RecordStore):
         self.info = StoreInfo("sqlite", f"sqlite:///{absolute}", {"sqlite": sqlite3.sqlite_version})
         self.max_value_bytes = max_value_bytes
         self._clock = clock
-        self._connections = Connections(absolute, sqlite_records.SCHEMA, busy_timeout=busy_timeout)
+        self._connections = Connections(absolute, tables.SCHEMA, busy_timeout=busy_timeout)
         forks.protect(self)
 
     # one record ------------------------------------------------------------------------------------------------------
-
-    def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
-        return self.get_many((key,), timeout=timeout).get(key)
 
     def put(
         self,
@@ -78,10 +75,10 @@ class SqliteStore(RecordStore):
         arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
 
         def work(connection: sqlite3.Connection, items: dict[bytes, Value], now: int) -> None:
-            if create_only and sqlite_records.select(connection, "generation", (key,), now):
+            if create_only and tables.select(connection, "generation", (key,), now):
                 raise KeyExists(f"there is a record {key!r} already")
             _expect(connection, key, generation, now)
-            sqlite_records.write(connection, items, _expires(ttl, now), now)
+            tables.write(connection, items, _expires(ttl, now), now)
 
         self._write([{key: value}], work, timeout)
 
@@ -90,7 +87,7 @@ class SqliteStore(RecordStore):
 
         def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> bool:
             _expect(connection, key, generation, now)
-            return sqlite_records.delete(connection, keys, now) == 1
+            return tables.delete(connection, keys, now) == 1
 
         return self._write([(key,)], work, timeout)[0]
 
@@ -101,23 +98,20 @@ class SqliteStore(RecordStore):
 
         def work(connection: sqlite3.Connection, items: dict[bytes, int | None], now: int) -> bool:
             _expect(connection, key, generation, now)
-            return bool(sqlite_records.touch(connection, items, _expires(ttl, now), now))
+            return bool(tables.touch(connection, items, _expires(ttl, now), now))
 
         return self._write([{key: generation}], work, timeout)[0]
-
-    def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
-        return self.exists_many((key,), timeout=timeout).get(key)
 
     def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
         arguments.check_increment(key, delta)
 
         def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> int:
-            rows = sqlite_records.select(connection, "id, value", keys, now)
+            rows = tables.select(connection, "id, value", keys, now)
             if not rows:
                 raise KeyNotFound(f"there is no record {key!r} to increment")
             record, value = rows[0]
             total = conditions.incremented(key, value, delta)
-            sqlite_records.set_value(connection, record, total)
+            tables.set_value(connection, record, total)
             return total
 
         return self._write([(key,)], work, timeout)[0]
@@ -134,14 +128,14 @@ class SqliteStore(RecordStore):
     def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
         arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
 
-        def work(connection: sqlite3.Connection, part: dict[bytes, Value], now: int) -> None:
-            sqlite_records.write(connection, part, _expires(ttl, now), now)
+        def work(connection: sqlite3.Connection, part: list[bytes], now: int) -> None:
+            tables.write(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
 
-        self._write(_transactions(items), work, timeout)
+        self._write(by_size(items, records=TRANSACTION_RECORDS, size=TRANSACTION_BYTES), work, timeout)
 
     def delete_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> int:
         arguments.check_keys(keys)
-        return sum(self._write(batches(keys, TRANSACTION_RECORDS), sqlite_records.delete, timeout))
+        return sum(self._write(batches(keys, TRANSACTION_RECORDS), tables.delete, timeout))
 
     def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
         metas: dict[bytes, Meta] = {}
@@ -156,7 +150,7 @@ class SqliteStore(RecordStore):
         arguments.check_touch_many(items, ttl)
 
         def work(connection: sqlite3.Connection, part: list[bytes], now: int) -> set[bytes]:
-            return sqlite_records.touch(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
+            return tables.touch(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
 
         return set().union(*self._write(batches(items, TRANSACTION_RECORDS), work, timeout))
 
@@ -168,7 +162,7 @@ class SqliteStore(RecordStore):
 
     def truncate(self, *, timeout: float | None = None) -> None:
         def work(connection: sqlite3.Connection, nothing: tuple[()], now: int) -> None:
-            sqlite_records.truncate(connection)
+            tables.truncate(connection)
 
         self._write([()], work, timeout)
 
@@ -193,13 +187,13 @@ class SqliteStore(RecordStore):
 
     def _read(
         self, keys: Collection[bytes], columns: str, timeout: float | None
-    ) -> Iterator[tuple[list[sqlite_records.Row], int]]:
+    ) -> Iterator[tuple[list[tables.Row], int]]:
         """Yield rows of ``columns``, and the time for which they hold, for a part of ``keys`` after the other."""
         arguments.check_keys(keys)
         arguments.check_timeout(timeout)
         self._connections.check_usable()
         deadline = _deadline(timeout)
-        for number, part in enumerate(batches(keys, sqlite_records.SELECT_KEYS)):
+        for number, part in enumerate(batches(keys, tables.SELECT_KEYS)):
             if number:
                 self._check_deadline(deadline)
             now = self._now()
@@ -225,7 +219,7 @@ class SqliteStore(RecordStore):
     ) -> Callable[[sqlite3.Connection], T]:
         def run(connection: sqlite3.Connection) -> T:
             now = self._now()
-            sqlite_records.purge(connection, max(PURGE_AT_LEAST, 2 * len(part)), now)
+            tables.purge(connection, max(PURGE_AT_LEAST, 2 * len(part)), now)
             return work(connection, part, now)
 
         return run
@@ -259,30 +253,17 @@ def _left(expires: int | None, now: int) -> int | None:
     return None if expires is None else -((now - expires) // 1000)
 
 
-def _selection(columns: str, keys: list[bytes], now: int) -> Callable[[sqlite3.Connection], list[sqlite_records.Row]]:
-    return lambda connection: sqlite_records.select(connection, columns, keys, now)
+def _selection(columns: str, keys: list[bytes], now: int) -> Callable[[sqlite3.Connection], list[tables.Row]]:
+    return lambda connection: tables.select(connection, columns, keys, now)
 
 
-def _page(first: bytes, prefix: bytes, now: int) -> Callable[[sqlite3.Connection], list[sqlite_records.Row]]:
-    return lambda connection: sqlite_records.select_page(connection, first, prefix, SCAN_PAGE, now)
+def _page(first: bytes, prefix: bytes, now: int) -> Callable[[sqlite3.Connection], list[tables.Row]]:
+    return lambda connection: tables.select_page(connection, first, prefix, SCAN_PAGE, now)
 
 
 def _expect(connection: sqlite3.Connection, key: bytes, generation: int | None, now: int) -> None:
     """Raise ``VersionConflict`` unless the record has ``generation`` (``None``: any, or no record)."""
     if generation is None:
         return
-    rows = sqlite_records.select(connection, "generation", (key,), now)
+    rows = tables.select(connection, "generation", (key,), now)
     conditions.check_generation(key, rows[0][0] if rows else None, generation)
-
-
-def _transactions(items: Mapping[bytes, Value]) -> Iterator[dict[bytes, Value]]:
-    part: dict[bytes, Value] = {}
-    size = 0
-    for key, value in items.items():
-        part[key] = value
-        size += len(value) if isinstance(value, bytes) else 8
-        if len(part) >= TRANSACTION_RECORDS or size >= TRANSACTION_BYTES:
-            yield part
-            part, size = {}, 0
-    if part:
-        yield part

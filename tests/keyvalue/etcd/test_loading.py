@@ -11,7 +11,7 @@ from tests.keyvalue.etcd.test_life import run
 OPEN = """
 from django_etcdaero.exceptions import ConfigurationError
 try:
-    import django_etcdaero.keyvalue.etcd
+    from django_etcdaero.keyvalue.etcd import EtcdEngine
 except ConfigurationError as error:
     print(error)
 """
@@ -85,7 +85,5 @@ def test_a_later_release_is_used_as_it_is(tmp_path: Path) -> None:
 
 
 def test_importing_the_engine_of_a_project_without_etcd_imports_no_grpc() -> None:
-    done = run(
-        "import sys, django_etcdaero.keyvalue.facade, django_etcdaero.stores.locations; print('grpc' in sys.modules)"
-    )
+    done = run("import sys, django_etcdaero.keyvalue.facade, django_etcdaero.schemes; print('grpc' in sys.modules)")
     assert done.stdout == "False\n", done.stderr

@@ -9,10 +9,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from django_etcdaero import schemes
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.records.store import RecordStore
-from django_etcdaero.stores import locations
-from django_etcdaero.stores.locations import Plane
+from django_etcdaero.stores.address import Plane
+from django_etcdaero.stores.aerospike import AerospikeAddress
+from django_etcdaero.stores.etcd import EtcdAddress
 from tests.processes.site import Process, Site, opened_by
 from tests.waiting import wait_until
 
@@ -51,8 +53,13 @@ class ServerSite(Site):
     def stores_open_in(self, pid: int) -> list[str]:
         """Return the connections of a process to the servers."""
         opened = opened_by(pid)
-        servers = [self.location(plane).server for plane in Plane]
-        ports = {port for server in servers if server is not None for _, port in server.hosts}
+        addresses = [self.location(plane) for plane in Plane]
+        ports = {
+            endpoint.port
+            for address in addresses
+            if isinstance(address, EtcdAddress | AerospikeAddress)
+            for endpoint in address.endpoints
+        }
         found = []
         for family in ("tcp", "tcp6"):  # gRPC uses IPv6 sockets for IPv4 as well
             for line in Path(f"/proc/{pid}/net/{family}").read_text().splitlines()[1:]:
@@ -64,7 +71,7 @@ class ServerSite(Site):
     @contextlib.contextmanager
     def kv(self) -> Iterator[KV]:
         if self._kv is None:
-            engine = locations.open_engine(self.location(Plane.KV), timeout=10)
+            engine = schemes.open_engine(self.location(Plane.KV), timeout=10)
             self._opened.callback(engine.close)
             self._kv = KV(engine, prefix=f"{self.prefix}/")
             self._opened.callback(self._kv.close)
@@ -73,7 +80,7 @@ class ServerSite(Site):
     @contextlib.contextmanager
     def records(self) -> Iterator[RecordStore]:
         if self._records is None:
-            self._records = locations.open_store(self.location(Plane.RECORDS), timeout=10)
+            self._records = schemes.open_store(self.location(Plane.RECORDS), timeout=10)
             self._opened.callback(self._records.close)
         yield self._records
 

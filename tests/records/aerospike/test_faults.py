@@ -22,10 +22,10 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
-from django_etcdaero.records.aerospike import AerospikeStore, cluster
-from django_etcdaero.records.aerospike.faults import translate
-from django_etcdaero.records.aerospike.target import Target
+from django_etcdaero.records.aerospike import AerospikeStore, connection
+from django_etcdaero.records.aerospike.errors import translate
 from django_etcdaero.records.store import Record
+from django_etcdaero.stores.aerospike import address_of
 from tests.records.aerospike.calls import ALL, READS, TRUNCATE, WRITES, Call, fill
 from tests.records.aerospike.line import Line
 from tests.records.aerospike.serving import Served
@@ -240,7 +240,7 @@ RESULTS: dict[int, tuple[type[EtcdAeroError], type[EtcdAeroError]]] = {
 def test_what_the_server_refuses(
     faults: Faults, store: AerospikeStore, result: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "LAST_ATTEMPT", 19.8)  # of 20: what is asked for again ends soon, and in no hurry
+    monkeypatch.setattr(connection, "LAST_ATTEMPT", 19.8)  # of 20: what is asked for again ends soon, and in no hurry
     fill(store)
     faults.result = result
     read, write = RESULTS[result]
@@ -253,7 +253,7 @@ def test_what_the_server_refuses(
 
 
 def test_an_empty_cluster_is_not_a_missing_namespace() -> None:
-    target = Target([("db1", 3000)], "test", "s")
+    target = address_of([("db1", 3000)], namespace="test", set_name="s")
     empty = translate(target, 20, "Cluster is empty", in_doubt=False, ttl=None)
     assert type(empty) is ClusterError
     assert empty.errors == {"db1:3000": "Cluster is empty"}

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pytest
 
+from django_etcdaero import schemes
 from django_etcdaero.exceptions import ClusterError, ConfigurationError, EtcdAeroError, Unauthenticated
 from django_etcdaero.records.store import RecordStore
-from django_etcdaero.stores import locations
-from django_etcdaero.stores.locations import Plane
+from django_etcdaero.stores.address import Plane
 from tests.certificates import Authority
 from tests.records.aerospike.standin import Standin
 
@@ -34,7 +34,7 @@ def open_url() -> Iterator[Open]:
     opened: list[RecordStore] = []
 
     def open_url(url: str) -> RecordStore:
-        opened.append(locations.open_store(locations.parse(url, plane=Plane.RECORDS), timeout=5.0))
+        opened.append(schemes.open_store(schemes.parse(url, plane=Plane.RECORDS), timeout=5.0))
         return opened[-1]
 
     yield open_url

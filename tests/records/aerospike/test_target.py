@@ -8,7 +8,8 @@ import pytest
 
 from django_etcdaero.exceptions import ConfigurationError, InvalidRequest
 from django_etcdaero.records.aerospike import AerospikeStore, Tls
-from django_etcdaero.records.aerospike.target import Target
+from django_etcdaero.records.aerospike.client_config import client_config
+from django_etcdaero.stores.aerospike import AerospikeAddress, address_of
 
 GOOD: dict[str, Any] = {"hosts": [("db1", 3000)], "namespace": "test", "set_name": "s"}
 
@@ -16,6 +17,11 @@ GOOD: dict[str, Any] = {"hosts": [("db1", 3000)], "namespace": "test", "set_name
 def open_store(**options: Any) -> AerospikeStore:
     options = GOOD | options
     return AerospikeStore(options.pop("hosts"), **options)
+
+
+def address(**options: Any) -> AerospikeAddress:
+    options = GOOD | options
+    return address_of(options.pop("hosts"), **options)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,6 @@ def open_store(**options: Any) -> AerospikeStore:
         ({"password": "hunter2"}, "password"),
         ({"user": "u\0", "password": "p"}, "user"),
         ({"user": "u", "password": ""}, "password"),
-        ({"tls": Tls(cert="c.pem")}, "tls.*key"),
     ],
     ids=str,
 )
@@ -59,6 +64,11 @@ def test_another_type_is_a_type_error_that_names_it(options: dict[str, Any], nam
         open_store(**options)
 
 
+def test_certificate_and_key_of_tls_belong_together() -> None:
+    with pytest.raises(ConfigurationError, match="cert and key"):
+        open_store(tls=Tls(cert="c.pem"))
+
+
 @pytest.mark.parametrize("timeout", [0, -1, float("inf")])
 def test_the_default_timeout_is_bounded(timeout: float) -> None:
     with pytest.raises(InvalidRequest, match="timeout"):
@@ -74,16 +84,16 @@ def test_the_location_names_all_hosts_and_no_credentials() -> None:
     store = open_store(hosts=hosts, user="u", password="hunter2")
     assert store.info.location == "aerospike://db1:3000,[::1]:3001/test/s"
     assert open_store(hosts=hosts, tls=Tls()).info.location.startswith("aerospikes://")
-    assert "hunter2" not in repr(Target(hosts, "test", "s", "u", "hunter2"))
+    assert "hunter2" not in repr(address(hosts=hosts, user="u", password="hunter2"))
 
 
 def test_what_the_client_is_told() -> None:
     tls = Tls(ca="ca.pem", cert="c.pem", key="k.pem", name="cluster")
-    config = Target([("db1", 4333)], "test", "s", "u", "p", tls).client_config([("db1", 4333)], 1.0)
+    config = client_config(address(user="u", password="p", tls=tls), [("db1", 4333)], 1.0)
     assert config["hosts"] == [("db1", 4333, "cluster")]
     assert config["tls"] == {"enable": True, "cafile": "ca.pem", "certfile": "c.pem", "keyfile": "k.pem"}
     assert (config["user"], config["password"]) == ("u", "p")
-    plain = Target([("db1", 4333)], "test", "s", tls=Tls()).client_config([("db1", 4333)], 1.0)
+    plain = client_config(address(tls=Tls()), [("db1", 4333)], 1.0)
     assert plain["hosts"] == [("db1", 4333, "db1")]
     assert plain["tls"] == {"enable": True}
     assert "user" not in plain

@@ -16,12 +16,12 @@ import grpc
 
 from django_etcdaero.exceptions import Cancelled, ClusterError, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.etcd.calls.unary import Calls
-from django_etcdaero.keyvalue.etcd.connection.address import Endpoint
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.member import Member
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify, describe, translate
+from django_etcdaero.stores.endpoint import Endpoint
 
 _GRACE = 1.0
 """Seconds after the deadline in which gRPC has said so itself, unless something is very wrong."""

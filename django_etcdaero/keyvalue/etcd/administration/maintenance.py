@@ -29,10 +29,11 @@ from django_etcdaero.keyvalue.administration import (
     Snapshot,
     SnapshotProgress,
 )
-from django_etcdaero.keyvalue.etcd.connection.address import Endpoint, parse_client_url, parse_endpoint
+from django_etcdaero.keyvalue.etcd.connection.address import parse_client_url, parse_endpoint
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.messages.arguments import check_int
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.stores.endpoint import Endpoint
 
 from .cluster import EtcdCluster, checked_id
 from .direct import Answer, Call, Direct

@@ -22,9 +22,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, ResponseError
-from django_etcdaero.keyvalue.etcd.connection.address import Endpoint, parse_client_url
+from django_etcdaero.keyvalue.etcd.connection.address import parse_client_url
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.system.threads import Background
 
 from .direct import Answer, Call, Direct

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable, Collection, Sequence
 
 from django_etcdaero.keyvalue.administration.maintenance import EndpointState
+from django_etcdaero.stores.endpoint import Endpoint
 
-from .address import Endpoint
 from .member import Member
 
 _FIRST_PAUSE = 0.25

@@ -12,9 +12,11 @@ from typing import Any
 from django_etcdaero.keyvalue.etcd.calls.renewals import KeepAliveMany
 from django_etcdaero.keyvalue.etcd.messages.classes import STUBS, keep_alive_once
 from django_etcdaero.keyvalue.etcd.messages.loading import load_etcd3
+from django_etcdaero.stores.credentials import Tls
+from django_etcdaero.stores.endpoint import Endpoint
 
-from .address import CHANNEL_OPTIONS, Endpoint, Tls
-from .credentials import read_credentials, stamp
+from .certificates import read_credentials, stamp
+from .channel_options import CHANNEL_OPTIONS
 
 _Etcd3Client: Any = load_etcd3().Etcd3Client
 
@@ -42,7 +44,7 @@ class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
         self._tls = tls
         self._files = self._stamp()
         super().__init__(
-            host=endpoint.host,
+            host=endpoint.bracketed,
             port=endpoint.port,
             ca_cert=None if tls is None else tls.ca or "",  # not None: that would mean no encryption
             cert_cert=tls and tls.cert,

@@ -1,8 +1,8 @@
-"""The end of a command by SIGTERM or Ctrl-C, whatever a load is doing.
+"""The end of a program by SIGTERM or Ctrl-C, whatever its threads are doing.
 
 The signal becomes ``SystemExit`` in the main thread, so that locks are given back on the way out. The way out may be
 long: ``with ThreadPoolExecutor()`` waits for its threads, and Python waits for all of them before a process ends, also
-for those of a load that has been abandoned. So a process that is the command's own is ended after a while.
+for those that have been abandoned. So a process that is the program's own is ended after a while.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
-from django_etcdaero.runtime import runtime
 from django_etcdaero.system.threads import Background
 
 PATIENCE = 3.0
 """Seconds from the signal until the process is ended: enough for exit handlers that send something."""
 CLOSING = 5.0
-"""Longest time in seconds that closing the stores may then take."""
+"""Longest time in seconds that closing may then take."""
 
 _NUDGE = 0.25
 """Seconds between two looks at whether the main thread has been told."""
@@ -34,12 +34,16 @@ class exit_on_signals:  # noqa: N801 - used as a function
     """Turn SIGTERM and SIGINT into ``SystemExit`` while the block runs.
 
     ``own_process``: the process is there for the block only, and may be ended after a signal, with exit code ``code``
-    (``None``: 128 and the signal's number, as that of the ``SystemExit``).
+    (``None``: 128 and the signal's number, as that of the ``SystemExit``). ``close`` is called before that, in a thread
+    of its own, for what others would miss, such as locks that are held.
     """
 
-    def __init__(self, *, own_process: bool, code: int | None = None) -> None:
+    def __init__(
+        self, *, own_process: bool, code: int | None = None, close: Callable[[], object] | None = None
+    ) -> None:
         self._own_process = own_process
         self._code = code
+        self._close = close
         self._pid = os.getpid()
         self._before: dict[int, Any] = {}
         self._seen = False  # the main thread has been told
@@ -107,25 +111,25 @@ class exit_on_signals:  # noqa: N801 - used as a function
             if not self._seen:  # it was about to block when the signal came: this one interrupts it
                 signal.pthread_kill(_main_thread(), number)
         try:
-            closing = Background(_close, name="etcdaero-closing")
+            closing = Background(self._clean_up, name="etcdaero-closing")
             closing.start()
             closing.join(CLOSING)
         finally:
             os._exit(128 + number if self._code is None else self._code)
+
+    def _clean_up(self) -> None:
+        """Close, end child processes, and write what is buffered. Any of it may wait for a thread that hangs."""
+        if self._close is not None:
+            self._close()
+        for child in multiprocessing.active_children():
+            child.terminate()
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
 
 
 def _main_thread() -> int:
     ident = threading.main_thread().ident
     assert ident is not None
     return ident
-
-
-def _close() -> None:
-    """Give up locks, end child processes, and write what is buffered. Any of it may wait for a thread that hangs."""
-    runtime.close()
-    for child in multiprocessing.active_children():
-        child.terminate()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()

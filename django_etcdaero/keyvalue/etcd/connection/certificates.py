@@ -21,8 +21,7 @@ _MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIG
 
 
 def read_credentials(*, ca: str | None, cert: str | None, key: str | None) -> Any:
-    """Return credentials for a channel of gRPC. See :class:`~django_etcdaero.keyvalue.etcd.connection.address.Tls` for
-    the paths.
+    """Return credentials for a channel of gRPC. See :class:`~django_etcdaero.stores.credentials.Tls` for the paths.
 
     Raises ``ConfigurationError`` that names the file which cannot be read or is not what it should be.
     """

@@ -17,20 +17,21 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, TypeVar
 
 from django_etcdaero.exceptions import (
-    Cancelled,
     ClusterError,
     ConfigurationError,
     DeadlineExceeded,
     StoreBusy,
 )
+from django_etcdaero.records.life import check_usable
+from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.system import forks
 
-from . import faults, probe
+from . import errors, probe
+from .client_config import check_files, client_config
 from .detached import Detached
-from .target import Target
 
 if TYPE_CHECKING:
-    from .session import Session
+    from .native_client import NativeClient
 
 T = TypeVar("T")
 
@@ -38,9 +39,9 @@ CONNECT_TIMEOUT = 1.0
 """Seconds that the native client waits for a node to connect to or to ask about the cluster."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that :meth:`Cluster.close` waits for calls under way."""
+"""Seconds that :meth:`Connection.close` waits for calls under way."""
 
-PAUSES = {**dict.fromkeys(faults.REFUSED, (0.001, 0.1)), **dict.fromkeys(faults.AWAY, (0.1, 0.5))}
+PAUSES = {**dict.fromkeys(errors.REFUSED, (0.001, 0.1)), **dict.fromkeys(errors.AWAY, (0.1, 0.5))}
 """By result code the shortest and longest time in seconds between two attempts; each has jitter and doubles it.
 
 Those of a node that is away are so long because the client refuses all commands of a node that had 100 failures in a
@@ -57,18 +58,21 @@ MAX_CALL = 86_400.0
 """Seconds that a command may take at most, whatever it is allowed: the client counts milliseconds in 32 bits."""
 
 
-class Cluster:
-    """Runs calls on the one :class:`.session.Session` of this process. ``timeout``: seconds of a call without one."""
+class Connection:
+    """Runs calls on the one :class:`.native_client.NativeClient` of this process.
 
-    def __init__(self, target: Target, timeout: float) -> None:
-        self._target = target
+    ``timeout``: seconds that a call without one may take.
+    """
+
+    def __init__(self, address: AerospikeAddress, timeout: float) -> None:
+        self._address = address
         self._timeout = timeout
         self._pid = os.getpid()
         self._closed = False
         self._connecting = threading.Lock()  # guards the next
         self._detached = Detached()
         self._state = threading.Condition()  # guards what follows
-        self._session: Session | None = None
+        self._client: NativeClient | None = None
         self._calls = 0
         self._forks = 0
 
@@ -80,48 +84,43 @@ class Cluster:
         """Raise ``Cancelled`` after :meth:`close` or :meth:`abandon`, ``ConfigurationError`` in another process."""
         if os.getpid() != self._pid:
             self.abandon()
-            raise ConfigurationError(
-                f"{self._target.url}: opened in process {self._pid} and used in process {os.getpid()}; "
-                "call abandon() after a fork and open another store"
-            )
-        if self._closed:
-            raise Cancelled(f"{self._target.url}: the store is closed")
+        check_usable(self._address.safe, pid=self._pid, closed=self._closed)
 
     def check_deadline(self, until: float) -> None:
         """Raise ``DeadlineExceeded`` after ``until``. For between two steps of a call; the first one is always made."""
         if time.monotonic() > until:
-            raise DeadlineExceeded(f"{self._target.url}: the time allowed ran out between two steps of the call")
+            raise DeadlineExceeded(f"{self._address.safe}: the time allowed ran out between two steps of the call")
 
     def run(
         self,
-        call: Callable[[Session, int], T],
+        call: Callable[[NativeClient, int], T],
         until: float,
         *,
         write: bool = False,
         ttl: int | None = None,
         expected: tuple[int, ...] = (),
-        again: Collection[int] = faults.REFUSED,
+        again: Collection[int] = errors.REFUSED,
     ) -> tuple[int, T | None]:
-        """Return ``(0, call(session, milliseconds))``, or a result code of ``expected`` and ``None``.
+        """Return ``(0, call(client, milliseconds))``, or a result code of ``expected`` and ``None``.
 
         Results in ``again`` lead to another attempt as long as there is time. Every other result is raised as an error
-        of this package; see :func:`.faults.translate`.
+        of this package; see :func:`.errors.translate`.
         """
         attempts = 0
         while True:
-            session = self._begin(until)
+            client = self._begin(until)
             try:
-                return faults.OK, call(session, _milliseconds(until))
-            except session.errors as error:
+                return errors.OK, call(client, _milliseconds(until))
+            except client.raised as error:
                 code, in_doubt = error.code or 0, write and bool(error.in_doubt)
                 if code in expected and not in_doubt:
                     return code, None
                 pause = _pause(code, attempts)
                 if in_doubt or code not in again or time.monotonic() + pause + LAST_ATTEMPT > until:
-                    asked = ttl is not None and code == faults.FORBIDDEN
-                    refused = ttl if asked and _takes_no_ttl(session, until) else None
-                    raise faults.translate(
-                        self._target, code, str(error.msg or ""), in_doubt=in_doubt, ttl=refused
+                    asked = ttl is not None and code == errors.FORBIDDEN
+                    refused = ttl if asked and _takes_no_ttl(client, until) else None
+                    raise errors.translate(
+                        self._address, code, str(error.msg or ""), in_doubt=in_doubt, ttl=refused
                     ) from error
             finally:
                 self._end()
@@ -138,10 +137,10 @@ class Cluster:
         self._closed = True
         with self._state:
             self._state.wait_for(lambda: not self._calls, timeout=CLOSE_TIMEOUT)
-        self._close_idle_session()
+        self._close_idle_client()
         if self._connecting.acquire(timeout=CLOSE_TIMEOUT):  # else who connects does the same
             try:
-                self._detached.when_late(CLIENT, lambda session: session.close())
+                self._detached.when_late(CLIENT, lambda client: client.close())
             finally:
                 self._connecting.release()
 
@@ -153,7 +152,7 @@ class Cluster:
         with self._state:
             self._forks += 1
             self._state.wait_for(lambda: not self._calls, timeout=timeout)
-        self._close_idle_session()
+        self._close_idle_client()
 
     def after_fork_in_parent(self) -> None:
         """Let calls begin again."""
@@ -164,22 +163,22 @@ class Cluster:
     def abandon(self) -> None:
         """Forget the client without touching it. Takes no lock: its holder may not exist in this process."""
         self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
+        client, self._client = self._client, None
+        if client is not None:
             # A reference that nobody owns: one from a module would be dropped at exit, and the client destroyed then.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(session.client))
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(client.native))
         self._detached.leak()
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _begin(self, until: float) -> Session:
+    def _begin(self, until: float) -> NativeClient:
         self.check_usable()
         with self._state:
             if not self._state.wait_for(lambda: not self._forks, timeout=max(0.0, until - time.monotonic())):
-                raise StoreBusy(f"{self._target.url}: this process is forking for longer than the time allowed")
+                raise StoreBusy(f"{self._address.safe}: this process is forking for longer than the time allowed")
             self._calls += 1
         try:
-            return self._session or self._connect(until)
+            return self._client or self._connect(until)
         except BaseException:
             self._end()
             raise
@@ -191,67 +190,67 @@ class Cluster:
                 return
             self._state.notify_all()
         if self._closed:
-            self._close_idle_session()
+            self._close_idle_client()
 
-    def _connect(self, until: float) -> Session:
+    def _connect(self, until: float) -> NativeClient:
         if not self._connecting.acquire(timeout=max(0.0, until - time.monotonic())):
-            raise DeadlineExceeded(f"{self._target.url}: still connecting when the time allowed ran out")
+            raise DeadlineExceeded(f"{self._address.safe}: still connecting when the time allowed ran out")
         try:
             self.check_usable()
-            if self._session is None:
-                self._session = _open(self._target, until, self._detached)
-            return self._session
+            if self._client is None:
+                self._client = _open(self._address, until, self._detached)
+            return self._client
         finally:
             if self._closed:
-                self._detached.when_late(CLIENT, lambda session: session.close())
+                self._detached.when_late(CLIENT, lambda client: client.close())
             self._connecting.release()
 
-    def _close_idle_session(self) -> None:
+    def _close_idle_client(self) -> None:
         with self._state:
             if self._calls:
                 return
-            session, self._session = self._session, None
-        if session is not None:
-            session.close()
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
 
-def _open(target: Target, until: float, detached: Detached) -> Session:
-    """Return a connected session, or raise ``ClusterError``, ``DeadlineExceeded`` or what the server refuses with."""
+def _open(address: AerospikeAddress, until: float, detached: Detached) -> NativeClient:
+    """Return a connected client, or raise ``ClusterError``, ``DeadlineExceeded`` or what the server refuses with."""
     try:
         with forks.postponed():
-            from .session import Session  # here: this is where the package aerospike is needed first
+            from .native_client import NativeClient  # here: this is where the package aerospike is needed first
     except ImportError as error:
-        raise ConfigurationError(f"{target.url}: the Python package aerospike cannot be imported: {error}") from error
-    target.check_files()
-    found = probe.probe(target, until, detached)
+        raise ConfigurationError(f"{address.safe}: the Python package aerospike cannot be imported: {error}") from error
+    check_files(address)
+    found = probe.probe(address, until, detached)
     if not found.answering:
-        raise _unreachable(target, found.errors, silent=found.silent)
+        raise _unreachable(address, found.errors, silent=found.silent)
     # The client looks up all names that it is given before it asks the first host.
-    hosts = [host for host in probe.in_order(target.hosts, found.answering) if host not in found.nameless]
+    hosts = [host for host in probe.in_order(address.endpoints, found.answering) if host not in found.nameless]
 
-    def connect() -> Session:
-        session = Session(target, target.client_config(hosts, CONNECT_TIMEOUT))
-        if session.connected():
-            return session
-        session.close()
+    def connect() -> NativeClient:
+        client = NativeClient(address, client_config(address, hosts, CONNECT_TIMEOUT))
+        if client.connected():
+            return client
+        client.close()
         # It does not say why (a wrong password, for one); a client that must connect does.
-        return Session(target, target.client_config(found.answering, CONNECT_TIMEOUT, must_connect=True))
+        return NativeClient(address, client_config(address, found.answering, CONNECT_TIMEOUT, must_connect=True))
 
     try:
         return detached.result(CLIENT, connect, until - time.monotonic())
     except TimeoutError as error:
-        raise DeadlineExceeded(f"{target.url}: still connecting when the time allowed ran out") from error
-    except Session.errors as error:
+        raise DeadlineExceeded(f"{address.safe}: still connecting when the time allowed ran out") from error
+    except NativeClient.raised as error:
         said = str(error.msg or "")
-        if target.tls is not None and error.code in faults.NO_CONNECTION:
+        if address.tls is not None and error.code in errors.NO_CONNECTION:
             # That is all it says when the encryption does not come about; the hosts themselves have just answered.
-            name = target.tls.name or "', '".join(host for host, _ in found.answering)
+            name = address.tls.name or "', '".join(host for host, _ in found.answering)
             said = f"no encrypted connection ({said}): is the port for TLS, its certificate trusted and for '{name}'?"
-        raise faults.translate(target, error.code or 0, said, in_doubt=False, ttl=None) from error
+        raise errors.translate(address, error.code or 0, said, in_doubt=False, ttl=None) from error
 
 
-def _unreachable(target: Target, errors: dict[str, str], *, silent: bool) -> ClusterError | DeadlineExceeded:
-    text = f"{target.url}: no node can be reached: " + "; ".join(f"{host}: {error}" for host, error in errors.items())
+def _unreachable(address: AerospikeAddress, errors: dict[str, str], *, silent: bool) -> ClusterError | DeadlineExceeded:
+    text = f"{address.safe}: no node can be reached: " + "; ".join(f"{host}: {error}" for host, error in errors.items())
     return DeadlineExceeded(text) if silent else ClusterError(text, errors)
 
 
@@ -265,9 +264,9 @@ def _pause(code: int, attempts: int) -> float:
     return min(longest, doubled) * random.uniform(0.5, 1.0)
 
 
-def _takes_no_ttl(session: Session, until: float) -> bool:
+def _takes_no_ttl(client: NativeClient, until: float) -> bool:
     """Tell whether a namespace that has just forbidden a write forbids every one with a time to live."""
     try:
-        return session.takes_no_ttl(_milliseconds(until))
-    except session.errors:
+        return client.takes_no_ttl(_milliseconds(until))
+    except client.raised:
         return True  # as a server does that nobody has configured

@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from django_etcdaero.exceptions import Cancelled, ConfigurationError, KeyExists, KeyNotFound, StoreBusy
-
-from . import arguments, conditions
-from .store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.exceptions import KeyExists, KeyNotFound, StoreBusy
+from django_etcdaero.records import arguments, conditions
+from django_etcdaero.records.life import check_usable
+from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds that a call waits for the calls of other threads at most."""
@@ -130,9 +130,6 @@ class MemoryStore(RecordStore):
 
     # one record ------------------------------------------------------------------------------------------------------
 
-    def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
-        return self.get_many((key,), timeout=timeout).get(key)
-
     def put(
         self,
         key: bytes,
@@ -166,9 +163,6 @@ class MemoryStore(RecordStore):
             if entry is not None:
                 self._write(key, entry.value, entry, _expires(ttl, now))
             return entry is not None
-
-    def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
-        return self.exists_many((key,), timeout=timeout).get(key)
 
     def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
         arguments.check_increment(key, delta)
@@ -250,13 +244,7 @@ class MemoryStore(RecordStore):
     def _locked(self, timeout: float | None, *, write: bool = False) -> Iterator[float]:
         """Hold the lock for one step; gives the time at which the step happens."""
         arguments.check_timeout(timeout)
-        if self._closed:
-            raise Cancelled(f"{self.info.location}: the store is closed")
-        if os.getpid() != self._pid:
-            raise ConfigurationError(
-                f"{self.info.location}: opened in process {self._pid} and used in process {os.getpid()}; "
-                "call abandon() after a fork and open another store"
-            )
+        check_usable(self.info.location, pid=self._pid, closed=self._closed)
         lock = self._space.lock
         if not lock.acquire(timeout=min(DEFAULT_TIMEOUT if timeout is None else timeout, threading.TIMEOUT_MAX)):
             raise StoreBusy(f"{self.info.location}: other threads use the store for longer than the time allowed")

@@ -13,7 +13,7 @@ from tests.paths import ROOT
 
 START = """
 import multiprocessing, os, signal, sys, threading, time
-from django_etcdaero.management import ending
+from django_etcdaero.system import ending
 """
 
 TOLD_TO_ANOTHER_THREAD = """

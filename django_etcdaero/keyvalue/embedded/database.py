@@ -17,7 +17,7 @@ _CLOSE_TIMEOUT = 5.0
 Wake = Callable[[], None]
 
 
-class Store(ABC):
+class Database(ABC):
     """The connections of one or several engines to one database."""
 
     url: str
@@ -55,7 +55,7 @@ class Store(ABC):
         """Forget everything inherited through a fork without touching it."""
 
 
-class FileStore(Store):
+class FileDatabase(Database):
     """A file, for one engine; other engines and processes have their own connections to it."""
 
     shared_with_processes = True
@@ -107,7 +107,7 @@ class FileStore(Store):
         self._log.forget()
 
 
-class MemoryStore(Store):
+class MemoryDatabase(Database):
     """A database in memory, for all engines of this process that use its name."""
 
     shared_with_processes = False
@@ -150,17 +150,17 @@ class MemoryStore(Store):
             self._connection.close(_CLOSE_TIMEOUT)
 
 
-_stores: dict[tuple[int, str], MemoryStore] = {}
+_databases: dict[tuple[int, str], MemoryDatabase] = {}
 """By process id: the child of a fork must not touch the stores of its parent, nor a lock that guards them."""
 
 
-def memory_store(name: str) -> MemoryStore:
+def memory_database(name: str) -> MemoryDatabase:
     """Return the store ``name`` of this process, made if there is none."""
     key = (os.getpid(), name)
-    store = _stores.get(key)
+    store = _databases.get(key)
     if store is None:
-        made = MemoryStore(name)
-        store = _stores.setdefault(key, made)  # atomic: two threads get the same one
+        made = MemoryDatabase(name)
+        store = _databases.setdefault(key, made)  # atomic: two threads get the same one
         if store is not made:
             made.drop()
     return store
@@ -168,13 +168,13 @@ def memory_store(name: str) -> MemoryStore:
 
 def drop_memory(name: str = "") -> None:
     """Forget the data of the in-memory store ``name``; engines that are open on it keep it until they are closed."""
-    store = _stores.pop((os.getpid(), name), None)
+    store = _databases.pop((os.getpid(), name), None)
     if store is not None:
         store.drop()
 
 
 @atexit.register
 def _close_all() -> None:
-    for pid, name in list(_stores):
+    for pid, name in list(_databases):
         if pid == os.getpid():
             drop_memory(name)

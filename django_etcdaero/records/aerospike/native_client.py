@@ -19,11 +19,11 @@ from aerospike_helpers.operations import operations
 
 from django_etcdaero.records.arguments import MAX_INT, MIN_INT
 from django_etcdaero.records.store import Meta, Record, Value
+from django_etcdaero.stores.aerospike import AerospikeAddress
 
-from . import faults
-from .faults import Fault
+from . import errors
+from .errors import NativeError
 from .rows import present, sort_rows
-from .target import Target
 
 T = TypeVar("T")
 
@@ -50,33 +50,33 @@ class Batch(NamedTuple, Generic[T]):
     found: dict[bytes, T]
     """By key, where the server had the record."""
     refused: dict[bytes, int]
-    """The keys for which nothing was done, with a result in :data:`.faults.REFUSED`."""
+    """The keys for which nothing was done, with a result in :data:`.errors.REFUSED`."""
 
 
-class Session:
+class NativeClient:
     """A connected client. ``ms`` is the time in milliseconds that a command may take; threads may share it."""
 
-    errors = (AerospikeError, Fault)
+    raised = (AerospikeError, NativeError)
     """What the methods raise; each has ``code``, ``msg`` and ``in_doubt``."""
 
-    def __init__(self, target: Target, config: dict[str, Any]) -> None:
-        self._namespace, self._set = target.namespace, target.set_name
-        self.client: Any = aerospike.client(config)
+    def __init__(self, address: AerospikeAddress, config: dict[str, Any]) -> None:
+        self._namespace, self._set = address.namespace, address.set_name
+        self.native: Any = aerospike.client(config)
 
     def connected(self) -> bool:
-        return bool(self.client.is_connected())
+        return bool(self.native.is_connected())
 
     def close(self) -> None:
-        self.client.close()
+        self.native.close()
 
     # one record ------------------------------------------------------------------------------------------------------
 
     def get(self, key: bytes, ms: int) -> Record:
-        _, meta, bins = self.client.get(self._key(key), _reading(ms))
+        _, meta, bins = self.native.get(self._key(key), _reading(ms))
         return _record(meta, bins)
 
     def exists(self, key: bytes, ms: int) -> Meta | None:
-        _, meta = self.client.exists(self._key(key), _reading(ms))
+        _, meta = self.native.exists(self._key(key), _reading(ms))
         return None if meta is None else _meta(meta)
 
     def put(
@@ -85,23 +85,23 @@ class Session:
         meta, policy = _writing(ms, ttl, generation)
         if create_only:
             policy["exists"] = aerospike.POLICY_EXISTS_CREATE
-        self.client.put(self._key(key), {BIN: value}, meta, policy)
+        self.native.put(self._key(key), {BIN: value}, meta, policy)
 
     def touch(self, key: bytes, ms: int, *, ttl: int | None, generation: int | None) -> None:
         # Not client.touch, which ignores the time to live of its policy.
         meta, policy = _writing(ms, ttl, generation)
-        self.client.operate(self._key(key), [operations.touch()], meta, policy)
+        self.native.operate(self._key(key), [operations.touch()], meta, policy)
 
     def delete(self, key: bytes, ms: int, *, generation: int | None) -> None:
         # Not client.remove, which finds a record that has expired and has not been cleared away yet. Only that works
         # when the namespace takes no more writes.
         meta, policy = _writing(ms, None, generation)
         try:
-            self.client.operate(
+            self.native.operate(
                 self._key(key), [operations.delete()], meta, {**policy, "exists": aerospike.POLICY_EXISTS_UPDATE}
             )
         except ServerFull:
-            self.client.remove(self._key(key), policy={**policy, "generation": generation or 0})
+            self.native.remove(self._key(key), policy={**policy, "generation": generation or 0})
 
     def increment(self, key: bytes, delta: int, ms: int) -> int:
         """Fails with ``FILTERED_OUT`` unless the record holds an integer to which ``delta`` can be added."""
@@ -114,24 +114,24 @@ class Session:
             "expressions": fits.compile(),
         }
         steps = [operations.increment(BIN, delta), operations.read(BIN)]
-        _, _, bins = self.client.operate(self._key(key), steps, {}, policy)
+        _, _, bins = self.native.operate(self._key(key), steps, {}, policy)
         total: int = bins[BIN]
         return total
 
     # many records ----------------------------------------------------------------------------------------------------
 
     def get_many(self, keys: Sequence[bytes], ms: int) -> Batch[Record]:
-        answered, refused = self._rows(self.client.batch_read(self._keys(keys), None, _reading(ms)), keys, ms)
+        answered, refused = self._rows(self.native.batch_read(self._keys(keys), None, _reading(ms)), keys, ms)
         return Batch({key: _record(*row.record[1:]) for key, row in present(answered)}, refused)
 
     def exists_many(self, keys: Sequence[bytes], ms: int) -> Batch[Meta]:
-        answered, refused = self._rows(self.client.batch_read(self._keys(keys), [], _reading(ms)), keys, ms)
+        answered, refused = self._rows(self.native.batch_read(self._keys(keys), [], _reading(ms)), keys, ms)
         return Batch({key: _meta(row.record[1]) for key, row in present(answered)}, refused)
 
     def put_many(self, items: Mapping[bytes, Value], ms: int, *, ttl: int | None) -> Batch[None]:
         policy = {"key": aerospike.POLICY_KEY_SEND, "ttl": _ttl(ttl)}
         writes = [Write(self._key(key), [operations.write(BIN, value)], None, policy) for key, value in items.items()]
-        answered, refused = self._rows(self._write(writes, ms), list(items), ms, expected=(faults.OK,), write=True)
+        answered, refused = self._rows(self._write(writes, ms), list(items), ms, expected=(errors.OK,), write=True)
         return Batch(dict.fromkeys(answered), refused)
 
     def touch_many(self, items: Mapping[bytes, int | None], ms: int, *, ttl: int | None) -> Batch[None]:
@@ -139,19 +139,19 @@ class Session:
         for key, generation in items.items():
             meta, policy = _writing(ms, ttl, generation)
             writes.append(Write(self._key(key), [operations.touch()], meta, policy))
-        expected = (faults.OK, faults.NOT_FOUND, faults.GENERATION)
+        expected = (errors.OK, errors.NOT_FOUND, errors.GENERATION)
         answered, refused = self._rows(self._write(writes, ms), list(items), ms, expected=expected, write=True)
         return Batch({key: None for key, _ in present(answered)}, refused)
 
     def delete_many(self, keys: Sequence[bytes], ms: int) -> Batch[None]:
         """See :meth:`delete`."""
         only_existing = {"exists": aerospike.POLICY_EXISTS_UPDATE}
-        batch = self.client.batch_operate(self._keys(keys), [operations.delete()], _once(ms), only_existing)
-        expected = (faults.OK, faults.NOT_FOUND, faults.FULL)
+        batch = self.native.batch_operate(self._keys(keys), [operations.delete()], _once(ms), only_existing)
+        expected = (errors.OK, errors.NOT_FOUND, errors.FULL)
         answered, refused = self._rows(batch, keys, ms, expected=expected, write=True)
-        full = [key for key, row in answered.items() if row.result == faults.FULL]
+        full = [key for key, row in answered.items() if row.result == errors.FULL]
         if full:
-            batch = self.client.batch_remove(self._keys(full), _once(ms))
+            batch = self.native.batch_remove(self._keys(full), _once(ms))
             removed, also_refused = self._rows(batch, full, ms, write=True)
             answered, refused = answered | removed, refused | also_refused
         return Batch({key: None for key, _ in present(answered)}, refused)
@@ -160,7 +160,7 @@ class Session:
 
     def page(self, position: Any, size: int, ms: int) -> Page:
         """Read about ``size`` keys on from ``position`` (``None``: from the start)."""
-        query = self.client.query(self._namespace, self._set)
+        query = self.native.query(self._namespace, self._set)
         query.max_records = size
         query.paginate()
         policy: dict[str, Any] = {"total_timeout": ms, "socket_timeout": max(1, ms // 2)}  # see _reading
@@ -176,22 +176,22 @@ class Session:
         # Not client.truncate, which holds the interpreter's lock until the server answers.
         command = f"truncate:namespace={self._namespace};set={self._set}"
         try:
-            self.client.info_random_node(command, {"timeout": ms})
+            self.native.info_random_node(command, {"timeout": ms})
         except AerospikeError as error:
-            raise Fault(error.code or 0, str(error.msg), in_doubt=error.code in faults.CUT_SHORT) from error
+            raise NativeError(error.code or 0, str(error.msg), in_doubt=error.code in errors.CUT_SHORT) from error
 
     def truncations(self, ms: int) -> list[int]:
         """Return the last truncation that each node with records of the set knows of; 0: none."""
-        answers = self.client.info_all(f"sets/{self._namespace}/{self._set}", {"timeout": ms})
+        answers = self.native.info_all(f"sets/{self._namespace}/{self._set}", {"timeout": ms})
         if not answers:
-            raise Fault(faults.CLUSTER_EMPTY, "the cluster is empty", in_doubt=False)
+            raise NativeError(errors.CLUSTER_EMPTY, "the cluster is empty", in_doubt=False)
         if any("ns_type=unknown" in text for _, text in answers.values()):
-            raise Fault(faults.NAMESPACE, "no such namespace", in_doubt=False)
+            raise NativeError(errors.NAMESPACE, "no such namespace", in_doubt=False)
         return [int(found[1]) for _, text in answers.values() if (found := _TRUNCATED.search(text))]
 
     def takes_no_ttl(self, ms: int) -> bool:
         """Tell whether a node refuses every record that is to expire."""
-        answers = self.client.info_all(f"namespace/{self._namespace}", {"timeout": ms})
+        answers = self.native.info_all(f"namespace/{self._namespace}", {"timeout": ms})
         settings = [dict(item.partition("=")[::2] for item in (text or "").split(";")) for _, text in answers.values()]
         return any(
             each.get("nsup-period") == "0" and each.get("allow-ttl-without-nsup") == "false" for each in settings
@@ -206,7 +206,7 @@ class Session:
         return [self._key(key) for key in keys]
 
     def _write(self, writes: list[Write], ms: int) -> BatchRecords:
-        return self.client.batch_write(BatchRecords(writes), _once(ms))
+        return self.native.batch_write(BatchRecords(writes), _once(ms))
 
     def _rows(
         self,
@@ -214,21 +214,21 @@ class Session:
         keys: Sequence[bytes],
         ms: int,
         *,
-        expected: tuple[int, ...] = (faults.OK, faults.NOT_FOUND),
+        expected: tuple[int, ...] = (errors.OK, errors.NOT_FOUND),
         write: bool = False,
     ) -> tuple[dict[bytes, Any], dict[bytes, int]]:
         """See :func:`.rows.sort_rows`. A namespace that is missing is told from a request that is not understood."""
         try:
             return sort_rows(batch, keys, expected=expected, write=write)
-        except Fault as fault:
-            if fault.code != _BATCH_INVALID or fault.in_doubt or not self._lacks_namespace(ms):
+        except NativeError as error:
+            if error.code != _BATCH_INVALID or error.in_doubt or not self._lacks_namespace(ms):
                 raise
-            raise Fault(faults.NAMESPACE, "no such namespace", in_doubt=False) from fault
+            raise NativeError(errors.NAMESPACE, "no such namespace", in_doubt=False) from error
 
     def _lacks_namespace(self, ms: int) -> bool:
         """Tell whether all nodes say that they do not have the namespace."""
         try:
-            answers = self.client.info_all(f"namespace/{self._namespace}", {"timeout": ms})
+            answers = self.native.info_all(f"namespace/{self._namespace}", {"timeout": ms})
         except AerospikeError:
             return False
         return bool(answers) and all("type=unknown" in (text or "") for _, text in answers.values())
@@ -263,5 +263,5 @@ def _meta(meta: Mapping[str, int]) -> Meta:
 def _record(meta: Mapping[str, int], bins: Mapping[str, Any]) -> Record:
     value: Any = bins.get(BIN)
     if type(value) not in (bytes, int):
-        raise Fault(faults.NO_VALUE, f"a record without bytes or an integer in its bin {BIN!r}", in_doubt=False)
+        raise NativeError(errors.NO_VALUE, f"a record without bytes or an integer in its bin {BIN!r}", in_doubt=False)
     return Record(value, *_meta(meta))

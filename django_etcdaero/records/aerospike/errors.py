@@ -21,8 +21,8 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
-
-from .target import Target, spell
+from django_etcdaero.stores.aerospike import AerospikeAddress
+from django_etcdaero.stores.endpoint import Endpoint
 
 OK, NOT_FOUND, GENERATION, EXISTS, FULL, TOO_BIG, NAMESPACE, FORBIDDEN, FILTERED_OUT = 0, 2, 3, 5, 8, 13, 20, 22, 27
 """Results of the server."""
@@ -68,7 +68,7 @@ _PERMISSION = range(81, 87)
 _TLS = -9
 
 
-class Fault(Exception):
+class NativeError(Exception):
     """What the native client should have raised and did not. Has the attributes of its errors."""
 
     def __init__(self, code: int, msg: str, *, in_doubt: bool) -> None:
@@ -78,13 +78,13 @@ class Fault(Exception):
         self.in_doubt = in_doubt
 
 
-def translate(target: Target, code: int, msg: str, *, in_doubt: bool, ttl: int | None) -> EtcdAeroError:
+def translate(address: AerospikeAddress, code: int, msg: str, *, in_doubt: bool, ttl: int | None) -> EtcdAeroError:
     """Return the error for a result ``code``.
 
     ``in_doubt``: it was a write that may have been applied. ``ttl``: the time to live that the call would have set, if
     the namespace takes none.
     """
-    place = target.url
+    place = address.safe
     text = f"{place}: {msg or 'no further message'} (Aerospike result {code})"
     if code == NO_VALUE:
         return ResponseError(f"{place}: {msg}")
@@ -92,8 +92,8 @@ def translate(target: Target, code: int, msg: str, *, in_doubt: bool, ttl: int |
         return OutcomeUnknown(f"{text}: the write was sent and may have been applied")
     if code in _TIMEOUTS:
         return DeadlineExceeded(text)
-    if code in AWAY or (code == NAMESPACE and "empty" in msg):  # "Cluster is empty": nothing was asked of a server
-        return ClusterError(text, errors_of(target.hosts, msg or f"result {code}"))
+    if code in AWAY or (code == NAMESPACE and "empty" in msg):  # "Connection is empty": nothing was asked of a server
+        return ClusterError(text, errors_of(address.endpoints, msg or f"result {code}"))
     if code in _BUSY:
         return StoreBusy(f"{place}: {_BUSY[code]} (Aerospike result {code})")
     if code == FULL:
@@ -103,9 +103,9 @@ def translate(target: Target, code: int, msg: str, *, in_doubt: bool, ttl: int |
             f"{place}: the record is larger than the server takes (max-record-size; Aerospike result {code})"
         )
     if code == FORBIDDEN:
-        return _forbidden(target, ttl)
+        return _forbidden(address, ttl)
     if code == NAMESPACE:
-        return ConfigurationError(f"{place}: the cluster has no namespace {target.namespace!r}")
+        return ConfigurationError(f"{place}: the cluster has no namespace {address.namespace!r}")
     if code in _MISCONFIGURED:
         return ConfigurationError(f"{place}: {_MISCONFIGURED[code]} (Aerospike result {code})")
     if code == _TLS:
@@ -117,14 +117,14 @@ def translate(target: Target, code: int, msg: str, *, in_doubt: bool, ttl: int |
     return ResponseError(text)
 
 
-def errors_of(hosts: Sequence[tuple[str, int]], msg: str) -> dict[str, str]:
+def errors_of(hosts: Sequence[Endpoint], msg: str) -> dict[str, str]:
     """Return ``ClusterError.errors``: ``msg`` for the hosts it names, or for all."""
-    spelled = [spell(host) for host in hosts]
+    spelled = [str(host) for host in hosts]
     return dict.fromkeys([host for host in spelled if host in msg] or spelled, msg)
 
 
-def _forbidden(target: Target, ttl: int | None) -> EtcdAeroError:
-    place, namespace = target.url, target.namespace
+def _forbidden(address: AerospikeAddress, ttl: int | None) -> EtcdAeroError:
+    place, namespace = address.safe, address.namespace
     if ttl is None:
         return StoreFull(
             f"{place}: the server forbids the write: the set is at its stop-writes-count or stop-writes-size, or the "

@@ -1,0 +1,106 @@
+"""The table of all URL schemes: reading a URL into an address, and opening an address.
+
+Parsing, error messages and opening read :data:`ENGINES` and :data:`STORES`; a further kind of store is a ``scheme.py``
+beside its backend and a line here. Parsing touches neither files nor network; clients are imported when a store is
+opened, not before.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from .exceptions import ConfigurationError
+from .keyvalue.embedded import scheme as embedded
+from .keyvalue.etcd import scheme as etcd
+from .records.aerospike import scheme as aerospike
+from .records.memory import scheme as memory
+from .records.sqlite import scheme as sqlite
+from .stores import url as urls
+from .stores.address import Address, Plane
+from .stores.scheme import Scheme
+
+if TYPE_CHECKING:
+    from .keyvalue.engine import Engine
+    from .records.store import RecordStore
+
+Opened = TypeVar("Opened")
+
+
+def _by_name(*schemes: Scheme[Any, Opened]) -> dict[str, Scheme[Any, Opened]]:
+    return {name: scheme for scheme in schemes for name in scheme.names}
+
+
+ENGINES: Final[dict[str, Scheme[Any, Engine]]] = _by_name(
+    embedded.MEMORY,
+    embedded.FILE,
+    etcd.PLAIN,
+    etcd.ENCRYPTED,
+)
+"""The schemes for ``KV``, by name in lower case."""
+
+STORES: Final[dict[str, Scheme[Any, RecordStore]]] = _by_name(
+    memory.MEMORY,
+    sqlite.FILE,
+    aerospike.PLAIN,
+    aerospike.ENCRYPTED,
+)
+"""The schemes for ``RECORDS``, by name in lower case."""
+
+_TABLES: Final[Mapping[Plane, Mapping[str, Scheme[Any, Any]]]] = {Plane.KV: ENGINES, Plane.RECORDS: STORES}
+
+
+def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Address:
+    """Read the URL of a store.
+
+    ``base_dir`` is the absolute directory that relative file paths start from. Raises ``ConfigurationError`` for
+    anything that is not a URL of a scheme for ``plane``; the message never contains credentials.
+    """
+    if not isinstance(url, str):
+        raise ConfigurationError(f"must be a URL (str), not {type(url).__name__}")
+    known = _TABLES[plane]
+    forms = " or ".join(dict.fromkeys(scheme.forms for scheme in known.values()))  # etcd and http are one
+    if not url:
+        raise ConfigurationError(f"is empty; use {forms}")
+    masked = repr(urls.mask(url))
+    if re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise ConfigurationError(f"{masked} contains white space or control characters")
+    parts = urls.split(url)
+    scheme = known.get(parts.scheme)
+    if scheme is None:
+        if any(parts.scheme in table for table in _TABLES.values()):
+            raise ConfigurationError(f"{masked} cannot be used as {plane.value}; use {forms}")
+        close = difflib.get_close_matches(parts.scheme, known, n=1, cutoff=0.65)  # by default redis: is like etcds:
+        guess = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ConfigurationError(f"{masked} has no known URL scheme{guess}; use {forms}")
+    try:
+        address: Address = scheme.parse(parts, base_dir)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{masked}: {error}; use {scheme.forms}") from None
+    return address
+
+
+def open_engine(address: Address, *, timeout: float) -> Engine:
+    """Open the key-value engine at ``address``; ``timeout`` is what a call may take by default, in seconds.
+
+    Raises ``ConfigurationError`` when there can be none, and what the engine raises when it cannot be opened.
+    """
+    return _open(address, ENGINES, Plane.KV, timeout)
+
+
+def open_store(address: Address, *, timeout: float) -> RecordStore:
+    """Open the record store at ``address``; ``timeout`` is what a call may take by default, in seconds.
+
+    Raises ``ConfigurationError`` when there can be none, and what the store raises when it cannot be opened.
+    """
+    return _open(address, STORES, Plane.RECORDS, timeout)
+
+
+def _open(address: Address, table: Mapping[str, Scheme[Any, Opened]], plane: Plane, timeout: float) -> Opened:
+    for scheme in table.values():
+        if scheme.address is type(address):
+            return scheme.open(address, timeout)
+    raise ConfigurationError(f"{address.safe!r} cannot be used as {plane.value}")

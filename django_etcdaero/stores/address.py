@@ -1,0 +1,46 @@
+"""What all addresses of stores have in common. An address says where a store is and how to get in."""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+
+class Plane(enum.Enum):
+    """What a store is used for; the values are the keys in ``settings.ETCDAERO``."""
+
+    KV = "KV"
+    RECORDS = "RECORDS"
+
+
+class Reach(enum.IntEnum):
+    """Who else sees what a process writes to a store."""
+
+    PROCESS = 0
+    """The threads of this process."""
+    HOST = 1
+    """All processes of this host."""
+    CLUSTER = 2
+    """All processes of all hosts."""
+
+
+class Address(ABC):
+    """The place of a store. Equal addresses are the same store, however their URLs were spelled.
+
+    An address is made when the settings are read, and given as it is to what opens the store. Its ``repr`` has no
+    credentials.
+    """
+
+    __slots__ = ()
+
+    reach: ClassVar[Reach]
+    """Who else sees what is written there."""
+
+    prefix_required: ClassVar[bool] = False
+    """Whether a ``PREFIX`` must be chosen, because other projects or deployments may use the same store."""
+
+    @property
+    @abstractmethod
+    def safe(self) -> str:
+        """The URL in its one canonical spelling, without credentials and options: for logs, errors and pages."""
