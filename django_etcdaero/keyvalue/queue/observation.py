@@ -4,7 +4,7 @@ The first event tells how things are: :class:`~.leader.Elected` if the election'
 :class:`~.leader.Changed` with the leader or ``None``. After that each change is one event. What the own candidate wins
 and loses is known to its process before the store tells, and even when the store is away: a
 :class:`~.leader.Lost` comes at once, the ``Changed`` with the next leader (or another ``Elected``) when the store shows
-him.
+it.
 
 It reads who is first in line and then watches that contender's key only, so that the coming and going of others in
 line wakes no observer. Leaders that follow each other faster than they can be looked at may be left out, as may be
