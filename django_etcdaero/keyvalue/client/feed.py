@@ -1,7 +1,7 @@
 """What has come in for a watch and was not consumed yet: bounded, without a gap, whoever consumes it.
 
 An engine's thread feeds it; a thread or a task takes items out. When events are missing the next item is a
-:class:`Resync`: the range is read, the snapshot put first in line, and watched from the next revision on.
+:class:`Resync`: the range is read, the snapshot put before what comes, and watched from the next revision on.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Feed:
         return None, 0.0
 
     async def _resync(self, reason: ResyncReason, *, timeout: float | None) -> None:
-        """Read the range, put it first in line, and watch from the next revision on."""
+        """Read the range, put it before what comes, and watch from the next revision on."""
         old = self._sink.handle
         if old is not None:
             old.cancel()
