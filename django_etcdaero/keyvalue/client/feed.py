@@ -6,16 +6,24 @@ An engine's thread feeds it; a thread or a task takes items out. When events are
 
 from __future__ import annotations
 
-import enum
+import asyncio
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from contextlib import suppress
+from dataclasses import replace
 
-from django_etcdaero.exceptions import Cancelled, Compacted, EtcdAeroError, InvalidRequest, PermissionDenied
-from django_etcdaero.keyvalue.arguments import check_count
+from django_etcdaero.exceptions import (
+    Cancelled,
+    Compacted,
+    DeadlineExceeded,
+    EtcdAeroError,
+    InvalidRequest,
+    PermissionDenied,
+)
+from django_etcdaero.keyvalue.arguments import check_count, end_of
 from django_etcdaero.keyvalue.engine import WatchHandle
 from django_etcdaero.keyvalue.values import (
     Event,
@@ -26,39 +34,19 @@ from django_etcdaero.keyvalue.values import (
     WatchLost,
     WatchRequest,
 )
+from django_etcdaero.system.steps import Step
+from django_etcdaero.system.threads import wait_for
 
 from .background import TRANSIENT, backoff, logger
 from .scope import Scope
 from .steps import Read, StartWatch
+from .watch_items import Progress, Resync, ResyncReason, WatchItem
 
 _PAGE = 1000
 
+_SHORTEST = 0.1
+"""Seconds that a snapshot may take even when the consumer's patience ends sooner."""
 
-class ResyncReason(enum.Enum):
-    """Why events are missing."""
-
-    COMPACTED = "compacted"
-    RESET = "reset"
-    OVERFLOW = "overflow"
-
-
-@dataclass(frozen=True, slots=True)
-class Resync:
-    """Stands for the events that are missing: all keys of the watched range as of ``revision``, in key order."""
-
-    reason: ResyncReason
-    kvs: tuple[KeyValue, ...]
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """All events up to ``revision`` have been delivered. Only with ``progress_notify``."""
-
-    revision: int
-
-
-WatchItem: TypeAlias = "Event | Resync | Progress"
 
 _REASONS = {WatchLost.COMPACTED: ResyncReason.COMPACTED, WatchLost.RESET: ResyncReason.RESET}
 
@@ -78,10 +66,47 @@ class _Sink(PromptSink):
             self.handle.cancel()
 
 
+class _Until(Step[bool]):
+    """Wait until ``condition()``, at most some seconds (``None``: without a limit); the answer is whether it holds."""
+
+    def __init__(self, feed: Feed, condition: Callable[[], bool], seconds: float | None) -> None:
+        self._feed = feed
+        self._condition = condition
+        self._seconds = seconds
+
+    def block(self) -> bool:
+        with self._feed.changed:
+            return wait_for(self._feed.changed, self._condition, self._seconds)
+
+    async def suspend(self) -> bool:
+        if self._condition():
+            return True
+        feed, loop, woken = self._feed, asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(woken.set)
+
+        with feed.changed:
+            feed.wakers.append(wake)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    while not self._condition():
+                        await woken.wait()
+                        woken.clear()
+            return self._condition()
+        finally:
+            with feed.changed:
+                feed.wakers.remove(wake)
+
+
 class Feed:
     """The pending items of one watch."""
 
-    def __init__(self, scope: Scope, request: WatchRequest, *, max_pending: int, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, scope: Scope, request: WatchRequest, *, max_pending: int, wake: Callable[[], object] | None = None
+    ) -> None:
         """``wake()`` is called from any thread when there is work or the watch has ended; it must not raise."""
         check_count("max_pending", max_pending)
         if max_pending < 1:
@@ -94,7 +119,7 @@ class Feed:
         self._scope = scope
         self._request = request
         self._max_pending = max_pending
-        self._wake = wake
+        self.wakers: list[Callable[[], object]] = [] if wake is None else [wake]
         self._pending: deque[WatchItem] = deque()
         self._missing: ResyncReason | None = None
         self._drained = False  # the store sends no more; what is pending is still delivered
@@ -107,6 +132,27 @@ class Feed:
     def has_work(self) -> bool:
         """True when :meth:`take` has something to do."""
         return bool(self._pending) or self._missing is not None or self._drained or self.ended
+
+    async def next(self, *, timeout: float | None) -> WatchItem | None:
+        """Return the next item, waiting for it at most ``timeout`` seconds; ``None`` when the watch has ended.
+
+        Raises ``DeadlineExceeded``, and why the watch ended unless that was wanted.
+        """
+        limit = end_of(timeout)
+        while not self.ended:
+            left = None if limit is None else max(0.0, limit - time.monotonic())
+            if not await _Until(self, lambda: self.has_work, left):
+                raise DeadlineExceeded("no event in time")
+            item, delay = await self.take(timeout=None if left is None else max(_SHORTEST, left))
+            if item is not None:
+                return item
+            if delay:
+                if limit is not None and time.monotonic() + delay > limit:
+                    raise DeadlineExceeded("no snapshot in time")
+                await _Until(self, lambda: self.ended, delay)
+        if self.error is not None:
+            raise self.error
+        return None
 
     async def take(self, *, timeout: float | None) -> tuple[WatchItem | None, float]:
         """Return the next item, making a snapshot if one is due; or ``None`` and the seconds to wait.
@@ -192,10 +238,16 @@ class Feed:
             else:
                 self._add(batch)
             overflowed = self._missing is ResyncReason.OVERFLOW
-            self.changed.notify_all()
-        self._wake()
+            wakers = self._notify()
+        for wake in wakers:
+            wake()
         if overflowed and sink.handle is not None:
             sink.handle.cancel()
+
+    def _notify(self) -> tuple[Callable[[], object], ...]:
+        """Wake waiting threads; return what wakes the others, to be called without the condition."""
+        self.changed.notify_all()
+        return tuple(self.wakers)
 
     def _add(self, batch: WatchBatch) -> None:
         if batch.events:
@@ -219,8 +271,9 @@ class Feed:
             self.error = error
             self._pending.clear()
             handle = self._sink.handle
-            self.changed.notify_all()
-        self._wake()
+            wakers = self._notify()
+        for wake in wakers:
+            wake()
         if handle is not None:
             handle.cancel()
         return True
