@@ -6,13 +6,11 @@ An engine's thread feeds it; a thread or a task takes items out. When events are
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 
 from django_etcdaero.exceptions import (
@@ -34,12 +32,10 @@ from django_etcdaero.keyvalue.values import (
     WatchLost,
     WatchRequest,
 )
-from django_etcdaero.system.steps import Step
-from django_etcdaero.system.threads import wait_for
 
 from .background import TRANSIENT, backoff, logger
 from .scope import Scope
-from .steps import Read, StartWatch
+from .steps import Read, StartWatch, Until
 from .watch_items import Progress, Resync, ResyncReason, WatchItem
 
 _PAGE = 1000
@@ -64,41 +60,6 @@ class _Sink(PromptSink):
             feed.receive(self, batch)
         elif self.handle is not None:
             self.handle.cancel()
-
-
-class _Until(Step[bool]):
-    """Wait until ``condition()``, at most some seconds (``None``: without a limit); the answer is whether it holds."""
-
-    def __init__(self, feed: Feed, condition: Callable[[], bool], seconds: float | None) -> None:
-        self._feed = feed
-        self._condition = condition
-        self._seconds = seconds
-
-    def block(self) -> bool:
-        with self._feed.changed:
-            return wait_for(self._feed.changed, self._condition, self._seconds)
-
-    async def suspend(self) -> bool:
-        if self._condition():
-            return True
-        feed, loop, woken = self._feed, asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop was closed
-                loop.call_soon_threadsafe(woken.set)
-
-        with feed.changed:
-            feed.wakers.append(wake)
-        try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._seconds):
-                    while not self._condition():
-                        await woken.wait()
-                        woken.clear()
-            return self._condition()
-        finally:
-            with feed.changed:
-                feed.wakers.remove(wake)
 
 
 class Feed:
@@ -141,7 +102,7 @@ class Feed:
         limit = end_of(timeout)
         while not self.ended:
             left = None if limit is None else max(0.0, limit - time.monotonic())
-            if not await _Until(self, lambda: self.has_work, left):
+            if not await Until(self.changed, self.wakers, lambda: self.has_work, left):
                 raise DeadlineExceeded("no event in time")
             item, delay = await self.take(timeout=None if left is None else max(_SHORTEST, left))
             if item is not None:
@@ -149,7 +110,7 @@ class Feed:
             if delay:
                 if limit is not None and time.monotonic() + delay > limit:
                     raise DeadlineExceeded("no snapshot in time")
-                await _Until(self, lambda: self.ended, delay)
+                await Until(self.changed, self.wakers, lambda: self.ended, delay)
         if self.error is not None:
             raise self.error
         return None
