@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader, OutcomeUnknown
 from django_etcdaero.keyvalue.client.background import backoff
@@ -117,9 +117,14 @@ class Election(Contender):
         """
         return drive(lead(self, function, stop or threading.Event()))
 
+    @overload
     async def arun(
-        self, function: Callable[[Leadership], T | Awaitable[T]], *, stop: threading.Event | None = None
-    ) -> T | None:
+        self, function: Callable[[Leadership], Awaitable[T]], *, stop: threading.Event | None = None
+    ) -> T | None: ...
+    @overload
+    async def arun(self, function: Callable[[Leadership], T], *, stop: threading.Event | None = None) -> T | None: ...
+
+    async def arun(self, function: Callable[[Leadership], Any], *, stop: threading.Event | None = None) -> Any:
         """Do what :meth:`run` does, without blocking the event loop; ``function`` may be a coroutine function.
 
         When the task is cancelled the leadership is given up in the background.
