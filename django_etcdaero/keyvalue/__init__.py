@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from .queue.leading import Leadership as Leadership
     from .queue.lock import Holder as Holder
     from .queue.lock import Lock as Lock
+    from .queue.observation import Observation as Observation
+    from .recipes.stm import AsyncTransaction as AsyncTransaction
     from .recipes.stm import Isolation as Isolation
+    from .recipes.stm import Transaction as Transaction
     from .recipes.temporary import TemporaryKey as TemporaryKey
     from .txn import Txn as Txn
     from .values import Event as Event

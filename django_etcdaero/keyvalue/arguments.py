@@ -29,7 +29,7 @@ class WithId(Protocol):
         """Its number in the store."""
 
 
-LeaseRef: TypeAlias = "int | WithId"
+LeaseRef: TypeAlias = int | WithId
 """A lease that is given by its id, or as a :class:`~django_etcdaero.keyvalue.client.lease.Lease`."""
 
 

@@ -31,7 +31,7 @@ from .values import (
     WatchRequest,
 )
 
-Text: TypeAlias = "str | bytes"
+Text: TypeAlias = str | bytes
 """A key or a value: ``str`` is sent as UTF-8."""
 
 FROM_KEY = b"\0"

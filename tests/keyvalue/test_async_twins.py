@@ -295,6 +295,42 @@ def test_an_update_does_not_block_the_loop_while_the_background_has_its_turn(kv:
     run(main)
 
 
+def test_what_a_cancelled_update_has_written_all_the_same_is_put_right(
+    kv: KV, other: KV, store: InterposedEngine
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        held = await kv.atemporary_key("T", "old")
+        await until(lambda: store.running, "the watch")
+        in_call, go_on, landed = asyncio.Event(), threading.Event(), threading.Event()
+
+        def hold_up() -> None:
+            if in_call.is_set():
+                landed.wait(10)
+            else:
+                loop.call_soon_threadsafe(in_call.set)
+                go_on.wait(10)
+
+        store.before["txn"] = hold_up
+        update = asyncio.create_task(held.aupdate("new"))
+        await in_call.wait()
+        update.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await update
+        assert held.value == b"old"
+        go_on.set()
+        await until(lambda: found(other) == b"new", "the write of the cancelled task")
+        landed.set()
+        await until(lambda: found(other) == b"old", "the value before")
+        await held.aclose()
+
+    def found(client: KV) -> bytes | None:
+        kept = client.get("T")
+        return None if kept is None else kept.value
+
+    run(main)
+
+
 def test_a_creation_of_unknown_outcome_is_taken_back(kv: KV, other: KV, store: InterposedEngine) -> None:
     async def main() -> None:
         store.fail("txn", OutcomeUnknown("answer lost"), applied=True)

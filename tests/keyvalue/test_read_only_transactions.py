@@ -118,7 +118,7 @@ def test_a_place_that_is_lost(kv: KV, other: KV, store: RecordingEngine) -> None
     wait_until(lambda: len(store.running) == 3, what="the holder's watch and the waiter's")
     other.delete_range("L/", prefix=True)
     assert "is lost" in str(waiter.wait())
-    assert first.lost
+    wait_until(lambda: first.lost, what="the news of the holder's loss")
 
 
 def test_elections_and_observations(kv: KV, other: KV) -> None:

@@ -1,21 +1,27 @@
 """What has come in for a watch and was not consumed yet: bounded, without a gap, whoever consumes it.
 
 An engine's thread feeds it; a thread or a task takes items out. When events are missing the next item is a
-:class:`Resync`: the range is read, the snapshot put first in line, and watched from the next revision on.
+:class:`Resync`: the range is read, the snapshot put before what comes, and watched from the next revision on.
 """
 
 from __future__ import annotations
 
-import enum
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import replace
 
-from django_etcdaero.exceptions import Cancelled, Compacted, EtcdAeroError, InvalidRequest, PermissionDenied
-from django_etcdaero.keyvalue.arguments import check_count
+from django_etcdaero.exceptions import (
+    Cancelled,
+    Compacted,
+    DeadlineExceeded,
+    EtcdAeroError,
+    InvalidRequest,
+    PermissionDenied,
+)
+from django_etcdaero.keyvalue.arguments import check_count, end_of
 from django_etcdaero.keyvalue.values import (
     Event,
     KeyValue,
@@ -29,36 +35,14 @@ from django_etcdaero.keyvalue.values import (
 
 from .background import TRANSIENT, backoff, logger
 from .scope import Scope
-from .steps import Read, StartWatch
+from .steps import Read, StartWatch, Until
+from .watch_items import Progress, Resync, ResyncReason, WatchItem
 
 _PAGE = 1000
 
+_SHORTEST = 0.1
+"""Seconds that a snapshot may take even when the consumer's patience ends sooner."""
 
-class ResyncReason(enum.Enum):
-    """Why events are missing."""
-
-    COMPACTED = "compacted"
-    RESET = "reset"
-    OVERFLOW = "overflow"
-
-
-@dataclass(frozen=True, slots=True)
-class Resync:
-    """Stands for the events that are missing: all keys of the watched range as of ``revision``, in key order."""
-
-    reason: ResyncReason
-    kvs: tuple[KeyValue, ...]
-    revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """All events up to ``revision`` have been delivered. Only with ``progress_notify``."""
-
-    revision: int
-
-
-WatchItem: TypeAlias = "Event | Resync | Progress"
 
 _REASONS = {WatchLost.COMPACTED: ResyncReason.COMPACTED, WatchLost.RESET: ResyncReason.RESET}
 
@@ -81,7 +65,9 @@ class _Sink(PromptSink):
 class Feed:
     """The pending items of one watch."""
 
-    def __init__(self, scope: Scope, request: WatchRequest, *, max_pending: int, wake: Callable[[], object]) -> None:
+    def __init__(
+        self, scope: Scope, request: WatchRequest, *, max_pending: int, wake: Callable[[], object] | None = None
+    ) -> None:
         """``wake()`` is called from any thread when there is work or the watch has ended; it must not raise."""
         check_count("max_pending", max_pending)
         if max_pending < 1:
@@ -94,7 +80,7 @@ class Feed:
         self._scope = scope
         self._request = request
         self._max_pending = max_pending
-        self._wake = wake
+        self.wakers: list[Callable[[], object]] = [] if wake is None else [wake]
         self._pending: deque[WatchItem] = deque()
         self._missing: ResyncReason | None = None
         self._drained = False  # the store sends no more; what is pending is still delivered
@@ -107,6 +93,27 @@ class Feed:
     def has_work(self) -> bool:
         """True when :meth:`take` has something to do."""
         return bool(self._pending) or self._missing is not None or self._drained or self.ended
+
+    async def next(self, *, timeout: float | None) -> WatchItem | None:
+        """Return the next item, waiting for it at most ``timeout`` seconds; ``None`` when the watch has ended.
+
+        Raises ``DeadlineExceeded``, and why the watch ended unless that was wanted.
+        """
+        limit = end_of(timeout)
+        while not self.ended:
+            left = None if limit is None else max(0.0, limit - time.monotonic())
+            if not await Until(self.changed, self.wakers, lambda: self.has_work, left):
+                raise DeadlineExceeded("no event in time")
+            item, delay = await self.take(timeout=None if left is None else max(_SHORTEST, left))
+            if item is not None:
+                return item
+            if delay:
+                if limit is not None and time.monotonic() + delay > limit:
+                    raise DeadlineExceeded("no snapshot in time")
+                await Until(self.changed, self.wakers, lambda: self.ended, delay)
+        if self.error is not None:
+            raise self.error
+        return None
 
     async def take(self, *, timeout: float | None) -> tuple[WatchItem | None, float]:
         """Return the next item, making a snapshot if one is due; or ``None`` and the seconds to wait.
@@ -139,7 +146,7 @@ class Feed:
         return None, 0.0
 
     async def _resync(self, reason: ResyncReason, *, timeout: float | None) -> None:
-        """Read the range, put it first in line, and watch from the next revision on."""
+        """Read the range, put it before what comes, and watch from the next revision on."""
         old = self._sink.handle
         if old is not None:
             old.cancel()
@@ -192,10 +199,16 @@ class Feed:
             else:
                 self._add(batch)
             overflowed = self._missing is ResyncReason.OVERFLOW
-            self.changed.notify_all()
-        self._wake()
+            wakers = self._notify()
+        for wake in wakers:
+            wake()
         if overflowed and sink.handle is not None:
             sink.handle.cancel()
+
+    def _notify(self) -> tuple[Callable[[], object], ...]:
+        """Wake waiting threads; return what wakes the others, to be called without the condition."""
+        self.changed.notify_all()
+        return tuple(self.wakers)
 
     def _add(self, batch: WatchBatch) -> None:
         if batch.events:
@@ -219,8 +232,9 @@ class Feed:
             self.error = error
             self._pending.clear()
             handle = self._sink.handle
-            self.changed.notify_all()
-        self._wake()
+            wakers = self._notify()
+        for wake in wakers:
+            wake()
         if handle is not None:
             handle.cancel()
         return True

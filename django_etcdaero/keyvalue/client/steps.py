@@ -24,7 +24,7 @@ from django_etcdaero.keyvalue.values import (
     WatchSink,
 )
 from django_etcdaero.system.steps import Step
-from django_etcdaero.system.threads import wait
+from django_etcdaero.system.threads import wait, wait_for
 
 from .scope import Scope
 
@@ -174,3 +174,46 @@ class _Waker(PromptSink):
             self._waiting.end(batch.lost)
         if batch.events or batch.lost is not None:
             self._wake()
+
+
+class Until(Step[bool]):
+    """Wait until ``condition()``, at most some seconds (``None``: without a limit); the answer is whether it holds."""
+
+    def __init__(
+        self,
+        changed: threading.Condition,
+        wakers: list[Callable[[], object]],
+        condition: Callable[[], bool],
+        seconds: float | None,
+    ) -> None:
+        """``changed`` is notified, and each of ``wakers`` called, when ``condition()`` may have come true."""
+        self._changed = changed
+        self._wakers = wakers
+        self._condition = condition
+        self._seconds = seconds
+
+    def block(self) -> bool:
+        with self._changed:
+            return wait_for(self._changed, self._condition, self._seconds)
+
+    async def suspend(self) -> bool:
+        if self._condition():
+            return True
+        loop, woken = asyncio.get_running_loop(), asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(woken.set)
+
+        with self._changed:
+            self._wakers.append(wake)
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._seconds):
+                    while not self._condition():
+                        await woken.wait()
+                        woken.clear()
+            return self._condition()
+        finally:
+            with self._changed:
+                self._wakers.remove(wake)

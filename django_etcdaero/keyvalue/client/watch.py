@@ -13,34 +13,57 @@ A consumer that keeps a copy of the range replaces the copy by ``Resync.kvs`` an
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
 from collections.abc import Callable
-from contextlib import suppress
 
-from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.exceptions import Cancelled, InvalidRequest
 from django_etcdaero.keyvalue.values import WatchRequest
 from django_etcdaero.system.steps import adrive, drive
-from django_etcdaero.system.threads import wait_for
 
 from .background import logger
 from .feed import Feed
-from .feed import Progress as Progress
-from .feed import Resync as Resync
-from .feed import ResyncReason as ResyncReason
-from .feed import WatchItem as WatchItem
 from .scope import Scope
-
-_SHORTEST = 0.1
-"""Seconds that a snapshot may take even when the consumer's patience ends sooner."""
+from .watch_items import Progress as Progress
+from .watch_items import Resync as Resync
+from .watch_items import ResyncReason as ResyncReason
+from .watch_items import WatchItem as WatchItem
 
 _TURN = 100
 """Items of one watch that are delivered before other callbacks of the client get their turn."""
 
 
-class Watch:
+class _Held:
+    """What both kinds of watches have in common."""
+
+    _feed: Feed
+
+    def __init__(self, scope: Scope, feed: Feed) -> None:
+        self._scope = scope
+        self._feed = feed
+        self._pid = os.getpid()
+
+    def cancel(self) -> None:
+        """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
+        if self._pid == os.getpid():
+            self._feed.end(None)
+            self._scope.forget_watch(self)
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing more will come."""
+        return self._feed.ended or self._pid != os.getpid()
+
+    async def _next(self, timeout: float | None) -> WatchItem | None:
+        if self._pid != os.getpid():
+            return None
+        try:
+            return await self._feed.next(timeout=timeout)
+        finally:
+            if self._feed.ended:
+                self._scope.forget_watch(self)
+
+
+class Watch(_Held):
     """A running watch; made with :meth:`KV.watch() <django_etcdaero.keyvalue.facade.KV.watch>`.
 
     Iterate over it (from one thread), or give a callback. It ends by :meth:`cancel`, the end of its ``with`` block, or
@@ -56,13 +79,10 @@ class Watch:
         callback: Callable[[WatchItem], object] | None,
         timeout: float | None,
     ) -> None:
-        self._scope = scope
+        super().__init__(scope, Feed(scope, request, max_pending=max_pending, wake=callback and self._schedule))
         self._key = request.key
         self._callback = callback
-        self._pid = os.getpid()
         self._scheduled = False
-        wake = _ignore if callback is None else self._schedule
-        self._feed = Feed(scope, request, max_pending=max_pending, wake=wake)
         drive(self._feed.start(timeout=timeout))
 
     def __iter__(self) -> Watch:
@@ -84,45 +104,16 @@ class Watch:
             raise Cancelled("the watch has ended")
         return item
 
-    def cancel(self) -> None:
-        """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
-        if self._pid == os.getpid():
-            self._feed.end(None)
-            self._scope.forget_watch(self)
-
     def __enter__(self) -> Watch:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self.cancel()
 
-    @property
-    def closed(self) -> bool:
-        """True when nothing more will come."""
-        return self._feed.ended or self._pid != os.getpid()
-
     def _wait(self, timeout: float | None) -> WatchItem | None:
         if self._callback is not None:
             raise InvalidRequest("a watch with a callback cannot be iterated over as well")
-        feed = self._feed
-        limit = end_of(timeout)
-        while not self.closed:
-            left = None if limit is None else max(0.0, limit - time.monotonic())
-            with feed.changed:
-                if not wait_for(feed.changed, lambda: feed.has_work, left):
-                    raise DeadlineExceeded("no event in time")
-            item, delay = drive(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
-            if item is not None:
-                return item
-            if delay:
-                if limit is not None and time.monotonic() + delay > limit:
-                    raise DeadlineExceeded("no snapshot in time")
-                with feed.changed:
-                    feed.changed.wait_for(lambda: feed.ended, delay)
-        self._scope.forget_watch(self)
-        if feed.error is not None:
-            raise feed.error
-        return None
+        return drive(self._next(timeout))
 
     # callbacks -------------------------------------------------------------------------------------------------------
 
@@ -161,7 +152,7 @@ class Watch:
         return None
 
 
-class AsyncWatch:
+class AsyncWatch(_Held):
     """A watch for one task; made with :meth:`KV.awatch() <django_etcdaero.keyvalue.facade.KV.awatch>`.
 
     ::
@@ -175,24 +166,18 @@ class AsyncWatch:
     """
 
     def __init__(self, scope: Scope, request: WatchRequest, *, max_pending: int, timeout: float | None) -> None:
-        self._scope = scope
-        self._request = request
-        self._max_pending = max_pending
+        super().__init__(scope, Feed(scope, request, max_pending=max_pending))
         self._timeout = timeout
-        self._pid = os.getpid()
-        self._woken = asyncio.Event()
-        self._feed: Feed | None = None
+        self._started = False
 
     async def __aenter__(self) -> AsyncWatch:
-        if self._feed is not None:
+        if self._started:
             raise InvalidRequest("this watch has been started already; make another one")
-        wake = _wake_up(asyncio.get_running_loop(), self._woken)
-        feed = Feed(self._scope, self._request, max_pending=self._max_pending, wake=wake)
-        self._feed = feed
+        self._started = True
         try:
-            await adrive(feed.start(timeout=self._timeout))
+            await adrive(self._feed.start(timeout=self._timeout))
         except BaseException:
-            feed.end(None)
+            self._feed.end(None)
             raise
         self._scope.keep_watch(self)
         return self
@@ -219,56 +204,12 @@ class AsyncWatch:
             raise Cancelled("the watch has ended")
         return item
 
-    def cancel(self) -> None:
-        """End the watch, from any thread. Idempotent. What was not consumed yet is dropped; a waiting task wakes up."""
-        if self._feed is not None and self._pid == os.getpid():
-            self._feed.end(None)
-            self._scope.forget_watch(self)
-
     @property
     def closed(self) -> bool:
         """True when nothing more will come, or nothing yet: before the ``async with`` block."""
-        return self._feed is None or self._feed.ended or self._pid != os.getpid()
+        return not self._started or super().closed
 
     async def _wait(self, timeout: float | None) -> WatchItem | None:
-        feed = self._feed
-        if feed is None:
+        if not self._started:
             raise InvalidRequest("a watch of a task runs inside 'async with'")
-        limit = end_of(timeout)
-        while not self.closed:
-            left = None if limit is None else max(0.0, limit - time.monotonic())
-            if not await self._until(lambda: feed.has_work, left):
-                raise DeadlineExceeded("no event in time")
-            item, delay = await adrive(feed.take(timeout=None if left is None else max(_SHORTEST, left)))
-            if item is not None:
-                return item
-            if delay:
-                if limit is not None and time.monotonic() + delay > limit:
-                    raise DeadlineExceeded("no snapshot in time")
-                await self._until(lambda: feed.ended, delay)
-        self._scope.forget_watch(self)
-        if feed.error is not None:
-            raise feed.error
-        return None
-
-    async def _until(self, condition: Callable[[], bool], seconds: float | None) -> bool:
-        """Wait until ``condition()``, at most ``seconds``; return whether it holds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while not condition():
-                    self._woken.clear()
-                    if not condition():  # it may have come true just before
-                        await self._woken.wait()
-        return condition()
-
-
-def _wake_up(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> Callable[[], object]:
-    def wake() -> None:
-        with suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(woken.set)
-
-    return wake
-
-
-def _ignore() -> None:
-    """Nothing to wake: a waiting thread is told by the feed's condition."""
+        return await adrive(self._next(timeout))

@@ -27,15 +27,15 @@ from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.steps import drive
 
 from . import writing
-from .asynchronous import AsyncCollection
-from .calls import Calls
+from .async_collection import AsyncCollection
 from .codec import Types, Unknown, codec_for
 from .fields import Fields, Selection
 from .following import follow
+from .layout import Layout
 from .leased import LeasedObject
 from .listing import OrderBy, list_objects
-from .place import Place
 from .stored import Listing, Stored
+from .timed_steps import TimedSteps
 from .watch import ObjectWatch
 
 if TYPE_CHECKING:
@@ -66,33 +66,33 @@ class Collection(AsyncCollection[T]):
         cannot be stored.
         """
         self.client = client
-        self.place: Place[T] = Place(prefix, codec_for(types, unknown=unknown))
+        self.layout: Layout[T] = Layout(prefix, codec_for(types, unknown=unknown))
 
     def __repr__(self) -> str:
-        return f"<Collection {self.prefix!r} of {', '.join(self.place.codec.classes)}>"
+        return f"<Collection {self.prefix!r} of {', '.join(self.layout.codec.classes)}>"
 
     @property
     def prefix(self) -> str:
         """What the keys of the objects begin with, ``/`` at the end."""
-        return self.place.prefix.decode()
+        return self.layout.prefix.decode()
 
     # one object ------------------------------------------------------------------------------------------------------
 
     def create(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Store an object under a new name. Raises ``KeyExists``."""
-        return drive(writing.create(Calls(self.client, timeout), self.place, name, value, ttl=ttl))
+        return drive(writing.create(TimedSteps(self.client, timeout), self.layout, name, value, ttl=ttl))
 
     def get(self, name: str, *, timeout: float | None = None) -> Stored[T]:
         """Return an object. Raises ``KeyNotFound``."""
-        return drive(writing.get(Calls(self.client, timeout), self.place, name))
+        return drive(writing.get(TimedSteps(self.client, timeout), self.layout, name))
 
     def find(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
         """Return an object, ``None`` if there is none of that name."""
-        return drive(writing.find(Calls(self.client, timeout), self.place, name))
+        return drive(writing.find(TimedSteps(self.client, timeout), self.layout, name))
 
     def exists(self, name: str, *, timeout: float | None = None) -> bool:
         """Tell whether there is something of that name, without reading it."""
-        return drive(writing.exists(Calls(self.client, timeout), self.place, name))
+        return drive(writing.exists(TimedSteps(self.client, timeout), self.layout, name))
 
     def update(
         self,
@@ -107,11 +107,13 @@ class Collection(AsyncCollection[T]):
 
         Raises ``KeyNotFound`` if there is none, ``VersionConflict`` if it has another version.
         """
-        return drive(writing.update(Calls(self.client, timeout), self.place, name, value, version=version, ttl=ttl))
+        return drive(
+            writing.update(TimedSteps(self.client, timeout), self.layout, name, value, version=version, ttl=ttl)
+        )
 
     def put(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Store an object, in place of the one of that name if there is one."""
-        return drive(writing.put(Calls(self.client, timeout), self.place, name, value, ttl=ttl))
+        return drive(writing.put(TimedSteps(self.client, timeout), self.layout, name, value, ttl=ttl))
 
     def delete(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Delete an object, only if it still has ``version`` (``None``: whatever it has); return what it was.
@@ -119,11 +121,11 @@ class Collection(AsyncCollection[T]):
         Raises ``KeyNotFound``, ``VersionConflict``. If what was stored cannot be read, ``InvalidObject`` is raised
         after it was deleted; :meth:`discard` does not read it.
         """
-        return drive(writing.delete(Calls(self.client, timeout), self.place, name, version=version))
+        return drive(writing.delete(TimedSteps(self.client, timeout), self.layout, name, version=version))
 
     def discard(self, name: str, *, timeout: float | None = None) -> bool:
         """Delete what is stored under a name, if there is anything; return whether there was."""
-        return bool(drive(writing.delete_span(Calls(self.client, timeout), self.key(name), b"")))
+        return bool(drive(writing.delete_span(TimedSteps(self.client, timeout), self.key(name), b"")))
 
     def consistent_update(
         self,
@@ -140,7 +142,7 @@ class Collection(AsyncCollection[T]):
         ``TxnFailed`` when ``max_attempts`` were in vain.
         """
         operation = writing.consistent_update(
-            Calls(self.client, timeout), self.place, name, function, max_attempts=max_attempts
+            TimedSteps(self.client, timeout), self.layout, name, function, max_attempts=max_attempts
         )
         return drive(operation)
 
@@ -152,7 +154,7 @@ class Collection(AsyncCollection[T]):
         ``ttl``: seconds after which the object of a dead process vanishes. Raises ``KeyExists`` if there is one of that
         name; ``replace=True`` stores the new one in its place, and deletes that at the end.
         """
-        leased = LeasedObject(self.client, self.place, name, value, ttl=ttl)
+        leased = LeasedObject(self.client, self.layout, name, value, ttl=ttl)
         drive(leased.create(replace=replace, timeout=timeout))
         return leased
 
@@ -182,8 +184,8 @@ class Collection(AsyncCollection[T]):
         What cannot be read raises ``InvalidObject``; with ``skip_invalid`` it is logged and in ``Listing.invalid``.
         """
         operation = list_objects(
-            Calls(self.client, timeout),
-            self.place,
+            TimedSteps(self.client, timeout),
+            self.layout,
             Selection(where, fields, labels),
             under=under,
             order_by=order_by,
@@ -196,11 +198,11 @@ class Collection(AsyncCollection[T]):
 
     def delete_under(self, prefix: str, *, timeout: float | None = None) -> int:
         """Delete everything whose name begins with ``prefix`` and ``/``, in one step; return how much it was."""
-        return drive(writing.delete_span(Calls(self.client, timeout), *self.place.span(prefix)))
+        return drive(writing.delete_span(TimedSteps(self.client, timeout), *self.layout.span(prefix)))
 
     def delete_all(self, *, timeout: float | None = None) -> int:
         """Delete everything in the collection, in one step; return how much it was."""
-        return drive(writing.delete_span(Calls(self.client, timeout), *self.place.span(None)))
+        return drive(writing.delete_span(TimedSteps(self.client, timeout), *self.layout.span(None)))
 
     def watch(
         self,
@@ -225,14 +227,14 @@ class Collection(AsyncCollection[T]):
         fields. More than ``max_pending`` events that are not consumed are replaced by ``Resynced``.
         ``timeout`` is for starting the watch.
         """
-        following = follow(self.place, name, under, since, Selection(where, fields, labels), changed)
+        following = follow(self.layout, name, under, since, Selection(where, fields, labels), changed)
         return ObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
 
     # for transactions ------------------------------------------------------------------------------------------------
 
     def key(self, name: str) -> bytes:
         """Return the key of an object, relative to the client."""
-        return self.place.key(name)
+        return self.layout.key(name)
 
     def version_of(self, name: str) -> Subject:
         """Return the left side of a condition on the version of an object, 0 if it does not exist.
@@ -243,4 +245,4 @@ class Collection(AsyncCollection[T]):
 
     def holds(self, name: str, value: T) -> Compare:
         """Return the condition that exactly this object is stored under a name, written as this collection does it."""
-        return stored_value(self.key(name)) == self.place.encode(name, value)
+        return stored_value(self.key(name)) == self.layout.encode(name, value)

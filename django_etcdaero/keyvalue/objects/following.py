@@ -10,12 +10,12 @@ from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.client.watch import Resync
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 
-from .calls import Calls
 from .events import Created, Deleted, ObjectEvent, Resynced, Updated
 from .fields import Selection, changed, check_paths
+from .layout import Layout
 from .listing import visit
-from .place import Place
 from .stored import Invalid, Stored
+from .timed_steps import TimedSteps
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class Following(Generic[T]):
     """What is followed, from when on, and what of it is told."""
 
-    place: Place[T]
+    layout: Layout[T]
     start: bytes
     end: bytes
     since: int | None
@@ -32,7 +32,7 @@ class Following(Generic[T]):
     changed: tuple[str, ...] = ()
     """Paths; updates that change none of them are not told."""
 
-    async def begin(self, calls: Calls) -> tuple[tuple[KeyValue, ...], int]:
+    async def begin(self, steps: TimedSteps) -> tuple[tuple[KeyValue, ...], int]:
         """Return what exists, if it is to be told first, and the revision from which on changes are wanted."""
         if self.since is None:
             return (), 0
@@ -44,12 +44,12 @@ class Following(Generic[T]):
             found.append(one)
             return False
 
-        revision = await visit(calls, self.start, self.end, revision=0, take=take)
+        revision = await visit(steps, self.start, self.end, revision=0, take=take)
         return tuple(found), revision + 1
 
     def existing(self, found: KeyValue) -> ObjectEvent[T] | None:
         """Return the event for what was there before the first change."""
-        read = self.place.read_or_tell(found)
+        read = self.layout.read_or_tell(found)
         if isinstance(read, Invalid):
             return read
         if not self.selection.matches(read.object):
@@ -65,8 +65,8 @@ class Following(Generic[T]):
         before = self._before(item.prev_kv)
         was = None if before is None else self.selection.matches(before.object)
         if item.type is EventType.DELETE:
-            return None if was is False else Deleted(self.place.name(item.kv.key), item.kv.mod_revision, before)
-        read = self.place.read_or_tell(item.kv)
+            return None if was is False else Deleted(self.layout.name(item.kv.key), item.kv.mod_revision, before)
+        read = self.layout.read_or_tell(item.kv)
         if isinstance(read, Invalid):
             return read
         if not self.selection.matches(read.object):
@@ -79,18 +79,18 @@ class Following(Generic[T]):
         return Updated(read, before)
 
     def _before(self, previous: KeyValue | None) -> Stored[T] | None:
-        read = None if previous is None else self.place.read_or_tell(previous)
+        read = None if previous is None else self.layout.read_or_tell(previous)
         return None if isinstance(read, Invalid) else read
 
     def _resynced(self, item: Resync) -> Resynced[T]:
-        read = [self.place.read_or_tell(found) for found in item.kvs]
+        read = [self.layout.read_or_tell(found) for found in item.kvs]
         items = (each for each in read if isinstance(each, Stored) and self.selection.matches(each.object))
         invalid = (each for each in read if isinstance(each, Invalid))
         return Resynced(item.reason, tuple(items), item.revision, tuple(invalid))
 
 
 def follow(
-    place: Place[T],
+    layout: Layout[T],
     name: str | None,
     under: str | None,
     since: int | None,
@@ -102,6 +102,6 @@ def follow(
         raise InvalidRequest("name and under exclude each other")
     if since is not None and since < 0:
         raise InvalidRequest(f"since must not be negative: {since}")
-    selection.check(place.codec.fields)
-    start, end = place.span(under) if name is None else (place.key(name), b"")
-    return Following(place, start, end, since, selection, check_paths(changed, place.codec.fields))
+    selection.check(layout.codec.fields)
+    start, end = layout.span(under) if name is None else (layout.key(name), b"")
+    return Following(layout, start, end, since, selection, check_paths(changed, layout.codec.fields))

@@ -20,7 +20,7 @@ from django_etcdaero.keyvalue.client.steps import Wait
 from django_etcdaero.keyvalue.recipes.kept_key import KeptKey
 from django_etcdaero.system.steps import adrive, drive
 
-from .place import Place
+from .layout import Layout
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -40,20 +40,20 @@ class LeaseState(enum.Enum):
 class LeasedObject:
     """A stored object under a lease; made with ``Collection.leased()``. As a context manager it cancels itself."""
 
-    def __init__(self, client: Client, place: Place[T], name: str, value: T, *, ttl: int) -> None:
+    def __init__(self, client: Client, layout: Layout[T], name: str, value: T, *, ttl: int) -> None:
         self.name = name
         self.version = 0
         """The version that the object had first."""
-        self._label = place.label(name)
+        self._label = layout.label(name)
         self._client = client
-        self._data = place.encode(name, value)
+        self._data = layout.encode(name, value)
         self._mutex = threading.Lock()
         self._end = LeaseState.ACTIVE
         self._callbacks: list[Callable[[LeasedObject], object]] = []
         self._listeners: list[Callable[[], object]] = []
         self._failures = 0
         what = f"the object {self._label!r}"
-        self._kept = KeptKey(client, place.key(name), what, ttl=ttl, lost=self._lose_key, wake=self._wake)
+        self._kept = KeptKey(client, layout.key(name), what, ttl=ttl, lost=self._lose_key, wake=self._wake)
 
     async def create(self, *, replace: bool, timeout: float | None) -> None:
         """Store the object, within ``timeout`` seconds (``None``: the engine's default). Once."""

@@ -10,10 +10,10 @@ from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.values import KeyValue, SortOrder
 
-from .calls import Calls
 from .fields import Selection
-from .place import Place
+from .layout import Layout
 from .stored import Invalid, Listing, Stored
+from .timed_steps import TimedSteps
 
 T = TypeVar("T")
 
@@ -32,10 +32,10 @@ _ORDERS: dict[str, Callable[[Stored[Any]], Any]] = {
 """Objects that were written in one transaction have the same revisions: their names decide."""
 
 
-async def visit(calls: Calls, start: bytes, end: bytes, *, revision: int, take: Callable[[KeyValue], bool]) -> int:
+async def visit(steps: TimedSteps, start: bytes, end: bytes, *, revision: int, take: Callable[[KeyValue], bool]) -> int:
     """Give the keys of a range to ``take``, in order, until it returns ``True``; return the revision they are of."""
     while True:
-        page = await calls.read(txn.get(start, end or None, limit=PAGE, revision=revision))
+        page = await steps.read(txn.get(start, end or None, limit=PAGE, revision=revision))
         revision = revision or page.revision
         if any(map(take, page.kvs)) or not page.more:
             return revision
@@ -43,8 +43,8 @@ async def visit(calls: Calls, start: bytes, end: bytes, *, revision: int, take: 
 
 
 async def list_objects(
-    calls: Calls,
-    place: Place[T],
+    steps: TimedSteps,
+    layout: Layout[T],
     selection: Selection[T],
     *,
     under: str | None,
@@ -55,7 +55,7 @@ async def list_objects(
     skip_invalid: bool,
 ) -> Listing[T]:
     """Read the objects that ``selection`` wants, in order, ``limit`` of them (0: all) after the first ``offset``."""
-    selection.check(place.codec.fields)
+    selection.check(layout.codec.fields)
     order = _ORDERS.get(order_by.removeprefix("-"))
     if order is None:
         raise InvalidRequest(
@@ -64,13 +64,13 @@ async def list_objects(
     for name, number in (("limit", limit), ("offset", offset), ("revision", revision)):
         if number < 0:
             raise InvalidRequest(f"{name} must not be negative: {number}")
-    start, end = place.span(under)
+    start, end = layout.span(under)
     enough = offset + limit + 1 if limit else 0
     items: list[Stored[T]] = []
     invalid: list[Invalid] = []
 
     def take(found: KeyValue) -> bool:
-        read = place.read_or_tell(found)
+        read = layout.read_or_tell(found)
         if isinstance(read, Invalid):
             if not skip_invalid:
                 raise read.error
@@ -81,12 +81,12 @@ async def list_objects(
         return enough > 0 and order_by == "name" and len(items) == enough
 
     if order_by == "-name" and enough and selection.everything and not skip_invalid:
-        page = await calls.read(txn.get(start, end, limit=enough, revision=revision, sort_order=SortOrder.DESCEND))
+        page = await steps.read(txn.get(start, end, limit=enough, revision=revision, sort_order=SortOrder.DESCEND))
         revision = revision or page.revision
         for found in page.kvs:
             take(found)
     else:
-        revision = await visit(calls, start, end, revision=revision, take=take)
+        revision = await visit(steps, start, end, revision=revision, take=take)
         items.sort(key=order, reverse=order_by.startswith("-"))
     last = offset + limit if limit else len(items)
     return Listing(tuple(items[offset:last]), revision, len(items) > last, tuple(invalid))

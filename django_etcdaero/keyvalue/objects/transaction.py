@@ -25,9 +25,9 @@ from django_etcdaero.keyvalue.values import (
 )
 from django_etcdaero.system.steps import adrive, drive
 
-from .calls import Calls
-from .place import Place
+from .layout import Layout
 from .stored import Invalid, Stored
+from .timed_steps import TimedSteps
 from .writing import check_version, condition, difference, replaced, write
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class ObjectTxnResult:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    place: Place[Any]
+    layout: Layout[Any]
     name: str
     compare: Compare
     operation: PutRequest | DeleteRequest
@@ -70,7 +70,7 @@ class _Change:
 
     @property
     def label(self) -> str:
-        return self.place.label(self.name)
+        return self.layout.label(self.name)
 
     def error(self, found: KeyValue | None) -> EtcdAeroError | None:
         """Return why the condition does not hold, ``None`` if it does."""
@@ -108,31 +108,31 @@ class ObjectTxn:
 
     def create(self, collection: Collection[T], name: str, value: T) -> ObjectTxn:
         """Store an object; it must not exist."""
-        place, key = self._place(collection, name)
-        put = txn.put(key, place.encode(name, value))
-        return self._stage(_Change(place, name, txn.version(key) == 0, put, value, creates=True))
+        layout, key = self._target(collection, name)
+        put = txn.put(key, layout.encode(name, value))
+        return self._stage(_Change(layout, name, txn.version(key) == 0, put, value, creates=True))
 
     def update(self, collection: Collection[T], name: str, value: T, *, version: int | None = None) -> ObjectTxn:
         """Replace an object; it must exist, and have ``version`` if that is given. It keeps its lease."""
-        place, key = self._place(collection, name)
+        layout, key = self._target(collection, name)
         check_version(version)
-        put = write(key, place.encode(name, value), ttl=None, lease=0)
-        return self._stage(_Change(place, name, condition(key, version), put, value, version=version))
+        put = write(key, layout.encode(name, value), ttl=None, lease=0)
+        return self._stage(_Change(layout, name, condition(key, version), put, value, version=version))
 
     def delete(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
         """Delete an object; it must exist, and have ``version`` if that is given."""
-        place, key = self._place(collection, name)
+        layout, key = self._target(collection, name)
         check_version(version)
         return self._stage(
-            _Change(place, name, condition(key, version), txn.delete(key, prev_kv=True), version=version)
+            _Change(layout, name, condition(key, version), txn.delete(key, prev_kv=True), version=version)
         )
 
     def touch(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
         """Give an object a new version and change nothing else; it must exist, and have ``version`` if given."""
-        place, key = self._place(collection, name)
+        layout, key = self._target(collection, name)
         check_version(version)
         put = txn.put(key, ignore_value=True, ignore_lease=True)
-        return self._stage(_Change(place, name, condition(key, version), put, version=version))
+        return self._stage(_Change(layout, name, condition(key, version), put, version=version))
 
     def compare(self, *compares: Compare) -> ObjectTxn:
         """Add conditions: ``orders.version_of("7") == 12``, ``orders.holds("7", order)``, ``lock.compare()``, …"""
@@ -156,32 +156,32 @@ class ObjectTxn:
         ``KeyNotFound`` or ``VersionConflict`` for each change, and a ``TxnFailed`` for each further condition. Raises
         ``InvalidRequest`` if nothing was staged, and what any call of the store raises.
         """
-        return drive(self._commit(Calls(self._client, timeout)))
+        return drive(self._commit(TimedSteps(self._client, timeout)))
 
     async def acommit(self, *, timeout: float | None = None) -> ObjectTxnResult:
         """Make all changes in one step: :meth:`commit` for asyncio."""
-        return await adrive(self._commit(Calls(self._client, timeout)))
+        return await adrive(self._commit(TimedSteps(self._client, timeout)))
 
     # inside ----------------------------------------------------------------------------------------------------------
 
-    def _place(self, collection: Collection[T], name: str) -> tuple[Place[T], bytes]:
+    def _target(self, collection: Collection[T], name: str) -> tuple[Layout[T], bytes]:
         client = collection.client
         if client.engine is not self._client.engine or client.prefix != self._client.prefix:
             raise InvalidRequest(f"{collection!r} is of another store, or under another prefix, than the transaction")
-        key = collection.place.key(name)
+        key = collection.layout.key(name)
         if key in self._changes:
-            raise InvalidRequest(f"{collection.place.label(name)} is changed in this transaction already")
-        return collection.place, key
+            raise InvalidRequest(f"{collection.layout.label(name)} is changed in this transaction already")
+        return collection.layout, key
 
     def _stage(self, change: _Change) -> ObjectTxn:
         self._changes[change.operation.key] = change
         return self
 
-    async def _commit(self, calls: Calls) -> ObjectTxnResult:
+    async def _commit(self, steps: TimedSteps) -> ObjectTxnResult:
         if self.is_empty:
             raise InvalidRequest("nothing was staged in the transaction")
         changes, compares = tuple(self._changes.values()), tuple(self._compares)
-        answer = await calls.txn(
+        answer = await steps.txn(
             TxnRequest(
                 (*(change.compare for change in changes), *compares),
                 tuple(change.operation for change in changes),
@@ -202,7 +202,7 @@ def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:
     deleted: list[Stored[Any] | Invalid] = []
     for change, response in zip(changes, answer.responses, strict=True):
         if isinstance(change.operation, DeleteRequest):
-            deleted.extend(map(change.place.read_or_tell, txn.deleted(response)))
+            deleted.extend(map(change.layout.read_or_tell, txn.deleted(response)))
         elif not change.operation.ignore_value:
             before = txn.replaced(response)
             stored.append(replaced(change.name, change.value, before, answer.revision, change.operation))

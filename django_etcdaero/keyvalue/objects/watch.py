@@ -10,9 +10,9 @@ from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.system.steps import adrive, drive
 
-from .calls import Calls
 from .events import ObjectEvent
 from .following import Following
+from .timed_steps import TimedSteps
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -30,7 +30,7 @@ class ObjectWatch(Generic[T]):
 
     def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
         self._following = following
-        existing, start_revision = drive(following.begin(Calls(client, timeout)))
+        existing, start_revision = drive(following.begin(TimedSteps(client, timeout)))
         self._existing = deque(existing)
         self._watch = client.watch(
             following.start,
@@ -97,7 +97,7 @@ class AsyncObjectWatch(Generic[T]):
 
     async def __aenter__(self) -> AsyncObjectWatch[T]:
         following = self._following
-        existing, start_revision = await adrive(following.begin(Calls(self._client, self._timeout)))
+        existing, start_revision = await adrive(following.begin(TimedSteps(self._client, self._timeout)))
         watch = self._client.awatch(
             following.start,
             following.end or None,

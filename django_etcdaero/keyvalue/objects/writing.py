@@ -17,9 +17,9 @@ from django_etcdaero.keyvalue.recipes.contention import Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
 from django_etcdaero.system.steps import Apply, Pause
 
-from .calls import Calls
-from .place import Place
+from .layout import Layout
 from .stored import Stored
+from .timed_steps import TimedSteps
 
 T = TypeVar("T")
 
@@ -47,40 +47,40 @@ def write(key: bytes, data: bytes, *, ttl: int | None, lease: int) -> PutRequest
     return txn.put(key, data, lease=lease, prev_kv=True, ignore_lease=ttl is None)
 
 
-async def create(calls: Calls, place: Place[T], name: str, value: T, *, ttl: int | None) -> Stored[T]:
+async def create(steps: TimedSteps, layout: Layout[T], name: str, value: T, *, ttl: int | None) -> Stored[T]:
     """Store an object that does not exist."""
-    key, data = place.key(name), place.encode(name, value)
-    lease = await _lease(calls, ttl)
-    answer = await calls.txn(
+    key, data = layout.key(name), layout.encode(name, value)
+    lease = await _lease(steps, ttl)
+    answer = await steps.txn(
         TxnRequest((txn.version(key) == 0,), (txn.put(key, data, lease=lease),), (txn.get(key, keys_only=True),))
     )
     if not answer.succeeded:
-        await _give_back(calls, lease)
-        raise KeyExists(f"{place.label(name)} exists, with version {txn.found(answer.responses[0])[0].mod_revision}")
+        await _give_back(steps, lease)
+        raise KeyExists(f"{layout.label(name)} exists, with version {txn.found(answer.responses[0])[0].mod_revision}")
     return Stored(name, value, answer.revision, answer.revision, lease)
 
 
 async def update(
-    calls: Calls, place: Place[T], name: str, value: T, *, version: int | None, ttl: int | None
+    steps: TimedSteps, layout: Layout[T], name: str, value: T, *, version: int | None, ttl: int | None
 ) -> Stored[T]:
     """Replace an object that exists."""
     check_version(version)
-    key, data = place.key(name), place.encode(name, value)
-    lease = await _lease(calls, ttl)
+    key, data = layout.key(name), layout.encode(name, value)
+    lease = await _lease(steps, ttl)
     put = write(key, data, ttl=ttl, lease=lease)
-    answer = await calls.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
+    answer = await steps.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
     if not answer.succeeded:
-        await _give_back(calls, lease)
-        raise difference(place.label(name), _first(txn.found(answer.responses[0])), version)
+        await _give_back(steps, lease)
+        raise difference(layout.label(name), _first(txn.found(answer.responses[0])), version)
     return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
 
 
-async def put(calls: Calls, place: Place[T], name: str, value: T, *, ttl: int | None) -> Stored[T]:
+async def put(steps: TimedSteps, layout: Layout[T], name: str, value: T, *, ttl: int | None) -> Stored[T]:
     """Store an object whether it exists or not."""
-    key, data = place.key(name), place.encode(name, value)
-    lease = await _lease(calls, ttl)
+    key, data = layout.key(name), layout.encode(name, value)
+    lease = await _lease(steps, ttl)
     over = write(key, data, ttl=ttl, lease=lease)
-    answer = await calls.txn(
+    answer = await steps.txn(
         TxnRequest((txn.version(key) == 0,), (txn.put(key, data, lease=lease, prev_kv=True),), (over,))
     )
     return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, over)
@@ -93,77 +93,77 @@ def replaced(name: str, value: T, before: KeyValue | None, revision: int, put: P
     return Stored(name, value, revision, created, lease)
 
 
-async def delete(calls: Calls, place: Place[T], name: str, *, version: int | None) -> Stored[T]:
+async def delete(steps: TimedSteps, layout: Layout[T], name: str, *, version: int | None) -> Stored[T]:
     """Delete an object that exists, and return it."""
     check_version(version)
-    key = place.key(name)
-    answer = await calls.txn(
+    key = layout.key(name)
+    answer = await steps.txn(
         TxnRequest((condition(key, version),), (txn.delete(key, prev_kv=True),), (txn.get(key, keys_only=True),))
     )
     if not answer.succeeded:
-        raise difference(place.label(name), _first(txn.found(answer.responses[0])), version)
+        raise difference(layout.label(name), _first(txn.found(answer.responses[0])), version)
     try:
-        return place.read(txn.deleted(answer.responses[0])[0])
+        return layout.read(txn.deleted(answer.responses[0])[0])
     except InvalidObject as error:
         raise InvalidObject(f"it was deleted, and cannot be returned: {error}") from error
 
 
-async def delete_span(calls: Calls, start: bytes, end: bytes) -> int:
+async def delete_span(steps: TimedSteps, start: bytes, end: bytes) -> int:
     """Delete whatever is in a range, and return how much it was."""
-    return (await calls.delete(start, end)).deleted
+    return (await steps.delete(start, end)).deleted
 
 
-async def find(calls: Calls, place: Place[T], name: str) -> Stored[T] | None:
+async def find(steps: TimedSteps, layout: Layout[T], name: str) -> Stored[T] | None:
     """Read an object."""
-    answer = await calls.read(txn.get(place.key(name)))
+    answer = await steps.read(txn.get(layout.key(name)))
     found = _first(answer.kvs)
-    return None if found is None else place.read(found)
+    return None if found is None else layout.read(found)
 
 
-async def get(calls: Calls, place: Place[T], name: str) -> Stored[T]:
+async def get(steps: TimedSteps, layout: Layout[T], name: str) -> Stored[T]:
     """Read an object that exists."""
-    found = await find(calls, place, name)
+    found = await find(steps, layout, name)
     if found is None:
-        raise difference(place.label(name), None, None)
+        raise difference(layout.label(name), None, None)
     return found
 
 
-async def exists(calls: Calls, place: Place[T], name: str) -> bool:
+async def exists(steps: TimedSteps, layout: Layout[T], name: str) -> bool:
     """Tell whether there is an object, readable or not."""
-    answer = await calls.read(txn.get(place.key(name), keys_only=True))
+    answer = await steps.read(txn.get(layout.key(name), keys_only=True))
     return bool(answer.kvs)
 
 
 async def consistent_update(
-    calls: Calls, place: Place[T], name: str, function: Callable[[T], Any], *, max_attempts: int
+    steps: TimedSteps, layout: Layout[T], name: str, function: Callable[[T], Any], *, max_attempts: int
 ) -> Stored[T]:
     """Replace an object by what ``function`` makes of it, again and again until nobody was faster."""
-    key, label = place.key(name), place.label(name)
-    contention = Contention(f"the update of {label}", max_attempts=max_attempts, timeout=calls.left())
+    key, label = layout.key(name), layout.label(name)
+    contention = Contention(f"the update of {label}", max_attempts=max_attempts, timeout=steps.left())
     while True:
-        found = _first((await calls.read(txn.get(key))).kvs)
+        found = _first((await steps.read(txn.get(key))).kvs)
         if found is None:
             raise difference(label, None, None)
-        value = await Apply(function, place.read(found).object)
+        value = await Apply(function, layout.read(found).object)
         if value is None:
             raise InvalidRequest(f"{label}: the function returned None; it must return the object to be stored")
-        put = write(key, place.encode(name, value), ttl=None, lease=0)
-        answer = await calls.txn(TxnRequest((condition(key, found.mod_revision),), (put,)))
+        put = write(key, layout.encode(name, value), ttl=None, lease=0)
+        answer = await steps.txn(TxnRequest((condition(key, found.mod_revision),), (put,)))
         if answer.succeeded:
             return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
         await Pause(contention.fail())
 
 
-async def _lease(calls: Calls, ttl: int | None) -> int:
+async def _lease(steps: TimedSteps, ttl: int | None) -> int:
     if not ttl:  # None: as it is; 0: none
         return 0
     check_ttl(ttl)
-    return await calls.grant(ttl)
+    return await steps.grant(ttl)
 
 
-async def _give_back(calls: Calls, lease: int) -> None:
+async def _give_back(steps: TimedSteps, lease: int) -> None:
     if lease:
-        await calls.revoke(lease)
+        await steps.revoke(lease)
 
 
 def _first(kvs: tuple[KeyValue, ...]) -> KeyValue | None:

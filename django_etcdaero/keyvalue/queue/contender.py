@@ -18,8 +18,8 @@ from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.steps import Call
 
+from .layout import label
 from .leaving import LEAVE_TIMEOUT
-from .line import label
 from .place import Place
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
 
 _GRACE = 1.0
-"""Seconds that leaving the line may take when the time to wait in it is over."""
+"""Seconds that leaving the queue may take when the time to wait in it is over."""
 
 
 class Contender:
@@ -96,10 +96,10 @@ class Contender:
     async def _take(
         self, timeout: float | None, *, patience: float | None = None, stop: threading.Event | None = None
     ) -> None:
-        """Take the name, in turn, within ``timeout`` seconds (0: try once, without getting in line).
+        """Take the name, in turn, within ``timeout`` seconds (0: try once, without getting into the queue).
 
         Where that sets no end the store has ``patience`` seconds (``None``: the engine's default) for what comes before
-        waiting in line.
+        waiting in the queue.
         """
         engine = self._client.open_engine()
         once = timeout is not None and check_seconds("timeout", timeout) <= 0
@@ -133,7 +133,7 @@ class Contender:
             raise
 
     async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
-        """Enter the line until ``entry``, and wait in it until ``limit``."""
+        """Enter the queue until ``entry``, and wait in it until ``limit``."""
         session = await Call(self._client.session, self._client.asession, self.ttl, timeout=seconds_left(entry))
         place = self._make_place(session)
         end: float | None = entry
@@ -159,7 +159,7 @@ class Contender:
         raise NotImplementedError
 
     async def _enter(self, place: Place, limit: float) -> bool:
-        """Get in line. Return whether that is the first place."""
+        """Get into the queue. Return whether that is the first place."""
         return await place.enter(limit)
 
     def _hold(self, place: Place) -> None:
@@ -205,7 +205,7 @@ class Contender:
 
 
 def _farewell(end: float | None, error: EtcdAeroError) -> float:
-    """Return the seconds that leaving the line may take after ``error``; 0: it is done in the background."""
+    """Return the seconds that leaving the queue may take after ``error``; 0: it is done in the background."""
     left = LEAVE_TIMEOUT if end is None else end - time.monotonic()
     if isinstance(error, LockTimeout) and error.__cause__ is None:  # as far as is known the store is well
         left = max(left, _GRACE)

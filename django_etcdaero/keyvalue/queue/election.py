@@ -1,12 +1,12 @@
-"""Leader election, in the layout of etcd's own Go client: ``etcdctl elect NAME`` stands in the same line.
+"""Leader election, in the layout of etcd's own Go client: ``etcdctl elect NAME`` stands in the same queue.
 
-An election is a line of contenders under its name (:mod:`django_etcdaero.keyvalue.queue.place` has the protocol); who
-is first in line leads, and the value of its key is what it announces. As with locks, a leader that sleeps past its
+An election is a queue of contenders under its name (:mod:`django_etcdaero.keyvalue.queue.place` has the protocol); who
+is first in the queue leads, and the value of its key is what it announces. As with locks, a leader that sleeps past its
 lease is succeeded without knowing it yet: :meth:`Election.compare` and :attr:`Election.token` make its late writes
 fail.
 
 The value belongs to the user, so who the candidates are (host, process, since when) stands in second keys outside the
-line, ``<name>:contenders/…``; for candidates of other clients it is not known.
+queue, ``<name>:contenders/…``; for candidates of other clients it is not known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader, OutcomeUnknown
 from django_etcdaero.keyvalue.client.background import backoff
@@ -28,9 +28,9 @@ from .contender import Contender
 from .holder import Holder, introduction
 from .leader import ElectionEvent, Leader
 from .leading import Leadership, lead
-from .line import first, queue
 from .observation import Observation, look
 from .place import Place
+from .reading import first, queue
 from .succession import succeed
 
 if TYPE_CHECKING:
@@ -66,13 +66,13 @@ class Election(Contender):
     # leading ---------------------------------------------------------------------------------------------------------
 
     def campaign(self, value: Text | None = None, timeout: float | None = None) -> None:
-        """Get in line and return when this candidate leads.
+        """Get into the queue and return when this candidate leads.
 
         ``value`` replaces the one given to the constructor, for this campaign. ``timeout`` is in seconds; ``None``
-        waits as long as it takes, 0 tries once without getting in line. Raises ``DeadlineExceeded``; ``NotLeader`` if
-        the place in line was lost (the store was away for longer than the ttl, or somebody deleted the key);
-        ``InvalidRequest`` if this object campaigns or leads already; and what a transaction raises. Where the store
-        does not answer, and when nothing stays in it, are as with :meth:`Lock.acquire
+        waits as long as it takes, 0 tries once without getting into the queue. Raises ``DeadlineExceeded``;
+        ``NotLeader`` if the place in the queue was lost (the store was away for longer than the ttl, or somebody
+        deleted the key); ``InvalidRequest`` if this object campaigns or leads already; and what a transaction raises.
+        Where the store does not answer, and when nothing stays in it, are as with :meth:`Lock.acquire
         <django_etcdaero.keyvalue.queue.lock.Lock.acquire>`.
 
         A candidate with a value of its own that is started anew on the same host takes over the place of its dead
@@ -96,7 +96,7 @@ class Election(Contender):
         await adrive(self.announce(value, timeout))
 
     def resign(self) -> None:
-        """Give the leadership up and let the next in line lead; no error if this candidate does not lead (any more).
+        """Give the leadership up and let the next in the queue lead; no error if this candidate does not lead.
 
         If the store cannot be reached the key is deleted in the background; that is no error.
         """
@@ -117,9 +117,14 @@ class Election(Contender):
         """
         return drive(lead(self, function, stop or threading.Event()))
 
+    @overload
     async def arun(
-        self, function: Callable[[Leadership], T | Awaitable[T]], *, stop: threading.Event | None = None
-    ) -> T | None:
+        self, function: Callable[[Leadership], Awaitable[T]], *, stop: threading.Event | None = None
+    ) -> T | None: ...
+    @overload
+    async def arun(self, function: Callable[[Leadership], T], *, stop: threading.Event | None = None) -> T | None: ...
+
+    async def arun(self, function: Callable[[Leadership], Any], *, stop: threading.Event | None = None) -> Any:
         """Do what :meth:`run` does, without blocking the event loop; ``function`` may be a coroutine function.
 
         When the task is cancelled the leadership is given up in the background.
@@ -136,7 +141,7 @@ class Election(Contender):
     def leader(self, *, timeout: float | None = None) -> Leader | None:
         """Return who leads now, this candidate or another; ``None`` if nobody does.
 
-        A lock of the same name stands in the same line: its holder is shown like a leader, its introduction as value.
+        A lock of the same name stands in the same queue: its holder is shown like a leader, its introduction as value.
         """
         return drive(look(self._client, self.name, timeout))[0]
 

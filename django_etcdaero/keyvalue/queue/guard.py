@@ -1,4 +1,4 @@
-"""The guard of a place in line: it tells when its key or its lease is gone while its owner still counts on it."""
+"""The guard of a place in the queue: it tells when its key or its lease is gone while its owner still counts on it."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Holder:
     host: str = ""
     pid: int | None = None
     since: datetime | None = None
-    """When it got in line (UTC, by its own clock)."""
+    """When it got into the queue (UTC, by its own clock)."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """What else the contender told about itself."""
 

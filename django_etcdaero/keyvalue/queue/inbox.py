@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.client.steps import Until
+from django_etcdaero.system.steps import adrive, drive
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -30,7 +30,7 @@ class Inbox(Generic[T]):
         self._client = client
         self._changed = threading.Condition(threading.RLock())
         self._pending: deque[T] = deque()
-        self._wakers: list[Callable[[], None]] = []
+        self._wakers: list[Callable[[], object]] = []
         self._ended = False
         self._error: EtcdAeroError | None = None
 
@@ -39,37 +39,19 @@ class Inbox(Generic[T]):
 
         Raises ``DeadlineExceeded``; ``Cancelled`` after the end; ``PermissionDenied`` if the store refused to tell.
         """
+        return drive(self._next(timeout))
+
+    async def anext(self, *, timeout: float | None = None) -> T:
+        """Return the next item as :meth:`next` does, without blocking the event loop."""
+        return await adrive(self._next(timeout))
+
+    async def _next(self, timeout: float | None) -> T:
         limit = end_of(timeout)
         while True:
             with self._changed:
                 if self._has_next():
                     return self._pending.popleft()
-                self._changed.wait(_patience(limit))
-
-    async def anext(self, *, timeout: float | None = None) -> T:
-        """Return the next item as :meth:`next` does, without blocking the event loop."""
-        limit = end_of(timeout)
-        loop, woken = asyncio.get_running_loop(), asyncio.Event()
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop may have been closed
-                loop.call_soon_threadsafe(woken.set)
-
-        with self._changed:
-            self._wakers.append(wake)
-        try:
-            while True:
-                woken.clear()
-                with self._changed:
-                    if self._has_next():
-                        return self._pending.popleft()
-                patience = _patience(limit)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(patience):
-                        await woken.wait()
-        finally:
-            with self._changed:
-                self._wakers.remove(wake)
+            await Until(self._changed, self._wakers, lambda: self._ended or bool(self._pending), _patience(limit))
 
     def cancel(self) -> None:
         """End it. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""

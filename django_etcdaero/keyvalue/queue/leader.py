@@ -10,7 +10,7 @@ from django_etcdaero.keyvalue.values import KeyValue
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """Who leads: the contender that is first in line."""
+    """Who leads: the contender that is first in the queue."""
 
     key: bytes
     value: bytes

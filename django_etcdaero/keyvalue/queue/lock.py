@@ -1,7 +1,7 @@
 """A distributed lock: fair, fenced, and honest about its loss.
 
-It is a place in the line of contenders under its name (:mod:`django_etcdaero.keyvalue.queue.place` has the protocol);
-who is first in line holds it. ``etcdctl lock NAME`` stands in the same line.
+It is a place in the queue of contenders under its name (:mod:`django_etcdaero.keyvalue.queue.place` has the protocol);
+who is first in the queue holds it. ``etcdctl lock NAME`` stands in the same queue.
 
 No lock over a network can promise that two holders never run at the same time: a process may sleep past its lease. What
 it can do is make the late one's writes fail. So a holder puts :meth:`Lock.compare` into the transactions that need the
@@ -20,8 +20,8 @@ from django_etcdaero.system.steps import adrive, drive
 from .contender import Contender
 from .holder import Holder as Holder
 from .holder import introduction
-from .line import first, queue, remove_holder, remove_waiter
 from .place import Place
+from .reading import first, queue, remove_holder, remove_waiter
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -48,13 +48,14 @@ class Lock(Contender):
         """Take the lock, in turn, within ``timeout`` seconds.
 
         ``None``: the timeout given to :meth:`KV.lock`; if that is ``None`` too, as long as it takes. 0: try once,
-        without getting in line.
+        without getting into the queue.
 
         Raises ``LockTimeout`` when the time is over, whether the lock was not free or the store did not answer (its
-        ``__cause__`` is the store's error then); ``LockLost`` if the place in line was lost (the store was away for
-        longer than the ttl, or somebody deleted the key); ``InvalidRequest`` if this object has the lock already; and
-        what a transaction raises. Who waits in line waits on while the store is away. Who does not wait yet does not:
-        without a timeout, or with 0, a store that does not answer within the engine's default timeout is an error.
+        ``__cause__`` is the store's error then); ``LockLost`` if the place in the queue was lost (the store was away
+        for longer than the ttl, or somebody deleted the key); ``InvalidRequest`` if this object has the lock already;
+        and what a transaction raises. Who waits in the queue waits on while the store is away. Who does not wait yet
+        does not: without a timeout, or with 0, a store that does not answer within the engine's default timeout is an
+        error.
 
         However it ends without the lock, nothing stays in the store: the key is deleted before that, which may take a
         second more, or in the background if the store does not answer.
@@ -89,7 +90,7 @@ class Lock(Contender):
         return True
 
     def release(self) -> None:
-        """Give the lock back and let the next in line have it.
+        """Give the lock back and let the next in the queue have it.
 
         If the store cannot be reached the key is deleted in the background; that is no error. Raises ``LockLost`` if
         the lock had been lost before, ``InvalidRequest`` if it is not held. In the child of a fork it touches no store.
@@ -158,7 +159,7 @@ class Lock(Contender):
     # for operators ---------------------------------------------------------------------------------------------------
 
     def force_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
-        """Take the lock from whoever holds it, and let the next in line have it. Return who it was.
+        """Take the lock from whoever holds it, and let the next in the queue have it. Return who it was.
 
         With ``token`` only from the holder with that token. ``None`` is returned if nobody was removed: the lock is
         free, or its holder is another one or went by itself at the same moment. The one removed learns it as a lost

@@ -4,10 +4,10 @@ The first event tells how things are: :class:`~.leader.Elected` if the election'
 :class:`~.leader.Changed` with the leader or ``None``. After that each change is one event. What the own candidate wins
 and loses is known to its process before the store tells, and even when the store is away: a
 :class:`~.leader.Lost` comes at once, the ``Changed`` with the next leader (or another ``Elected``) when the store shows
-him.
+it.
 
-It reads who is first in line and then watches that contender's key only, so that the coming and going of others in
-line wakes no observer. Leaders that follow each other faster than they can be looked at may be left out, as may be
+It reads who is first in the queue and then watches that contender's key only, so that the coming and going of others in
+the queue wakes no observer. Leaders that follow each other faster than they can be looked at may be left out, as may be
 values of which a newer one is known before they were consumed.
 """
 
@@ -26,8 +26,8 @@ from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, 
 from django_etcdaero.system.steps import drive
 
 from .inbox import Inbox
+from .layout import contenders, keys_of, oldest
 from .leader import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
-from .line import contenders, first_in_line, line
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -43,9 +43,9 @@ _UNTOLD = _Untold.UNTOLD
 
 
 async def look(client: Client, name: bytes, timeout: float | None) -> tuple[Leader | None, int]:
-    """Read who is first in line for ``name``; return the leader, ``None`` if there is none, and the revision."""
+    """Read who is first in the queue for ``name``; return the leader, ``None`` if there is none, and the revision."""
     for limit in (1, 0):  # the oldest key may be no contender: then all of them have to be looked through
-        result = await Read(client, first_in_line(name, limit=limit, keys_only=False), timeout)
+        result = await Read(client, oldest(name, limit=limit, keys_only=False), timeout)
         first = contenders(name, result.kvs)
         if first or not result.kvs:
             break
@@ -58,7 +58,7 @@ class _Sink:
     def __init__(self, observation: Observation, number: int, leader: Leader | None) -> None:
         self.number = number
         self.key = None if leader is None else leader.key
-        """Who is watched; ``None``: the whole line, for the first to come."""
+        """Who is watched; ``None``: the whole queue, for the first to come."""
         self.handle: WatchHandle | None = None
         self._observation = weakref.ref(observation)
         self._kept = observation if observation.called_back else None
@@ -149,7 +149,7 @@ class Observation(Inbox[ElectionEvent]):
             if leader is not None:
                 request = WatchRequest(leader.key, start_revision=revision + 1)
             else:
-                start = line(name)
+                start = keys_of(name)
                 request = WatchRequest(start, prefix_end(start), start_revision=revision + 1, no_delete=True)
             sink = _Sink(self, number, leader)
             handle = sink.handle = self._client.watch_raw(request, sink, timeout=_READ_TIMEOUT)

@@ -1,6 +1,7 @@
-"""A place in the line of contenders for a name: what locks and elections have in common.
+"""A place in the queue of contenders for a name: what locks and elections have in common.
 
-The layout of the line is in :mod:`django_etcdaero.keyvalue.queue.line`. The protocol is that of etcd's own Go client:
+The layout of the queue is in :mod:`django_etcdaero.keyvalue.queue.layout`. The protocol is that of etcd's own Go
+client:
 
 * to enter is one transaction: put the key if it does not exist, and read who is first;
 * everybody else watches for the DELETION of the contender right before, nothing else: one departure wakes one waiter,
@@ -35,17 +36,14 @@ from django_etcdaero.keyvalue.client.steps import Commit, Read, Wait
 from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
 from django_etcdaero.keyvalue.values import (
     PutRequest,
-    RangeRequest,
-    SortOrder,
-    SortTarget,
     TxnResult,
     WatchLost,
     WatchRequest,
 )
 
 from .guard import Guard
+from .layout import contenders, keys_of, label, oldest, second_key, up_to
 from .leaving import LEAVE_TIMEOUT, delete_in_background
-from .line import contenders, first_in_line, label, line, second_key
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -85,18 +83,18 @@ class Place:
         # Sessions are shared by all views of a store, so a number is taken under the full name.
         self._slot = session.reserve(client.prefix + name)
         suffix = f"-{self._slot}" if self._slot else ""
-        self.key = line(name) + f"{session.lease.id:x}{suffix}".encode()
+        self.key = keys_of(name) + f"{session.lease.id:x}{suffix}".encode()
         self.guard = Guard(client, self.key, session.lease)
 
     # entering --------------------------------------------------------------------------------------------------------
 
     async def enter(self, limit: float) -> bool:
-        """Take a place in line, until ``limit``. Return whether it is the first one."""
+        """Take a place in the queue, until ``limit``. Return whether it is the first one."""
         entry = (
             self._client.txn()
             .when(create_revision(self.key) == 0)
-            .then(*self.puts(), first_in_line(self.name))
-            .otherwise(get(self.key, keys_only=True), first_in_line(self.name))
+            .then(*self.puts(), oldest(self.name))
+            .otherwise(get(self.key, keys_only=True), oldest(self.name))
         )
         for attempt in range(1, _ENTRY_TRIES):
             try:
@@ -113,12 +111,12 @@ class Place:
         return found(result.responses[-1])[0].key == self.key
 
     async def enter_if_empty(self, limit: float) -> bool:
-        """Take the first place if nobody is in line, until ``limit``. Return whether it was taken; if not, leave.
+        """Take the first place if nobody is in the queue, until ``limit``. Return whether it was taken; if not, leave.
 
         One transaction, except when keys that are no contenders are in the way of its comparison.
         """
-        nobody = create_revision(line(self.name), prefix=True) == 0
-        entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(first_in_line(self.name))
+        nobody = create_revision(keys_of(self.name), prefix=True) == 0
+        entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(oldest(self.name))
         result = await self._commit(entry, limit)
         if result.succeeded:
             self._entered(result.revision, result.revision)
@@ -132,7 +130,7 @@ class Place:
         return ahead is None
 
     async def inherit(self, key: bytes, token: int, lease: int, *, timeout: float) -> bool:
-        """Take over the place of a contender that is dead, with its position in line. Return whether that was done.
+        """Take over the place of a contender that is dead, with its position. Return whether that was done.
 
         Its keys are moved to the own lease, on the condition that they still are on its ``lease``. However it ends,
         leaving the place deletes the key: for a dead contender that is no loss.
@@ -174,7 +172,7 @@ class Place:
     # waiting ---------------------------------------------------------------------------------------------------------
 
     async def wait(self, *, limit: float | None, stop: threading.Event | None = None) -> None:
-        """Wait until the place is the first in line.
+        """Wait until the place is the first in the queue.
 
         ``limit`` is the end of patience by ``time.monotonic()``, ``None`` for no end of its own: every wait ends with
         the session. While the store is away the wait goes on, as long as the lease has time left. Raises
@@ -226,8 +224,10 @@ class Place:
 
     async def _ahead(self, *, timeout: float) -> tuple[bytes | None, int]:
         """Return the key of the contender right before (``None``: there is none) and the revision read at."""
+        # A plain range, no transaction: etcd before 3.5.5 does not survive the cancellation of one that only reads, and
+        # every wait can end while this is under way.
         for limit in (2, 0):  # the own key and the one before it; more if that one is no contender
-            result = await Read(self._client, self._up_to_own(limit), timeout)
+            result = await Read(self._client, up_to(self.name, self.token, limit=limit), timeout)
             mine = [kv for kv in result.kvs if kv.key == self.key]
             before = [kv for kv in result.kvs if kv.create_revision < self.token]
             ahead = contenders(self.name, before)
@@ -238,29 +238,13 @@ class Place:
         self.seen = result.revision
         return (ahead[0].key if ahead else None), result.revision
 
-    def _up_to_own(self, limit: int) -> RangeRequest:
-        """Return what reads the own key and those before it, the own one first.
-
-        It is a plain range, not a transaction: etcd before 3.5.5 does not survive the cancellation of one that only
-        reads, and every wait can end while this is under way.
-        """
-        return get(
-            line(self.name),
-            prefix=True,
-            limit=limit,
-            keys_only=True,
-            sort_target=SortTarget.CREATE,
-            sort_order=SortOrder.DESCEND,
-            max_create_revision=self.token,
-        )
-
     async def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         await Wait(self.session.lease, lambda: end - time.monotonic())
 
     def _lost(self) -> LockLost:
         self._client.open_engine()  # closing the client is what takes all its places, and is to be named as the reason
-        return LockLost(f"the place in line for {self.label!r} is lost: its lease ended or its key was removed")
+        return LockLost(f"the place in the queue for {self.label!r} is lost: its lease ended or its key was removed")
 
     # leaving ---------------------------------------------------------------------------------------------------------
 

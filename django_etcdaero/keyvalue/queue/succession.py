@@ -1,7 +1,7 @@
 """A process that is started again takes over the place that its predecessor left in an election.
 
 A candidate that was killed leads on in the store until its lease has run out. When the next process of the same name
-comes, it would wait for that and then line up behind everybody else: the leadership would move for nothing. So a
+comes, it would wait for that and then queue up behind everybody else: the leadership would move for nothing. So a
 candidate whose value was given (it names the candidate; a value made up from host, process id and time does not) looks
 for a contender with the same value, and moves that contender's keys to its own lease: create revision, position and
 token stay.
@@ -21,8 +21,9 @@ from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.limit import seconds_left
 from django_etcdaero.system.processes import is_dead
 
-from .line import read_queue, second_key
+from .layout import second_key
 from .place import Place
+from .reading import read_queue
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client

@@ -158,8 +158,12 @@ class TemporaryKey:
         except (*TRANSIENT, LeaseNotFound) as error:
             logger.debug("the new value of temporary key %r is written later: %s", self.label, error)
             done = False
-        except BaseException:
+        except EtcdAeroError:
             self._value = old
+            raise
+        except BaseException:  # interrupted: it may have been written
+            self._value, self._unwritten = old, True
+            self._wake()
             raise
         self._unwritten = not done
         return done

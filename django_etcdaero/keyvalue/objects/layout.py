@@ -18,7 +18,7 @@ from .stored import Invalid, Stored
 T = TypeVar("T")
 
 
-class Place(Generic[T]):
+class Layout(Generic[T]):
     """A prefix and the codec of what is there. Immutable."""
 
     __slots__ = ("codec", "prefix")

@@ -9,13 +9,13 @@ from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS
 from django_etcdaero.system.steps import adrive
 
 from . import writing
-from .calls import Calls
 from .fields import Fields, Selection
 from .following import follow
+from .layout import Layout
 from .leased import LeasedObject
 from .listing import OrderBy, list_objects
-from .place import Place
 from .stored import Listing, Stored
+from .timed_steps import TimedSteps
 from .watch import AsyncObjectWatch
 
 if TYPE_CHECKING:
@@ -28,23 +28,23 @@ class AsyncCollection(Generic[T]):
     """Arguments, results and errors are those of the method without the ``a``."""
 
     client: Client
-    place: Place[T]
+    layout: Layout[T]
 
     async def acreate(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Store an object under a new name."""
-        return await adrive(writing.create(Calls(self.client, timeout), self.place, name, value, ttl=ttl))
+        return await adrive(writing.create(TimedSteps(self.client, timeout), self.layout, name, value, ttl=ttl))
 
     async def aget(self, name: str, *, timeout: float | None = None) -> Stored[T]:
         """Return an object."""
-        return await adrive(writing.get(Calls(self.client, timeout), self.place, name))
+        return await adrive(writing.get(TimedSteps(self.client, timeout), self.layout, name))
 
     async def afind(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
         """Return an object, ``None`` if there is none of that name."""
-        return await adrive(writing.find(Calls(self.client, timeout), self.place, name))
+        return await adrive(writing.find(TimedSteps(self.client, timeout), self.layout, name))
 
     async def aexists(self, name: str, *, timeout: float | None = None) -> bool:
         """Tell whether there is something of that name."""
-        return await adrive(writing.exists(Calls(self.client, timeout), self.place, name))
+        return await adrive(writing.exists(TimedSteps(self.client, timeout), self.layout, name))
 
     async def aupdate(
         self,
@@ -57,20 +57,20 @@ class AsyncCollection(Generic[T]):
     ) -> Stored[T]:
         """Replace an object, only if it still has ``version``."""
         return await adrive(
-            writing.update(Calls(self.client, timeout), self.place, name, value, version=version, ttl=ttl)
+            writing.update(TimedSteps(self.client, timeout), self.layout, name, value, version=version, ttl=ttl)
         )
 
     async def aput(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Store an object whether there is one of that name or not."""
-        return await adrive(writing.put(Calls(self.client, timeout), self.place, name, value, ttl=ttl))
+        return await adrive(writing.put(TimedSteps(self.client, timeout), self.layout, name, value, ttl=ttl))
 
     async def adelete(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Stored[T]:
         """Delete an object, only if it still has ``version``; return what it was."""
-        return await adrive(writing.delete(Calls(self.client, timeout), self.place, name, version=version))
+        return await adrive(writing.delete(TimedSteps(self.client, timeout), self.layout, name, version=version))
 
     async def adiscard(self, name: str, *, timeout: float | None = None) -> bool:
         """Delete what is stored under a name, if there is anything; return whether there was."""
-        return bool(await adrive(writing.delete_span(Calls(self.client, timeout), self.place.key(name), b"")))
+        return bool(await adrive(writing.delete_span(TimedSteps(self.client, timeout), self.layout.key(name), b"")))
 
     async def aconsistent_update(
         self,
@@ -82,7 +82,7 @@ class AsyncCollection(Generic[T]):
     ) -> Stored[T]:
         """Replace an object by ``function(object)``; here it may be a coroutine function."""
         operation = writing.consistent_update(
-            Calls(self.client, timeout), self.place, name, function, max_attempts=max_attempts
+            TimedSteps(self.client, timeout), self.layout, name, function, max_attempts=max_attempts
         )
         return await adrive(operation)
 
@@ -90,7 +90,7 @@ class AsyncCollection(Generic[T]):
         self, name: str, value: T, *, ttl: int = 10, replace: bool = False, timeout: float | None = None
     ) -> LeasedObject:
         """Store an object that is there for as long as this process keeps it."""
-        leased = LeasedObject(self.client, self.place, name, value, ttl=ttl)
+        leased = LeasedObject(self.client, self.layout, name, value, ttl=ttl)
         await adrive(leased.create(replace=replace, timeout=timeout))
         return leased
 
@@ -110,8 +110,8 @@ class AsyncCollection(Generic[T]):
     ) -> Listing[T]:
         """Return objects as they were at one moment."""
         operation = list_objects(
-            Calls(self.client, timeout),
-            self.place,
+            TimedSteps(self.client, timeout),
+            self.layout,
             Selection(where, fields, labels),
             under=under,
             order_by=order_by,
@@ -124,11 +124,11 @@ class AsyncCollection(Generic[T]):
 
     async def adelete_under(self, prefix: str, *, timeout: float | None = None) -> int:
         """Delete everything whose name begins with ``prefix`` and ``/``; return how much it was."""
-        return await adrive(writing.delete_span(Calls(self.client, timeout), *self.place.span(prefix)))
+        return await adrive(writing.delete_span(TimedSteps(self.client, timeout), *self.layout.span(prefix)))
 
     async def adelete_all(self, *, timeout: float | None = None) -> int:
         """Delete everything in the collection; return how much it was."""
-        return await adrive(writing.delete_span(Calls(self.client, timeout), *self.place.span(None)))
+        return await adrive(writing.delete_span(TimedSteps(self.client, timeout), *self.layout.span(None)))
 
     def awatch(
         self,
@@ -144,5 +144,5 @@ class AsyncCollection(Generic[T]):
         timeout: float | None = None,
     ) -> AsyncObjectWatch[T]:
         """Follow one object, those ``under`` a prefix, or all: ``async with orders.awatch() as events``."""
-        following = follow(self.place, name, under, since, Selection(where, fields, labels), changed)
+        following = follow(self.layout, name, under, since, Selection(where, fields, labels), changed)
         return AsyncObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)

@@ -18,7 +18,7 @@ _SHORTEST = 0.1
 """Seconds that tidying up may take even when the operation's time is over."""
 
 
-class Calls:
+class TimedSteps:
     """Makes the steps of one operation, which share the time that it may take."""
 
     def __init__(self, client: Client, timeout: float | None) -> None:

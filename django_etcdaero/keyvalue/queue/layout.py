@@ -1,0 +1,79 @@
+"""The queue of contenders for a name: its layout in the store.
+
+The layout is that of etcd's own Go client (``client/v3/concurrency``), so that its tools take part in the same queue:
+
+* a contender is the key ``<name>/<lease id in lower-case hex>``, put on that lease; further contenders of one session
+  append ``-1``, ``-2``, …;
+* the contender with the lowest create revision is first in the queue, and its create revision is its fencing token:
+  tokens of successive firsts only grow.
+
+Other keys under the name are no contenders, and left out: keys deeper than one level below it (``<name>/x/…``), which
+belong to other names; and data, which are on no lease or have another last part. Nobody waits for them here, and they
+are neither shown as holders nor removed. etcd's own client and ``etcdctl`` take every key there for a contender and
+wait until it is deleted, so the space below a name is best kept free. Where it is not, each look reads all keys there.
+
+Where the value of the key is not free to tell who the contender is, that stands in a second key,
+``<name>:contenders/<the same last part>``, on the same lease, put and deleted in the same transactions. It is outside
+the queue, where nobody who knows only the queue looks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget
+
+_LAST_PART = re.compile(rb"-?[0-9a-f]{1,16}(-[0-9]+)?")
+
+
+def label(name: bytes) -> str:
+    """Return a name as text, for messages."""
+    return name.decode(errors="backslashreplace")
+
+
+def keys_of(name: bytes) -> bytes:
+    """Return what the keys of all contenders for ``name`` start with."""
+    return name + b"/"
+
+
+def introductions(name: bytes) -> bytes:
+    """Return what the second keys of all contenders for ``name`` start with."""
+    return name + b":contenders/"
+
+
+def second_key(name: bytes, key: bytes) -> bytes:
+    """Return the second key of the contender ``key``."""
+    return introductions(name) + key[len(keys_of(name)) :]
+
+
+def contenders(name: bytes, kvs: Iterable[KeyValue]) -> list[KeyValue]:
+    """Return those of ``kvs`` (keys under ``keys_of(name)``) that contend for ``name`` itself, in the given order."""
+    start = len(keys_of(name))
+    return [kv for kv in kvs if kv.lease and _LAST_PART.fullmatch(kv.key, start)]
+
+
+def oldest(name: bytes, *, limit: int = 1, keys_only: bool = True) -> RangeRequest:
+    """Return the request for the oldest key (``limit`` 0: all keys, oldest first) under ``keys_of(name)``."""
+    return get(
+        keys_of(name),
+        prefix=True,
+        limit=limit,
+        keys_only=keys_only,
+        sort_target=SortTarget.CREATE,
+        sort_order=SortOrder.ASCEND,
+    )
+
+
+def up_to(name: bytes, token: int, *, limit: int) -> RangeRequest:
+    """Return the request for the key created at revision ``token`` and those before it, that one first."""
+    return get(
+        keys_of(name),
+        prefix=True,
+        limit=limit,
+        keys_only=True,
+        sort_target=SortTarget.CREATE,
+        sort_order=SortOrder.DESCEND,
+        max_create_revision=token,
+    )
