@@ -16,7 +16,7 @@ from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.connection.address import parse_endpoints
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
-from django_etcdaero.keyvalue.etcd.connection.member import Member
+from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from tests.waiting import wait_until
 
@@ -25,7 +25,7 @@ from tests.waiting import wait_until
 def balancer() -> Balancer:
     """Three members, none of which is ever talked to."""
     endpoints = parse_endpoints(["one:1", "two:2", "three:3"])
-    return Balancer(endpoints, lambda endpoint: cast("Member", SimpleNamespace(is_outdated=False)))
+    return Balancer(endpoints, lambda endpoint: cast("MemberClient", SimpleNamespace(is_outdated=False)))
 
 
 def wait_until_all_are_due(balancer: Balancer) -> None:

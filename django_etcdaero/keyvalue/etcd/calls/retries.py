@@ -10,7 +10,7 @@ import grpc
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
-from django_etcdaero.keyvalue.etcd.connection.member import Member
+from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify, describe, translate
 
 FIRST_TRY = 2.0
@@ -25,7 +25,7 @@ class Failure:
     """One try that brought no answer."""
 
     seat: Seat
-    member: Member
+    member: MemberClient
     token: str | None
     cause: Exception
     code: Any
@@ -37,7 +37,7 @@ class Failure:
         cls,
         error: Exception,
         seat: Seat,
-        member: Member,
+        member: MemberClient,
         token: str | None,
         *,
         sent: bool,
@@ -57,7 +57,7 @@ class Failure:
         return cls(seat, member, token, error, code, details, fault)
 
 
-class Trial:
+class Retries:
     """What has happened to one call that did not succeed at once."""
 
     def __init__(self, balancer: Balancer, repeat: bool) -> None:

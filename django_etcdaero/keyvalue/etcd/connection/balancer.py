@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Sequence
 from django_etcdaero.keyvalue.administration.maintenance import EndpointState
 
 from .address import Endpoint
-from .member import Member
+from .member import MemberClient
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
@@ -31,7 +31,7 @@ class Seat:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.name = str(endpoint)
-        self.member: Member | None = None
+        self.member: MemberClient | None = None
         self.failures = 0
         """Failures in a row."""
         self.due = 0.0
@@ -41,13 +41,13 @@ class Seat:
 class Balancer:
     """The endpoints of a cluster. Starts with a random one, so that clients spread over the members."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], connect: Callable[[Endpoint], Member]) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], connect: Callable[[Endpoint], MemberClient]) -> None:
         self._connect = connect
         self._seats = [Seat(endpoint) for endpoint in endpoints]
         self._current = random.choice(self._seats)
-        self._guests: dict[Endpoint, Member] = {}
+        self._guests: dict[Endpoint, MemberClient] = {}
         """Clients of endpoints that are not among the seats."""
-        self._retired: list[Member] = []
+        self._retired: list[MemberClient] = []
         """Clients that are not used any more; calls on them may still be under way."""
         self._lock = threading.Lock()
 
@@ -79,7 +79,7 @@ class Balancer:
                 for seat in self._seats
             )
 
-    def pick(self, tried: Collection[Seat] = ()) -> tuple[Seat, Member]:
+    def pick(self, tried: Collection[Seat] = ()) -> tuple[Seat, MemberClient]:
         """Return the endpoint to use now, one that is not in ``tried`` if there is any.
 
         Raises ``ConfigurationError`` if its TLS files cannot be used.
@@ -93,7 +93,7 @@ class Balancer:
             self._current = seat
             return seat, self._member(seat)
 
-    def open(self, endpoint: Endpoint) -> Member:
+    def open(self, endpoint: Endpoint) -> MemberClient:
         """Return the client of ``endpoint``, whether it is one of those that are chosen from or not.
 
         Raises ``ConfigurationError`` if its TLS files cannot be used.
@@ -128,7 +128,7 @@ class Balancer:
         if member is not None:
             member.close()
 
-    def _member(self, seat: Seat) -> Member:
+    def _member(self, seat: Seat) -> MemberClient:
         if seat.member is None:
             seat.member = self._guests.pop(seat.endpoint, None) or self._connect(seat.endpoint)
         return seat.member
