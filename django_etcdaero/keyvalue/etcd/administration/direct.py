@@ -15,12 +15,12 @@ import grpc
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError
 from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.address import Endpoint
-from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
+from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, InThread
-from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify
 from django_etcdaero.system.pool import Pool
 
 from .questions import Answer, Questions, read_error, unreachable
@@ -39,7 +39,7 @@ class _Pinned(Balancer):
     def __init__(self, balancer: Balancer, endpoint: Endpoint) -> None:
         super().__init__([endpoint], balancer.open)
 
-    def pick(self, tried: Collection[Seat] = ()) -> tuple[Seat, MemberClient]:
+    def pick(self, tried: Collection[Choice] = ()) -> tuple[Choice, MemberClient]:
         return self._current, self._connect(self._current.endpoint)  # anew: a fork closes channels between two tries
 
 
@@ -97,7 +97,7 @@ class MemberCalls:
                 except grpc.RpcError as error:
                     stranger = tokens.needed and not token
                     fault = classify(error.code(), error.details() or "", stranger=stranger)
-                    if fault is Fault.TOKEN and stale is None and token is not None:
+                    if fault is CallFault.TOKEN and stale is None and token is not None:
                         stale = token  # refused before the first message
                         await Enter(entry, deadline)
                         continue

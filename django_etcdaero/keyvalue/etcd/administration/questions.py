@@ -19,7 +19,7 @@ from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, waker
-from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify, describe, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
 from django_etcdaero.system.steps import Step
 
 _GRACE = 1.0
@@ -141,10 +141,10 @@ class Questions:
                     self._again.add((endpoint, number))
                     stranger = self._tokens.needed and not token
                     fault = classify(error.code(), error.details() or "", stranger=stranger)
-                    refused = fault is Fault.TOKEN and self._tokens.needed
+                    refused = fault is CallFault.TOKEN and self._tokens.needed
                     trouble = await self._log_in(endpoint, token) if refused else None
                     # What was lost may be so because the leader has just changed.
-                    if trouble is None and (refused or fault is Fault.LOST):
+                    if trouble is None and (refused or fault is CallFault.LOST):
                         waiting += await self._send(endpoint, number)
                         continue
                     found = trouble or found
@@ -205,8 +205,8 @@ def read_error(endpoint: Endpoint, error: Any) -> EtcdAeroError:
     """Return the error for a failed question to one member."""
     code, details = error.code(), error.details() or ""
     fault = classify(code, details)
-    if fault is Fault.LATE:
+    if fault is CallFault.LATE:
         return DeadlineExceeded(f"{endpoint}: no answer in time: {describe(code, details)}")
-    if fault in (Fault.ANSWERED, Fault.TOKEN, Fault.BUSY):
+    if fault in (CallFault.ANSWERED, CallFault.TOKEN, CallFault.BUSY):
         return translate(code, details)
     return unreachable(endpoint, describe(code, details))

@@ -1,9 +1,9 @@
 """Unary calls: tried on one member after the other until one answers, the time is over, or repeating could do harm.
 
 A call that may be repeated (a read; anything whose second time changes nothing more) is tried again after every fault,
-and each try has a time of its own, so that a member which hangs does not eat up the whole call. A call that must not be
-repeated is tried again only if the try was certainly not applied; its one real try may take all the time there is,
-because an answer is worth more than an early ``OutcomeUnknown``. The login before it is like a read.
+and each try has a time of its own, so that a member which hangs does not take the time of the whole call. A call that
+must not be repeated is tried again only if the try was certainly not applied; its one real try may take all the time
+there is, because an answer is worth more than an early ``OutcomeUnknown``. The login before it is like a read.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 import grpc
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
-from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
+from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, Send, Sleep
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
-from django_etcdaero.keyvalue.etcd.messages.faults import Fault, name_request, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, name_request, translate
 from django_etcdaero.system.steps import drive
 
 from .retries import FIRST_TRY, Failure, Retries
@@ -75,7 +75,7 @@ class UnaryCalls:
             gate = self._gate
             gate.enter(deadline)
             try:
-                seat, member = self._balancer.pick()
+                choice, member = self._balancer.pick()
                 left = deadline - _monotonic()
                 if left > 0:
                     if repeat and len(self._balancer) > 1:
@@ -83,10 +83,10 @@ class UnaryCalls:
                     try:
                         answer = member.calls[method](message, left, tokens.metadata[leader])
                     except _FAILURES as error:
-                        failed = self._failure(error, seat, member, token, repeat=repeat, sent=left)
+                        failed = self._failure(error, choice, member, token, repeat=repeat, sent=left)
                     else:
-                        if seat.failures or tokens.unanswered:
-                            self._answered(seat)
+                        if choice.failures or tokens.unanswered:
+                            self._answered(choice)
                         return answer
             finally:
                 gate.leave()
@@ -120,9 +120,9 @@ class UnaryCalls:
                 answer, failed = await self._try(method, message, deadline, retries, repeat=repeat, leader=leader)
                 if failed is None:
                     return answer
-            seat, member, token, fault = failed.seat, failed.member, failed.token, failed.fault
-            if fault is Fault.ANSWERED:
-                self._balancer.worked(seat)
+            choice, member, token, fault = failed.choice, failed.member, failed.token, failed.fault
+            if fault is CallFault.ANSWERED:
+                self._balancer.worked(choice)
                 refusal = translate(failed.code, failed.details)
                 refusal = name_request(refusal, method, message, self._tokens.user)
                 if done is not None and retries is not None and retries.perhaps_applied and isinstance(refusal, done):
@@ -132,7 +132,9 @@ class UnaryCalls:
             if self._gate.is_shut and repeat:
                 raise self._gate.refused()
             try:
-                pause = retries.failed(seat, fault, failed.code, failed.details, token if self._tokens.needed else None)
+                pause = retries.failed(
+                    choice, fault, failed.code, failed.details, token if self._tokens.needed else None
+                )
             except EtcdAeroError as error:
                 raise error from failed.cause
             if pause:
@@ -147,7 +149,7 @@ class UnaryCalls:
         if not entry.try_enter():
             await Enter(entry, deadline)
         try:
-            seat, member = self._balancer.pick(retries.tried if retries else ())
+            choice, member = self._balancer.pick(retries.tried if retries else ())
             tokens = self._tokens
             token = tokens.current
             left = deadline - _monotonic()
@@ -163,7 +165,7 @@ class UnaryCalls:
                 try:
                     await tokens.renew(entry, token, member, now + share, since=now)
                 except (*_FAILURES, DeadlineExceeded) as error:
-                    return None, self._failure(error, seat, member, token, repeat=repeat)
+                    return None, self._failure(error, choice, member, token, repeat=repeat)
                 token = tokens.current
                 left = deadline - _monotonic()
                 if left <= 0:
@@ -172,9 +174,9 @@ class UnaryCalls:
                 seconds = min(left, share) if repeat else left
                 answer = await Send(entry, member.calls[method], message, seconds, tokens.metadata[leader])
             except _FAILURES as error:
-                return None, self._failure(error, seat, member, token, repeat=repeat, sent=seconds)
-            if seat.failures or tokens.unanswered:
-                self._answered(seat)
+                return None, self._failure(error, choice, member, token, repeat=repeat, sent=seconds)
+            if choice.failures or tokens.unanswered:
+                self._answered(choice)
             return answer, None
         finally:
             entry.leave()
@@ -182,14 +184,14 @@ class UnaryCalls:
     def _doubted(self) -> bool:
         return bool(self._tokens.current) and self._tokens.unanswered >= min(_DOUBTS, len(self._balancer))
 
-    def _answered(self, seat: Seat) -> None:
-        self._balancer.worked(seat)
+    def _answered(self, choice: Choice) -> None:
+        self._balancer.worked(choice)
         self._tokens.unanswered = 0
 
     def _failure(
         self,
         error: Exception,
-        seat: Seat,
+        choice: Choice,
         member: MemberClient,
         token: str | None,
         *,
@@ -199,20 +201,20 @@ class UnaryCalls:
         """Judge ``error``. ``sent``: the seconds that the request had; ``None``: it was the login before it."""
         tokens = self._tokens
         stranger = sent is not None and tokens.needed and not token
-        failed = Failure.of(error, seat, member, token, sent=sent is not None, repeat=repeat, stranger=stranger)
-        if sent is None or failed.fault is Fault.ANSWERED:
+        failed = Failure.of(error, choice, member, token, sent=sent is not None, repeat=repeat, stranger=stranger)
+        if sent is None or failed.fault is CallFault.ANSWERED:
             tokens.unanswered = 0  # where logging in anew is impossible the old token may be as good as ever
-        elif failed.fault is Fault.LATE and sent >= _ENOUGH and token == tokens.current:
+        elif failed.fault is CallFault.LATE and sent >= _ENOUGH and token == tokens.current:
             tokens.unanswered += 1
         return failed
 
-    async def _pause(self, member: MemberClient, fault: Fault, seconds: float) -> None:
+    async def _pause(self, member: MemberClient, fault: CallFault, seconds: float) -> None:
         """Wait ``seconds``, or less if ``member``, which could not be connected to, can be talked to before.
 
         gRPC before 1.80 makes connections only while some call is waiting, so sleeping would not do: calls that fail
         at once, again and again, would never see the server come back.
         """
-        if fault is not Fault.UNCONNECTED:
+        if fault is not CallFault.UNCONNECTED:
             await Sleep(seconds)
             return
         entry = Entry(self._gate)

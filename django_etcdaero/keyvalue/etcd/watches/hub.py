@@ -169,9 +169,9 @@ class WatchHub:
         self._gate.enter(None)
         stream: WatchStream | None = None
         try:
-            seat, member = self._balancer.pick()
+            choice, member = self._balancer.pick()
             token = self._tokens.current
-            stream = WatchStream(seat, member, self._tokens.metadata[True], token)
+            stream = WatchStream(choice, member, self._tokens.metadata[True], token)
             with self._changed:
                 self._stream, self._trouble = stream, None
                 if self._gate.is_closed:  # whoever closed it has found no stream to interrupt
@@ -191,9 +191,9 @@ class WatchHub:
             assert stream is not None
             if stream.interrupted:
                 return True
-            self._balancer.failed(stream.seat)
+            self._balancer.failed(stream.choice)
             text = describe(error.code(), error.details() or "")
-            _log.info("the watch stream to %s broke, it is opened again: %s", stream.seat.name, text)
+            _log.info("the watch stream to %s broke, it is opened again: %s", stream.choice.name, text)
             return False
         except ValueError:  # the channel was closed in another thread
             return True
@@ -268,5 +268,5 @@ class WatchHub:
         with self._changed:
             stream = self._stream
         if stream is not None and time.monotonic() - stream.heard >= FIRST_TRY:
-            self._balancer.failed(stream.seat)
+            self._balancer.failed(stream.choice)
             stream.interrupt()
