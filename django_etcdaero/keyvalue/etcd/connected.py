@@ -21,7 +21,7 @@ from django_etcdaero.keyvalue.engine import Engine, EngineInfo
 from django_etcdaero.system import forks
 
 from .administration import MemberSync
-from .administration.direct import MemberCalls
+from .administration.member_calls import MemberCalls
 from .calls.unary import UnaryCalls
 from .connection import grpc_forks
 from .connection.address import Endpoint, Tls, parse_endpoints

@@ -14,7 +14,7 @@ from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.system.twins import twins
 
-from .direct import Ask
+from .member_calls import Ask
 
 _PERMISSION_TYPES = frozenset(PermissionType)
 

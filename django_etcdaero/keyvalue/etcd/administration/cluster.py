@@ -10,7 +10,7 @@ from django_etcdaero.keyvalue.administration import Cluster, Member
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.system.twins import twins
 
-from .direct import Ask
+from .member_calls import Ask
 
 LIST_MEMBERS = rpc.MemberListRequest(linearizable=True)
 

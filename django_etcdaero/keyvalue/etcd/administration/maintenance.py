@@ -38,7 +38,7 @@ from django_etcdaero.system.pool import Pool
 from django_etcdaero.system.twins import twins
 
 from .cluster import LIST_MEMBERS, checked_id
-from .direct import Ask, MemberCalls
+from .member_calls import Ask, MemberCalls
 from .questions import Answer
 from .snapshot import SnapshotFile
 

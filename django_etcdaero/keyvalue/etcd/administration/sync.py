@@ -30,7 +30,7 @@ from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import Background
 
 from .cluster import LIST_MEMBERS
-from .direct import Ask, MemberCalls
+from .member_calls import Ask, MemberCalls
 from .questions import Answer
 
 _log = logging.getLogger("django_etcdaero.kv")
