@@ -1,4 +1,4 @@
-"""Transactions that only read, sent in such a way that no server comes to harm.
+"""Transactions that only read, sent in such a way that they end no server.
 
 A transaction of ranges only is no entry of etcd's log: the server runs it for the caller, and gives up when the caller
 does. etcd 3.5.0 to 3.5.4 panics if that happens half-way through a range (etcd issue 14110): the process ends because
@@ -20,12 +20,11 @@ counts as one operation, which matters only if both branches are as long as the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.etcd.messages import wire
-from django_etcdaero.keyvalue.values import RangeRequest, RangeResult, TxnRequest, TxnResult
+from django_etcdaero.keyvalue.values import RangeRequest, TxnRequest, TxnResult
 
 
 class Ask(Protocol):
@@ -62,20 +61,16 @@ async def read(ask: Ask, request: TxnRequest) -> TxnResult:
 
 
 async def _read_one_by_one(ask: Ask, ranges: Sequence[RangeRequest]) -> TxnResult:
-    linearizable = not all(each.serializable for each in ranges)
-    revision = 0
-    responses: list[RangeResult] = []
-    for each in ranges:
-        if responses:
-            # What a key was at a revision is the same on all members that have got there: no majority is asked again.
-            each = replace(each, serializable=True, revision=each.revision if each.revision > 0 else revision)
-            leader = False
-        else:
-            each = replace(each, serializable=not linearizable)
-            leader = linearizable
-        found = wire.range_result(await ask("Range", wire.range_message(each), leader=leader))
-        revision = revision or found.revision
-        responses.append(found._replace(revision=revision))
+    first, *others = [wire.range_message(each) for each in ranges]
+    leader = not all(each.serializable for each in ranges)
+    first.serializable = not leader
+    responses = [wire.range_result(await ask("Range", first, leader=leader))]
+    revision = responses[0].revision
+    for message in others:
+        # What a key was at a revision is the same on all members that have got there: no majority is asked again.
+        message.serializable = True
+        message.revision = message.revision or revision
+        responses.append(wire.range_result(await ask("Range", message, leader=False))._replace(revision=revision))
     return TxnResult(True, tuple(responses), revision)
 
 
