@@ -151,13 +151,6 @@ class ConnectedEngine(Engine):
 
     # ------------------------------------------------------------------------------------------------------------------
 
-    def _call(self, method: str, message: Any, timeout: float | None, repeat: bool, leader: bool = True) -> Any:
-        """Return the answer to ``message``, blocking."""
-        if self._pid != _getpid() or self._gate.is_shut:
-            self._check_usable()
-        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        return self._calls.run(method, message, seconds, repeat, leader)
-
     async def _ask(
         self,
         method: str,

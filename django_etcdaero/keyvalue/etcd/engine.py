@@ -7,11 +7,14 @@ Those that are made seldom are written once, as protocols, and have their two fo
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from django_etcdaero.exceptions import ClusterError, LeaseNotFound
+from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.keyvalue.values import (
     DeleteRequest,
     DeleteResult,
@@ -38,6 +41,8 @@ from .connection.renewals import Renewals
 from .messages import wire
 from .messages.classes import rpc
 from .watches.watching import EtcdWatch
+
+_getpid = os.getpid
 
 
 class EtcdEngine(ConnectedEngine):
@@ -83,6 +88,13 @@ class EtcdEngine(ConnectedEngine):
         await self._ask("Compact", wire.compaction_message(revision, physical), timeout, repeat=False)
 
     compact, acompact = twins(_compact)
+
+    def _call(self, method: str, message: Any, timeout: float | None, repeat: bool, leader: bool = True) -> Any:
+        """Return the answer to ``message``, blocking."""
+        if self._pid != _getpid() or self._gate.is_shut:
+            self._check_usable()
+        seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
+        return self._calls.run(method, message, seconds, repeat, leader)
 
     # leases ----------------------------------------------------------------------------------------------------------
 

@@ -55,15 +55,7 @@ class UnaryCalls:
         """Return the same for other endpoints of the engine."""
         return UnaryCalls(balancer, self._tokens, self._gate)
 
-    def run(
-        self,
-        method: str,
-        message: Any,
-        timeout: float,
-        repeat: bool,
-        leader: bool = True,
-        done: type[EtcdAeroError] | None = None,
-    ) -> Any:
+    def run(self, method: str, message: Any, timeout: float, repeat: bool, leader: bool = True) -> Any:
         """Return the answer to ``message``, blocking, within ``timeout`` seconds: :meth:`ask`, by a shorter way.
 
         The first try is made without the machinery for all others, which is a third of our own part of a call.
@@ -90,7 +82,7 @@ class UnaryCalls:
                         return answer
             finally:
                 gate.leave()
-        return drive(self.ask(method, message, deadline, repeat=repeat, leader=leader, done=done, failed=failed))
+        return drive(self.ask(method, message, deadline, repeat=repeat, leader=leader, failed=failed))
 
     async def ask(
         self,
