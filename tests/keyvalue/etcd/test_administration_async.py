@@ -29,6 +29,7 @@ from django_etcdaero.keyvalue.etcd.administration import EtcdAuth, EtcdCluster, 
 from django_etcdaero.keyvalue.values import PutRequest
 from tests.keyvalue.etcd import servers
 from tests.keyvalue.etcd.servers import Server
+from tests.keyvalue.etcd.test_administration_members import allowed
 from tests.waiting import wait_until
 
 At = Callable[[str], bytes]
@@ -121,6 +122,12 @@ def test_users_and_roles_are_made_and_enforced(server: Server, connect: Connect)
 def test_members_and_their_status_are_those_of_the_blocking_calls(cluster: servers.Cluster, connect: Connect) -> None:
     engine = connect(cluster.endpoints)
     maintenance = engine.maintenance
+
+    def add_a_member_that_is_there() -> None:
+        with pytest.raises(AlreadyExists):
+            engine.cluster.add(engine.cluster.members()[0].peer_urls)
+
+    allowed(add_a_member_that_is_there)
 
     async def scenario() -> None:
         await engine.aput(PutRequest(b"a", b"1"), timeout=30)
