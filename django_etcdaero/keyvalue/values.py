@@ -142,6 +142,15 @@ class TxnRequest:
 Operation: TypeAlias = "RangeRequest | PutRequest | DeleteRequest | TxnRequest"
 
 
+def is_read_only(request: TxnRequest) -> bool:
+    """Tell whether neither branch of a transaction writes, nested ones included."""
+    return all(
+        isinstance(operation, RangeRequest) or (isinstance(operation, TxnRequest) and is_read_only(operation))
+        for branch in (request.success, request.failure)
+        for operation in branch
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class WatchRequest:
     """Follow a key or a range of keys."""

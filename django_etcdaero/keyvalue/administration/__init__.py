@@ -9,6 +9,9 @@ Every method takes a ``timeout`` in seconds (``None``: the engine's default) and
 something raise ``OutcomeUnknown`` as well, and are not repeated then. With authentication almost all of it is for users
 with the role ``root``.
 
+Each method that makes calls has an awaitable twin, whose name has an ``a`` before it: ``amembers``, ``asnapshot``.
+Cancelling the task that waits gives the call up, as it does at the waist.
+
 An *endpoint* is ``host:port`` or a client URL, of any member: the engine need not have been told of it.
 """
 

@@ -69,56 +69,112 @@ class Auth(ABC):
         """
 
     @abstractmethod
+    async def aenable(self, *, timeout: float | None = None) -> None:
+        """Do what :meth:`enable` does, for event loops."""
+
+    @abstractmethod
     def disable(self, *, timeout: float | None = None) -> None:
         """Let everybody do everything again. No error if authentication is not enabled."""
+
+    @abstractmethod
+    async def adisable(self, *, timeout: float | None = None) -> None:
+        """Do what :meth:`disable` does, for event loops."""
 
     @abstractmethod
     def status(self, *, timeout: float | None = None) -> AuthStatus:
         """Tell whether authentication is enabled."""
 
     @abstractmethod
+    async def astatus(self, *, timeout: float | None = None) -> AuthStatus:
+        """Do what :meth:`status` does, for event loops."""
+
+    @abstractmethod
     def user_add(self, name: str, *, password: str | None, timeout: float | None = None) -> None:
         """Make a user. ``password`` ``None``: it can log in with a client certificate of that common name only."""
+
+    @abstractmethod
+    async def auser_add(self, name: str, *, password: str | None, timeout: float | None = None) -> None:
+        """Do what :meth:`user_add` does, for event loops."""
 
     @abstractmethod
     def user_get(self, name: str, *, timeout: float | None = None) -> User:
         """Return a user with its roles."""
 
     @abstractmethod
+    async def auser_get(self, name: str, *, timeout: float | None = None) -> User:
+        """Do what :meth:`user_get` does, for event loops."""
+
+    @abstractmethod
     def user_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return the names of all users."""
+
+    @abstractmethod
+    async def auser_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        """Do what :meth:`user_list` does, for event loops."""
 
     @abstractmethod
     def user_delete(self, name: str, *, timeout: float | None = None) -> None:
         """Delete a user; its tokens are invalid at once."""
 
     @abstractmethod
+    async def auser_delete(self, name: str, *, timeout: float | None = None) -> None:
+        """Do what :meth:`user_delete` does, for event loops."""
+
+    @abstractmethod
     def user_change_password(self, name: str, *, password: str, timeout: float | None = None) -> None:
         """Give a user another password; its tokens are invalid at once."""
+
+    @abstractmethod
+    async def auser_change_password(self, name: str, *, password: str, timeout: float | None = None) -> None:
+        """Do what :meth:`user_change_password` does, for event loops."""
 
     @abstractmethod
     def user_grant_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
         """Give a role to a user. No error if it has it."""
 
     @abstractmethod
+    async def auser_grant_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
+        """Do what :meth:`user_grant_role` does, for event loops."""
+
+    @abstractmethod
     def user_revoke_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
         """Take a role from a user."""
+
+    @abstractmethod
+    async def auser_revoke_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
+        """Do what :meth:`user_revoke_role` does, for event loops."""
 
     @abstractmethod
     def role_add(self, name: str, *, timeout: float | None = None) -> None:
         """Make a role, without permissions. The role ``root`` may do everything, administration included."""
 
     @abstractmethod
+    async def arole_add(self, name: str, *, timeout: float | None = None) -> None:
+        """Do what :meth:`role_add` does, for event loops."""
+
+    @abstractmethod
     def role_get(self, name: str, *, timeout: float | None = None) -> Role:
         """Return a role with its permissions."""
+
+    @abstractmethod
+    async def arole_get(self, name: str, *, timeout: float | None = None) -> Role:
+        """Do what :meth:`role_get` does, for event loops."""
 
     @abstractmethod
     def role_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return the names of all roles."""
 
     @abstractmethod
+    async def arole_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        """Do what :meth:`role_list` does, for event loops."""
+
+    @abstractmethod
     def role_delete(self, name: str, *, timeout: float | None = None) -> None:
         """Delete a role, and take it from all users."""
+
+    @abstractmethod
+    async def arole_delete(self, name: str, *, timeout: float | None = None) -> None:
+        """Do what :meth:`role_delete` does, for event loops."""
 
     @abstractmethod
     def role_grant_permission(
@@ -137,6 +193,19 @@ class Auth(ABC):
         """
 
     @abstractmethod
+    async def arole_grant_permission(
+        self,
+        role: str,
+        key: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        permission: PermissionType,
+        timeout: float | None = None,
+    ) -> None:
+        """Do what :meth:`role_grant_permission` does, for event loops."""
+
+    @abstractmethod
     def role_revoke_permission(
         self,
         role: str,
@@ -147,3 +216,15 @@ class Auth(ABC):
         timeout: float | None = None,
     ) -> None:
         """Take a permission back; the keys are named as they were when it was granted."""
+
+    @abstractmethod
+    async def arole_revoke_permission(
+        self,
+        role: str,
+        key: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Do what :meth:`role_revoke_permission` does, for event loops."""

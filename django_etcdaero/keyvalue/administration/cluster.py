@@ -32,6 +32,10 @@ class Cluster(ABC):
         """Return all members, in the order of their ids."""
 
     @abstractmethod
+    async def amembers(self, *, timeout: float | None = None) -> tuple[Member, ...]:
+        """Do what :meth:`members` does, for event loops."""
+
+    @abstractmethod
     def add(self, peer_urls: Sequence[str], *, learner: bool = False, timeout: float | None = None) -> Member:
         """Announce a member, to be started with ``--initial-cluster-state=existing``; return it, with its id.
 
@@ -40,13 +44,29 @@ class Cluster(ABC):
         """
 
     @abstractmethod
+    async def aadd(self, peer_urls: Sequence[str], *, learner: bool = False, timeout: float | None = None) -> Member:
+        """Do what :meth:`add` does, for event loops."""
+
+    @abstractmethod
     def promote(self, member_id: int, *, timeout: float | None = None) -> None:
         """Give a learner its vote. Raises ``FailedPrecondition`` until it has caught up with the leader."""
+
+    @abstractmethod
+    async def apromote(self, member_id: int, *, timeout: float | None = None) -> None:
+        """Do what :meth:`promote` does, for event loops."""
 
     @abstractmethod
     def update(self, member_id: int, peer_urls: Sequence[str], *, timeout: float | None = None) -> None:
         """Change the URLs at which the others reach a member."""
 
     @abstractmethod
+    async def aupdate(self, member_id: int, peer_urls: Sequence[str], *, timeout: float | None = None) -> None:
+        """Do what :meth:`update` does, for event loops."""
+
+    @abstractmethod
     def remove(self, member_id: int, *, timeout: float | None = None) -> None:
         """Take a member out of the cluster; its server ends itself, and must not come back with its old data."""
+
+    @abstractmethod
+    async def aremove(self, member_id: int, *, timeout: float | None = None) -> None:
+        """Do what :meth:`remove` does, for event loops."""

@@ -143,24 +143,48 @@ class Maintenance(ABC):
         """
 
     @abstractmethod
+    async def ahealth(self, *, timeout: float | None = None) -> tuple[EndpointHealth, ...]:
+        """Do what :meth:`health` does, for event loops."""
+
+    @abstractmethod
     def statuses(self, *, timeout: float | None = None) -> tuple[EndpointStatus, ...]:
         """Return the status of all endpoints, asked at the same time; one that does not answer is no error."""
+
+    @abstractmethod
+    async def astatuses(self, *, timeout: float | None = None) -> tuple[EndpointStatus, ...]:
+        """Do what :meth:`statuses` does, for event loops."""
 
     @abstractmethod
     def status(self, endpoint: str | None = None, *, timeout: float | None = None) -> MemberStatus:
         """Return the status of one member, by default of the one in use, or another one if that does not answer."""
 
     @abstractmethod
+    async def astatus(self, endpoint: str | None = None, *, timeout: float | None = None) -> MemberStatus:
+        """Do what :meth:`status` does, for event loops."""
+
+    @abstractmethod
     def alarms(self, *, timeout: float | None = None) -> tuple[Alarm, ...]:
         """Return the alarms that are raised."""
+
+    @abstractmethod
+    async def aalarms(self, *, timeout: float | None = None) -> tuple[Alarm, ...]:
+        """Do what :meth:`alarms` does, for event loops."""
 
     @abstractmethod
     def disarm(self, alarm: Alarm | None = None, *, timeout: float | None = None) -> tuple[Alarm, ...]:
         """Take back one alarm, or all; return those that were raised. Remove the cause first, or they come back."""
 
     @abstractmethod
+    async def adisarm(self, alarm: Alarm | None = None, *, timeout: float | None = None) -> tuple[Alarm, ...]:
+        """Do what :meth:`disarm` does, for event loops."""
+
+    @abstractmethod
     def defragment(self, endpoint: str, *, timeout: float = 120.0) -> None:
         """Give unused space of a member's file back to its file system. The member serves nobody meanwhile."""
+
+    @abstractmethod
+    async def adefragment(self, endpoint: str, *, timeout: float = 120.0) -> None:
+        """Do what :meth:`defragment` does, for event loops."""
 
     @abstractmethod
     def hash_kv(self, endpoint: str, *, revision: int = 0, timeout: float | None = None) -> HashKV:
@@ -170,8 +194,16 @@ class Maintenance(ABC):
         """
 
     @abstractmethod
+    async def ahash_kv(self, endpoint: str, *, revision: int = 0, timeout: float | None = None) -> HashKV:
+        """Do what :meth:`hash_kv` does, for event loops."""
+
+    @abstractmethod
     def move_leader(self, member_id: int, *, timeout: float | None = None) -> None:
         """Make another member the leader. Raises ``NotFound``, and ``FailedPrecondition`` if it cannot be one."""
+
+    @abstractmethod
+    async def amove_leader(self, member_id: int, *, timeout: float | None = None) -> None:
+        """Do what :meth:`move_leader` does, for event loops."""
 
     @abstractmethod
     def snapshot(
@@ -191,3 +223,14 @@ class Maintenance(ABC):
 
         Raises ``ResponseError`` for a checksum that does not fit, and ``OSError`` if the file cannot be written.
         """
+
+    @abstractmethod
+    async def asnapshot(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        endpoint: str | None = None,
+        progress: SnapshotProgress | None = None,
+        timeout: float = 600.0,
+    ) -> Snapshot:
+        """Do what :meth:`snapshot` does, for event loops; ``progress`` is called from another thread."""

@@ -28,6 +28,7 @@ from django_etcdaero.keyvalue.values import (
     WatchHandle,
     WatchRequest,
     WatchSink,
+    is_read_only,
 )
 from django_etcdaero.system import forks
 from django_etcdaero.system.boot import boot_id
@@ -37,7 +38,7 @@ from .compaction import Retention
 from .database import Database, FileDatabase, memory_database
 from .hub import WatchHub
 from .ranges import is_point, read_head, read_newest, read_point, read_range
-from .watching import Watch
+from .watching import EmbeddedWatch
 from .writing import Revision
 
 T = TypeVar("T")
@@ -168,7 +169,7 @@ class EmbeddedEngine(Engine):
 
     def txn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
         checks.check_txn(request)
-        if transactions.is_read_only(request):
+        if is_read_only(request):
             return self._read(lambda cursor, base: transactions.run(Revision(cursor, base), request), timeout)
         return self._write(lambda revision: transactions.run(revision, request), timeout)
 
@@ -237,7 +238,7 @@ class EmbeddedEngine(Engine):
         checks.check_watch(request)
         reader = self._store.reader
         revision, identity = self._read(lambda _, revision: (revision, reader.identity), timeout)
-        watch = Watch(request, sink, revision, identity)
+        watch = EmbeddedWatch(request, sink, revision, identity)
         if not self._hub.add(watch):
             raise Cancelled(f"the engine on {self.info.location} was closed")
         return watch

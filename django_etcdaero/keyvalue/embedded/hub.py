@@ -20,7 +20,7 @@ from django_etcdaero.system.threads import Background
 
 from .changes import Change, Slice, read_slice
 from .connection import GuardedConnection
-from .watching import Watch
+from .watching import EmbeddedWatch
 
 _log = logging.getLogger("django_etcdaero.kv")
 
@@ -67,9 +67,9 @@ class WatchHub:
         self._lock = threading.RLock()
         self._thread = Background(self._run, name="etcdaero-watch")
         self._stopping = False
-        self._arrivals: list[Watch] = []
+        self._arrivals: list[EmbeddedWatch] = []
         # What follows belongs to the thread.
-        self._watches: list[Watch] = []
+        self._watches: list[EmbeddedWatch] = []
         self._uid: bytes | None = None
         self._position = 0
         self._failing = False
@@ -77,7 +77,7 @@ class WatchHub:
         self._stirred = 0.0
         """When the store changed or a watch was added last, by the clock."""
 
-    def add(self, watch: Watch) -> bool:
+    def add(self, watch: EmbeddedWatch) -> bool:
         """Take over a watch, unless the hub was stopped; return whether it did."""
         with self._lock:
             if self._stopping:
@@ -156,7 +156,7 @@ class WatchHub:
         self._mark_progress()
         return 0.0 if behind or self._position < piece.head else self._pause(piece.due)
 
-    def _read(self, connection: GuardedConnection, after: int | None, watch: Watch | None = None) -> Slice:
+    def _read(self, connection: GuardedConnection, after: int | None, watch: EmbeddedWatch | None = None) -> Slice:
         if watch is None:
             wanted = any(watch.request.prev_kv for watch in self._watches)
             return connection.read(lambda cursor: read_slice(cursor, after, previous=wanted), _CALL_TIMEOUT)
@@ -183,7 +183,7 @@ class WatchHub:
             watch.next_revision = max(watch.next_revision, piece.upto + 1)
         self._position = piece.upto
 
-    def _admit(self, arrivals: Iterable[Watch], connection: GuardedConnection, piece: Slice) -> None:
+    def _admit(self, arrivals: Iterable[EmbeddedWatch], connection: GuardedConnection, piece: Slice) -> None:
         for watch in arrivals:
             if watch.refused:
                 watch.lose(WatchLost.REFUSED, piece.head)
@@ -209,7 +209,7 @@ class WatchHub:
             behind = behind or watch.next_revision <= self._position
         return behind
 
-    def _lose(self, watches: Iterable[Watch], why: WatchLost, revision: int) -> None:
+    def _lose(self, watches: Iterable[EmbeddedWatch], why: WatchLost, revision: int) -> None:
         for watch in list(watches):
             watch.lose(why, revision)
         self._watches = [watch for watch in self._watches if not watch.ended]
@@ -243,16 +243,16 @@ class WatchHub:
         return pause
 
 
-def _sort_out(watches: list[Watch], changes: Iterable[Change]) -> Iterable[tuple[Watch, list[Change]]]:
+def _sort_out(watches: list[EmbeddedWatch], changes: Iterable[Change]) -> Iterable[tuple[EmbeddedWatch, list[Change]]]:
     """Return each watch that has changes in its range, with them."""
-    single: dict[bytes, list[Watch]] = {}
-    ranges: list[Watch] = []
+    single: dict[bytes, list[EmbeddedWatch]] = {}
+    ranges: list[EmbeddedWatch] = []
     for watch in watches:
         if watch.range_end:
             ranges.append(watch)
         else:
             single.setdefault(watch.key, []).append(watch)
-    found: dict[int, tuple[Watch, list[Change]]] = {}
+    found: dict[int, tuple[EmbeddedWatch, list[Change]]] = {}
     for change in changes:
         key = change.event.kv.key
         for watch in single.get(key, ()):

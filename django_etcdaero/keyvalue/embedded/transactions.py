@@ -25,15 +25,6 @@ from .ranges import check_revision, read_range
 from .writing import Revision
 
 
-def is_read_only(request: TxnRequest) -> bool:
-    """Tell whether no branch of ``request`` can change anything."""
-    return all(
-        isinstance(operation, RangeRequest) or (isinstance(operation, TxnRequest) and is_read_only(operation))
-        for branch in (request.success, request.failure)
-        for operation in branch
-    )
-
-
 def run(revision: Revision, request: TxnRequest) -> TxnResult:
     """Run ``request``; raises what its operations raise, and then the caller must undo what was done."""
     decisions = list(_decisions(revision.cursor, request))

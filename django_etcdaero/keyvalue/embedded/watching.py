@@ -25,7 +25,7 @@ _CANCEL_TIMEOUT = 1.0
 """Seconds that cancel() waits for a sink that does not return: it may itself wait for the caller of cancel()."""
 
 
-class Watch(WatchHandle):
+class EmbeddedWatch(WatchHandle):
     """A running watch; its hub alone moves it forward and calls its sink."""
 
     __slots__ = (

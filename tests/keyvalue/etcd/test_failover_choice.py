@@ -15,8 +15,8 @@ from django_etcdaero.exceptions import DeadlineExceeded, OutcomeUnknown, StoreBu
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.connection.address import parse_endpoints
-from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
-from django_etcdaero.keyvalue.etcd.connection.member import Member
+from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
+from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from tests.waiting import wait_until
 
@@ -25,19 +25,19 @@ from tests.waiting import wait_until
 def balancer() -> Balancer:
     """Three members, none of which is ever talked to."""
     endpoints = parse_endpoints(["one:1", "two:2", "three:3"])
-    return Balancer(endpoints, lambda endpoint: cast("Member", SimpleNamespace(is_outdated=False)))
+    return Balancer(endpoints, lambda endpoint: cast("MemberClient", SimpleNamespace(is_outdated=False)))
 
 
 def wait_until_all_are_due(balancer: Balancer) -> None:
     wait_until(lambda: not any(state.retry_in for state in balancer.states()), what="the end of all pauses")
 
 
-def fail(balancer: Balancer) -> Seat:
+def fail(balancer: Balancer) -> Choice:
     """Let the member that is picked fail, and the time go by for which it is left alone; return it."""
-    seat, _ = balancer.pick()
-    balancer.failed(seat)
+    choice, _ = balancer.pick()
+    balancer.failed(choice)
     wait_until_all_are_due(balancer)
-    return seat
+    return choice
 
 
 def test_a_member_that_failed_is_not_picked_while_another_has_not(balancer: Balancer) -> None:
@@ -62,7 +62,7 @@ def test_a_member_that_works_again_is_kept(balancer: Balancer) -> None:
 
 
 def test_what_was_tried_is_not_picked_again_even_if_it_is_healthy(balancer: Balancer) -> None:
-    tried: set[Seat] = set()
+    tried: set[Choice] = set()
     for _ in range(3):
         tried.add(balancer.pick(tried)[0])
     assert len(tried) == 3

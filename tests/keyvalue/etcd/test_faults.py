@@ -23,43 +23,47 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
-from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify, describe, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
 
 
 @pytest.mark.parametrize(
     ("code", "details", "fault"),
     [
-        (StatusCode.UNAVAILABLE, "failed to connect to all addresses; last error: refused", Fault.UNCONNECTED),
-        (StatusCode.UNAVAILABLE, "DNS resolution failed for etcd:2379", Fault.UNCONNECTED),
-        (StatusCode.UNAVAILABLE, "etcdserver: no leader", Fault.UNSENT),
-        (StatusCode.UNAVAILABLE, "Socket closed", Fault.LOST),
-        (StatusCode.UNAVAILABLE, "etcdserver: request timed out", Fault.LOST),
-        (StatusCode.UNAVAILABLE, "etcdserver: leader changed", Fault.LOST),
-        (StatusCode.UNAVAILABLE, "", Fault.LOST),
-        (StatusCode.UNKNOWN, "Stream removed", Fault.LOST),
-        (StatusCode.INTERNAL, "Received RST_STREAM with error code 2", Fault.LOST),
-        (StatusCode.CANCELLED, "Channel closed!", Fault.LOST),
-        (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", Fault.LATE),
-        (StatusCode.UNKNOWN, "context deadline exceeded", Fault.LATE),
-        (StatusCode.UNAUTHENTICATED, "etcdserver: invalid auth token", Fault.TOKEN),
-        (StatusCode.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", Fault.TOKEN),
-        (StatusCode.INVALID_ARGUMENT, "etcdserver: user name is empty", Fault.TOKEN),
-        (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Fault.BUSY),
-        (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Fault.ANSWERED),
-        (StatusCode.PERMISSION_DENIED, "etcdserver: permission denied", Fault.ANSWERED),
-        (StatusCode.UNAVAILABLE, "etcdserver: unhealthy cluster", Fault.ANSWERED),
+        (StatusCode.UNAVAILABLE, "failed to connect to all addresses; last error: refused", CallFault.UNCONNECTED),
+        (StatusCode.UNAVAILABLE, "DNS resolution failed for etcd:2379", CallFault.UNCONNECTED),
+        (StatusCode.UNAVAILABLE, "etcdserver: no leader", CallFault.UNSENT),
+        (StatusCode.UNAVAILABLE, "Socket closed", CallFault.LOST),
+        (StatusCode.UNAVAILABLE, "etcdserver: request timed out", CallFault.LOST),
+        (StatusCode.UNAVAILABLE, "etcdserver: leader changed", CallFault.LOST),
+        (StatusCode.UNAVAILABLE, "", CallFault.LOST),
+        (StatusCode.UNKNOWN, "Stream removed", CallFault.LOST),
+        (StatusCode.INTERNAL, "Received RST_STREAM with error code 2", CallFault.LOST),
+        (StatusCode.CANCELLED, "Channel closed!", CallFault.LOST),
+        (StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", CallFault.LATE),
+        (StatusCode.UNKNOWN, "context deadline exceeded", CallFault.LATE),
+        (StatusCode.UNAUTHENTICATED, "etcdserver: invalid auth token", CallFault.TOKEN),
+        (StatusCode.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", CallFault.TOKEN),
+        (StatusCode.INVALID_ARGUMENT, "etcdserver: user name is empty", CallFault.TOKEN),
+        (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: too many requests", CallFault.BUSY),
+        (StatusCode.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", CallFault.ANSWERED),
+        (StatusCode.PERMISSION_DENIED, "etcdserver: permission denied", CallFault.ANSWERED),
+        (StatusCode.UNAVAILABLE, "etcdserver: unhealthy cluster", CallFault.ANSWERED),
         (
             StatusCode.UNKNOWN,
             "etcdserver: re-configuration failed due to not enough started members",
-            Fault.ANSWERED,
+            CallFault.ANSWERED,
         ),
-        (StatusCode.UNKNOWN, "auth: permission denied", Fault.ANSWERED),
-        (StatusCode.UNKNOWN, "auth: authentication failed, password was given for no password user", Fault.ANSWERED),
-        (StatusCode.UNAVAILABLE, "etcdserver: rpc not supported for learner", Fault.UNSENT),
-        (StatusCode.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Fault.ANSWERED),
+        (StatusCode.UNKNOWN, "auth: permission denied", CallFault.ANSWERED),
+        (
+            StatusCode.UNKNOWN,
+            "auth: authentication failed, password was given for no password user",
+            CallFault.ANSWERED,
+        ),
+        (StatusCode.UNAVAILABLE, "etcdserver: rpc not supported for learner", CallFault.UNSENT),
+        (StatusCode.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", CallFault.ANSWERED),
     ],
 )
-def test_what_a_status_means_for_the_next_try(code: StatusCode, details: str, fault: Fault) -> None:
+def test_what_a_status_means_for_the_next_try(code: StatusCode, details: str, fault: CallFault) -> None:
     assert classify(code, details) is fault
 
 

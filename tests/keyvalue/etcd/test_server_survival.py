@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -96,19 +97,24 @@ def test_a_thousand_cancelled_awaits_leave_the_server_running(server: Server, co
     pid = server.process.pid
     kv = KV(connect([server.endpoint], timeout=3))
     fill(kv)
+    holder = kv.lock("L")
+    holder.acquire(timeout=10)
     cancelled = 0
 
     async def cancel_often() -> None:
         nonlocal cancelled
         for number in range(100):
-            if number % 3 == 0:
+            call: Coroutine[Any, Any, object]
+            if number % 4 == 0:
                 call = kv.txn().then(txn.get("many/0000"), txn.get("many/", prefix=True)).acommit()
-            elif number % 3 == 1:
+            elif number % 4 == 1:
                 condition = txn.version("many/0001") > 0
                 call = kv.txn().when(condition).then(txn.get("many/", prefix=True)).acommit()
-            else:
+            elif number % 4 == 2:
                 call = kv.txn().then(*(txn.get(f"many/{n:04}") for n in range(100))).acommit()
-            task = asyncio.ensure_future(call)
+            else:
+                call = kv.lock("L").aacquire()
+            task = asyncio.create_task(call)
             await asyncio.sleep(random.uniform(0.0, 0.008))
             task.cancel()
             try:
@@ -124,4 +130,5 @@ def test_a_thousand_cancelled_awaits_leave_the_server_running(server: Server, co
     assert_alive(server, pid)
     assert cancelled > 100
     assert kv.get("many/0000") is not None
+    holder.release()
     kv.close()

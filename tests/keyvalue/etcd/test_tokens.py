@@ -10,12 +10,14 @@ from typing import Any
 import grpc
 import pytest
 
-from django_etcdaero.keyvalue.etcd.calls.unary import Calls
+from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.address import parse_endpoints
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
+from django_etcdaero.keyvalue.etcd.connection.waiting import Entry
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.system.steps import drive
 
 
 class Refused(grpc.RpcError):  # type: ignore[misc] # gRPC has no types
@@ -41,7 +43,7 @@ class FakeMember:
         self._answer = answer
         self.calls: dict[str, Any] = {"Authenticate": self._authenticate}
 
-    def _authenticate(self, message: Any, timeout: float) -> Any:
+    def _authenticate(self, message: Any, timeout: float, metadata: Any) -> Any:
         self.logins += 1
         return rpc.AuthenticateResponse(token=self._answer())
 
@@ -66,6 +68,13 @@ def hanging() -> Iterator[Any]:
     member.silence.set()
 
 
+def renew(tokens: Tokens, stale: str | None, member: Any, deadline: float, **options: float) -> None:
+    """Log in, blocking."""
+    entry = Entry(Gate("nowhere"))
+    entry.enter(deadline)
+    drive(tokens.renew(entry, stale, member, deadline, **options))
+
+
 def in_two_minutes() -> float:
     return time.monotonic() + 120
 
@@ -76,12 +85,12 @@ def test_who_logs_in_to_another_member_does_not_wait_for_one_that_hangs(hanging:
 
     def log_in() -> None:
         with pytest.raises(Refused):
-            tokens.renew(None, hanging, in_two_minutes())
+            renew(tokens, None, hanging, in_two_minutes())
 
     waiting = threading.Thread(target=log_in)
     waiting.start()
     assert hanging.asked.wait(30)
-    tokens.renew(None, prompt, time.monotonic() + 30)
+    renew(tokens, None, prompt, time.monotonic() + 30)
     assert tokens.current == "token"
     hanging.silence.set()
     waiting.join(30)
@@ -97,7 +106,7 @@ def test_a_member_that_gave_one_thread_no_answer_is_not_asked_by_those_who_waite
         since = time.monotonic()
         all_want_it.wait(30)
         try:
-            tokens.renew(None, hanging, in_two_minutes(), since=since)
+            renew(tokens, None, hanging, in_two_minutes(), since=since)
         except grpc.RpcError as error:
             codes.append((error.code(), error.details()))
 
@@ -111,7 +120,7 @@ def test_a_member_that_gave_one_thread_no_answer_is_not_asked_by_those_who_waite
     assert codes == [(SILENCE.code(), SILENCE.details())] * 8
     assert hanging.logins == 1
     with pytest.raises(Refused):
-        tokens.renew(None, hanging, in_two_minutes(), since=time.monotonic())
+        renew(tokens, None, hanging, in_two_minutes(), since=time.monotonic())
     assert hanging.logins == 2  # who comes later asks anew
 
 
@@ -126,7 +135,7 @@ def test_a_refusal_is_not_taken_for_silence() -> None:
     since = time.monotonic()
     for _ in range(2):
         with pytest.raises(Refused):
-            tokens.renew(None, member, in_two_minutes(), since=since)
+            renew(tokens, None, member, in_two_minutes(), since=since)
     assert member.logins == 2
 
 
@@ -154,5 +163,5 @@ def test_a_login_that_finds_no_connection_waits_for_one() -> None:
     member: Any = UnconnectedMember()
     balancer = Balancer(parse_endpoints(["one:1"]), lambda endpoint: member)
     tokens = Tokens("user", "secret")
-    Calls(balancer, tokens, Gate("one:1")).run("Range", rpc.RangeRequest(key=b"a"), timeout=20, repeat=True)
+    UnaryCalls(balancer, tokens, Gate("one:1")).run("Range", rpc.RangeRequest(key=b"a"), timeout=20, repeat=True)
     assert tokens.current == "token"

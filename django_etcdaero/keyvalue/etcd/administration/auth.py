@@ -12,8 +12,9 @@ from django_etcdaero.exceptions import FailedPrecondition, InvalidRequest, NotSu
 from django_etcdaero.keyvalue.administration import Auth, AuthStatus, Permission, PermissionType, Role, User
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.keys import Text, span
+from django_etcdaero.system.twins import twins
 
-from .direct import Call
+from .member_calls import Ask
 
 _PERMISSION_TYPES = frozenset(PermissionType)
 
@@ -21,26 +22,32 @@ _PERMISSION_TYPES = frozenset(PermissionType)
 class EtcdAuth(Auth):
     """The service ``Auth``. Whatever member is asked, the cluster agrees on the answer."""
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
 
-    def enable(self, *, timeout: float | None = None) -> None:
-        self._call("AuthEnable", rpc.AuthEnableRequest(), timeout, repeat=False)
+    async def _enable(self, *, timeout: float | None = None) -> None:
+        await self._ask("AuthEnable", rpc.AuthEnableRequest(), timeout, repeat=False)
 
-    def disable(self, *, timeout: float | None = None) -> None:
-        self._call("AuthDisable", rpc.AuthDisableRequest(), timeout, repeat=False)
+    enable, aenable = twins(_enable)
 
-    def status(self, *, timeout: float | None = None) -> AuthStatus:
+    async def _disable(self, *, timeout: float | None = None) -> None:
+        await self._ask("AuthDisable", rpc.AuthDisableRequest(), timeout, repeat=False)
+
+    disable, adisable = twins(_disable)
+
+    async def _status(self, *, timeout: float | None = None) -> AuthStatus:
         try:
-            answer = self._call("AuthStatus", rpc.AuthStatusRequest(), timeout, repeat=True)
+            answer = await self._ask("AuthStatus", rpc.AuthStatusRequest(), timeout, repeat=True)
         except NotSupported:
-            return AuthStatus(self._asks_for_users(timeout), 0)
+            return AuthStatus(await self._asks_for_users(timeout), 0)
         return AuthStatus(answer.enabled, answer.authRevision)
 
-    def _asks_for_users(self, timeout: float | None) -> bool:
+    status, astatus = twins(_status)
+
+    async def _asks_for_users(self, timeout: float | None) -> bool:
         """Find out from the way in which a log-in without a name is refused, which etcd 3.4 does as well."""
         try:
-            self._call("Authenticate", rpc.AuthenticateRequest(), timeout, repeat=True)
+            await self._ask("Authenticate", rpc.AuthenticateRequest(), timeout, repeat=True)
         except FailedPrecondition:
             return False
         except Unauthenticated:
@@ -49,52 +56,74 @@ class EtcdAuth(Auth):
 
     # users -----------------------------------------------------------------------------------------------------------
 
-    def user_add(self, name: str, *, password: str | None, timeout: float | None = None) -> None:
+    async def _user_add(self, name: str, *, password: str | None, timeout: float | None = None) -> None:
         message = rpc.AuthUserAddRequest(name=_name("name", name))
         if password is None:
             message.options.no_password = True
         else:
             message.password = _password(password)
-        self._call("UserAdd", message, timeout, repeat=False)
+        await self._ask("UserAdd", message, timeout, repeat=False)
 
-    def user_get(self, name: str, *, timeout: float | None = None) -> User:
-        answer = self._call("UserGet", rpc.AuthUserGetRequest(name=_name("name", name)), timeout, repeat=True)
+    user_add, auser_add = twins(_user_add)
+
+    async def _user_get(self, name: str, *, timeout: float | None = None) -> User:
+        answer = await self._ask("UserGet", rpc.AuthUserGetRequest(name=_name("name", name)), timeout, repeat=True)
         return User(name, tuple(answer.roles))
 
-    def user_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
-        return tuple(self._call("UserList", rpc.AuthUserListRequest(), timeout, repeat=True).users)
+    user_get, auser_get = twins(_user_get)
 
-    def user_delete(self, name: str, *, timeout: float | None = None) -> None:
-        self._call("UserDelete", rpc.AuthUserDeleteRequest(name=_name("name", name)), timeout, repeat=False)
+    async def _user_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        return tuple((await self._ask("UserList", rpc.AuthUserListRequest(), timeout, repeat=True)).users)
 
-    def user_change_password(self, name: str, *, password: str, timeout: float | None = None) -> None:
+    user_list, auser_list = twins(_user_list)
+
+    async def _user_delete(self, name: str, *, timeout: float | None = None) -> None:
+        await self._ask("UserDelete", rpc.AuthUserDeleteRequest(name=_name("name", name)), timeout, repeat=False)
+
+    user_delete, auser_delete = twins(_user_delete)
+
+    async def _user_change_password(self, name: str, *, password: str, timeout: float | None = None) -> None:
         message = rpc.AuthUserChangePasswordRequest(name=_name("name", name), password=_password(password))
-        self._call("UserChangePassword", message, timeout, repeat=False)
+        await self._ask("UserChangePassword", message, timeout, repeat=False)
 
-    def user_grant_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
+    user_change_password, auser_change_password = twins(_user_change_password)
+
+    async def _user_grant_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
         message = rpc.AuthUserGrantRoleRequest(user=_name("user", user), role=_name("role", role))
-        self._call("UserGrantRole", message, timeout, repeat=False)
+        await self._ask("UserGrantRole", message, timeout, repeat=False)
 
-    def user_revoke_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
+    user_grant_role, auser_grant_role = twins(_user_grant_role)
+
+    async def _user_revoke_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
         message = rpc.AuthUserRevokeRoleRequest(name=_name("user", user), role=_name("role", role))
-        self._call("UserRevokeRole", message, timeout, repeat=False)
+        await self._ask("UserRevokeRole", message, timeout, repeat=False)
+
+    user_revoke_role, auser_revoke_role = twins(_user_revoke_role)
 
     # roles -----------------------------------------------------------------------------------------------------------
 
-    def role_add(self, name: str, *, timeout: float | None = None) -> None:
-        self._call("RoleAdd", rpc.AuthRoleAddRequest(name=_name("name", name)), timeout, repeat=False)
+    async def _role_add(self, name: str, *, timeout: float | None = None) -> None:
+        await self._ask("RoleAdd", rpc.AuthRoleAddRequest(name=_name("name", name)), timeout, repeat=False)
 
-    def role_get(self, name: str, *, timeout: float | None = None) -> Role:
-        answer = self._call("RoleGet", rpc.AuthRoleGetRequest(role=_name("name", name)), timeout, repeat=True)
+    role_add, arole_add = twins(_role_add)
+
+    async def _role_get(self, name: str, *, timeout: float | None = None) -> Role:
+        answer = await self._ask("RoleGet", rpc.AuthRoleGetRequest(role=_name("name", name)), timeout, repeat=True)
         return Role(name, tuple(_permission(found) for found in answer.perm))
 
-    def role_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
-        return tuple(self._call("RoleList", rpc.AuthRoleListRequest(), timeout, repeat=True).roles)
+    role_get, arole_get = twins(_role_get)
 
-    def role_delete(self, name: str, *, timeout: float | None = None) -> None:
-        self._call("RoleDelete", rpc.AuthRoleDeleteRequest(role=_name("name", name)), timeout, repeat=False)
+    async def _role_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
+        return tuple((await self._ask("RoleList", rpc.AuthRoleListRequest(), timeout, repeat=True)).roles)
 
-    def role_grant_permission(
+    role_list, arole_list = twins(_role_list)
+
+    async def _role_delete(self, name: str, *, timeout: float | None = None) -> None:
+        await self._ask("RoleDelete", rpc.AuthRoleDeleteRequest(role=_name("name", name)), timeout, repeat=False)
+
+    role_delete, arole_delete = twins(_role_delete)
+
+    async def _role_grant_permission(
         self,
         role: str,
         key: Text,
@@ -110,9 +139,11 @@ class EtcdAuth(Auth):
         message = rpc.AuthRoleGrantPermissionRequest(
             name=_name("role", role), perm=rpc.Permission(permType=permission, key=start, range_end=end)
         )
-        self._call("RoleGrantPermission", message, timeout, repeat=False)
+        await self._ask("RoleGrantPermission", message, timeout, repeat=False)
 
-    def role_revoke_permission(
+    role_grant_permission, arole_grant_permission = twins(_role_grant_permission)
+
+    async def _role_revoke_permission(
         self,
         role: str,
         key: Text,
@@ -123,7 +154,9 @@ class EtcdAuth(Auth):
     ) -> None:
         start, end = _span(key, range_end, prefix=prefix)
         message = rpc.AuthRoleRevokePermissionRequest(role=_name("role", role), key=start, range_end=end)
-        self._call("RoleRevokePermission", message, timeout, repeat=False)
+        await self._ask("RoleRevokePermission", message, timeout, repeat=False)
+
+    role_revoke_permission, arole_revoke_permission = twins(_role_revoke_permission)
 
 
 def _permission(message: Any) -> Permission:

@@ -8,8 +8,11 @@ from typing import Any
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.administration import Cluster, Member
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.system.twins import twins
 
-from .direct import Call
+from .member_calls import Ask
+
+LIST_MEMBERS = rpc.MemberListRequest(linearizable=True)
 
 _UINT64 = range(1 << 64)
 
@@ -17,26 +20,36 @@ _UINT64 = range(1 << 64)
 class EtcdCluster(Cluster):
     """The service ``Cluster``. Whatever member is asked, the cluster agrees on the answer."""
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
 
-    def members(self, *, timeout: float | None = None) -> tuple[Member, ...]:
-        answer = self._call("MemberList", rpc.MemberListRequest(linearizable=True), timeout, repeat=True)
+    async def _members(self, *, timeout: float | None = None) -> tuple[Member, ...]:
+        answer = await self._ask("MemberList", LIST_MEMBERS, timeout, repeat=True)
         return tuple(sorted((member(found) for found in answer.members), key=lambda found: found.id))
 
-    def add(self, peer_urls: Sequence[str], *, learner: bool = False, timeout: float | None = None) -> Member:
+    members, amembers = twins(_members)
+
+    async def _add(self, peer_urls: Sequence[str], *, learner: bool = False, timeout: float | None = None) -> Member:
         message = rpc.MemberAddRequest(peerURLs=_urls(peer_urls), isLearner=learner)
-        return member(self._call("MemberAdd", message, timeout, repeat=False).member)
+        return member((await self._ask("MemberAdd", message, timeout, repeat=False)).member)
 
-    def promote(self, member_id: int, *, timeout: float | None = None) -> None:
-        self._call("MemberPromote", rpc.MemberPromoteRequest(ID=checked_id(member_id)), timeout, repeat=False)
+    add, aadd = twins(_add)
 
-    def update(self, member_id: int, peer_urls: Sequence[str], *, timeout: float | None = None) -> None:
+    async def _promote(self, member_id: int, *, timeout: float | None = None) -> None:
+        await self._ask("MemberPromote", rpc.MemberPromoteRequest(ID=checked_id(member_id)), timeout, repeat=False)
+
+    promote, apromote = twins(_promote)
+
+    async def _update(self, member_id: int, peer_urls: Sequence[str], *, timeout: float | None = None) -> None:
         message = rpc.MemberUpdateRequest(ID=checked_id(member_id), peerURLs=_urls(peer_urls))
-        self._call("MemberUpdate", message, timeout, repeat=False)
+        await self._ask("MemberUpdate", message, timeout, repeat=False)
 
-    def remove(self, member_id: int, *, timeout: float | None = None) -> None:
-        self._call("MemberRemove", rpc.MemberRemoveRequest(ID=checked_id(member_id)), timeout, repeat=False)
+    update, aupdate = twins(_update)
+
+    async def _remove(self, member_id: int, *, timeout: float | None = None) -> None:
+        await self._ask("MemberRemove", rpc.MemberRemoveRequest(ID=checked_id(member_id)), timeout, repeat=False)
+
+    remove, aremove = twins(_remove)
 
 
 def member(message: Any) -> Member:

@@ -12,6 +12,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from django_etcdaero.exceptions import ResponseError
 from django_etcdaero.keyvalue.administration import Snapshot, SnapshotProgress
@@ -40,6 +41,10 @@ class SnapshotFile:
         self._digest = hashlib.sha256()
         self._tail = b""
         self._size = 0
+
+    def take(self, part: Any) -> None:
+        """Append the ``blob`` of a message that says how many ``remaining_bytes`` are to come."""
+        self.add(part.blob, part.remaining_bytes)
 
     def add(self, data: bytes, remaining: int) -> None:
         """Append ``data``, after which ``remaining`` bytes are to come."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -26,9 +27,12 @@ from django_etcdaero.keyvalue.etcd.connection.address import parse_client_url
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import Background
 
-from .direct import Answer, Call, Direct
+from .cluster import LIST_MEMBERS
+from .member_calls import Ask, MemberCalls
+from .questions import Answer
 
 _log = logging.getLogger("django_etcdaero.kv")
 
@@ -47,11 +51,11 @@ class MemberSync:
     """Owner of the thread ``etcdaero-members``, which runs from :meth:`start` until :meth:`stop`."""
 
     def __init__(
-        self, call: Call, direct: Direct, balancer: Balancer, *, every: float, timeout: float, encrypted: bool
+        self, ask: Ask, member_calls: MemberCalls, balancer: Balancer, *, every: float, timeout: float, encrypted: bool
     ) -> None:
         """``every`` and ``timeout`` are in seconds; ``encrypted``: use https client URLs, else http ones."""
-        self._call = call
-        self._direct = direct
+        self._ask = ask
+        self._member_calls = member_calls
         self._balancer = balancer
         self._every = every
         self._timeout = timeout
@@ -79,7 +83,7 @@ class MemberSync:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._look()
+                drive(self._look())
                 self._failing = False
             except Cancelled:
                 return
@@ -91,9 +95,8 @@ class MemberSync:
                 _log.exception("the endpoints stay as they are")
             self._stopping.wait(self._every * random.uniform(0.9, 1.1))
 
-    def _look(self) -> None:
-        message = rpc.MemberListRequest(linearizable=True)
-        listing = self._call("MemberList", message, self._timeout, repeat=True)
+    async def _look(self) -> None:
+        listing = await self._ask("MemberList", LIST_MEMBERS, self._timeout, repeat=True)
         known = self._balancer.endpoints
         voters = {member.ID for member in listing.members if not member.isLearner}
         advertised = [
@@ -104,7 +107,7 @@ class MemberSync:
             if (endpoint := parse_client_url(url, encrypted=self._encrypted)) is not None
         ]
         candidates = list(dict.fromkeys([*known, *advertised]))
-        answers = self._direct.ask(candidates, [_STATUS], timeout=self._timeout)
+        answers = await self._member_calls.ask_all(candidates, [_STATUS], deadline=time.monotonic() + self._timeout)
         seen = {endpoint: found for endpoint in candidates if (found := _identity(answers[endpoint][0]))}
         cluster_ids = [seen[endpoint].cluster_id for endpoint in known if endpoint in seen]
         if not cluster_ids:

@@ -1,4 +1,4 @@
-"""Transactions that only read, sent in such a way that no server comes to harm.
+"""Transactions that only read, sent in such a way that they end no server.
 
 A transaction of ranges only is no entry of etcd's log: the server runs it for the caller, and gives up when the caller
 does. etcd 3.5.0 to 3.5.4 panics if that happens half-way through a range (etcd issue 14110): the process ends because
@@ -19,16 +19,20 @@ counts as one operation, which matters only if both branches are as long as the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.etcd.messages import wire
-from django_etcdaero.keyvalue.values import RangeRequest, RangeResult, TxnRequest, TxnResult
+from django_etcdaero.keyvalue.values import RangeRequest, TxnRequest, TxnResult
 
-Ask: TypeAlias = Callable[[str, Any, bool], Awaitable[Any]]
-"""``await ask(method, message, leader)`` returns the answer to a message; see :meth:`Calls.run`."""
+
+class Ask(Protocol):
+    """Calls that have a deadline together and may be repeated."""
+
+    async def __call__(self, method: str, message: Any, *, leader: bool = True) -> Any:
+        """Return the answer; see :meth:`UnaryCalls.ask <django_etcdaero.keyvalue.etcd.calls.unary.UnaryCalls.ask>`."""
+
 
 _FEW = 4
 """Ranges that are rather read one by one than through the log."""
@@ -37,18 +41,15 @@ _ROUNDS = 3
 """After so many compactions in between, all of them are read through the log."""
 
 
-def ends_with_its_caller(request: TxnRequest) -> bool:
-    """Tell whether etcd would run ``request`` only as long as somebody waits for it."""
-    operations = (*request.success, *request.failure)
-    return bool(operations) and all(isinstance(operation, RangeRequest) for operation in operations)
-
-
 async def read(ask: Ask, request: TxnRequest) -> TxnResult:
-    """Return the answer to ``request``, one for which :func:`ends_with_its_caller` is true.
+    """Return the answer to a transaction without writes, nested ones included. A protocol.
 
     Raises what the transaction would raise.
     """
+    operations = (*request.success, *request.failure)
     ranges = [operation for operation in request.success if isinstance(operation, RangeRequest)]
+    if not operations or not all(isinstance(operation, RangeRequest) for operation in operations):
+        return wire.txn_result(await ask("Txn", wire.txn_message(request)))  # nothing is read, or through the log
     unconditional = not request.compares and not request.failure
     if unconditional and (len(ranges) <= _FEW or all(each.serializable for each in ranges)):
         for _ in range(_ROUNDS):
@@ -60,20 +61,16 @@ async def read(ask: Ask, request: TxnRequest) -> TxnResult:
 
 
 async def _read_one_by_one(ask: Ask, ranges: Sequence[RangeRequest]) -> TxnResult:
-    linearizable = not all(each.serializable for each in ranges)
-    revision = 0
-    responses: list[RangeResult] = []
-    for each in ranges:
-        if responses:
-            # What a key was at a revision is the same on all members that have got there: no majority is asked again.
-            each = replace(each, serializable=True, revision=each.revision if each.revision > 0 else revision)
-            leader = False
-        else:
-            each = replace(each, serializable=not linearizable)
-            leader = linearizable
-        found = wire.range_result(await ask("Range", wire.range_message(each), leader))
-        revision = revision or found.revision
-        responses.append(found._replace(revision=revision))
+    first, *others = [wire.range_message(each) for each in ranges]
+    leader = not all(each.serializable for each in ranges)
+    first.serializable = not leader
+    responses = [wire.range_result(await ask("Range", first, leader=leader))]
+    revision = responses[0].revision
+    for message in others:
+        # What a key was at a revision is the same on all members that have got there: no majority is asked again.
+        message.serializable = True
+        message.revision = message.revision or revision
+        responses.append(wire.range_result(await ask("Range", message, leader=False))._replace(revision=revision))
     return TxnResult(True, tuple(responses), revision)
 
 
@@ -85,5 +82,5 @@ async def _read_through_log(ask: Ask, request: TxnRequest) -> TxnResult:
     else:
         success += (TxnRequest(),)
     message = wire.txn_message(TxnRequest(request.compares, success, failure))
-    result = wire.txn_result(await ask("Txn", message, True))
+    result = wire.txn_result(await ask("Txn", message))
     return result if result.succeeded is in_failure else result._replace(responses=result.responses[:-1])

@@ -9,9 +9,9 @@ from typing import Any
 import grpc
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
-from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
-from django_etcdaero.keyvalue.etcd.connection.member import Member
-from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify, describe, translate
+from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
+from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
 
 FIRST_TRY = 2.0
 """Seconds that one try may take where there are other members to ask; doubled with each round through all of them."""
@@ -24,20 +24,20 @@ _LONGEST_PAUSE = 1.0
 class Failure:
     """One try that brought no answer."""
 
-    seat: Seat
-    member: Member
+    choice: Choice
+    member: MemberClient
     token: str | None
     cause: Exception
     code: Any
     details: str
-    fault: Fault
+    fault: CallFault
 
     @classmethod
     def of(
         cls,
         error: Exception,
-        seat: Seat,
-        member: Member,
+        choice: Choice,
+        member: MemberClient,
         token: str | None,
         *,
         sent: bool,
@@ -46,28 +46,28 @@ class Failure:
     ) -> Failure:
         """Judge ``error``. ``sent``: the request itself was sent, not only the login before it."""
         if isinstance(error, DeadlineExceeded):  # while waiting for another thread to log in
-            return cls(seat, member, token, error, None, str(error), Fault.LATE if repeat else Fault.UNSENT)
+            return cls(choice, member, token, error, None, str(error), CallFault.LATE if repeat else CallFault.UNSENT)
         if isinstance(error, ValueError):
-            return cls(seat, member, token, error, None, str(error), Fault.UNCONNECTED)
+            return cls(choice, member, token, error, None, str(error), CallFault.UNCONNECTED)
         assert isinstance(error, grpc.RpcError)
         code, details = error.code(), error.details() or ""
         fault = classify(code, details, stranger=stranger)
-        if not sent and fault not in (Fault.ANSWERED, Fault.TOKEN, Fault.UNCONNECTED):
-            fault = Fault.LATE if fault is Fault.LATE and repeat else Fault.UNSENT
-        return cls(seat, member, token, error, code, details, fault)
+        if not sent and fault not in (CallFault.ANSWERED, CallFault.TOKEN, CallFault.UNCONNECTED):
+            fault = CallFault.LATE if fault is CallFault.LATE and repeat else CallFault.UNSENT
+        return cls(choice, member, token, error, code, details, fault)
 
 
-class Trial:
+class Retries:
     """What has happened to one call that did not succeed at once."""
 
     def __init__(self, balancer: Balancer, repeat: bool) -> None:
         self._balancer = balancer
         self._repeat = repeat
         self._tries = 0
-        self.tried: set[Seat] = set()
+        self.tried: set[Choice] = set()
         """The endpoints that have failed in this round through all of them."""
         self._errors: dict[str, str] = {}
-        self._last = Fault.UNSENT
+        self._last = CallFault.UNSENT
         self._relogins = 0
         self.perhaps_applied = False
         """A try was sent and not answered."""
@@ -78,24 +78,24 @@ class Trial:
         """Return the seconds that the next try may take."""
         return FIRST_TRY * 2.0 ** (self._tries // len(self._balancer))
 
-    def failed(self, seat: Seat, fault: Fault, code: Any, details: str, token: str | None) -> float:
+    def failed(self, choice: Choice, fault: CallFault, code: Any, details: str, token: str | None) -> float:
         """Note a failed try; return how long to wait before the next one, or raise if there cannot be one."""
         self._tries += 1
         self._last = fault
-        self._errors[seat.name] = describe(code, details)
-        if fault is Fault.TOKEN:
+        self._errors[choice.name] = describe(code, details)
+        if fault is CallFault.TOKEN:
             self._relogins += 1
             # Another thread's new token may go stale in turn before it is used; more than that is no coincidence.
             if token is None or self._relogins > 3:
                 raise translate(code, details)
             self.stale_token = token
             return 0.0
-        if fault is not Fault.BUSY:
-            self._balancer.failed(seat)
-        self.perhaps_applied = self.perhaps_applied or fault in (Fault.LATE, Fault.LOST)
-        if not self._repeat and fault in (Fault.LATE, Fault.LOST):
-            raise OutcomeUnknown(f"{seat.name}: {self._errors[seat.name]}; the write may have been applied or not")
-        self.tried.add(seat)
+        if fault is not CallFault.BUSY:
+            self._balancer.failed(choice)
+        self.perhaps_applied = self.perhaps_applied or fault in (CallFault.LATE, CallFault.LOST)
+        if not self._repeat and fault in (CallFault.LATE, CallFault.LOST):
+            raise OutcomeUnknown(f"{choice.name}: {self._errors[choice.name]}; the write may have been applied or not")
+        self.tried.add(choice)
         if len(self.tried) < len(self._balancer):
             return 0.0
         self.tried.clear()
@@ -103,9 +103,9 @@ class Trial:
 
     def over(self, method: str) -> EtcdAeroError:
         """Return the error for a call whose time is over."""
-        if self._last is Fault.BUSY:
+        if self._last is CallFault.BUSY:
             return StoreBusy(f"{method}: the server has too many requests: {self._list()}")
-        if self._last is Fault.LATE:
+        if self._last is CallFault.LATE:
             return DeadlineExceeded(f"{method}: no answer in time: {self._list()}")
         if not self._errors:
             return DeadlineExceeded(f"{method}: no time was left to send it")

@@ -1,30 +1,29 @@
 """Unary calls: tried on one member after the other until one answers, the time is over, or repeating could do harm.
 
 A call that may be repeated (a read; anything whose second time changes nothing more) is tried again after every fault,
-and each try has a time of its own, so that a member which hangs does not eat up the whole call. A call that must not be
-repeated is tried again only if the try was certainly not applied; its one real try may take all the time there is,
-because an answer is worth more than an early ``OutcomeUnknown``. The login before it is like a read.
+and each try has a time of its own, so that a member which hangs does not take the time of the whole call. A call that
+must not be repeated is tried again only if the try was certainly not applied; its one real try may take all the time
+there is, because an answer is worth more than an early ``OutcomeUnknown``. The login before it is like a read.
 """
 
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import Any
 
 import grpc
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
-from django_etcdaero.keyvalue.blocking import complete
-from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Seat
+from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
-from django_etcdaero.keyvalue.etcd.connection.member import Member
+from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
+from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, Send, Sleep
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
-from django_etcdaero.keyvalue.etcd.messages.faults import Fault, name_request, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, name_request, translate
+from django_etcdaero.system.steps import drive
 
-from .retries import FIRST_TRY, Failure, Trial
-from .waiting import AwaitingWay, BlockingWay, Way
+from .retries import FIRST_TRY, Failure, Retries
 
 _monotonic = time.monotonic
 
@@ -44,7 +43,7 @@ _ENOUGH = 1.0
 """Seconds after which a request without an answer counts; logging in takes a tenth of one."""
 
 
-class Calls:
+class UnaryCalls:
     """Makes the unary calls of one engine."""
 
     def __init__(self, balancer: Balancer, tokens: Tokens, gate: Gate) -> None:
@@ -52,37 +51,23 @@ class Calls:
         self._tokens = tokens
         self._gate = gate
 
-    def on(self, balancer: Balancer) -> Calls:
+    def on(self, balancer: Balancer) -> UnaryCalls:
         """Return the same for other endpoints of the engine."""
-        return Calls(balancer, self._tokens, self._gate)
+        return UnaryCalls(balancer, self._tokens, self._gate)
 
-    def run(
-        self,
-        method: str,
-        message: Any,
-        timeout: float,
-        repeat: bool,
-        leader: bool = True,
-        done: type[EtcdAeroError] | None = None,
-    ) -> Any:
-        """Return the answer to ``message``.
+    def run(self, method: str, message: Any, timeout: float, repeat: bool, leader: bool = True) -> Any:
+        """Return the answer to ``message``, blocking, within ``timeout`` seconds: :meth:`ask`, by a shorter way.
 
-        ``timeout`` is for all tries together, in seconds. ``repeat``: doing it twice is as good as once. ``leader``:
-        only a member that is in touch with the leader may answer. ``done``: the refusal that, after a try which may
-        have been applied, says that it was; ``None`` is returned then.
-
-        Raises what :func:`translate` makes of a refusal, ``OutcomeUnknown`` (only without ``repeat``),
-        ``ClusterError``, ``DeadlineExceeded``, ``StoreBusy`` and ``Cancelled``.
+        The first try is made without the machinery for all others, which is a third of our own part of a call.
         """
         deadline = _monotonic() + timeout
         failed: Failure | None = None
-        # The usual case, without the machinery for all others: it takes a third of our own part of a call.
         tokens, token = self._tokens, self._tokens.current
         if not tokens.needed or (token is not None and not self._doubted()):
             gate = self._gate
             gate.enter(deadline)
             try:
-                seat, member = self._balancer.pick()
+                choice, member = self._balancer.pick()
                 left = deadline - _monotonic()
                 if left > 0:
                     if repeat and len(self._balancer) > 1:
@@ -90,122 +75,116 @@ class Calls:
                     try:
                         answer = member.calls[method](message, left, tokens.metadata[leader])
                     except _FAILURES as error:
-                        failed = self._failure(error, seat, member, token, repeat=repeat, sent=left)
+                        failed = self._failure(error, choice, member, token, repeat=repeat, sent=left)
                     else:
-                        if seat.failures or tokens.unanswered:
-                            self._answered(seat)
+                        if choice.failures or tokens.unanswered:
+                            self._answered(choice)
                         return answer
             finally:
                 gate.leave()
-        way = BlockingWay(self._gate)
-        return complete(self._run(way, method, message, deadline, failed, repeat=repeat, leader=leader, done=done))
+        return drive(self.ask(method, message, deadline, repeat=repeat, leader=leader, failed=failed))
 
-    async def arun(
+    async def ask(
         self,
-        way: AwaitingWay,
-        method: str,
-        message: Any,
-        *,
-        timeout: float,
-        repeat: bool,
-        leader: bool = True,
-        done: type[EtcdAeroError] | None = None,
-    ) -> Any:
-        """Return the answer as :meth:`run` does, without blocking the event loop.
-
-        When the task is cancelled the try under way is cancelled; a write may have been applied all the same.
-        """
-        deadline = _monotonic() + timeout
-        return await self._run(way, method, message, deadline, repeat=repeat, leader=leader, done=done)
-
-    async def _run(
-        self,
-        way: Way,
         method: str,
         message: Any,
         deadline: float,
-        failed: Failure | None = None,
         *,
         repeat: bool,
-        leader: bool,
-        done: type[EtcdAeroError] | None,
+        leader: bool = True,
+        done: type[EtcdAeroError] | None = None,
+        failed: Failure | None = None,
     ) -> Any:
-        """Try until ``deadline``. ``failed`` is a first try that was made already."""
-        trial: Trial | None = None
+        """Return the answer to ``message``. A protocol.
+
+        ``deadline`` (of ``time.monotonic``) is for all tries together. ``repeat``: doing it twice is as good as once.
+        ``leader``: only a member that is in touch with the leader may answer. ``done``: the refusal that, after a try
+        which may have been applied, says that it was; ``None`` is returned then. ``failed``: a first try that was made
+        already. When the task that awaits it is cancelled the try under way is cancelled; a write may have been applied
+        all the same.
+
+        Raises what :func:`translate` makes of a refusal, ``OutcomeUnknown`` (only without ``repeat``),
+        ``ClusterError``, ``DeadlineExceeded``, ``StoreBusy`` and ``Cancelled``.
+        """
+        retries: Retries | None = None
         while True:
             if failed is None:
-                answer, failed = await self._try(way, method, message, deadline, trial, repeat=repeat, leader=leader)
+                answer, failed = await self._try(method, message, deadline, retries, repeat=repeat, leader=leader)
                 if failed is None:
                     return answer
-            seat, member, token, fault = failed.seat, failed.member, failed.token, failed.fault
-            if fault is Fault.ANSWERED:
-                self._balancer.worked(seat)
+            choice, member, token, fault = failed.choice, failed.member, failed.token, failed.fault
+            if fault is CallFault.ANSWERED:
+                self._balancer.worked(choice)
                 refusal = translate(failed.code, failed.details)
                 refusal = name_request(refusal, method, message, self._tokens.user)
-                if done is not None and trial is not None and trial.perhaps_applied and isinstance(refusal, done):
+                if done is not None and retries is not None and retries.perhaps_applied and isinstance(refusal, done):
                     return None
                 raise refusal from failed.cause
-            trial = trial or Trial(self._balancer, repeat)
+            retries = retries or Retries(self._balancer, repeat)
             if self._gate.is_shut and repeat:
-                await way.enter(deadline)  # says that the engine was closed
+                raise self._gate.refused()
             try:
-                pause = trial.failed(seat, fault, failed.code, failed.details, token if self._tokens.needed else None)
+                pause = retries.failed(
+                    choice, fault, failed.code, failed.details, token if self._tokens.needed else None
+                )
             except EtcdAeroError as error:
                 raise error from failed.cause
             if pause:
-                await self._pause(way, member, fault, min(pause, max(0.0, deadline - _monotonic())))
+                await self._pause(member, fault, min(pause, max(0.0, deadline - _monotonic())))
             failed = None
 
     async def _try(
-        self, way: Way, method: str, message: Any, deadline: float, trial: Trial | None, *, repeat: bool, leader: bool
+        self, method: str, message: Any, deadline: float, retries: Retries | None, *, repeat: bool, leader: bool
     ) -> tuple[Any, Failure | None]:
         """Ask one member; return its answer, or what went wrong."""
-        await way.enter(deadline)
+        entry = Entry(self._gate)
+        if not entry.try_enter():
+            await Enter(entry, deadline)
         try:
-            seat, member = self._balancer.pick(trial.tried if trial else ())
+            choice, member = self._balancer.pick(retries.tried if retries else ())
             tokens = self._tokens
             token = tokens.current
             left = deadline - _monotonic()
             if left <= 0:
-                raise (trial or Trial(self._balancer, repeat)).over(method)
+                raise (retries or Retries(self._balancer, repeat)).over(method)
             share = left
             if len(self._balancer) > 1:
-                share = min(left, FIRST_TRY if trial is None else trial.share())
+                share = min(left, FIRST_TRY if retries is None else retries.share())
             if tokens.needed and (
-                token is None or (trial is not None and trial.stale_token == token) or self._doubted()
+                token is None or (retries is not None and retries.stale_token == token) or self._doubted()
             ):
                 now = _monotonic()
                 try:
-                    await way.run(partial(tokens.renew, token, member, now + share, since=now), share)
+                    await tokens.renew(entry, token, member, now + share, since=now)
                 except (*_FAILURES, DeadlineExceeded) as error:
-                    return None, self._failure(error, seat, member, token, repeat=repeat)
+                    return None, self._failure(error, choice, member, token, repeat=repeat)
                 token = tokens.current
                 left = deadline - _monotonic()
                 if left <= 0:
-                    raise (trial or Trial(self._balancer, repeat)).over(method)
+                    raise (retries or Retries(self._balancer, repeat)).over(method)
             try:
                 seconds = min(left, share) if repeat else left
-                answer = await way.send(member.calls[method], message, seconds, tokens.metadata[leader])
+                answer = await Send(entry, member.calls[method], message, seconds, tokens.metadata[leader])
             except _FAILURES as error:
-                return None, self._failure(error, seat, member, token, repeat=repeat, sent=seconds)
-            if seat.failures or tokens.unanswered:
-                self._answered(seat)
+                return None, self._failure(error, choice, member, token, repeat=repeat, sent=seconds)
+            if choice.failures or tokens.unanswered:
+                self._answered(choice)
             return answer, None
         finally:
-            way.leave()
+            entry.leave()
 
     def _doubted(self) -> bool:
         return bool(self._tokens.current) and self._tokens.unanswered >= min(_DOUBTS, len(self._balancer))
 
-    def _answered(self, seat: Seat) -> None:
-        self._balancer.worked(seat)
+    def _answered(self, choice: Choice) -> None:
+        self._balancer.worked(choice)
         self._tokens.unanswered = 0
 
     def _failure(
         self,
         error: Exception,
-        seat: Seat,
-        member: Member,
+        choice: Choice,
+        member: MemberClient,
         token: str | None,
         *,
         repeat: bool,
@@ -214,29 +193,30 @@ class Calls:
         """Judge ``error``. ``sent``: the seconds that the request had; ``None``: it was the login before it."""
         tokens = self._tokens
         stranger = sent is not None and tokens.needed and not token
-        failed = Failure.of(error, seat, member, token, sent=sent is not None, repeat=repeat, stranger=stranger)
-        if sent is None or failed.fault is Fault.ANSWERED:
+        failed = Failure.of(error, choice, member, token, sent=sent is not None, repeat=repeat, stranger=stranger)
+        if sent is None or failed.fault is CallFault.ANSWERED:
             tokens.unanswered = 0  # where logging in anew is impossible the old token may be as good as ever
-        elif failed.fault is Fault.LATE and sent >= _ENOUGH and token == tokens.current:
+        elif failed.fault is CallFault.LATE and sent >= _ENOUGH and token == tokens.current:
             tokens.unanswered += 1
         return failed
 
-    async def _pause(self, way: Way, member: Member, fault: Fault, seconds: float) -> None:
+    async def _pause(self, member: MemberClient, fault: CallFault, seconds: float) -> None:
         """Wait ``seconds``, or less if ``member``, which could not be connected to, can be talked to before.
 
         gRPC before 1.80 makes connections only while some call is waiting, so sleeping would not do: calls that fail
         at once, again and again, would never see the server come back.
         """
-        if fault is not Fault.UNCONNECTED:
-            await way.sleep(seconds)
+        if fault is not CallFault.UNCONNECTED:
+            await Sleep(seconds)
             return
+        entry = Entry(self._gate)
         try:
-            await way.enter(_monotonic() + seconds)
+            await Enter(entry, _monotonic() + seconds)
         except DeadlineExceeded:
             return
         try:
-            await way.send(member.calls["Range"], _PROBE, seconds, (), wait=True)
+            await Send(entry, member.calls["Range"], _PROBE, seconds, wait=True)
         except _FAILURES:  # any answer will do
             return
         finally:
-            way.leave()
+            entry.leave()

@@ -17,13 +17,13 @@ from collections.abc import Callable, Collection, Sequence
 from django_etcdaero.keyvalue.administration.maintenance import EndpointState
 from django_etcdaero.stores.endpoint import Endpoint
 
-from .member import Member
+from .member import MemberClient
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 5.0
 
 
-class Seat:
+class Choice:
     """One endpoint with its client, which exists while it is in use, and what is known of its health."""
 
     __slots__ = ("due", "endpoint", "failures", "member", "name")
@@ -31,7 +31,7 @@ class Seat:
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
         self.name = str(endpoint)
-        self.member: Member | None = None
+        self.member: MemberClient | None = None
         self.failures = 0
         """Failures in a row."""
         self.due = 0.0
@@ -41,18 +41,18 @@ class Seat:
 class Balancer:
     """The endpoints of a cluster. Starts with a random one, so that clients spread over the members."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], connect: Callable[[Endpoint], Member]) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], connect: Callable[[Endpoint], MemberClient]) -> None:
         self._connect = connect
-        self._seats = [Seat(endpoint) for endpoint in endpoints]
-        self._current = random.choice(self._seats)
-        self._guests: dict[Endpoint, Member] = {}
-        """Clients of endpoints that are not among the seats."""
-        self._retired: list[Member] = []
+        self._choices = [Choice(endpoint) for endpoint in endpoints]
+        self._current = random.choice(self._choices)
+        self._others: dict[Endpoint, MemberClient] = {}
+        """Clients of endpoints that are not chosen from."""
+        self._retired: list[MemberClient] = []
         """Clients that are not used any more; calls on them may still be under way."""
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._seats)
+        return len(self._choices)
 
     @property
     def current(self) -> str:
@@ -63,7 +63,7 @@ class Balancer:
     def endpoints(self) -> tuple[Endpoint, ...]:
         """The endpoints that are chosen from, the one in use first."""
         with self._lock:
-            return tuple(seat.endpoint for seat in self._around())
+            return tuple(choice.endpoint for choice in self._around())
 
     def states(self) -> tuple[EndpointState, ...]:
         """Return what is known of each endpoint."""
@@ -71,107 +71,111 @@ class Balancer:
             now = time.monotonic()
             return tuple(
                 EndpointState(
-                    endpoint=seat.name,
-                    in_use=seat is self._current and seat.member is not None,
-                    failures=seat.failures,
-                    retry_in=max(0.0, seat.due - now),
+                    endpoint=choice.name,
+                    in_use=choice is self._current and choice.member is not None,
+                    failures=choice.failures,
+                    retry_in=max(0.0, choice.due - now),
                 )
-                for seat in self._seats
+                for choice in self._choices
             )
 
-    def pick(self, tried: Collection[Seat] = ()) -> tuple[Seat, Member]:
+    def pick(self, tried: Collection[Choice] = ()) -> tuple[Choice, MemberClient]:
         """Return the endpoint to use now, one that is not in ``tried`` if there is any.
 
         Raises ``ConfigurationError`` if its TLS files cannot be used.
         """
-        seat = self._current
-        member = seat.member
-        if member is not None and not seat.failures and seat not in tried:
-            return seat, member
+        choice = self._current
+        member = choice.member
+        if member is not None and not choice.failures and choice not in tried:
+            return choice, member
         with self._lock:
-            seat = self._choose(tried)
-            self._current = seat
-            return seat, self._member(seat)
+            choice = self._choose(tried)
+            self._current = choice
+            return choice, self._member(choice)
 
-    def open(self, endpoint: Endpoint) -> Member:
+    def open(self, endpoint: Endpoint) -> MemberClient:
         """Return the client of ``endpoint``, whether it is one of those that are chosen from or not.
 
         Raises ``ConfigurationError`` if its TLS files cannot be used.
         """
         with self._lock:
-            seat = next((seat for seat in self._seats if seat.endpoint == endpoint), None)
-            if seat is not None:
-                return self._member(seat)
-            if endpoint not in self._guests:
-                self._guests[endpoint] = self._connect(endpoint)
-            return self._guests[endpoint]
+            choice = next((choice for choice in self._choices if choice.endpoint == endpoint), None)
+            if choice is not None:
+                return self._member(choice)
+            if endpoint not in self._others:
+                self._others[endpoint] = self._connect(endpoint)
+            return self._others[endpoint]
 
     def replace(self, endpoints: Sequence[Endpoint]) -> None:
         """Choose from ``endpoints``, at least one, from now on; what is known of those that stay is kept.
 
-        Channels of endpoints that go are closed by the next call of this method: calls on them may end in peace.
+        Channels of endpoints that go are closed by the next call of this method, so that calls on them may end.
         """
         with self._lock:
-            kept = {seat.endpoint: seat for seat in self._seats if seat.endpoint in endpoints}
-            gone = [seat.member for seat in self._seats if seat.endpoint not in kept and seat.member is not None]
+            kept = {choice.endpoint: choice for choice in self._choices if choice.endpoint in endpoints}
+            gone = [
+                choice.member for choice in self._choices if choice.endpoint not in kept and choice.member is not None
+            ]
             closing, self._retired = self._retired, gone
-            self._seats = [kept.get(endpoint) or Seat(endpoint) for endpoint in endpoints]
+            self._choices = [kept.get(endpoint) or Choice(endpoint) for endpoint in endpoints]
             if self._current.endpoint not in kept:
-                self._current = random.choice([seat for seat in self._seats if not seat.failures] or self._seats)
+                self._current = random.choice(
+                    [choice for choice in self._choices if not choice.failures] or self._choices
+                )
         for member in closing:
             member.close()
 
     def forget(self, endpoint: Endpoint) -> None:
         """Close the channel to an endpoint that is not chosen from."""
         with self._lock:
-            member = self._guests.pop(endpoint, None)
+            member = self._others.pop(endpoint, None)
         if member is not None:
             member.close()
 
-    def _member(self, seat: Seat) -> Member:
-        if seat.member is None:
-            seat.member = self._guests.pop(seat.endpoint, None) or self._connect(seat.endpoint)
-        return seat.member
+    def _member(self, choice: Choice) -> MemberClient:
+        if choice.member is None:
+            choice.member = self._others.pop(choice.endpoint, None) or self._connect(choice.endpoint)
+        return choice.member
 
-    def _around(self) -> list[Seat]:
-        start = self._seats.index(self._current)
-        return self._seats[start:] + self._seats[:start]
+    def _around(self) -> list[Choice]:
+        start = self._choices.index(self._current)
+        return self._choices[start:] + self._choices[:start]
 
-    def _choose(self, tried: Collection[Seat]) -> Seat:
+    def _choose(self, tried: Collection[Choice]) -> Choice:
         around = self._around()
-        candidates = [seat for seat in around if seat not in tried] or around
-        return min(candidates, key=lambda seat: seat.due)
+        candidates = [choice for choice in around if choice not in tried] or around
+        return min(candidates, key=lambda choice: choice.due)
 
-    def failed(self, seat: Seat) -> None:
-        """Note that ``seat`` could not do its work. If its TLS files have changed it connects with the new ones."""
+    def failed(self, choice: Choice) -> None:
+        """Note that ``choice`` could not do its work. If its TLS files have changed it connects with the new ones."""
         with self._lock:
             now = time.monotonic()
-            if seat.due <= now:  # several calls that fail together are one failure
-                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(seat.failures, 10))
-                seat.due = now + pause * random.uniform(0.8, 1.2)
-                seat.failures += 1
-            if seat.member is not None and seat.member.is_outdated:
+            if choice.due <= now:  # several calls that fail together are one failure
+                pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(choice.failures, 10))
+                choice.due = now + pause * random.uniform(0.8, 1.2)
+                choice.failures += 1
+            if choice.member is not None and choice.member.is_outdated:
                 # A channel keeps the files that it was made with; the next use makes another one.
-                self._retired.append(seat.member)
-                seat.member = None
+                self._retired.append(choice.member)
+                choice.member = None
 
-    def worked(self, seat: Seat) -> None:
-        """Note that ``seat`` is healthy."""
-        if seat.failures:
+    def worked(self, choice: Choice) -> None:
+        """Note that ``choice`` is healthy."""
+        if choice.failures:
             with self._lock:
-                seat.failures = 0
-                seat.due = 0.0
-                if seat in self._seats:
-                    self._current = seat
+                choice.failures = 0
+                choice.due = 0.0
+                if choice in self._choices:
+                    self._current = choice
 
     def drop(self) -> None:
         """Close all channels; calls under way end as cancelled. They are made anew when needed."""
         with self._lock:
-            members = [seat.member for seat in self._seats if seat.member is not None]
-            members += [*self._guests.values(), *self._retired]
-            for seat in self._seats:
-                seat.member = None
-            self._guests.clear()
+            members = [choice.member for choice in self._choices if choice.member is not None]
+            members += [*self._others.values(), *self._retired]
+            for choice in self._choices:
+                choice.member = None
+            self._others.clear()
             self._retired = []
         for member in members:
             member.close()

@@ -1,4 +1,4 @@
-"""The door that every use of gRPC goes through, so that a fork or the closing can wait until nobody is inside."""
+"""Counts the uses of gRPC that are under way, so that a fork or the closing can wait for their end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
 
 
 class Gate:
-    """Counts who is inside; can be closed for a while (new ones wait) or shut for good (new ones are refused)."""
+    """What every use of gRPC goes through. It can be closed for a while (callers wait) or shut for good (refused)."""
 
     def __init__(self, location: str) -> None:
         self._location = location
@@ -43,12 +43,16 @@ class Gate:
             return self._open
 
     def late(self) -> DeadlineExceeded:
-        """Return the error for somebody who has waited at a closed gate for as long as he could."""
+        """Return the error for a caller who has waited at a closed gate for as long as the call may take."""
         return DeadlineExceeded("the process was forking for as long as the call was allowed to take")
+
+    def refused(self) -> Cancelled:
+        """Return the error for a caller at a gate that is shut."""
+        return Cancelled(f"the engine on {self._location} was closed")
 
     def _go_in(self) -> None:
         if self.is_shut:
-            raise Cancelled(f"the engine on {self._location} was closed")
+            raise self.refused()
         self._inside += 1
 
     def leave(self) -> None:

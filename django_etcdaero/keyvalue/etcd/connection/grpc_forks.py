@@ -1,4 +1,4 @@
-"""Coming to rest before a fork, so that gRPC is in the middle of nothing.
+"""Ending what gRPC does before a fork, so that no call of it is under way.
 
 Closing channels is not all. gRPC has threads of its own, which end a few milliseconds after the last channel is gone;
 a process that forks before that has children, and sometimes a parent, that hang.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django_etcdaero.keyvalue.etcd.calls.renewals import KeepAliveMany
 from django_etcdaero.keyvalue.etcd.messages.classes import STUBS, keep_alive_once
 from django_etcdaero.keyvalue.etcd.messages.loading import load_etcd3
 from django_etcdaero.stores.credentials import Tls
@@ -17,6 +16,7 @@ from django_etcdaero.stores.endpoint import Endpoint
 
 from .certificates import read_credentials, stamp
 from .channel_options import CHANNEL_OPTIONS
+from .renewals import KeepAliveMany
 
 _Etcd3Client: Any = load_etcd3().Etcd3Client
 
@@ -33,7 +33,7 @@ _RANGE_OPTIONS = (
 )
 
 
-class Member(_Etcd3Client):  # type: ignore[misc] # the package has no types
+class MemberClient(_Etcd3Client):  # type: ignore[misc] # the package has no types
     """A client of one endpoint, in one process. Making it does no network I/O, but reads the TLS files."""
 
     def __init__(self, endpoint: Endpoint, *, tls: Tls | None, timeout: float) -> None:

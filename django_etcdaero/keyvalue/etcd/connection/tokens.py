@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
@@ -12,32 +13,67 @@ from weakref import WeakKeyDictionary
 import grpc
 
 from django_etcdaero.exceptions import DeadlineExceeded
-from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, rpc
+from django_etcdaero.system.steps import Step
 
-from .member import Member
-
-Metadata = tuple[tuple[str, str], ...]
+from .member import MemberClient
+from .waiting import Enter, Entry, Send
 
 _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 
 _LEADER = (("hasleader", "true"),)
 """Makes a member that has lost the cluster refuse at once instead of keeping us waiting."""
 
+_POLL = 0.005
+"""Seconds between two looks of a task at whether another one has logged in."""
+
 
 class _Login:
-    """Logging in to one member, which one thread does at a time."""
+    """Logging in to one member, which one caller does at a time."""
 
-    __slots__ = ("code", "details", "failed", "lock")
+    __slots__ = ("code", "details", "failed", "lock", "thread")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.thread = 0
+        """The thread of the caller who has the lock, whether it waits itself or one of its tasks."""
         self.failed = -math.inf
         """When the member last gave no answer, by ``time.monotonic``; what gRPC said then is ``code`` and ``details``.
 
-        Not its exception, which would keep the member alive, and its channel over forks.
+        Not its exception, which would keep the member's client alive, and its channel over forks.
         """
         self.code: Any = None
         self.details = ""
+
+
+class _Turn(Step[bool]):
+    """Wait for the lock of a login; the answer is whether it was taken."""
+
+    __slots__ = ("_deadline", "_login")
+
+    def __init__(self, login: _Login, deadline: float) -> None:
+        self._login = login
+        self._deadline = deadline
+
+    def block(self) -> bool:
+        login = self._login
+        if login.lock.acquire(blocking=False):
+            return True
+        if login.thread == threading.get_ident():
+            return False  # a task of this thread's event loop has it, and cannot go on while this waits for it
+        if not login.lock.acquire(timeout=max(0.0, self._deadline - time.monotonic())):
+            raise self._late()
+        return True
+
+    async def suspend(self) -> bool:
+        while not self._login.lock.acquire(blocking=False):
+            if time.monotonic() >= self._deadline:
+                raise self._late()
+            await asyncio.sleep(_POLL)
+        return True
+
+    def _late(self) -> DeadlineExceeded:
+        return DeadlineExceeded("another caller is logging in and gets no answer")
 
 
 class _Unanswered(grpc.RpcError):  # type: ignore[misc] # gRPC has no types
@@ -64,7 +100,7 @@ class Tokens:
         """There is a user to log in."""
         self._request: Callable[[], Any] = lambda: rpc.AuthenticateRequest(name=user, password=password)
         self._lock = threading.Lock()
-        self._logins: WeakKeyDictionary[Member, _Login] = WeakKeyDictionary()
+        self._logins: WeakKeyDictionary[MemberClient, _Login] = WeakKeyDictionary()
         self.current: str | None = None
         """The token; ``None`` before the first log-in, empty where the server asks for none."""
         self.metadata: Mapping[bool, Metadata] = {False: (), True: _LEADER}
@@ -72,24 +108,28 @@ class Tokens:
         self.unanswered = 0
         """How many requests with this token in a row have got no answer in time."""
 
-    def renew(self, stale: str | None, member: Member, deadline: float, *, since: float = math.inf) -> None:
-        """Log in to ``member``, unless somebody has replaced the token ``stale`` already.
+    async def renew(
+        self, entry: Entry, stale: str | None, member: MemberClient, deadline: float, *, since: float = math.inf
+    ) -> None:
+        """Log in to ``member``, unless somebody has replaced the token ``stale`` already. A protocol.
 
         Only those who want the same member wait for each other. Who has another one to turn to says ``since`` when (by
         ``time.monotonic``) it wants this one: if the member gave somebody no answer after that, it is not asked again.
+        The caller is inside the gate by ``entry``, before and after.
 
-        Raises ``grpc.RpcError`` and ``DeadlineExceeded``.
+        Raises ``grpc.RpcError`` and ``DeadlineExceeded``; ``ValueError`` if the channel was closed.
         """
         with self._lock:
             login = self._logins.setdefault(member, _Login())
-        if not login.lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise DeadlineExceeded("another thread is logging in and gets no answer")
+        taken = await _Turn(login, deadline)
         try:
+            if taken:
+                login.thread = threading.get_ident()
             if login.failed >= since:
                 raise _Unanswered(login.code, login.details)
             if self.current == stale:
                 try:
-                    token = self._log_in(member, deadline)
+                    token = await self._log_in(entry, member, deadline)
                 except grpc.RpcError as error:
                     if error.code() in _UNANSWERED:
                         login.code, login.details = error.code(), error.details() or ""
@@ -100,12 +140,18 @@ class Tokens:
                 self.current = token
                 self.unanswered = 0
         finally:
-            login.lock.release()
+            if taken:
+                login.thread = 0
+                login.lock.release()
+        if not entry.try_enter():  # an awaited call has left
+            await Enter(entry, deadline)
 
-    def _log_in(self, member: Member, deadline: float) -> str:
+    async def _log_in(self, entry: Entry, member: MemberClient, deadline: float) -> str:
+        if not entry.try_enter():
+            await Enter(entry, deadline)
         left = max(0.001, deadline - time.monotonic())
         try:
-            answer = member.calls["Authenticate"](self._request(), left)
+            answer = await Send(entry, member.calls["Authenticate"], self._request(), left)
         except grpc.RpcError as error:
             # A cluster whose authentication is not enabled (yet) needs no token; it tells when it does.
             if "authentication is not enabled" in (error.details() or ""):

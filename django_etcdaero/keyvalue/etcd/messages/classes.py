@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal import enum_type_wrapper
 
 from .schema import ENUMS, MESSAGES, SERVICES
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+"""What a call carries beside its message: names and values."""
 
 _PACKAGE = "etcdserverpb"
 _Field = descriptor_pb2.FieldDescriptorProto

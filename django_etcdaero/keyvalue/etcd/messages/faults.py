@@ -33,7 +33,7 @@ from django_etcdaero.exceptions import (
 )
 
 
-class Fault(enum.Enum):
+class CallFault(enum.Enum):
     """What a failed call means for the next try."""
 
     ANSWERED = "answered"
@@ -107,28 +107,28 @@ _BY_CODE: dict[Any, type[EtcdAeroError]] = {
 }
 
 
-def classify(code: Any, details: str, *, stranger: bool = False) -> Fault:
+def classify(code: Any, details: str, *, stranger: bool = False) -> CallFault:
     """Tell what a status means for the next try. A status that proves nothing counts as perhaps applied.
 
     ``stranger``: there is a user to log in, and the request had no token. A server that asks clients for certificates
     then takes the name in ours for the user, and refuses what that one may not do, or whom it does not know.
     """
     if code is StatusCode.DEADLINE_EXCEEDED or "context deadline exceeded" in details:
-        return Fault.LATE
+        return CallFault.LATE
     if any(text in details for text in _TOKEN_TEXTS):
-        return Fault.TOKEN
+        return CallFault.TOKEN
     if stranger and any(text in details for text in _STRANGER_TEXTS):
-        return Fault.TOKEN
+        return CallFault.TOKEN
     if "too many requests" in details:
-        return Fault.BUSY
+        return CallFault.BUSY
     if code not in _LOST_CODES or any(text in details for text in _REFUSAL_TEXTS):
-        return Fault.ANSWERED
+        return CallFault.ANSWERED
     if code is StatusCode.UNAVAILABLE:
         if any(text in details for text in _UNCONNECTED_TEXTS):
-            return Fault.UNCONNECTED
+            return CallFault.UNCONNECTED
         if any(text in details for text in _UNSENT_TEXTS):
-            return Fault.UNSENT
-    return Fault.LOST
+            return CallFault.UNSENT
+    return CallFault.LOST
 
 
 def translate(code: Any, details: str) -> EtcdAeroError:

@@ -150,15 +150,6 @@ def _operation(operation: Operation) -> Any:
     raise InvalidRequest(f"a transaction cannot contain {type(operation).__name__}")
 
 
-def is_read_only(request: TxnRequest) -> bool:
-    """Tell whether neither branch of a transaction writes."""
-    return all(
-        isinstance(operation, RangeRequest) or (isinstance(operation, TxnRequest) and is_read_only(operation))
-        for branch in (request.success, request.failure)
-        for operation in branch
-    )
-
-
 def watch_message(request: WatchRequest, start_revision: int, watch_id: int = 0) -> Any:
     """Return the message that creates a watch.
 

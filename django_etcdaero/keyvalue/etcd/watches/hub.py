@@ -9,7 +9,6 @@ is not theirs, so they end as ``RESET``. (The header of the stream itself would 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import threading
@@ -27,10 +26,8 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
     Unauthenticated,
 )
-from django_etcdaero.keyvalue.blocking import complete
 from django_etcdaero.keyvalue.etcd.calls.retries import FIRST_TRY
-from django_etcdaero.keyvalue.etcd.calls.unary import Calls
-from django_etcdaero.keyvalue.etcd.calls.waiting import AwaitingWay, BlockingWay, Way
+from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
@@ -39,8 +36,9 @@ from django_etcdaero.keyvalue.etcd.messages.faults import describe
 from django_etcdaero.keyvalue.values import WatchLost
 from django_etcdaero.system.threads import Background
 
-from .dispatcher import Dispatcher
 from .incoming import Incoming
+from .settlement import Settled
+from .sinks import SinkThread
 from .stream import WatchStream
 from .watching import EtcdWatch, lost
 
@@ -63,13 +61,13 @@ class _Store:
 class WatchHub:
     """Owner of the thread ``etcdaero-watch``, which runs from the first watch until :meth:`stop`."""
 
-    def __init__(self, calls: Calls, balancer: Balancer, tokens: Tokens, gate: Gate) -> None:
+    def __init__(self, calls: UnaryCalls, balancer: Balancer, tokens: Tokens, gate: Gate) -> None:
         self._calls = calls
         self._balancer = balancer
         self._tokens = tokens
         self._gate = gate
-        self._dispatcher = Dispatcher()
-        self._incoming = Incoming(self._dispatcher, calls, tokens)
+        self._sinks = SinkThread()
+        self._incoming = Incoming(self._sinks, calls, tokens)
         self._changed = threading.Condition(threading.RLock())
         self._watches: dict[EtcdWatch, None] = {}  # in the order in which they were asked for
         self._stream: WatchStream | None = None
@@ -81,31 +79,17 @@ class WatchHub:
         self._failures = 0
         """Streams in a row that broke or could not be opened."""
 
-    def add(self, watch: EtcdWatch, *, timeout: float) -> None:
-        """Take over ``watch`` and return when the store has accepted or refused it.
+    async def start(self, watch: EtcdWatch, deadline: float) -> None:
+        """Take over ``watch`` and return when the store has accepted or refused it. A protocol.
 
-        Raises ``ClusterError``, ``DeadlineExceeded``, ``Unauthenticated``, ``ConfigurationError`` and ``Cancelled``.
+        Whoever gives up waiting cancels the watch. Raises ``ClusterError``, ``DeadlineExceeded``, ``Unauthenticated``,
+        ``ConfigurationError`` and ``Cancelled``.
         """
-        complete(self._add(BlockingWay(self._gate), watch, timeout))
-
-    async def aadd(self, way: AwaitingWay, watch: EtcdWatch, *, timeout: float) -> None:
-        """Take over ``watch`` as :meth:`add` does, without blocking the event loop.
-
-        When the task is cancelled the watch is cancelled.
-        """
-        try:
-            await self._add(way, watch, timeout)
-        except asyncio.CancelledError:
-            watch.cancel()
-            raise
-
-    async def _add(self, way: Way, watch: EtcdWatch, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
         with self._changed:
             if self._stopping:
                 raise Cancelled("the engine was closed")
             if watch.inverted:
-                self._dispatcher.submit(watch, lost(WatchLost.REFUSED, 0))
+                self._sinks.submit(watch, lost(WatchLost.REFUSED, 0))
                 return
             self._watches[watch] = None
             if self._stream is not None:
@@ -113,12 +97,15 @@ class WatchHub:
             self._thread.start()
             self._changed.notify_all()
         patience = FIRST_TRY
-        while not await way.settled(watch.settled, max(0.0, min(patience, deadline - time.monotonic()))):
-            if time.monotonic() >= deadline:
-                watch.cancel()
-                raise self._unaccepted()
-            self._suspect()
-            patience *= 2
+        try:
+            while not await Settled(watch.settled, max(0.0, min(patience, deadline - time.monotonic()))):
+                if time.monotonic() >= deadline:
+                    raise self._unaccepted()
+                self._suspect()
+                patience *= 2
+        except BaseException:
+            watch.cancel()
+            raise
         if watch.error is not None:
             self.forget(watch)
             raise watch.error
@@ -148,10 +135,10 @@ class WatchHub:
         with self._changed:
             watches, self._watches = tuple(self._watches), {}
         for watch in watches:
-            self._dispatcher.submit(watch, lost(WatchLost.CLOSED, watch.next_revision - 1))
+            self._sinks.submit(watch, lost(WatchLost.CLOSED, watch.next_revision - 1))
             watch.error = watch.error or (None if watch.established else Cancelled("the engine was closed"))
             watch.settled.set()
-        self._dispatcher.stop()
+        self._sinks.stop()
 
     # the thread ------------------------------------------------------------------------------------------------------
 
@@ -182,9 +169,9 @@ class WatchHub:
         self._gate.enter(None)
         stream: WatchStream | None = None
         try:
-            seat, member = self._balancer.pick()
+            choice, member = self._balancer.pick()
             token = self._tokens.current
-            stream = WatchStream(seat, member, self._tokens.metadata[True], token)
+            stream = WatchStream(choice, member, self._tokens.metadata[True], token)
             with self._changed:
                 self._stream, self._trouble = stream, None
                 if self._gate.is_closed:  # whoever closed it has found no stream to interrupt
@@ -197,16 +184,16 @@ class WatchHub:
                 ended = self._incoming.take(stream, answer, self._seen(answer.header.revision))
                 if ended is not None:
                     self.forget(ended)
-                while not self._dispatcher.wait_for_room(0.5) and not stream.interrupted:
+                while not self._sinks.wait_for_room(0.5) and not stream.interrupted:
                     pass
             return stream.interrupted
         except grpc.RpcError as error:
             assert stream is not None
             if stream.interrupted:
                 return True
-            self._balancer.failed(stream.seat)
+            self._balancer.failed(stream.choice)
             text = describe(error.code(), error.details() or "")
-            _log.info("the watch stream to %s broke, it is opened again: %s", stream.seat.name, text)
+            _log.info("the watch stream to %s broke, it is opened again: %s", stream.choice.name, text)
             return False
         except ValueError:  # the channel was closed in another thread
             return True
@@ -242,7 +229,7 @@ class WatchHub:
             gone = [watch for watch in self._watches if watch.established]
         for watch in gone:
             self.forget(watch)
-            self._dispatcher.submit(watch, lost(WatchLost.RESET, found.revision))
+            self._sinks.submit(watch, lost(WatchLost.RESET, found.revision))
 
     def _seen(self, revision: int) -> int:
         """Return the highest revision that the store has shown, ``revision`` included."""
@@ -281,5 +268,5 @@ class WatchHub:
         with self._changed:
             stream = self._stream
         if stream is not None and time.monotonic() - stream.heard >= FIRST_TRY:
-            self._balancer.failed(stream.seat)
+            self._balancer.failed(stream.choice)
             stream.interrupt()

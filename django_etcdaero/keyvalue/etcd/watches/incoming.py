@@ -6,12 +6,12 @@ import logging
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, PermissionDenied, Unauthenticated
-from django_etcdaero.keyvalue.etcd.calls.unary import Calls
+from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.values import WatchLost
 
-from .dispatcher import Dispatcher
+from .sinks import SinkThread
 from .stream import WatchStream
 from .watching import EtcdWatch, lost
 
@@ -21,10 +21,10 @@ _PROBE_TIMEOUT = 5.0
 
 
 class Incoming:
-    """Hands events on to sinks or to the dispatcher and settles which watches go on and which have ended."""
+    """Hands events on to sinks, or to their thread, and settles which watches go on and which have ended."""
 
-    def __init__(self, dispatcher: Dispatcher, calls: Calls, tokens: Tokens) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, sinks: SinkThread, calls: UnaryCalls, tokens: Tokens) -> None:
+        self._sinks = sinks
         self._calls = calls
         self._tokens = tokens
 
@@ -44,11 +44,11 @@ class Incoming:
             batch = watch.receive(answer)
             if batch is None:
                 return None
-            # The end of a watch goes through the dispatcher either way; after it nothing of the watch comes in here.
+            # The end of a watch goes through that thread either way; after it nothing of the watch comes in here.
             if watch.prompt:
                 watch.deliver(batch)
             else:
-                self._dispatcher.submit(watch, batch)
+                self._sinks.submit(watch, batch)
         return None
 
     def _cancelled(self, stream: WatchStream, watch: EtcdWatch, answer: Any, seen: int) -> EtcdWatch | None:
@@ -60,7 +60,7 @@ class Incoming:
         else:
             _log.warning("the store refused a watch on %r: %s", watch.request.key, answer.cancel_reason)
             why = WatchLost.REFUSED
-        self._dispatcher.submit(watch, lost(why, seen))
+        self._sinks.submit(watch, lost(why, seen))
         watch.settled.set()
         return watch
 

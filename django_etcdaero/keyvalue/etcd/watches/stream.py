@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from django_etcdaero.keyvalue.etcd.connection.balancer import Seat
-from django_etcdaero.keyvalue.etcd.connection.member import Member
-from django_etcdaero.keyvalue.etcd.connection.tokens import Metadata
+from django_etcdaero.keyvalue.etcd.connection.balancer import Choice
+from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
+from django_etcdaero.keyvalue.etcd.messages.classes import Metadata
 from django_etcdaero.keyvalue.etcd.messages.wire import cancel_message, watch_message
 
 from .watching import EtcdWatch
@@ -25,8 +25,8 @@ from .watching import EtcdWatch
 class WatchStream:
     """A stream that carries all watches of an engine. The server answers requests for watches in their order."""
 
-    def __init__(self, seat: Seat, member: Member, metadata: Metadata, token: str | None) -> None:
-        self.seat = seat
+    def __init__(self, choice: Choice, member: MemberClient, metadata: Metadata, token: str | None) -> None:
+        self.choice = choice
         self.token = token
         """The token it was opened with."""
         self.interrupted = False

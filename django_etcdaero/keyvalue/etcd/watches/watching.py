@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.keyvalue.etcd.calls.settlement import Settlement
 from django_etcdaero.keyvalue.etcd.messages.wire import events
 from django_etcdaero.keyvalue.values import (
     Event,
@@ -21,6 +20,8 @@ from django_etcdaero.keyvalue.values import (
     WatchSink,
 )
 
+from .settlement import Settlement
+
 _log = logging.getLogger("django_etcdaero.kv")
 
 _CANCEL_TIMEOUT = 1.0
@@ -28,7 +29,7 @@ _CANCEL_TIMEOUT = 1.0
 
 
 class EtcdWatch(WatchHandle):
-    """A running watch. The hub's thread moves it forward and calls a prompt sink, the dispatcher's thread any other."""
+    """A running watch. The hub's thread moves it forward and calls a prompt sink, the thread of sinks any other."""
 
     def __init__(self, request: WatchRequest, sink: WatchSink, forget: Callable[[EtcdWatch], None]) -> None:
         """``forget`` is called when the watch is cancelled."""

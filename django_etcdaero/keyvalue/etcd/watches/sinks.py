@@ -20,7 +20,7 @@ _JOIN_TIMEOUT = 5.0
 """Seconds that stop() waits for a sink that does not return."""
 
 
-class Dispatcher:
+class SinkThread:
     """Owner of the thread ``etcdaero-watch-sinks``, which runs from the first batch until :meth:`stop`."""
 
     def __init__(self) -> None:

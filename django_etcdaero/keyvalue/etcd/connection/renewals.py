@@ -12,17 +12,14 @@ takes half of its time at most, and the lease it ended at is asked for after all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
-from django_etcdaero.keyvalue.etcd.messages.classes import keep_alive_once, keep_alive_stream
-from django_etcdaero.keyvalue.etcd.messages.faults import Fault, classify
+from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, keep_alive_once, keep_alive_stream
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify
 from django_etcdaero.keyvalue.etcd.messages.wire import keep_alive_message
 from django_etcdaero.keyvalue.values import Renewal, RenewalSink
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.etcd.connection.tokens import Metadata
 
 
 class Renewals:
@@ -79,7 +76,9 @@ class KeepAliveMany:
                 if not renewals.waiting:
                     return
         except grpc.RpcError as error:
-            late = classify(error.code(), error.details() or "") is Fault.LATE  # a follower may say so before gRPC does
+            late = (
+                classify(error.code(), error.details() or "") is CallFault.LATE
+            )  # a follower may say so before gRPC does
             if not late or len(renewals.waiting) == len(asked):
                 raise
         finally:

@@ -175,6 +175,17 @@ def test_errors_are_those_of_the_transaction(engine: EtcdEngine, keys: list[byte
     assert str(caught.value) == str(expected.value)
 
 
+@pytest.mark.parametrize("wrong", [{"revision": "7"}, {"revision": 1 << 64}, {"key": "a"}, {"limit": "1"}], ids=str)
+def test_what_cannot_be_sent_is_refused_before_anything_is(
+    engine: EtcdEngine, keys: list[bytes], sent: list[tuple[str, Any]], commit: Commit, wrong: dict[str, Any]
+) -> None:
+    bad = RangeRequest(**{"key": keys[0], **wrong})
+    for request in (TxnRequest((), [RangeRequest(keys[0]), bad]), TxnRequest((), [bad] * 9)):
+        with pytest.raises(InvalidRequest, match=next(iter(wrong))):
+            commit(engine, request)
+    assert not sent
+
+
 @pytest.mark.parametrize("compactions", [1, 2, 100])
 def test_a_compaction_between_two_ranges_is_survived(
     engine: EtcdEngine,

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+
+from django_etcdaero.keyvalue.etcd.connection.waiting import waker
+from django_etcdaero.system.steps import Step
 
 
 class Settlement(threading.Event):
@@ -28,3 +33,24 @@ class Settlement(threading.Event):
             self._listener = listener
         if self.is_set():
             self.set()
+
+
+class Settled(Step[bool]):
+    """Wait until a settlement is set, for some seconds at most; the answer is whether it is."""
+
+    __slots__ = ("_seconds", "_settlement")
+
+    def __init__(self, settlement: Settlement, seconds: float) -> None:
+        self._settlement = settlement
+        self._seconds = seconds
+
+    def block(self) -> bool:
+        return self._settlement.wait(self._seconds)
+
+    async def suspend(self) -> bool:
+        told, tell = waker()
+        self._settlement.listen(tell)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await told
+        return self._settlement.is_set()
