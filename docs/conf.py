@@ -47,5 +47,4 @@ nitpick_ignore_regex = [
         r"(builtins|collections|concurrent|contextlib|dataclasses|datetime|decimal|enum|os|pathlib|threading|types|typing|uuid)\..*",
     ),
     (r"py:.*", r"(asyncio|django|grpc|pytest)\..*"),
-    (r"py:(class|exc|obj)", r"[A-Za-z]\w*"),
 ]

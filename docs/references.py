@@ -8,6 +8,7 @@ What does not exist has no target, which is a warning.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # tests import this module without Sphinx
@@ -47,7 +48,15 @@ def resolve(
     for candidate in (target, f"{module}.{target}", f"{module}.{owner}.{target}"):
         if candidate.startswith(f"{PACKAGE}.") and (found := named(candidate)):
             return _to_page(app, env, node, contnode, found[1]) or contnode
+    if node["reftype"] == "class" and target.isidentifier() and _is_a_name_of_ours(target):
+        return _to_page(app, env, node, contnode, target) or contnode
     return None
+
+
+def _is_a_name_of_ours(name: str) -> bool:
+    """Tell whether an annotation of a signature, which may name what another module defines, names something at all."""
+    ours = [module for path, module in sys.modules.items() if path.startswith(f"{PACKAGE}.")]
+    return any(hasattr(module, name) for module in ours)
 
 
 def _to_page(
