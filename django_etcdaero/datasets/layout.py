@@ -76,6 +76,12 @@ class Layout:
     def request(self) -> str:
         return self.base + "request"
 
+    @property
+    def state_ranges(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """The two ranges of keys, each with its exclusive end, that hold ``attempt`` and ``checked``, and ``pin`` and
+        ``request``: in the order of keys they are neighbours."""
+        return (self.attempt, self.checked + "\0"), (self.pin, self.request + "\0")
+
     def history(self, version: int | None = None) -> str:
         """Key of one history entry, or the start of all of them. Zero-padded, so that key order is version order."""
         return self.base + "history/" + ("" if version is None else f"{version:012d}")

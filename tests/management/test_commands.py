@@ -71,7 +71,7 @@ def kv_away(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **arguments: Any) -> Any:
         raise ClusterError("no endpoint answers")
 
-    monkeypatch.setattr(runtime.stores("default").kv.engine, "txn", fail)
+    monkeypatch.setattr(runtime.stores("default").kv.engine, "range", fail)
 
 
 # --- etcdaero_refresh ------------------------------------------------------------------------------------------------
@@ -561,4 +561,4 @@ def test_a_store_that_is_away_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, op
     assert "ClusterError: no endpoint answers" in text
     assert "no alias 'nowhere'" in text.replace('\\"', '"')
     if options:
-        assert set(json.loads(text)["errors"]) == {"prices", "lost", "alias nowhere"}
+        assert set(json.loads(text)["errors"]) == {"prices", "lost", "alias default", "alias nowhere"}

@@ -34,8 +34,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
-from django_etcdaero.datasets.state.schedule import Checked, Line
 from django_etcdaero.datasets.state.status import Outcome
+from django_etcdaero.datasets.state.stored_state import Checked, StoredState
 from django_etcdaero.datasets.validators import validate
 from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
@@ -72,19 +72,25 @@ class Published(NamedTuple):
 class Publication:
     """Steps 2 to 5 for one dataset.
 
-    ``line`` is what was read under ``lock``. Without a lock nothing is written: rows are loaded, validated, encoded and
-    rehearsed only.
+    ``state`` is what was read under ``lock``. Without a lock nothing is written: rows are loaded, validated, encoded
+    and rehearsed only.
     """
 
     def __init__(
-        self, dataset: Declared[Any, Any], host: Host, stores: Stores, blocks: BlockStore, line: Line, lock: Lock | None
+        self,
+        dataset: Declared[Any, Any],
+        host: Host,
+        stores: Stores,
+        blocks: BlockStore,
+        state: StoredState,
+        lock: Lock | None,
     ) -> None:
         self._dataset = dataset
         self._host = host
         self._stores = stores
         self._layout = dataset.layout(stores.prefix)
         self._blocks = blocks
-        self._line = line
+        self._state = state
         self._lock = lock
 
     def run(self, *, force: bool, progress: Progress | None) -> Published:
@@ -92,10 +98,10 @@ class Publication:
 
         ``force`` repairs damage that was repaired in vain before.
         """
-        dataset, line, lock, started = self._dataset, self._line, self._lock, time.time()
+        dataset, state, lock, started = self._dataset, self._state, self._lock, time.time()
         if lock is not None and not force:
             try:
-                refuse_repair_in_vain(dataset, line, self._blocks, self._latest)
+                refuse_repair_in_vain(dataset, state, self._blocks, self._latest)
             except CorruptBlock:
                 self._answer_request()
                 raise
@@ -108,7 +114,7 @@ class Publication:
             dataset,
             self._blocks,
             base,
-            verify=line.pending is not None and line.pending.repair,
+            verify=state.pending is not None and state.pending.repair,
             dry_run=lock is None,
             progress=progress,
         )
@@ -121,14 +127,14 @@ class Publication:
             "rows": manifest.rows,
             "bytes_written": storing.bytes_written,
             "bytes_total": storing.bytes_total,
-            "pinned": line.pin is not None,
+            "pinned": state.pin is not None,
         }
         checked = Checked(
             id=secrets.token_hex(8),
             load_started=started,
             load_seconds=load_seconds,
             version=latest.version if latest is not None else 0,
-            request_revision=line.request.mod_revision if line.request else 0,
+            request_revision=state.request.mod_revision if state.request else 0,
             host=socket.gethostname(),
             pid=os.getpid(),
         )
@@ -143,20 +149,20 @@ class Publication:
 
     def _latest(self) -> Announcement | None:
         """Return the version to compare with: the announced one; while pinned the newest of the history."""
-        if self._line.pin is None:
-            return self._line.current
+        if self._state.pin is None:
+            return self._state.current
         items = self._stores.kv.range(self._layout.history(), prefix=True).kvs
-        return Announcement.decode(items[-1].value) if items else self._line.current
+        return Announcement.decode(items[-1].value) if items else self._state.current
 
     def _restored(self) -> bool:
         """Tell whether the coordination store is an older state of itself: then the same rows are announced anew.
 
         Otherwise readers would go by the announcement copy of before whenever the coordination plane is away.
         """
-        line = self._line
-        if line.current is None or line.pin is not None:
+        state = self._state
+        if state.current is None or state.pin is not None:
             return False
-        return next_epoch(line, self._blocks.read_copy()) != line.current.epoch
+        return next_epoch(state, self._blocks.read_copy()) != state.current.epoch
 
     def _validate(self, rows: dict[Any, Any], latest: Announcement | None) -> None:
         validators = tuple(self._dataset.validators)
@@ -171,25 +177,25 @@ class Publication:
     # --- announce ----------------------------------------------------------------------------------------------------
 
     def _announce(self, storing: Storing, manifest: Manifest, checked: Checked, figures: dict[str, Any]) -> Published:
-        line, layout = self._line, self._layout
+        state, layout = self._state, self._layout
         copy = self._blocks.read_copy()
         retirement = Retirement(
             self._stores.kv,
             layout,
             self._blocks,
             keep=self._dataset.keep,
-            held={line.pin.version} if line.pin is not None else set(),
+            held={state.pin.version} if state.pin is not None else set(),
             new=manifest,
         )
         version = 1 + max(
             retirement.newest_version,
-            line.current.version if line.current else 0,
+            state.current.version if state.current else 0,
             copy.announcement.version if copy else 0,
         )
         announcement = Announcement(
             id=secrets.token_hex(8),
             version=version,
-            epoch=next_epoch(line, copy),
+            epoch=next_epoch(state, copy),
             root=manifest.root_digest.hex(),
             rows=manifest.rows,
             stored_bytes=figures["bytes_total"],
@@ -205,7 +211,7 @@ class Publication:
             return Published(Outcome.REFRESHED, None, figures)
         checked = dataclasses.replace(checked, version=version)
         operations = [put(layout.history(version), announcement.encode()), *retirement.operations]
-        if line.pin is None:
+        if state.pin is None:
             operations.append(put(layout.announcement, announcement.encode()))
         with self._intending(announcement) as intended:
             storing.seal()  # not before it is clear that the version will be announced, as far as that can be
@@ -234,13 +240,13 @@ class Publication:
         def lost() -> None:
             self._host.listener.lock_lost(self._dataset)
 
-        return GuardedCommit(self._stores.kv, self._layout, self._line, lock, lost).run(checked, operations)
+        return GuardedCommit(self._stores.kv, self._layout, self._state, lock, lost).run(checked, operations)
 
     def _finish(self, announcement: Announcement, revision: int, retirement: Retirement) -> None:
         """Do what follows an announcement. It stands whatever happens here, so errors are logged only."""
         self._host.listener.published(self._dataset, announcement)
         try:
-            if self._line.pin is None:
+            if self._state.pin is None:
                 self._blocks.write_copy(announcement, revision)
             self._answer_request()
         except EtcdAeroError as error:
@@ -249,21 +255,21 @@ class Publication:
 
     def _answer_request(self) -> None:
         """Remove the request that this load answers; a newer one stays."""
-        request = self._line.request
+        request = self._state.request
         if request is not None:
             key = self._layout.request
             self._stores.kv.txn().when(mod_revision(key) == request.mod_revision).then(delete(key)).commit()
 
 
-def next_epoch(line: Line, copy: Copy | None) -> int:
+def next_epoch(state: StoredState, copy: Copy | None) -> int:
     """Return the epoch of the next announcement.
 
     It stays as long as the coordination store lives on. It is raised when the announcement copy in the record store
     belongs to a life of the store that is gone: a later epoch, or a revision that the store has not reached.
     """
-    epoch = line.current.epoch if line.current is not None else 0
+    epoch = state.current.epoch if state.current is not None else 0
     if copy is None:
         return max(1, epoch)
-    if line.current is None or copy.order > (epoch, line.current_revision):
+    if state.current is None or copy.order > (epoch, state.current_revision):
         return max(epoch, copy.announcement.epoch) + 1
     return max(1, epoch)
