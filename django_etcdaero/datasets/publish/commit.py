@@ -19,6 +19,8 @@ from django_etcdaero.datasets.state.stored_state import Checked, StoredState, en
 from django_etcdaero.exceptions import Fenced, LockLost, LockTimeout, OutcomeUnknown
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 
+from .migration import as_read
+
 if TYPE_CHECKING:
     from django_etcdaero.datasets.layout import Layout
     from django_etcdaero.keyvalue.facade import KV
@@ -68,7 +70,7 @@ class GuardedCommit:
 
     def _guarded(self) -> Txn:
         return self._kv.txn().when(
-            mod_revision(self._layout.announcement) == self._state.current_revision,
+            *as_read(self._layout, self._state),
             mod_revision(self._layout.pin) == self._state.pin_revision,
             mod_revision(self._layout.checked) == self._state.checked_revision,
             self._lock.compare(),

@@ -28,6 +28,7 @@ from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound
 from django_etcdaero.keyvalue.txn import mod_revision, put
 from django_etcdaero.records.store import batches
 
+from .migration import as_read, drop_former
 from .publication import next_epoch
 
 if TYPE_CHECKING:
@@ -89,11 +90,11 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
     done = (
         stores.kv.txn()
         .when(
-            mod_revision(layout.announcement) == state.current_revision,
+            *as_read(layout, state),
             mod_revision(layout.pin) == state.pin_revision,
             mod_revision(layout.history(version)) == item.mod_revision,
         )
-        .then(put(layout.announcement, announced.encode()), put(layout.pin, encode(pin)))
+        .then(put(layout.announcement, announced.encode()), put(layout.pin, encode(pin)), *drop_former(layout, state))
         .commit()
     )
     if not done.succeeded:

@@ -23,6 +23,7 @@ from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, Invalid
 from django_etcdaero.keyvalue.txn import mod_revision, put
 
 from .commit import give_back
+from .migration import move_announcement
 from .publication import Publication
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Refresh:
         self._state_known = True
         if self._dry_run:
             return self._publish(None)
-        idle = self._not_due()
+        idle = None if self._state.former_revision else self._not_due()
         if idle is not None:
             return idle
         lock = self._lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
@@ -111,6 +112,9 @@ class Refresh:
         try:
             self._check_stopped()
             self._state = read_state(stores.kv, self._layout)
+            if self._state.former_revision:
+                move_announcement(stores.kv, self._layout, self._state, lock)
+                self._state = read_state(stores.kv, self._layout)
             return self._not_due() or self._publish(lock)
         finally:
             give_back(lock)

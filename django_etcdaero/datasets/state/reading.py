@@ -3,6 +3,9 @@
 The announcements of all datasets of an alias stand side by side: one range reads them all. The state of one dataset is
 read in three ranges of one revision: the announcement, whose answer tells the revision, and then the other keys as they
 were at that revision. (Not in a transaction: some etcd servers end when a transaction that only reads is cancelled.)
+
+Where the announcement is still under the key where older code kept it, that one counts: so processes that read find it
+before the first publisher has moved it. While publishers of older code still run, the newer of the two counts.
 """
 
 from __future__ import annotations
@@ -52,7 +55,8 @@ class Announcements(NamedTuple):
 def read_announcements(kv: KV, *, min_mod_revision: int = 0) -> Announcements:
     """Read all announcements of the alias of ``kv``: those that have changed in ``min_mod_revision`` or later.
 
-    Raises what the store raises.
+    Not those that older code has written and no publisher has moved yet: :func:`read_state` finds them. Raises what
+    the store raises.
     """
     answer = kv.range(ANNOUNCEMENTS, prefix=True, min_mod_revision=min_mod_revision)
     found: dict[tuple[str, int], Announced] = {}
@@ -102,10 +106,17 @@ def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) ->
     def revision(key: str) -> int:
         return others[key].mod_revision if key in others else 0
 
+    former = others.get(layout.former_announcement)
+    current = announced
+    if former is not None and former.mod_revision > announced.mod_revision:
+        moving = _announced(former)
+        current = moving if moving.announcement is not None else announced
     pin, request = others.get(layout.pin), others.get(layout.request)
     return StoredState(
-        current=announced.announcement,
-        current_revision=announced.mod_revision,
+        current=current.announcement,
+        current_revision=current.mod_revision,
+        announcement_revision=announced.mod_revision,
+        former_revision=revision(layout.former_announcement),
         pin=_parse(Pin, pin) if pin else None,
         pin_revision=revision(layout.pin),
         checked=_believe(Checked, others.get(layout.checked)),

@@ -56,6 +56,10 @@ class StoredState:
 
     current: Announcement | None
     current_revision: int
+    """Revision of the announcement that counts: the newer one, while older code leaves another in ``current``."""
+    announcement_revision: int
+    former_revision: int
+    """Revision of ``current``: of an announcement that a publisher has still to move."""
     pin: Pin | None
     pin_revision: int
     checked: Checked | None
@@ -74,6 +78,8 @@ class StoredState:
 NOTHING = StoredState(
     current=None,
     current_revision=0,
+    announcement_revision=0,
+    former_revision=0,
     pin=None,
     pin_revision=0,
     checked=None,
