@@ -73,7 +73,7 @@ def refresher(args: argparse.Namespace) -> None:
     clock.wrap(storing.Storing, "store", "encode and write")
     clock.wrap(BlockStore, "write", "write")
     clock.wrap(BlockStore, "exists", "look up")
-    clock.wrap(storing.Storing, "seal", "seal")
+    clock.wrap(storing.Storing, "make_permanent", "make permanent")
     clock.wrap(publisher.Publication, "_announce", "announce")
     for step in ("full", "changed", "unchanged"):
         sys.stdin.readline()

@@ -19,14 +19,12 @@ from django_etcdaero.datasets.state.stored_state import Checked, StoredState, en
 from django_etcdaero.exceptions import Fenced, LockLost, LockTimeout, OutcomeUnknown
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 
-from .migration import as_read
-
 if TYPE_CHECKING:
     from django_etcdaero.datasets.layout import Layout
     from django_etcdaero.keyvalue.facade import KV
     from django_etcdaero.keyvalue.queue.lock import Lock
     from django_etcdaero.keyvalue.txn import Txn
-    from django_etcdaero.keyvalue.values import Operation
+    from django_etcdaero.keyvalue.values import Compare, Operation
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -114,3 +112,11 @@ def give_back(lock: Lock) -> None:
     if lock.held or lock.lost:
         with contextlib.suppress(LockLost):
             lock.release()
+
+
+def as_read(layout: Layout, state: StoredState) -> list[Compare]:
+    """Return the conditions that nothing was announced since ``state`` was read, by older code either."""
+    return [
+        mod_revision(layout.announcement) == state.announcement_revision,
+        mod_revision(layout.former_announcement) == state.former_revision,
+    ]

@@ -28,8 +28,9 @@ from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound
 from django_etcdaero.keyvalue.txn import mod_revision, put
 from django_etcdaero.records.store import batches
 
-from .migration import as_read, drop_former
-from .publication import next_epoch
+from .commit import as_read
+from .epoch import next_epoch
+from .migration import drop_former
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.declared import Declared

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django_etcdaero.keyvalue.txn import delete, mod_revision, put
+from django_etcdaero.keyvalue.txn import delete, put
+
+from .commit import as_read
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.layout import Layout
     from django_etcdaero.datasets.state.stored_state import StoredState
     from django_etcdaero.keyvalue.facade import KV
     from django_etcdaero.keyvalue.queue.lock import Lock
-    from django_etcdaero.keyvalue.values import Compare, Operation
+    from django_etcdaero.keyvalue.values import Operation
 
 
 def move_announcement(kv: KV, layout: Layout, state: StoredState, lock: Lock) -> None:
@@ -29,14 +31,6 @@ def move_announcement(kv: KV, layout: Layout, state: StoredState, lock: Lock) ->
     if state.current is not None and state.current_revision == state.former_revision:
         steps.append(put(layout.announcement, state.current.encode()))
     kv.txn().when(*as_read(layout, state), lock.compare()).then(*steps).commit()
-
-
-def as_read(layout: Layout, state: StoredState) -> list[Compare]:
-    """Return the conditions that nothing was announced since ``state`` was read, by older code either."""
-    return [
-        mod_revision(layout.announcement) == state.announcement_revision,
-        mod_revision(layout.former_announcement) == state.former_revision,
-    ]
 
 
 def drop_former(layout: Layout, state: StoredState) -> list[Operation]:

@@ -1,6 +1,6 @@
 """One refresh of a dataset: whether it is due, the lock, and what is told of how it went.
 
-What happens under the lock is the protocol of :mod:`.publisher`.
+This is stage 1 of the protocol of :mod:`.publication`, which has the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.reasons import same_reason, text_of
 from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
-from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, encode
+from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState, encode
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
 from django_etcdaero.keyvalue.txn import mod_revision, put
 
@@ -44,7 +44,7 @@ class Refresh:
     """One refresh of one dataset.
 
     ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
-    validates, encodes and rehearses without writing anything (and without the lock). ``told`` is the error of the
+    validates, encodes and loads on trial without writing anything (and without the lock). ``told`` is the error of the
     refresh before this one, if that has been told: the listener is not told the same reason again.
     """
 
@@ -68,7 +68,6 @@ class Refresh:
         self._told = told
         self._began = time.monotonic()
         self._state = NOTHING
-        self._state_known = False
         self._lock: Lock | None = None
         self._stopped = False
 
@@ -99,9 +98,9 @@ class Refresh:
         self._layout = self._dataset.layout(stores.prefix)
         self._blocks = BlockStore(stores.records, self._layout)
         self._state = read_state(stores.kv, self._layout)
-        self._state_known = True
         if self._dry_run:
             return self._publish(None)
+        # 1. Take the lock and read: only then what is read stays true.
         idle = None if self._state.former_revision else self._not_due()
         if idle is not None:
             return idle
@@ -111,13 +110,18 @@ class Refresh:
             return self._result(Outcome.LOCKED, holder=holder)
         try:
             self._check_stopped()
-            self._state = read_state(stores.kv, self._layout)
-            if self._state.former_revision:
-                move_announcement(stores.kv, self._layout, self._state, lock)
-                self._state = read_state(stores.kv, self._layout)
+            self._state = self._read_under(lock)
             return self._not_due() or self._publish(lock)
         finally:
             give_back(lock)
+
+    def _read_under(self, lock: Lock) -> StoredState:
+        kv, layout = self._stores.kv, self._layout
+        state = read_state(kv, layout)
+        if not state.former_revision:
+            return state
+        move_announcement(kv, layout, state, lock)
+        return read_state(kv, layout)
 
     def _check_stopped(self) -> None:
         if self._stopped:
@@ -164,16 +168,27 @@ class Refresh:
         return not self._blocks.exists([root])
 
     def _publish(self, lock: Lock | None) -> RefreshResult:
-        publication = Publication(self._dataset, self._host, self._stores, self._blocks, self._state, lock)
+        """Stages 2 to 5."""
+        publication = Publication(
+            self._dataset, self._host, self._stores, self._state, lock, force=self._force, progress=self._progress
+        )
         try:
-            published = publication.run(force=self._force, progress=self._progress)
+            published = publication.run()
         except Fenced:
             raise
         except Exception as error:
             if lock is not None and not self._stopped:
                 self._note_failure(error)
             raise
-        return self._result(published.outcome, checked=published.checked, **published.figures)
+        return self._result(
+            published.outcome,
+            checked=published.checked,
+            version=published.version,
+            rows=published.rows,
+            bytes_written=published.bytes_written,
+            bytes_total=published.bytes_total,
+            pinned=self._state.pin is not None,
+        )
 
     # --- tell --------------------------------------------------------------------------------------------------------
 
@@ -201,15 +216,19 @@ class Refresh:
             self._host.listener.failed(self._dataset, error, "refresh")
         return self._result(Outcome.FAILED, error=text_of(error))
 
-    def _result(self, outcome: Outcome, *, checked: Checked | None = None, **fields: Any) -> RefreshResult:
+    def _result(
+        self, outcome: Outcome, *, checked: Checked | None = None, version: int | None = None, **fields: Any
+    ) -> RefreshResult:
         state = self._state if checked is None else dataclasses.replace(self._state, checked=checked)
-        fields.setdefault("version", state.current.version if state.current else None)
+        if version is None and state.current is not None:
+            version = state.current.version
         fields.setdefault("next_due", next_due(state, self._dataset.refresh_every))
         return RefreshResult(
             name=self._dataset.name,
             outcome=outcome,
+            version=version,
             seconds=time.monotonic() - self._began,
             dry_run=self._dry_run,
-            version_known=self._state_known,
+            version_known=self._state is not NOTHING,
             **fields,
         )

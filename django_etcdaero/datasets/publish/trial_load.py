@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from django_etcdaero.datasets.state.announcement import Announcement
 
 
-def rehearse(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
+def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
     """Make the rows in the form that the dataset declares, and its index.
 
     Raises ``ValidationFailed`` when that does not work, and what ``fetch`` raises.
