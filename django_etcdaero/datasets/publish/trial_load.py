@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.datasets.blocks.assembly import Fetch, assemble
+from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ValidationFailed
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.blocks.manifest import Manifest
+    from django_etcdaero.datasets.blocks.manifest import Fetch, Manifest
     from django_etcdaero.datasets.state.announcement import Announcement
 
 
