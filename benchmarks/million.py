@@ -73,8 +73,10 @@ def refresher(args: argparse.Namespace) -> None:
     clock.wrap(storing.Storing, "store", "encode and write")
     clock.wrap(BlockStore, "write", "write")
     clock.wrap(BlockStore, "exists", "look up")
-    clock.wrap(storing.Storing, "seal", "seal")
+    clock.wrap(storing.Storing, "make_permanent", "make permanent")
+    clock.wrap(publisher.Publication, "_prepare", "announce")
     clock.wrap(publisher.Publication, "_announce", "announce")
+    clock.wrap(publisher.Expiry, "run", "announce")
     for step in ("full", "changed", "unchanged"):
         sys.stdin.readline()
         if step == "changed":

@@ -12,6 +12,7 @@ and no other key wakes that watch. All else stands under ``datasets/<name>/s<sch
 ``checked``           the last successful load: when it began, what it found, which request it answers
 ``attempt``           the last failed load: when, why, and when to try again
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
+``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.migration`)
 
 Data plane: ``<prefix>/d/<name>/s<schema>/`` followed by a 20-byte digest for blocks, pages and roots, or by ``current``
 for the copy of the announcement that readers use while the coordination plane is away.
@@ -61,6 +62,11 @@ class Layout:
         return f"{ANNOUNCEMENTS}{self.name}/s{self.schema}"
 
     @property
+    def former_announcement(self) -> str:
+        """Key of the announcement in stores that older code has written."""
+        return self.base + "current"
+
+    @property
     def pin(self) -> str:
         return self.base + "pin"
 
@@ -75,6 +81,12 @@ class Layout:
     @property
     def request(self) -> str:
         return self.base + "request"
+
+    @property
+    def state_ranges(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Two ranges of keys, each with its exclusive end: ``attempt``, ``checked`` and ``current``, and ``pin`` and
+        ``request``. In the order of keys these are neighbours."""
+        return (self.attempt, self.former_announcement + "\0"), (self.pin, self.request + "\0")
 
     def history(self, version: int | None = None) -> str:
         """Key of one history entry, or the start of all of them. Zero-padded, so that key order is version order."""

@@ -17,8 +17,9 @@ from django_etcdaero.datasets.read.follower import Follower
 from django_etcdaero.datasets.read.reader import Reader
 from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.datasets.state.announcement import Announcement
-from django_etcdaero.datasets.state.schedule import Line, encode, read_line
+from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.status import RefreshResult
+from django_etcdaero.datasets.state.stored_state import StoredState, encode
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ClusterError, ConfigurationError
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
@@ -165,8 +166,8 @@ class FakeHost:
     def kv(self) -> KV:
         return self.aliases["default"].stores.kv
 
-    def line(self, dataset: Dataset[Any, Any]) -> Line:
-        return read_line(self.stores(dataset.using).kv, dataset.layout("t"))
+    def line(self, dataset: Dataset[Any, Any]) -> StoredState:
+        return read_state(self.stores(dataset.using).kv, dataset.layout("t"))
 
     def blocks(self, dataset: Dataset[Any, Any]) -> BlockStore:
         return BlockStore(self.stores(dataset.using).records, dataset.layout("t"))

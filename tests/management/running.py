@@ -53,4 +53,4 @@ def kv_away(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: Any, **arguments: Any) -> Any:
         raise ClusterError("no endpoint answers")
 
-    monkeypatch.setattr(runtime.stores("default").kv.engine, "txn", fail)
+    monkeypatch.setattr(runtime.stores("default").kv.engine, "range", fail)

@@ -90,15 +90,15 @@ def test_stores_that_cannot_be_opened_are_logged_once(
 
 
 def told_of(prices: Any, fail: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[RefreshResult]:
-    """Run the service over a store whose transactions ``fail()``; return what it has told."""
+    """Run the service over a store whose reads ``fail()``; return what it has told."""
     engine = runtime.stores("default").kv.engine
-    txn = engine.txn
+    read = engine.range
 
     def interposed(*args: Any, **options: Any) -> Any:
         fail()
-        return txn(*args, **options)
+        return read(*args, **options)
 
-    monkeypatch.setattr(engine, "txn", interposed)
+    monkeypatch.setattr(engine, "range", interposed)
     told: list[RefreshResult] = []
     RefreshService([prices], runtime, told.append).run()
     return told
@@ -108,7 +108,7 @@ def test_a_refresh_that_goes_on_failing_is_told_once(
     prices: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     prices.refresh()
-    fail = errors_in_turn([AWAY, AWAY, AWAY, DAMAGED, DAMAGED, None, None, DAMAGED, DAMAGED])
+    fail = errors_in_turn([AWAY, AWAY, AWAY, DAMAGED, DAMAGED, *[None] * 6, DAMAGED, DAMAGED])
     told = told_of(prices, fail, monkeypatch)
     expected = ["ClusterError: away", "ResponseError: damaged", "ResponseError: damaged"]
     assert [result.error for result in told] == expected

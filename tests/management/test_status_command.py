@@ -129,4 +129,4 @@ def test_a_store_that_is_away_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, op
     assert "ClusterError: no endpoint answers" in text
     assert "no alias 'nowhere'" in text.replace('\\"', '"')
     if options:
-        assert set(json.loads(text)["errors"]) == {"prices", "lost", "alias nowhere"}
+        assert set(json.loads(text)["errors"]) == {"prices", "lost", "alias default", "alias nowhere"}

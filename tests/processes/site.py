@@ -18,7 +18,8 @@ from django_etcdaero import schemes
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.state.presence import processes
-from django_etcdaero.datasets.state.schedule import Line, read_line
+from django_etcdaero.datasets.state.reading import read_state
+from django_etcdaero.datasets.state.stored_state import StoredState
 from django_etcdaero.exceptions import StoreBusy
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.records.store import Meta, RecordStore
@@ -363,10 +364,10 @@ class Site:
         finally:
             store.close()
 
-    def line(self) -> Line:
+    def line(self) -> StoredState:
         """What the coordination store says about the dataset."""
         with self.kv() as kv:
-            return read_line(kv, self.layout())
+            return read_state(kv, self.layout())
 
     def registered(self) -> dict[int, int | None]:
         """Return the processes that are registered as readers, each with the version it says it holds."""

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
 
 from .digests import MissingRecords
-from .manifest import Manifest
+from .manifest import Fetch, Manifest
 from .partition import decode_block
-
-Fetch: TypeAlias = Callable[[list[bytes]], Mapping[bytes, bytes]]
 
 FETCH = 512
 """Blocks in one fetch: their stored bytes are held only until they are decoded."""

@@ -1,7 +1,7 @@
 """Rows to bytes and back, losing no type that a row of Django's has.
 
 The encoding is MessagePack (https://github.com/msgpack/msgpack/blob/master/spec.md) with the extension types listed in
-:mod:`.extensions`. It is canonical: equal values of equal types give equal bytes in every process, on every platform,
+:mod:`.scalars`. It is canonical: equal values of equal types give equal bytes in every process, on every platform,
 with every supported Python. Sets are sorted by the encodings of their elements; the order of a dict is data and kept;
 nothing depends on ``hash()``. Reading executes nothing: it makes values of the types listed there, and no others.
 
@@ -28,7 +28,7 @@ import msgpack
 from django_etcdaero.exceptions import EncodeError
 
 from .digests import DamagedRecord
-from .explain import MAX_DEPTH, refusal, shown
+from .explain import MAX_DEPTH, explain, shown
 from .scalars import FROZENSET, PACK, SET, TUPLE, UNPACK
 
 CODEC_VERSION: Final = 1
@@ -94,7 +94,7 @@ class Encoder:
         try:
             return self._any_text.pack_each((value,))[0]
         except _PACKING_ERRORS as error:
-            raise EncodeError(refusal(key, value, place, error)) from error
+            raise EncodeError(explain(key, value, place, error)) from error
 
 
 class _Level:

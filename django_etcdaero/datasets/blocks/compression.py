@@ -66,7 +66,7 @@ def verified(kind: Kind, digest: bytes, stored: bytes) -> bytes:
     try:
         plain = plain_form(stored)
     except DamagedRecord as error:
-        raise DamagedRecord(f"{kind.name.lower()} {digest.hex()}: {error}", digest) from error
+        raise DamagedRecord.of(kind, digest, error) from error
     if digest_of(kind, plain) != digest:
-        raise DamagedRecord(f"{kind.name.lower()} {digest.hex()}: its content has another digest", digest)
+        raise DamagedRecord.of(kind, digest, "its content has another digest")
     return plain

@@ -31,6 +31,11 @@ class DamagedRecord(CorruptBlock):
         super().__init__(message)
         self.digest = digest
 
+    @classmethod
+    def of(cls, kind: Kind, digest: bytes, what: object) -> DamagedRecord:
+        """Return the error that says ``what`` of the record of that name."""
+        return cls(f"{kind.name.lower()} {digest.hex()}: {what}", digest)
+
 
 class MissingRecords(CorruptBlock):
     """Records that a manifest names are not in the store; ``missing`` holds their digests."""

@@ -58,7 +58,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def refusal(key: Any, value: Any, place: str, error: Exception) -> str:
+def explain(key: Any, value: Any, place: str, error: Exception) -> str:
     """Say what in ``value`` cannot be stored, in one line: the row's key, the place, the type, and what to do.
 
     ``place`` says what ``value`` is when it is not the row itself. ``error`` is what the packer said; it is repeated

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import msgpack
 
@@ -29,6 +29,9 @@ from .digests import DIGEST_BYTES, DamagedRecord, Kind, MissingRecords, digest_o
 
 FORMAT_VERSION: Final = 1
 """Raised when root, pages or blocks are laid out in another way, so that older code refuses what it cannot read."""
+
+Fetch: TypeAlias = Callable[[list[bytes]], Mapping[bytes, bytes]]
+"""Takes digests and returns the stored bytes of those that exist."""
 
 PAGE_BLOCKS: Final = 512
 """Blocks that a page covers."""
@@ -114,12 +117,12 @@ class Manifest:
         return manifest._named()
 
     @classmethod
-    def load(cls, fetch: Callable[[list[bytes]], Mapping[bytes, bytes]], root_digest: bytes) -> Manifest:
+    def load(cls, fetch: Fetch, root_digest: bytes) -> Manifest:
         """Fetch, verify and read a manifest.
 
-        ``fetch`` takes digests and returns the stored bytes of those that exist. It is called once for the root and
-        once for the pages. Raises ``MissingRecords`` naming all that are missing, ``DamagedRecord`` naming the one that
-        is damaged, ``ResponseError`` for a manifest of a newer format, and whatever ``fetch`` raises.
+        ``fetch`` is called once for the root and once for the pages. Raises ``MissingRecords`` naming all that are
+        missing, ``DamagedRecord`` naming the one that is damaged, ``ResponseError`` for a manifest of a newer format,
+        and whatever ``fetch`` raises.
         """
         root = _read_root(root_digest, _fetch(fetch, Kind.ROOT, [root_digest])[0])
         joined = root["pages"]
@@ -142,7 +145,7 @@ class Manifest:
         )
         # What was read must give the same pages and root when written: that checks every count, order and boundary.
         if sum(page.covered for page in pages) != manifest.count or manifest._named() != manifest:
-            raise DamagedRecord(f"root {root_digest.hex()}: its pages do not fit together", root_digest)
+            raise DamagedRecord.of(Kind.ROOT, root_digest, "its pages do not fit together")
         return manifest
 
     def records(self) -> dict[bytes, bytes]:
@@ -207,7 +210,7 @@ def _page_bounds(parts: Mapping[int, int], count: int) -> Iterator[tuple[int, in
         yield begin, last
 
 
-def _fetch(fetch: Callable[[list[bytes]], Mapping[bytes, bytes]], kind: Kind, digests: list[bytes]) -> list[bytes]:
+def _fetch(fetch: Fetch, kind: Kind, digests: list[bytes]) -> list[bytes]:
     found = fetch(digests)
     missing = [digest for digest in digests if digest not in found]
     if missing:
@@ -221,12 +224,12 @@ def _fetch(fetch: Callable[[list[bytes]], Mapping[bytes, bytes]], kind: Kind, di
 def _read_root(digest: bytes, plain: bytes) -> dict[str, Any]:
     root: dict[str, Any] = _decoded(Kind.ROOT, digest, plain)
     if type(root) is not dict:
-        raise DamagedRecord(f"root {digest.hex()}: it is not a map", digest)
+        raise DamagedRecord.of(Kind.ROOT, digest, "it is not a map")
     for field, kind in _ROOT_FIELDS.items():
         value: Any = root.get(field)
         # Versions come first: what follows them may be laid out in another way.
         if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
-            raise DamagedRecord(f"root {digest.hex()}: no valid {field!r}", digest)
+            raise DamagedRecord.of(Kind.ROOT, digest, f"no valid {field!r}")
         if value > _VERSIONS.get(field, value):
             raise ResponseError(
                 f"root {digest.hex()}: {field} version {value} was written by a newer django-etcdaero; this one reads "
@@ -252,7 +255,7 @@ def _read_page(digest: bytes, plain: bytes) -> _Page:
         if not len(indices) == len(blocks) == len(joined) / DIGEST_BYTES == len(sizes):
             raise ValueError("it does not have a digest and a size for each block")
     except (TypeError, ValueError, AttributeError) as error:
-        raise DamagedRecord(f"page {digest.hex()}: {error}", digest) from error
+        raise DamagedRecord.of(Kind.PAGE, digest, error) from error
     return _Page(count, indices, blocks, sizes)
 
 
@@ -260,4 +263,4 @@ def _decoded(kind: Kind, digest: bytes, plain: bytes) -> Any:
     try:
         return decode(plain, rows=False)  # its digests are full of what looks like a timestamp's header
     except DamagedRecord as error:
-        raise DamagedRecord(f"{kind.name.lower()} {digest.hex()}: {error}", digest) from error
+        raise DamagedRecord.of(kind, digest, error) from error

@@ -26,7 +26,7 @@ from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
 from .manifest import Entry
-from .row_types import Rows, check_rows, make_rows
+from .row_types import RowForm, check_rows, make_rows
 
 PART_BYTES: Final = 128 * 1024
 """Plain size at which a block is cut; decoding so much takes one to three milliseconds, holding the GIL."""
@@ -140,7 +140,7 @@ def partition(
     return Partition(buckets, total, min(PART_BYTES, limit))
 
 
-def decode_block(digest: bytes, stored: bytes, *, rows: Rows = "plain") -> DecodedBlock:
+def decode_block(digest: bytes, stored: bytes, *, rows: RowForm = "plain") -> DecodedBlock:
     """Return the rows of a stored block, in the form that ``rows`` names, after checking it against its digest.
 
     Whether each key belongs to this very block is not checked again: the digest says that this is what the publisher
@@ -154,9 +154,9 @@ def decode_block(digest: bytes, stored: bytes, *, rows: Rows = "plain") -> Decod
     try:
         flat = decode(plain, frozen=rows == "frozen")
     except DamagedRecord as error:
-        raise DamagedRecord(f"block {digest.hex()}: {error}", digest) from error
+        raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
     if type(flat) not in (list, tuple) or len(flat) % 2:
-        raise DamagedRecord(f"block {digest.hex()}: it is not a list of keys and rows", digest)
+        raise DamagedRecord.of(Kind.BLOCK, digest, "it is not a list of keys and rows")
     keys, values = flat[::2], flat[1::2]
     if not isinstance(rows, str):
         values = make_rows(rows, keys, values)

@@ -10,14 +10,14 @@ from django_etcdaero.exceptions import ConfigurationError
 
 from .explain import shown
 
-Rows: TypeAlias = "Literal['plain', 'frozen'] | type[Any]"
+RowForm: TypeAlias = "Literal['plain', 'frozen'] | type[Any]"
 """``"plain"``: containers as they were written. ``"frozen"``: read-only ones, all the way down (``MappingProxyType``
 over a dict, tuple for list, frozenset for set). A dataclass or NamedTuple: made from each row, by keyword from a dict,
 by position from a list or tuple."""
 
 
-def check_rows(rows: Rows) -> None:
-    """Raise ``ConfigurationError`` unless ``rows`` is one of the forms that :data:`Rows` lists."""
+def check_rows(rows: RowForm) -> None:
+    """Raise ``ConfigurationError`` unless ``rows`` is one of the forms that :data:`RowForm` lists."""
     if rows in ("plain", "frozen"):
         return
     if isinstance(rows, type) and (is_dataclass(rows) or (issubclass(rows, tuple) and hasattr(rows, "_fields"))):

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from django_etcdaero.datasets.state.schedule import Checked, Line, encode, read_line
+from django_etcdaero.datasets.state.reading import read_state
+from django_etcdaero.datasets.state.stored_state import Checked, StoredState, encode
 from django_etcdaero.exceptions import Fenced, LockLost, LockTimeout, OutcomeUnknown
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV
     from django_etcdaero.keyvalue.queue.lock import Lock
     from django_etcdaero.keyvalue.txn import Txn
-    from django_etcdaero.keyvalue.values import Operation
+    from django_etcdaero.keyvalue.values import Compare, Operation
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -32,12 +33,12 @@ TRIES = 3
 
 
 class GuardedCommit:
-    """The end of one refresh that began from ``line`` under ``lock``; ``on_lost`` is called when the lock was lost."""
+    """The end of one refresh that began from ``state`` under ``lock``; ``on_lost`` is called when the lock was lost."""
 
-    def __init__(self, kv: KV, layout: Layout, line: Line, lock: Lock, on_lost: Callable[[], None]) -> None:
+    def __init__(self, kv: KV, layout: Layout, state: StoredState, lock: Lock, on_lost: Callable[[], None]) -> None:
         self._kv = kv
         self._layout = layout
-        self._line = line
+        self._state = state
         self._lock = lock
         self._on_lost = on_lost
 
@@ -67,9 +68,9 @@ class GuardedCommit:
 
     def _guarded(self) -> Txn:
         return self._kv.txn().when(
-            mod_revision(self._layout.announcement) == self._line.current_revision,
-            mod_revision(self._layout.pin) == self._line.pin_revision,
-            mod_revision(self._layout.checked) == self._line.checked_revision,
+            *as_read(self._layout, self._state),
+            mod_revision(self._layout.pin) == self._state.pin_revision,
+            mod_revision(self._layout.checked) == self._state.checked_revision,
             self._lock.compare(),
         )
 
@@ -91,7 +92,7 @@ class GuardedCommit:
 
     def _overtaken(self) -> str | None:
         """Say what has happened to the dataset since the refresh began, if anything."""
-        now, began = read_line(self._kv, self._layout), self._line
+        now, began = read_state(self._kv, self._layout), self._state
         if now.pin_revision != began.pin_revision:
             return "readers were pinned to a version, or released, while this load was under way"
         if now.current_revision != began.current_revision:
@@ -111,3 +112,11 @@ def give_back(lock: Lock) -> None:
     if lock.held or lock.lost:
         with contextlib.suppress(LockLost):
             lock.release()
+
+
+def as_read(layout: Layout, state: StoredState) -> list[Compare]:
+    """Return the conditions that nothing was announced since ``state`` was read, by older code either."""
+    return [
+        mod_revision(layout.announcement) == state.announcement_revision,
+        mod_revision(layout.former_announcement) == state.former_revision,
+    ]

@@ -1,7 +1,7 @@
 """Letting old versions go: which entries leave the history with a publication, and which records expire after it.
 
-``Retirement`` is made before the announcement (it reads the generations of what may go), its ``operations`` are part
-of the announcement's transaction, and :meth:`Retirement.finish` runs after it. Entries go through ``retired/``, so that
+``Expiry`` is made before the announcement (it reads the generations of what may go), its ``operations`` are part of
+the announcement's transaction, and :meth:`Expiry.run` comes after it. Entries go through ``retired/``, so that
 a publisher killed before it finished leaves a note for the next one; so does one whose announcement never came.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_etcdaero.datasets")
 
 MOST = 40
-"""Entries retired by one publication: two operations each, and a transaction has at most 128."""
+"""Entries that leave with one publication: two operations each, and a transaction has at most 128."""
 
 
 def choose(entries: list[Announcement], *, keep: int, held: set[int]) -> list[Announcement]:
@@ -40,7 +40,7 @@ def choose(entries: list[Announcement], *, keep: int, held: set[int]) -> list[An
     return [entry for entry in surplus if entry.version not in held][:MOST]
 
 
-class Retirement:
+class Expiry:
     """What leaves with one publication. ``new`` is the manifest that is about to be announced."""
 
     def __init__(self, kv: KV, layout: Layout, blocks: BlockStore, *, keep: int, held: set[int], new: Manifest) -> None:
@@ -86,7 +86,7 @@ class Retirement:
                 return None
         return {digest: meta.generation for digest, meta in self._blocks.exists(candidates).items() if meta.ttl is None}
 
-    def finish(self) -> None:
+    def run(self) -> None:
         """After the announcement: let the records expire, then drop the notes. Errors are logged only."""
         if self._generations is None:
             return

@@ -21,13 +21,16 @@ from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.requests import request_load
-from django_etcdaero.datasets.state.schedule import Pin, encode, read_line
+from django_etcdaero.datasets.state.stored_state import Pin, encode
 from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound
 from django_etcdaero.keyvalue.txn import mod_revision, put
 from django_etcdaero.records.store import batches
 
-from .publication import next_epoch
+from .commit import as_read
+from .epoch import next_epoch
+from .migration import drop_former
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.declared import Declared
@@ -46,13 +49,13 @@ class Version:
 def versions(dataset: Declared[Any, Any], stores: Stores) -> list[Version]:
     """Return the kept versions, the newest first."""
     layout = dataset.layout(stores.prefix)
-    line = read_line(stores.kv, layout)
+    state = read_state(stores.kv, layout)
     entries = [Announcement.decode(item.value) for item in stores.kv.range(layout.history(), prefix=True).kvs]
     return [
         Version(
             announcement=entry,
-            current=line.current is not None and line.current.version == entry.version,
-            pinned=line.pin is not None and line.pin.version == entry.version,
+            current=state.current is not None and state.current.version == entry.version,
+            pinned=state.pin is not None and state.pin.version == entry.version,
         )
         for entry in sorted(entries, key=lambda entry: entry.version, reverse=True)
     ]
@@ -65,9 +68,9 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
     something was published or pinned in between.
     """
     layout = dataset.layout(stores.prefix)
-    line = read_line(stores.kv, layout)
+    state = read_state(stores.kv, layout)
     item = stores.kv.get(layout.history(version))
-    if item is None or line.current is None:
+    if item is None or state.current is None:
         kept = ", ".join(str(each.announcement.version) for each in versions(dataset, stores)) or "none"
         raise KeyNotFound(f"dataset {dataset.name!r} has no kept version {version}; kept: {kept}")
     entry = Announcement.decode(item.value)
@@ -82,17 +85,17 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
     for batch in batches(manifest.blocks, FETCH):  # nobody could repair a damaged one: the source has other rows now
         for digest, stored in blocks.fetch(batch).items():
             verified(Kind.BLOCK, digest, stored)
-    epoch = next_epoch(line, blocks.read_copy())
+    epoch = next_epoch(state, blocks.read_copy())
     announced = dataclasses.replace(entry, id=secrets.token_hex(8), epoch=epoch)
     pin = Pin(version=version, at=time.time(), host=socket.gethostname(), pid=os.getpid())
     done = (
         stores.kv.txn()
         .when(
-            mod_revision(layout.announcement) == line.current_revision,
-            mod_revision(layout.pin) == line.pin_revision,
+            *as_read(layout, state),
+            mod_revision(layout.pin) == state.pin_revision,
             mod_revision(layout.history(version)) == item.mod_revision,
         )
-        .then(put(layout.announcement, announced.encode()), put(layout.pin, encode(pin)))
+        .then(put(layout.announcement, announced.encode()), put(layout.pin, encode(pin)), *drop_former(layout, state))
         .commit()
     )
     if not done.succeeded:

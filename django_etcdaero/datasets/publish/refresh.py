@@ -1,6 +1,6 @@
 """One refresh of a dataset: whether it is due, the lock, and what is told of how it went.
 
-What happens under the lock is the protocol of :mod:`.publisher`.
+This is stage 1 of the protocol of :mod:`.publication`, which has the others.
 """
 
 from __future__ import annotations
@@ -14,23 +14,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.reasons import same_reason, text_of
-from django_etcdaero.datasets.state.schedule import (
-    NOTHING,
-    Attempt,
-    Checked,
-    backoff,
-    encode,
-    held_back_until,
-    is_due,
-    next_due,
-    read_line,
-)
+from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
+from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState, encode
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
 from django_etcdaero.keyvalue.txn import mod_revision, put
 
 from .commit import give_back
+from .migration import move_announcement
 from .publication import Publication
 
 if TYPE_CHECKING:
@@ -51,7 +44,7 @@ class Refresh:
     """One refresh of one dataset.
 
     ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
-    validates, encodes and rehearses without writing anything (and without the lock). ``told`` is the error of the
+    validates, encodes and loads on trial without writing anything (and without the lock). ``told`` is the error of the
     refresh before this one, if that has been told: the listener is not told the same reason again.
     """
 
@@ -74,8 +67,7 @@ class Refresh:
         self._progress = progress
         self._told = told
         self._began = time.monotonic()
-        self._line = NOTHING
-        self._line_known = False
+        self._state = NOTHING
         self._lock: Lock | None = None
         self._stopped = False
 
@@ -105,11 +97,11 @@ class Refresh:
         self._stores = stores
         self._layout = self._dataset.layout(stores.prefix)
         self._blocks = BlockStore(stores.records, self._layout)
-        self._line = read_line(stores.kv, self._layout)
-        self._line_known = True
+        self._state = read_state(stores.kv, self._layout)
         if self._dry_run:
             return self._publish(None)
-        idle = self._not_due()
+        # 1. Take the lock and read: only then what is read stays true.
+        idle = None if self._state.former_revision else self._not_due()
         if idle is not None:
             return idle
         lock = self._lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
@@ -118,10 +110,18 @@ class Refresh:
             return self._result(Outcome.LOCKED, holder=holder)
         try:
             self._check_stopped()
-            self._line = read_line(stores.kv, self._layout)
+            self._state = self._read_under(lock)
             return self._not_due() or self._publish(lock)
         finally:
             give_back(lock)
+
+    def _read_under(self, lock: Lock) -> StoredState:
+        kv, layout = self._stores.kv, self._layout
+        state = read_state(kv, layout)
+        if not state.former_revision:
+            return state
+        move_announcement(kv, layout, state, lock)
+        return read_state(kv, layout)
 
     def _check_stopped(self) -> None:
         if self._stopped:
@@ -153,37 +153,48 @@ class Refresh:
     def _not_due(self) -> RefreshResult | None:
         if self._force:
             return None
-        line, now = self._line, time.time()
-        until = held_back_until(line, now=now)
-        if until is not None and line.attempt is not None:
-            said = f"{line.attempt.error} (on {line.attempt.host}/{line.attempt.pid})"
+        state, now = self._state, time.time()
+        until = held_back_until(state, now=now)
+        if until is not None and state.attempt is not None:
+            said = f"{state.attempt.error} (on {state.attempt.host}/{state.attempt.pid})"
             return self._result(Outcome.BACKOFF, error=said, next_due=until)
-        if is_due(line, self._dataset.refresh_every, now=now) or self._root_is_gone():
+        if is_due(state, self._dataset.refresh_every, now=now) or self._root_is_gone():
             return None
         return self._result(Outcome.FRESH)
 
     def _root_is_gone(self) -> bool:
         """Tell whether the record store was emptied under the announcement: one cheap look."""
-        root = bytes.fromhex(self._line.current.root) if self._line.current else b""
+        root = bytes.fromhex(self._state.current.root) if self._state.current else b""
         return not self._blocks.exists([root])
 
     def _publish(self, lock: Lock | None) -> RefreshResult:
-        publication = Publication(self._dataset, self._host, self._stores, self._blocks, self._line, lock)
+        """Stages 2 to 5."""
+        publication = Publication(
+            self._dataset, self._host, self._stores, self._state, lock, force=self._force, progress=self._progress
+        )
         try:
-            published = publication.run(force=self._force, progress=self._progress)
+            published = publication.run()
         except Fenced:
             raise
         except Exception as error:
             if lock is not None and not self._stopped:
                 self._note_failure(error)
             raise
-        return self._result(published.outcome, checked=published.checked, **published.figures)
+        return self._result(
+            published.outcome,
+            checked=published.checked,
+            version=published.version,
+            rows=published.rows,
+            bytes_written=published.bytes_written,
+            bytes_total=published.bytes_total,
+            pinned=self._state.pin is not None,
+        )
 
     # --- tell --------------------------------------------------------------------------------------------------------
 
     def _note_failure(self, error: Exception) -> None:
         """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""
-        before = self._line.attempt
+        before = self._state.attempt
         failures = before.failures + 1 if before is not None else 1
         now = time.time()
         attempt = Attempt(
@@ -194,7 +205,7 @@ class Refresh:
             pid=os.getpid(),
             error=text_of(error)[:2000],
         )
-        nothing_since = mod_revision(self._layout.checked) == self._line.checked_revision
+        nothing_since = mod_revision(self._layout.checked) == self._state.checked_revision
         try:
             self._stores.kv.txn().when(nothing_since).then(put(self._layout.attempt, encode(attempt))).commit()
         except EtcdAeroError as problem:
@@ -205,15 +216,19 @@ class Refresh:
             self._host.listener.failed(self._dataset, error, "refresh")
         return self._result(Outcome.FAILED, error=text_of(error))
 
-    def _result(self, outcome: Outcome, *, checked: Checked | None = None, **fields: Any) -> RefreshResult:
-        line = self._line if checked is None else dataclasses.replace(self._line, checked=checked)
-        fields.setdefault("version", line.current.version if line.current else None)
-        fields.setdefault("next_due", next_due(line, self._dataset.refresh_every))
+    def _result(
+        self, outcome: Outcome, *, checked: Checked | None = None, version: int | None = None, **fields: Any
+    ) -> RefreshResult:
+        state = self._state if checked is None else dataclasses.replace(self._state, checked=checked)
+        if version is None and state.current is not None:
+            version = state.current.version
+        fields.setdefault("next_due", next_due(state, self._dataset.refresh_every))
         return RefreshResult(
             name=self._dataset.name,
             outcome=outcome,
+            version=version,
             seconds=time.monotonic() - self._began,
             dry_run=self._dry_run,
-            version_known=self._line_known,
+            version_known=self._state is not NOTHING,
             **fields,
         )

@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from django_etcdaero.datasets.blocks.block_store import BlockStore
     from django_etcdaero.datasets.declared import Declared
     from django_etcdaero.datasets.state.announcement import Announcement
-    from django_etcdaero.datasets.state.schedule import Line
+    from django_etcdaero.datasets.state.stored_state import StoredState
 
 
 def refuse_repair_in_vain(
-    dataset: Declared[Any, Any], line: Line, blocks: BlockStore, newest: Callable[[], Announcement | None]
+    dataset: Declared[Any, Any], state: StoredState, blocks: BlockStore, newest: Callable[[], Announcement | None]
 ) -> None:
     """Raise ``CorruptBlock`` when a load is wanted for a repair only, and the source has nothing to repair with.
 
     ``newest()`` is what the last load gave. It counts only if that load began after the pin was set; since one before
     that, the source may have gone back to what it was. Raises what the record store raises.
     """
-    pin, request = line.pin, line.pending
-    if line.current is None or pin is None or line.checked_revision < line.pin_revision:
+    pin, request = state.pin, state.pending
+    if state.current is None or pin is None or state.checked_revision < state.pin_revision:
         return
     if request is None or not request.repair or request.by_person:
         return
-    if is_due(dataclasses.replace(line, request=None), dataset.refresh_every, now=time.time()):
+    if is_due(dataclasses.replace(state, request=None), dataset.refresh_every, now=time.time()):
         return
-    given, lost = load_manifest(blocks, newest()), lost_parts(blocks, line.current)
+    given, lost = load_manifest(blocks, newest()), lost_parts(blocks, state.current)
     if given is not None and lost and lost.isdisjoint(given.digests()):
         raise CorruptBlock(f"version {pin.version} is pinned, damaged and cannot be repaired from the source: unpin")
 

@@ -7,18 +7,16 @@ together, right before the announcement: a refresh that fails or is killed on th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
 from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.datasets.state.announcement import Announcement
-from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, ResponseError
+from django_etcdaero.exceptions import CorruptBlock, ResponseError
 
 from .source import STEP, Progress
 
@@ -74,7 +72,7 @@ class Storing:
         """In a dry run: the stored form of what would be written."""
         self._total = 0
         self._mortal: set[bytes] = set()
-        """Records that are part of the version and vanish after a while unless :meth:`seal` comes first."""
+        """Records that are part of the version and vanish after a while unless :meth:`make_permanent` comes first."""
 
     @property
     def bytes_written(self) -> int:
@@ -116,7 +114,7 @@ class Storing:
         kept = {digest: self._kept[digest] for digest in wanted & self._kept.keys()}
         return kept | self._blocks.fetch(wanted - kept.keys())
 
-    def seal(self) -> None:
+    def make_permanent(self) -> None:
         """Make all records of the version permanent. Raises ``ResponseError`` when the store has lost one already."""
         lost = self._mortal - self._blocks.keep_forever(self._mortal)
         if lost:
@@ -192,36 +190,3 @@ class _Lazily(Mapping[bytes, bytes]):
 
     def __len__(self) -> int:
         return len(self._blocks)
-
-
-class OldRowsGone(EtcdAeroError):
-    """The rows that are current cannot be read any more."""
-
-
-class OldRows(Mapping[Any, Any]):
-    """The rows that are current, for validators: the number is known, the rows are fetched when first looked at.
-
-    They are plain, as ``load()`` gives them, whatever the dataset's ``rows`` option. Looking at them raises
-    :class:`OldRowsGone` when the record store does not have them any more.
-    """
-
-    def __init__(self, blocks: BlockStore, announcement: Announcement) -> None:
-        self._blocks = blocks
-        self._announcement = announcement
-
-    @cached_property
-    def _rows(self) -> Mapping[Any, Any]:
-        try:
-            manifest = Manifest.load(self._blocks.fetch, bytes.fromhex(self._announcement.root))
-            return assemble(self._announcement, manifest, self._blocks.fetch, rows="plain").view
-        except ResponseError as error:
-            raise OldRowsGone(f"version {self._announcement.version} cannot be read any more: {error}") from error
-
-    def __getitem__(self, key: Any) -> Any:
-        return self._rows[key]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return self._announcement.rows

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.datasets.blocks.assembly import Fetch, assemble
+from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ValidationFailed
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.blocks.manifest import Manifest
+    from django_etcdaero.datasets.blocks.manifest import Fetch, Manifest
     from django_etcdaero.datasets.state.announcement import Announcement
 
 
-def rehearse(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
+def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
     """Make the rows in the form that the dataset declares, and its index.
 
     Raises ``ValidationFailed`` when that does not work, and what ``fetch`` raises.

@@ -23,9 +23,9 @@ from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.reasons import same_reason, text_of
 from django_etcdaero.datasets.state.requests import request_load
-from django_etcdaero.datasets.state.schedule import read_line
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
 
@@ -138,7 +138,7 @@ class Follower:
         blocks = BlockStore(stores.records, layout)
         try:
             self._start_watch(stores)
-            line = read_line(stores.kv, layout)
+            stored = read_state(stores.kv, layout)
         except EtcdAeroError as away:
             try:
                 copy = blocks.read_copy()
@@ -152,9 +152,9 @@ class Follower:
                 self._failures, self._told = failures, told  # what the copy gave does not end this trouble
             raise away
         self._announced = True
-        if line.checked is not None:
-            self._source_read_at = line.checked.load_started
-        if line.current is None:
+        if stored.checked is not None:
+            self._source_read_at = stored.checked.load_started
+        if stored.current is None:
             self._succeed()  # nothing to load, and the stores answer
             self._state = State.INTERRUPTED if self._held else State.INITIALIZING
             self._error = (
@@ -163,15 +163,15 @@ class Follower:
                 else f"no version has been published yet; {stores.remedy}"
             )
             return
-        announced = (line.current.epoch, line.current_revision)
+        announced = (stored.current.epoch, stored.current_revision)
         if announced < self._copy_seen:  # a copy is written after its announcement, which is not there to be read
             self._overruled = self._copy_seen
         held = self._assembled and self._assembled.announcement  # only that: nobody else may hold the old rows
-        if not self._follow(line.current, announced, blocks, stores):
+        if not self._follow(stored.current, announced, blocks, stores):
             return
         if (self._assembled and self._assembled.announcement) is not held:
             return  # the publisher writes the copy itself at this moment, and all processes are busy
-        self._check_copy(line.current, announced, blocks)
+        self._check_copy(stored.current, announced, blocks)
 
     def _check_copy(self, current: Announcement, announced: tuple[int, int], blocks: BlockStore) -> None:
         """Compare the announcement copy with the announcement, which is held; write it anew if it is older.
@@ -197,7 +197,7 @@ class Follower:
     def _start_watch(self, stores: Stores) -> None:
         if self._watch is None or self._watch.closed:
             if self._failures:
-                read_line(stores.kv, self.dataset.layout(stores.prefix))  # who may not read is refused each watch, too
+                read_state(stores.kv, self.dataset.layout(stores.prefix))  # who may not read is refused each watch, too
 
             def changed(item: object) -> None:
                 self._look = True
@@ -267,8 +267,8 @@ class Follower:
         if asked_id == announcement.id and time.monotonic() < asked_at + REPAIR_PAUSE:
             return
         self._asked = (announcement.id, time.monotonic())
-        line = read_line(stores.kv, self.dataset.layout(stores.prefix))
-        if line.pending is None or not line.pending.repair:
+        stored = read_state(stores.kv, self.dataset.layout(stores.prefix))
+        if stored.pending is None or not stored.pending.repair:
             request_load(self.dataset, stores, repair=True)
 
     def _fail(self, error: BaseException) -> None:

@@ -6,7 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .schedule import Attempt, Line, held_back_until, is_due, next_due, read_line
+from .reading import Announcements, read_state
+from .schedule import held_back_until, is_due, next_due
+from .stored_state import Attempt, StoredState
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.declared import Declared
@@ -21,7 +23,7 @@ class Overview:
     """A dataset in the cluster. Times are seconds since the epoch."""
 
     name: str
-    line: Line
+    stored: StoredState
     due: bool
     next_due: float | None
     held_back_until: float | None
@@ -31,30 +33,33 @@ class Overview:
     @property
     def version(self) -> int | None:
         """The version that readers are to hold."""
-        return self.line.current.version if self.line.current else None
+        return self.stored.current.version if self.stored.current else None
 
     @property
     def age(self) -> float | None:
         """Seconds since the source was last read successfully."""
-        checked = self.line.checked
+        checked = self.stored.checked
         return None if checked is None else max(0.0, time.time() - checked.load_started)
 
     @property
     def failure(self) -> Attempt | None:
         """The last load, if it failed."""
-        return self.line.attempt
+        return self.stored.attempt
 
 
-def overview(dataset: Declared[Any, Any], stores: Stores) -> Overview:
-    """Read the state of a dataset. Raises what the store raises."""
+def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Announcements | None = None) -> Overview:
+    """Read the state of a dataset; ``announcements`` of its alias, if given, are not read again.
+
+    Raises what the store raises.
+    """
     layout = dataset.layout(stores.prefix)
-    line, now = read_line(stores.kv, layout), time.time()
+    stored, now = read_state(stores.kv, layout, announcements=announcements), time.time()
     return Overview(
         name=dataset.name,
-        line=line,
-        due=is_due(line, dataset.refresh_every, now=now),
-        next_due=next_due(line, dataset.refresh_every),
-        held_back_until=held_back_until(line, now=now),
+        stored=stored,
+        due=is_due(stored, dataset.refresh_every, now=now),
+        next_due=next_due(stored, dataset.refresh_every),
+        held_back_until=held_back_until(stored, now=now),
         holder=stores.kv.lock(layout.lock).holder(),
     )
 

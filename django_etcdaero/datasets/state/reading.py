@@ -1,31 +1,43 @@
 """Reading what the coordination plane says about datasets.
 
-The announcements of all datasets of an alias stand side by side: one range reads them all.
+The announcements of all datasets of an alias stand side by side: one range reads them all. The state of one dataset is
+read in three ranges of one revision: the announcement, whose answer tells the revision, and then the other keys as they
+were at that revision. (Not in a transaction: some etcd servers end when a transaction that only reads is cancelled.)
+
+Where the announcement is still under the key where older code kept it, that one counts: so processes that read find it
+before the first publisher has moved it. While publishers of older code still run, the newer of the two counts.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from django_etcdaero.datasets.layout import ANNOUNCEMENTS, announced_by
-from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.exceptions import Compacted, FutureRevision, ResponseError
 
-from .announcement import Announcement
+from .announcement import Announcement, known_fields
+from .requests import LoadRequest
+from .stored_state import Attempt, Checked, Pin, StoredState
 
 if TYPE_CHECKING:
+    from django_etcdaero.datasets.layout import Layout
     from django_etcdaero.keyvalue.facade import KV
     from django_etcdaero.keyvalue.values import KeyValue
 
 logger = logging.getLogger("django_etcdaero.datasets")
+
+TRIES = 5
+"""How often a state is read when its revision vanishes meanwhile: the store was compacted, or replaced by another."""
 
 
 class Announced(NamedTuple):
     """What stands under an announcement's key."""
 
     announcement: Announcement | None
-    """``None``: it makes no sense."""
+    """``None``: there is none, or it makes no sense."""
     mod_revision: int
+    """0: there is none."""
 
 
 class Announcements(NamedTuple):
@@ -34,7 +46,7 @@ class Announcements(NamedTuple):
     found: dict[tuple[str, int], Announced]
     """By name and schema of the dataset."""
     keys: int
-    """Keys that there are, those included that were left out because they are older than what was asked for: fewer
+    """How many keys there are, those included that were left out because they are older than what was asked for: fewer
     than before means that one was deleted."""
     revision: int
     """Revision of the store."""
@@ -43,7 +55,8 @@ class Announcements(NamedTuple):
 def read_announcements(kv: KV, *, min_mod_revision: int = 0) -> Announcements:
     """Read all announcements of the alias of ``kv``: those that have changed in ``min_mod_revision`` or later.
 
-    Raises what the store raises.
+    Not those that older code has written and no publisher has moved yet: :func:`read_state` finds them. Raises what
+    the store raises.
     """
     answer = kv.range(ANNOUNCEMENTS, prefix=True, min_mod_revision=min_mod_revision)
     found: dict[tuple[str, int], Announced] = {}
@@ -54,9 +67,77 @@ def read_announcements(kv: KV, *, min_mod_revision: int = 0) -> Announcements:
     return Announcements(found, answer.count, answer.revision)
 
 
+def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = None) -> StoredState:
+    """Read the state of a dataset, all of one revision; ``announcements``, if given, are not read again.
+
+    A value that makes no sense counts as absent, so that the next refresh puts a good one in its place. A pin does not:
+    somebody wanted readers to stay where they are, so ``ResponseError`` is raised for it. Raises what the store raises.
+    """
+    tries = 0
+    while True:
+        if announcements is None:
+            answer = kv.range(layout.announcement)
+            announced = _announced(answer.kvs[0]) if answer.kvs else _NOT_ANNOUNCED
+            revision = answer.revision
+        else:
+            announced = announcements.found.get((layout.name, layout.schema), _NOT_ANNOUNCED)
+            revision = announcements.revision
+        try:
+            others = [
+                item for start, end in layout.state_ranges for item in kv.range(start, end, revision=revision).kvs
+            ]
+        except (Compacted, FutureRevision):
+            tries += 1
+            if tries == TRIES:
+                raise
+            announcements = None
+        else:
+            return _state(layout, announced, {item.key.decode(errors="replace"): item for item in others})
+
+
+_NOT_ANNOUNCED = Announced(None, 0)
+
+
 def _announced(item: KeyValue) -> Announced:
+    return Announced(_believe(Announcement, item), item.mod_revision)
+
+
+def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) -> StoredState:
+    def revision(key: str) -> int:
+        return others[key].mod_revision if key in others else 0
+
+    former = others.get(layout.former_announcement)
+    current = announced
+    if former is not None and former.mod_revision > announced.mod_revision:
+        moving = _announced(former)
+        current = moving if moving.announcement is not None else announced
+    pin, request = others.get(layout.pin), others.get(layout.request)
+    return StoredState(
+        current=current.announcement,
+        current_revision=current.mod_revision,
+        announcement_revision=announced.mod_revision,
+        former_revision=revision(layout.former_announcement),
+        pin=_parse(Pin, pin) if pin else None,
+        pin_revision=revision(layout.pin),
+        checked=_believe(Checked, others.get(layout.checked)),
+        checked_revision=revision(layout.checked),
+        attempt=_believe(Attempt, others.get(layout.attempt)),
+        attempt_revision=revision(layout.attempt),
+        request=LoadRequest.read(request) if request else None,
+    )
+
+
+T = TypeVar("T", Announcement, Pin, Checked, Attempt)
+
+
+def _parse(cls: type[T], item: KeyValue) -> T:
+    return cls(**known_fields(cls, item.value, cls.__name__.lower()))
+
+
+def _believe(cls: type[T], item: KeyValue | None) -> T | None:
+    """Return the value, or ``None`` when there is none or it makes no sense."""
     try:
-        return Announced(Announcement.decode(item.value), item.mod_revision)
+        return None if item is None else _parse(cls, item)
     except ResponseError as error:
-        logger.warning("%s is ignored: %s", item.key.decode(errors="replace"), error)
-        return Announced(None, item.mod_revision)
+        logger.warning("%s is ignored: %s", item.key.decode(errors="replace") if item else "", error)
+        return None

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django_etcdaero import datasets
 from django_etcdaero.datasets.state.overview import Overview, overview, versions_held
 from django_etcdaero.datasets.state.presence import Process, merged, processes
+from django_etcdaero.datasets.state.reading import Announcements, read_announcements
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.management.describe import moment, reach_warnings, size
 from django_etcdaero.runtime import runtime
@@ -41,9 +42,14 @@ class Command(BaseCommand):
             self.stderr.write(self.style.WARNING(warning))
         overviews: list[Overview] = []
         errors: dict[str, str] = {}
+        announcements: dict[str, Announcements] = {}
         for name in sorted(datasets):
             try:
-                overviews.append(overview(datasets[name], runtime.stores(datasets[name].using)))
+                alias = datasets[name].using
+                stores = runtime.stores(alias)
+                if alias not in announcements:
+                    announcements[alias] = read_announcements(stores.kv)
+                overviews.append(overview(datasets[name], stores, announcements=announcements[alias]))
             except EtcdAeroError as error:
                 errors[name] = f"{type(error).__name__}: {error}"
         readers: dict[str, list[Process]] = {}
@@ -70,8 +76,8 @@ class Command(BaseCommand):
                     "due": each.due,
                     "next_due": each.next_due,
                     "held_back_until": each.held_back_until,
-                    "current": dataclasses.asdict(each.line.current) if each.line.current else None,
-                    "pin": dataclasses.asdict(each.line.pin) if each.line.pin else None,
+                    "current": dataclasses.asdict(each.stored.current) if each.stored.current else None,
+                    "pin": dataclasses.asdict(each.stored.pin) if each.stored.pin else None,
                     "failure": dataclasses.asdict(each.failure) if each.failure else None,
                     "refreshing": str(each.holder) if each.holder else None,
                     "processes": [
@@ -109,7 +115,7 @@ class Command(BaseCommand):
         return " ".join(filter(None, words))
 
     def _lines(self, each: Overview, readers: Readers) -> list[str]:
-        current, lines = each.line.current, []
+        current, lines = each.stored.current, []
         if current is None:
             lines.append("nothing published yet; run 'manage.py etcdaero_refresh'")
         else:
@@ -119,8 +125,8 @@ class Command(BaseCommand):
             )
             counts = held_by(each, readers)
             lines.append(f"held by {counts.get(current.version, 0)} of {sum(counts.values())} processes")
-        if each.line.checked is not None:
-            lines.append(f"source last read {moment(each.line.checked.load_started)}")
+        if each.stored.checked is not None:
+            lines.append(f"source last read {moment(each.stored.checked.load_started)}")
         if each.due and each.held_back_until is not None:
             lines.append(f"due, and held back until {moment(each.held_back_until)} after a failure")
         elif each.due:
@@ -129,8 +135,8 @@ class Command(BaseCommand):
             lines.append(f"next load due {moment(each.next_due)}")
         if each.holder is not None:
             lines.append(f"being refreshed by {each.holder}")
-        if each.line.pin is not None:
-            lines.append(self.style.WARNING(f"pinned to version {each.line.pin.version}"))
+        if each.stored.pin is not None:
+            lines.append(self.style.WARNING(f"pinned to version {each.stored.pin.version}"))
         if each.failure is not None:
             lines.append(
                 self.style.ERROR(

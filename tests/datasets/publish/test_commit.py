@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.publish.commit import TRIES, GuardedCommit
-from django_etcdaero.datasets.state.schedule import Checked
+from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.exceptions import ClusterError, Fenced, OutcomeUnknown
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import put

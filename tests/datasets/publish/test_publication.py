@@ -96,7 +96,7 @@ def test_an_emptied_record_store_is_filled_again_though_nothing_is_due(
 
 def test_a_store_that_is_away_is_a_failure_and_no_exception(host: FakeHost, declare: Callable[..., Any]) -> None:
     prices = declare(refresh_every=HOUR)
-    host.engine.break_("txn", ClusterError("no endpoint answers"))
+    host.engine.break_("range", ClusterError("no endpoint answers"))
     result = prices.refresh()
     assert (result.outcome, result.version) == (Outcome.FAILED, None)
     assert result.error == "ClusterError: no endpoint answers"

@@ -352,7 +352,7 @@ def test_whether_the_version_is_known_is_told(host: FakeHost, declare: Any) -> N
     prices.source.error = RuntimeError("down")
     failed = prices.refresh()
     assert (failed.version, failed.version_known) == (None, True)
-    host.engine.break_("txn", ClusterError("away"))
+    host.engine.break_("range", ClusterError("away"))
     away = prices.refresh()
     assert (away.version, away.version_known) == (None, False)
 

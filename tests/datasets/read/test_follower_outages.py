@@ -178,7 +178,7 @@ def test_each_failure_is_told_once_and_again_after_a_recovery(host: FakeHost, de
     for error in (away, again, late, ResponseError("odd"), ResponseError("odd"), ResponseError("odder"), None, away):
         host.engine.mend()
         if error is not None:
-            host.engine.break_("txn", error)
+            host.engine.break_("range", error)
         look()
         told.append(len(host.listener.failures))
     assert told == [1, 1, 1, 2, 2, 3, 3, 4]
@@ -188,7 +188,7 @@ def test_a_failure_of_the_other_store_is_told_too(host: FakeHost, declare: Any, 
     prices = declare()
     look = step(prices)
     publish(prices)
-    host.engine.break_("txn", ClusterError("no endpoint answers"))
+    host.engine.break_("range", ClusterError("no endpoint answers"))
     host.records.before["get_many"] = fail_with(ClusterError("no node answers"))
     host.records.before["get"] = fail_with(ClusterError("no node answers"))
     look()
@@ -264,7 +264,7 @@ def test_a_watch_that_would_be_refused_is_not_asked_for_again_and_again(
     prices = declare()
     publish(prices)
     look = step(prices)
-    host.engine.break_("txn", PermissionDenied("permission denied"))
+    host.engine.break_("range", PermissionDenied("permission denied"))
     asked = []
     real = host.kv.watch
 

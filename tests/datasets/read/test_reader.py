@@ -270,7 +270,7 @@ def test_each_alias_has_its_own_registration(host: FakeHost, declare: Any) -> No
 
 def test_one_alias_that_is_away_holds_no_other_up(host: FakeHost, declare: Any) -> None:
     host.aliases["other"] = Alias()
-    for method in ("txn", "watch", "lease_grant"):
+    for method in ("range", "watch", "lease_grant"):
         host.aliases["other"].engine.break_(method, ClusterError("away"))
     here, there = declare(name="here"), declare(name="there", using="other")
     publish(here)
@@ -311,7 +311,7 @@ def test_what_keeps_the_registration_from_being_written_is_told_once(
     assert len(told()) == 2
 
 
-@pytest.mark.parametrize("method", ["txn", "put"])
+@pytest.mark.parametrize("method", ["range", "put"])
 def test_it_stops_even_when_the_registration_cannot_be_withdrawn(host: FakeHost, declare: Any, method: str) -> None:
     declare()
     reader = host.start_reader()

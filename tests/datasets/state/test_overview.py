@@ -50,7 +50,7 @@ def test_of_a_dataset_that_failed_is_pinned_and_is_being_refreshed(host: FakeHos
     seen = overview(prices, host.stores("default"))
     lock.release()
     assert seen.version == 1
-    assert seen.line.pin is not None
+    assert seen.stored.pin is not None
     assert seen.failure is not None
     assert seen.failure.error == "RuntimeError: down"
     assert seen.held_back_until == seen.failure.next_at
@@ -59,6 +59,6 @@ def test_of_a_dataset_that_failed_is_pinned_and_is_being_refreshed(host: FakeHos
 
 
 def test_a_store_that_is_away_is_an_error(host: FakeHost, declare: Any) -> None:
-    host.engine.break_("txn", ClusterError("away"))
+    host.engine.break_("range", ClusterError("away"))
     with pytest.raises(ClusterError):
         overview(declare(), host.stores("default"))

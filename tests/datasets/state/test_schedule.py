@@ -9,18 +9,10 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.requests import LoadRequest
-from django_etcdaero.datasets.state.schedule import (
-    NOTHING,
-    Attempt,
-    Checked,
-    Line,
-    backoff,
-    held_back_until,
-    is_due,
-    next_due,
-    read_line,
-)
+from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
+from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState
 from django_etcdaero.exceptions import ResponseError
 from tests.datasets.hosting import FakeHost, publish
 
@@ -32,7 +24,9 @@ CURRENT = Announcement(
 )  # fmt: skip
 
 
-def line(*, ago: float | None = 0.0, answered: int = 0, request: int | None = None, repair: bool = False) -> Line:
+def line(
+    *, ago: float | None = 0.0, answered: int = 0, request: int | None = None, repair: bool = False
+) -> StoredState:
     checked = None if ago is None else Checked(
         id="c", load_started=NOW - ago, load_seconds=1.0, version=1, request_revision=answered, host="h", pid=1
     )  # fmt: skip
@@ -60,7 +54,7 @@ def line(*, ago: float | None = 0.0, answered: int = 0, request: int | None = No
         (dataclasses.replace(line(ago=0), current=None), HOUR, True),
     ],
 )
-def test_due(state: Line, period: timedelta | None, due: bool) -> None:
+def test_due(state: StoredState, period: timedelta | None, due: bool) -> None:
     assert is_due(state, period, now=NOW) is due
 
 
@@ -70,7 +64,7 @@ def test_the_next_load_is_due_nine_tenths_of_a_period_after_the_beginning_of_the
     assert next_due(NOTHING, HOUR) is None
 
 
-def failed(state: Line, *, at: float, until: float, revision: int = 10) -> Line:
+def failed(state: StoredState, *, at: float, until: float, revision: int = 10) -> StoredState:
     attempt = Attempt(at=at, next_at=until, failures=1, host="h", pid=1, error="down")
     return dataclasses.replace(state, attempt=attempt, attempt_revision=revision)
 
@@ -88,7 +82,7 @@ def failed(state: Line, *, at: float, until: float, revision: int = 10) -> Line:
         (failed(line(request=11, answered=11), at=NOW - 1, until=NOW + 4), NOW + 4),
     ],
 )
-def test_held_back(state: Line, held: float | None) -> None:
+def test_held_back(state: StoredState, held: float | None) -> None:
     assert held_back_until(state, now=NOW) == held
 
 
@@ -125,7 +119,7 @@ def test_fields_of_newer_versions_are_ignored(host: FakeHost, declare: Any) -> N
     assert stored is not None
     host.kv.put(key, stored.value[:-1] + b', "invented_later": [1]}')
     before = Announcement.decode(stored.value)
-    assert read_line(host.kv, prices.layout("t")).current == before
+    assert read_state(host.kv, prices.layout("t")).current == before
 
 
 @pytest.mark.parametrize("key", ["announcement", "checked", "attempt", "request"])
