@@ -29,6 +29,7 @@ from .system.serving import is_test_run, may_start_in_fork, serves, test_run_dec
 
 if TYPE_CHECKING:
     from .datasets.declared import Declared
+    from .datasets.read.live_state import LiveState
     from .datasets.read.reader import Reader
     from .datasets.snapshot import Snapshot
     from .datasets.state.announcement import Announcement
@@ -47,7 +48,7 @@ class SignalListener:
         logger.info("dataset %s: published version %d", dataset.name, announcement.version)
         self._send(signals.dataset_published, dataset=dataset, announcement=announcement)
 
-    def loaded(self, dataset: Declared[Any, Any], snapshot: Snapshot) -> None:
+    def loaded(self, dataset: Declared[Any, Any], snapshot: Snapshot[Any, Any]) -> None:
         logger.info("dataset %s: serving version %d", dataset.name, snapshot.version)
         self._send(signals.dataset_loaded, dataset=dataset, snapshot=snapshot)
 
@@ -226,8 +227,8 @@ class Runtime:
             each.kv.abandon()
             each.kv.engine.abandon()
             each.records.abandon()
-        for dataset in datasets.values():
-            dataset.after_fork_in_child()
+        for live in _live_states():
+            live.after_fork_in_child()
         if was_reading or (self._start_option() == "auto" and may_start_in_fork(sys.argv)):
             self.ensure_reader()
 
@@ -254,8 +255,8 @@ class Runtime:
     def restart(self) -> None:
         """Close everything and let all datasets be not loaded."""
         self.close()
-        for dataset in datasets.values():
-            dataset.forget()
+        for live in _live_states():
+            live.forget()
 
     def forget_memory(self) -> None:
         """Restart with empty stores in memory."""
@@ -267,6 +268,15 @@ class Runtime:
             drop_memory_engine(_memory_name(alias))
             drop_memory_store(_memory_name(alias))
         self._in_memory = set()
+
+
+def _live_states() -> list[LiveState]:
+    """Return what this process holds of each dataset."""
+    if not datasets:
+        return []  # and import nothing: ready() must stay cheap
+    from .datasets.read.live import live_state
+
+    return [live_state(dataset) for dataset in datasets.values()]
 
 
 def _memory_name(alias: str) -> str:

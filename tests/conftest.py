@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.registry import datasets
 
 # How long an example takes is a matter of the machine and of what else it does.

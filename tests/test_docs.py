@@ -27,7 +27,7 @@ from django.dispatch import Signal
 
 import django_etcdaero
 from django_etcdaero import checks, exceptions, options, signals
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.read.live import LiveDataset
 from django_etcdaero.datasets.state.status import DatasetStatus, Outcome, RefreshResult, State
 from django_etcdaero.stores.locations import SCHEMES

@@ -19,6 +19,7 @@ from pytest_django import Settings
 
 from django_etcdaero import conf, dataset
 from django_etcdaero.datasets.host import bind
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.read.reader import Reader
 from django_etcdaero.datasets.state.presence import processes
 from django_etcdaero.exceptions import Cancelled, ClusterError, ConfigurationError, DatasetNotReady
@@ -411,7 +412,11 @@ def test_the_child_of_a_fork_closes_nothing_and_opens_its_own(
     for part in (inherited.kv, inherited.kv.engine, inherited.records):
         for name in ("close", "abandon"):
             monkeypatch.setattr(part, name, lambda name=name: calls.append(name))
-    for lock in (fresh._lock, fresh._reader_lock, prices._changed):  # held by threads that are not in the child
+    for lock in (
+        fresh._lock,
+        fresh._reader_lock,
+        live_state(prices).guard,
+    ):  # held by threads that are not in the child
         thread = threading.Thread(target=lock.acquire)
         thread.start()
         thread.join(20)
@@ -423,7 +428,7 @@ def test_the_child_of_a_fork_closes_nothing_and_opens_its_own(
     assert fresh._reader not in (None, reader)
     prices.refresh(force=True)
     assert prices.wait_version(1, timeout=20)["a"] == 1
-    prices.forget()
+    live_state(prices).forget()
     monkeypatch.undo()
     reader.stop(20)
     for close in (inherited.kv.close, inherited.kv.engine.close, inherited.records.close):

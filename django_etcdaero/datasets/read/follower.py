@@ -29,7 +29,8 @@ from django_etcdaero.datasets.state.schedule import read_line
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
 
-from .freeing import let_go
+from .freeing import free_rows
+from .live import live_state
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.host import Host
@@ -76,6 +77,7 @@ class Follower:
         self.next_at = 0.0
         """When the next step is due, on the monotonic clock."""
         self._host = host
+        self._live = live_state(dataset)
         self._wake = wake
         self._pause = pause
         self._stopped = stopped
@@ -249,7 +251,7 @@ class Follower:
         self._lag = max(0.0, time.time() - announcement.published_at)
         self._held = True
         self._succeed()
-        with dataset.guard:
+        with self._live.guard:
             if self._stopped():
                 return False
             old = self._tell(snapshot)
@@ -259,7 +261,7 @@ class Follower:
         if old is not None and (dropped > MOST_DROPPED or len(old.rows) > MOST_ENTRIES):
             rows = old.rows
             del old
-            let_go(rows)
+            free_rows(rows)
         return True
 
     def _ask_for_repair(self, announcement: Announcement, stores: Stores) -> None:
@@ -286,20 +288,19 @@ class Follower:
                 error.__cause__ = cause
             self._host.listener.failed(self.dataset, error, "load")
 
-    def _tell(self, snapshot: Snapshot | None = None) -> Snapshot | None:
+    def _tell(self, snapshot: Snapshot[Any, Any] | None = None) -> Snapshot[Any, Any] | None:
         """Report how things stand, put ``snapshot`` into use and return the one before; once stopped, do nothing.
 
         At least once a step, whatever happened, so that ``since`` moves only when the state really changes.
         """
-        dataset = self.dataset
-        with dataset.guard:
+        with self._live.guard:
             if self._stopped():
                 return None
             refusal = self._refusal()
             state, error = (self._state, self._error) if refusal is None else (State.STALE, refusal)
             changes = {} if error is None else {"error_at": time.time()}
             # Before the rows are there to be read, so that whoever has read them finds a status that says so.
-            dataset.report(
+            self._live.report(
                 state=state,
                 error=error,
                 failures=self._failures,
@@ -308,11 +309,11 @@ class Follower:
                 **changes,
             )
             if snapshot is not None:
-                return dataset.install(snapshot, refusal=refusal)
+                return self._live.install(snapshot, refusal=refusal)
             if refusal is None:
-                dataset.serve_again()
+                self._live.serve_again()
             else:
-                dataset.refuse(refusal)
+                self._live.refuse(refusal)
             return None
 
     def _refusal(self) -> str | None:

@@ -16,7 +16,7 @@ from django.db import close_old_connections
 from tqdm import tqdm
 
 from django_etcdaero import datasets
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.management.describe import describe_result, moment, reach_warnings

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.host import bind
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.status import State
@@ -53,7 +54,7 @@ def reading(host: FakeHost) -> Reading:
 
 def test_it_is_a_mapping_of_the_version_held(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1, "b": None}))
+    live_state(prices).install(snapshot({"a": 1, "b": None}))
     assert isinstance(prices, Mapping)
     assert prices["a"] == 1
     assert (prices.get("a"), prices.get("b", 5), prices.get("c"), prices.get("c", 5)) == (1, None, None, 5)
@@ -78,7 +79,7 @@ def test_reading_before_the_process_is_set_up_says_what_is_missing(host: FakeHos
 
 def test_a_missing_key_is_told_with_the_dataset(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1}))
+    live_state(prices).install(snapshot({"a": 1}))
     for mapping in (prices, prices.snapshot()):
         with pytest.raises(KeyError, match="dataset 'prices' has no key 'c'") as caught:
             mapping["c"]
@@ -91,8 +92,8 @@ def test_a_missing_key_is_told_with_the_dataset(host: FakeHost, declare: Any) ->
 def test_a_dataset_is_true_hashable_and_equal_to_itself_only(host: FakeHost, declare: Any) -> None:
     prices, other = declare(), declare(name="other")
     assert bool(prices) is True  # not loaded
-    prices.install(snapshot({}))
-    other.install(snapshot({}))
+    live_state(prices).install(snapshot({}))
+    live_state(other).install(snapshot({}))
     assert bool(prices) is True  # empty
     assert prices == prices
     assert prices != other
@@ -175,12 +176,12 @@ def test_every_access_waits_for_the_first_version(host: FakeHost, declare: Any, 
     expected = {"a": 1}
     loaded = snapshot(expected, index="made")
     thread, answers = in_thread(lambda: access(prices))
-    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait")
+    wait_until(lambda: live_state(prices).guard._waiters, what="the reading thread to wait")
     assert answers == []
-    prices.install(loaded)
+    live_state(prices).install(loaded)
     thread.join(20)
     other = declare(name="other")
-    other.install(loaded)
+    live_state(other).install(loaded)
     assert answers == [access(other)]
     assert host.ensured == 1
 
@@ -190,14 +191,14 @@ def test_every_access_waits_once_and_boundedly_then_says_why(
     host: FakeHost, declare: Any, reading: Reading, access: Any
 ) -> None:
     prices = declare(first_read_timeout=0.05)
-    prices.report(error="ClusterError: no endpoint answers")
+    live_state(prices).report(error="ClusterError: no endpoint answers")
     for _ in range(2):
         with pytest.raises(DatasetNotReady, match="'prices' is not loaded in this process: ClusterError: no endpoint"):
             access(prices)
     prices.first_read_timeout = 1e6  # from now on it would be for ever
     with pytest.raises(DatasetNotReady):
         access(prices)
-    prices.install(snapshot({"a": 1}))
+    live_state(prices).install(snapshot({"a": 1}))
     access(prices)
 
 
@@ -234,8 +235,8 @@ def test_failing_in_an_event_loop_does_not_use_up_the_wait_of_threads(
 
     asyncio.run(read())
     thread, answers = in_thread(lambda: prices["a"])
-    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait")
-    prices.install(snapshot({"a": 1}))
+    wait_until(lambda: live_state(prices).guard._waiters, what="the reading thread to wait")
+    live_state(prices).install(snapshot({"a": 1}))
     thread.join(20)
     assert answers == [1]
 
@@ -259,8 +260,8 @@ def test_wait_ready_returns_the_snapshot(host: FakeHost, declare: Any, reading: 
     prices = declare()
     loaded = snapshot({"a": 1})
     thread, answers = in_thread(lambda: prices.wait_ready(60))
-    wait_until(lambda: prices._changed._waiters, what="the thread to wait")
-    prices.install(loaded)
+    wait_until(lambda: live_state(prices).guard._waiters, what="the thread to wait")
+    live_state(prices).install(loaded)
     thread.join(20)
     assert answers == [loaded]
     assert prices.wait_ready(0) is loaded
@@ -270,7 +271,7 @@ def test_wait_ready_returns_the_snapshot(host: FakeHost, declare: Any, reading: 
 @pytest.mark.parametrize("arguments", [{"timeout": 0.01}, {}])
 def test_wait_ready_ends_with_the_reason(host: FakeHost, declare: Any, reading: Reading, arguments: Any) -> None:
     prices = declare(first_read_timeout=0.01)
-    prices.report(error="nothing published")
+    live_state(prices).report(error="nothing published")
     with pytest.raises(DatasetNotReady, match="nothing published"):
         prices.wait_ready(**arguments)
 
@@ -286,7 +287,7 @@ def test_without_a_reader_there_is_nothing_to_wait_for(host: FakeHost, declare: 
         asyncio.run(prices.aready())
     with pytest.raises(DatasetNotReady, match=r"version 1 cannot arrive in this process; held: none .*switched off"):
         prices.wait_version(1, timeout=1e6)
-    prices.install(snapshot({}, 7))
+    live_state(prices).install(snapshot({}, 7))
     with pytest.raises(DatasetNotReady, match=r"version 8 cannot arrive in this process; held: 7 .*switched off"):
         prices.wait_version(8, timeout=1e6)
     assert prices.wait_version(7, timeout=1e6).version == 7
@@ -296,10 +297,10 @@ def test_wait_version_waits_for_the_number_or_a_greater_one(host: FakeHost, decl
     prices = declare()
     thread, answers = in_thread(lambda: prices.wait_version(3, timeout=60))
     for version in (1, 2):
-        wait_until(lambda: prices._changed._waiters, what="the thread to wait")
-        prices.install(snapshot({"a": version}, version))
+        wait_until(lambda: live_state(prices).guard._waiters, what="the thread to wait")
+        live_state(prices).install(snapshot({"a": version}, version))
     assert thread.is_alive()
-    prices.install(snapshot({"a": 4}, 4))
+    live_state(prices).install(snapshot({"a": 4}, 4))
     thread.join(20)
     assert answers[0].version == 4
     assert reading.woken == 1
@@ -310,8 +311,8 @@ def test_wait_version_ends_saying_what_is_held_and_why(host: FakeHost, declare: 
     prices = declare()
     with pytest.raises(DeadlineExceeded, match=r"version 1 did not arrive within 0.01 s; held: none$"):
         prices.wait_version(1, timeout=0.01)
-    prices.install(snapshot({}, 7))
-    prices.report(error="ClusterError: away")
+    live_state(prices).install(snapshot({}, 7))
+    live_state(prices).report(error="ClusterError: away")
     with pytest.raises(DeadlineExceeded, match=r"version 8 .* held: 7 \(ClusterError: away\)"):
         prices.wait_version(8, timeout=0.01)
 
@@ -323,26 +324,26 @@ def test_aready_waits_without_blocking_the_loop(host: FakeHost, declare: Any, re
     async def main() -> Any:
         waiting = [asyncio.create_task(prices.aready()) for _ in range(3)]
         turns = 0
-        while not prices._wakers:
+        while not live_state(prices).wakers:
             turns += 1
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not any(task.done() for task in waiting)
-        threading.Thread(target=prices.install, args=(loaded,)).start()
+        threading.Thread(target=live_state(prices).install, args=(loaded,)).start()
         found = await asyncio.gather(*waiting)
         return [*found, await prices.aready()]
 
     assert asyncio.run(main()) == [loaded] * 4
-    assert prices._wakers == set()
+    assert live_state(prices).wakers == set()
 
 
 def test_aready_ends_with_the_reason(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare(first_read_timeout=0.01)
-    prices.report(error="nothing published")
+    live_state(prices).report(error="nothing published")
     for timeout in (None, 0.01, 0):
         with pytest.raises(DatasetNotReady, match="nothing published"):
             asyncio.run(prices.aready(timeout))
-    assert prices._wakers == set()
+    assert live_state(prices).wakers == set()
 
 
 def test_a_cancelled_aready_leaves_nothing(host: FakeHost, declare: Any, reading: Reading) -> None:
@@ -350,14 +351,14 @@ def test_a_cancelled_aready_leaves_nothing(host: FakeHost, declare: Any, reading
 
     async def main() -> None:
         task = asyncio.create_task(prices.aready(60))
-        while not prices._wakers:
+        while not live_state(prices).wakers:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    assert prices._wakers == set()
+    assert live_state(prices).wakers == set()
 
 
 def test_an_event_loop_that_was_closed_while_waiting_harms_nobody(
@@ -367,9 +368,9 @@ def test_an_event_loop_that_was_closed_while_waiting_harms_nobody(
     loop = asyncio.new_event_loop()
     task = loop.create_task(prices.aready(60))
     loop.run_until_complete(asyncio.sleep(0))
-    assert prices._wakers
+    assert live_state(prices).wakers
     loop.close()
-    prices.install(snapshot({"a": 1}))
+    live_state(prices).install(snapshot({"a": 1}))
     assert prices["a"] == 1
     task.get_coro().close()  # type: ignore[union-attr]
     task._log_destroy_pending = False  # type: ignore[attr-defined]
@@ -382,12 +383,12 @@ def test_an_event_loop_that_was_closed_while_waiting_harms_nobody(
 def test_too_old_rows_are_refused_and_come_back(host: FakeHost, declare: Any, reading: Reading, access: Any) -> None:
     prices = declare(first_read_timeout=1e6)
     loaded = snapshot({"a": 1}, index="made")
-    prices.install(loaded)
+    live_state(prices).install(loaded)
     expected = access(prices) if access is not ACCESSES["snapshot"] else loaded
-    prices.refuse("read an hour ago")
+    live_state(prices).refuse("read an hour ago")
     with pytest.raises(DatasetStale, match="'prices' is too old to be used: read an hour ago"):
         access(prices)
-    prices.serve_again()
+    live_state(prices).serve_again()
     assert access(prices) == expected
 
 
@@ -397,8 +398,8 @@ def test_a_first_version_that_is_too_old_is_never_served_and_not_waited_for(
 ) -> None:
     prices = declare(first_read_timeout=1e6)
     thread, answers = in_thread(lambda: access(prices))
-    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait")
-    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
+    wait_until(lambda: live_state(prices).guard._waiters, what="the reading thread to wait")
+    live_state(prices).install(snapshot({"a": 1}), refusal="read an hour ago")
     thread.join(20)
     assert [type(answer) for answer in answers] == [DatasetStale]
     assert "'prices' is too old to be used: read an hour ago" in str(answers[0])
@@ -406,7 +407,7 @@ def test_a_first_version_that_is_too_old_is_never_served_and_not_waited_for(
 
 def test_without_a_timeout_too_old_rows_are_not_waited_for(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare(first_read_timeout=1e6)
-    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
+    live_state(prices).install(snapshot({"a": 1}), refusal="read an hour ago")
     with pytest.raises(DatasetStale):
         prices.wait_ready()
     with pytest.raises(DatasetStale):
@@ -418,7 +419,7 @@ def test_waiting_on_purpose_for_too_old_rows_says_in_the_end_that_they_are(
     host: FakeHost, declare: Any, reading: Reading
 ) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
+    live_state(prices).install(snapshot({"a": 1}), refusal="read an hour ago")
     with pytest.raises(DatasetStale):
         prices.wait_ready(0.01)
     with pytest.raises(DatasetStale):
@@ -428,19 +429,19 @@ def test_waiting_on_purpose_for_too_old_rows_says_in_the_end_that_they_are(
 def test_waiting_on_purpose_ends_when_the_rows_are_good_again(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare()
     loaded = snapshot({"a": 1})
-    prices.install(loaded, refusal="read an hour ago")
+    live_state(prices).install(loaded, refusal="read an hour ago")
     thread, answers = in_thread(lambda: prices.wait_ready(60))
-    wait_until(lambda: prices._changed._waiters, what="the thread to wait")
+    wait_until(lambda: live_state(prices).guard._waiters, what="the thread to wait")
 
     async def main() -> Any:
         task = asyncio.create_task(prices.aready(60))
-        while not prices._wakers:
+        while not live_state(prices).wakers:
             await asyncio.sleep(0)
-        prices.refuse("read two hours ago")  # wakes it, and it waits on
+        live_state(prices).refuse("read two hours ago")  # wakes it, and it waits on
         for _ in range(3):
             await asyncio.sleep(0)
         assert not task.done()
-        prices.serve_again()
+        live_state(prices).serve_again()
         return await task
 
     assert asyncio.run(main()) is loaded
@@ -453,7 +454,7 @@ def test_what_is_held_is_not_waited_for_and_does_not_wake_the_reader(
 ) -> None:
     prices = declare()
     loaded = snapshot({"a": 1})
-    prices.install(loaded)
+    live_state(prices).install(loaded)
     assert prices.wait_ready() is loaded
     assert asyncio.run(prices.aready()) is loaded
     assert reading.woken == 0
@@ -461,9 +462,9 @@ def test_what_is_held_is_not_waited_for_and_does_not_wake_the_reader(
 
 def test_a_new_version_ends_the_refusal(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1}))
-    prices.refuse("old")
-    prices.install(snapshot({"a": 2}, 2))
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).refuse("old")
+    live_state(prices).install(snapshot({"a": 2}, 2))
     assert prices["a"] == 2
 
 
@@ -497,9 +498,9 @@ def test_a_reader_that_died_is_told_and_started_again(host: FakeHost, declare: A
     prices, other = declare(), declare(name="other")
     dead = [False]
     for dataset in (prices, other):
-        dataset.followed(died=lambda: dead[0])
-    prices.install(snapshot({"a": 1}))
-    prices.report(state=State.VALID)
+        live_state(dataset).followed(died=lambda: dead[0])
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).report(state=State.VALID)
     assert (prices.status().state, host.ensured) == (State.VALID, 0)
     dead[0] = True
     since = prices.status().since
@@ -509,20 +510,20 @@ def test_a_reader_that_died_is_told_and_started_again(host: FakeHost, declare: A
     assert "ended unexpectedly" in str(other.status().error)
     assert host.ensured >= 2
     assert prices["a"] == 1
-    prices.followed(died=lambda: False)
-    prices.report(state=State.VALID, error=None)
+    live_state(prices).followed(died=lambda: False)
+    live_state(prices).report(state=State.VALID, error=None)
     assert prices.status().state is State.VALID
 
 
 def test_since_moves_only_with_the_state(host: FakeHost, declare: Any) -> None:
     prices = declare()
     first = prices.status().since
-    prices.report(error="a")
+    live_state(prices).report(error="a")
     assert prices.status().since == first
-    prices.report(state=State.VALID)
+    live_state(prices).report(state=State.VALID)
     second = prices.status().since
     assert second > first
-    prices.report(state=State.VALID, error="b")
+    live_state(prices).report(state=State.VALID, error="b")
     assert prices.status().since == second
 
 
@@ -533,53 +534,53 @@ def test_forgetting_makes_it_not_loaded_again(host: FakeHost, declare: Any, read
     prices = declare(first_read_timeout=0.01)
     with pytest.raises(DatasetNotReady):
         prices["a"]
-    prices.install(snapshot({"a": 1}))
-    prices.forget()
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).forget()
     assert prices.status().version is None
     prices.first_read_timeout = 60.0
     thread, answers = in_thread(lambda: prices["a"])
-    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait again")
-    prices.install(snapshot({"a": 2}))
+    wait_until(lambda: live_state(prices).guard._waiters, what="the reading thread to wait again")
+    live_state(prices).install(snapshot({"a": 2}))
     thread.join(20)
     assert answers == [2]
 
 
 def test_an_override_is_served_whatever_is_loaded(host: FakeHost, declare: Any) -> None:
     prices = declare(max_stale=timedelta(hours=1))
-    prices.override(snapshot({}, 0))
+    live_state(prices).override(snapshot({}, 0))
     assert len(prices) == 0
-    prices.install(snapshot({"a": 1}))
-    prices.refuse("old")
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).refuse("old")
     assert list(prices) == []
-    prices.override(None)
+    live_state(prices).override(None)
     with pytest.raises(DatasetStale):
         prices["a"]
-    prices.override(snapshot({}, 0))
-    prices.serve_again()
+    live_state(prices).override(snapshot({}, 0))
+    live_state(prices).serve_again()
     assert list(prices) == []
-    prices.override(None)
+    live_state(prices).override(None)
     assert prices["a"] == 1
 
 
 def test_a_version_that_arrives_under_an_override_is_waited_for(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare()
-    prices.override(snapshot({}, 0))
+    live_state(prices).override(snapshot({}, 0))
     thread, answers = in_thread(lambda: prices.wait_version(1, timeout=60))
-    wait_until(lambda: prices._changed._waiters, what="the thread to wait")
-    prices.install(snapshot({"a": 1}))
+    wait_until(lambda: live_state(prices).guard._waiters, what="the thread to wait")
+    live_state(prices).install(snapshot({"a": 1}))
     thread.join(20)
     assert answers[0].version == 1
 
 
 def test_after_a_fork_the_rows_are_served_and_no_inherited_lock_is_taken(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1}))
-    prices.followed(died=lambda: True)  # the parent's, which is not in the child
-    thread = threading.Thread(target=prices._changed.acquire)  # one of the parent's, that is not in the child
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).followed(died=lambda: True)  # the parent's, which is not in the child
+    thread = threading.Thread(target=live_state(prices).guard.acquire)  # one of the parent's, that is not in the child
     thread.start()
     thread.join(20)
-    prices.after_fork_in_child()
+    live_state(prices).after_fork_in_child()
     assert prices["a"] == 1
     assert prices.status().error is None
-    prices.install(snapshot({"a": 2}, 2))
+    live_state(prices).install(snapshot({"a": 2}, 2))
     assert prices["a"] == 2
