@@ -164,7 +164,8 @@ orders = Collection(kv, Product, "orders/")
 reveal_type(kvs["other"])  # KV
 reveal_type(kv.get("a"))  # KeyValue | None
 reveal_type(kv.range("a", prefix=True).kvs)  # tuple[KeyValue, ...]
-reveal_type(kv.txn().when(txn.version("a") == 0).then(txn.put("a", "1")).commit())  # TxnResult
+reveal_type(kv.txn())  # Txn
+reveal_type(kv.txn().when(txn.version("a") == 0).then(txn.put("a", "1")).commit().succeeded)  # bool
 reveal_type(kv.objects(Product, "orders/"))  # Collection[Product]
 reveal_type(orders)  # Collection[Product]
 reveal_type(orders.get("1"))  # Stored[Product]
