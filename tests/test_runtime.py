@@ -87,7 +87,7 @@ def declare(**options: Any) -> Any:
 
 
 def test_stores_are_opened_once_at_the_first_use(fresh: Runtime) -> None:
-    assert fresh._stores == {}
+    assert fresh._stores._opened == {}
     stores = fresh.stores("default")
     assert fresh.stores("default") is stores
     found: list[Any] = []
@@ -412,11 +412,8 @@ def test_the_child_of_a_fork_closes_nothing_and_opens_its_own(
     for part in (inherited.kv, inherited.kv.engine, inherited.records):
         for name in ("close", "abandon"):
             monkeypatch.setattr(part, name, lambda name=name: calls.append(name))
-    for lock in (
-        fresh._lock,
-        fresh._reader_lock,
-        live_state(prices).guard,
-    ):  # held by threads that are not in the child
+    locks: list[Any] = [fresh._stores._lock, fresh._reader_lock, live_state(prices).guard]
+    for lock in locks:  # held by threads that are not in the child
         thread = threading.Thread(target=lock.acquire)
         thread.start()
         thread.join(20)

@@ -40,7 +40,7 @@ def test_an_override_needs_no_source_and_no_store(prices: Any) -> None:
         assert (prices.index, prices.snapshot().version) == (11, 0)
     with override_dataset(prices, {"a": 7}):
         assert prices["a"] == 7
-    assert runtime._stores == {}
+    assert runtime._stores._opened == {}
 
 
 def test_after_an_override_the_published_rows_are_back(prices: Any) -> None:
