@@ -73,6 +73,8 @@ def check(cls: type[Declared[Any, Any]]) -> None:
             raise ConfigurationError(
                 f"dataset {cls.origin}: validators has {validator!r}, expected a callable (old, new), not a class"
             )
+    if "live" in cls.__dict__:
+        raise ConfigurationError(f"dataset {cls.origin}: live is the dataset itself, give the attribute another name")
     if cls.load is Declared.load:
         raise ConfigurationError(f"dataset {cls.origin}: has no load()")
     for method in ("load", "prepare"):

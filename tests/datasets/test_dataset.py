@@ -9,6 +9,7 @@ import pytest
 from django_etcdaero import Dataset, dataset, datasets
 from django_etcdaero.datasets.declared import OPTIONS
 from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.exceptions import ConfigurationError
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -53,6 +54,12 @@ def test_a_base_class_has_no_live_dataset(inherits: bool) -> None:
     with pytest.raises(AttributeError, match=r"\.live: .* is a base for datasets: a subclass with a name is re"):
         (Heir if inherits else Base).live  # noqa: B018
     assert not hasattr(Dataset, "live")
+
+
+def test_an_attribute_that_would_hide_the_dataset_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"Prices: live is the dataset itself"):
+        type("Prices", (Base,), {"name": "prices", "live": True})
+    assert not datasets
 
 
 @pytest.mark.parametrize("types", [(str, int), (str, int, list), (str, int, Any)])
