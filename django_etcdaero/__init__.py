@@ -14,7 +14,8 @@ from .connections import kv, kvs
 from .datasets.registry import datasets
 
 if TYPE_CHECKING:
-    from .datasets.declaration import Dataset, dataset
+    from .datasets.dataset import Dataset
+    from .datasets.decorator import dataset
     from .datasets.validators import MaxShrink, MinRows
 
 __version__ = "0.1.0"
@@ -22,10 +23,10 @@ __version__ = "0.1.0"
 __all__ = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"]
 
 _HOME = {
-    "Dataset": "datasets.declaration",
+    "Dataset": "datasets.dataset",
     "MaxShrink": "datasets.validators",
     "MinRows": "datasets.validators",
-    "dataset": "datasets.declaration",
+    "dataset": "datasets.decorator",
 }
 
 

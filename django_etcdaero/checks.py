@@ -169,7 +169,7 @@ def check_dataset_attributes(**kwargs: Any) -> list[CheckMessage]:
     """W005: a mistyped option would be silently without effect, for a class may have attributes of its own."""
     import difflib  # here: starting must stay cheap
 
-    from .datasets.declaration import Dataset
+    from .datasets.dataset import Dataset
     from .datasets.declared import OPTIONS
     from .datasets.registry import datasets
 

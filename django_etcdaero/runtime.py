@@ -1,14 +1,12 @@
-"""The process: opens the stores of each alias once, owns the reader, and sees to forks and to the end.
+"""The process: owns the stores and the reader, and sees to forks and to the end.
 
-One :class:`Runtime` lives in each process. It never does anything in ``ready()`` but arm itself; stores are opened at
-their first use, in the process that uses them. The child of a fork forgets what it inherited (see :mod:`.forks`) and
-opens its own.
+One :class:`Runtime` lives in each process. It never does anything in ``ready()`` but arm itself. The child of a fork
+forgets what it inherited (see :mod:`.system.forks`) and opens its own.
 """
 
 from __future__ import annotations
 
 import atexit
-import dataclasses
 import logging
 import os
 import sys
@@ -18,20 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.signals import request_started
 
-from . import conf, signals
-from .datasets.host import Listener, bind
+from . import conf
+from .datasets.host import Host, Listener, bind
 from .datasets.registry import datasets
-from .datasets.stores import REMEDY, Stores
 from .exceptions import EtcdAeroError
-from .stores.local import MemoryAddress
+from .listener import SignalListener
+from .open_stores import OpenStores
 from .system import forks
 from .system.serving import is_test_run, may_start_in_fork, serves, test_run_declared
 
 if TYPE_CHECKING:
-    from .datasets.declared import Declared
+    from .datasets.read.live_state import LiveState
     from .datasets.read.reader import Reader
-    from .datasets.snapshot import Snapshot
-    from .datasets.state.announcement import Announcement
+    from .datasets.stores import Stores
     from .keyvalue.facade import KV
 
 logger = logging.getLogger("django_etcdaero.runtime")
@@ -40,51 +37,17 @@ EXIT_PATIENCE = 2.0
 """Longest time in seconds that the end of the process waits for the reader."""
 
 
-class SignalListener:
-    """Turns what datasets tell into Django signals and log lines."""
-
-    def published(self, dataset: Declared[Any, Any], announcement: Announcement) -> None:
-        logger.info("dataset %s: published version %d", dataset.name, announcement.version)
-        self._send(signals.dataset_published, dataset=dataset, announcement=announcement)
-
-    def loaded(self, dataset: Declared[Any, Any], snapshot: Snapshot) -> None:
-        logger.info("dataset %s: serving version %d", dataset.name, snapshot.version)
-        self._send(signals.dataset_loaded, dataset=dataset, snapshot=snapshot)
-
-    def failed(self, dataset: Declared[Any, Any], error: Exception, phase: str) -> None:
-        level = logging.WARNING if isinstance(error, EtcdAeroError) else logging.ERROR
-        trace = None if isinstance(error, EtcdAeroError) else error
-        text = str(error) or type(error).__name__
-        logger.log(level, "dataset %s: %s failed: %s", dataset.name, phase, text, exc_info=trace)
-        self._send(signals.dataset_failed, dataset=dataset, error=error, phase=phase)
-
-    def lock_lost(self, dataset: Declared[Any, Any]) -> None:
-        logger.warning("dataset %s: the lock was lost while refreshing", dataset.name)
-        self._send(signals.lock_lost, dataset=dataset)
-
-    def _send(self, signal: Any, **arguments: Any) -> None:
-        signal.send_robust(sender=type(arguments["dataset"]), **arguments)
-
-
-class Runtime:
-    """The host of the process's datasets (:class:`.datasets.binding.Host`)."""
+class Runtime(Host):
+    """The host of the process's datasets."""
 
     def __init__(self) -> None:
         self.listener: Listener = SignalListener()
-        self._renew_locks()
-        self._stores: dict[str, Stores] = {}
+        self._stores = OpenStores(memory_only=test_run_declared() or is_test_run(sys.argv))
+        self._reader_lock = threading.RLock()
         self._reader: Reader | None = None
         self._armed = False
         self._requested = False
         self._stopped = False
-        self._memory_only = test_run_declared() or is_test_run(sys.argv)
-        self._in_memory: set[str] = set()
-        self._opened: Callable[[KV], object] | None = None
-
-    def _renew_locks(self) -> None:
-        self._lock = threading.RLock()
-        """Guards the stores, and is held while they are opened."""
-        self._reader_lock = threading.RLock()
 
     # --- stores ------------------------------------------------------------------------------------------------------
 
@@ -93,29 +56,14 @@ class Runtime:
 
         Raises ``ConfigurationError`` for an unknown alias or a wrong setting, and what the stores raise on opening.
         """
-        found = self._stores.get(alias)
-        if found is None:
-            with self._lock:
-                found = self._stores.get(alias)
-                if found is None:
-                    with forks.postponed():  # opening imports much
-                        found = self._stores[alias] = _open(alias, memory_only=self._memory_only)
-                    if self._memory_only:
-                        self._in_memory.add(alias)
-                    if self._opened is not None:
-                        self._opened(found.kv)
-        return found
+        return self._stores.get(alias)
 
     def on_open(self, hook: Callable[[KV], object] | None) -> None:
         """Call ``hook(kv)`` for the client of each alias: those open already, and each that is opened from now on.
 
         There is one hook; ``None`` takes it away.
         """
-        with self._lock:
-            self._opened = hook
-            if hook is not None:
-                for stores in self._stores.values():
-                    hook(stores.kv)
+        self._stores.on_open(hook)
 
     def close(self) -> None:
         """Stop the reader, withdraw the registration, release leases and stores; the next use opens them again."""
@@ -125,14 +73,7 @@ class Runtime:
                 reader.stop(0.0)  # told to stop before there can be another one
         if reader is not None:
             reader.stop(EXIT_PATIENCE)
-        with self._lock:
-            stores, self._stores = self._stores, {}
-        for alias, each in stores.items():
-            for close in (each.kv.close, each.kv.engine.close, each.records.close):
-                try:
-                    close()
-                except EtcdAeroError as error:
-                    logger.warning("closing the stores of alias %r: %s", alias, error)
+        self._stores.close()
 
     # --- the reader --------------------------------------------------------------------------------------------------
 
@@ -171,7 +112,7 @@ class Runtime:
 
     def _new_reader(self) -> Reader:
         with forks.postponed():
-            from .datasets.read.reader import Reader  # here and in _open(): ready() must stay cheap
+            from .datasets.read.reader import Reader  # here: ready() must stay cheap
 
         options = conf.get("default").options
         return Reader(
@@ -219,15 +160,11 @@ class Runtime:
 
     def _after_in_child(self) -> None:
         # No lock of before the fork is taken here: a thread that does not exist in the child may hold it.
-        self._renew_locks()
-        stores, self._stores = self._stores, {}
+        self._reader_lock = threading.RLock()
         was_reading, self._reader = self._reader is not None, None
-        for each in stores.values():
-            each.kv.abandon()
-            each.kv.engine.abandon()
-            each.records.abandon()
-        for dataset in datasets.values():
-            dataset.after_fork_in_child()
+        self._stores.abandon()
+        for live in _live_states():
+            live.after_fork_in_child()
         if was_reading or (self._start_option() == "auto" and may_start_in_fork(sys.argv)):
             self.ensure_reader()
 
@@ -243,53 +180,33 @@ class Runtime:
     @property
     def memory_only(self) -> bool:
         """Whether every alias is served from memory, whatever the settings say: so it is in test runs."""
-        return self._memory_only
+        return self._stores.memory_only
 
     @memory_only.setter
     def memory_only(self, wanted: bool) -> None:
-        if wanted != self._memory_only:
+        if wanted != self.memory_only:
             self.restart()
-            self._memory_only = wanted
+            self._stores.memory_only = wanted
 
     def restart(self) -> None:
         """Close everything and let all datasets be not loaded."""
         self.close()
-        for dataset in datasets.values():
-            dataset.forget()
+        for live in _live_states():
+            live.forget()
 
     def forget_memory(self) -> None:
         """Restart with empty stores in memory."""
-        from .keyvalue.embedded import drop_memory as drop_memory_engine  # here: ready() must stay cheap
-        from .records.memory import drop_memory as drop_memory_store
-
         self.restart()
-        for alias in self._in_memory:
-            drop_memory_engine(_memory_name(alias))
-            drop_memory_store(_memory_name(alias))
-        self._in_memory = set()
+        self._stores.drop_memory()
 
 
-def _memory_name(alias: str) -> str:
-    return f"etcdaero-test-{alias}"
+def _live_states() -> list[LiveState]:
+    """Return what this process holds of each dataset."""
+    if not datasets:
+        return []  # and import nothing: ready() must stay cheap
+    from .datasets.read.live import live_state
 
-
-def _open(alias: str, *, memory_only: bool) -> Stores:
-    from .keyvalue.facade import KV
-
-    settings = conf.get(alias)
-    remedy = REMEDY
-    if memory_only:
-        remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
-        memory = MemoryAddress(_memory_name(alias))
-        settings = dataclasses.replace(settings, kv=memory, records=memory)
-    engine = conf.open_engine(settings)
-    try:
-        records = conf.open_store(settings)
-    except BaseException:
-        engine.close()
-        raise
-    kv = KV(engine, prefix=f"{settings.prefix}/")
-    return Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL, remedy=remedy)
+    return [live_state(dataset) for dataset in datasets.values()]
 
 
 runtime = Runtime()

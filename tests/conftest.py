@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.registry import datasets
 from tests.keyvalue.etcd.servers import Cluster, Server
 

@@ -10,7 +10,7 @@ from django.core.checks.registry import registry
 from pytest_django import Settings
 
 from django_etcdaero import checks
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.registry import datasets
 
 MEMORY = {"KV": "mem:", "RECORDS": "mem:"}
@@ -37,7 +37,8 @@ def files(kv: str, records: str, prefix: str = "shop") -> dict[str, Any]:
 
 
 def declare(monkeypatch: pytest.MonkeyPatch, using: str) -> None:
-    dataset: Any = SimpleNamespace(name="prices", using=using, origin="shop.datasets.Prices", forget=lambda: None)
+    live = SimpleNamespace(forget=lambda: None)
+    dataset: Any = SimpleNamespace(name="prices", using=using, origin="shop.datasets.Prices", _live_state=live)
     monkeypatch.setitem(datasets, "prices", dataset)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import django_etcdaero
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.snapshot import Snapshot
 
 NAMES = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"]
@@ -32,10 +32,10 @@ SIGNATURES = {
     "history": "(self) -> list[Version]",
     "rollback": "(self, version: int) -> None",
     "unpin": "(self) -> bool",
-    "snapshot": "(self) -> Snapshot",
-    "wait_ready": "(self, timeout: float | None = None) -> Snapshot",
-    "wait_version": "(self, at_least: int, *, timeout: float) -> Snapshot",
-    "aready": "(self, timeout: float | None = None) -> Snapshot",
+    "snapshot": "(self: _Indexed[Index]) -> Snapshot[K, V, Index]",
+    "wait_ready": "(self: _Indexed[Index], timeout: float | None = None) -> Snapshot[K, V, Index]",
+    "wait_version": "(self: _Indexed[Index], at_least: int, *, timeout: float) -> Snapshot[K, V, Index]",
+    "aready": "(self: _Indexed[Index], timeout: float | None = None) -> Snapshot[K, V, Index]",
     "status": "(self) -> DatasetStatus",
     "get": "(self, key: Any, default: Any = None) -> Any",
 }

@@ -11,7 +11,8 @@ from django.dispatch import Signal
 
 from django_etcdaero import dataset, kv
 from django_etcdaero.exceptions import ClusterError
-from django_etcdaero.runtime import SignalListener, runtime
+from django_etcdaero.listener import SignalListener
+from django_etcdaero.runtime import runtime
 from django_etcdaero.signals import dataset_failed, dataset_loaded, dataset_published, lock_lost
 from tests.waiting import wait_until
 

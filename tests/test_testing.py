@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero import dataset, kv
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.exceptions import DatasetNotReady, EncodeError, KeyNotFound
 from django_etcdaero.runtime import runtime
 from django_etcdaero.testing import override_dataset, real_stores
@@ -41,7 +42,7 @@ def test_an_override_needs_no_source_and_no_store(prices: Any) -> None:
         assert (prices.index, prices.snapshot().version) == (11, 0)
     with override_dataset(prices, {"a": 7}):
         assert prices["a"] == 7
-    assert runtime._stores == {}
+    assert runtime._stores._opened == {}
 
 
 def test_after_an_override_the_published_rows_are_back(prices: Any) -> None:
@@ -68,7 +69,7 @@ def test_overrides_nest(prices: Any) -> None:
 def test_an_override_ends_with_an_error_too(prices: Any) -> None:
     with pytest.raises(RuntimeError), override_dataset(prices, {"a": 2}):
         raise RuntimeError
-    assert prices.overridden is None
+    assert live_state(prices).overridden is None
 
 
 def test_functions_and_coroutine_functions_are_decorated(prices: Any) -> None:
@@ -84,13 +85,13 @@ def test_functions_and_coroutine_functions_are_decorated(prices: Any) -> None:
     assert (plain(1), plain(2)) == ((1, 2), (2, 2))
     assert asyncio.run(coroutine(3)) == (3, 3)
     assert (plain.__name__, coroutine.__name__) == ("plain", "coroutine")
-    assert prices.overridden is None
+    assert live_state(prices).overridden is None
 
 
 def test_rows_that_production_would_refuse_are_refused(prices: Any) -> None:
     with pytest.raises(EncodeError, match="row 'a'"), override_dataset(prices, {"a": object()}):
         pass
-    assert prices.overridden is None
+    assert live_state(prices).overridden is None
     with pytest.raises(KeyNotFound, match="did you mean 'prices'"), override_dataset("price", {}):
         pass
 

@@ -15,6 +15,7 @@ import pytest
 from django.test import SimpleTestCase
 
 from django_etcdaero import dataset, kv
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.exceptions import ClusterError, EncodeError
 from django_etcdaero.runtime import runtime
 from django_etcdaero.testing import failing_kv, interruptible_watches, override_dataset, real_stores
@@ -75,7 +76,7 @@ def test_a_class_is_inside_the_block_from_set_up_to_the_cleanups(prices: Any) ->
     assert run(Tests).wasSuccessful()
     assert run(Tests).wasSuccessful()
     assert seen == [("setUp", 2), ("test", 2), ("tearDown", 2), ("cleanup", 2)] * 2
-    assert prices.overridden is None
+    assert live_state(prices).overridden is None
 
 
 def test_a_class_of_async_tests(prices: Any) -> None:
@@ -89,7 +90,7 @@ def test_a_class_of_async_tests(prices: Any) -> None:
             assert prices["a"] == 2
 
     assert run(Tests).wasSuccessful()
-    assert prices.overridden is None
+    assert live_state(prices).overridden is None
 
 
 def test_the_subclass_and_the_inner_decorator_have_the_last_word(prices: Any) -> None:
@@ -114,7 +115,7 @@ def test_the_subclass_and_the_inner_decorator_have_the_last_word(prices: Any) ->
     for cls in (Base, Sub, Heir):
         assert run(cls).wasSuccessful()
     assert seen == [2, 4, 4, 2]
-    assert prices.overridden is None
+    assert live_state(prices).overridden is None
 
 
 def test_a_block_that_cannot_be_entered_is_an_error_of_the_test(prices: Any) -> None:
@@ -126,7 +127,7 @@ def test_a_block_that_cannot_be_entered_is_an_error_of_the_test(prices: Any) -> 
 
     ((_, trace),) = run(Tests).errors
     assert EncodeError.__name__ in trace
-    assert prices.overridden is None
+    assert live_state(prices).overridden is None
 
 
 def test_each_test_of_a_class_meets_the_failures() -> None:
@@ -149,6 +150,7 @@ def test_a_plain_class_of_pytest_is_decorated(pytester: pytest.Pytester) -> None
         settings='SECRET_KEY = "x"; INSTALLED_APPS = ["django_etcdaero"]; USE_TZ = True; BASE_DIR = "."',
         test_shop="""
             import pytest
+            from django_etcdaero.datasets.read.live import live_state
             from django_etcdaero import dataset
             from django_etcdaero.testing import override_dataset
 
@@ -174,7 +176,7 @@ def test_a_plain_class_of_pytest_is_decorated(pytester: pytest.Pytester) -> None
                 test_numbers = None
 
             def test_outside():
-                assert prices.overridden is None
+                assert live_state(prices).overridden is None
         """,
     )
     result = pytester.runpytest_subprocess("--ds=settings", "-W", "error", timeout=60)
@@ -242,7 +244,7 @@ def test_what_another_decorator_hides_is_refused_when_it_is_called(hidden: Any, 
 
     with pytest.raises(TypeError, match=f"{hidden.__name__} returned a {kind}, use 'with' inside it"):
         wrapped()
-    assert prices.overridden is None
+    assert live_state(prices).overridden is None
 
 
 def test_watches_are_interrupted_with_with_only() -> None:

@@ -43,7 +43,7 @@ class Declared(Generic[K, V]):
     """Whether a process that does not have it counts as unhealthy."""
     first_read_timeout = 5.0
     """Seconds that reading may wait for the first version."""
-    max_stale = None
+    max_stale: ClassVar[timedelta | None] = None
     """Longest time since the source was last read, after which reading raises ``DatasetStale``; ``None``: never."""
     rows: ClassVar[Any] = "plain"
     """``"plain"``, ``"frozen"`` (read-only containers), or a dataclass or NamedTuple to make of each row."""
@@ -51,8 +51,12 @@ class Declared(Generic[K, V]):
     """Callables ``(old, new)`` that may refuse freshly loaded rows: see :mod:`.validators`."""
     origin: ClassVar[str] = ""
 
-    def load(self) -> Mapping[K, V] | Iterable[tuple[K, V]]:
-        """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only."""
+    def load(self) -> Mapping[K, Any] | Iterable[tuple[K, Any]]:
+        """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only.
+
+        What it gives for a row is what ``V`` is made of when ``rows`` is a class, so the rows are not of type ``V``
+        here.
+        """
         raise NotImplementedError(f"{type(self).__qualname__} has no load()")
 
     def prepare(self, rows: Mapping[K, V]) -> Any:

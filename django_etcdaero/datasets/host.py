@@ -23,7 +23,7 @@ class Listener(Protocol):
     def published(self, dataset: Declared[Any, Any], announcement: Announcement) -> None:
         """This process published a version."""
 
-    def loaded(self, dataset: Declared[Any, Any], snapshot: Snapshot) -> None:
+    def loaded(self, dataset: Declared[Any, Any], snapshot: Snapshot[Any, Any]) -> None:
         """This process serves another version from now on."""
 
     def failed(self, dataset: Declared[Any, Any], error: Exception, phase: str) -> None:

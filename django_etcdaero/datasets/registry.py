@@ -11,7 +11,8 @@ from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
 class Datasets(dict[str, Any]):
     """The registered datasets. A real ``dict``, because ``datasets["name"]["key"]`` is on the path of every request.
 
-    A type checker does not know which dataset a name stands for, so what comes out is untyped (``Any``).
+    A type checker does not know which dataset a name stands for, so what comes out is untyped (``Any``). Typed are the
+    object that ``@dataset`` makes of a function, and ``Prices.live`` of a class ``Prices``.
     """
 
     def __missing__(self, name: object) -> Any:

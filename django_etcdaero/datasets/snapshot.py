@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .state.announcement import Announcement
 
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as DefaultingTypeVar  # typing has it from Python 3.13 on
 
-class Snapshot(Mapping[Any, Any]):
+    Index = DefaultingTypeVar("Index", default=Any)
+else:
+    Index = TypeVar("Index")
+
+K = TypeVar("K")
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+class Snapshot(Mapping[K, V], Generic[K, V, Index]):
     """The rows of one version, with the ``index`` that ``prepare()`` built from exactly these rows.
 
     Reading it is a dictionary lookup. It stays what it is while newer versions arrive; drop it to free the memory.
+    ``Snapshot[K, V]``: the types of keys and rows; a third one is that of the index, ``Any`` by default.
     """
 
     __slots__ = ("__weakref__", "announcement", "index", "name", "rows")
 
-    def __init__(self, name: str, rows: dict[Any, Any], index: Any, announcement: Announcement | None) -> None:
+    if not TYPE_CHECKING:
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            return super().__class_getitem__((*item, Any) if isinstance(item, tuple) and len(item) == 2 else item)
+
+    def __init__(self, name: str, rows: dict[K, V], index: Index, announcement: Announcement | None) -> None:
         self.name = name
         # `rows` is a plain dict because a read must cost what a dict costs; it belongs to the package.
         self.rows = rows
@@ -33,13 +50,20 @@ class Snapshot(Mapping[Any, Any]):
         """When the version was published, seconds since the epoch."""
         return self.announcement.published_at if self.announcement else 0.0
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: K) -> V:
         try:
             return self.rows[key]
         except KeyError:
             raise KeyError(f"dataset {self.name!r} has no key {key!r}") from None
 
+    @overload
+    def get(self, key: K, default: None = None) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V) -> V: ...
+    @overload
+    def get(self, key: K, default: T) -> V | T: ...
     def get(self, key: Any, default: Any = None) -> Any:
+        """Return the row, or ``default``."""
         return self.rows.get(key, default)
 
     def __contains__(self, key: object) -> bool:
@@ -48,16 +72,16 @@ class Snapshot(Mapping[Any, Any]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[K]:
         return iter(self.rows)
 
-    def keys(self) -> KeysView[Any]:
+    def keys(self) -> KeysView[K]:
         return self.rows.keys()
 
-    def values(self) -> ValuesView[Any]:
+    def values(self) -> ValuesView[V]:
         return self.rows.values()
 
-    def items(self) -> ItemsView[Any, Any]:
+    def items(self) -> ItemsView[K, V]:
         return self.rows.items()
 
     def __repr__(self) -> str:

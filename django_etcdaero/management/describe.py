@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
-from django_etcdaero.checks import stores_in_memory
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
-from django_etcdaero.runtime import runtime
 
 
 def moment(timestamp: float) -> str:
@@ -26,11 +24,6 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
-
-
-def reach_warnings() -> list[str]:
-    """Say why what a command does may be of no use to other processes; in a test run that is as it should be."""
-    return [] if runtime.memory_only else [f"{each.msg} {each.hint}" for each in stores_in_memory()]
 
 
 def describe_result(result: RefreshResult) -> str:

@@ -24,7 +24,7 @@ from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.system.threads import wait
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.dataset import Dataset
     from django_etcdaero.keyvalue.client.watch import Watch
     from django_etcdaero.runtime import Runtime
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.blocks.partition import decode_block, partition
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.snapshot import Snapshot
 
 from .blocks import Block
 from .faults import failing_kv, interruptible_watches
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declaration import Dataset
+    from django_etcdaero.datasets.dataset import Dataset
 
 __all__ = ["failing_kv", "interruptible_watches", "override_dataset", "real_stores", "reset"]
 
@@ -42,7 +43,7 @@ class override_dataset(Block):  # noqa: N801 - named like Django's override_sett
             raise TypeError(f"the rows of override_dataset are a mapping of keys to rows, not {type(rows).__name__}")
         self._target = target
         self._rows = rows
-        self._before: list[Snapshot | None] = []
+        self._before: list[Snapshot[Any, Any] | None] = []
 
     def __enter__(self) -> Dataset[Any, Any]:
         dataset = datasets[self._target] if isinstance(self._target, str) else self._target
@@ -50,13 +51,13 @@ class override_dataset(Block):  # noqa: N801 - named like Django's override_sett
         for block in partition(self._rows, max_value_bytes=MAX_ROW_BYTES):
             decoded = decode_block(block.digest, block.stored(), rows=dataset.rows)
             rows.update(zip(decoded.keys, decoded.rows, strict=True))
-        self._before.append(dataset.overridden)
-        dataset.override(Snapshot(dataset.name, rows, dataset.prepare(MappingProxyType(rows)), None))
+        self._before.append(live_state(dataset).overridden)
+        live_state(dataset).override(Snapshot(dataset.name, rows, dataset.prepare(MappingProxyType(rows)), None))
         return dataset
 
     def __exit__(self, *exc_info: object) -> None:
         dataset = datasets[self._target] if isinstance(self._target, str) else self._target
-        dataset.override(self._before.pop())
+        live_state(dataset).override(self._before.pop())
 
 
 class real_stores(Block):  # noqa: N801 - named like override_dataset

@@ -14,10 +14,9 @@ from django.urls import URLPattern, path, reverse
 from django.utils.timesince import timesince
 from django.views.decorators.http import require_POST
 
-from django_etcdaero import datasets
 from django_etcdaero.exceptions import DatasetNotReady, DatasetStale, EtcdAeroError
 
-from .datasets import row_of
+from .datasets import Cities, row_of
 from .models import City, Country
 
 PUBLISHING = (
@@ -47,7 +46,7 @@ class PublishingAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not subscri
 def ask_for_refresh(request: HttpRequest) -> None:
     """Ask for a new load and tell the user; a store that is away is told too and does not undo the edit."""
     try:
-        datasets["cities"].request_refresh()
+        Cities.live.request_refresh()
     except EtcdAeroError as error:
         messages.error(request, f"The database is up to date, but a refresh could not be requested: {error}")
     else:
@@ -57,7 +56,7 @@ def ask_for_refresh(request: HttpRequest) -> None:
 def published_version() -> str:
     """Return a sentence about the version that the page's own process serves."""
     try:
-        snapshot = datasets["cities"].snapshot()
+        snapshot = Cities.live.snapshot()
     except (DatasetNotReady, DatasetStale) as error:
         return f"Nothing is being served: {error}."
     since = timesince(datetime.fromtimestamp(snapshot.published_at, UTC), depth=1)
@@ -129,7 +128,7 @@ class CityAdmin(PublishingAdmin):
         if city._state.adding:
             return "Nothing yet."
         try:
-            snapshot = datasets["cities"].snapshot()
+            snapshot = Cities.live.snapshot()
         except (DatasetNotReady, DatasetStale) as error:
             return f"Nothing: {error}"
         row, here = snapshot.get(str(city.pk)), row_of(city)

@@ -11,9 +11,8 @@ from functools import cache
 from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
-from django_etcdaero import datasets
-
-from .search import CityIndex, CountryChoice, Match
+from .datasets import Cities
+from .search import CountryChoice, Match
 
 MAX_QUERY = 100
 MAX_LIMIT = 100
@@ -72,8 +71,8 @@ def find(parameters: Mapping[str, str]) -> Answer:
 
     Raises :class:`BadParameter`, ``DatasetNotReady``, ``DatasetStale``.
     """
-    snapshot = datasets["cities"].snapshot()  # one version for the whole answer, whatever is published meanwhile
-    index: CityIndex = snapshot.index
+    snapshot = Cities.live.snapshot()  # one version for the whole answer, whatever is published meanwhile
+    index = snapshot.index
     query, limit = parameters.get("q", ""), _limit(parameters.get("limit", ""))
     if len(query) > MAX_QUERY:
         raise BadParameter(f"q: at most {MAX_QUERY} characters, not {len(query)}")
@@ -96,7 +95,7 @@ def find(parameters: Mapping[str, str]) -> Answer:
 
 def find_one(key: str) -> tuple[Match | None, Served]:
     """Look one city up by its id; ``None`` when there is no such city. Raises ``DatasetNotReady``, ``DatasetStale``."""
-    snapshot = datasets["cities"].snapshot()
+    snapshot = Cities.live.snapshot()
     started = time.perf_counter_ns()
     row = snapshot.get(key)
     nanoseconds = time.perf_counter_ns() - started
@@ -150,7 +149,7 @@ def _limit(text: str) -> int:
 
 
 def _served(snapshot: Any, lookup_us: float) -> Served:
-    status = datasets["cities"].status()
+    status = Cities.live.status()
     age = max(0.0, time.time() - snapshot.published_at) if status.age is None else status.age
     return Served(
         version=snapshot.version,

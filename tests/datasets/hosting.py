@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.read.follower import Follower
 from django_etcdaero.datasets.read.reader import Reader

@@ -12,6 +12,7 @@ from django.test import override_settings
 from pytest_django import Settings
 
 from django_etcdaero import conf
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.state.presence import processes
 from django_etcdaero.exceptions import Cancelled, ClusterError, ConfigurationError, DatasetNotReady
 from django_etcdaero.runtime import Runtime
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("registry")
 
 
 def test_stores_are_opened_once_at_the_first_use(fresh: Runtime) -> None:
-    assert fresh._stores == {}
+    assert fresh._stores._opened == {}
     stores = fresh.stores("default")
     assert fresh.stores("default") is stores
     found: list[Any] = []
@@ -174,7 +175,8 @@ def test_the_child_of_a_fork_closes_nothing_and_opens_its_own(
     for part in (inherited.kv, inherited.kv.engine, inherited.records):
         for name in ("close", "abandon"):
             monkeypatch.setattr(part, name, lambda name=name: calls.append(name))
-    for lock in (fresh._lock, fresh._reader_lock, prices._changed):  # held by threads that are not in the child
+    locks: list[Any] = [fresh._stores._lock, fresh._reader_lock, live_state(prices).guard]
+    for lock in locks:  # held by threads that are not in the child
         thread = threading.Thread(target=lock.acquire)
         thread.start()
         thread.join(20)
@@ -186,7 +188,7 @@ def test_the_child_of_a_fork_closes_nothing_and_opens_its_own(
     assert fresh._reader not in (None, reader)
     prices.refresh(force=True)
     assert prices.wait_version(1, timeout=20)["a"] == 1
-    prices.forget()
+    live_state(prices).forget()
     monkeypatch.undo()
     reader.stop(20)
     for close in (inherited.kv.close, inherited.kv.engine.close, inherited.records.close):

@@ -6,7 +6,7 @@ import sys
 from typing import Any
 
 SLICE = 500
-"""Rows that are let go before other threads get a chance to run."""
+"""Rows that are freed before other threads get a chance to run."""
 
 
 def _references(rows: dict[Any, Any]) -> int:
@@ -22,7 +22,7 @@ _ALONE = _references_of_one_holder()
 """What ``getrefcount`` says in a function whose caller is the only holder; it differs between Python versions."""
 
 
-def let_go(rows: dict[Any, Any]) -> None:
+def free_rows(rows: dict[Any, Any]) -> None:
     """Empty a dictionary that nobody else uses, a slice at a time.
 
     Dropping a million rows at once would stop every other thread for as long as that takes (the interpreter frees them

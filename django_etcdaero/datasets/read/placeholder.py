@@ -8,12 +8,12 @@ from typing import Any
 from django_etcdaero.datasets.snapshot import Snapshot
 
 
-class GateRows:
+class PlaceholderRows:
     """Stands where the rows will be: each use of it first gets the snapshot, or raises why there is none."""
 
     __slots__ = ("_resolve",)
 
-    def __init__(self, resolve: Callable[[], Snapshot]) -> None:
+    def __init__(self, resolve: Callable[[], Snapshot[Any, Any]]) -> None:
         self._resolve = resolve
 
     def __getitem__(self, key: Any) -> Any:
@@ -41,11 +41,11 @@ class GateRows:
         return self._resolve().rows.items()
 
 
-class Gate:
+class Placeholder:
     """Stands where the snapshot will be."""
 
     __slots__ = ("resolve", "rows")
 
-    def __init__(self, resolve: Callable[[], Snapshot]) -> None:
+    def __init__(self, resolve: Callable[[], Snapshot[Any, Any]]) -> None:
         self.resolve = resolve
-        self.rows = GateRows(resolve)
+        self.rows = PlaceholderRows(resolve)

@@ -123,6 +123,7 @@ class Reader:
 
     def _find_datasets(self) -> None:
         from .follower import Follower
+        from .live import live_state
 
         followed = {follower.dataset for follower in self._followers}
         for dataset in tuple(self._datasets):
@@ -138,7 +139,7 @@ class Reader:
                 splay=self._splay,
             )
             self._followers.append(follower)
-            dataset.followed(died=lambda: self.died)
+            live_state(dataset).followed(died=lambda: self.died)
 
     def _next(self) -> float:
         times = [follower.next_at for follower in self._followers]

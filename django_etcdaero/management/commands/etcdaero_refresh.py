@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import time
 import traceback
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -13,16 +12,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections
-from tqdm import tqdm
 
-from django_etcdaero import datasets
-from django_etcdaero.datasets.declaration import Dataset
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import RefreshResult
-from django_etcdaero.management.describe import describe_result, moment, reach_warnings
+from django_etcdaero.management.describe import describe_result
+from django_etcdaero.management.progress import ProgressBar
 from django_etcdaero.management.refresh_service import RefreshService
+from django_etcdaero.management.scope import chosen_datasets, reach_warnings
 from django_etcdaero.runtime import runtime
-from django_etcdaero.system.ending import exit_on_signals
+from django_etcdaero.system.exiting import exit_on_signals
 
 
 def seconds(text: str) -> float:
@@ -34,39 +33,6 @@ def seconds(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
-
-
-class ProgressBar:
-    """Shows the phases of a refresh on a terminal, one bar after the other."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._phase = ""
-        self._bar: tqdm[Any] | None = None
-
-    def __call__(self, phase: str, done: int, total: int | None) -> None:
-        if phase != self._phase or self._bar is None:
-            self.close()
-            self._phase = phase
-            # A source may be silent to its end: then the beginning tells more than a clock that stands still.
-            self._bar = tqdm(
-                desc=f"{self._name}: {phase}",
-                total=total,
-                leave=False,
-                file=sys.stderr,
-                unit_scale=True,
-                unit=" rows",
-                bar_format=f"{{desc}}: {{n:,}} rows since {moment(time.time())}" if total is None else None,
-            )
-        self._bar.total = total
-        self._bar.update(done - self._bar.n)
-        if done == total:
-            self.close()  # what is logged next must not stand beside it
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 class Command(BaseCommand):
@@ -97,7 +63,7 @@ class Command(BaseCommand):
     ) -> None:
         if loop and (force or dry_run or wait):
             raise CommandError("--loop does not go with --force, --dry-run or --wait", returncode=2)
-        chosen = self._choose(names or tuple(options.get("names", ())))
+        chosen = chosen_datasets(names or tuple(options.get("names", ())))
         for warning in reach_warnings():
             self.stderr.write(self.style.WARNING(warning))
         with exit_on_signals(own_process=self._own_process, code=0 if loop else None, close=runtime.close):
@@ -111,17 +77,6 @@ class Command(BaseCommand):
                 failed = failed or not result.ok
         if failed:
             raise SystemExit(1)
-
-    def _choose(self, names: tuple[str, ...]) -> list[Dataset[Any, Any]]:
-        unknown = [name for name in names if name not in datasets]
-        if unknown:
-            known = ", ".join(sorted(datasets)) or "none"
-            raise CommandError(f"no such dataset: {', '.join(unknown)}; known: {known}", returncode=2)
-        if not datasets:
-            raise CommandError(
-                "no app declares a dataset (in a module 'datasets' of an app in INSTALLED_APPS)", returncode=2
-            )
-        return [datasets[name] for name in (dict.fromkeys(names) or sorted(datasets))]
 
     def _refresh(
         self, dataset: Dataset[Any, Any], *, force: bool, wait: float, dry_run: bool, quiet: bool

@@ -13,7 +13,8 @@ from django_etcdaero.datasets.state.overview import Overview, overview, versions
 from django_etcdaero.datasets.state.presence import Process, merged, processes
 from django_etcdaero.datasets.state.reading import Announcements, read_announcements
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.management.describe import moment, reach_warnings, size
+from django_etcdaero.management.describe import moment, size
+from django_etcdaero.management.scope import reach_warnings
 from django_etcdaero.runtime import runtime
 
 Readers: TypeAlias = dict[str, list[Process]]

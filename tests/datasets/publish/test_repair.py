@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.state.requests import request_load
 from django_etcdaero.datasets.state.status import Outcome
 from tests.datasets.hosting import FakeHost, follow, publish
@@ -42,7 +43,7 @@ def damage(host: FakeHost, dataset: Any, part: str = "block", *, remove: bool = 
 
 def ask(host: FakeHost, dataset: Any) -> None:
     """Let a process start that cannot load the version, and ask for a repair."""
-    dataset.forget()
+    live_state(dataset).forget()
     follow(dataset, host.other()).step()
     pending = host.line(dataset).pending
     assert pending is not None

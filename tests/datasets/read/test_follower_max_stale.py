@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.read import follower as following
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import ClusterError, DatasetStale
 from tests.datasets.hosting import FakeHost, away, follow, publish
@@ -64,7 +65,7 @@ def test_another_reader_keeps_max_stale_of_what_it_finds(host: FakeHost, declare
     first.close()
     away(host)
     host.records.broken = ClusterError("no node answers")
-    prices.report(source_read_at=time.time() - 601)
+    live_state(prices).report(source_read_at=time.time() - 601)
     second = follow(prices, host)  # as in the child of a fork, which serves what it inherited
     second.step()
     with pytest.raises(DatasetStale):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.read import follower as following
-from django_etcdaero.datasets.read import freeing as letting_go
-from django_etcdaero.datasets.read.freeing import let_go
+from django_etcdaero.datasets.read import freeing
+from django_etcdaero.datasets.read.freeing import free_rows
 from tests.datasets.hosting import FakeHost, many, publish
 
 
@@ -43,18 +43,18 @@ HOLDERS: dict[str, Callable[[dict[Any, Any]], Any]] = {
 def test_rows_that_somebody_holds_are_let_alone(hold: Callable[[dict[Any, Any]], Any]) -> None:
     rows = {number: number for number in range(2000)}
     held = hold(rows)
-    let_go(rows)
+    free_rows(rows)
     assert len(rows) == 2000
     del held
-    let_go(rows)
+    free_rows(rows)
     assert rows == {}
 
 
 def test_rows_nobody_holds_are_freed_all(declare: Any) -> None:
     freed: list[int] = []
-    rows = {number: Freed(freed, number) for number in range(letting_go.SLICE * 3 + 1)}
-    let_go(rows)
-    assert len(freed) == letting_go.SLICE * 3 + 1
+    rows = {number: Freed(freed, number) for number in range(freeing.SLICE * 3 + 1)}
+    free_rows(rows)
+    assert len(freed) == freeing.SLICE * 3 + 1
 
 
 SERVED: dict[str, Callable[[Any], Any]] = {
@@ -85,7 +85,7 @@ def test_what_readers_hold_of_an_old_version_stays_whole(
 
 def references_through_one_more() -> int:
     def one_more(rows: dict[Any, Any]) -> int:
-        references: int = letting_go._references(rows)
+        references: int = freeing._references(rows)
         return references
 
     rows: dict[Any, Any] = {}
@@ -96,7 +96,7 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     host: FakeHost, declare: Any, step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emptied: list[int] = []
-    real = following.let_go
+    real = following.free_rows
 
     def spied(rows: dict[Any, Any]) -> None:
         size, before = len(rows), sys.getrefcount(rows)
@@ -109,8 +109,8 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     publish(prices)
     look()
     # The spy may count as a holder, according to the version of Python; the threshold is raised by as much.
-    monkeypatch.setattr(letting_go, "_ALONE", references_through_one_more())
-    monkeypatch.setattr(following, "let_go", spied)
+    monkeypatch.setattr(freeing, "_ALONE", references_through_one_more())
+    monkeypatch.setattr(following, "free_rows", spied)
     monkeypatch.setattr(following, "MOST_DROPPED", 0)
     publish(prices, {"a": 1})
     look()

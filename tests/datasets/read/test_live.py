@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.host import bind
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import ConfigurationError, DatasetNotReady, DatasetStale
 from tests.datasets.hosting import FakeHost, follow, in_thread, publish
@@ -21,7 +22,7 @@ from tests.waiting import wait_until
 
 def test_it_is_a_mapping_of_the_version_held(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1, "b": None}))
+    live_state(prices).install(snapshot({"a": 1, "b": None}))
     assert isinstance(prices, Mapping)
     assert prices["a"] == 1
     assert (prices.get("a"), prices.get("b", 5), prices.get("c"), prices.get("c", 5)) == (1, None, None, 5)
@@ -46,7 +47,7 @@ def test_reading_before_the_process_is_set_up_says_what_is_missing(host: FakeHos
 
 def test_a_missing_key_is_told_with_the_dataset(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1}))
+    live_state(prices).install(snapshot({"a": 1}))
     for mapping in (prices, prices.snapshot()):
         with pytest.raises(KeyError, match="dataset 'prices' has no key 'c'") as caught:
             mapping["c"]
@@ -59,8 +60,8 @@ def test_a_missing_key_is_told_with_the_dataset(host: FakeHost, declare: Any) ->
 def test_a_dataset_is_true_hashable_and_equal_to_itself_only(host: FakeHost, declare: Any) -> None:
     prices, other = declare(), declare(name="other")
     assert bool(prices) is True  # not loaded
-    prices.install(snapshot({}))
-    other.install(snapshot({}))
+    live_state(prices).install(snapshot({}))
+    live_state(other).install(snapshot({}))
     assert bool(prices) is True  # empty
     assert prices == prices
     assert prices != other
@@ -150,9 +151,9 @@ def test_a_reader_that_died_is_told_and_started_again(host: FakeHost, declare: A
     prices, other = declare(), declare(name="other")
     dead = [False]
     for dataset in (prices, other):
-        dataset.followed(died=lambda: dead[0])
-    prices.install(snapshot({"a": 1}))
-    prices.report(state=State.VALID)
+        live_state(dataset).followed(died=lambda: dead[0])
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).report(state=State.VALID)
     assert (prices.status().state, host.ensured) == (State.VALID, 0)
     dead[0] = True
     since = prices.status().since
@@ -162,20 +163,20 @@ def test_a_reader_that_died_is_told_and_started_again(host: FakeHost, declare: A
     assert "ended unexpectedly" in str(other.status().error)
     assert host.ensured >= 2
     assert prices["a"] == 1
-    prices.followed(died=lambda: False)
-    prices.report(state=State.VALID, error=None)
+    live_state(prices).followed(died=lambda: False)
+    live_state(prices).report(state=State.VALID, error=None)
     assert prices.status().state is State.VALID
 
 
 def test_since_moves_only_with_the_state(host: FakeHost, declare: Any) -> None:
     prices = declare()
     first = prices.status().since
-    prices.report(error="a")
+    live_state(prices).report(error="a")
     assert prices.status().since == first
-    prices.report(state=State.VALID)
+    live_state(prices).report(state=State.VALID)
     second = prices.status().since
     assert second > first
-    prices.report(state=State.VALID, error="b")
+    live_state(prices).report(state=State.VALID, error="b")
     assert prices.status().since == second
 
 
@@ -186,53 +187,53 @@ def test_forgetting_makes_it_not_loaded_again(host: FakeHost, declare: Any, read
     prices = declare(first_read_timeout=0.01)
     with pytest.raises(DatasetNotReady):
         prices["a"]
-    prices.install(snapshot({"a": 1}))
-    prices.forget()
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).forget()
     assert prices.status().version is None
     prices.first_read_timeout = 60.0
     thread, answers = in_thread(lambda: prices["a"])
-    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait again")
-    prices.install(snapshot({"a": 2}))
+    wait_until(lambda: live_state(prices).guard._waiters, what="the reading thread to wait again")
+    live_state(prices).install(snapshot({"a": 2}))
     thread.join(20)
     assert answers == [2]
 
 
 def test_an_override_is_served_whatever_is_loaded(host: FakeHost, declare: Any) -> None:
     prices = declare(max_stale=timedelta(hours=1))
-    prices.override(snapshot({}, 0))
+    live_state(prices).override(snapshot({}, 0))
     assert len(prices) == 0
-    prices.install(snapshot({"a": 1}))
-    prices.refuse("old")
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).refuse("old")
     assert list(prices) == []
-    prices.override(None)
+    live_state(prices).override(None)
     with pytest.raises(DatasetStale):
         prices["a"]
-    prices.override(snapshot({}, 0))
-    prices.serve_again()
+    live_state(prices).override(snapshot({}, 0))
+    live_state(prices).serve_again()
     assert list(prices) == []
-    prices.override(None)
+    live_state(prices).override(None)
     assert prices["a"] == 1
 
 
 def test_a_version_that_arrives_under_an_override_is_waited_for(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare()
-    prices.override(snapshot({}, 0))
+    live_state(prices).override(snapshot({}, 0))
     thread, answers = in_thread(lambda: prices.wait_version(1, timeout=60))
-    wait_until(lambda: prices._changed._waiters, what="the thread to wait")
-    prices.install(snapshot({"a": 1}))
+    wait_until(lambda: live_state(prices).guard._waiters, what="the thread to wait")
+    live_state(prices).install(snapshot({"a": 1}))
     thread.join(20)
     assert answers[0].version == 1
 
 
 def test_after_a_fork_the_rows_are_served_and_no_inherited_lock_is_taken(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1}))
-    prices.followed(died=lambda: True)  # the parent's, which is not in the child
-    thread = threading.Thread(target=prices._changed.acquire)  # one of the parent's, that is not in the child
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).followed(died=lambda: True)  # the parent's, which is not in the child
+    thread = threading.Thread(target=live_state(prices).guard.acquire)  # one of the parent's, that is not in the child
     thread.start()
     thread.join(20)
-    prices.after_fork_in_child()
+    live_state(prices).after_fork_in_child()
     assert prices["a"] == 1
     assert prices.status().error is None
-    prices.install(snapshot({"a": 2}, 2))
+    live_state(prices).install(snapshot({"a": 2}, 2))
     assert prices["a"] == 2

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.exceptions import DatasetStale
 from tests.datasets.hosting import FakeHost, in_thread
 from tests.datasets.read.reading import ACCESSES, Reading, each_access, snapshot
@@ -17,12 +18,12 @@ from tests.waiting import wait_until
 def test_too_old_rows_are_refused_and_come_back(host: FakeHost, declare: Any, reading: Reading, access: Any) -> None:
     prices = declare(first_read_timeout=1e6)
     loaded = snapshot({"a": 1}, index="made")
-    prices.install(loaded)
+    live_state(prices).install(loaded)
     expected = access(prices) if access is not ACCESSES["snapshot"] else loaded
-    prices.refuse("read an hour ago")
+    live_state(prices).refuse("read an hour ago")
     with pytest.raises(DatasetStale, match="'prices' is too old to be used: read an hour ago"):
         access(prices)
-    prices.serve_again()
+    live_state(prices).serve_again()
     assert access(prices) == expected
 
 
@@ -32,8 +33,8 @@ def test_a_first_version_that_is_too_old_is_never_served_and_not_waited_for(
 ) -> None:
     prices = declare(first_read_timeout=1e6)
     thread, answers = in_thread(lambda: access(prices))
-    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait")
-    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
+    wait_until(lambda: live_state(prices).guard._waiters, what="the reading thread to wait")
+    live_state(prices).install(snapshot({"a": 1}), refusal="read an hour ago")
     thread.join(20)
     assert [type(answer) for answer in answers] == [DatasetStale]
     assert "'prices' is too old to be used: read an hour ago" in str(answers[0])
@@ -41,7 +42,7 @@ def test_a_first_version_that_is_too_old_is_never_served_and_not_waited_for(
 
 def test_without_a_timeout_too_old_rows_are_not_waited_for(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare(first_read_timeout=1e6)
-    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
+    live_state(prices).install(snapshot({"a": 1}), refusal="read an hour ago")
     with pytest.raises(DatasetStale):
         prices.wait_ready()
     with pytest.raises(DatasetStale):
@@ -53,7 +54,7 @@ def test_waiting_on_purpose_for_too_old_rows_says_in_the_end_that_they_are(
     host: FakeHost, declare: Any, reading: Reading
 ) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1}), refusal="read an hour ago")
+    live_state(prices).install(snapshot({"a": 1}), refusal="read an hour ago")
     with pytest.raises(DatasetStale):
         prices.wait_ready(0.01)
     with pytest.raises(DatasetStale):
@@ -63,19 +64,19 @@ def test_waiting_on_purpose_for_too_old_rows_says_in_the_end_that_they_are(
 def test_waiting_on_purpose_ends_when_the_rows_are_good_again(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare()
     loaded = snapshot({"a": 1})
-    prices.install(loaded, refusal="read an hour ago")
+    live_state(prices).install(loaded, refusal="read an hour ago")
     thread, answers = in_thread(lambda: prices.wait_ready(60))
-    wait_until(lambda: prices._changed._waiters, what="the thread to wait")
+    wait_until(lambda: live_state(prices).guard._waiters, what="the thread to wait")
 
     async def main() -> Any:
         task = asyncio.create_task(prices.aready(60))
-        while not prices._wakers:
+        while not live_state(prices).wakers:
             await asyncio.sleep(0)
-        prices.refuse("read two hours ago")  # wakes it, and it waits on
+        live_state(prices).refuse("read two hours ago")  # wakes it, and it waits on
         for _ in range(3):
             await asyncio.sleep(0)
         assert not task.done()
-        prices.serve_again()
+        live_state(prices).serve_again()
         return await task
 
     assert asyncio.run(main()) is loaded
@@ -88,7 +89,7 @@ def test_what_is_held_is_not_waited_for_and_does_not_wake_the_reader(
 ) -> None:
     prices = declare()
     loaded = snapshot({"a": 1})
-    prices.install(loaded)
+    live_state(prices).install(loaded)
     assert prices.wait_ready() is loaded
     assert asyncio.run(prices.aready()) is loaded
     assert reading.woken == 0
@@ -96,7 +97,7 @@ def test_what_is_held_is_not_waited_for_and_does_not_wake_the_reader(
 
 def test_a_new_version_ends_the_refusal(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    prices.install(snapshot({"a": 1}))
-    prices.refuse("old")
-    prices.install(snapshot({"a": 2}, 2))
+    live_state(prices).install(snapshot({"a": 1}))
+    live_state(prices).refuse("old")
+    live_state(prices).install(snapshot({"a": 2}, 2))
     assert prices["a"] == 2

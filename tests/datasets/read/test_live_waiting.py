@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
 from tests.datasets.hosting import FakeHost, in_thread, publish
 from tests.datasets.read.reading import Reading, each_access, snapshot
@@ -22,12 +23,12 @@ def test_every_access_waits_for_the_first_version(host: FakeHost, declare: Any, 
     expected = {"a": 1}
     loaded = snapshot(expected, index="made")
     thread, answers = in_thread(lambda: access(prices))
-    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait")
+    wait_until(lambda: live_state(prices).guard._waiters, what="the reading thread to wait")
     assert answers == []
-    prices.install(loaded)
+    live_state(prices).install(loaded)
     thread.join(20)
     other = declare(name="other")
-    other.install(loaded)
+    live_state(other).install(loaded)
     assert answers == [access(other)]
     assert host.ensured == 1
 
@@ -37,14 +38,14 @@ def test_every_access_waits_once_and_boundedly_then_says_why(
     host: FakeHost, declare: Any, reading: Reading, access: Any
 ) -> None:
     prices = declare(first_read_timeout=0.05)
-    prices.report(error="ClusterError: no endpoint answers")
+    live_state(prices).report(error="ClusterError: no endpoint answers")
     for _ in range(2):
         with pytest.raises(DatasetNotReady, match="'prices' is not loaded in this process: ClusterError: no endpoint"):
             access(prices)
     prices.first_read_timeout = 1e6  # from now on it would be for ever
     with pytest.raises(DatasetNotReady):
         access(prices)
-    prices.install(snapshot({"a": 1}))
+    live_state(prices).install(snapshot({"a": 1}))
     access(prices)
 
 
@@ -81,8 +82,8 @@ def test_failing_in_an_event_loop_does_not_use_up_the_wait_of_threads(
 
     asyncio.run(read())
     thread, answers = in_thread(lambda: prices["a"])
-    wait_until(lambda: prices._changed._waiters, what="the reading thread to wait")
-    prices.install(snapshot({"a": 1}))
+    wait_until(lambda: live_state(prices).guard._waiters, what="the reading thread to wait")
+    live_state(prices).install(snapshot({"a": 1}))
     thread.join(20)
     assert answers == [1]
 
@@ -106,8 +107,8 @@ def test_wait_ready_returns_the_snapshot(host: FakeHost, declare: Any, reading: 
     prices = declare()
     loaded = snapshot({"a": 1})
     thread, answers = in_thread(lambda: prices.wait_ready(60))
-    wait_until(lambda: prices._changed._waiters, what="the thread to wait")
-    prices.install(loaded)
+    wait_until(lambda: live_state(prices).guard._waiters, what="the thread to wait")
+    live_state(prices).install(loaded)
     thread.join(20)
     assert answers == [loaded]
     assert prices.wait_ready(0) is loaded
@@ -117,7 +118,7 @@ def test_wait_ready_returns_the_snapshot(host: FakeHost, declare: Any, reading: 
 @pytest.mark.parametrize("arguments", [{"timeout": 0.01}, {}])
 def test_wait_ready_ends_with_the_reason(host: FakeHost, declare: Any, reading: Reading, arguments: Any) -> None:
     prices = declare(first_read_timeout=0.01)
-    prices.report(error="nothing published")
+    live_state(prices).report(error="nothing published")
     with pytest.raises(DatasetNotReady, match="nothing published"):
         prices.wait_ready(**arguments)
 
@@ -133,7 +134,7 @@ def test_without_a_reader_there_is_nothing_to_wait_for(host: FakeHost, declare: 
         asyncio.run(prices.aready())
     with pytest.raises(DatasetNotReady, match=r"version 1 cannot arrive in this process; held: none .*switched off"):
         prices.wait_version(1, timeout=1e6)
-    prices.install(snapshot({}, 7))
+    live_state(prices).install(snapshot({}, 7))
     with pytest.raises(DatasetNotReady, match=r"version 8 cannot arrive in this process; held: 7 .*switched off"):
         prices.wait_version(8, timeout=1e6)
     assert prices.wait_version(7, timeout=1e6).version == 7
@@ -143,10 +144,10 @@ def test_wait_version_waits_for_the_number_or_a_greater_one(host: FakeHost, decl
     prices = declare()
     thread, answers = in_thread(lambda: prices.wait_version(3, timeout=60))
     for version in (1, 2):
-        wait_until(lambda: prices._changed._waiters, what="the thread to wait")
-        prices.install(snapshot({"a": version}, version))
+        wait_until(lambda: live_state(prices).guard._waiters, what="the thread to wait")
+        live_state(prices).install(snapshot({"a": version}, version))
     assert thread.is_alive()
-    prices.install(snapshot({"a": 4}, 4))
+    live_state(prices).install(snapshot({"a": 4}, 4))
     thread.join(20)
     assert answers[0].version == 4
     assert reading.woken == 1
@@ -157,8 +158,8 @@ def test_wait_version_ends_saying_what_is_held_and_why(host: FakeHost, declare: 
     prices = declare()
     with pytest.raises(DeadlineExceeded, match=r"version 1 did not arrive within 0.01 s; held: none$"):
         prices.wait_version(1, timeout=0.01)
-    prices.install(snapshot({}, 7))
-    prices.report(error="ClusterError: away")
+    live_state(prices).install(snapshot({}, 7))
+    live_state(prices).report(error="ClusterError: away")
     with pytest.raises(DeadlineExceeded, match=r"version 8 .* held: 7 \(ClusterError: away\)"):
         prices.wait_version(8, timeout=0.01)
 
@@ -170,26 +171,26 @@ def test_aready_waits_without_blocking_the_loop(host: FakeHost, declare: Any, re
     async def main() -> Any:
         waiting = [asyncio.create_task(prices.aready()) for _ in range(3)]
         turns = 0
-        while not prices._wakers:
+        while not live_state(prices).wakers:
             turns += 1
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert not any(task.done() for task in waiting)
-        threading.Thread(target=prices.install, args=(loaded,)).start()
+        threading.Thread(target=live_state(prices).install, args=(loaded,)).start()
         found = await asyncio.gather(*waiting)
         return [*found, await prices.aready()]
 
     assert asyncio.run(main()) == [loaded] * 4
-    assert prices._wakers == set()
+    assert live_state(prices).wakers == set()
 
 
 def test_aready_ends_with_the_reason(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare(first_read_timeout=0.01)
-    prices.report(error="nothing published")
+    live_state(prices).report(error="nothing published")
     for timeout in (None, 0.01, 0):
         with pytest.raises(DatasetNotReady, match="nothing published"):
             asyncio.run(prices.aready(timeout))
-    assert prices._wakers == set()
+    assert live_state(prices).wakers == set()
 
 
 def test_a_cancelled_aready_leaves_nothing(host: FakeHost, declare: Any, reading: Reading) -> None:
@@ -197,14 +198,14 @@ def test_a_cancelled_aready_leaves_nothing(host: FakeHost, declare: Any, reading
 
     async def main() -> None:
         task = asyncio.create_task(prices.aready(60))
-        while not prices._wakers:
+        while not live_state(prices).wakers:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
-    assert prices._wakers == set()
+    assert live_state(prices).wakers == set()
 
 
 def test_an_event_loop_that_was_closed_while_waiting_harms_nobody(
@@ -214,9 +215,9 @@ def test_an_event_loop_that_was_closed_while_waiting_harms_nobody(
     loop = asyncio.new_event_loop()
     task = loop.create_task(prices.aready(60))
     loop.run_until_complete(asyncio.sleep(0))
-    assert prices._wakers
+    assert live_state(prices).wakers
     loop.close()
-    prices.install(snapshot({"a": 1}))
+    live_state(prices).install(snapshot({"a": 1}))
     assert prices["a"] == 1
     task.get_coro().close()  # type: ignore[union-attr]
     task._log_destroy_pending = False  # type: ignore[attr-defined]

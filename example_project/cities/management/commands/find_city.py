@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from cities.datasets import Cities
 from cities.lookup import city_json
-from django_etcdaero import datasets
 from django_etcdaero.exceptions import DatasetNotReady, DatasetStale
 
 PATIENCE = 15.0
@@ -29,7 +29,7 @@ class Command(BaseCommand):
     def handle(self, *, name: str, limit: int, **options: Any) -> None:
         """Print version, rows and the cities found. Raises ``CommandError`` when there is no dataset or city."""
         try:
-            snapshot = datasets["cities"].wait_ready(PATIENCE)
+            snapshot = Cities.live.wait_ready(PATIENCE)
         except (DatasetNotReady, DatasetStale) as error:
             raise CommandError(str(error)) from error
         self.stdout.write(

@@ -13,7 +13,7 @@ from tests.paths import ROOT
 
 START = """
 import multiprocessing, os, signal, sys, threading, time
-from django_etcdaero.system import ending
+from django_etcdaero.system import exiting
 """
 
 TOLD_TO_ANOTHER_THREAD = """
@@ -25,7 +25,7 @@ def interrupt():
     signal.pthread_kill(threading.get_ident(), signal.{signal})
     time.sleep(60)
 
-with ending.exit_on_signals(own_process=True, code={code}):
+with exiting.exit_on_signals(own_process=True, code={code}):
     threading.Thread(target=interrupt, daemon=True).start()
     try:
         blocked.acquire()
@@ -34,8 +34,8 @@ with ending.exit_on_signals(own_process=True, code={code}):
 """
 
 ENDLESS = """
-ending.PATIENCE = 0.5
-with ending.exit_on_signals(own_process=True, code={code}):
+exiting.PATIENCE = 0.5
+with exiting.exit_on_signals(own_process=True, code={code}):
     try:
         signal.raise_signal(signal.{signal})
     finally:
@@ -44,8 +44,8 @@ with ending.exit_on_signals(own_process=True, code={code}):
 """
 
 ENDED_FORK = """
-ending.PATIENCE = 0.1
-with ending.exit_on_signals(own_process=True):
+exiting.PATIENCE = 0.1
+with exiting.exit_on_signals(own_process=True):
     told, tell = os.pipe()
     child = os.fork()
     if not child:

@@ -25,8 +25,8 @@ PATIENCE = 3.0
 CLOSING = 5.0
 """Longest time in seconds that closing may then take."""
 
-_NUDGE = 0.25
-"""Seconds between two looks at whether the main thread has been told."""
+_SIGNAL_AGAIN = 0.25
+"""Seconds after which the main thread is signalled again, if it has not been told by then."""
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -47,8 +47,8 @@ class exit_on_signals:  # noqa: N801 - used as a function
         self._pid = os.getpid()
         self._before: dict[int, Any] = {}
         self._seen = False  # the main thread has been told
-        self._guard = Background(self._end, name="etcdaero-ending")
-        self._signals = self._wakeup = self._spare = self._nowhere = self._wakeup_before = -1
+        self._watcher = Background(self._end, name="etcdaero-exiting")
+        self._signals = self._wakeup = self._spare = self._null = self._wakeup_before = -1
 
     def __enter__(self) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -64,23 +64,23 @@ class exit_on_signals:  # noqa: N801 - used as a function
         if self._wakeup >= 0 and os.getpid() == self._pid:
             signal.set_wakeup_fd(self._wakeup_before)
             wakeup, self._wakeup = self._wakeup, -1
-            for descriptor in (wakeup, self._spare, self._nowhere):
-                os.close(descriptor)  # ends the guard; after a signal it stays, also while Python ends
+            for descriptor in (wakeup, self._spare, self._null):
+                os.close(descriptor)  # ends the watcher; after a signal it stays, also while Python ends
 
     def _listen(self) -> None:
         """Have Python write down each signal at once: its handlers wait for the main thread, which may be blocked."""
         self._signals, self._wakeup = os.pipe()
         os.set_blocking(self._wakeup, False)
-        self._spare, self._nowhere = os.dup(self._wakeup), os.open(os.devnull, os.O_WRONLY)
-        self._guard.start()
+        self._spare, self._null = os.dup(self._wakeup), os.open(os.devnull, os.O_WRONLY)
+        self._watcher.start()
         self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
         os.register_at_fork(before=self._before_fork, after_in_parent=self._after_in_parent)
 
-    # What a child is told, from its first moment on, must not reach the guard of the parent.
+    # What a child is told, from its first moment on, must not reach the watcher of the parent.
 
     def _before_fork(self) -> None:
         if self._wakeup >= 0:
-            os.dup2(self._nowhere, self._wakeup, inheritable=False)
+            os.dup2(self._null, self._wakeup, inheritable=False)
 
     def _after_in_parent(self) -> None:
         if self._wakeup >= 0:
@@ -92,7 +92,7 @@ class exit_on_signals:  # noqa: N801 - used as a function
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         if self._own_process and self._seen:
-            return  # on the way out already, which the guard sees to
+            return  # on the way out already, which the watcher sees to
         self._seen = True
         raise SystemExit(128 + number)
 
@@ -107,7 +107,7 @@ class exit_on_signals:  # noqa: N801 - used as a function
             number = told[0]
         limit = time.monotonic() + PATIENCE
         while (left := limit - time.monotonic()) > 0:
-            time.sleep(min(left, _NUDGE))
+            time.sleep(min(left, _SIGNAL_AGAIN))
             if not self._seen:  # it was about to block when the signal came: this one interrupts it
                 signal.pthread_kill(_main_thread(), number)
         try:

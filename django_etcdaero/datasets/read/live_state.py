@@ -1,0 +1,220 @@
+"""What a process holds of a dataset: set by the reader (and by tests), read by whoever reads the dataset.
+
+All changes are made under one lock, which is also what waiting is done on. Reading takes no lock: it takes
+:attr:`LiveState.rows` or :attr:`LiveState.current`, which always can be used. While no version may be read a
+:class:`.placeholder.Placeholder` stands there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.state.status import State
+from django_etcdaero.exceptions import DatasetStale
+from django_etcdaero.system.threads import wait_for
+
+from .placeholder import Placeholder
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the reader knows of a dataset; replaced as a whole."""
+
+    state: State = State.INITIALIZING
+    since: float = 0.0
+    error: str | None = None
+    error_at: float | None = None
+    failures: int = 0
+    source_read_at: float | None = None
+    lag: float | None = None
+
+
+class LiveState:
+    """The versions that a process holds of the dataset ``name``, and how it stands to them.
+
+    ``first_read`` is called by each read as long as nothing is loaded: it returns a snapshot to read from, or raises.
+    """
+
+    __slots__ = (
+        "_first_read",
+        "_name",
+        "_override",
+        "_refusal",
+        "current",
+        "guard",
+        "health",
+        "loaded",
+        "reader_died",
+        "rows",
+        "waited_in_vain",
+        "wakers",
+    )
+
+    def __init__(self, name: str, first_read: Callable[[], Snapshot[Any, Any]]) -> None:
+        self._name = name
+        self._first_read = first_read
+        self.current: Snapshot[Any, Any] | Placeholder = Placeholder(first_read)
+        """What is read: a snapshot, or what says why there is none."""
+        self.rows: Any = self.current.rows
+        """The rows of ``current``, here as well because they are read for every key."""
+        self.loaded: Snapshot[Any, Any] | None = None
+        """The version that the reader has loaded, be it served or not."""
+        self._override: Snapshot[Any, Any] | None = None
+        self._refusal: str | None = None
+        self.reader_died: Callable[[], bool] = _never
+        """Whether the reader ended although nobody stopped it."""
+        self.health = Health(since=time.time())
+        self._reset_waiting()
+
+    def _reset_waiting(self) -> None:
+        self.guard = threading.Condition()
+        """Held by each change; hold it to make several changes one."""
+        self.waited_in_vain = False
+        """Whether a read has waited for the first version and nothing came: the next ones do not wait."""
+        self.wakers: set[Callable[[], None]] = set()
+
+    def after_fork_in_child(self) -> None:
+        """Make the locks anew: another thread of the parent may have held them. The snapshot is served on."""
+        self._reset_waiting()
+        self.reader_died = _never  # the parent's reader is not in this process
+
+    # --- changing what is read ---------------------------------------------------------------------------------------
+
+    def install(self, snapshot: Snapshot[Any, Any] | None, *, refusal: str | None = None) -> Snapshot[Any, Any] | None:
+        """Serve ``snapshot`` from now on (``None``: nothing is loaded) and return what was loaded before.
+
+        With a ``refusal`` it is held, but not served: see :meth:`refuse`.
+        """
+        with self.guard:
+            before, self.loaded = self.loaded, snapshot
+            self._refusal = refusal
+            self._show()
+        return before
+
+    def refuse(self, reason: str) -> None:
+        """Raise ``DatasetStale`` on every read until :meth:`serve_again` or the next :meth:`install`."""
+        with self.guard:
+            self._refusal = reason
+            self._show()
+
+    def serve_again(self) -> None:
+        """Undo :meth:`refuse`."""
+        with self.guard:
+            if self._refusal is not None:
+                self._refusal = None
+                self._show()
+
+    def override(self, snapshot: Snapshot[Any, Any] | None) -> None:
+        """Serve ``snapshot`` whatever the reader loads; ``None`` ends that. For tests."""
+        with self.guard:
+            self._override = snapshot
+            self._show()
+
+    @property
+    def overridden(self) -> Snapshot[Any, Any] | None:
+        """What :meth:`override` put in place, if anything."""
+        return self._override
+
+    def forget(self) -> None:
+        """Be as if nothing had been loaded yet. For tests."""
+        self.waited_in_vain = False
+        self.health = Health(since=time.time())
+        self.install(None)
+
+    def _show(self) -> None:
+        """Let reads see what is there now, and wake all who wait; called with the lock held."""
+        shown: Snapshot[Any, Any] | Placeholder
+        if self._override is not None:
+            shown = self._override
+        elif self.loaded is None:
+            shown = Placeholder(self._first_read)
+        else:
+            shown = self.loaded if self._refusal is None else self._too_old(self._refusal)
+        self.rows = shown.rows  # first: whoever has seen a snapshot must find its rows, or newer ones
+        self.current = shown
+        self.guard.notify_all()
+        for wake in tuple(self.wakers):
+            with suppress(RuntimeError):  # its event loop was closed while it waited
+                wake()
+
+    def _too_old(self, reason: str) -> Placeholder:
+        def stale() -> Snapshot[Any, Any]:
+            raise DatasetStale(f"dataset {self._name!r} is too old to be used: {reason}")
+
+        return Placeholder(stale)
+
+    # --- how things stand --------------------------------------------------------------------------------------------
+
+    @property
+    def answered(self) -> bool:
+        """Whether there are rows, be they too old to be read."""
+        return self.loaded is not None or self._override is not None
+
+    @property
+    def readable(self) -> bool:
+        """Whether there are rows that may be read."""
+        return isinstance(self.current, Snapshot)
+
+    def followed(self, *, died: Callable[[], bool]) -> None:
+        """Tell who follows this dataset from now on: ``died`` says whether it ended although nobody stopped it."""
+        with self.guard:
+            self.reader_died = died
+
+    def report(self, **changes: Any) -> None:
+        """Change ``health``; ``since`` follows from a change of ``state``."""
+        with self.guard:
+            before = self.health
+            after = replace(before, **changes)
+            if after.state is not before.state:
+                after = replace(after, since=time.time())
+            self.health = after
+
+    def report_dead_reader(self) -> None:
+        """Say in ``health`` that the reader died, if it did."""
+        with self.guard:
+            if self.reader_died():  # still: another thread may have been here
+                state = self.health.state
+                self.report(
+                    state=State.INTERRUPTED if state is State.VALID else state,
+                    error="the reader of this process ended unexpectedly and is started again",
+                    error_at=time.time(),
+                )
+
+    # --- waiting -----------------------------------------------------------------------------------------------------
+
+    def wait(self, there: Callable[[], bool], timeout: float) -> None:
+        """Wait until ``there()``, looked at after each change, at most ``timeout`` seconds."""
+        with self.guard:
+            wait_for(self.guard, there, timeout)
+
+    async def await_(self, there: Callable[[], bool], timeout: float) -> None:
+        """Do what :meth:`wait` does without blocking the event loop or a thread."""
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(changed.set)
+
+        with self.guard:
+            self.wakers.add(wake)
+        try:
+            async with asyncio.timeout(timeout):
+                while not there():
+                    await changed.wait()
+                    changed.clear()
+        except TimeoutError:
+            pass  # whoever waited looks at what is there
+        finally:
+            with self.guard:
+                self.wakers.discard(wake)
+
+
+def _never() -> bool:
+    return False

@@ -1,0 +1,118 @@
+"""The stores of each alias, opened once in a process, at their first use and in the process that uses them."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from . import conf
+from .datasets.stores import REMEDY, Stores
+from .exceptions import EtcdAeroError
+from .stores.local import MemoryAddress
+from .system import forks
+
+if TYPE_CHECKING:
+    from .keyvalue.facade import KV
+
+logger = logging.getLogger("django_etcdaero.runtime")
+
+
+class OpenStores:
+    """The stores of this process. ``memory_only``: every alias is served from memory, whatever the settings say."""
+
+    def __init__(self, *, memory_only: bool) -> None:
+        self.memory_only = memory_only
+        self._lock = threading.RLock()
+        """Held while stores are opened."""
+        self._opened: dict[str, Stores] = {}
+        self._in_memory: set[str] = set()
+        """The aliases that have had stores in memory."""
+        self._hook: Callable[[KV], object] | None = None
+
+    def get(self, alias: str) -> Stores:
+        """Return the stores of an alias, opened now if need be.
+
+        Raises ``ConfigurationError`` for an unknown alias or a wrong setting, and what the stores raise on opening.
+        """
+        found = self._opened.get(alias)
+        if found is None:
+            with self._lock:
+                found = self._opened.get(alias)
+                if found is None:
+                    with forks.postponed():  # opening imports much
+                        found = self._opened[alias] = _open(alias, memory_only=self.memory_only)
+                    if self.memory_only:
+                        self._in_memory.add(alias)
+                    if self._hook is not None:
+                        self._hook(found.kv)
+        return found
+
+    def on_open(self, hook: Callable[[KV], object] | None) -> None:
+        """Call ``hook(kv)`` for the client of each alias: those open already, and each that is opened from now on.
+
+        There is one hook; ``None`` takes it away.
+        """
+        with self._lock:
+            self._hook = hook
+            if hook is not None:
+                for stores in self._opened.values():
+                    hook(stores.kv)
+
+    def close(self) -> None:
+        """Release leases and close all stores; the next use opens them again."""
+        with self._lock:
+            opened, self._opened = self._opened, {}
+        for alias, each in opened.items():
+            for close in (each.kv.close, each.kv.engine.close, each.records.close):
+                try:
+                    close()
+                except EtcdAeroError as error:
+                    logger.warning("closing the stores of alias %r: %s", alias, error)
+
+    def abandon(self) -> None:
+        """Forget, in the child of a fork, what belongs to the parent.
+
+        No lock of before the fork is taken: a thread that does not exist in the child may hold it.
+        """
+        self._lock = threading.RLock()
+        opened, self._opened = self._opened, {}
+        for each in opened.values():
+            each.kv.abandon()
+            each.kv.engine.abandon()
+            each.records.abandon()
+
+    def drop_memory(self) -> None:
+        """Empty the stores in memory, which are closed."""
+        from .keyvalue.embedded import drop_memory as drop_memory_engine  # here: ready() must stay cheap
+        from .records.memory import drop_memory as drop_memory_store
+
+        for alias in self._in_memory:
+            drop_memory_engine(_memory_name(alias))
+            drop_memory_store(_memory_name(alias))
+        self._in_memory = set()
+
+
+def _memory_name(alias: str) -> str:
+    return f"etcdaero-test-{alias}"
+
+
+def _open(alias: str, *, memory_only: bool) -> Stores:
+    from .keyvalue.facade import KV  # here: ready() must stay cheap
+
+    settings = conf.get(alias)
+    remedy = REMEDY
+    if memory_only:
+        remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
+        memory = MemoryAddress(_memory_name(alias))
+        settings = dataclasses.replace(settings, kv=memory, records=memory)
+    engine = conf.open_engine(settings)
+    try:
+        records = conf.open_store(settings)
+    except BaseException:
+        engine.close()
+        raise
+    kv = KV(engine, prefix=f"{settings.prefix}/")
+    return Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL, remedy=remedy)

@@ -1,0 +1,68 @@
+"""The class of all datasets: what it offers, and how a declaring class gives its dataset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from django_etcdaero import Dataset, dataset, datasets
+from django_etcdaero.datasets.declared import OPTIONS
+from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.exceptions import ConfigurationError
+
+pytestmark = pytest.mark.usefixtures("host")
+
+DECLARED = {*OPTIONS, "name", "load", "prepare", "layout", "live", "origin"}
+MAPPING = {"get", "items", "keys", "values"}
+READING = {"aready", "index", "snapshot", "status", "wait_ready", "wait_version"}
+ACTING = {"history", "refresh", "request_refresh", "rollback", "unpin"}
+
+
+class Base(Dataset[str, int]):
+    def load(self) -> dict[str, int]:
+        return {"a": 1}
+
+
+def test_completion_offers_what_users_call() -> None:
+    @dataset
+    def prices() -> dict[str, int]:
+        return {}
+
+    offered = {name for name in dir(prices) if not name.startswith("_")}
+    assert offered == DECLARED | MAPPING | READING | ACTING
+
+
+def test_live_is_the_dataset_that_the_class_declares() -> None:
+    class Prices(Base):
+        name = "prices"
+
+    assert Prices.live is datasets["prices"]
+    assert isinstance(Prices.live, Prices)
+    assert Prices.live.live is Prices.live
+    assert dataset(Prices) is Prices.live
+
+
+@pytest.mark.parametrize("inherits", [False, True])
+def test_a_base_class_has_no_live_dataset(inherits: bool) -> None:
+    class Prices(Base):
+        name = "prices"
+
+    class Heir(Prices):
+        pass
+
+    with pytest.raises(AttributeError, match=r"\.live: .* is a base for datasets: a subclass with a name is re"):
+        (Heir if inherits else Base).live  # noqa: B018
+    assert not hasattr(Dataset, "live")
+
+
+def test_an_attribute_that_would_hide_the_dataset_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"Prices: live is the dataset itself"):
+        type("Prices", (Base,), {"name": "prices", "live": True})
+    assert not datasets
+
+
+@pytest.mark.parametrize("types", [(str, int), (str, int, list), (str, int, Any)])
+def test_snapshots_and_datasets_can_be_subscripted_with_types(types: Any) -> None:
+    assert Snapshot[types].__origin__ is Snapshot
+    assert Dataset[types[:2]].__origin__ is Dataset  # type: ignore[misc]

@@ -1,0 +1,188 @@
+"""What a project writes, for type checkers: behind each ``reveal_type`` stands what it must say.
+
+Never run: ``tests/test_types.py`` gives it to mypy and pyright.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import NamedTuple, reveal_type
+
+from django_etcdaero import Dataset, MaxShrink, MinRows, dataset, datasets, kv, kvs
+from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.keyvalue import Collection, Event, Resync, txn
+from django_etcdaero.keyvalue.objects import Stored
+from django_etcdaero.testing import override_dataset
+
+
+@dataclass(frozen=True)
+class Product:
+    name: str
+    price: Decimal
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+def by_name(rows: Mapping[str, Product]) -> dict[str, list[str]]:
+    return {row.name: [sku] for sku, row in rows.items()}
+
+
+# --- the class form --------------------------------------------------------------------------------------------------
+
+
+class Prices(Dataset[str, Decimal]):
+    name = "prices"
+    refresh_every = timedelta(minutes=5)
+    max_stale = timedelta(hours=1)
+    validators = [MinRows(1), MaxShrink(0.5)]
+
+    def load(self) -> Iterator[tuple[str, Decimal]]:
+        yield "A1", Decimal(1)
+
+    def prepare(self, rows: Mapping[str, Decimal]) -> list[str]:
+        return sorted(rows)
+
+    def cheapest(self) -> str:
+        return self.index[0]
+
+
+class Products(Dataset[str, Product]):
+    name = "products"
+    rows = Product
+
+    def load(self) -> dict[str, dict[str, object]]:
+        return {"A1": {"name": "Teapot", "price": Decimal(1)}}
+
+
+reveal_type(Prices.live)  # Prices
+reveal_type(Prices.live["A1"])  # Decimal
+reveal_type(Prices.live.get("A1"))  # Decimal | None
+reveal_type(Prices.live.get("A1", Decimal(0)))  # Decimal
+reveal_type(Prices.live.get("A1", default="none"))  # Decimal | str
+reveal_type(Prices.live.index)  # list[str]
+reveal_type(Prices.live.cheapest())  # str
+reveal_type(Prices.live.snapshot())  # Snapshot[str, Decimal, list[str]]
+reveal_type(Prices.live.snapshot()["A1"])  # Decimal
+reveal_type(Prices.live.snapshot().get("A1"))  # Decimal | None
+reveal_type(Prices.live.snapshot().index)  # list[str]
+reveal_type(Prices.live.wait_ready(5).index)  # list[str]
+reveal_type(Prices.live.refresh().outcome)  # Outcome
+reveal_type(list(Prices.live.items()))  # list[tuple[str, Decimal]]
+reveal_type(Products.live["A1"])  # Product
+reveal_type(Products.live["A1"].price)  # Decimal
+reveal_type(dataset(Prices))  # Prices
+reveal_type(datasets["prices"])  # Any
+
+
+async def first_version() -> None:
+    reveal_type(await Prices.live.aready())  # Snapshot[str, Decimal, list[str]]
+
+
+def in_a_view(view: Snapshot[str, Decimal]) -> Decimal:
+    reveal_type(view.index)  # Any
+    return view["A1"]
+
+
+in_a_view(Prices.live.snapshot())
+
+with override_dataset(Prices.live, {"A1": Decimal(2)}):
+    pass
+
+
+# --- the function form -----------------------------------------------------------------------------------------------
+
+
+@dataset
+def stock() -> dict[str, int]:
+    return {"A1": 1}
+
+
+@dataset
+def names() -> Iterator[tuple[int, str]]:
+    yield 1, "Teapot"
+
+
+@dataset(
+    name="stock-by-sku",
+    refresh_every=timedelta(minutes=5),
+    schema=3,
+    using="default",
+    keep=2,
+    required=False,
+    first_read_timeout=1,
+    max_stale=timedelta(hours=1),
+    rows="frozen",
+    validators=[MinRows(1)],
+)
+def stock_by_sku() -> Iterator[tuple[str, int]]:
+    yield "A1", 1
+
+
+@dataset(rows=Product)
+def catalogue() -> dict[str, dict[str, object]]:
+    return {"A1": {"name": "Teapot", "price": Decimal(1)}}
+
+
+@dataset(rows=Point, keep=2)
+def points() -> Iterator[tuple[str, tuple[int, int]]]:
+    yield "home", (1, 2)
+
+
+@dataset(rows=Product, prepare=by_name, required=False)
+def named() -> dict[str, dict[str, object]]:
+    return {}
+
+
+@dataset(prepare=len)
+def counted() -> dict[str, int]:
+    return {"A1": 1}
+
+
+reveal_type(stock)  # Dataset[str, int]
+reveal_type(stock["A1"])  # int
+reveal_type(stock.index)  # Any
+reveal_type(names)  # Dataset[int, str]
+reveal_type(names.get(1))  # str | None
+reveal_type(stock_by_sku)  # Dataset[str, int]
+reveal_type(catalogue)  # Dataset[str, Product]
+reveal_type(catalogue["A1"].price)  # Decimal
+reveal_type(points["home"])  # Point
+reveal_type(named)  # IndexedDataset[str, Product, dict[str, list[str]]]
+reveal_type(named.index)  # dict[str, list[str]]
+reveal_type(counted)  # IndexedDataset[str, int, int]
+reveal_type(counted.snapshot().index)  # int
+
+
+# --- keys, locks and objects -----------------------------------------------------------------------------------------
+
+orders = Collection(kv, Product, "orders/")
+
+reveal_type(kvs["other"])  # KV
+reveal_type(kv.get("a"))  # KeyValue | None
+reveal_type(kv.range("a", prefix=True).kvs)  # tuple[KeyValue, ...]
+reveal_type(kv.txn())  # Txn
+reveal_type(kv.txn().when(txn.version("a") == 0).then(txn.put("a", "1")).commit().succeeded)  # bool
+reveal_type(kv.objects(Product, "orders/"))  # Collection[Product]
+reveal_type(orders)  # Collection[Product]
+reveal_type(orders.get("1"))  # Stored[Product]
+reveal_type(orders.get("1").object)  # Product
+
+with kv.lock("jobs") as lock:
+    reveal_type(lock)  # Lock
+    reveal_type(lock.token)  # int
+
+with kv.watch("a", prefix=True) as watch:
+    for item in watch:
+        reveal_type(item)  # Event | Resync | Progress
+        if isinstance(item, Event):
+            reveal_type(item.kv.value)  # bytes
+        elif isinstance(item, Resync):
+            reveal_type(item.reason)  # ResyncReason
+
+
+def followed(stored: Stored[Product]) -> None:
+    reveal_type(stored.version)  # int
