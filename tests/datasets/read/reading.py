@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django_etcdaero.datasets.read.snapshot import Snapshot
 
+from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
 from tests.datasets.hosting import FakeHost
 

@@ -14,17 +14,17 @@ import pytest
 from django_etcdaero.exceptions import DeadlineExceeded, OutcomeUnknown, StoreBusy
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.etcd.connection.address import parse_endpoints
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
+from django_etcdaero.stores.etcd import address_of
 from tests.waiting import wait_until
 
 
 @pytest.fixture
 def balancer() -> Balancer:
     """Three members, none of which is ever talked to."""
-    endpoints = parse_endpoints(["one:1", "two:2", "three:3"])
+    endpoints = address_of(["one:1", "two:2", "three:3"]).endpoints
     return Balancer(endpoints, lambda endpoint: cast("MemberClient", SimpleNamespace(is_outdated=False)))
 
 

@@ -11,12 +11,12 @@ import grpc
 import pytest
 
 from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
-from django_etcdaero.keyvalue.etcd.connection.address import parse_endpoints
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.connection.waiting import Entry
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.stores.etcd import address_of
 from django_etcdaero.system.steps import drive
 
 
@@ -161,7 +161,7 @@ class UnconnectedMember(FakeMember):
 
 def test_a_login_that_finds_no_connection_waits_for_one() -> None:
     member: Any = UnconnectedMember()
-    balancer = Balancer(parse_endpoints(["one:1"]), lambda endpoint: member)
+    balancer = Balancer(address_of(["one:1"]).endpoints, lambda endpoint: member)
     tokens = Tokens("user", "secret")
     UnaryCalls(balancer, tokens, Gate("one:1")).run("Range", rpc.RangeRequest(key=b"a"), timeout=20, repeat=True)
     assert tokens.current == "token"
