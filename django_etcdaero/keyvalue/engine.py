@@ -144,7 +144,7 @@ class Engine(ThreadedCalls, ABC):
 
         From then on every change is delivered to ``sink``, from a thread of the engine, in order and one call at a time
         for each watch. The sink must return quickly and never raise. Broken connections are resumed by the engine
-        without a gap; what cannot be resumed is told with :attr:`WatchBatch.lost`. Raises ``InvalidRequest``.
+        without a gap; what cannot be resumed is told with ``WatchBatch.lost``. Raises ``InvalidRequest``.
         """
 
     # awaitable twins --------------------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ class KV(Client):
     async def atemporary_key(
         self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
     ) -> TemporaryKey:
-        """Do what :meth:`temporary_key` does; use it in ``async with``, or :meth:`TemporaryKey.aclose` it."""
+        """Do what :meth:`temporary_key` does; use it in ``async with``, or :meth:`.TemporaryKey.aclose` it."""
         from .recipes.temporary import TemporaryKey
 
         made = TemporaryKey(self, key, value, ttl=ttl)

@@ -246,7 +246,7 @@ class Txn:
         return TxnRequest(tuple(self._compares), tuple(self._then), tuple(self._otherwise))
 
     def commit(self, *, timeout: float | None = None) -> TxnResult:
-        """Run it, within ``timeout`` seconds. Raises what :meth:`Engine.txn` raises; a false condition is no error."""
+        """Run it, within ``timeout`` seconds. Raises what :meth:`.Engine.txn` raises; a false condition is no error."""
         return self._run(self.request(), timeout)
 
     async def acommit(self, *, timeout: float | None = None) -> TxnResult:

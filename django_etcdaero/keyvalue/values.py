@@ -210,7 +210,7 @@ Response: TypeAlias = "RangeResult | PutResult | DeleteResult | TxnResult"
 
 
 class LeaseStatus(NamedTuple):
-    """Answer to :meth:`Engine.lease_time_to_live`."""
+    """Answer to :meth:`.Engine.lease_time_to_live`."""
 
     id: int
     ttl: int
@@ -220,7 +220,7 @@ class LeaseStatus(NamedTuple):
 
 
 class Renewal(NamedTuple):
-    """Answer about one lease of :meth:`Engine.lease_keep_alive_many`."""
+    """Answer about one lease of :meth:`.Engine.lease_keep_alive_many`."""
 
     id: int
     ttl: int

@@ -6,7 +6,8 @@ lock is ours. So it happens once, whoever else tries, and a publisher that is ki
 else moves: keys and records of both codes are the same.
 
 Publishers of older code that still run find nothing announced, load at once and announce under ``current`` again, in a
-new epoch. Then that one is newer and counts (:mod:`..state.reading`), and the next publisher moves it likewise.
+new epoch. Then that one is newer and counts (:mod:`django_etcdaero.datasets.state.reading`), and the next publisher
+moves it likewise.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Publishing a dataset: load it under the lock, write what is new, announce it in one guarded transaction.
 
-The protocol, in order (key names: :mod:`..layout`); the code of each stage has its number:
+The protocol, in order (key names: :mod:`django_etcdaero.datasets.layout`); the code of each stage has its number:
 
 1.  **Take the lock and read** (:mod:`.refresh`): take ``lock``, read the announcement, ``pin``, ``checked``,
     ``attempt`` and ``request``. Not due: stop.

@@ -22,13 +22,13 @@ from .cluster import Cluster, Member
 from .maintenance import (
     Alarm,
     AlarmType,
+    Backup,
     EndpointHealth,
     EndpointState,
     EndpointStatus,
     HashKV,
     Maintenance,
     MemberStatus,
-    Snapshot,
     SnapshotProgress,
 )
 
@@ -37,6 +37,7 @@ __all__ = [
     "AlarmType",
     "Auth",
     "AuthStatus",
+    "Backup",
     "Cluster",
     "EndpointHealth",
     "EndpointState",
@@ -48,7 +49,6 @@ __all__ = [
     "Permission",
     "PermissionType",
     "Role",
-    "Snapshot",
     "SnapshotProgress",
     "User",
 ]

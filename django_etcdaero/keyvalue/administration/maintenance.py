@@ -114,7 +114,7 @@ class HashKV:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Backup:
     """A backup that was written and verified."""
 
     path: Path
@@ -213,7 +213,7 @@ class Maintenance(ABC):
         endpoint: str | None = None,
         progress: SnapshotProgress | None = None,
         timeout: float = 600.0,
-    ) -> Snapshot:
+    ) -> Backup:
         """Write a backup of the whole store into the file ``path``, for ``etcdctl snapshot restore``.
 
         It is written beside ``path`` first, readable by its owner only, verified with the checksum that the server
@@ -232,5 +232,5 @@ class Maintenance(ABC):
         endpoint: str | None = None,
         progress: SnapshotProgress | None = None,
         timeout: float = 600.0,
-    ) -> Snapshot:
+    ) -> Backup:
         """Do what :meth:`snapshot` does, for event loops; ``progress`` is called from another thread."""

@@ -78,7 +78,7 @@ class Lease:
 
     @property
     def deadline(self) -> float:
-        """When the lease ends unless it is renewed, by :func:`clock`."""
+        """When the lease ends unless it is renewed, by :func:`~django_etcdaero.keyvalue.client.lease.clock`."""
         return self._deadline
 
     @property

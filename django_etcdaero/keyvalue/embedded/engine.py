@@ -96,8 +96,8 @@ class EmbeddedEngine(Engine):
         """Open the store ``name`` in the memory of this process.
 
         All engines of one process that are opened with one name share their data, which outlives them until
-        :func:`drop_memory`. ``timeout`` (seconds) is the default of every call. ``clock`` returns seconds that never
-        go back; lease deadlines are measured with it.
+        :func:`~.database.drop_memory`. ``timeout`` (seconds) is the default of every call. ``clock`` returns seconds
+        that never go back; lease deadlines are measured with it.
         """
         store = memory_database(name)
         return cls(store, timeout=timeout, clock=clock, boot="", retention=retention)

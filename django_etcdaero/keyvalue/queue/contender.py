@@ -34,7 +34,7 @@ _GRACE = 1.0
 
 
 class Contender:
-    """Takes a :class:`~django_etcdaero.keyvalue.queue.Place` under a name, keeps it and gives it back."""
+    """Takes a :class:`~django_etcdaero.keyvalue.queue.place.Place` under a name, keeps it and gives it back."""
 
     kind = "contender"
     """What messages call it."""

@@ -34,7 +34,7 @@ class Holder:
 
     @classmethod
     def read(cls, kv: KeyValue, told: bytes) -> Holder:
-        """Read a contender's key and what it ``told`` as :func:`introduction` does; never fails, whatever that is."""
+        """Read a contender's key and what it ``told`` by its introduction; never fails, whatever that is."""
         try:
             about = json.loads(told)
         except ValueError:

@@ -118,7 +118,7 @@ class Leadership:
 async def lead(
     election: Candidate, function: Callable[[Leadership], T | Awaitable[T]], stop: threading.Event
 ) -> T | None:
-    """Do what :meth:`Election.run` promises."""
+    """Do what :meth:`.Election.run` promises."""
     failures = 0
     while not stop.is_set():
         try:

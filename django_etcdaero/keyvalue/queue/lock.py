@@ -47,7 +47,7 @@ class Lock(Contender):
     def acquire(self, timeout: float | None = None) -> None:
         """Take the lock, in turn, within ``timeout`` seconds.
 
-        ``None``: the timeout given to :meth:`KV.lock`; if that is ``None`` too, as long as it takes. 0: try once,
+        ``None``: the timeout given to :meth:`.KV.lock`; if that is ``None`` too, as long as it takes. 0: try once,
         without getting into the queue.
 
         Raises ``LockTimeout`` when the time is over, whether the lock was not free or the store did not answer (its

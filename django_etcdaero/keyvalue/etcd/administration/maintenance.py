@@ -20,13 +20,13 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.keyvalue.administration import (
     Alarm,
     AlarmType,
+    Backup,
     EndpointHealth,
     EndpointState,
     EndpointStatus,
     HashKV,
     Maintenance,
     MemberStatus,
-    Snapshot,
     SnapshotProgress,
 )
 from django_etcdaero.keyvalue.etcd.connection.address import parse_client_url, parse_endpoint
@@ -167,7 +167,7 @@ class EtcdMaintenance(Maintenance):
         endpoint: str | None = None,
         progress: SnapshotProgress | None = None,
         timeout: float = 600.0,
-    ) -> Snapshot:
+    ) -> Backup:
         deadline = self._deadline(timeout)
         chosen = self._balancer.endpoints if endpoint is None else (parse_endpoint(endpoint),)
         errors: dict[str, str] = {}

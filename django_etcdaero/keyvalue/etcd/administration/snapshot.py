@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from django_etcdaero.exceptions import ResponseError
-from django_etcdaero.keyvalue.administration import Snapshot, SnapshotProgress
+from django_etcdaero.keyvalue.administration import Backup, SnapshotProgress
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
@@ -57,7 +57,7 @@ class SnapshotFile:
         if self._progress is not None:
             self._progress(self._size, self._size + remaining)
 
-    def finish(self, source: str) -> Snapshot:
+    def finish(self, source: str) -> Backup:
         """Verify what was received from ``source`` and put it in its place.
 
         Raises ``ResponseError`` if it is not whole, ``OSError`` if it cannot be written.
@@ -75,7 +75,7 @@ class SnapshotFile:
             os.fsync(directory)  # so that a power cut does not take the new name back
         finally:
             os.close(directory)
-        return Snapshot(self._path, self._size, self._tail.hex())
+        return Backup(self._path, self._size, self._tail.hex())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
