@@ -34,7 +34,7 @@ class Declared(Generic[K, V]):
     refresh_every: ClassVar[timedelta | None] = None
     """Time between the beginnings of two loads; ``None``: only on request."""
     schema: ClassVar[int] = 1
-    """Raise it when the shape of the rows changes: old and new code then refresh and read lines of their own."""
+    """Raise it when the shape of the rows changes: old and new code then refresh and read what is theirs."""
     using: ClassVar[str] = "default"
     """Alias in ``settings.ETCDAERO``."""
     keep: ClassVar[int] = 5

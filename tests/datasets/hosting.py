@@ -19,7 +19,7 @@ from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.status import RefreshResult
-from django_etcdaero.datasets.state.stored_state import StoredState, encode
+from django_etcdaero.datasets.state.stored_state import StoredState
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ClusterError, ConfigurationError
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
@@ -166,7 +166,7 @@ class FakeHost:
     def kv(self) -> KV:
         return self.aliases["default"].stores.kv
 
-    def line(self, dataset: Dataset[Any, Any]) -> StoredState:
+    def state(self, dataset: Dataset[Any, Any]) -> StoredState:
         return read_state(self.stores(dataset.using).kv, dataset.layout("t"))
 
     def blocks(self, dataset: Dataset[Any, Any]) -> BlockStore:
@@ -180,15 +180,15 @@ class FakeHost:
 
     def age(self, dataset: Dataset[Any, Any], seconds: float) -> None:
         """Make the last load, and the last failure, appear older by so many seconds."""
-        line, layout, kv = self.line(dataset), dataset.layout("t"), self.stores(dataset.using).kv
-        if line.checked is not None:
-            older = dataclasses.replace(line.checked, load_started=line.checked.load_started - seconds)
-            kv.put(layout.checked, encode(older))
-        if line.attempt is not None:
-            attempt = line.attempt
+        state, layout, kv = self.state(dataset), dataset.layout("t"), self.stores(dataset.using).kv
+        if state.checked is not None:
+            older = dataclasses.replace(state.checked, load_started=state.checked.load_started - seconds)
+            kv.put(layout.checked, older.encode())
+        if state.attempt is not None:
+            attempt = state.attempt
             kv.put(
                 layout.attempt,
-                encode(dataclasses.replace(attempt, at=attempt.at - seconds, next_at=attempt.next_at - seconds)),
+                dataclasses.replace(attempt, at=attempt.at - seconds, next_at=attempt.next_at - seconds).encode(),
             )
 
     def start_reader(self, *, poll_interval: float = 30.0, splay: float = 0.0) -> Reader:

@@ -364,7 +364,7 @@ class Site:
         finally:
             store.close()
 
-    def line(self) -> StoredState:
+    def state(self) -> StoredState:
         """What the coordination store says about the dataset."""
         with self.kv() as kv:
             return read_state(kv, self.layout())

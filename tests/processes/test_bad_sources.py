@@ -22,17 +22,17 @@ MODES = {
 def test_whatever_is_wrong_with_the_source_the_old_version_stays(site: Site) -> None:
     reader = site.agent()
     site.publish()
-    before = site.line()
+    before = site.state()
     records = site.stored()
     for failures, (mode, error) in enumerate(MODES.items(), start=1):
         site.mode(mode)
         result = site.refresh("--force")
         assert (result["code"], result["outcome"], result["version"]) == (1, "failed", 1)
         assert result["error"].startswith(error)
-        line = site.line()
-        assert line.attempt is not None
-        assert (line.attempt.failures, line.attempt.error) == (failures, result["error"])
-        assert (line.current_revision, line.checked) == (before.current_revision, before.checked)
+        state = site.state()
+        assert state.attempt is not None
+        assert (state.attempt.failures, state.attempt.error) == (failures, result["error"])
+        assert (state.current_revision, state.checked) == (before.current_revision, before.checked)
     assert site.stored() == records
     assert reader.ask("read")["rows"] == {"a": 1, "b": {"price": 2}, "c": [3]}
 

@@ -11,7 +11,7 @@ from tests.waiting import wait_until
 
 def current(site: Site) -> Manifest:
     """Return what the current version consists of."""
-    announced = site.line().current
+    announced = site.state().current
     assert announced is not None
     return site.manifest(announced.root)
 
@@ -46,13 +46,13 @@ def test_what_is_damaged_is_never_served_and_repaired_by_the_next_refresh(site: 
     assert told["error"] in newcomer.ask("read")["message"]
 
     def asked_for_repair() -> bool:
-        pending = site.line().pending
+        pending = site.state().pending
         return pending is not None and pending.repair
 
     wait_until(asked_for_repair, what="a request for a repair")
     repaired = site.refresh()
     assert (repaired["code"], repaired["outcome"], repaired["version"]) == (0, "refreshed", 2)
-    assert site.line().request is None
+    assert site.state().request is None
     for reader in (newcomer, veteran, late):
         reader.wait_for(2)
         assert reader.ask("read")["rows"] == {"a": 1, "b": {"price": 2}, "c": [3]}
@@ -79,7 +79,7 @@ def test_nobody_can_go_back_to_a_damaged_version(site: Site, kind: str) -> None:
     site.publish({"a": 2})
     refused = reader.ask("rollback 1")
     assert refused["raised"] in ("CorruptBlock", "DamagedRecord")
-    assert site.line().pin is None
+    assert site.state().pin is None
     assert reader.ask("read") == {"version": 2, "rows": {"a": 2}}
 
 

@@ -63,12 +63,12 @@ def test_a_refresher_that_slept_before_announcing_while_another_published_is_fen
 
 
 def check_that_it_is_fenced(site: Site, sleeper: Process) -> None:
-    before = site.line()
+    before = site.state()
     sleeper.signal(signal.SIGCONT)
     ended = sleeper.wait()
     assert (ended.code, ended.outcomes) == (1, ["fenced"]), ended
     assert "another version was announced" in ended.results[0]["error"]
-    after = site.line()
+    after = site.state()
     assert (after.current_revision, after.checked) == (before.current_revision, before.checked)
     assert after.attempt is None
     assert site.lock_is_free()

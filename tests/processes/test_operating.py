@@ -47,7 +47,7 @@ def test_a_running_service_answers_a_request_of_another_process(site: Site) -> N
         reader.ask("request")
         reader.wait_for(version, 5)
     assert len(site.loads()) == 3
-    wait_until(lambda: site.line().request is None, what="an answered request that is gone")
+    wait_until(lambda: site.state().request is None, what="an answered request that is gone")
 
 
 def test_a_rollback_holds_all_readers_on_the_old_version_until_it_is_unpinned(site: Site) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django_etcdaero.datasets.state.reading import read_state
-from django_etcdaero.datasets.state.stored_state import Checked, StoredState, encode
+from django_etcdaero.datasets.state.stored_state import Checked, StoredState
 from django_etcdaero.exceptions import Fenced, LockLost, LockTimeout, OutcomeUnknown
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 
@@ -48,7 +48,7 @@ class GuardedCommit:
         Raises ``Fenced`` when that may not be done any more: then nothing of it has happened. Raises ``OutcomeUnknown``
         when the store kept the outcome to itself to the end.
         """
-        value = encode(checked)
+        value = checked.encode()
         steps = [put(self._layout.checked, value), delete(self._layout.attempt), *operations]
         for _ in range(TRIES):
             unknown: OutcomeUnknown | None = None

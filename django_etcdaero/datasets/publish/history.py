@@ -8,9 +8,7 @@ announcement and is refused, and a version that a publisher has retired meanwhil
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
-import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,13 +21,12 @@ from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.requests import request_load
-from django_etcdaero.datasets.state.stored_state import Pin, encode
+from django_etcdaero.datasets.state.stored_state import Pin
 from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound
 from django_etcdaero.keyvalue.txn import mod_revision, put
 from django_etcdaero.records.store import batches
 
 from .commit import as_read
-from .epoch import next_epoch
 from .migration import drop_former
 
 if TYPE_CHECKING:
@@ -85,9 +82,9 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
     for batch in batches(manifest.blocks, FETCH):  # nobody could repair a damaged one: the source has other rows now
         for digest, stored in blocks.fetch(batch).items():
             verified(Kind.BLOCK, digest, stored)
-    epoch = next_epoch(state, blocks.read_copy())
+    epoch = state.next_epoch(blocks.read_copy())
     announced = dataclasses.replace(entry, id=secrets.token_hex(8), epoch=epoch)
-    pin = Pin(version=version, at=time.time(), host=socket.gethostname(), pid=os.getpid())
+    pin = Pin(version=version, at=time.time())
     done = (
         stores.kv.txn()
         .when(
@@ -95,7 +92,7 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
             mod_revision(layout.pin) == state.pin_revision,
             mod_revision(layout.history(version)) == item.mod_revision,
         )
-        .then(put(layout.announcement, announced.encode()), put(layout.pin, encode(pin)), *drop_former(layout, state))
+        .then(put(layout.announcement, announced.encode()), put(layout.pin, pin.encode()), *drop_former(layout, state))
         .commit()
     )
     if not done.succeeded:

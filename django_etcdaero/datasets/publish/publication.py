@@ -26,9 +26,7 @@ next refresh or vanishes, what is left of stage 5 is done by it.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,7 +41,6 @@ from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 
 from .commit import GuardedCommit
-from .epoch import next_epoch
 from .expiry import Expiry
 from .old_rows import OldRows, OldRowsGone
 from .repair import refuse_repair_in_vain
@@ -196,7 +193,7 @@ class Publication:
         state = self._state
         if state.current is None or state.pin is not None:
             return False
-        return next_epoch(state, self._blocks.read_copy()) != state.current.epoch
+        return state.next_epoch(self._blocks.read_copy()) != state.current.epoch
 
     def _note_unchanged(self, load: Load, storing: Storing) -> Checked | None:
         if self._lock is None:
@@ -229,15 +226,13 @@ class Publication:
         announcement = Announcement(
             id=secrets.token_hex(8),
             version=version,
-            epoch=next_epoch(state, copy),
+            epoch=state.next_epoch(copy),
             root=manifest.root_digest.hex(),
             rows=manifest.rows,
             stored_bytes=storing.bytes_total,
             load_started=load.started,
             load_seconds=load.seconds,
             published_at=time.time(),
-            host=socket.gethostname(),
-            pid=os.getpid(),
         )
         trial_load(self._dataset, announcement, manifest, storing.fetch)
         return announcement, expiry
@@ -280,15 +275,12 @@ class Publication:
             raise
 
     def _checked(self, load: Load, version: int) -> Checked:
-        request = self._state.request
         return Checked(
             id=secrets.token_hex(8),
             load_started=load.started,
             load_seconds=load.seconds,
             version=version,
-            request_revision=request.mod_revision if request else 0,
-            host=socket.gethostname(),
-            pid=os.getpid(),
+            request_revision=self._state.request_revision if self._state.request else 0,
         )
 
     def _commit(self, lock: Lock, checked: Checked, operations: Sequence[Operation] = ()) -> int:
@@ -299,7 +291,6 @@ class Publication:
 
     def _answer_request(self) -> None:
         """Remove the request that this load answers; a newer one stays."""
-        request = self._state.request
-        if request is not None:
-            key = self._layout.request
-            self._kv.txn().when(mod_revision(key) == request.mod_revision).then(delete(key)).commit()
+        if self._state.request is not None:
+            key, revision = self._layout.request, self._state.request_revision
+            self._kv.txn().when(mod_revision(key) == revision).then(delete(key)).commit()

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-import socket
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.reasons import same_reason, text_of
 from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
-from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState, encode
+from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
 from django_etcdaero.keyvalue.txn import mod_revision, put
 
@@ -201,13 +199,11 @@ class Refresh:
             at=now,
             next_at=now + backoff(failures, self._dataset.refresh_every),
             failures=failures,
-            host=socket.gethostname(),
-            pid=os.getpid(),
             error=text_of(error)[:2000],
         )
         nothing_since = mod_revision(self._layout.checked) == self._state.checked_revision
         try:
-            self._stores.kv.txn().when(nothing_since).then(put(self._layout.attempt, encode(attempt))).commit()
+            self._stores.kv.txn().when(nothing_since).then(put(self._layout.attempt, attempt.encode())).commit()
         except EtcdAeroError as problem:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from django_etcdaero.exceptions import ResponseError
 
+from .stored_value import StoredValue, load_object
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
+class Announcement(StoredValue):
     """One published version. Times are seconds since the epoch."""
 
     id: str
@@ -32,17 +33,6 @@ class Announcement:
     load_started: float
     load_seconds: float
     published_at: float
-    host: str
-    pid: int
-
-    def encode(self) -> bytes:
-        """Return the value to store."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
-
-    @classmethod
-    def decode(cls, value: bytes) -> Announcement:
-        """Read a stored value; fields of newer writers are ignored. Raises ``ResponseError``."""
-        return cls(**known_fields(cls, value, "announcement"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,37 +62,3 @@ class Copy:
         if not isinstance(revision, int) or not isinstance(inner, dict):
             raise ResponseError("the announcement copy in the record store lacks its fields")
         return cls(mod_revision=revision, announcement=Announcement.decode(json.dumps(inner).encode()))
-
-
-def load_object(value: bytes, what: str) -> dict[str, Any]:
-    """Parse a stored JSON object. Raises ``ResponseError`` naming ``what``."""
-    try:
-        fields = json.loads(value)
-    except ValueError as error:
-        raise ResponseError(f"the stored {what} is not JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise ResponseError(f"the stored {what} is not a JSON object")
-    return fields
-
-
-_CHECKS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
-
-
-def known_fields(cls: type[Any], value: bytes, what: str) -> dict[str, Any]:
-    """Parse a stored JSON object into the fields of the dataclass ``cls``, types checked.
-
-    Unknown fields are dropped (a newer version wrote them). Raises ``ResponseError`` naming ``what`` and the field.
-    """
-    stored = load_object(value, what)
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        if field.name not in stored:
-            if field.default is dataclasses.MISSING:
-                raise ResponseError(f"the stored {what} lacks {field.name!r}")
-            continue
-        kind = _CHECKS[str(field.type)]
-        item = stored[field.name]
-        if not isinstance(item, kind) or (isinstance(item, bool) and kind is not bool):
-            raise ResponseError(f"the stored {what} has a bad {field.name!r}: {item!r}")
-        found[field.name] = item
-    return found

@@ -7,29 +7,27 @@ that uses several aliases registers under each, with the same host, pid and star
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.exceptions import ResponseError
 
-from .announcement import load_object
+from .stored_value import StoredValue
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
+class Process(StoredValue):
     """A process as it registered itself."""
 
-    host: str
-    pid: int
     started: float
     """Seconds since the epoch."""
     versions: dict[str, int | None]
@@ -38,16 +36,6 @@ class Process:
     """State, by dataset."""
     schemas: dict[str, int]
     """Schema, by dataset: versions of different schemas have nothing to do with each other."""
-
-
-_FIELDS: dict[str, Any] = {
-    "host": str,
-    "pid": int,
-    "started": (int, float),
-    "versions": dict,
-    "states": dict,
-    "schemas": dict,
-}
 
 
 class Presence:
@@ -62,15 +50,7 @@ class Presence:
 
     def publish(self, versions: dict[str, int | None], states: dict[str, str], schemas: dict[str, int]) -> None:
         """Write the registration if it changed, or if its lease was lost. Raises what the store raises."""
-        fields = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "started": self._started,
-            "versions": versions,
-            "states": states,
-            "schemas": schemas,
-        }
-        value = json.dumps(fields, sort_keys=True).encode()
+        value = Process(started=self._started, versions=versions, states=states, schemas=schemas).encode()
         lease = self._kv.session(self._ttl).lease
         if self._written != (lease.id, value):
             self._kv.put(self._key, value, lease=lease)
@@ -87,12 +67,8 @@ def processes(kv: KV) -> list[Process]:
     """Return the registered processes, ordered by host and pid; entries that make no sense are left out."""
     found: list[Process] = []
     for item in kv.range(PROCESSES, prefix=True).kvs:
-        try:
-            fields = load_object(item.value, "registration")
-        except ResponseError:
-            continue
-        if all(isinstance(fields.get(name), kind) for name, kind in _FIELDS.items()):
-            found.append(Process(**{name: fields[name] for name in _FIELDS}))
+        with suppress(ResponseError):
+            found.append(Process.decode(item.value))
     return sorted(found, key=_identity)
 
 

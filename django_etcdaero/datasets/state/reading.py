@@ -10,13 +10,12 @@ before the first publisher has moved it. While publishers of older code still ru
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 from django_etcdaero.datasets.layout import ANNOUNCEMENTS, announced_by
-from django_etcdaero.exceptions import Compacted, FutureRevision, ResponseError
+from django_etcdaero.exceptions import Compacted, FutureRevision
 
-from .announcement import Announcement, known_fields
+from .announcement import Announcement
 from .requests import LoadRequest
 from .stored_state import Attempt, Checked, Pin, StoredState
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from django_etcdaero.datasets.layout import Layout
     from django_etcdaero.keyvalue.facade import KV
     from django_etcdaero.keyvalue.values import KeyValue
-
-logger = logging.getLogger("django_etcdaero.datasets")
 
 TRIES = 5
 """How often a state is read when its revision vanishes meanwhile: the store was compacted, or replaced by another."""
@@ -99,7 +96,7 @@ _NOT_ANNOUNCED = Announced(None, 0)
 
 
 def _announced(item: KeyValue) -> Announced:
-    return Announced(_believe(Announcement, item), item.mod_revision)
+    return Announced(Announcement.believe(item), item.mod_revision)
 
 
 def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) -> StoredState:
@@ -111,33 +108,18 @@ def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) ->
     if former is not None and former.mod_revision > announced.mod_revision:
         moving = _announced(former)
         current = moving if moving.announcement is not None else announced
-    pin, request = others.get(layout.pin), others.get(layout.request)
+    pin = others.get(layout.pin)
     return StoredState(
         current=current.announcement,
         current_revision=current.mod_revision,
         announcement_revision=announced.mod_revision,
         former_revision=revision(layout.former_announcement),
-        pin=_parse(Pin, pin) if pin else None,
+        pin=Pin.decode(pin.value) if pin else None,
         pin_revision=revision(layout.pin),
-        checked=_believe(Checked, others.get(layout.checked)),
+        checked=Checked.believe(others.get(layout.checked)),
         checked_revision=revision(layout.checked),
-        attempt=_believe(Attempt, others.get(layout.attempt)),
+        attempt=Attempt.believe(others.get(layout.attempt)),
         attempt_revision=revision(layout.attempt),
-        request=LoadRequest.read(request) if request else None,
+        request=LoadRequest.believe(others.get(layout.request)),
+        request_revision=revision(layout.request),
     )
-
-
-T = TypeVar("T", Announcement, Pin, Checked, Attempt)
-
-
-def _parse(cls: type[T], item: KeyValue) -> T:
-    return cls(**known_fields(cls, item.value, cls.__name__.lower()))
-
-
-def _believe(cls: type[T], item: KeyValue | None) -> T | None:
-    """Return the value, or ``None`` when there is none or it makes no sense."""
-    try:
-        return None if item is None else _parse(cls, item)
-    except ResponseError as error:
-        logger.warning("%s is ignored: %s", item.key.decode(errors="replace") if item else "", error)
-        return None

@@ -45,7 +45,7 @@ def held_back_until(state: StoredState, *, now: float) -> float | None:
     if attempt is None or not attempt.at <= now < attempt.next_at:
         return None
     pending = state.pending
-    if pending is not None and not pending.repair and pending.mod_revision > state.attempt_revision:
+    if pending is not None and not pending.repair and state.request_revision > state.attempt_revision:
         return None
     return attempt.next_at
 

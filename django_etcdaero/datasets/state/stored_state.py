@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from dataclasses import dataclass
 
-from .announcement import Announcement
+from .announcement import Announcement, Copy
 from .requests import LoadRequest
+from .stored_value import StoredValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
+class Checked(StoredValue):
     """The last successful load. Times are seconds since the epoch."""
 
     id: str
@@ -21,30 +20,24 @@ class Checked:
     version: int
     request_revision: int
     """Revision of the newest request this load answers (0: none)."""
-    host: str
-    pid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
+class Attempt(StoredValue):
     """The last failed load."""
 
     at: float
     next_at: float
     failures: int
-    host: str
-    pid: int
     error: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pin:
+class Pin(StoredValue):
     """An operator's hold on one version."""
 
     version: int
     at: float
-    host: str
-    pid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +60,24 @@ class StoredState:
     attempt: Attempt | None
     attempt_revision: int
     request: LoadRequest | None
+    request_revision: int
 
     @property
     def pending(self) -> LoadRequest | None:
         """The request that no load has answered yet."""
         answered = self.checked.request_revision if self.checked else 0
-        return self.request if self.request and self.request.mod_revision > answered else None
+        return self.request if self.request and self.request_revision > answered else None
+
+    def next_epoch(self, copy: Copy | None) -> int:
+        """Return the epoch of the next announcement; ``copy``: the announcement copy in the record store.
+
+        It stays as long as the coordination store lives on. It is raised when the copy belongs to a life of the store
+        that is gone: a later epoch, or a revision that the store has not reached.
+        """
+        epoch = self.current.epoch if self.current is not None else 0
+        if copy is not None and (self.current is None or copy.order > (epoch, self.current_revision)):
+            return max(epoch, copy.announcement.epoch) + 1
+        return max(1, epoch)
 
 
 NOTHING = StoredState(
@@ -87,10 +92,6 @@ NOTHING = StoredState(
     attempt=None,
     attempt_revision=0,
     request=None,
+    request_revision=0,
 )
 """The state of a dataset of which nothing is stored."""
-
-
-def encode(value: Pin | Checked | Attempt) -> bytes:
-    """Return the value to store under the key of the same name."""
-    return json.dumps(dataclasses.asdict(value), sort_keys=True).encode()

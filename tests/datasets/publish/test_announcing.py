@@ -18,7 +18,7 @@ def test_the_copy_in_the_record_store_follows_each_publication(host: FakeHost, d
         publish(prices, {"a": value})
         copy = host.blocks(prices).read_copy()
         assert copy is not None
-        assert copy.announcement == host.line(prices).current
+        assert copy.announcement == host.state(prices).current
         orders.append(copy.order)
     assert orders == sorted(orders)
 
@@ -26,9 +26,9 @@ def test_the_copy_in_the_record_store_follows_each_publication(host: FakeHost, d
 def test_the_copy_goes_only_forward(host: FakeHost, declare: Callable[..., Any]) -> None:
     prices = declare({"a": 1})
     publish(prices, {"a": 1})
-    old = host.line(prices)
+    old = host.state(prices)
     publish(prices, {"a": 2})
-    new = host.line(prices)
+    new = host.state(prices)
     blocks = host.blocks(prices)
     assert old.current is not None
     assert blocks.write_copy(old.current, old.current_revision) is False
@@ -46,7 +46,7 @@ def test_a_damaged_copy_is_replaced(host: FakeHost, declare: Callable[..., Any])
         publish(prices, {"a": repr(damaged)})
         copy = host.blocks(prices).read_copy()
         assert copy is not None
-        assert copy.announcement == host.line(prices).current
+        assert copy.announcement == host.state(prices).current
 
 
 @pytest.mark.parametrize("before", [None, b"damaged"])
@@ -55,9 +55,9 @@ def test_of_two_writers_of_the_copy_the_newer_announcement_wins(
 ) -> None:
     prices = declare({"a": 1})
     publish(prices, {"a": 1})
-    old = host.line(prices)
+    old = host.state(prices)
     publish(prices, {"a": 2})
-    new = host.line(prices)
+    new = host.state(prices)
     assert old.current is not None
     assert new.current is not None
     if before is None:
@@ -82,14 +82,14 @@ def test_an_emptied_coordination_store_starts_a_new_epoch(host: FakeHost, declar
         publish(prices, {"a": value})
     host.aliases["default"].empty_engine()
     result = publish(prices, {"a": 2})
-    line, copy = host.line(prices), host.blocks(prices).read_copy()
+    state, copy = host.state(prices), host.blocks(prices).read_copy()
     assert (result.outcome, result.version) == (Outcome.REFRESHED, 4)
-    assert line.current is not None
+    assert state.current is not None
     assert copy is not None
-    assert line.current.epoch == 2
-    assert copy.announcement == line.current
+    assert state.current.epoch == 2
+    assert copy.announcement == state.current
     assert publish(prices, {"a": 3}).version == 5
-    assert host.line(prices).current.epoch == 2  # type: ignore[union-attr]
+    assert host.state(prices).current.epoch == 2  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("rows", [{"a": 1}, {"a": "something else"}])
@@ -104,12 +104,12 @@ def test_a_restored_coordination_store_starts_a_new_epoch(
     for item in backup:
         host.kv.put(item.key, item.value)
     result = publish(prices, rows)
-    line, copy = host.line(prices), host.blocks(prices).read_copy()
+    state, copy = host.state(prices), host.blocks(prices).read_copy()
     assert result.outcome is Outcome.REFRESHED
-    assert line.current is not None
+    assert state.current is not None
     assert copy is not None
-    assert line.current.epoch == 2
-    assert copy.announcement == line.current
+    assert state.current.epoch == 2
+    assert copy.announcement == state.current
     assert publish(prices).outcome is Outcome.UNCHANGED
 
 

@@ -25,7 +25,7 @@ class Scene:
         self.lock: Lock = host.kv.lock(self.layout.lock)
         self.lock.acquire()
         self.lost = 0
-        self.commit = GuardedCommit(host.kv, self.layout, host.line(dataset), self.lock, self.lose)
+        self.commit = GuardedCommit(host.kv, self.layout, host.state(dataset), self.lock, self.lose)
 
     def lose(self) -> None:
         self.lost += 1

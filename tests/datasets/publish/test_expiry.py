@@ -56,7 +56,7 @@ def names(host: FakeHost, dataset: Any, announcement: Announcement) -> set[bytes
 def needed(host: FakeHost, dataset: Any) -> set[bytes]:
     """Return the records of all kept versions and of the one that is current."""
     kept = [each.announcement for each in dataset.history()]
-    current = host.line(dataset).current
+    current = host.state(dataset).current
     assert current is not None
     return set().union(*(names(host, dataset, each) for each in [*kept, current]))
 
@@ -198,7 +198,7 @@ def test_records_that_the_store_lost_before_the_announcement_stop_it(host: FakeH
     result = publish(prices)
     assert result.outcome is Outcome.FAILED
     assert "lost" in str(result.error)
-    assert host.line(prices).current is None
+    assert host.state(prices).current is None
 
 
 # --- the slow and the dead -------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ def test_nothing_expires_when_a_kept_version_cannot_be_read(host: FakeHost, decl
     prices = declare(keep=2)
     publish(prices, many(100))
     publish(prices, many(200))
-    kept = host.line(prices).current
+    kept = host.state(prices).current
     assert kept is not None
     host.records.inner.delete(prices.layout("t").record(bytes.fromhex(kept.root)))
     publish(prices, many(300))
@@ -299,7 +299,7 @@ def test_nothing_expires_when_a_kept_version_cannot_be_read(host: FakeHost, decl
 def test_a_retired_version_that_cannot_be_read_is_let_alone(host: FakeHost, declare: Any) -> None:
     prices = declare(keep=1)
     publish(prices, many(100))
-    first = host.line(prices).current
+    first = host.state(prices).current
     assert first is not None
     root = bytes.fromhex(first.root)
     others = names(host, prices, first) - {root}
@@ -455,8 +455,8 @@ def test_whatever_happens_kept_versions_can_be_read(host: FakeHost, declare: Any
             follower = follow(prices, host)
             follower.step()
             follower.close()
-            line = host.line(prices)
-            assert line.current is not None
-            assert dict(prices) == contents[line.current.version]
+            state = host.state(prices)
+            assert state.current is not None
+            assert dict(prices) == contents[state.current.version]
             assert len(versions(prices)) <= 4  # three, and a pinned one
     assert len(contents) > 10

@@ -55,8 +55,8 @@ def test_a_refresh_whose_lock_somebody_else_has_is_fenced(host: FakeHost, declar
     assert "now held by" in result.error
     assert lock.held
     lock.release()
-    line = host.line(prices)
-    assert (line.current, line.checked, line.attempt) == (None, None, None)
+    state = host.state(prices)
+    assert (state.current, state.checked, state.attempt) == (None, None, None)
 
 
 def test_a_refresh_that_was_overtaken_is_fenced(host: FakeHost, declare: Callable[..., Any]) -> None:
@@ -76,7 +76,7 @@ def test_a_refresh_that_was_overtaken_is_fenced(host: FakeHost, declare: Callabl
     assert history(host, prices) == [1]
     assert host.listener.publications == []
     assert other.listener.publications == [("prices", 1)]
-    assert host.line(prices).attempt is None
+    assert host.state(prices).attempt is None
 
 
 def test_a_load_older_than_one_that_found_nothing_new_is_fenced(host: FakeHost, declare: Callable[..., Any]) -> None:
@@ -130,7 +130,7 @@ def test_a_pin_set_or_removed_during_a_load_fences_it(
     assert result.outcome is Outcome.FENCED
     assert "pinned" in str(result.error)
     assert history(host, prices) == [2, 1]
-    assert host.line(prices).attempt is None
+    assert host.state(prices).attempt is None
 
 
 def test_a_failure_says_what_failed_even_when_the_lock_was_lost_as_well(
@@ -152,4 +152,4 @@ def test_a_failure_does_not_hold_back_after_somebody_elses_success(host: FakeHos
 
     prices.source.during = overtake
     assert prices.refresh().outcome is Outcome.FAILED
-    assert host.line(prices).attempt is None
+    assert host.state(prices).attempt is None

@@ -41,16 +41,16 @@ def test_nothing_published_is_an_empty_history(declare: Any, host: FakeHost) -> 
 
 
 def test_a_rollback_is_what_readers_follow(host: FakeHost, prices: Any) -> None:
-    before = host.line(prices).current
+    before = host.state(prices).current
     prices.rollback(1)
-    line, copy = host.line(prices), host.blocks(prices).read_copy()
-    assert line.current is not None
-    assert line.pin is not None
+    state, copy = host.state(prices), host.blocks(prices).read_copy()
+    assert state.current is not None
+    assert state.pin is not None
     assert before is not None
-    assert (line.current.version, line.pin.version) == (1, 1)
-    assert line.current.id != before.id
+    assert (state.current.version, state.pin.version) == (1, 1)
+    assert state.current.id != before.id
     assert copy is not None
-    assert (copy.announcement, copy.mod_revision) == (line.current, line.current_revision)
+    assert (copy.announcement, copy.mod_revision) == (state.current, state.current_revision)
     assert [(each.announcement.version, each.current, each.pinned) for each in prices.history()] == [
         (3, False, False),
         (2, False, False),
@@ -85,7 +85,7 @@ def test_letting_go_asks_for_a_load_that_is_followed(host: FakeHost, prices: Any
 
 def test_letting_go_without_a_pin_does_nothing(host: FakeHost, prices: Any) -> None:
     assert prices.unpin() is False
-    assert host.line(prices).request is None
+    assert host.state(prices).request is None
 
 
 def test_letting_go_publishes_what_came_in_meanwhile(host: FakeHost, prices: Any) -> None:
@@ -104,11 +104,11 @@ def test_a_version_that_is_not_kept_is_named_with_those_that_are(prices: Any, de
 
 
 def test_a_version_with_lost_parts_is_refused(host: FakeHost, prices: Any) -> None:
-    before = host.line(prices)
+    before = host.state(prices)
     host.records.inner.truncate()
     with pytest.raises(CorruptBlock):
         prices.rollback(1)
-    assert host.line(prices) == before
+    assert host.state(prices) == before
 
 
 def test_a_version_with_one_lost_block_is_refused(host: FakeHost, declare: Any) -> None:
@@ -122,7 +122,7 @@ def test_a_version_with_one_lost_block_is_refused(host: FakeHost, declare: Any) 
     host.records.inner.delete(prices.layout("t").record(manifest.blocks[0]))
     with pytest.raises(CorruptBlock, match="1 parts of version 1 are gone"):
         prices.rollback(1)
-    assert host.line(prices).pin is None
+    assert host.state(prices).pin is None
 
 
 def test_parts_about_to_expire_are_kept(host: FakeHost, prices: Any) -> None:
@@ -144,7 +144,7 @@ def test_a_publication_in_between_refuses_the_rollback(host: FakeHost, prices: A
     host.records.after["exists_many"] = publish_first
     with pytest.raises(Fenced, match="look again"):
         prices.rollback(1)
-    assert host.line(prices).pin is None
+    assert host.state(prices).pin is None
     assert served(prices, host) == 4
 
 
@@ -167,7 +167,7 @@ def test_what_comes_in_between_refuses_the_rollback(host: FakeHost, prices: Any,
     with pytest.raises(Fenced):
         prices.rollback(1)
     assert "exists_many" not in host.records.after
-    assert host.line(prices).current.version != 1  # type: ignore[union-attr]
+    assert host.state(prices).current.version != 1  # type: ignore[union-attr]
 
 
 def test_an_unknown_outcome_is_told(host: FakeHost, prices: Any) -> None:

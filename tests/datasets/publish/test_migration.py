@@ -22,7 +22,6 @@ from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.overview import overview
 from django_etcdaero.datasets.state.status import Outcome, State
-from django_etcdaero.datasets.state.stored_state import encode
 from django_etcdaero.exceptions import Fenced
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.engine import Engine
@@ -126,9 +125,9 @@ def places(host: FakeHost, dataset: Any) -> tuple[KeyValue | None, KeyValue | No
 
 def settle(host: FakeHost, dataset: Any) -> None:
     """Let nothing be due: the last load began just now, nothing failed, and nobody asks for one."""
-    layout, checked = dataset.layout("t"), host.line(dataset).checked
+    layout, checked = dataset.layout("t"), host.state(dataset).checked
     assert checked is not None
-    host.kv.put(layout.checked, encode(dataclasses.replace(checked, load_started=time.time())))
+    host.kv.put(layout.checked, dataclasses.replace(checked, load_started=time.time()).encode())
     host.kv.delete(layout.attempt)
     host.kv.delete(layout.request)
 
@@ -172,7 +171,7 @@ def test_the_first_refresh_moves_the_announcement_and_goes_on_as_ever(old: FakeH
     assert (old.listener.loads, prices.status().state) == ([("prices", 4)], State.VALID)
     result = publish(prices, PRICES[0])
     assert (result.outcome, result.version) == (Outcome.REFRESHED, 5)
-    state = old.line(prices)
+    state = old.state(prices)
     assert state.current is not None
     assert (state.current.epoch, state.request, state.attempt) == (1, None, None)
     assert old.kv.range(prices.layout("t").retired(), prefix=True).kvs == ()  # the note of before was worked off
@@ -220,7 +219,7 @@ def test_going_back_is_refused_when_older_code_has_published_meanwhile(old: Fake
     with pytest.raises(Fenced):
         prices.rollback(3)
     assert places(old, prices)[0] is None
-    assert old.line(prices).pin is None
+    assert old.state(prices).pin is None
 
 
 def test_unpinning_before_any_publisher_came(old: FakeHost, hours: Any) -> None:
@@ -300,7 +299,7 @@ def test_what_older_code_announces_afterwards_is_followed_and_moved(old: FakeHos
     assert moved is not None
     # It finds nothing announced, so its epoch is a new one.
     publish(prices, PRICES[1])
-    newer = old.line(prices).current
+    newer = old.state(prices).current
     assert newer is not None
     newer = dataclasses.replace(newer, epoch=2)
     old.kv.put(layout.announcement, moved.value)
@@ -318,7 +317,7 @@ def test_what_older_code_announces_afterwards_is_followed_and_moved(old: FakeHos
     assert (dict(prices), prices.status().state) == (PRICES[1], State.VALID)
     result = publish(prices, PRICES[2])
     assert (result.outcome, result.version) == (Outcome.REFRESHED, 7)
-    assert old.line(prices).current.epoch == 2  # type: ignore[union-attr]
+    assert old.state(prices).current.epoch == 2  # type: ignore[union-attr]
     follower.step()
     assert dict(prices) == PRICES[2]
     follower.close()
@@ -329,6 +328,6 @@ def test_a_former_announcement_that_makes_no_sense_is_dropped(host: FakeHost, de
     publish(prices)
     moved, _ = places(host, prices)
     host.kv.put(prices.layout("t").former_announcement, "nonsense")
-    assert host.line(prices).current is not None
+    assert host.state(prices).current is not None
     assert prices.refresh().outcome is Outcome.FRESH
     assert places(host, prices) == (moved, None)

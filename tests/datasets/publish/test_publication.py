@@ -24,12 +24,12 @@ def test_the_first_refresh_publishes_version_1(host: FakeHost, declare: Callable
     assert result.seconds > 0
     assert result.error is None
     assert result.holder is None
-    line = host.line(prices)
-    assert line.current is not None
-    assert line.checked is not None
-    assert (line.current.version, line.current.rows, line.current.epoch) == (1, 100, 1)
-    assert line.current.stored_bytes == result.bytes_total
-    assert result.next_due == pytest.approx(line.checked.load_started + 0.9 * 3600)
+    state = host.state(prices)
+    assert state.current is not None
+    assert state.checked is not None
+    assert (state.current.version, state.current.rows, state.current.epoch) == (1, 100, 1)
+    assert state.current.stored_bytes == result.bytes_total
+    assert result.next_due == pytest.approx(state.checked.load_started + 0.9 * 3600)
     assert host.listener.publications == [("prices", 1)]
     assert host.woken == 1
 
@@ -37,11 +37,11 @@ def test_the_first_refresh_publishes_version_1(host: FakeHost, declare: Callable
 def test_unchanged_rows_make_no_version_but_are_noted(host: FakeHost, declare: Callable[..., Any]) -> None:
     prices = declare(many(50), refresh_every=HOUR)
     prices.refresh()
-    before = host.line(prices)
+    before = host.state(prices)
     assert before.checked is not None
     writes = host.records.calls["put_many"]
     result = prices.refresh(force=True)
-    after = host.line(prices)
+    after = host.state(prices)
     assert (result.outcome, result.version, result.rows, result.bytes_written) == (Outcome.UNCHANGED, 1, 50, 0)
     assert after.current == before.current
     assert after.current_revision == before.current_revision
@@ -69,12 +69,12 @@ def test_only_changed_blocks_are_written(host: FakeHost, declare: Callable[..., 
 def test_a_failing_source_changes_nothing_that_readers_see(host: FakeHost, declare: Callable[..., Any]) -> None:
     prices = declare(refresh_every=HOUR)
     prices.refresh()
-    before = host.line(prices)
+    before = host.state(prices)
     prices.source.error = RuntimeError("the source is down")
     result = prices.refresh(force=True)
     assert (result.outcome, result.ok, result.version) == (Outcome.FAILED, False, 1)
     assert result.error == "RuntimeError: the source is down"
-    after = host.line(prices)
+    after = host.state(prices)
     assert (after.current, after.checked) == (before.current, before.checked)
     assert after.attempt is not None
     assert "the source is down" in after.attempt.error
@@ -138,7 +138,7 @@ def test_a_record_store_that_goes_on_refusing_writes_is_a_failure(
     result = prices.refresh()
     assert (result.outcome, result.error) == (Outcome.FAILED, "ClusterError: no node")
     assert host.records.calls["put_many"] > 1
-    assert host.line(prices).current is None
+    assert host.state(prices).current is None
 
 
 def test_an_unknown_alias_is_a_failure_and_no_exception(host: FakeHost, declare: Callable[..., Any]) -> None:
@@ -188,12 +188,12 @@ def test_an_announcement_of_unknown_outcome_is_made_once(
     result = publish(prices, {"a": 2})
     assert (result.outcome, result.version) == (Outcome.REFRESHED, 2)
     assert history(host, prices) == [2, 1]
-    line = host.line(prices)
-    assert line.current is not None
-    assert line.current.version == 2
+    state = host.state(prices)
+    assert state.current is not None
+    assert state.current.version == 2
     copy = host.blocks(prices).read_copy()
     assert copy is not None
-    assert (copy.announcement.version, copy.mod_revision) == (2, line.current_revision)
+    assert (copy.announcement.version, copy.mod_revision) == (2, state.current_revision)
     host.engine.mend()
     assert publish(prices).outcome is Outcome.UNCHANGED
 

@@ -71,8 +71,8 @@ def test_stopping_a_refresh_that_loads_is_no_failure_and_frees_the_lock(
     assert host.listener.failures == []
     assert host.listener.locks_lost == []
     assert complaints(caplog) == []
-    line = other.line(prices)
-    assert (line.current, line.checked, line.attempt) == (None, None, None)
+    state = other.state(prices)
+    assert (state.current, state.checked, state.attempt) == (None, None, None)
 
 
 def test_a_stopped_load_is_not_published_while_the_stores_are_still_open(
@@ -82,8 +82,8 @@ def test_a_stopped_load_is_not_published_while_the_stores_are_still_open(
     refresh = Refresh(prices, host)
     prices.source.during = refresh.stop
     assert not refresh.run().ok
-    line = host.line(prices)
-    assert (line.current, line.checked, line.attempt) == (None, None, None)
+    state = host.state(prices)
+    assert (state.current, state.checked, state.attempt) == (None, None, None)
     assert host.listener.failures == []
     assert prices.refresh().outcome is Outcome.REFRESHED
 
@@ -266,7 +266,7 @@ def test_failures_hold_all_nodes_back_longer_and_longer(host: FakeHost, declare:
     delays = []
     for failures in (1, 2, 3, 4):
         assert prices.refresh().outcome is Outcome.FAILED
-        attempt = host.line(prices).attempt
+        attempt = host.state(prices).attempt
         assert attempt is not None
         assert attempt.failures == failures
         delays.append(attempt.next_at - attempt.at)
@@ -279,7 +279,7 @@ def test_failures_hold_all_nodes_back_longer_and_longer(host: FakeHost, declare:
     assert delays == pytest.approx([5, 10, 15, 15])
     prices.source.error = None
     assert prices.refresh().outcome is Outcome.REFRESHED
-    assert host.line(prices).attempt is None
+    assert host.state(prices).attempt is None
 
 
 def test_force_and_newer_requests_of_people_ignore_the_back_off(host: FakeHost, declare: Callable[..., Any]) -> None:
@@ -313,9 +313,9 @@ def test_a_request_during_a_load_is_not_answered_by_it(host: FakeHost, declare: 
     prices.request_refresh()
     prices.source.during = prices.request_refresh
     assert prices.refresh().outcome is Outcome.UNCHANGED
-    assert host.line(prices).pending is not None
+    assert host.state(prices).pending is not None
     assert prices.refresh().outcome is Outcome.UNCHANGED
-    assert host.line(prices).pending is None
+    assert host.state(prices).pending is None
     assert prices.refresh().outcome is Outcome.FRESH
     assert prices.source.loads == 3
 
@@ -326,10 +326,10 @@ def test_the_load_notes_which_request_it_answers(host: FakeHost, declare: Callab
     request = host.kv.get(prices.layout("t").request)
     assert request is not None
     prices.refresh()
-    checked = host.line(prices).checked
+    checked = host.state(prices).checked
     assert checked is not None
     assert checked.request_revision == request.mod_revision
-    assert host.line(prices).request is None
+    assert host.state(prices).request is None
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(143)])
@@ -341,7 +341,7 @@ def test_the_lock_is_released_when_a_load_is_aborted(
     with pytest.raises(type(error)):
         prices.refresh()
     assert host.kv.lock(prices.layout("t").lock).holder() is None
-    assert host.line(prices).attempt is None
+    assert host.state(prices).attempt is None
 
 
 # --- the announcement copy and the epoch -----------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def pinned(host: FakeHost, declare: Callable[..., Any]) -> Any:
 
 def damage(host: FakeHost, dataset: Any, part: str = "block", *, remove: bool = False) -> None:
     """Damage a part of the version that readers are to hold."""
-    current = host.line(dataset).current
+    current = host.state(dataset).current
     assert current is not None
     manifest = Manifest.load(host.blocks(dataset).fetch, bytes.fromhex(current.root))
     digest = {"block": manifest.blocks[0], "page": manifest.pages[0], "root": manifest.root_digest}[part]
@@ -45,7 +45,7 @@ def ask(host: FakeHost, dataset: Any) -> None:
     """Let a process start that cannot load the version, and ask for a repair."""
     live_state(dataset).forget()
     follow(dataset, host.other()).step()
-    pending = host.line(dataset).pending
+    pending = host.state(dataset).pending
     assert pending is not None
     assert pending.repair
 
@@ -64,10 +64,10 @@ def test_the_source_is_loaded_once_however_many_processes_ask(
         ask(host, pinned)
         result = pinned.refresh()
         assert (result.outcome, result.error) == (Outcome.FAILED, REFUSED)
-        line = host.line(pinned)
-        assert line.pending is None
-        assert line.attempt is not None
-        assert line.attempt.error == REFUSED
+        state = host.state(pinned)
+        assert state.pending is None
+        assert state.attempt is not None
+        assert state.attempt.error == REFUSED
         host.age(pinned, 400)
     assert pinned.source.loads == before + 1
     assert ("prices", "refresh", REFUSED) in host.listener.failures

@@ -50,7 +50,7 @@ def test_refused_rows_are_not_published(host: FakeHost, declare: Callable[..., A
     assert result.outcome is Outcome.FAILED
     assert result.error == "ValidationFailed: MinRows: 2 rows, and at least 5 are required"
     assert history(host, prices) == [1]
-    assert host.line(prices).attempt is not None
+    assert host.state(prices).attempt is not None
 
 
 def test_validators_do_not_keep_a_lost_version_lost(host: FakeHost, declare: Callable[..., Any]) -> None:

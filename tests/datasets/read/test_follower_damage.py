@@ -51,7 +51,7 @@ def test_damage_is_never_served_and_is_healed(
     look()
     assert dict(prices) == rows
     assert prices.status().state is State.INTERRUPTED
-    request = host.line(prices).pending
+    request = host.state(prices).pending
     assert request is not None
     assert request.repair
     attempts = host.records.calls["get_many"]
@@ -62,7 +62,7 @@ def test_damage_is_never_served_and_is_healed(
         shift[0] += 3600.0
         look()
     assert host.records.calls["get_many"] >= attempts + 3  # it was tried again, and asked for once
-    assert host.line(prices).pending == request
+    assert host.state(prices).pending == request
 
     result = prices.refresh()
     assert (result.outcome, result.version) == (Outcome.REFRESHED, 3)
@@ -70,7 +70,7 @@ def test_damage_is_never_served_and_is_healed(
     look()
     assert dict(prices) == changed
     assert prices.status().state is State.VALID
-    assert host.line(prices).pending is None
+    assert host.state(prices).pending is None
     assert None in host.ttls(prices).values()
     assert set(host.ttls(prices).values()) == {None}
 
@@ -80,7 +80,7 @@ def test_a_damaged_root_or_page_is_healed(host: FakeHost, declare: Any, step: An
         prices = declare({"a": 1}, name=kind, refresh_every=timedelta(hours=1))
         look = step(prices)
         publish(prices)
-        current = host.line(prices).current
+        current = host.state(prices).current
         assert current is not None
         manifest = Manifest.load(host.blocks(prices).fetch, bytes.fromhex(current.root))
         digest = manifest.root_digest if kind == "root" else manifest.pages[0]
@@ -101,7 +101,7 @@ def test_a_request_of_a_person_does_not_hide_the_repair(host: FakeHost, declare:
     prices.request_refresh()
     look()
     prices.request_refresh()
-    request = host.line(prices).pending
+    request = host.state(prices).pending
     assert request is not None
     assert request.repair
     prices.refresh()
@@ -127,7 +127,7 @@ def test_when_prepare_raises_the_old_version_stays(host: FakeHost, declare: Any,
     assert (prices["a"], prices.index, prices.status().version) == (1, "index of 1", 1)
     assert prices.status().error == "ValueError: cannot index 2"
     assert host.listener.failures == [("prices", "load", "ValueError: cannot index 2")]
-    assert host.line(prices).request is None  # nothing is broken in the stores
+    assert host.state(prices).request is None  # nothing is broken in the stores
 
     attempts = host.records.calls["get_many"]
     look()
@@ -142,7 +142,7 @@ def test_when_prepare_raises_the_old_version_stays(host: FakeHost, declare: Any,
 def test_a_root_that_claims_another_number_of_rows_is_refused(host: FakeHost, declare: Any) -> None:
     prices = declare({"a": 1, "b": 2})
     publish(prices)
-    current = host.line(prices).current
+    current = host.state(prices).current
     assert current is not None
     blocks = host.blocks(prices)
     manifest = Manifest.load(blocks.fetch, bytes.fromhex(current.root))

@@ -59,7 +59,7 @@ def test_the_copy_is_followed_only_forward(host: FakeHost, declare: Any, step: A
     look()
     repaired = host.blocks(prices).read_copy()
     assert repaired is not None
-    assert repaired.announcement == host.line(prices).current
+    assert repaired.announcement == host.state(prices).current
 
 
 def test_a_copy_that_outlived_its_coordination_store_is_not_followed(host: FakeHost, declare: Any, step: Any) -> None:
@@ -119,7 +119,7 @@ def test_a_lost_or_damaged_copy_is_repaired(host: FakeHost, declare: Any, step: 
     look()
     repaired = host.blocks(prices).read_copy()
     assert repaired is not None
-    assert repaired.announcement == host.line(prices).current
+    assert repaired.announcement == host.state(prices).current
 
 
 def test_both_stores_away_keep_the_version_in_use(host: FakeHost, declare: Any, step: Any) -> None:
@@ -242,7 +242,7 @@ def test_without_the_coordination_plane_it_tries_later_and_later_whatever_the_co
     publish(prices)
     follower = follow(prices, host)
     follower.step()
-    held = host.line(prices).current
+    held = host.state(prices).current
     assert held is not None
     for method in ("txn", "range"):
         host.engine.break_(method, PermissionDenied("permission denied"))

@@ -57,7 +57,7 @@ def test_an_announcement_that_makes_no_sense_is_told_apart_from_none(host: FakeH
 def test_a_state_is_read_in_three_ranges_of_one_revision(host: FakeHost, declare: Any) -> None:
     prices = declare()
     publish(prices, {"a": 1})
-    before = host.line(prices)
+    before = host.state(prices)
     calls = host.engine.calls.copy()
 
     def change() -> None:

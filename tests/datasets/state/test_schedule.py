@@ -24,14 +24,14 @@ CURRENT = Announcement(
 )  # fmt: skip
 
 
-def line(
+def stored(
     *, ago: float | None = 0.0, answered: int = 0, request: int | None = None, repair: bool = False
 ) -> StoredState:
     checked = None if ago is None else Checked(
         id="c", load_started=NOW - ago, load_seconds=1.0, version=1, request_revision=answered, host="h", pid=1
     )  # fmt: skip
-    asked = None if request is None else LoadRequest(at=NOW, host="h", pid=1, repair=repair, mod_revision=request)
-    return dataclasses.replace(NOTHING, current=CURRENT, checked=checked, request=asked)
+    asked = None if request is None else LoadRequest(at=NOW, host="h", pid=1, repair=repair)
+    return dataclasses.replace(NOTHING, current=CURRENT, checked=checked, request=asked, request_revision=request or 0)
 
 
 @pytest.mark.parametrize(
@@ -39,19 +39,19 @@ def line(
     [
         (NOTHING, HOUR, True),
         (NOTHING, None, True),
-        (line(ago=None), None, True),
-        (line(ago=0), HOUR, False),
-        (line(ago=3239), HOUR, False),
-        (line(ago=3240), HOUR, True),
-        (line(ago=-1), HOUR, True),
-        (line(ago=-1), None, False),
-        (line(ago=1e9), None, False),
-        (line(ago=0, request=5), HOUR, True),
-        (line(ago=0, request=5), None, True),
-        (line(ago=0, request=5, answered=5), HOUR, False),
-        (line(ago=0, request=5, answered=4), HOUR, True),
-        (line(ago=0, request=5, answered=6), None, False),
-        (dataclasses.replace(line(ago=0), current=None), HOUR, True),
+        (stored(ago=None), None, True),
+        (stored(ago=0), HOUR, False),
+        (stored(ago=3239), HOUR, False),
+        (stored(ago=3240), HOUR, True),
+        (stored(ago=-1), HOUR, True),
+        (stored(ago=-1), None, False),
+        (stored(ago=1e9), None, False),
+        (stored(ago=0, request=5), HOUR, True),
+        (stored(ago=0, request=5), None, True),
+        (stored(ago=0, request=5, answered=5), HOUR, False),
+        (stored(ago=0, request=5, answered=4), HOUR, True),
+        (stored(ago=0, request=5, answered=6), None, False),
+        (dataclasses.replace(stored(ago=0), current=None), HOUR, True),
     ],
 )
 def test_due(state: StoredState, period: timedelta | None, due: bool) -> None:
@@ -59,8 +59,8 @@ def test_due(state: StoredState, period: timedelta | None, due: bool) -> None:
 
 
 def test_the_next_load_is_due_nine_tenths_of_a_period_after_the_beginning_of_the_last() -> None:
-    assert next_due(line(ago=10), HOUR) == NOW - 10 + 3240
-    assert next_due(line(ago=10), None) is None
+    assert next_due(stored(ago=10), HOUR) == NOW - 10 + 3240
+    assert next_due(stored(ago=10), None) is None
     assert next_due(NOTHING, HOUR) is None
 
 
@@ -72,14 +72,14 @@ def failed(state: StoredState, *, at: float, until: float, revision: int = 10) -
 @pytest.mark.parametrize(
     ("state", "held"),
     [
-        (line(), None),
-        (failed(line(), at=NOW - 1, until=NOW + 4), NOW + 4),
-        (failed(line(), at=NOW - 5, until=NOW), None),
-        (failed(line(), at=NOW + 1, until=NOW + 6), None),  # a clock was wrong
-        (failed(line(request=11), at=NOW - 1, until=NOW + 4), None),
-        (failed(line(request=9), at=NOW - 1, until=NOW + 4), NOW + 4),
-        (failed(line(request=11, repair=True), at=NOW - 1, until=NOW + 4), NOW + 4),
-        (failed(line(request=11, answered=11), at=NOW - 1, until=NOW + 4), NOW + 4),
+        (stored(), None),
+        (failed(stored(), at=NOW - 1, until=NOW + 4), NOW + 4),
+        (failed(stored(), at=NOW - 5, until=NOW), None),
+        (failed(stored(), at=NOW + 1, until=NOW + 6), None),  # a clock was wrong
+        (failed(stored(request=11), at=NOW - 1, until=NOW + 4), None),
+        (failed(stored(request=9), at=NOW - 1, until=NOW + 4), NOW + 4),
+        (failed(stored(request=11, repair=True), at=NOW - 1, until=NOW + 4), NOW + 4),
+        (failed(stored(request=11, answered=11), at=NOW - 1, until=NOW + 4), NOW + 4),
     ],
 )
 def test_held_back(state: StoredState, held: float | None) -> None:
@@ -105,10 +105,10 @@ def test_a_value_that_makes_no_sense_is_named(host: FakeHost, declare: Any) -> N
         before = host.kv.get(key)
         host.kv.put(key, value)
         with pytest.raises(ResponseError, match=words):
-            host.line(prices)
+            host.state(prices)
         assert "ResponseError" in str(prices.refresh().error)
         host.kv.delete(key) if before is None else host.kv.put(key, before.value)
-    assert host.line(prices).current is not None
+    assert host.state(prices).current is not None
 
 
 def test_fields_of_newer_versions_are_ignored(host: FakeHost, declare: Any) -> None:
@@ -130,8 +130,8 @@ def test_a_value_that_makes_no_sense_is_replaced_by_the_next_refresh(host: FakeH
     host.stores("default").kv.put(getattr(layout, key), b'{"nonsense": 1}')
     assert publish(prices, {"a": 2}).ok
     assert prices.refresh().outcome == "fresh"
-    line = host.line(prices)
-    assert (line.current is not None and line.current.rows, line.attempt, line.request) == (1, None, None)
+    state = host.state(prices)
+    assert (state.current is not None and state.current.rows, state.attempt, state.request) == (1, None, None)
 
 
 def test_a_pin_that_makes_no_sense_is_not_overridden(host: FakeHost, declare: Any) -> None:
