@@ -39,6 +39,16 @@ GARBAGE_TTL = 24 * 3600
 _ANNOUNCEMENT = re.compile(rf"{ANNOUNCEMENTS}([^/]+)/s(0|[1-9][0-9]*)")
 
 
+class _Key:
+    """A key below the base that is called like the attribute."""
+
+    def __set_name__(self, owner: type[Layout], name: str) -> None:
+        self._name = name
+
+    def __get__(self, layout: Layout, owner: type[Layout]) -> str:
+        return layout.base + self._name
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """The names of one dataset's keys and records."""
@@ -47,14 +57,12 @@ class Layout:
     name: str
     schema: int
 
+    lock, pin, checked, attempt, request = _Key(), _Key(), _Key(), _Key(), _Key()
+
     @property
     def base(self) -> str:
         """Start of all keys of the dataset but the announcement, relative to the alias's prefix."""
         return f"{DATASETS}{self.name}/s{self.schema}/"
-
-    @property
-    def lock(self) -> str:
-        return self.base + "lock"
 
     @property
     def announcement(self) -> str:
@@ -65,22 +73,6 @@ class Layout:
     def former_announcement(self) -> str:
         """Key of the announcement in stores that older code has written."""
         return self.base + "current"
-
-    @property
-    def pin(self) -> str:
-        return self.base + "pin"
-
-    @property
-    def checked(self) -> str:
-        return self.base + "checked"
-
-    @property
-    def attempt(self) -> str:
-        return self.base + "attempt"
-
-    @property
-    def request(self) -> str:
-        return self.base + "request"
 
     @property
     def state_ranges(self) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Whether another process of this host is dead for certain.
+"""Which run of the operating system this is, and whether another process of this host is dead for certain.
 
 The number of a process alone does not tell: it means something only in its PID namespace and for one run of the
 system, and it is given again. So a process is named by the run, the namespace, its number and the time of its start
@@ -7,7 +7,11 @@ system, and it is given again. So a process is named by the run, the namespace, 
 
 from __future__ import annotations
 
+import functools
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -60,3 +64,22 @@ def _state(pid: int) -> tuple[str, str]:
     """Return the state and the start of a process; its name, between parentheses, may contain anything."""
     fields = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     return fields[0], fields[19]
+
+
+@functools.cache
+def boot_id() -> str:
+    """Return a text that is the same in all processes of this host until it is started anew.
+
+    Monotonic clocks of different runs of the system cannot be compared.
+    """
+    if sys.platform == "darwin":
+        answer = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, text=True, timeout=5, check=False
+        )
+        if answer.returncode == 0 and answer.stdout.strip():
+            return answer.stdout.strip()
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        # Minutes are coarse enough to agree between processes nearly always; if they do not, leases live longer.
+        return f"minute-{round((time.time() - time.monotonic()) / 60)}"

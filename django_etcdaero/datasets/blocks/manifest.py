@@ -38,15 +38,12 @@ PAGE_BLOCKS: Final = 512
 
 _VERSIONS: Final[Mapping[str, int]] = {"format": FORMAT_VERSION, "codec": CODEC_VERSION}
 
+_OWN_FIELDS: Final = ("name", "schema", "rows", "count", "plain_bytes", "stored_bytes")
+"""Fields of a manifest that are in its root as they are."""
+
 _ROOT_FIELDS: Final[Mapping[str, Any]] = {
-    "format": int,
-    "codec": int,
+    **dict.fromkeys((*_VERSIONS, *_OWN_FIELDS), int),
     "name": str,
-    "schema": int,
-    "rows": int,
-    "count": int,
-    "plain_bytes": int,
-    "stored_bytes": int,
     "pages": bytes,
 }
 
@@ -131,12 +128,7 @@ class Manifest:
             _read_page(digest, plain) for digest, plain in zip(digests, _fetch(fetch, Kind.PAGE, digests), strict=True)
         ]
         manifest = cls(
-            name=root["name"],
-            schema=root["schema"],
-            rows=root["rows"],
-            count=root["count"],
-            plain_bytes=root["plain_bytes"],
-            stored_bytes=root["stored_bytes"],
+            **{field: root[field] for field in _OWN_FIELDS},
             blocks=tuple(chain.from_iterable(page.blocks for page in pages)),
             sizes=tuple(chain.from_iterable(page.sizes for page in pages)),
             indices=tuple(chain.from_iterable(page.indices for page in pages)),
@@ -166,18 +158,8 @@ class Manifest:
         return replace(paged, root_digest=digest_of(Kind.ROOT, paged._plain_root()))
 
     def _plain_root(self) -> bytes:
-        root = {
-            "format": FORMAT_VERSION,
-            "codec": CODEC_VERSION,
-            "name": self.name,
-            "schema": self.schema,
-            "rows": self.rows,
-            "count": self.count,
-            "plain_bytes": self.plain_bytes,
-            "stored_bytes": self.stored_bytes,
-            "pages": b"".join(self.pages),
-        }
-        return cast(bytes, msgpack.packb(root))
+        own = {field: getattr(self, field) for field in _OWN_FIELDS}
+        return cast(bytes, msgpack.packb({**_VERSIONS, **own, "pages": b"".join(self.pages)}))
 
     def _plain_pages(self) -> Iterator[bytes]:
         parts = Counter(self.indices)

@@ -29,20 +29,8 @@ from django_etcdaero.datasets.state.status import State
 from django_etcdaero.datasets.state.stored_state import StoredState
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
 
-from .decision import (
-    Action,
-    Load,
-    Memory,
-    ReadCopy,
-    Seen,
-    WaitUntil,
-    WriteCopy,
-    asks_for_repair,
-    decide,
-    failed,
-    loaded,
-    remember,
-)
+from . import decision
+from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
 from .freeing import free_rows
 from .live import live_state
 from .standing import Standing
@@ -98,10 +86,7 @@ class Follower:
         self._watch: Watch | None = None
         self._assembled: Assembled | None = None
         self._memory = Memory()
-        # What another reader of this process, or of the one it was forked from, has left behind.
-        left = dataset.status()
-        read_at = None if left.age is None else time.time() - left.age
-        self._standing = Standing(state=left.state, source_read_at=read_at, lag=left.lag)
+        self._standing = Standing(dataset)
 
     def due(self, now: float) -> bool:
         """Tell whether a step is due at ``now`` (monotonic clock)."""
@@ -155,21 +140,19 @@ class Follower:
     def _follow_state(self, stored: StoredState, stores: Stores) -> None:
         """Do what the coordination plane says, and see to the announcement copy."""
         if stored.checked is not None:
-            self._standing = replace(self._standing, source_read_at=stored.checked.load_started)
-        current = None
-        if stored.current is not None:
-            current = Copy(mod_revision=stored.current_revision, announcement=stored.current)
+            self._standing.source_read_at = stored.checked.load_started
+        current = stored.announced
         seen = Seen(reached=True, announced=current)
         action = self._decide(seen)
         if isinstance(action, Load):  # the publisher writes the copy itself at this moment, and all processes are busy
             self._load(action.version, stores, reached=True)
         elif isinstance(action, ReadCopy):
-            self._stand(State.VALID)
+            self._standing.change(State.VALID)
             self._check_copy(seen, self._blocks(stores))
         elif current is None and self._live.loaded is None:
-            self._stand(State.INITIALIZING, f"no version has been published yet; {stores.remedy}")
+            self._standing.change(State.INITIALIZING, f"no version has been published yet; {stores.remedy}")
         elif current is None:
-            self._stand(State.INTERRUPTED, "no version is announced any more; the next refresh publishes one")
+            self._standing.change(State.INTERRUPTED, "no version is announced any more; the next refresh publishes one")
 
     def _follow_copy(self, stores: Stores, away: EtcdAeroError) -> bool:
         """Do what the announcement copy says; return whether ``away``, why nothing else is known, is to be told.
@@ -187,8 +170,8 @@ class Follower:
         return not isinstance(action, WaitUntil)
 
     def _decide(self, seen: Seen) -> Action:
-        self._memory = remember(self._memory, seen)
-        action = decide(self._memory, seen, time.monotonic())
+        self._memory = decision.remember(self._memory, seen)
+        action = decision.decide(self._memory, seen, time.monotonic())
         if isinstance(action, WaitUntil):
             self.next_at = min(self.next_at, action.time)
         return action
@@ -205,12 +188,12 @@ class Follower:
                 blocks.write_copy(action.version.announcement, action.version.mod_revision)
         except EtcdAeroError as error:
             text = text_of(error)
-            self._stand(
+            self._standing.change(
                 State.INTERRUPTED, f"the current version is held; the announcement copy could not be checked: {text}"
             )
             if not same_reason(text, self._standing.copy_error):
                 logger.warning("dataset %s: the announcement copy could not be checked: %s", self.dataset.name, error)
-        self._standing = replace(self._standing, copy_error=text)
+        self._standing.copy_error = text
 
     def _blocks(self, stores: Stores) -> BlockStore:
         return BlockStore(stores.records, self.dataset.layout(stores.prefix))
@@ -227,13 +210,11 @@ class Follower:
             index = self.dataset.prepare(assembled.view)
             snapshot = Snapshot(self.dataset.name, assembled.rows, index, announcement)
             before, self._assembled = self._assembled, assembled
-            self._memory = loaded(self._memory, version, reached=reached)
-            self._standing = replace(
-                self._standing,
-                source_read_at=max(self._standing.source_read_at or 0.0, announcement.load_started),
-                lag=max(0.0, time.time() - announcement.published_at),
-            )
-            self._stand(State.VALID)
+            self._memory = decision.loaded(self._memory, version, reached=reached)
+            standing = self._standing
+            standing.source_read_at = max(standing.source_read_at or 0.0, announcement.load_started)
+            standing.lag = max(0.0, time.time() - announcement.published_at)
+            self._standing.change(State.VALID)
             with self._live.guard:
                 if self._stopped():
                     return False
@@ -256,7 +237,7 @@ class Follower:
         """Return the announced version in memory, or ``None`` when the reader was told to stop meanwhile."""
         before = self._assembled
         if before is None:
-            self._standing = replace(self._standing, error=f"version {announcement.version} is being loaded")
+            self._standing.error = f"version {announcement.version} is being loaded"
             self._tell()
         manifest = Manifest.load(blocks.fetch, bytes.fromhex(announcement.root))
         if before is not None and self._splay:
@@ -267,7 +248,7 @@ class Follower:
 
     def _ask_for_repair(self, damaged: str, stores: Stores) -> None:
         now = time.monotonic()
-        if asks_for_repair(self._memory, damaged, now):
+        if decision.asks_for_repair(self._memory, damaged, now):
             self._memory = replace(self._memory, repair=(damaged, now))
             stored = read_state(stores.kv, self.dataset.layout(stores.prefix))
             if stored.pending is None or not stored.pending.repair:
@@ -275,12 +256,9 @@ class Follower:
 
     # --- telling -----------------------------------------------------------------------------------------------------
 
-    def _stand(self, state: State, error: str | None = None) -> None:
-        self._standing = replace(self._standing, state=state, error=error)
-
     def _fail(self, error: BaseException, *, reached: bool) -> None:
         text = text_of(error)
-        self._memory, news = failed(
+        self._memory, news = decision.failed(
             self._memory,
             text,
             reached=reached,
@@ -289,7 +267,7 @@ class Follower:
             jitter=random.uniform(0.8, 1.2),
         )
         self.next_at = min(self.next_at, self._memory.retry_at)
-        self._stand(State.INITIALIZING if self._live.loaded is None else State.INTERRUPTED, text)
+        self._standing.change(State.INITIALIZING if self._live.loaded is None else State.INTERRUPTED, text)
         if news:
             if not isinstance(error, Exception):
                 error, cause = RuntimeError(f"a project's code raised {text}"), error
@@ -304,32 +282,8 @@ class Follower:
         with self._live.guard:
             if self._stopped():
                 return None
-            standing = self._standing
-            refusal = None if snapshot is None and self._live.loaded is None else self._refusal()
-            state, error = (standing.state, standing.error) if refusal is None else (State.STALE, refusal)
-            changes = {} if error is None else {"error_at": time.time()}
-            # Before the rows are there to be read, so that whoever has read them finds a status that says so.
-            self._live.report(
-                state=state,
-                error=error,
-                failures=self._memory.failures,
-                source_read_at=standing.source_read_at,
-                lag=standing.lag,
-                **changes,
-            )
-            if snapshot is not None:
-                return self._live.install(snapshot, refusal=refusal)
-            if refusal is None:
-                self._live.serve_again()
-            else:
-                self._live.refuse(refusal)
-            return None
-
-    def _refusal(self) -> str | None:
-        """Return why the rows are too old to be read, if they are; else look again when they will be."""
-        now = time.time()
-        too_old_at = self._standing.too_old_at(self.dataset.max_stale)
-        if now >= too_old_at:
-            return self._standing.too_old(self.dataset.max_stale, now)
-        self.next_at = min(self.next_at, time.monotonic() + too_old_at - now)
-        return None
+            now, too_old_at = time.time(), self._standing.too_old_at
+            before = self._standing.tell(snapshot, failures=self._memory.failures, now=now)
+            if now < too_old_at and self._live.loaded is not None:
+                self.next_at = min(self.next_at, time.monotonic() + too_old_at - now)
+            return before

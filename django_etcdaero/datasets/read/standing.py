@@ -1,32 +1,70 @@
-"""How a process stands to a dataset, as its reader keeps it, and when its rows are too old."""
+"""How a process stands to a dataset, as its reader keeps it and tells it to those who read."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from datetime import timedelta
+import time
+from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.state.status import State
 
+from .live import live_state
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.snapshot import Snapshot
+
+    from .live import LiveDataset
+
+
 class Standing:
-    """How the process stands to the dataset, but for the age of the rows. Times are seconds since the epoch."""
+    """But for the age of the rows, which :meth:`tell` looks at. Times are seconds since the epoch.
 
-    state: State
-    error: str | None = None
-    source_read_at: float | None = None
-    lag: float | None = None
-    copy_error: str | None = None
-    """Why the announcement copy could not be checked the last time."""
+    It begins with what another reader of this process, or of the one it was forked from, has left behind.
+    """
 
-    def too_old_at(self, max_stale: timedelta | None) -> float:
-        """Return when the rows are too old to be read; infinity: never, as far as is known."""
+    def __init__(self, dataset: LiveDataset[Any, Any]) -> None:
+        left = dataset.status()
+        self._dataset = dataset
+        self._live = live_state(dataset)
+        self.state = left.state
+        self.error: str | None = None
+        self.source_read_at = None if left.age is None else time.time() - left.age
+        self.lag = left.lag
+        self.copy_error: str | None = None
+        """Why the announcement copy could not be checked the last time."""
+
+    def change(self, state: State, error: str | None = None) -> None:
+        """Let this be how things stand; told by the next :meth:`tell`."""
+        self.state, self.error = state, error
+
+    @property
+    def too_old_at(self) -> float:
+        """When the rows are too old to be read; infinity: never, as far as is known."""
+        max_stale = self._dataset.max_stale
         if max_stale is None or self.source_read_at is None:
             return math.inf
         return self.source_read_at + max_stale.total_seconds()
 
-    def too_old(self, max_stale: timedelta | None, now: float) -> str:
-        """Say that the rows are too old to be read."""
-        reason = f"the source was last read {now - (self.source_read_at or 0.0):.0f} s ago, max_stale is {max_stale}"
+    def _too_old(self, now: float) -> str:
+        age = now - (self.source_read_at or 0.0)
+        reason = f"the source was last read {age:.0f} s ago, max_stale is {self._dataset.max_stale}"
         return f"{reason}; {self.error}" if self.error else reason
+
+    def tell(self, snapshot: Snapshot[Any, Any] | None, *, failures: int, now: float) -> Snapshot[Any, Any] | None:
+        """Report how things stand, put ``snapshot`` into use and return the one before."""
+        live, refusal = self._live, None
+        if now >= self.too_old_at and (snapshot is not None or live.loaded is not None):
+            refusal = self._too_old(now)
+        state, error = (self.state, self.error) if refusal is None else (State.STALE, refusal)
+        changes = {} if error is None else {"error_at": time.time()}
+        # Before the rows are there to be read, so that whoever has read them finds a status that says so.
+        live.report(
+            state=state, error=error, failures=failures, source_read_at=self.source_read_at, lag=self.lag, **changes
+        )
+        if snapshot is not None:
+            return live.install(snapshot, refusal=refusal)
+        if refusal is None:
+            live.serve_again()
+        else:
+            live.refuse(refusal)
+        return None

@@ -63,6 +63,11 @@ class StoredState:
     request_revision: int
 
     @property
+    def announced(self) -> Copy | None:
+        """What is announced, with its revision."""
+        return None if self.current is None else Copy(mod_revision=self.current_revision, announcement=self.current)
+
+    @property
     def pending(self) -> LoadRequest | None:
         """The request that no load has answered yet."""
         answered = self.checked.request_revision if self.checked else 0

@@ -31,7 +31,7 @@ from django_etcdaero.keyvalue.values import (
     is_read_only,
 )
 from django_etcdaero.system import forks
-from django_etcdaero.system.boot import boot_id
+from django_etcdaero.system.processes import boot_id
 
 from . import checks, compaction, leases, transactions
 from .compaction import Retention
