@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import environ
 from django.conf import settings
@@ -127,8 +127,7 @@ def suggestion(wrong: object, known: Iterable[str]) -> str:
     return f"; did you mean {names[close[0]]!r}?" if close else f"; known: {', '.join(names.values()) or 'none'}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Parsed:
+class _Parsed(NamedTuple):
     aliases: tuple[str, ...]
     by_alias: dict[str, AliasSettings]
     problems: tuple[Problem, ...]

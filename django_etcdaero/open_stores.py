@@ -9,12 +9,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from . import conf
-from .datasets.stores import REMEDY, Stores
 from .exceptions import EtcdAeroError
 from .stores.local import MemoryAddress
 from .system import forks
 
 if TYPE_CHECKING:
+    from .datasets.stores import Stores
     from .keyvalue.facade import KV
 
 logger = logging.getLogger("django_etcdaero.runtime")
@@ -100,7 +100,8 @@ def _memory_name(alias: str) -> str:
 
 
 def _open(alias: str, *, memory_only: bool) -> Stores:
-    from .keyvalue.facade import KV  # here: ready() must stay cheap
+    from .datasets.stores import REMEDY, Stores  # here: ready() must stay cheap
+    from .keyvalue.facade import KV
 
     settings = conf.get(alias)
     remedy = REMEDY

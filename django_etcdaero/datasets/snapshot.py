@@ -19,7 +19,23 @@ V = TypeVar("V")
 T = TypeVar("T")
 
 
-class Snapshot(Mapping[K, V], Generic[K, V, Index]):
+class Rows(Mapping[K, V]):
+    """Keys and rows: a mapping whose ``get()`` takes ``default`` by name as well."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @overload
+        def get(self, key: K, default: None = None) -> V | None: ...
+        @overload
+        def get(self, key: K, default: V) -> V: ...
+        @overload
+        def get(self, key: K, default: T) -> V | T: ...
+        def get(self, key: Any, default: Any = None) -> Any: ...
+
+
+class Snapshot(Rows[K, V], Generic[K, V, Index]):
     """The rows of one version, with the ``index`` that ``prepare()`` built from exactly these rows.
 
     Reading it is a dictionary lookup. It stays what it is while newer versions arrive; drop it to free the memory.
@@ -56,15 +72,11 @@ class Snapshot(Mapping[K, V], Generic[K, V, Index]):
         except KeyError:
             raise KeyError(f"dataset {self.name!r} has no key {key!r}") from None
 
-    @overload
-    def get(self, key: K, default: None = None) -> V | None: ...
-    @overload
-    def get(self, key: K, default: V) -> V: ...
-    @overload
-    def get(self, key: K, default: T) -> V | T: ...
-    def get(self, key: Any, default: Any = None) -> Any:
-        """Return the row, or ``default``."""
-        return self.rows.get(key, default)
+    if not TYPE_CHECKING:
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            """Return the row, or ``default``."""
+            return self.rows.get(key, default)
 
     def __contains__(self, key: object) -> bool:
         return key in self.rows

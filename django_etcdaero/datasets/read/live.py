@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import host
-from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
 
@@ -21,7 +21,6 @@ from .live_state import LiveState
 
 K = TypeVar("K")
 V = TypeVar("V")
-T = TypeVar("T")
 Index = TypeVar("Index")
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
         def _answer(self) -> Snapshot[Any, Any, Any]: ...
 
 
-class LiveDataset(Declared[K, V], Mapping[K, V]):
+class LiveDataset(Declared[K, V], Rows[K, V]):
     """A dataset as a mapping that always shows the newest version this process holds."""
 
     def __init__(self) -> None:
@@ -54,15 +53,11 @@ class LiveDataset(Declared[K, V], Mapping[K, V]):
         except KeyError:
             raise KeyError(f"dataset {self.name!r} has no key {key!r}") from None
 
-    @overload
-    def get(self, key: K, default: None = None) -> V | None: ...
-    @overload
-    def get(self, key: K, default: V) -> V: ...
-    @overload
-    def get(self, key: K, default: T) -> V | T: ...
-    def get(self, key: Any, default: Any = None) -> Any:
-        """Return the row, or ``default``. Before the first load it waits and raises as ``[]`` does."""
-        return self._live_state.rows.get(key, default)
+    if not TYPE_CHECKING:
+
+        def get(self, key: Any, default: Any = None) -> Any:
+            """Return the row, or ``default``. Before the first load it waits and raises as ``[]`` does."""
+            return self._live_state.rows.get(key, default)
 
     def __contains__(self, key: object) -> bool:
         return key in self._live_state.rows
