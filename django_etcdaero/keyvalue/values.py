@@ -231,6 +231,9 @@ class Renewal(NamedTuple):
 
 RenewalSink: TypeAlias = Callable[[Renewal], None]
 
+Clock: TypeAlias = Callable[[], float]
+"""Returns seconds that never go back."""
+
 
 class EventType(enum.IntEnum):
     """Kind of a watch event; the numbers are etcd's wire values."""

@@ -11,7 +11,11 @@ from collections.abc import Collection, Iterable, Mapping
 
 from django_etcdaero.exceptions import InvalidRequest, RecordTooBig
 
-from .store import MAX_KEY_BYTES, MAX_TTL
+MAX_KEY_BYTES = 1024
+"""Longest key every store takes."""
+
+MAX_TTL = 315_360_000
+"""Longest time to live in seconds (ten years: Aerospike's limit)."""
 
 DEFAULT_MAX_VALUE_BYTES = 1_000_000
 """Largest value of the stores that have no limit of their own: a little less than what Aerospike takes in one record

@@ -86,18 +86,16 @@ class AerospikeStore(RecordStore):
         arguments.check_keys((key,))
         return self._read(lambda client, ms: client.get(key, ms), timeout)
 
-    def put(
+    def _put(
         self,
         key: bytes,
         value: Value,
+        ttl: int | None,
+        generation: int | None,
+        timeout: float | None,
         *,
-        ttl: int | None = None,
-        create_only: bool = False,
-        generation: int | None = None,
-        timeout: float | None = None,
+        create_only: bool,
     ) -> None:
-        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
-
         def call(client: NativeClient, ms: int) -> None:
             client.put(key, value, ms, ttl=ttl, create_only=create_only, generation=generation)
 
@@ -105,19 +103,13 @@ class AerospikeStore(RecordStore):
         if self._write(call, key, generation, timeout, ttl=ttl, expected=(expected,)) == errors.EXISTS:
             raise KeyExists(f"there is a record {key!r} already")
 
-    def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
-        arguments.check_delete(key, generation=generation)
-
+    def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool:
         def call(client: NativeClient, ms: int) -> None:
             client.delete(key, ms, generation=generation)
 
         return self._write(call, key, generation, timeout) == errors.OK
 
-    def touch(
-        self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
-    ) -> bool:
-        arguments.check_touch(key, ttl, generation=generation)
-
+    def _touch(self, key: bytes, ttl: int | None, generation: int | None, timeout: float | None) -> bool:
         def call(client: NativeClient, ms: int) -> None:
             client.touch(key, ms, ttl=ttl, generation=generation)
 
@@ -127,8 +119,7 @@ class AerospikeStore(RecordStore):
         arguments.check_keys((key,))
         return self._read(lambda client, ms: client.exists(key, ms), timeout)
 
-    def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
-        arguments.check_increment(key, delta)
+    def _increment(self, key: bytes, delta: int, timeout: float | None) -> int:
         arguments.check_timeout(timeout)
         until = self._connection.until(timeout)
         expected = (errors.NOT_FOUND, errors.FILTERED_OUT)
@@ -154,9 +145,7 @@ class AerospikeStore(RecordStore):
         arguments.check_keys(keys)
         return self._each(batches(keys, BATCH_READS), _get_many, timeout)
 
-    def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
-        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
-
+    def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None:
         def call(client: NativeClient, keys: list[bytes], ms: int) -> Batch[None]:
             return client.put_many({key: items[key] for key in keys}, ms, ttl=ttl)
 
@@ -170,10 +159,7 @@ class AerospikeStore(RecordStore):
         arguments.check_keys(keys)
         return self._each(batches(keys, BATCH_OTHERS), _exists_many, timeout)
 
-    def touch_many(
-        self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
-    ) -> set[bytes]:
-        arguments.check_touch_many(items, ttl)
+    def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         possible = [key for key, generation in items.items() if (generation or 0) <= MAX_GENERATION]
 
         def call(client: NativeClient, part: list[bytes], ms: int) -> Batch[None]:

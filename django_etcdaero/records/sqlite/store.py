@@ -62,18 +62,16 @@ class SqliteStore(RecordStore):
 
     # one record ------------------------------------------------------------------------------------------------------
 
-    def put(
+    def _put(
         self,
         key: bytes,
         value: Value,
+        ttl: int | None,
+        generation: int | None,
+        timeout: float | None,
         *,
-        ttl: int | None = None,
-        create_only: bool = False,
-        generation: int | None = None,
-        timeout: float | None = None,
+        create_only: bool,
     ) -> None:
-        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
-
         def work(connection: sqlite3.Connection, items: dict[bytes, Value], now: int) -> None:
             if create_only and tables.select(connection, "generation", (key,), now):
                 raise KeyExists(f"there is a record {key!r} already")
@@ -82,29 +80,21 @@ class SqliteStore(RecordStore):
 
         self._write([{key: value}], work, timeout)
 
-    def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
-        arguments.check_delete(key, generation=generation)
-
+    def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool:
         def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> bool:
             _expect(connection, key, generation, now)
             return tables.delete(connection, keys, now) == 1
 
         return self._write([(key,)], work, timeout)[0]
 
-    def touch(
-        self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
-    ) -> bool:
-        arguments.check_touch(key, ttl, generation=generation)
-
+    def _touch(self, key: bytes, ttl: int | None, generation: int | None, timeout: float | None) -> bool:
         def work(connection: sqlite3.Connection, items: dict[bytes, int | None], now: int) -> bool:
             _expect(connection, key, generation, now)
             return bool(tables.touch(connection, items, _expires(ttl, now), now))
 
         return self._write([{key: generation}], work, timeout)[0]
 
-    def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
-        arguments.check_increment(key, delta)
-
+    def _increment(self, key: bytes, delta: int, timeout: float | None) -> int:
         def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> int:
             rows = tables.select(connection, "id, value", keys, now)
             if not rows:
@@ -125,9 +115,7 @@ class SqliteStore(RecordStore):
                 records[key] = Record(value, generation, _left(expires, now))
         return records
 
-    def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
-        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
-
+    def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None:
         def work(connection: sqlite3.Connection, part: list[bytes], now: int) -> None:
             tables.write(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
 
@@ -144,11 +132,7 @@ class SqliteStore(RecordStore):
                 metas[key] = Meta(generation, _left(expires, now))
         return metas
 
-    def touch_many(
-        self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
-    ) -> set[bytes]:
-        arguments.check_touch_many(items, ttl)
-
+    def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         def work(connection: sqlite3.Connection, part: list[bytes], now: int) -> set[bytes]:
             return tables.touch(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.arguments import INT64, check_int
 from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
@@ -22,7 +23,6 @@ from django_etcdaero.keyvalue.values import (
     WatchRequest,
 )
 
-_INT64 = range(-(1 << 63), 1 << 63)
 _MAX_WATCH_BYTES = 3 * 512 * 1024 - 64
 """A little less than etcd's default ``--max-request-bytes``."""
 _SORT_ORDERS = frozenset(SortOrder)
@@ -65,12 +65,6 @@ def check_watch(request: WatchRequest) -> None:
         raise InvalidRequest("request is too large")
 
 
-def check_int(name: str, value: object) -> None:
-    """Refuse anything but an ``int`` of 64 bits."""
-    if not isinstance(value, int) or value not in _INT64:
-        raise InvalidRequest(f"{name} must be an int of 64 bits, not {value!r}")
-
-
 def explain(request: Message) -> InvalidRequest:
     """Return the error for a request that could not be encoded, naming the argument that is wrong."""
     for field in fields(request):
@@ -78,6 +72,6 @@ def explain(request: Message) -> InvalidRequest:
         if field.name in ("key", "range_end", "value"):
             if type(value) is not bytes:
                 return InvalidRequest(f"{field.name} must be bytes, not {type(value).__name__}")
-        elif not isinstance(value, int | bytes) or (isinstance(value, int) and value not in _INT64):
+        elif not isinstance(value, int | bytes) or (isinstance(value, int) and value not in INT64):
             return InvalidRequest(f"{field.name} must be an int of 64 bits, not {value!r}")
     return InvalidRequest(f"{type(request).__name__} cannot be encoded")

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from django_etcdaero.exceptions import InvalidRequest, LeaseNotFound, ResponseError
+from django_etcdaero.keyvalue.arguments import check_int
 from django_etcdaero.keyvalue.duplicates import has_open_deletion, refuse_duplicates
 from django_etcdaero.keyvalue.values import (
     Compare,
@@ -31,7 +32,7 @@ from django_etcdaero.keyvalue.values import (
     WatchRequest,
 )
 
-from .arguments import check_compare, check_int, check_sorting, check_watch, explain
+from .arguments import check_compare, check_sorting, check_watch, explain
 from .classes import rpc
 
 _Range, _Put, _Delete, _Txn = rpc.RangeRequest, rpc.PutRequest, rpc.DeleteRangeRequest, rpc.TxnRequest
