@@ -79,7 +79,7 @@ class RecordStore(ABC):
         ``RecordTooBig``.
         """
         arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
-        self._put(key, value, ttl, generation, timeout, create_only=create_only)
+        self._put(key, value, ttl, 0 if create_only else generation, timeout)
 
     def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
         """Delete a record; return whether there was one. ``generation`` as in :meth:`put`."""
@@ -154,16 +154,8 @@ class RecordStore(ABC):
     # writing, with arguments that are what they should be ------------------------------------------------------------
 
     @abstractmethod
-    def _put(
-        self,
-        key: bytes,
-        value: Value,
-        ttl: int | None,
-        generation: int | None,
-        timeout: float | None,
-        *,
-        create_only: bool,
-    ) -> None: ...
+    def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
+        """``generation`` 0: there must be no record."""
 
     @abstractmethod
     def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool: ...

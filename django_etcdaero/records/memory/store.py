@@ -130,19 +130,10 @@ class MemoryStore(RecordStore):
 
     # one record ------------------------------------------------------------------------------------------------------
 
-    def _put(
-        self,
-        key: bytes,
-        value: Value,
-        ttl: int | None,
-        generation: int | None,
-        timeout: float | None,
-        *,
-        create_only: bool,
-    ) -> None:
+    def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         with self._locked(timeout, write=True) as now:
-            entry = self._expected(key, generation, now)
-            if create_only and entry is not None:
+            entry = self._expected(key, generation or None, now)
+            if generation == 0 and entry is not None:
                 raise KeyExists(f"there is a record {key!r} already")
             self._write(key, value, entry, _expires(ttl, now))
 

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from django_etcdaero.exceptions import DeadlineExceeded, KeyExists, KeyNotFound
 from django_etcdaero.records import arguments, conditions
-from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches, by_size
+from django_etcdaero.records.life import ConnectedStore
+from django_etcdaero.records.store import Meta, Record, StoreInfo, Value, batches, by_size
 from django_etcdaero.system import forks
 
 from . import tables
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Part = TypeVar("Part", bound=Sized)
 
 
-class SqliteStore(RecordStore):
+class SqliteStore(ConnectedStore):
     """Records in the SQLite file at ``path``, which is opened (and created) by the first call.
 
     ``busy_timeout``: seconds that each transaction of a call without ``timeout`` waits for other processes at most;
@@ -57,25 +58,16 @@ class SqliteStore(RecordStore):
         self.info = StoreInfo("sqlite", f"sqlite:///{absolute}", {"sqlite": sqlite3.sqlite_version})
         self.max_value_bytes = max_value_bytes
         self._clock = clock
-        self._connections = Connections(absolute, tables.SCHEMA, busy_timeout=busy_timeout)
+        self._connections: Connections = Connections(absolute, tables.SCHEMA, busy_timeout=busy_timeout)
         forks.protect(self)
 
     # one record ------------------------------------------------------------------------------------------------------
 
-    def _put(
-        self,
-        key: bytes,
-        value: Value,
-        ttl: int | None,
-        generation: int | None,
-        timeout: float | None,
-        *,
-        create_only: bool,
-    ) -> None:
+    def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         def work(connection: sqlite3.Connection, items: dict[bytes, Value], now: int) -> None:
-            if create_only and tables.select(connection, "generation", (key,), now):
+            if generation == 0 and tables.select(connection, "generation", (key,), now):
                 raise KeyExists(f"there is a record {key!r} already")
-            _expect(connection, key, generation, now)
+            _expect(connection, key, generation or None, now)
             tables.write(connection, items, _expires(ttl, now), now)
 
         self._write([{key: value}], work, timeout)
@@ -149,20 +141,6 @@ class SqliteStore(RecordStore):
             tables.truncate(connection)
 
         self._write([()], work, timeout)
-
-    # life ------------------------------------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        self._connections.close()
-
-    def before_fork(self, timeout: float) -> None:
-        self._connections.before_fork(timeout)
-
-    def after_fork_in_parent(self) -> None:
-        self._connections.after_fork_in_parent()
-
-    def abandon(self) -> None:
-        self._connections.abandon()
 
     # inside ----------------------------------------------------------------------------------------------------------
 
