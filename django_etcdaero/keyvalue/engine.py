@@ -19,19 +19,22 @@ applied or not, as one whose answer was lost.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from django_etcdaero.exceptions import NotSupported
 
 from . import values
 from .threaded import ThreadedCalls, threaded
-from .values import Clock, RenewalSink
+from .values import RenewalSink
 
 if TYPE_CHECKING:  # at run time only who administers needs it
     from .administration import Auth, Cluster, Maintenance
+
+Clock: TypeAlias = Callable[[], float]
+"""Returns seconds that never go back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from django_etcdaero.exceptions import InvalidRequest
+
 from . import arguments
 
 Value: TypeAlias = bytes | int
@@ -78,12 +80,17 @@ class RecordStore(ABC):
         has exactly this generation, else raise ``VersionConflict`` (also when there is no record). Raises
         ``RecordTooBig``.
         """
-        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
+        arguments.check_items({key: value}, self.max_value_bytes)
+        arguments.check_ttl(ttl)
+        arguments.check_generations((generation,))
+        if create_only and generation is not None:
+            raise InvalidRequest("create_only and generation exclude each other: a record yet to be created has none")
         self._put(key, value, ttl, 0 if create_only else generation, timeout)
 
     def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
         """Delete a record; return whether there was one. ``generation`` as in :meth:`put`."""
-        arguments.check_delete(key, generation=generation)
+        arguments.check_keys((key,))
+        arguments.check_generations((generation,))
         return self._delete(key, generation, timeout)
 
     def touch(
@@ -93,7 +100,9 @@ class RecordStore(ABC):
 
         ``generation`` as in :meth:`put`.
         """
-        arguments.check_touch(key, ttl, generation=generation)
+        arguments.check_keys((key,))
+        arguments.check_ttl(ttl)
+        arguments.check_generations((generation,))
         return self._touch(key, ttl, generation, timeout)
 
     def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
@@ -106,7 +115,8 @@ class RecordStore(ABC):
         Raises ``KeyNotFound`` (it never creates), ``TypeError`` for a ``bytes`` record, ``OverflowError`` beyond 64
         bits.
         """
-        arguments.check_increment(key, delta)
+        arguments.check_keys((key,))
+        arguments.check_int("delta", delta)
         return self._increment(key, delta, timeout)
 
     # many records ----------------------------------------------------------------------------------------------------
@@ -117,7 +127,8 @@ class RecordStore(ABC):
 
     def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
         """Write many records, all with the same ``ttl``. Not atomic: after an error some may be written."""
-        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
+        arguments.check_items(items, self.max_value_bytes)
+        arguments.check_ttl(ttl)
         self._put_many(items, ttl, timeout)
 
     @abstractmethod
@@ -136,7 +147,9 @@ class RecordStore(ABC):
         ``items`` maps each key to the generation it must have (``None``: any). A record that is missing or has another
         generation is left alone and not returned.
         """
-        arguments.check_touch_many(items, ttl)
+        arguments.check_keys(items)
+        arguments.check_generations(items.values())
+        arguments.check_ttl(ttl)
         return self._touch_many(items, ttl, timeout)
 
     @abstractmethod

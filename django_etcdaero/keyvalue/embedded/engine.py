@@ -12,8 +12,8 @@ from typing import TypeVar
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, DeadlineExceeded, StoreBusy
 from django_etcdaero.keyvalue import values
 from django_etcdaero.keyvalue.arguments import check_int, check_seconds
-from django_etcdaero.keyvalue.engine import Engine, EngineInfo
-from django_etcdaero.keyvalue.values import Clock, RenewalSink
+from django_etcdaero.keyvalue.engine import Clock, Engine, EngineInfo
+from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system import forks
 from django_etcdaero.system.boot import boot_id
 
@@ -153,7 +153,7 @@ class EmbeddedEngine(Engine):
 
     def txn(self, request: values.TxnRequest, *, timeout: float | None = None) -> values.TxnResult:
         checks.check_txn(request)
-        if values.is_read_only(request):
+        if request.is_read_only:
             return self._read(lambda cursor, base: transactions.run(Revision(cursor, base), request), timeout)
         return self._write(lambda revision: transactions.run(revision, request), timeout)
 

@@ -17,7 +17,8 @@ from django_etcdaero.exceptions import ClusterError, LeaseNotFound
 from django_etcdaero.keyvalue import values
 from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance
 from django_etcdaero.keyvalue.arguments import check_seconds
-from django_etcdaero.keyvalue.values import Clock, RenewalSink
+from django_etcdaero.keyvalue.engine import Clock
+from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 
@@ -51,12 +52,12 @@ class EtcdEngine(ConnectedEngine):
         return wire.put_result(await adrive(self._ask("Put", wire.put_message(request), timeout, repeat=False)))
 
     def txn(self, request: values.TxnRequest, *, timeout: float | None = None) -> values.TxnResult:
-        if values.is_read_only(request):
+        if request.is_read_only:
             return drive(self._read(request, timeout))
         return wire.txn_result(self._call("Txn", wire.txn_message(request), timeout, repeat=False))
 
     async def atxn(self, request: values.TxnRequest, *, timeout: float | None = None) -> values.TxnResult:
-        if values.is_read_only(request):
+        if request.is_read_only:
             return await adrive(self._read(request, timeout))
         return wire.txn_result(await adrive(self._ask("Txn", wire.txn_message(request), timeout, repeat=False)))
 
