@@ -16,6 +16,9 @@ from .values import SortOrder, SortTarget
 
 E = TypeVar("E", bound=enum.IntEnum)
 
+INT64 = range(-(1 << 63), 1 << 63)
+"""What etcd's numbers hold."""
+
 _LAST = (1 << 63) - 1
 _LONGEST_WAIT = 100_000_000.0
 """Seconds: three years."""
@@ -81,6 +84,12 @@ def check_count(name: str, value: object) -> None:
         raise InvalidRequest(f"{name} must be an int, not {value!r}")
     if not 0 <= value <= _LAST:
         raise InvalidRequest(f"{name} must be from 0 to {_LAST}, not {value}")
+
+
+def check_int(name: str, value: object) -> None:
+    """Refuse anything but an ``int`` of 64 bits."""
+    if not isinstance(value, int) or value not in INT64:
+        raise InvalidRequest(f"{name} must be an int of 64 bits, not {value!r}")
 
 
 def check_flag(name: str, value: object) -> None:

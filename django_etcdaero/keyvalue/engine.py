@@ -18,34 +18,23 @@ applied or not, as one whose answer was lost.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from time import monotonic
+from typing import TYPE_CHECKING, TypeAlias
 
 from django_etcdaero.exceptions import NotSupported
 
-from .threaded import ThreadedCalls
-from .values import (
-    DeleteRequest,
-    DeleteResult,
-    KeyValue,
-    LeaseStatus,
-    PutRequest,
-    PutResult,
-    RangeRequest,
-    RangeResult,
-    RenewalSink,
-    TxnRequest,
-    TxnResult,
-    WatchHandle,
-    WatchRequest,
-    WatchSink,
-)
+from . import values
+from .threaded import ThreadedCalls, threaded
+from .values import RenewalSink
 
 if TYPE_CHECKING:  # at run time only who administers needs it
     from .administration import Auth, Cluster, Maintenance
+
+Clock: TypeAlias = Callable[[], float]
+"""Returns seconds that never go back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +56,24 @@ class Engine(ThreadedCalls, ABC):
     # keys ------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def range(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
+    def range(self, request: values.RangeRequest, *, timeout: float | None = None) -> values.RangeResult:
         """Read keys. Raises ``InvalidRequest`` (empty key, bad enum), ``Compacted``, ``FutureRevision``."""
 
-    def get(self, key: bytes, *, timeout: float | None = None) -> KeyValue | None:
+    def get(self, key: bytes, *, timeout: float | None = None) -> values.KeyValue | None:
         """Read one key as it is now, ``None`` if there is none: the commonest call, which an engine may make faster."""
-        found = self.range(RangeRequest(key), timeout=timeout).kvs
+        found = self.range(values.RangeRequest(key), timeout=timeout).kvs
         return found[0] if found else None
 
     @abstractmethod
-    def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
+    def put(self, request: values.PutRequest, *, timeout: float | None = None) -> values.PutResult:
         """Write a key. Raises ``InvalidRequest``, ``LeaseNotFound``; ``KeyNotFound`` for ``ignore_*`` without key."""
 
     @abstractmethod
-    def delete_range(self, request: DeleteRequest, *, timeout: float | None = None) -> DeleteResult:
+    def delete_range(self, request: values.DeleteRequest, *, timeout: float | None = None) -> values.DeleteResult:
         """Delete keys; deleting nothing is no error and no new revision."""
 
     @abstractmethod
-    def txn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
+    def txn(self, request: values.TxnRequest, *, timeout: float | None = None) -> values.TxnResult:
         """Run a transaction. Raises what its operations raise (then nothing is applied) and ``InvalidRequest``.
 
         At most 128 comparisons and 128 operations a branch (etcd's default ``--max-txn-ops``).
@@ -97,10 +86,10 @@ class Engine(ThreadedCalls, ABC):
     # leases ----------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
+    def lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> values.LeaseStatus:
         """Grant a lease of ``ttl`` whole seconds (at least 2, as in etcd). Raises ``LeaseExists``, ``InvalidRequest``.
 
-        ``lease_id`` 0 lets the store choose.
+        ``lease_id`` 0 lets the store choose. A lease whose caller gave up may be granted all the same, and runs out.
         """
 
     @abstractmethod
@@ -113,12 +102,7 @@ class Engine(ThreadedCalls, ABC):
 
     @abstractmethod
     def lease_keep_alive_many(
-        self,
-        lease_ids: Sequence[int],
-        sink: RenewalSink,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        timeout: float | None = None,
+        self, lease_ids: Sequence[int], sink: RenewalSink, *, clock: Clock = monotonic, timeout: float | None = None
     ) -> None:
         """Renew each of many leases once, the first ones first; return when all have been answered.
 
@@ -129,7 +113,9 @@ class Engine(ThreadedCalls, ABC):
         """
 
     @abstractmethod
-    def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
+    def lease_time_to_live(
+        self, lease_id: int, *, keys: bool = False, timeout: float | None = None
+    ) -> values.LeaseStatus:
         """Tell what is left of a lease; an unknown one has ``ttl`` -1 and raises nothing."""
 
     @abstractmethod
@@ -139,7 +125,9 @@ class Engine(ThreadedCalls, ABC):
     # watches ---------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
+    def watch(
+        self, request: values.WatchRequest, sink: values.WatchSink, *, timeout: float | None = None
+    ) -> values.WatchHandle:
         """Start a watch and return when the store has accepted it.
 
         From then on every change is delivered to ``sink``, from a thread of the engine, in order and one call at a time
@@ -147,51 +135,22 @@ class Engine(ThreadedCalls, ABC):
         without a gap; what cannot be resumed is told with ``WatchBatch.lost``. Raises ``InvalidRequest``.
         """
 
-    # awaitable twins --------------------------------------------------------------------------------------------------
+    # awaitable twins, made in a few threads --------------------------------------------------------------------------
 
-    async def arange(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
-        """Read keys."""
-        return await self._twin(self.range, request, timeout=timeout)
+    arange = threaded(range)  # noqa: A003 - the method above
+    aput = threaded(put)
+    adelete_range = threaded(delete_range)
+    atxn = threaded(txn)
+    acompact = threaded(compact)
+    alease_grant = threaded(lease_grant)
+    alease_revoke = threaded(lease_revoke)
+    alease_keep_alive = threaded(lease_keep_alive)
+    alease_time_to_live = threaded(lease_time_to_live)
+    alease_list = threaded(lease_list)
 
-    async def aput(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
-        """Write a key."""
-        return await self._twin(self.put, request, timeout=timeout)
-
-    async def adelete_range(self, request: DeleteRequest, *, timeout: float | None = None) -> DeleteResult:
-        """Delete keys."""
-        return await self._twin(self.delete_range, request, timeout=timeout)
-
-    async def atxn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
-        """Run a transaction."""
-        return await self._twin(self.txn, request, timeout=timeout)
-
-    async def acompact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
-        """Forget history."""
-        await self._twin(self.compact, revision, timeout=timeout, physical=physical)
-
-    async def alease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
-        """Grant a lease. One whose task was cancelled may be granted all the same, and then runs out."""
-        return await self._twin(self.lease_grant, ttl, timeout=timeout, lease_id=lease_id)
-
-    async def alease_revoke(self, lease_id: int, *, timeout: float | None = None) -> None:
-        """End a lease."""
-        await self._twin(self.lease_revoke, lease_id, timeout=timeout)
-
-    async def alease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
-        """Renew a lease once."""
-        return await self._twin(self.lease_keep_alive, lease_id, timeout=timeout)
-
-    async def alease_time_to_live(
-        self, lease_id: int, *, keys: bool = False, timeout: float | None = None
-    ) -> LeaseStatus:
-        """Tell what is left of a lease."""
-        return await self._twin(self.lease_time_to_live, lease_id, timeout=timeout, keys=keys)
-
-    async def alease_list(self, *, timeout: float | None = None) -> tuple[int, ...]:
-        """Return the ids of all leases."""
-        return await self._twin(self.lease_list, timeout=timeout)
-
-    async def awatch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
+    async def awatch(
+        self, request: values.WatchRequest, sink: values.WatchSink, *, timeout: float | None = None
+    ) -> values.WatchHandle:
         """Start a watch. ``sink`` is called from a thread of the engine. A cancelled call leaves no watch behind."""
         return await self._start_in_thread(lambda left: self.watch(request, sink, timeout=left), timeout)
 

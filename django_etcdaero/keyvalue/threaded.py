@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from django_etcdaero.system.pool import Pool
 
 from .arguments import check_seconds
 from .values import WatchHandle
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 _STOP_TIMEOUT = 5.0
@@ -34,10 +36,6 @@ class ThreadedCalls:
         """
         seconds = self.default_timeout if timeout is None else check_seconds("timeout", timeout)
         return await self._threads().run(call, timeout=seconds)
-
-    async def _twin(self, call: Callable[..., T], *arguments: Any, timeout: float | None, **options: Any) -> T:
-        """Return ``call(*arguments, timeout=left, **options)``, made in a thread."""
-        return await self.in_thread(lambda left: call(*arguments, timeout=left, **options), timeout=timeout)
 
     async def _start_in_thread(self, start: Callable[[float], WatchHandle], timeout: float | None) -> WatchHandle:
         """Return the watch that ``start(left)`` starts in a thread. A cancelled call leaves no watch behind."""
@@ -75,3 +73,17 @@ class ThreadedCalls:
     def _forget_threads(self) -> None:
         """In the child of a fork, where the threads are not."""
         self.__dict__.pop("_pool", None)
+
+
+def threaded(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Return the awaitable twin of a blocking method: what stands in that one's place is called in a thread."""
+    name = method.__name__
+
+    @wraps(method, updated=())  # the twin of an abstract method is not abstract
+    async def awaitable(self: ThreadedCalls, *arguments: Any, timeout: float | None = None, **options: Any) -> T:
+        call: Callable[..., T] = getattr(self, name)
+        return await self.in_thread(lambda left: call(*arguments, timeout=left, **options), timeout=timeout)
+
+    awaitable.__name__ = f"a{name}"
+    awaitable.__qualname__ = method.__qualname__.removesuffix(name) + awaitable.__name__
+    return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]", awaitable)

@@ -138,17 +138,17 @@ class TxnRequest:
     success: Sequence[Operation] = ()
     failure: Sequence[Operation] = ()
 
+    @property
+    def is_read_only(self) -> bool:
+        """True when neither branch writes, nested transactions included."""
+        return all(
+            isinstance(operation, RangeRequest) or (isinstance(operation, TxnRequest) and operation.is_read_only)
+            for branch in (self.success, self.failure)
+            for operation in branch
+        )
+
 
 Operation: TypeAlias = "RangeRequest | PutRequest | DeleteRequest | TxnRequest"
-
-
-def is_read_only(request: TxnRequest) -> bool:
-    """Tell whether neither branch of a transaction writes, nested ones included."""
-    return all(
-        isinstance(operation, RangeRequest) or (isinstance(operation, TxnRequest) and is_read_only(operation))
-        for branch in (request.success, request.failure)
-        for operation in branch
-    )
 
 
 @dataclass(frozen=True, slots=True)

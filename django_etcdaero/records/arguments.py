@@ -11,7 +11,11 @@ from collections.abc import Collection, Iterable, Mapping
 
 from django_etcdaero.exceptions import InvalidRequest, RecordTooBig
 
-from .store import MAX_KEY_BYTES, MAX_TTL
+MAX_KEY_BYTES = 1024
+"""Longest key every store takes."""
+
+MAX_TTL = 315_360_000
+"""Longest time to live in seconds (ten years: Aerospike's limit)."""
 
 DEFAULT_MAX_VALUE_BYTES = 1_000_000
 """Largest value of the stores that have no limit of their own: a little less than what Aerospike takes in one record
@@ -87,49 +91,3 @@ def check_timeout(timeout: object) -> None:
         raise TypeError(f"timeout must be a number of seconds or None, not {type(timeout).__name__}")
     if not (math.isfinite(timeout) and timeout >= 0):
         raise InvalidRequest(f"timeout is {timeout} seconds; it must be finite and not negative")
-
-
-# --- all that one method refuses -------------------------------------------------------------------------------------
-
-
-def check_put(
-    key: bytes, value: object, max_value_bytes: int, *, ttl: object, create_only: bool, generation: object
-) -> None:
-    """The arguments of ``put``; ``generation`` and ``create_only`` exclude each other."""
-    check_items({key: value}, max_value_bytes)
-    check_ttl(ttl)
-    check_generations((generation,))
-    if create_only and generation is not None:
-        raise InvalidRequest("create_only and generation exclude each other: a record yet to be created has none")
-
-
-def check_put_many(items: Mapping[bytes, object], max_value_bytes: int, *, ttl: object) -> None:
-    """The arguments of ``put_many``."""
-    check_items(items, max_value_bytes)
-    check_ttl(ttl)
-
-
-def check_delete(key: bytes, *, generation: object) -> None:
-    """The arguments of ``delete``."""
-    check_keys((key,))
-    check_generations((generation,))
-
-
-def check_touch(key: bytes, ttl: object, *, generation: object) -> None:
-    """The arguments of ``touch``."""
-    check_keys((key,))
-    check_ttl(ttl)
-    check_generations((generation,))
-
-
-def check_touch_many(items: Mapping[bytes, object], ttl: object) -> None:
-    """The arguments of ``touch_many``."""
-    check_keys(items)
-    check_generations(items.values())
-    check_ttl(ttl)
-
-
-def check_increment(key: bytes, delta: object) -> None:
-    """The arguments of ``increment``."""
-    check_keys((key,))
-    check_int("delta", delta)

@@ -17,11 +17,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
-MAX_KEY_BYTES = 1024
-"""Longest key every store takes."""
+from django_etcdaero.exceptions import InvalidRequest
 
-MAX_TTL = 315_360_000
-"""Longest time to live in seconds (ten years: Aerospike's limit)."""
+from . import arguments
 
 Value: TypeAlias = bytes | int
 
@@ -66,7 +64,6 @@ class RecordStore(ABC):
         """Return the record, or ``None`` when there is none (or it has expired)."""
         return self.get_many((key,), timeout=timeout).get(key)
 
-    @abstractmethod
     def put(
         self,
         key: bytes,
@@ -83,12 +80,19 @@ class RecordStore(ABC):
         has exactly this generation, else raise ``VersionConflict`` (also when there is no record). Raises
         ``RecordTooBig``.
         """
+        arguments.check_items({key: value}, self.max_value_bytes)
+        arguments.check_ttl(ttl)
+        arguments.check_generations((generation,))
+        if create_only and generation is not None:
+            raise InvalidRequest("create_only and generation exclude each other: a record yet to be created has none")
+        self._put(key, value, ttl, 0 if create_only else generation, timeout)
 
-    @abstractmethod
     def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
         """Delete a record; return whether there was one. ``generation`` as in :meth:`put`."""
+        arguments.check_keys((key,))
+        arguments.check_generations((generation,))
+        return self._delete(key, generation, timeout)
 
-    @abstractmethod
     def touch(
         self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
     ) -> bool:
@@ -96,18 +100,24 @@ class RecordStore(ABC):
 
         ``generation`` as in :meth:`put`.
         """
+        arguments.check_keys((key,))
+        arguments.check_ttl(ttl)
+        arguments.check_generations((generation,))
+        return self._touch(key, ttl, generation, timeout)
 
     def exists(self, key: bytes, *, timeout: float | None = None) -> Meta | None:
         """Return generation and time to live without reading the value, or ``None``."""
         return self.exists_many((key,), timeout=timeout).get(key)
 
-    @abstractmethod
     def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
         """Add ``delta`` atomically to an ``int`` record and return the sum; the time to live stays.
 
         Raises ``KeyNotFound`` (it never creates), ``TypeError`` for a ``bytes`` record, ``OverflowError`` beyond 64
         bits.
         """
+        arguments.check_keys((key,))
+        arguments.check_int("delta", delta)
+        return self._increment(key, delta, timeout)
 
     # many records ----------------------------------------------------------------------------------------------------
 
@@ -115,9 +125,11 @@ class RecordStore(ABC):
     def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
         """Return the records that exist. Never leaves one out because of a failure: then it raises."""
 
-    @abstractmethod
     def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
         """Write many records, all with the same ``ttl``. Not atomic: after an error some may be written."""
+        arguments.check_items(items, self.max_value_bytes)
+        arguments.check_ttl(ttl)
+        self._put_many(items, ttl, timeout)
 
     @abstractmethod
     def delete_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> int:
@@ -127,7 +139,6 @@ class RecordStore(ABC):
     def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
         """Return generation and time to live of the records that exist."""
 
-    @abstractmethod
     def touch_many(
         self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
     ) -> set[bytes]:
@@ -136,6 +147,10 @@ class RecordStore(ABC):
         ``items`` maps each key to the generation it must have (``None``: any). A record that is missing or has another
         generation is left alone and not returned.
         """
+        arguments.check_keys(items)
+        arguments.check_generations(items.values())
+        arguments.check_ttl(ttl)
+        return self._touch_many(items, ttl, timeout)
 
     @abstractmethod
     def scan(self, prefix: bytes = b"", *, timeout: float | None = None) -> Iterator[tuple[bytes, Meta]]:
@@ -148,6 +163,27 @@ class RecordStore(ABC):
     @abstractmethod
     def truncate(self, *, timeout: float | None = None) -> None:
         """Remove every record that was written before the call, of everybody who uses this store."""
+
+    # writing, with arguments that are what they should be ------------------------------------------------------------
+
+    @abstractmethod
+    def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
+        """``generation`` 0: there must be no record."""
+
+    @abstractmethod
+    def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool: ...
+
+    @abstractmethod
+    def _touch(self, key: bytes, ttl: int | None, generation: int | None, timeout: float | None) -> bool: ...
+
+    @abstractmethod
+    def _increment(self, key: bytes, delta: int, timeout: float | None) -> int: ...
+
+    @abstractmethod
+    def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None: ...
+
+    @abstractmethod
+    def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]: ...
 
     # life ------------------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
 
+from .steps import Step
 from .threads import join
 
 T = TypeVar("T")
@@ -125,3 +126,34 @@ class Pool:
             if not self._stopped:
                 self._threads.remove(threading.current_thread())
             return None
+
+
+class InThread(Step[T]):
+    """Call a function that can only block: here, or in one of a pool's threads."""
+
+    __slots__ = ("_function", "_give_up", "_threads", "_timeout")
+
+    def __init__(
+        self,
+        threads: Callable[[], Pool],
+        function: Callable[[], T],
+        timeout: float,
+        *,
+        give_up: Callable[[], object] | None = None,
+    ) -> None:
+        """``give_up()`` is called when nobody waits for it any more. ``timeout``: seconds until it must have begun."""
+        self._threads = threads
+        self._function = function
+        self._timeout = timeout
+        self._give_up = give_up
+
+    def block(self) -> T:
+        return self._function()
+
+    async def suspend(self) -> T:
+        try:
+            return await self._threads().run(lambda _: self._function(), timeout=self._timeout)
+        except asyncio.CancelledError:
+            if self._give_up is not None:
+                self._give_up()
+            raise

@@ -15,7 +15,8 @@ from django_etcdaero.exceptions import (
     RecordTooBig,
     VersionConflict,
 )
-from django_etcdaero.records.store import MAX_KEY_BYTES, MAX_TTL, Meta, Record, RecordStore
+from django_etcdaero.records.arguments import MAX_KEY_BYTES, MAX_TTL
+from django_etcdaero.records.store import Meta, Record, RecordStore
 from tests.records.conftest import Bench
 
 VALUES = [b"", b"\0", b"a\0b", bytes(range(256)), b"x" * 100_000, 0, 1, -1, 2**63 - 1, -(2**63)]

@@ -13,7 +13,7 @@ from tests.paths import ROOT
 SCRIPT = """
 import random, signal, sys, time
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from django_etcdaero.records.sqlite.store import SqliteStore
 
 class Interrupt(BaseException):

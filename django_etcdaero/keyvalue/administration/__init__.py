@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from .auth import Auth, AuthStatus, Permission, PermissionType, Role, User
 from .cluster import Cluster, Member
-from .maintenance import (
+from .maintenance import Maintenance
+from .values import (
     Alarm,
     AlarmType,
     Backup,
@@ -27,7 +28,6 @@ from .maintenance import (
     EndpointState,
     EndpointStatus,
     HashKV,
-    Maintenance,
     MemberStatus,
     SnapshotProgress,
 )

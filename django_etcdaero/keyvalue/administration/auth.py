@@ -1,12 +1,20 @@
-"""Users, roles and permissions: the values, and what an engine offers."""
+"""Users, roles and permissions of a cluster.
+
+Names and passwords are examined before they become part of a message: protobuf's own complaint about a text that cannot
+be encoded quotes it, and the server's about an empty user name is the one it gives for a missing token.
+"""
 
 from __future__ import annotations
 
 import enum
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
-from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.exceptions import FailedPrecondition, InvalidRequest, NotSupported, Unauthenticated
+from django_etcdaero.keyvalue.keys import Text, span
+from django_etcdaero.system.twins import twins
+
+from .asking import Ask
 
 
 class PermissionType(enum.IntEnum):
@@ -52,7 +60,10 @@ class AuthStatus:
     """Raised by every change of users, roles and permissions; 0 where the server does not tell (etcd 3.4)."""
 
 
-class Auth(ABC):
+_PERMISSION_TYPES = frozenset(PermissionType)
+
+
+class Auth:
     """Users, roles and permissions of the cluster. They are in force while authentication is enabled.
 
     Keys are absolute. ``kv.prefix`` with ``prefix=True`` names exactly the keys of the client ``kv``.
@@ -61,123 +72,121 @@ class Auth(ABC):
     role that does, ``InvalidRequest`` for an empty name or password.
     """
 
-    @abstractmethod
-    def enable(self, *, timeout: float | None = None) -> None:
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def _enable(self, *, timeout: float | None = None) -> None:
         """Ask for users from now on. Raises ``FailedPrecondition`` unless the user ``root`` has the role ``root``.
 
         Clients without user and password are refused at once. No error if it is enabled already.
         """
+        await self._ask("AuthEnable", {}, timeout, repeat=False)
 
-    @abstractmethod
-    async def aenable(self, *, timeout: float | None = None) -> None:
-        """Do what :meth:`enable` does, for event loops."""
+    enable, aenable = twins(_enable)
 
-    @abstractmethod
-    def disable(self, *, timeout: float | None = None) -> None:
+    async def _disable(self, *, timeout: float | None = None) -> None:
         """Let everybody do everything again. No error if authentication is not enabled."""
+        await self._ask("AuthDisable", {}, timeout, repeat=False)
 
-    @abstractmethod
-    async def adisable(self, *, timeout: float | None = None) -> None:
-        """Do what :meth:`disable` does, for event loops."""
+    disable, adisable = twins(_disable)
 
-    @abstractmethod
-    def status(self, *, timeout: float | None = None) -> AuthStatus:
+    async def _status(self, *, timeout: float | None = None) -> AuthStatus:
         """Tell whether authentication is enabled."""
+        try:
+            answer = await self._ask("AuthStatus", {}, timeout, repeat=True)
+        except NotSupported:
+            return AuthStatus(await self._asks_for_users(timeout), 0)
+        return AuthStatus(answer.enabled, answer.authRevision)
 
-    @abstractmethod
-    async def astatus(self, *, timeout: float | None = None) -> AuthStatus:
-        """Do what :meth:`status` does, for event loops."""
+    status, astatus = twins(_status)
 
-    @abstractmethod
-    def user_add(self, name: str, *, password: str | None, timeout: float | None = None) -> None:
+    async def _asks_for_users(self, timeout: float | None) -> bool:
+        """Find out from the way in which a log-in without a name is refused, which etcd 3.4 does as well."""
+        try:
+            await self._ask("Authenticate", {}, timeout, repeat=True)
+        except FailedPrecondition:
+            return False
+        except Unauthenticated:
+            return True
+        return True
+
+    # users -----------------------------------------------------------------------------------------------------------
+
+    async def _user_add(self, name: str, *, password: str | None, timeout: float | None = None) -> None:
         """Make a user. ``password`` ``None``: it can log in with a client certificate of that common name only."""
+        secret = {"options": {"no_password": True}} if password is None else {"password": _password(password)}
+        await self._ask("UserAdd", {"name": _name("name", name), **secret}, timeout, repeat=False)
 
-    @abstractmethod
-    async def auser_add(self, name: str, *, password: str | None, timeout: float | None = None) -> None:
-        """Do what :meth:`user_add` does, for event loops."""
+    user_add, auser_add = twins(_user_add)
 
-    @abstractmethod
-    def user_get(self, name: str, *, timeout: float | None = None) -> User:
+    async def _user_get(self, name: str, *, timeout: float | None = None) -> User:
         """Return a user with its roles."""
+        answer = await self._ask("UserGet", {"name": _name("name", name)}, timeout, repeat=True)
+        return User(name, tuple(answer.roles))
 
-    @abstractmethod
-    async def auser_get(self, name: str, *, timeout: float | None = None) -> User:
-        """Do what :meth:`user_get` does, for event loops."""
+    user_get, auser_get = twins(_user_get)
 
-    @abstractmethod
-    def user_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
+    async def _user_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return the names of all users."""
+        return tuple((await self._ask("UserList", {}, timeout, repeat=True)).users)
 
-    @abstractmethod
-    async def auser_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
-        """Do what :meth:`user_list` does, for event loops."""
+    user_list, auser_list = twins(_user_list)
 
-    @abstractmethod
-    def user_delete(self, name: str, *, timeout: float | None = None) -> None:
+    async def _user_delete(self, name: str, *, timeout: float | None = None) -> None:
         """Delete a user; its tokens are invalid at once."""
+        await self._ask("UserDelete", {"name": _name("name", name)}, timeout, repeat=False)
 
-    @abstractmethod
-    async def auser_delete(self, name: str, *, timeout: float | None = None) -> None:
-        """Do what :meth:`user_delete` does, for event loops."""
+    user_delete, auser_delete = twins(_user_delete)
 
-    @abstractmethod
-    def user_change_password(self, name: str, *, password: str, timeout: float | None = None) -> None:
+    async def _user_change_password(self, name: str, *, password: str, timeout: float | None = None) -> None:
         """Give a user another password; its tokens are invalid at once."""
+        fields = {"name": _name("name", name), "password": _password(password)}
+        await self._ask("UserChangePassword", fields, timeout, repeat=False)
 
-    @abstractmethod
-    async def auser_change_password(self, name: str, *, password: str, timeout: float | None = None) -> None:
-        """Do what :meth:`user_change_password` does, for event loops."""
+    user_change_password, auser_change_password = twins(_user_change_password)
 
-    @abstractmethod
-    def user_grant_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
+    async def _user_grant_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
         """Give a role to a user. No error if it has it."""
+        fields = {"user": _name("user", user), "role": _name("role", role)}
+        await self._ask("UserGrantRole", fields, timeout, repeat=False)
 
-    @abstractmethod
-    async def auser_grant_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
-        """Do what :meth:`user_grant_role` does, for event loops."""
+    user_grant_role, auser_grant_role = twins(_user_grant_role)
 
-    @abstractmethod
-    def user_revoke_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
+    async def _user_revoke_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
         """Take a role from a user."""
+        fields = {"name": _name("user", user), "role": _name("role", role)}
+        await self._ask("UserRevokeRole", fields, timeout, repeat=False)
 
-    @abstractmethod
-    async def auser_revoke_role(self, user: str, role: str, *, timeout: float | None = None) -> None:
-        """Do what :meth:`user_revoke_role` does, for event loops."""
+    user_revoke_role, auser_revoke_role = twins(_user_revoke_role)
 
-    @abstractmethod
-    def role_add(self, name: str, *, timeout: float | None = None) -> None:
+    # roles -----------------------------------------------------------------------------------------------------------
+
+    async def _role_add(self, name: str, *, timeout: float | None = None) -> None:
         """Make a role, without permissions. The role ``root`` may do everything, administration included."""
+        await self._ask("RoleAdd", {"name": _name("name", name)}, timeout, repeat=False)
 
-    @abstractmethod
-    async def arole_add(self, name: str, *, timeout: float | None = None) -> None:
-        """Do what :meth:`role_add` does, for event loops."""
+    role_add, arole_add = twins(_role_add)
 
-    @abstractmethod
-    def role_get(self, name: str, *, timeout: float | None = None) -> Role:
+    async def _role_get(self, name: str, *, timeout: float | None = None) -> Role:
         """Return a role with its permissions."""
+        answer = await self._ask("RoleGet", {"role": _name("name", name)}, timeout, repeat=True)
+        return Role(name, tuple(_permission(found) for found in answer.perm))
 
-    @abstractmethod
-    async def arole_get(self, name: str, *, timeout: float | None = None) -> Role:
-        """Do what :meth:`role_get` does, for event loops."""
+    role_get, arole_get = twins(_role_get)
 
-    @abstractmethod
-    def role_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
+    async def _role_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
         """Return the names of all roles."""
+        return tuple((await self._ask("RoleList", {}, timeout, repeat=True)).roles)
 
-    @abstractmethod
-    async def arole_list(self, *, timeout: float | None = None) -> tuple[str, ...]:
-        """Do what :meth:`role_list` does, for event loops."""
+    role_list, arole_list = twins(_role_list)
 
-    @abstractmethod
-    def role_delete(self, name: str, *, timeout: float | None = None) -> None:
+    async def _role_delete(self, name: str, *, timeout: float | None = None) -> None:
         """Delete a role, and take it from all users."""
+        await self._ask("RoleDelete", {"role": _name("name", name)}, timeout, repeat=False)
 
-    @abstractmethod
-    async def arole_delete(self, name: str, *, timeout: float | None = None) -> None:
-        """Do what :meth:`role_delete` does, for event loops."""
+    role_delete, arole_delete = twins(_role_delete)
 
-    @abstractmethod
-    def role_grant_permission(
+    async def _role_grant_permission(
         self,
         role: str,
         key: Text,
@@ -191,40 +200,51 @@ class Auth(ABC):
 
         A permission for the same key and range end is replaced.
         """
+        if permission not in _PERMISSION_TYPES:
+            raise InvalidRequest(f"permission has no meaning {permission!r}")
+        start, end = _span(key, range_end, prefix=prefix)
+        fields = {"name": _name("role", role), "perm": {"permType": permission, "key": start, "range_end": end}}
+        await self._ask("RoleGrantPermission", fields, timeout, repeat=False)
 
-    @abstractmethod
-    async def arole_grant_permission(
-        self,
-        role: str,
-        key: Text,
-        range_end: Text | None = None,
-        *,
-        prefix: bool = False,
-        permission: PermissionType,
-        timeout: float | None = None,
-    ) -> None:
-        """Do what :meth:`role_grant_permission` does, for event loops."""
+    role_grant_permission, arole_grant_permission = twins(_role_grant_permission)
 
-    @abstractmethod
-    def role_revoke_permission(
-        self,
-        role: str,
-        key: Text,
-        range_end: Text | None = None,
-        *,
-        prefix: bool = False,
-        timeout: float | None = None,
+    async def _role_revoke_permission(
+        self, role: str, key: Text, range_end: Text | None = None, *, prefix: bool = False, timeout: float | None = None
     ) -> None:
         """Take a permission back; the keys are named as they were when it was granted."""
+        start, end = _span(key, range_end, prefix=prefix)
+        fields = {"role": _name("role", role), "key": start, "range_end": end}
+        await self._ask("RoleRevokePermission", fields, timeout, repeat=False)
 
-    @abstractmethod
-    async def arole_revoke_permission(
-        self,
-        role: str,
-        key: Text,
-        range_end: Text | None = None,
-        *,
-        prefix: bool = False,
-        timeout: float | None = None,
-    ) -> None:
-        """Do what :meth:`role_revoke_permission` does, for event loops."""
+    role_revoke_permission, arole_revoke_permission = twins(_role_revoke_permission)
+
+
+def _permission(message: Any) -> Permission:
+    return Permission(PermissionType(message.permType), message.key, message.range_end)
+
+
+def _span(key: Text, range_end: Text | None, *, prefix: bool) -> tuple[bytes, bytes]:
+    start, end = span(key, range_end, prefix=prefix)
+    return start or b"\0", end  # the server takes an empty key for a mistake; no key is before b"\0"
+
+
+def _name(argument: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{argument} must be str, not {type(value).__name__}")
+    if not value or not _encodable(value):
+        raise InvalidRequest(f"{argument} must be a text that is not empty, not {value!r}")
+    return value
+
+
+def _password(value: object) -> str:
+    if not isinstance(value, str) or not value or not _encodable(value):
+        raise InvalidRequest("password must be a text that is not empty")
+    return value
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

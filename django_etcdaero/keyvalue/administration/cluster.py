@@ -1,10 +1,19 @@
-"""Members: the value, and what an engine offers."""
+"""The members of a cluster."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.system.twins import twins
+
+from .asking import Ask, Question
+
+LIST_MEMBERS: Question = ("MemberList", {"linearizable": True})
+
+_UINT64 = range(1 << 64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,53 +29,67 @@ class Member:
     """It receives everything and has no vote yet."""
 
 
-class Cluster(ABC):
+class Cluster:
     """The members of the cluster.
 
     ``NotFound`` is raised for a member that does not exist; ``FailedPrecondition`` where a change would endanger the
     cluster: a member is missing or not connected, or a change is too soon after the last one.
     """
 
-    @abstractmethod
-    def members(self, *, timeout: float | None = None) -> tuple[Member, ...]:
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+
+    async def _members(self, *, timeout: float | None = None) -> tuple[Member, ...]:
         """Return all members, in the order of their ids."""
+        answer = await self._ask(*LIST_MEMBERS, timeout, repeat=True)
+        return tuple(sorted((member(found) for found in answer.members), key=lambda found: found.id))
 
-    @abstractmethod
-    async def amembers(self, *, timeout: float | None = None) -> tuple[Member, ...]:
-        """Do what :meth:`members` does, for event loops."""
+    members, amembers = twins(_members)
 
-    @abstractmethod
-    def add(self, peer_urls: Sequence[str], *, learner: bool = False, timeout: float | None = None) -> Member:
+    async def _add(self, peer_urls: Sequence[str], *, learner: bool = False, timeout: float | None = None) -> Member:
         """Announce a member, to be started with ``--initial-cluster-state=existing``; return it, with its id.
 
         Raises ``AlreadyExists`` if a member has one of these peer URLs, ``InvalidRequest`` for what is no URL. A member
         counts for the majority at once, started or not; a ``learner`` does not before it is promoted.
         """
+        fields = {"peerURLs": _urls(peer_urls), "isLearner": learner}
+        return member((await self._ask("MemberAdd", fields, timeout, repeat=False)).member)
 
-    @abstractmethod
-    async def aadd(self, peer_urls: Sequence[str], *, learner: bool = False, timeout: float | None = None) -> Member:
-        """Do what :meth:`add` does, for event loops."""
+    add, aadd = twins(_add)
 
-    @abstractmethod
-    def promote(self, member_id: int, *, timeout: float | None = None) -> None:
+    async def _promote(self, member_id: int, *, timeout: float | None = None) -> None:
         """Give a learner its vote. Raises ``FailedPrecondition`` until it has caught up with the leader."""
+        await self._ask("MemberPromote", {"ID": checked_id(member_id)}, timeout, repeat=False)
 
-    @abstractmethod
-    async def apromote(self, member_id: int, *, timeout: float | None = None) -> None:
-        """Do what :meth:`promote` does, for event loops."""
+    promote, apromote = twins(_promote)
 
-    @abstractmethod
-    def update(self, member_id: int, peer_urls: Sequence[str], *, timeout: float | None = None) -> None:
+    async def _update(self, member_id: int, peer_urls: Sequence[str], *, timeout: float | None = None) -> None:
         """Change the URLs at which the others reach a member."""
+        fields = {"ID": checked_id(member_id), "peerURLs": _urls(peer_urls)}
+        await self._ask("MemberUpdate", fields, timeout, repeat=False)
 
-    @abstractmethod
-    async def aupdate(self, member_id: int, peer_urls: Sequence[str], *, timeout: float | None = None) -> None:
-        """Do what :meth:`update` does, for event loops."""
+    update, aupdate = twins(_update)
 
-    @abstractmethod
-    def remove(self, member_id: int, *, timeout: float | None = None) -> None:
+    async def _remove(self, member_id: int, *, timeout: float | None = None) -> None:
         """Take a member out of the cluster; its server ends itself, and must not come back with its old data."""
+        await self._ask("MemberRemove", {"ID": checked_id(member_id)}, timeout, repeat=False)
 
-    @abstractmethod
-    async def aremove(self, member_id: int, *, timeout: float | None = None) -> None:
-        """Do what :meth:`remove` does, for event loops."""
+    remove, aremove = twins(_remove)
+
+
+def member(message: Any) -> Member:
+    """Return a member that an answer tells of."""
+    return Member(message.ID, message.name, tuple(message.peerURLs), tuple(message.clientURLs), message.isLearner)
+
+
+def checked_id(member_id: object) -> int:
+    """Return ``member_id`` if it can be one. Raises ``InvalidRequest``."""
+    if not isinstance(member_id, int) or member_id not in _UINT64:
+        raise InvalidRequest(f"member_id must be the number that members() tells, not {member_id!r}")
+    return member_id
+
+
+def _urls(peer_urls: object) -> list[str]:
+    if not isinstance(peer_urls, list | tuple) or not peer_urls or not all(isinstance(url, str) for url in peer_urls):
+        raise InvalidRequest("peer_urls must be a list of at least one URL")
+    return list(peer_urls)

@@ -1,236 +1,258 @@
-"""Health, status, alarms, defragmentation, backups: the values, and what an engine offers."""
+"""Status, alarms, defragmentation, checksums and backups of the members of a cluster."""
 
 from __future__ import annotations
 
-import enum
 import os
-from abc import ABC, abstractmethod
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
+
+from django_etcdaero.exceptions import (
+    ClusterError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
+from django_etcdaero.keyvalue.arguments import check_int
+from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system.pool import InThread, Pool
+from django_etcdaero.system.twins import twins
+
+from . import values
+from .address import parse_client_url, parse_endpoint
+from .asking import Answer, Ask, Members, Question
+from .cluster import LIST_MEMBERS, checked_id
+from .snapshot import SnapshotFile
+
+STATUS: Question = ("Status", {})
+_LINEARIZABLE_READ: Question = ("Range", {"key": b"health", "keys_only": True})
+"""The key that ``etcdctl endpoint health`` reads; a user without permission for it has proved as much."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemberStatus:
-    """What one member says of itself."""
-
-    endpoint: str
-    member_id: int
-    cluster_id: int
-    version: str
-    leader: int
-    """Id of the leader, 0 for none."""
-    is_learner: bool
-    revision: int
-    db_size: int
-    """Bytes of its file."""
-    db_size_in_use: int
-    """Bytes of it in use; defragmentation gives the rest back."""
-    raft_term: int
-    raft_index: int
-    raft_applied_index: int
-    errors: tuple[str, ...]
-    """What is wrong, raised alarms for example, in the server's words."""
-
-    @property
-    def is_leader(self) -> bool:
-        """True for the leader."""
-        return self.leader == self.member_id
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointStatus:
-    """The status of the member behind an endpoint, or why there is none."""
-
-    endpoint: str
-    status: MemberStatus | None
-    error: str
-    """Empty if there is a status."""
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointHealth:
-    """How the member behind an endpoint does."""
-
-    endpoint: str
-    reachable: bool
-    """It answers."""
-    has_leader: bool
-    serves_reads: bool
-    """It has answered a linearizable read: it works together with a majority of the cluster."""
-    is_learner: bool
-    """It cannot serve reads yet."""
-    latency: float | None
-    """Seconds that the read took, connecting included; ``None`` if it was not answered."""
-    error: str
-    """What went wrong, and alarms that are raised; empty if all is well."""
-
-    @property
-    def healthy(self) -> bool:
-        """True if it does what it should: a learner follows a leader, any other member serves reads."""
-        return self.reachable and self.has_leader and (self.serves_reads or self.is_learner)
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointState:
-    """How the engine itself fares with an endpoint."""
-
-    endpoint: str
-    in_use: bool
-    """Calls go there."""
-    failures: int
-    """Failures in a row; 0 for one that works or was not used yet."""
-    retry_in: float
-    """Seconds for which it is left alone, unless all others fail too."""
-
-
-class AlarmType(enum.IntEnum):
-    """Why a cluster limits itself; the numbers are etcd's wire values."""
-
-    NOSPACE = 1
-    """A member's quota is used up: nothing may be written."""
-    CORRUPT = 2
-    """Members disagree about their data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """An alarm that a member has raised."""
-
-    member_id: int
-    type: AlarmType
-
-
-@dataclass(frozen=True, slots=True)
-class HashKV:
-    """Checksum of a member's keys up to a revision; members with the same history have the same."""
-
-    endpoint: str
-    member_id: int
-    hash: int
-    compact_revision: int
-    """Checksums are comparable only if this is the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """A backup that was written and verified."""
-
-    path: Path
-    size: int
-    """Bytes of the file."""
-    sha256: str
-    """Checksum of the database in it, in hexadecimal, which the server appended and the file was compared with."""
-
-
-SnapshotProgress: TypeAlias = Callable[[int, int], object]
-"""Called with the bytes received and the bytes expected altogether."""
-
-
-class Maintenance(ABC):
+class Maintenance:
     """Looking after the members one by one."""
 
-    @abstractmethod
-    def endpoints(self) -> tuple[EndpointState, ...]:
-        """Return the endpoints that this engine uses and how it fares with them. Makes no call."""
+    def __init__(
+        self,
+        ask: Ask,
+        members: Members,
+        *,
+        threads: Callable[[], Pool],
+        deadline: Callable[[float | None], float],
+        timeout: float,
+        encrypted: bool,
+    ) -> None:
+        """``deadline(timeout)`` returns when a call must end that begins now, or raises because none may begin.
 
-    @abstractmethod
-    def health(self, *, timeout: float | None = None) -> tuple[EndpointHealth, ...]:
+        ``timeout`` (seconds) is the default. ``threads`` returns those that write files for event loops.
+        """
+        self._ask = ask
+        self._members = members
+        self._threads = threads
+        self._deadline = deadline
+        self._timeout = timeout
+        self._encrypted = encrypted
+
+    # how they do -----------------------------------------------------------------------------------------------------
+
+    def endpoints(self) -> tuple[values.EndpointState, ...]:
+        """Return the endpoints that this engine uses and how it fares with them. Makes no call."""
+        return self._members.states()
+
+    async def _health(self, *, timeout: float | None = None) -> tuple[values.EndpointHealth, ...]:
         """Examine all endpoints at the same time; a member that is dead or frozen costs ``timeout``, and no error.
 
         Raises ``Unauthenticated`` if the user is not accepted.
         """
+        questions = [STATUS, _LINEARIZABLE_READ]
+        answers = await self._members.ask_all(self._members.endpoints, questions, deadline=self._deadline(timeout))
+        for found in answers.values():
+            for answer in found:
+                if isinstance(answer.error, Unauthenticated):
+                    raise answer.error
+        return tuple(_health(endpoint, *answers[endpoint]) for endpoint in sorted(answers, key=str))
 
-    @abstractmethod
-    async def ahealth(self, *, timeout: float | None = None) -> tuple[EndpointHealth, ...]:
-        """Do what :meth:`health` does, for event loops."""
+    health, ahealth = twins(_health)
 
-    @abstractmethod
-    def statuses(self, *, timeout: float | None = None) -> tuple[EndpointStatus, ...]:
+    async def _statuses(self, *, timeout: float | None = None) -> tuple[values.EndpointStatus, ...]:
         """Return the status of all endpoints, asked at the same time; one that does not answer is no error."""
+        answers = await self._members.ask_all(self._members.endpoints, [STATUS], deadline=self._deadline(timeout))
+        return tuple(_endpoint_status(endpoint, answers[endpoint][0]) for endpoint in sorted(answers, key=str))
 
-    @abstractmethod
-    async def astatuses(self, *, timeout: float | None = None) -> tuple[EndpointStatus, ...]:
-        """Do what :meth:`statuses` does, for event loops."""
+    statuses, astatuses = twins(_statuses)
 
-    @abstractmethod
-    def status(self, endpoint: str | None = None, *, timeout: float | None = None) -> MemberStatus:
+    async def _status(self, endpoint: str | None = None, *, timeout: float | None = None) -> values.MemberStatus:
         """Return the status of one member, by default of the one in use, or another one if that does not answer."""
+        deadline = self._deadline(timeout)
+        chosen = self._members.endpoints if endpoint is None else (parse_endpoint(endpoint),)
+        for number, each in enumerate(chosen, 1):
+            now = time.monotonic()
+            share = max(0.0, deadline - now) / (len(chosen) - number + 1)
+            try:
+                return _status(each, await self._members.ask(each, *STATUS, deadline=now + share, repeat=True))
+            except (ClusterError, DeadlineExceeded):
+                if number == len(chosen):
+                    raise
+        raise AssertionError("there is no endpoint")
 
-    @abstractmethod
-    async def astatus(self, endpoint: str | None = None, *, timeout: float | None = None) -> MemberStatus:
-        """Do what :meth:`status` does, for event loops."""
+    status, astatus = twins(_status)
 
-    @abstractmethod
-    def alarms(self, *, timeout: float | None = None) -> tuple[Alarm, ...]:
+    # alarms ----------------------------------------------------------------------------------------------------------
+
+    async def _alarms(self, *, timeout: float | None = None) -> tuple[values.Alarm, ...]:
         """Return the alarms that are raised."""
+        answer = await self._ask("Alarm", {"action": "GET"}, timeout, repeat=True)
+        return tuple(values.Alarm(found.memberID, values.AlarmType(found.alarm)) for found in answer.alarms)
 
-    @abstractmethod
-    async def aalarms(self, *, timeout: float | None = None) -> tuple[Alarm, ...]:
-        """Do what :meth:`alarms` does, for event loops."""
+    alarms, aalarms = twins(_alarms)
 
-    @abstractmethod
-    def disarm(self, alarm: Alarm | None = None, *, timeout: float | None = None) -> tuple[Alarm, ...]:
+    async def _disarm(
+        self, alarm: values.Alarm | None = None, *, timeout: float | None = None
+    ) -> tuple[values.Alarm, ...]:
         """Take back one alarm, or all; return those that were raised. Remove the cause first, or they come back."""
+        deadline = self._deadline(timeout)
+        raised = await self._alarms(timeout=timeout)
+        wanted = tuple(found for found in raised if alarm is None or found == alarm)
+        for found in wanted:
+            fields = {"action": "DEACTIVATE", "memberID": found.member_id, "alarm": found.type}
+            await self._ask("Alarm", fields, deadline - time.monotonic(), repeat=False)
+        return wanted
 
-    @abstractmethod
-    async def adisarm(self, alarm: Alarm | None = None, *, timeout: float | None = None) -> tuple[Alarm, ...]:
-        """Do what :meth:`disarm` does, for event loops."""
+    disarm, adisarm = twins(_disarm)
 
-    @abstractmethod
-    def defragment(self, endpoint: str, *, timeout: float = 120.0) -> None:
+    # members ---------------------------------------------------------------------------------------------------------
+
+    async def _defragment(self, endpoint: str, *, timeout: float = 120.0) -> None:
         """Give unused space of a member's file back to its file system. The member serves nobody meanwhile."""
+        deadline = self._deadline(timeout)
+        chosen = parse_endpoint(endpoint)
+        # A member that is not there is to be told of sooner than after all the time that the work may take.
+        soon = min(deadline, time.monotonic() + self._timeout)
+        await self._members.ask(chosen, *STATUS, deadline=soon, repeat=True)
+        await self._members.ask(chosen, "Defragment", {}, deadline=deadline, repeat=False)
 
-    @abstractmethod
-    async def adefragment(self, endpoint: str, *, timeout: float = 120.0) -> None:
-        """Do what :meth:`defragment` does, for event loops."""
+    defragment, adefragment = twins(_defragment)
 
-    @abstractmethod
-    def hash_kv(self, endpoint: str, *, revision: int = 0, timeout: float | None = None) -> HashKV:
+    async def _hash_kv(self, endpoint: str, *, revision: int = 0, timeout: float | None = None) -> values.HashKV:
         """Return the checksum of a member's keys up to ``revision`` (0: its latest).
 
         Raises ``Compacted`` and ``FutureRevision``.
         """
+        check_int("revision", revision)
+        chosen = parse_endpoint(endpoint)
+        fields = {"revision": revision}
+        answer = await self._members.ask(chosen, "HashKV", fields, deadline=self._deadline(timeout), repeat=True)
+        return values.HashKV(str(chosen), answer.header.member_id, answer.hash, answer.compact_revision)
 
-    @abstractmethod
-    async def ahash_kv(self, endpoint: str, *, revision: int = 0, timeout: float | None = None) -> HashKV:
-        """Do what :meth:`hash_kv` does, for event loops."""
+    hash_kv, ahash_kv = twins(_hash_kv)
 
-    @abstractmethod
-    def move_leader(self, member_id: int, *, timeout: float | None = None) -> None:
+    async def _move_leader(self, member_id: int, *, timeout: float | None = None) -> None:
         """Make another member the leader. Raises ``NotFound``, and ``FailedPrecondition`` if it cannot be one."""
+        deadline = self._deadline(timeout)
+        fields = {"targetID": checked_id(member_id)}
+        leader = await self._leader(member_id, deadline)
+        await self._members.ask(leader, "MoveLeader", fields, deadline=deadline, repeat=False)
 
-    @abstractmethod
-    async def amove_leader(self, member_id: int, *, timeout: float | None = None) -> None:
-        """Do what :meth:`move_leader` does, for event loops."""
+    move_leader, amove_leader = twins(_move_leader)
 
-    @abstractmethod
-    def snapshot(
+    async def _snapshot(
         self,
         path: str | os.PathLike[str],
         *,
         endpoint: str | None = None,
-        progress: SnapshotProgress | None = None,
+        progress: values.SnapshotProgress | None = None,
         timeout: float = 600.0,
-    ) -> Backup:
+    ) -> values.Backup:
         """Write a backup of the whole store into the file ``path``, for ``etcdctl snapshot restore``.
 
         It is written beside ``path`` first, readable by its owner only, verified with the checksum that the server
         sends at the end, made durable, and then put in its place, where it replaces a former one: what is at ``path``
         is always whole. Without ``endpoint`` it is taken from the member in use, or another one if that fails; then
-        ``progress`` begins anew.
+        ``progress`` begins anew. For event loops another thread calls ``progress``.
 
         Raises ``ResponseError`` for a checksum that does not fit, and ``OSError`` if the file cannot be written.
         """
+        deadline = self._deadline(timeout)
+        chosen = self._members.endpoints if endpoint is None else (parse_endpoint(endpoint),)
+        errors: dict[str, str] = {}
+        with SnapshotFile(Path(path), progress) as file:
+            for each in chosen:
+                file.begin()
+                try:
+                    await self._members.receive(each, "Snapshot", file.take, deadline=deadline)
+                except ClusterError as error:
+                    errors |= error.errors
+                else:
+                    return await InThread(self._threads, partial(file.finish, str(each)), self._timeout)
+        raise ClusterError(f"Snapshot: no endpoint could answer: {errors}", errors)
 
-    @abstractmethod
-    async def asnapshot(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        endpoint: str | None = None,
-        progress: SnapshotProgress | None = None,
-        timeout: float = 600.0,
-    ) -> Backup:
-        """Do what :meth:`snapshot` does, for event loops; ``progress`` is called from another thread."""
+    snapshot, asnapshot = twins(_snapshot)
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    async def _leader(self, target: int, deadline: float) -> Endpoint:
+        """Return where the leader is: at one of the endpoints that are known, else where its client URLs say."""
+        listing = await self._ask(*LIST_MEMBERS, deadline - time.monotonic(), repeat=True)
+        members = listing.members
+        if all(target != member.ID for member in members):
+            raise NotFound(f"member {target:x} not found")
+        advertised = (
+            parse_client_url(url, encrypted=self._encrypted) for member in members for url in member.clientURLs
+        )
+        known = self._members.endpoints
+        candidates = dict.fromkeys([*known, *(endpoint for endpoint in advertised if endpoint is not None)])
+        # Half of the time: one of them may be frozen, and the leader is still to be asked.
+        now = time.monotonic()
+        answers = await self._members.ask_all(list(candidates), [STATUS], deadline=now + (deadline - now) / 2)
+        for endpoint, (answer,) in answers.items():
+            if answer.error is None and answer.value.leader == answer.value.header.member_id:
+                return endpoint
+        raise FailedPrecondition("no member says that it is the leader")
+
+
+def _status(endpoint: Endpoint, answer: Any) -> values.MemberStatus:
+    return values.MemberStatus(
+        endpoint=str(endpoint),
+        member_id=answer.header.member_id,
+        cluster_id=answer.header.cluster_id,
+        version=answer.version,
+        leader=answer.leader,
+        is_learner=answer.isLearner,
+        revision=answer.header.revision,
+        db_size=answer.dbSize,
+        db_size_in_use=answer.dbSizeInUse,
+        raft_term=answer.raftTerm,
+        raft_index=answer.raftIndex,
+        raft_applied_index=answer.raftAppliedIndex,
+        errors=tuple(answer.errors),
+    )
+
+
+def _endpoint_status(endpoint: Endpoint, answer: Answer) -> values.EndpointStatus:
+    if answer.error is not None:
+        return values.EndpointStatus(str(endpoint), None, str(answer.error))
+    return values.EndpointStatus(str(endpoint), _status(endpoint, answer.value), "")
+
+
+def _health(endpoint: Endpoint, status: Answer, read: Answer) -> values.EndpointHealth:
+    serves = read.error is None or isinstance(read.error, PermissionDenied)
+    learner = status.error is None and status.value.isLearner
+    if status.error is not None:
+        error = str(status.error)
+    elif not serves and not learner:
+        error = "; ".join([*status.value.errors, str(read.error)])
+    else:
+        error = "; ".join(status.value.errors)
+    return values.EndpointHealth(
+        endpoint=str(endpoint),
+        reachable=status.error is None or serves,
+        has_leader=serves or (status.error is None and status.value.leader != 0),
+        serves_reads=serves,
+        is_learner=learner,
+        latency=read.seconds if serves else None,
+        error=error,
+    )

@@ -7,6 +7,7 @@ budget of nested transactions and the request size.
 from __future__ import annotations
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_int
 from django_etcdaero.keyvalue.duplicates import refuse_duplicates
 from django_etcdaero.keyvalue.values import (
     Compare,
@@ -34,7 +35,6 @@ _FRAME_BYTES = 64
 """Upper estimate of what a request's encoding adds to its keys and values."""
 _OPERATION_BYTES = 40
 """The same for one operation or comparison of a transaction."""
-_INT64 = range(-(1 << 63), 1 << 63)
 _RANGE_NUMBERS = (
     "limit",
     "revision",
@@ -49,12 +49,6 @@ def check_bytes(name: str, value: object) -> None:
     """Refuse anything but ``bytes``; ``name`` tells the caller which argument is wrong."""
     if type(value) is not bytes:
         raise InvalidRequest(f"{name} must be bytes, not {type(value).__name__}")
-
-
-def check_int(name: str, value: object) -> None:
-    """Refuse anything but an ``int`` of 64 bits."""
-    if not isinstance(value, int) or value not in _INT64:
-        raise InvalidRequest(f"{name} must be an int of 64 bits, not {value!r}")
 
 
 def check_key(key: object, range_end: object = b"") -> None:

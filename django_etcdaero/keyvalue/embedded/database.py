@@ -25,6 +25,8 @@ class Database(ABC):
     """Other processes may write to it."""
     reader: GuardedConnection
     writer: GuardedConnection
+    connections: tuple[GuardedConnection, ...]
+    """All of them, each once."""
 
     @abstractmethod
     def connect_watcher(self) -> GuardedConnection:
@@ -42,17 +44,20 @@ class Database(ABC):
     def notify(self) -> None:
         """Tell the engines that the store has changed."""
 
-    @abstractmethod
     def rest(self, timeout: float) -> None:
         """Before a fork: let no thread be inside SQLite; wait ``timeout`` seconds at most for each connection."""
+        for connection in self.connections:
+            connection.rest(timeout)
 
-    @abstractmethod
     def resume(self) -> None:
         """After the fork, in the parent: end the rest that this thread has ordered."""
+        for connection in self.connections:
+            connection.resume()
 
-    @abstractmethod
     def leak(self) -> None:
         """Forget everything inherited through a fork without touching it."""
+        for connection in self.connections:
+            connection.leak()
 
 
 class FileDatabase(Database):
@@ -76,6 +81,7 @@ class FileDatabase(Database):
             raise
         self.writer, self.reader = writer, reader
         self._watcher = FileConnection(path, log=log)
+        self.connections = (reader, writer, self._watcher)
 
     def connect_watcher(self) -> GuardedConnection:
         return self._watcher
@@ -93,17 +99,8 @@ class FileDatabase(Database):
         if self._wake is not None:
             self._wake()
 
-    def rest(self, timeout: float) -> None:
-        for connection in (self.reader, self.writer, self._watcher):
-            connection.rest(timeout)
-
-    def resume(self) -> None:
-        for connection in (self.reader, self.writer, self._watcher):
-            connection.resume()
-
     def leak(self) -> None:
-        for connection in (self.reader, self.writer, self._watcher):
-            connection.leak()
+        super().leak()
         self._log.forget()
 
 
@@ -115,6 +112,7 @@ class MemoryDatabase(Database):
     def __init__(self, name: str) -> None:
         self.url = f"mem:{name}"
         self.reader = self.writer = self._connection = MemoryConnection(self.url)
+        self.connections = (self._connection,)
         # Replaced, never changed: who iterates over it needs no lock.
         self._wakes: tuple[Wake, ...] = ()
         self._dropped = False
@@ -133,15 +131,6 @@ class MemoryDatabase(Database):
     def notify(self) -> None:
         for wake in self._wakes:
             wake()
-
-    def rest(self, timeout: float) -> None:
-        self._connection.rest(timeout)
-
-    def resume(self) -> None:
-        self._connection.resume()
-
-    def leak(self) -> None:
-        self._connection.leak()
 
     def drop(self) -> None:
         """Close the store once no engine uses it any more."""

@@ -5,31 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import TypeVar
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, DeadlineExceeded, StoreBusy
-from django_etcdaero.keyvalue.arguments import check_seconds
-from django_etcdaero.keyvalue.engine import Engine, EngineInfo
-from django_etcdaero.keyvalue.values import (
-    DeleteRequest,
-    DeleteResult,
-    KeyValue,
-    LeaseStatus,
-    PutRequest,
-    PutResult,
-    RangeRequest,
-    RangeResult,
-    Renewal,
-    RenewalSink,
-    TxnRequest,
-    TxnResult,
-    WatchHandle,
-    WatchRequest,
-    WatchSink,
-    is_read_only,
-)
+from django_etcdaero.keyvalue import values
+from django_etcdaero.keyvalue.arguments import check_int, check_seconds
+from django_etcdaero.keyvalue.engine import Clock, Engine, EngineInfo
+from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system import forks
 from django_etcdaero.system.processes import boot_id
 
@@ -64,7 +48,7 @@ class EmbeddedEngine(Engine):
         store: Database,
         *,
         timeout: float,
-        clock: Callable[[], float],
+        clock: Clock,
         boot: str,
         retention: Retention,
     ) -> None:
@@ -90,7 +74,7 @@ class EmbeddedEngine(Engine):
         name: str = "",
         *,
         timeout: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = monotonic,
         retention: Retention = Retention(),  # noqa: B008 - immutable
     ) -> EmbeddedEngine:
         """Open the store ``name`` in the memory of this process.
@@ -108,7 +92,7 @@ class EmbeddedEngine(Engine):
         path: str | os.PathLike[str],
         *,
         busy_timeout: float = 5.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = monotonic,
         boot: str | None = None,
         retention: Retention = Retention(),  # noqa: B008 - immutable
     ) -> EmbeddedEngine:
@@ -133,7 +117,7 @@ class EmbeddedEngine(Engine):
 
     # keys ------------------------------------------------------------------------------------------------------------
 
-    def range(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
+    def range(self, request: values.RangeRequest, *, timeout: float | None = None) -> values.RangeResult:
         checks.check_range(request)
         if not is_point(request):
             return self._read(
@@ -148,9 +132,9 @@ class EmbeddedEngine(Engine):
             result, _ = self._store.reader.read(lambda cursor: read_point(cursor, request), patience)
         return result
 
-    def get(self, key: bytes, *, timeout: float | None = None) -> KeyValue | None:
+    def get(self, key: bytes, *, timeout: float | None = None) -> values.KeyValue | None:
         if type(key) is not bytes or not 0 < len(key) <= checks.MAX_REQUEST_BYTES:
-            checks.check_range(RangeRequest(key))
+            checks.check_range(values.RangeRequest(key))
         if self._closed or self._pid != _getpid():
             self._refuse()
         patience = self._timeout if timeout is None else check_seconds("timeout", timeout)
@@ -159,58 +143,53 @@ class EmbeddedEngine(Engine):
             return super().get(key, timeout=timeout)  # which looks at the clock
         return found
 
-    def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
+    def put(self, request: values.PutRequest, *, timeout: float | None = None) -> values.PutResult:
         checks.check_put(request)
         return self._write(lambda revision: revision.put(request), timeout)
 
-    def delete_range(self, request: DeleteRequest, *, timeout: float | None = None) -> DeleteResult:
+    def delete_range(self, request: values.DeleteRequest, *, timeout: float | None = None) -> values.DeleteResult:
         checks.check_delete(request)
         return self._write(lambda revision: revision.delete_range(request), timeout)
 
-    def txn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
+    def txn(self, request: values.TxnRequest, *, timeout: float | None = None) -> values.TxnResult:
         checks.check_txn(request)
-        if is_read_only(request):
+        if request.is_read_only:
             return self._read(lambda cursor, base: transactions.run(Revision(cursor, base), request), timeout)
         return self._write(lambda revision: transactions.run(revision, request), timeout)
 
     def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
-        checks.check_int("revision", revision)
-        deadline = time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
+        check_int("revision", revision)
+        deadline = monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
         self._write(lambda write: compaction.compact(write.cursor, revision, write.base), timeout)
         while physical and self._write(lambda write: compaction.sweep(write.cursor, _SWEEP_ROWS), timeout):
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 raise DeadlineExceeded("the compaction is done, its sweeping goes on as the store is written")
 
     # leases ----------------------------------------------------------------------------------------------------------
 
-    def lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
-        checks.check_int("ttl", ttl)
-        checks.check_int("lease_id", lease_id)
+    def lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> values.LeaseStatus:
+        check_int("ttl", ttl)
+        check_int("lease_id", lease_id)
         return self._write(
             lambda revision: leases.grant(revision.cursor, ttl, lease_id, boot=self._boot, now=self._clock()), timeout
         )
 
     def lease_revoke(self, lease_id: int, *, timeout: float | None = None) -> None:
-        checks.check_int("lease_id", lease_id)
+        check_int("lease_id", lease_id)
         self._write(lambda revision: leases.revoke(revision, lease_id), timeout)
 
     def lease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
-        checks.check_int("lease_id", lease_id)
+        check_int("lease_id", lease_id)
         return self._write(
             lambda revision: leases.keep_alive(revision.cursor, lease_id, boot=self._boot, now=self._clock()), timeout
         )
 
     def lease_keep_alive_many(
-        self,
-        lease_ids: Sequence[int],
-        sink: RenewalSink,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        timeout: float | None = None,
+        self, lease_ids: Sequence[int], sink: RenewalSink, *, clock: Clock = monotonic, timeout: float | None = None
     ) -> None:
         for lease_id in lease_ids:
-            checks.check_int("lease_ids", lease_id)
-        deadline = time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
+            check_int("lease_ids", lease_id)
+        deadline = monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
         waiting = tuple(dict.fromkeys(lease_ids))
 
         def renew(revision: Revision) -> list[int]:
@@ -219,12 +198,14 @@ class EmbeddedEngine(Engine):
         while waiting:
             some, waiting = waiting[:_RENEWED_AT_ONCE], waiting[_RENEWED_AT_ONCE:]
             sent = clock()
-            ttls = self._write(renew, max(0.0, deadline - time.monotonic()))
+            ttls = self._write(renew, max(0.0, deadline - monotonic()))
             for lease_id, ttl in zip(some, ttls, strict=True):
-                sink(Renewal(lease_id, ttl, sent))
+                sink(values.Renewal(lease_id, ttl, sent))
 
-    def lease_time_to_live(self, lease_id: int, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
-        checks.check_int("lease_id", lease_id)
+    def lease_time_to_live(
+        self, lease_id: int, *, keys: bool = False, timeout: float | None = None
+    ) -> values.LeaseStatus:
+        check_int("lease_id", lease_id)
         return self._read(
             lambda cursor, _: leases.time_to_live(cursor, lease_id, keys=keys, now=self._clock()), timeout
         )
@@ -234,7 +215,9 @@ class EmbeddedEngine(Engine):
 
     # watches ---------------------------------------------------------------------------------------------------------
 
-    def watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
+    def watch(
+        self, request: values.WatchRequest, sink: values.WatchSink, *, timeout: float | None = None
+    ) -> values.WatchHandle:
         checks.check_watch(request)
         reader = self._store.reader
         revision, identity = self._read(lambda _, revision: (revision, reader.identity), timeout)
@@ -327,7 +310,7 @@ class EmbeddedEngine(Engine):
 
     def _expire_for_reader(self, patience: float) -> bool:
         """End the leases that are due; return whether that was possible: a frozen writer must not stop readers."""
-        now = time.monotonic()
+        now = monotonic()
         if now < self._retry_expiry_at:
             return False
         try:
@@ -346,5 +329,5 @@ class EmbeddedEngine(Engine):
         raise Cancelled(f"the engine on {self.info.location} was closed")
 
 
-def _restart(boot: str, clock: Callable[[], float]) -> Callable[[sqlite3.Cursor], None]:
+def _restart(boot: str, clock: Clock) -> Callable[[sqlite3.Cursor], None]:
     return lambda cursor: leases.restart_after_boot(cursor, boot, clock())

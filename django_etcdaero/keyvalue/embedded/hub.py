@@ -185,7 +185,7 @@ class WatchHub:
 
     def _admit(self, arrivals: Iterable[EmbeddedWatch], connection: GuardedConnection, piece: Slice) -> None:
         for watch in arrivals:
-            if watch.refused:
+            if watch.inverted:
                 watch.lose(WatchLost.REFUSED, piece.head)
             elif not same_file(watch.identity, connection.identity) or watch.seen_revision > piece.head:
                 watch.lose(WatchLost.RESET, piece.head)

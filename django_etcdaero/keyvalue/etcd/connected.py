@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, PermissionDenied
+from django_etcdaero.keyvalue.administration.asking import Fields
 from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.keyvalue.engine import Engine, EngineInfo
 from django_etcdaero.stores.credentials import Tls
@@ -23,15 +24,15 @@ from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.stores.etcd import EtcdAddress, address_of
 from django_etcdaero.system import forks
 
-from .administration import MemberSync
 from .administration.member_calls import MemberCalls
+from .administration.sync import MemberSync
 from .calls.unary import UnaryCalls
 from .connection import grpc_forks
 from .connection.balancer import Balancer
 from .connection.gate import Gate
 from .connection.member import MemberClient
 from .connection.tokens import Tokens
-from .messages.classes import rpc
+from .messages.classes import REQUESTS, rpc
 from .watches.hub import WatchHub
 
 _getpid = os.getpid
@@ -77,7 +78,7 @@ class ConnectedEngine(Engine):
         self._sync: MemberSync | None = None
         if cluster.sync is not None:
             self._sync = MemberSync(
-                self._ask,
+                self._ask_fields,
                 self._member_calls,
                 self._balancer,
                 every=cluster.sync,
@@ -166,6 +167,9 @@ class ConnectedEngine(Engine):
         """Return the answer to ``message``. A protocol."""
         deadline = self._deadline(timeout)
         return await self._calls.ask(method, message, deadline, repeat=repeat, leader=leader, done=done)
+
+    async def _ask_fields(self, method: str, fields: Fields, timeout: float | None, *, repeat: bool) -> Any:
+        return await self._ask(method, REQUESTS[method](**fields), timeout, repeat=repeat)
 
     def _deadline(self, timeout: float | None) -> float:
         """Return when a call must end that begins now, by ``time.monotonic``; raise if no call may begin."""

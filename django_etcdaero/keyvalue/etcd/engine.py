@@ -8,33 +8,20 @@ Those that are made seldom are written once, as protocols, and have their two fo
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from django_etcdaero.exceptions import ClusterError, LeaseNotFound
+from django_etcdaero.keyvalue import values
+from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance
 from django_etcdaero.keyvalue.arguments import check_seconds
-from django_etcdaero.keyvalue.values import (
-    DeleteRequest,
-    DeleteResult,
-    LeaseStatus,
-    PutRequest,
-    PutResult,
-    RangeRequest,
-    RangeResult,
-    RenewalSink,
-    TxnRequest,
-    TxnResult,
-    WatchHandle,
-    WatchRequest,
-    WatchSink,
-    is_read_only,
-)
+from django_etcdaero.keyvalue.engine import Clock
+from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 
-from .administration import EtcdAuth, EtcdCluster, EtcdMaintenance
 from .calls import read_only
 from .connected import ConnectedEngine
 from .connection.renewals import Renewals
@@ -50,35 +37,37 @@ class EtcdEngine(ConnectedEngine):
 
     # keys ------------------------------------------------------------------------------------------------------------
 
-    def range(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
+    def range(self, request: values.RangeRequest, *, timeout: float | None = None) -> values.RangeResult:
         message, leader = wire.range_message(request), not request.serializable
         return wire.range_result(self._call("Range", message, timeout, repeat=True, leader=leader))
 
-    async def arange(self, request: RangeRequest, *, timeout: float | None = None) -> RangeResult:
+    async def arange(self, request: values.RangeRequest, *, timeout: float | None = None) -> values.RangeResult:
         message, leader = wire.range_message(request), not request.serializable
         return wire.range_result(await adrive(self._ask("Range", message, timeout, repeat=True, leader=leader)))
 
-    def put(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
+    def put(self, request: values.PutRequest, *, timeout: float | None = None) -> values.PutResult:
         return wire.put_result(self._call("Put", wire.put_message(request), timeout, repeat=False))
 
-    async def aput(self, request: PutRequest, *, timeout: float | None = None) -> PutResult:
+    async def aput(self, request: values.PutRequest, *, timeout: float | None = None) -> values.PutResult:
         return wire.put_result(await adrive(self._ask("Put", wire.put_message(request), timeout, repeat=False)))
 
-    def txn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
-        if is_read_only(request):
+    def txn(self, request: values.TxnRequest, *, timeout: float | None = None) -> values.TxnResult:
+        if request.is_read_only:
             return drive(self._read(request, timeout))
         return wire.txn_result(self._call("Txn", wire.txn_message(request), timeout, repeat=False))
 
-    async def atxn(self, request: TxnRequest, *, timeout: float | None = None) -> TxnResult:
-        if is_read_only(request):
+    async def atxn(self, request: values.TxnRequest, *, timeout: float | None = None) -> values.TxnResult:
+        if request.is_read_only:
             return await adrive(self._read(request, timeout))
         return wire.txn_result(await adrive(self._ask("Txn", wire.txn_message(request), timeout, repeat=False)))
 
-    async def _read(self, request: TxnRequest, timeout: float | None) -> TxnResult:
+    async def _read(self, request: values.TxnRequest, timeout: float | None) -> values.TxnResult:
         ask = partial(self._calls.ask, deadline=self._deadline(timeout), repeat=True)
         return await read_only.read(ask, request)
 
-    async def _delete_range(self, request: DeleteRequest, *, timeout: float | None = None) -> DeleteResult:
+    async def _delete_range(
+        self, request: values.DeleteRequest, *, timeout: float | None = None
+    ) -> values.DeleteResult:
         message = wire.delete_message(request)
         return wire.delete_result(await self._ask("DeleteRange", message, timeout, repeat=False))
 
@@ -98,7 +87,7 @@ class EtcdEngine(ConnectedEngine):
 
     # leases ----------------------------------------------------------------------------------------------------------
 
-    async def _lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> LeaseStatus:
+    async def _lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> values.LeaseStatus:
         # A grant whose answer was lost leaves a lease without keys behind, which nobody needs to find.
         message = wire.grant_message(ttl, lease_id)
         return wire.grant_result(await self._ask("LeaseGrant", message, timeout, repeat=lease_id == 0))
@@ -117,23 +106,18 @@ class EtcdEngine(ConnectedEngine):
     lease_keep_alive, alease_keep_alive = twins(_lease_keep_alive)
 
     def lease_keep_alive_many(
-        self,
-        lease_ids: Sequence[int],
-        sink: RenewalSink,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        timeout: float | None = None,
+        self, lease_ids: Sequence[int], sink: RenewalSink, *, clock: Clock = monotonic, timeout: float | None = None
     ) -> None:
         renewals = Renewals(lease_ids, sink, clock)
         deadline = self._deadline(timeout)
         while waiting := len(renewals.waiting):
-            self._call("LeaseKeepAliveMany", renewals, deadline - time.monotonic(), repeat=True)
+            self._call("LeaseKeepAliveMany", renewals, deadline - monotonic(), repeat=True)
             if len(renewals.waiting) == waiting:
                 raise ClusterError(f"LeaseKeepAlive: {self.endpoint} left {waiting} renewals without an answer", {})
 
     async def _lease_time_to_live(
         self, lease_id: int, *, keys: bool = False, timeout: float | None = None
-    ) -> LeaseStatus:
+    ) -> values.LeaseStatus:
         message = wire.time_to_live_message(lease_id, keys)
         return wire.time_to_live_result(lease_id, await self._ask("LeaseTimeToLive", message, timeout, repeat=True))
 
@@ -146,7 +130,9 @@ class EtcdEngine(ConnectedEngine):
 
     # watches ---------------------------------------------------------------------------------------------------------
 
-    async def _watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
+    async def _watch(
+        self, request: values.WatchRequest, sink: values.WatchSink, *, timeout: float | None = None
+    ) -> values.WatchHandle:
         wire.watch_message(request, request.start_revision)  # its errors belong to the caller, not to the stream
         deadline = self._deadline(timeout)
         watch = EtcdWatch(request, sink, self._hub.forget)
@@ -158,19 +144,18 @@ class EtcdEngine(ConnectedEngine):
     # administration --------------------------------------------------------------------------------------------------
 
     @property
-    def auth(self) -> EtcdAuth:
-        return EtcdAuth(self._ask)
+    def auth(self) -> Auth:
+        return Auth(self._ask_fields)
 
     @property
-    def cluster(self) -> EtcdCluster:
-        return EtcdCluster(self._ask)
+    def cluster(self) -> Cluster:
+        return Cluster(self._ask_fields)
 
     @property
-    def maintenance(self) -> EtcdMaintenance:
-        return EtcdMaintenance(
-            self._ask,
+    def maintenance(self) -> Maintenance:
+        return Maintenance(
+            self._ask_fields,
             self._member_calls,
-            self._balancer,
             threads=self._threads,
             deadline=self._deadline,
             timeout=self._timeout,

@@ -22,7 +22,8 @@ from django_etcdaero.exceptions import (
     VersionConflict,
 )
 from django_etcdaero.records import arguments, conditions
-from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches, by_size
+from django_etcdaero.records.life import ConnectedStore
+from django_etcdaero.records.store import Meta, Record, StoreInfo, Value, batches, by_size
 from django_etcdaero.stores.aerospike import AerospikeAddress, address_of
 from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.system import forks
@@ -49,7 +50,7 @@ CONFIRMATION_INTERVAL = 0.002
 """Seconds between two looks at whether all nodes have truncated."""
 
 
-class AerospikeStore(RecordStore):
+class AerospikeStore(ConnectedStore):
     """Records in the set ``set_name`` of ``namespace``. Connects when the first call is made.
 
     ``hosts``: names or addresses, and ports, of some nodes; or an address, which says all but the two numbers.
@@ -77,7 +78,7 @@ class AerospikeStore(RecordStore):
             raise InvalidRequest("timeout must be above 0 seconds")
         self.info = StoreInfo("aerospike", address.safe)
         self.max_value_bytes = max_value_bytes
-        self._connection = Connection(address, timeout)
+        self._connections = self._connection = Connection(address, timeout)
         forks.protect(self)
 
     # one record ------------------------------------------------------------------------------------------------------
@@ -86,38 +87,21 @@ class AerospikeStore(RecordStore):
         arguments.check_keys((key,))
         return self._read(lambda client, ms: client.get(key, ms), timeout)
 
-    def put(
-        self,
-        key: bytes,
-        value: Value,
-        *,
-        ttl: int | None = None,
-        create_only: bool = False,
-        generation: int | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
-
+    def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         def call(client: NativeClient, ms: int) -> None:
-            client.put(key, value, ms, ttl=ttl, create_only=create_only, generation=generation)
+            client.put(key, value, ms, ttl=ttl, create_only=generation == 0, generation=generation or None)
 
-        expected = errors.EXISTS if create_only else errors.GENERATION
-        if self._write(call, key, generation, timeout, ttl=ttl, expected=(expected,)) == errors.EXISTS:
+        expected = errors.EXISTS if generation == 0 else errors.GENERATION
+        if self._write(call, key, generation or None, timeout, ttl=ttl, expected=(expected,)) == errors.EXISTS:
             raise KeyExists(f"there is a record {key!r} already")
 
-    def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
-        arguments.check_delete(key, generation=generation)
-
+    def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool:
         def call(client: NativeClient, ms: int) -> None:
             client.delete(key, ms, generation=generation)
 
         return self._write(call, key, generation, timeout) == errors.OK
 
-    def touch(
-        self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
-    ) -> bool:
-        arguments.check_touch(key, ttl, generation=generation)
-
+    def _touch(self, key: bytes, ttl: int | None, generation: int | None, timeout: float | None) -> bool:
         def call(client: NativeClient, ms: int) -> None:
             client.touch(key, ms, ttl=ttl, generation=generation)
 
@@ -127,8 +111,7 @@ class AerospikeStore(RecordStore):
         arguments.check_keys((key,))
         return self._read(lambda client, ms: client.exists(key, ms), timeout)
 
-    def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
-        arguments.check_increment(key, delta)
+    def _increment(self, key: bytes, delta: int, timeout: float | None) -> int:
         arguments.check_timeout(timeout)
         until = self._connection.until(timeout)
         expected = (errors.NOT_FOUND, errors.FILTERED_OUT)
@@ -154,9 +137,7 @@ class AerospikeStore(RecordStore):
         arguments.check_keys(keys)
         return self._each(batches(keys, BATCH_READS), _get_many, timeout)
 
-    def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
-        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
-
+    def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None:
         def call(client: NativeClient, keys: list[bytes], ms: int) -> Batch[None]:
             return client.put_many({key: items[key] for key in keys}, ms, ttl=ttl)
 
@@ -170,10 +151,7 @@ class AerospikeStore(RecordStore):
         arguments.check_keys(keys)
         return self._each(batches(keys, BATCH_OTHERS), _exists_many, timeout)
 
-    def touch_many(
-        self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
-    ) -> set[bytes]:
-        arguments.check_touch_many(items, ttl)
+    def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         possible = [key for key, generation in items.items() if (generation or 0) <= MAX_GENERATION]
 
         def call(client: NativeClient, part: list[bytes], ms: int) -> Batch[None]:
@@ -204,20 +182,6 @@ class AerospikeStore(RecordStore):
                 time.sleep(CONFIRMATION_INTERVAL)
         except (ClusterError, DeadlineExceeded) as error:
             raise OutcomeUnknown(f"{self.info.location}: not every node has confirmed the truncation") from error
-
-    # life ------------------------------------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def before_fork(self, timeout: float) -> None:
-        self._connection.before_fork(timeout)
-
-    def after_fork_in_parent(self) -> None:
-        self._connection.after_fork_in_parent()
-
-    def abandon(self) -> None:
-        self._connection.abandon()
 
     # inside ----------------------------------------------------------------------------------------------------------
 

@@ -130,42 +130,27 @@ class MemoryStore(RecordStore):
 
     # one record ------------------------------------------------------------------------------------------------------
 
-    def put(
-        self,
-        key: bytes,
-        value: Value,
-        *,
-        ttl: int | None = None,
-        create_only: bool = False,
-        generation: int | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
+    def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         with self._locked(timeout, write=True) as now:
-            entry = self._expected(key, generation, now)
-            if create_only and entry is not None:
+            entry = self._expected(key, generation or None, now)
+            if generation == 0 and entry is not None:
                 raise KeyExists(f"there is a record {key!r} already")
             self._write(key, value, entry, _expires(ttl, now))
 
-    def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
-        arguments.check_delete(key, generation=generation)
+    def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool:
         with self._locked(timeout, write=True) as now:
             found = self._expected(key, generation, now) is not None
             self._space.remove(key)
             return found
 
-    def touch(
-        self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
-    ) -> bool:
-        arguments.check_touch(key, ttl, generation=generation)
+    def _touch(self, key: bytes, ttl: int | None, generation: int | None, timeout: float | None) -> bool:
         with self._locked(timeout, write=True) as now:
             entry = self._expected(key, generation, now)
             if entry is not None:
                 self._write(key, entry.value, entry, _expires(ttl, now))
             return entry is not None
 
-    def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
-        arguments.check_increment(key, delta)
+    def _increment(self, key: bytes, delta: int, timeout: float | None) -> int:
         with self._locked(timeout, write=True) as now:
             entry = self._space.live(key, now)
             if entry is None:
@@ -185,8 +170,7 @@ class MemoryStore(RecordStore):
                     records[key] = Record(entry.value, entry.generation, _left(entry.expires, now))
         return records
 
-    def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
-        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
+    def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None:
         with self._locked(timeout, write=True) as now:
             expires = _expires(ttl, now)
             for key, value in items.items():
@@ -206,10 +190,7 @@ class MemoryStore(RecordStore):
         with self._locked(timeout) as now:
             return self._metas(keys, now)
 
-    def touch_many(
-        self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
-    ) -> set[bytes]:
-        arguments.check_touch_many(items, ttl)
+    def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         touched: set[bytes] = set()
         with self._locked(timeout, write=True) as now:
             expires = _expires(ttl, now)

@@ -14,7 +14,8 @@ from typing import TypeVar
 
 from django_etcdaero.exceptions import DeadlineExceeded, KeyExists, KeyNotFound
 from django_etcdaero.records import arguments, conditions
-from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches, by_size
+from django_etcdaero.records.life import ConnectedStore
+from django_etcdaero.records.store import Meta, Record, StoreInfo, Value, batches, by_size
 from django_etcdaero.system import forks
 
 from . import tables
@@ -36,7 +37,7 @@ T = TypeVar("T")
 Part = TypeVar("Part", bound=Sized)
 
 
-class SqliteStore(RecordStore):
+class SqliteStore(ConnectedStore):
     """Records in the SQLite file at ``path``, which is opened (and created) by the first call.
 
     ``busy_timeout``: seconds that each transaction of a call without ``timeout`` waits for other processes at most;
@@ -57,54 +58,35 @@ class SqliteStore(RecordStore):
         self.info = StoreInfo("sqlite", f"sqlite:///{absolute}", {"sqlite": sqlite3.sqlite_version})
         self.max_value_bytes = max_value_bytes
         self._clock = clock
-        self._connections = Connections(absolute, tables.SCHEMA, busy_timeout=busy_timeout)
+        self._connections: Connections = Connections(absolute, tables.SCHEMA, busy_timeout=busy_timeout)
         forks.protect(self)
 
     # one record ------------------------------------------------------------------------------------------------------
 
-    def put(
-        self,
-        key: bytes,
-        value: Value,
-        *,
-        ttl: int | None = None,
-        create_only: bool = False,
-        generation: int | None = None,
-        timeout: float | None = None,
-    ) -> None:
-        arguments.check_put(key, value, self.max_value_bytes, ttl=ttl, create_only=create_only, generation=generation)
-
+    def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         def work(connection: sqlite3.Connection, items: dict[bytes, Value], now: int) -> None:
-            if create_only and tables.select(connection, "generation", (key,), now):
+            if generation == 0 and tables.select(connection, "generation", (key,), now):
                 raise KeyExists(f"there is a record {key!r} already")
-            _expect(connection, key, generation, now)
+            _expect(connection, key, generation or None, now)
             tables.write(connection, items, _expires(ttl, now), now)
 
         self._write([{key: value}], work, timeout)
 
-    def delete(self, key: bytes, *, generation: int | None = None, timeout: float | None = None) -> bool:
-        arguments.check_delete(key, generation=generation)
-
+    def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool:
         def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> bool:
             _expect(connection, key, generation, now)
             return tables.delete(connection, keys, now) == 1
 
         return self._write([(key,)], work, timeout)[0]
 
-    def touch(
-        self, key: bytes, ttl: int | None, *, generation: int | None = None, timeout: float | None = None
-    ) -> bool:
-        arguments.check_touch(key, ttl, generation=generation)
-
+    def _touch(self, key: bytes, ttl: int | None, generation: int | None, timeout: float | None) -> bool:
         def work(connection: sqlite3.Connection, items: dict[bytes, int | None], now: int) -> bool:
             _expect(connection, key, generation, now)
             return bool(tables.touch(connection, items, _expires(ttl, now), now))
 
         return self._write([{key: generation}], work, timeout)[0]
 
-    def increment(self, key: bytes, delta: int, *, timeout: float | None = None) -> int:
-        arguments.check_increment(key, delta)
-
+    def _increment(self, key: bytes, delta: int, timeout: float | None) -> int:
         def work(connection: sqlite3.Connection, keys: tuple[bytes], now: int) -> int:
             rows = tables.select(connection, "id, value", keys, now)
             if not rows:
@@ -125,9 +107,7 @@ class SqliteStore(RecordStore):
                 records[key] = Record(value, generation, _left(expires, now))
         return records
 
-    def put_many(self, items: Mapping[bytes, Value], *, ttl: int | None = None, timeout: float | None = None) -> None:
-        arguments.check_put_many(items, self.max_value_bytes, ttl=ttl)
-
+    def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None:
         def work(connection: sqlite3.Connection, part: list[bytes], now: int) -> None:
             tables.write(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
 
@@ -144,11 +124,7 @@ class SqliteStore(RecordStore):
                 metas[key] = Meta(generation, _left(expires, now))
         return metas
 
-    def touch_many(
-        self, items: Mapping[bytes, int | None], ttl: int | None, *, timeout: float | None = None
-    ) -> set[bytes]:
-        arguments.check_touch_many(items, ttl)
-
+    def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         def work(connection: sqlite3.Connection, part: list[bytes], now: int) -> set[bytes]:
             return tables.touch(connection, {key: items[key] for key in part}, _expires(ttl, now), now)
 
@@ -165,20 +141,6 @@ class SqliteStore(RecordStore):
             tables.truncate(connection)
 
         self._write([()], work, timeout)
-
-    # life ------------------------------------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        self._connections.close()
-
-    def before_fork(self, timeout: float) -> None:
-        self._connections.before_fork(timeout)
-
-    def after_fork_in_parent(self) -> None:
-        self._connections.after_fork_in_parent()
-
-    def abandon(self) -> None:
-        self._connections.abandon()
 
     # inside ----------------------------------------------------------------------------------------------------------
 

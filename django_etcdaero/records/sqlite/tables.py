@@ -14,7 +14,8 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from django_etcdaero.records.store import MAX_KEY_BYTES, Value, batches
+from django_etcdaero.records.arguments import MAX_KEY_BYTES
+from django_etcdaero.records.store import Value, batches
 from django_etcdaero.system.sqlite.schema import Schema
 
 SCHEMA = Schema(

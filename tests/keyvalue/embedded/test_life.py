@@ -133,7 +133,7 @@ FORK = """
 import os, sys, threading
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest, WatchRequest
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 
 def open():
     return EmbeddedEngine.file(sys.argv[1]) if sys.argv[1] else EmbeddedEngine.memory()
@@ -199,7 +199,7 @@ def test_an_engine_does_not_cross_a_fork(path: Path, kind: str, locks: str) -> N
 CLOSED_BY_PARENT = """
 import os, sys
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
-from django_etcdaero.keyvalue.engine import PutRequest, RangeRequest
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 
 engine = EmbeddedEngine.file(sys.argv[1])
 engine.put(PutRequest(b"a"))

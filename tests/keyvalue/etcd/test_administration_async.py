@@ -25,7 +25,6 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance, PermissionType
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.etcd.administration import EtcdAuth, EtcdCluster, EtcdMaintenance
 from django_etcdaero.keyvalue.values import PutRequest
 from tests.keyvalue.etcd import servers
 from tests.keyvalue.etcd.servers import Server
@@ -48,9 +47,7 @@ def public_methods(kind: type) -> dict[str, Any]:
     return {name: value for name, value in inspect.getmembers(kind, callable) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize(
-    "kind", [Auth, Cluster, Maintenance, EtcdAuth, EtcdCluster, EtcdMaintenance], ids=lambda kind: kind.__name__
-)
+@pytest.mark.parametrize("kind", [Auth, Cluster, Maintenance], ids=lambda kind: kind.__name__)
 def test_each_method_has_a_twin_with_the_same_parameters(kind: type) -> None:
     methods = public_methods(kind)
     methods.pop("endpoints", None)  # makes no call
@@ -62,14 +59,6 @@ def test_each_method_has_a_twin_with_the_same_parameters(kind: type) -> None:
         assert method.__name__ == name
         assert awaitable[f"a{name}"].__name__ == f"a{name}"
         assert inspect.signature(method) == inspect.signature(awaitable[f"a{name}"])
-
-
-@pytest.mark.parametrize(("kind", "ours"), [(Auth, EtcdAuth), (Cluster, EtcdCluster), (Maintenance, EtcdMaintenance)])
-def test_the_parameters_are_those_that_the_waist_promises(kind: type, ours: type) -> None:
-    promised, made = public_methods(kind), public_methods(ours)
-    assert set(promised) == set(made)
-    for name, method in promised.items():
-        assert inspect.signature(method) == inspect.signature(made[name]), name
 
 
 def test_users_and_roles_are_made_and_enforced(server: Server, connect: Connect) -> None:

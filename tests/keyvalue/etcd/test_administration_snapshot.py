@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.exceptions import Cancelled, ClusterError, DeadlineExceeded, ResponseError
+from django_etcdaero.keyvalue.administration.snapshot import SnapshotFile
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.etcd.administration.snapshot import SnapshotFile
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
 from tests.keyvalue.etcd.servers import Cluster, Server
 

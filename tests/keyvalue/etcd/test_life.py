@@ -139,7 +139,7 @@ def test_close_inside_a_sink_is_allowed(shared_server: Server, connect: Connect)
 
 USE = """
 import sys
-from django_etcdaero.keyvalue.engine import PutRequest, WatchRequest
+from django_etcdaero.keyvalue.values import PutRequest, WatchRequest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 engine = EtcdEngine([sys.argv[1]])
 engine.watch(WatchRequest(b"exit/a"), lambda batch: None)

@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError
+from django_etcdaero.keyvalue.administration.asking import Answer, Fields, Members, Question
+from django_etcdaero.keyvalue.administration.values import EndpointState
 from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
-from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, InThread
+from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry
+from django_etcdaero.keyvalue.etcd.messages.classes import REQUESTS
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify
 from django_etcdaero.stores.endpoint import Endpoint
-from django_etcdaero.system.pool import Pool
+from django_etcdaero.system.pool import InThread, Pool
 
-from .questions import Answer, Questions, read_error, unreachable
-
-
-class Ask(Protocol):
-    """A call to whatever member answers, with the engine's default for ``timeout``. A protocol."""
-
-    async def __call__(self, method: str, message: Any, timeout: float | None, *, repeat: bool) -> Any:
-        """Return the answer; see :meth:`UnaryCalls.ask <django_etcdaero.keyvalue.etcd.calls.unary.UnaryCalls.ask>`."""
+from .questions import Questions, read_error, unreachable
 
 
 class _Pinned(Balancer):
@@ -43,7 +39,7 @@ class _Pinned(Balancer):
         return self._current, self._connect(self._current.endpoint)  # anew: a fork closes channels between two tries
 
 
-class MemberCalls:
+class MemberCalls(Members):
     """Calls to particular members, for one engine. All methods are protocols."""
 
     def __init__(
@@ -56,28 +52,23 @@ class MemberCalls:
         self._gate = gate
         self._threads = threads
 
-    async def ask(self, endpoint: Endpoint, method: str, message: Any, *, deadline: float, repeat: bool) -> Any:
-        """Return the answer of one member; raises what :meth:`UnaryCalls.ask` does."""
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return self._balancer.endpoints
+
+    def states(self) -> tuple[EndpointState, ...]:
+        return self._balancer.states()
+
+    async def ask(self, endpoint: Endpoint, method: str, fields: Fields, *, deadline: float, repeat: bool) -> Any:
         calls = self._calls.on(_Pinned(self._balancer, endpoint))
-        return await calls.ask(method, message, deadline, repeat=repeat, leader=False)
+        return await calls.ask(method, REQUESTS[method](**fields), deadline, repeat=repeat, leader=False)
 
     async def ask_all(
-        self, endpoints: Sequence[Endpoint], questions: Sequence[tuple[str, Any]], *, deadline: float
+        self, endpoints: Sequence[Endpoint], questions: Sequence[Question], *, deadline: float
     ) -> dict[Endpoint, list[Answer]]:
-        """Ask all ``endpoints`` all ``questions`` (method and message) at the same time; return what each answered.
-
-        Raises ``DeadlineExceeded``, ``Cancelled`` and ``ConfigurationError``; all else is part of the answers.
-        """
         return await Questions(self._balancer, self._tokens, self._gate, questions, deadline).ask(endpoints)
 
-    async def receive(
-        self, endpoint: Endpoint, method: str, message: Any, take: Callable[[Any], object], *, deadline: float
-    ) -> None:
-        """Call ``take`` with each message that one member answers with, until ``deadline`` (of ``time.monotonic``).
-
-        For event loops another thread calls it. Raises ``ClusterError``, ``DeadlineExceeded``, ``Cancelled``,
-        ``ConfigurationError``, and what the server refuses with.
-        """
+    async def receive(self, endpoint: Endpoint, method: str, take: Callable[[Any], object], *, deadline: float) -> None:
         entry = Entry(self._gate)
         await Enter(entry, deadline)
         tokens = self._tokens
@@ -91,7 +82,7 @@ class MemberCalls:
                         await tokens.renew(entry, token, member, deadline)
                         token = tokens.current
                     left = max(0.001, deadline - time.monotonic())
-                    stream = member.calls[method](message, left, metadata=tokens.metadata[False])
+                    stream = member.calls[method](REQUESTS[method](), left, metadata=tokens.metadata[False])
                     refused = await self._receive(entry, stream, take, left)
                     break
                 except grpc.RpcError as error:

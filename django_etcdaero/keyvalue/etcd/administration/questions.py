@@ -8,32 +8,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import grpc
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError
+from django_etcdaero.keyvalue.administration.asking import Answer, Question
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, waker
+from django_etcdaero.keyvalue.etcd.messages.classes import REQUESTS
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
 from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.system.steps import Step
 
 _GRACE = 1.0
 """Seconds after the deadline in which gRPC has said so itself, unless something is very wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of one question to one member: ``value`` or ``error``, which is not ``None`` then."""
-
-    value: Any
-    error: EtcdAeroError | None
-    seconds: float
-    """Between asking and answer."""
 
 
 class _Ended(NamedTuple):
@@ -106,7 +97,7 @@ class Questions:
         balancer: Balancer,
         tokens: Tokens,
         gate: Gate,
-        questions: Sequence[tuple[str, Any]],
+        questions: Sequence[Question],
         deadline: float,
     ) -> None:
         self._balancer = balancer
@@ -156,7 +147,7 @@ class Questions:
 
     async def _send(self, endpoint: Endpoint, number: int) -> int:
         """Ask, and see to it that the end is noted; return 1, or 0 if it cannot be asked."""
-        method, message = self._questions[number]
+        method, fields = self._questions[number]
         entry = Entry(self._gate)
         await Enter(entry, self._deadline)
         try:
@@ -165,7 +156,7 @@ class Questions:
             sent = time.monotonic()
             # A member without a leader is to say so at once where that is the question, and to answer all else.
             metadata = self._tokens.metadata[method == "Range"]
-            call = member.calls[method].future(message, max(0.001, self._deadline - sent), metadata)
+            call = member.calls[method].future(REQUESTS[method](**fields), max(0.001, self._deadline - sent), metadata)
         except ValueError:  # the channel was closed in another thread
             entry.leave()
             return 0

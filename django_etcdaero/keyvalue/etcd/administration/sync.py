@@ -23,21 +23,20 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, ResponseError
-from django_etcdaero.keyvalue.etcd.connection.address import parse_client_url
+from django_etcdaero.keyvalue.administration.address import parse_client_url
+from django_etcdaero.keyvalue.administration.asking import Answer, Ask
+from django_etcdaero.keyvalue.administration.cluster import LIST_MEMBERS
+from django_etcdaero.keyvalue.administration.maintenance import STATUS
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
-from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import Background
 
-from .cluster import LIST_MEMBERS
-from .member_calls import Ask, MemberCalls
-from .questions import Answer
+from .member_calls import MemberCalls
 
 _log = logging.getLogger("django_etcdaero.kv")
 
 _JOIN_TIMEOUT = 5.0
-_STATUS = ("Status", rpc.StatusRequest())
 
 
 class _Identity(NamedTuple):
@@ -96,7 +95,7 @@ class MemberSync:
             self._stopping.wait(self._every * random.uniform(0.9, 1.1))
 
     async def _look(self) -> None:
-        listing = await self._ask("MemberList", LIST_MEMBERS, self._timeout, repeat=True)
+        listing = await self._ask(*LIST_MEMBERS, self._timeout, repeat=True)
         known = self._balancer.endpoints
         voters = {member.ID for member in listing.members if not member.isLearner}
         advertised = [
@@ -107,7 +106,7 @@ class MemberSync:
             if (endpoint := parse_client_url(url, encrypted=self._encrypted)) is not None
         ]
         candidates = list(dict.fromkeys([*known, *advertised]))
-        answers = await self._member_calls.ask_all(candidates, [_STATUS], deadline=time.monotonic() + self._timeout)
+        answers = await self._member_calls.ask_all(candidates, [STATUS], deadline=time.monotonic() + self._timeout)
         seen = {endpoint: found for endpoint in candidates if (found := _identity(answers[endpoint][0]))}
         cluster_ids = [seen[endpoint].cluster_id for endpoint in known if endpoint in seen]
         if not cluster_ids:

@@ -18,10 +18,10 @@ from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.gate import Gate
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
-from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, Send, Sleep
+from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, Send
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, name_request, translate
-from django_etcdaero.system.steps import drive
+from django_etcdaero.system.steps import Pause, drive
 
 from .retries import FIRST_TRY, Failure, Retries
 
@@ -207,7 +207,7 @@ class UnaryCalls:
         at once, again and again, would never see the server come back.
         """
         if fault is not CallFault.UNCONNECTED:
-            await Sleep(seconds)
+            await Pause(seconds)
             return
         entry = Entry(self._gate)
         try:

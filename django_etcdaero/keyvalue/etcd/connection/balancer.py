@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 
-from django_etcdaero.keyvalue.administration.maintenance import EndpointState
+from django_etcdaero.keyvalue.administration.values import EndpointState
 from django_etcdaero.stores.endpoint import Endpoint
 
 from .member import MemberClient

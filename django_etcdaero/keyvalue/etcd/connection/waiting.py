@@ -6,17 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 from grpc import StatusCode
 
 from django_etcdaero.keyvalue.etcd.messages.classes import Metadata
-from django_etcdaero.system.pool import Pool
 from django_etcdaero.system.steps import Step
 
 from .gate import Gate
-
-T = TypeVar("T")
 
 _GATE_POLL = 0.01
 """Seconds between two looks of a task at a gate that is closed, which it is while the process forks."""
@@ -119,52 +116,6 @@ class Send(Step[Any]):
         if under_way.code() is StatusCode.OK:
             return under_way.result()
         raise under_way
-
-
-class Sleep(Step[None]):
-    """Do nothing for some seconds."""
-
-    __slots__ = ("_seconds",)
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def block(self) -> None:
-        time.sleep(self._seconds)
-
-    async def suspend(self) -> None:
-        await asyncio.sleep(self._seconds)
-
-
-class InThread(Step[T]):
-    """Call a function that can only block: here, or in one of the engine's threads."""
-
-    __slots__ = ("_function", "_give_up", "_threads", "_timeout")
-
-    def __init__(
-        self,
-        threads: Callable[[], Pool],
-        function: Callable[[], T],
-        timeout: float,
-        *,
-        give_up: Callable[[], object] | None = None,
-    ) -> None:
-        """``give_up()`` is called when nobody waits for it any more. ``timeout``: seconds until it must have begun."""
-        self._threads = threads
-        self._function = function
-        self._timeout = timeout
-        self._give_up = give_up
-
-    def block(self) -> T:
-        return self._function()
-
-    async def suspend(self) -> T:
-        try:
-            return await self._threads().run(lambda _: self._function(), timeout=self._timeout)
-        except asyncio.CancelledError:
-            if self._give_up is not None:
-                self._give_up()
-            raise
 
 
 def waker() -> tuple[asyncio.Future[None], Callable[[], None]]:

@@ -104,6 +104,11 @@ def _build() -> dict[str, Any]:
 NAMES: dict[str, Any] = _build()
 """All message classes and enums, by their names in etcd's interface."""
 
+REQUESTS: dict[str, Any] = {
+    method: NAMES[request.lstrip("~")] for methods in SERVICES.values() for method, request, _ in _items(methods)
+}
+"""The classes of requests, by the methods that take them."""
+
 rpc: Any = SimpleNamespace(**NAMES)
 """The same as attributes: ``rpc.RangeRequest(key=b"a")``."""
 

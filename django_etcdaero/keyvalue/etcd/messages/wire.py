@@ -8,6 +8,8 @@ from operator import attrgetter
 from typing import Any
 
 from django_etcdaero.exceptions import InvalidRequest, LeaseNotFound, ResponseError
+from django_etcdaero.keyvalue import values
+from django_etcdaero.keyvalue.arguments import check_int
 from django_etcdaero.keyvalue.duplicates import has_open_deletion, refuse_duplicates
 from django_etcdaero.keyvalue.values import (
     Compare,
@@ -18,12 +20,10 @@ from django_etcdaero.keyvalue.values import (
     EventType,
     KeyValue,
     LeaseStatus,
-    Operation,
     PutRequest,
     PutResult,
     RangeRequest,
     RangeResult,
-    Response,
     SortOrder,
     SortTarget,
     TxnRequest,
@@ -31,7 +31,7 @@ from django_etcdaero.keyvalue.values import (
     WatchRequest,
 )
 
-from .arguments import check_compare, check_int, check_sorting, check_watch, explain
+from .arguments import check_compare, check_sorting, check_watch, explain
 from .classes import rpc
 
 _Range, _Put, _Delete, _Txn = rpc.RangeRequest, rpc.PutRequest, rpc.DeleteRangeRequest, rpc.TxnRequest
@@ -138,7 +138,7 @@ def _compare(compare: Compare) -> Any:
     return message
 
 
-def _operation(operation: Operation) -> Any:
+def _operation(operation: values.Operation) -> Any:
     if isinstance(operation, PutRequest):
         return _Operation(request_put=put_message(operation))
     if isinstance(operation, RangeRequest):
@@ -280,7 +280,7 @@ def _txn_result(answer: Any, revision: int) -> TxnResult:
     return TxnResult(answer.succeeded, tuple([_response(part, revision) for part in answer.responses]), revision)
 
 
-def _response(part: Any, revision: int) -> Response:
+def _response(part: Any, revision: int) -> values.Response:
     kind = part.WhichOneof("response")
     if kind == "response_put":
         return put_result(part.response_put)

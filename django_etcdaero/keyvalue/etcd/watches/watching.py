@@ -1,39 +1,25 @@
-"""One watch: how far it has got, and how its batches reach their sink."""
+"""One watch: how far it has got."""
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.keyvalue.delivery import Delivery
 from django_etcdaero.keyvalue.etcd.messages.wire import events
-from django_etcdaero.keyvalue.values import (
-    Event,
-    PromptSink,
-    WatchBatch,
-    WatchHandle,
-    WatchLost,
-    WatchRequest,
-    WatchSink,
-)
+from django_etcdaero.keyvalue.values import Event, PromptSink, WatchBatch, WatchLost, WatchRequest, WatchSink
 
 from .settlement import Settlement
 
-_log = logging.getLogger("django_etcdaero.kv")
 
-_CANCEL_TIMEOUT = 1.0
-"""Seconds that cancel() waits for a sink that does not return: it may itself wait for the caller of cancel()."""
-
-
-class EtcdWatch(WatchHandle):
+class EtcdWatch(Delivery):
     """A running watch. The hub's thread moves it forward and calls a prompt sink, the thread of sinks any other."""
 
     def __init__(self, request: WatchRequest, sink: WatchSink, forget: Callable[[EtcdWatch], None]) -> None:
         """``forget`` is called when the watch is cancelled."""
-        self.request = request
+        super().__init__(request, sink)
         self.next_revision = max(0, request.start_revision)
         """First revision not received yet; 0 until the store has accepted a watch without a start revision."""
         self.established = False
@@ -45,36 +31,19 @@ class EtcdWatch(WatchHandle):
         self.prompt = isinstance(sink, PromptSink)
         """Its sink may be given events at once, by the thread that has received them."""
         self._pid = os.getpid()
-        self._sink = sink
         self._forget = forget
-        self._ended = False
         self._fragments: list[Event] = []
         self._partial = 0
         """Events of the next revision that were delivered, the rest having not come yet; only with ``fragment``."""
         self._skip = 0
         """How many of them a stream that begins anew will send again."""
-        # Held while the sink is called. Reentrant, because the sink may cancel its own watch.
-        self._calling = threading.RLock()
-
-    @property
-    def ended(self) -> bool:
-        """Nothing is delivered any more."""
-        return self._ended
-
-    @property
-    def inverted(self) -> bool:
-        """True when its range is empty whatever keys there are, which etcd refuses."""
-        request = self.request
-        return request.range_end not in (b"", b"\0") and request.range_end <= (request.key or b"\0")
 
     def cancel(self) -> None:
-        """End the watch, after the call of its sink that may be under way (and which is given a second)."""
         self._ended = True
         if self._pid != os.getpid():  # in a fork: whoever held a lock in the parent will not release it here
             return
         self._forget(self)
-        if self._calling.acquire(timeout=_CANCEL_TIMEOUT):
-            self._calling.release()
+        super().cancel()
 
     def accept(self, revision: int) -> None:
         """Note that the store has accepted it at ``revision``."""
@@ -114,17 +83,6 @@ class EtcdWatch(WatchHandle):
             self._partial = 0
             self.next_revision = batch.revision + 1
         return batch
-
-    def deliver(self, batch: WatchBatch) -> None:
-        """Give ``batch`` to the sink, unless the watch has ended. Never raises."""
-        with self._calling:
-            if self._ended:
-                return
-            self._ended = batch.lost is not None
-            try:
-                self._sink(batch)
-            except Exception:
-                _log.exception("the sink of a watch on %r failed; the watch goes on", self.request.key)
 
 
 def lost(why: WatchLost, revision: int) -> WatchBatch:

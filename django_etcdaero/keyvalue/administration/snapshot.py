@@ -15,7 +15,8 @@ from types import TracebackType
 from typing import Any
 
 from django_etcdaero.exceptions import ResponseError
-from django_etcdaero.keyvalue.administration import Backup, SnapshotProgress
+
+from .values import Backup, SnapshotProgress
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 
