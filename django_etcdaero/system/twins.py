@@ -13,13 +13,13 @@ T = TypeVar("T")
 
 
 def twins(
-    protocol: Callable[P, Coroutine[Any, Any, T]], *, awaited: str | None = None
+    protocol: Callable[P, Coroutine[Any, Any, T]], *, name: str | None = None, awaited: str | None = None
 ) -> tuple[Callable[P, T], Callable[P, Coroutine[Any, Any, T]]]:
     """Return the two forms of ``protocol``, a method ``async def _put`` over steps: ``put, aput = twins(_put)``.
 
-    ``awaited`` names the awaitable one where the ``a`` would make a word of the language.
+    ``name`` and ``awaited`` name them where they are called otherwise.
     """
-    name = protocol.__name__.removeprefix("_")
+    name = name or protocol.__name__.removeprefix("_")
     place = protocol.__qualname__.removesuffix(protocol.__name__)
 
     @wraps(protocol)

@@ -16,27 +16,25 @@ An object is one key with a JSON document; its version is the revision of its la
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Generic, TypeVar, Unpack
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from django_etcdaero.keyvalue.keys import Text
-from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS
 from django_etcdaero.keyvalue.txn import Subject, mod_revision
 from django_etcdaero.keyvalue.txn import value as stored_value
 from django_etcdaero.keyvalue.values import Compare
-from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 
-from . import writing
 from .codec import Types, Unknown, codec_for
 from .fields import Fields, Selection
 from .following import FollowOptions, follow
 from .layout import Layout
 from .leased import LeasedObject
 from .listing import OrderBy, list_objects
-from .stored import Listing, Stored
+from .stored import Listing
 from .timed_steps import TimedSteps
 from .watch import AsyncObjectWatch, ObjectWatch
+from .writing import ObjectCalls
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Collection(Generic[T]):
+class Collection(ObjectCalls[T]):
     """The objects of one type below a prefix; made with
     :meth:`KV.objects() <django_etcdaero.keyvalue.facade.KV.objects>`.
 
@@ -75,102 +73,6 @@ class Collection(Generic[T]):
     def prefix(self) -> str:
         """What the keys of the objects begin with, ``/`` at the end."""
         return self.layout.prefix.decode()
-
-    # one object ------------------------------------------------------------------------------------------------------
-
-    async def _create(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
-        """Store an object under a new name. Raises ``KeyExists``."""
-        return await writing.create(TimedSteps(self.client, timeout), self.layout, name, value, ttl=ttl)
-
-    create, acreate = twins(_create)
-
-    async def _get(self, name: str, *, timeout: float | None = None) -> Stored[T]:
-        """Return an object. Raises ``KeyNotFound``."""
-        return await writing.get(TimedSteps(self.client, timeout), self.layout, name)
-
-    get, aget = twins(_get)
-
-    async def _find(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
-        """Return an object, ``None`` if there is none of that name."""
-        return await writing.find(TimedSteps(self.client, timeout), self.layout, name)
-
-    find, afind = twins(_find)
-
-    async def _exists(self, name: str, *, timeout: float | None = None) -> bool:
-        """Tell whether there is something of that name, without reading it."""
-        return await writing.exists(TimedSteps(self.client, timeout), self.layout, name)
-
-    exists, aexists = twins(_exists)
-
-    async def _update(
-        self,
-        name: str,
-        value: T,
-        *,
-        version: int | None = None,
-        ttl: int | None = None,
-        timeout: float | None = None,
-    ) -> Stored[T]:
-        """Replace an object, only if it still has ``version`` (``None``: whatever it has).
-
-        Raises ``KeyNotFound`` if there is none, ``VersionConflict`` if it has another version.
-        """
-        return await writing.update(
-            TimedSteps(self.client, timeout), self.layout, name, value, version=version, ttl=ttl
-        )
-
-    update, aupdate = twins(_update)
-
-    async def _put(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
-        """Store an object, in place of the one of that name if there is one."""
-        return await writing.put(TimedSteps(self.client, timeout), self.layout, name, value, ttl=ttl)
-
-    put, aput = twins(_put)
-
-    async def _delete(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Stored[T]:
-        """Delete an object, only if it still has ``version`` (``None``: whatever it has); return what it was.
-
-        Raises ``KeyNotFound``, ``VersionConflict``. If what was stored cannot be read, ``InvalidObject`` is raised
-        after it was deleted; :meth:`discard` does not read it.
-        """
-        return await writing.delete(TimedSteps(self.client, timeout), self.layout, name, version=version)
-
-    delete, adelete = twins(_delete)
-
-    async def _discard(self, name: str, *, timeout: float | None = None) -> bool:
-        """Delete what is stored under a name, if there is anything; return whether there was."""
-        return bool(await writing.delete_span(TimedSteps(self.client, timeout), self.key(name), b""))
-
-    discard, adiscard = twins(_discard)
-
-    def consistent_update(
-        self,
-        name: str,
-        function: Callable[[T], T],
-        *,
-        max_attempts: int = MAX_ATTEMPTS,
-        timeout: float | None = None,
-    ) -> Stored[T]:
-        """Replace an object by ``function(object)``, so that no change of anybody gets lost.
-
-        When somebody else changed the object meanwhile the function is called again with the new state, after a short
-        random pause. What it raises is raised here, and nothing is written. Raises ``KeyNotFound``, and
-        ``TxnFailed`` when ``max_attempts`` were in vain.
-        """
-        steps = TimedSteps(self.client, timeout)
-        return drive(writing.consistent_update(steps, self.layout, name, function, max_attempts=max_attempts))
-
-    async def aconsistent_update(
-        self,
-        name: str,
-        function: Callable[[T], T | Awaitable[T]],
-        *,
-        max_attempts: int = MAX_ATTEMPTS,
-        timeout: float | None = None,
-    ) -> Stored[T]:
-        """Replace an object as :meth:`consistent_update` does; ``function`` may be a coroutine function."""
-        steps = TimedSteps(self.client, timeout)
-        return await adrive(writing.consistent_update(steps, self.layout, name, function, max_attempts=max_attempts))
 
     async def _leased(
         self, name: str, value: T, *, ttl: int = 10, replace: bool = False, timeout: float | None = None
@@ -227,13 +129,13 @@ class Collection(Generic[T]):
 
     async def _delete_under(self, prefix: str, *, timeout: float | None = None) -> int:
         """Delete everything whose name begins with ``prefix`` and ``/``, in one step; return how much it was."""
-        return await writing.delete_span(TimedSteps(self.client, timeout), *self.layout.span(prefix))
+        return (await TimedSteps(self.client, timeout).delete(*self.layout.span(prefix))).deleted
 
     delete_under, adelete_under = twins(_delete_under)
 
     async def _delete_all(self, *, timeout: float | None = None) -> int:
         """Delete everything in the collection, in one step; return how much it was."""
-        return await writing.delete_span(TimedSteps(self.client, timeout), *self.layout.span(None))
+        return (await TimedSteps(self.client, timeout).delete(*self.layout.span(None))).deleted
 
     delete_all, adelete_all = twins(_delete_all)
 
