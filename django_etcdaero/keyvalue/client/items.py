@@ -52,7 +52,7 @@ class AsyncItems(Incoming[T]):
     """An iterator for one task, which is cancelled at the end of its ``async with`` block."""
 
     async def anext(self, *, timeout: float | None = None) -> T:
-        """Return the next item as :meth:`Items.next` does, without blocking the event loop; the errors are the same."""
+        """Return the next item as ``next()`` does, without blocking the event loop; the errors are the same."""
         return await adrive(self.take(timeout))
 
     def __aiter__(self) -> Self:
