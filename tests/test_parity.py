@@ -13,7 +13,7 @@ import inspect
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -146,7 +146,7 @@ def parameters(function: Any) -> set[str]:
     found = inspect.signature(function).parameters
     options = [name for name, each in found.items() if each.kind is inspect.Parameter.VAR_KEYWORD]
     unpacked = [get_args(get_type_hints(function)[name])[0] for name in options]
-    return set(found).union(*(each.__annotations__ for each in unpacked))
+    return set(found).union(*((get_origin(each) or each).__annotations__ for each in unpacked))
 
 
 # --- shown -----------------------------------------------------------------------------------------------------------

@@ -49,6 +49,58 @@ class PageOptions(TypedDict, total=False):
     """Leave the values out."""
 
 
+class IterateOptions(PageOptions, total=False):
+    """Options of going through a range."""
+
+    page_size: int
+    """Keys that are read at once; 500 unless given."""
+    descending: bool
+    """Begin with the last key."""
+    timeout: float | None
+    """Seconds for each page; ``None``: the engine's default."""
+
+
+class EndOptions(TypedDict, total=False):
+    """Options of looking for the first or last key of a range."""
+
+    prefix: bool
+    """Look at all keys that start with the first argument; it excludes a ``range_end``."""
+    by: SortTarget
+    """In which order it is the first or last; the order of the keys unless given."""
+    timeout: float | None
+    """Seconds; ``None``: the engine's default."""
+
+
+class WatchOptions(TypedDict, total=False):
+    """What a watch tells, as in :class:`~django_etcdaero.keyvalue.values.WatchRequest`."""
+
+    prefix: bool
+    """Follow all keys that start with the first argument; it excludes a ``range_end``."""
+    start_revision: int
+    """The first revision wanted; 0: what comes from now on, every change after the call has returned."""
+    prev_kv: bool
+    """Tell what was there before each change, too."""
+    no_put: bool
+    no_delete: bool
+    fragment: bool
+    """Do not wait until all of a very big revision has come (embedded engine: no difference)."""
+    progress_notify: bool
+    """Tell how far the watch is, as often as the store marks it (by default every ten minutes)."""
+
+
+class PutOptions(TypedDict, total=False):
+    """Options of a put, as in :class:`~django_etcdaero.keyvalue.values.PutRequest`."""
+
+    lease: LeaseRef
+    """What the key is put on; 0: nothing, it is taken off the lease it had."""
+    prev_kv: bool
+    """Return what was there before, too."""
+    ignore_value: bool
+    """Leave the value as it is."""
+    ignore_lease: bool
+    """Leave the key on the lease it has."""
+
+
 class RangeOptions(PageOptions, total=False):
     """Options of a range, as in :class:`~django_etcdaero.keyvalue.values.RangeRequest`."""
 

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.system.twins import twins
 
-from .arguments import PageOptions
+from .arguments import EndOptions, IterateOptions
 from .client.client import Client
 from .keys import Text
 from .recipes.attempt import Isolation
 from .recipes.contention import MAX_ATTEMPTS
-from .values import KeyValue, SortOrder, SortTarget
+from .values import KeyValue, SortOrder
 
 if TYPE_CHECKING:
     from .administration import Auth, Cluster, Maintenance
@@ -45,108 +46,44 @@ class KV(Client):
     # many keys -------------------------------------------------------------------------------------------------------
 
     def iterate(
-        self,
-        start: Text,
-        range_end: Text | None = None,
-        *,
-        page_size: int = 500,
-        descending: bool = False,
-        timeout: float | None = None,
-        **options: Unpack[PageOptions],
+        self, start: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
     ) -> Iterator[KeyValue]:
         """Go through a range of any size, page by page, as of one revision:
         :mod:`django_etcdaero.keyvalue.recipes.paging`.
-
-        ``timeout`` (seconds) is for each page.
         """
         from .recipes.paging import Pages
 
-        pages = Pages(
-            self, start, range_end, page_size=page_size, descending=descending, timeout=timeout, options=options
-        )
-        return iter(pages)
+        return iter(Pages(self, start, range_end, **options))
 
     def aiterate(
-        self,
-        start: Text,
-        range_end: Text | None = None,
-        *,
-        page_size: int = 500,
-        descending: bool = False,
-        timeout: float | None = None,
-        **options: Unpack[PageOptions],
+        self, start: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
     ) -> AsyncIterator[KeyValue]:
         """Go through a range of any size as :meth:`iterate` does, with ``async for``."""
         from .recipes.paging import Pages
 
-        pages = Pages(
-            self, start, range_end, page_size=page_size, descending=descending, timeout=timeout, options=options
-        )
-        return aiter(pages)
+        return aiter(Pages(self, start, range_end, **options))
 
-    def first(
-        self,
-        start: Text,
-        range_end: Text | None = None,
-        *,
-        prefix: bool = False,
-        by: SortTarget = SortTarget.KEY,
-        timeout: float | None = None,
+    async def _first(
+        self, start: Text, range_end: Text | None = None, **options: Unpack[EndOptions]
     ) -> KeyValue | None:
         """Return the first key of a range in the order of ``by``, ``None`` if there is no key."""
         from .recipes.paging import end
 
-        steps = end(self, start, range_end, prefix=prefix, by=by, order=SortOrder.ASCEND, timeout=timeout)
-        return drive(steps)
+        return await end(self, start, range_end, order=SortOrder.ASCEND, **options)
 
-    async def afirst(
-        self,
-        start: Text,
-        range_end: Text | None = None,
-        *,
-        prefix: bool = False,
-        by: SortTarget = SortTarget.KEY,
-        timeout: float | None = None,
-    ) -> KeyValue | None:
-        """Do what :meth:`first` does."""
-        from .recipes.paging import end
+    first, afirst = twins(_first)
 
-        steps = end(self, start, range_end, prefix=prefix, by=by, order=SortOrder.ASCEND, timeout=timeout)
-        return await adrive(steps)
-
-    def last(
-        self,
-        start: Text,
-        range_end: Text | None = None,
-        *,
-        prefix: bool = False,
-        by: SortTarget = SortTarget.KEY,
-        timeout: float | None = None,
-    ) -> KeyValue | None:
+    async def _last(self, start: Text, range_end: Text | None = None, **options: Unpack[EndOptions]) -> KeyValue | None:
         """Return the last key of a range in the order of ``by``, ``None`` if there is no key."""
         from .recipes.paging import end
 
-        steps = end(self, start, range_end, prefix=prefix, by=by, order=SortOrder.DESCEND, timeout=timeout)
-        return drive(steps)
+        return await end(self, start, range_end, order=SortOrder.DESCEND, **options)
 
-    async def alast(
-        self,
-        start: Text,
-        range_end: Text | None = None,
-        *,
-        prefix: bool = False,
-        by: SortTarget = SortTarget.KEY,
-        timeout: float | None = None,
-    ) -> KeyValue | None:
-        """Do what :meth:`last` does."""
-        from .recipes.paging import end
-
-        steps = end(self, start, range_end, prefix=prefix, by=by, order=SortOrder.DESCEND, timeout=timeout)
-        return await adrive(steps)
+    last, alast = twins(_last)
 
     # one key, read and written in one step ---------------------------------------------------------------------------
 
-    def increment(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
+    async def _increment(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
         """Add ``delta`` to the decimal number in ``key`` and return the sum:
         :mod:`django_etcdaero.keyvalue.recipes.atomic`.
 
@@ -154,30 +91,22 @@ class KV(Client):
         """
         from .recipes.atomic import increment
 
-        return drive(increment(self, key, delta, initial=initial, timeout=timeout))
+        return await increment(self, key, delta, initial=initial, timeout=timeout)
 
-    async def aincrement(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
-        """Do what :meth:`increment` does."""
-        from .recipes.atomic import increment
+    increment, aincrement = twins(_increment)
 
-        return await adrive(increment(self, key, delta, initial=initial, timeout=timeout))
-
-    def test_and_set(self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None) -> bool:
+    async def _test_and_set(
+        self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None
+    ) -> bool:
         """Write ``value`` if the key has the value ``expected``; return whether it did.
 
         ``expected`` ``None`` means that the key does not exist. The key keeps its lease.
         """
         from .recipes.atomic import test_and_set
 
-        return drive(test_and_set(self, key, expected, value, timeout=timeout))
+        return await test_and_set(self, key, expected, value, timeout=timeout)
 
-    async def atest_and_set(
-        self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None
-    ) -> bool:
-        """Do what :meth:`test_and_set` does."""
-        from .recipes.atomic import test_and_set
-
-        return await adrive(test_and_set(self, key, expected, value, timeout=timeout))
+    test_and_set, atest_and_set = twins(_test_and_set)
 
     def stm(
         self,
@@ -214,30 +143,22 @@ class KV(Client):
         answer: T = await adrive(steps)
         return answer
 
-    def temporary_key(
+    async def _temporary_key(
         self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
     ) -> TemporaryKey:
         """Put a key that exists for as long as this process holds it:
         :mod:`django_etcdaero.keyvalue.recipes.temporary`.
 
         ``ttl``: seconds after which the key of a dead process is gone. ``timeout`` is for putting it there. Raises
-        ``KeyExists`` unless ``replace``.
+        ``KeyExists`` unless ``replace``. The answer is a context manager, an asynchronous one too, that closes it.
         """
         from .recipes.temporary import TemporaryKey
 
         made = TemporaryKey(self, key, value, ttl=ttl)
-        drive(made.create(replace=replace, timeout=timeout))
+        await made.create(replace=replace, timeout=timeout)
         return made
 
-    async def atemporary_key(
-        self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
-    ) -> TemporaryKey:
-        """Do what :meth:`temporary_key` does; use it in ``async with``, or :meth:`.TemporaryKey.aclose` it."""
-        from .recipes.temporary import TemporaryKey
-
-        made = TemporaryKey(self, key, value, ttl=ttl)
-        await adrive(made.create(replace=replace, timeout=timeout))
-        return made
+    temporary_key, atemporary_key = twins(_temporary_key)
 
     # locks, leaders and objects --------------------------------------------------------------------------------------
 

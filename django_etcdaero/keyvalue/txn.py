@@ -27,7 +27,7 @@ from typing import TypeAlias, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 
-from .arguments import LeaseRef, RangeOptions, check_count, check_flag, check_options, lease_id
+from .arguments import LeaseRef, RangeOptions, WatchOptions, check_count, check_flag, check_options, lease_id
 from .keys import FROM_KEY, Text, span, to_bytes
 from .values import (
     Compare,
@@ -149,38 +149,16 @@ def delete(key: Text, range_end: Text | None = None, *, prefix: bool = False, pr
     return DeleteRequest(start, end, prev_kv=prev_kv)
 
 
-def watch(
-    key: Text,
-    range_end: Text | None = None,
-    *,
-    prefix: bool = False,
-    start_revision: int = 0,
-    prev_kv: bool = False,
-    no_put: bool = False,
-    no_delete: bool = False,
-    fragment: bool = False,
-    progress_notify: bool = False,
-) -> WatchRequest:
+def watch(key: Text, range_end: Text | None = None, **options: Unpack[WatchOptions]) -> WatchRequest:
     """Follow a key, a range or everything under a prefix; not an operation of a transaction, but named like one."""
-    start, end = span(key, range_end, prefix=prefix)
+    start, end = span(key, range_end, prefix=options.pop("prefix", False))
     if end not in (b"", FROM_KEY) and end <= start:
         raise InvalidRequest(f"range_end {end!r} is not after key {start!r}")
-    check_count("start_revision", start_revision)
-    check_flag("prev_kv", prev_kv)
-    check_flag("no_put", no_put)
-    check_flag("no_delete", no_delete)
-    check_flag("fragment", fragment)
-    check_flag("progress_notify", progress_notify)
-    return WatchRequest(
-        start,
-        end,
-        start_revision,
-        prev_kv=prev_kv,
-        no_put=no_put,
-        no_delete=no_delete,
-        progress_notify=progress_notify,
-        fragment=fragment,
-    )
+    for name, given in options.items():
+        if name not in WatchOptions.__annotations__:
+            raise TypeError(f"a watch has no option {name!r}")
+        (check_count if name == "start_revision" else check_flag)(name, given)
+    return WatchRequest(start, end, **options)  # type: ignore[misc]  # the checker has not seen that prefix is gone
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------

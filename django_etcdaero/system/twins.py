@@ -12,9 +12,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def twins(protocol: Callable[P, Coroutine[Any, Any, T]]) -> tuple[Callable[P, T], Callable[P, Coroutine[Any, Any, T]]]:
-    """Return the two forms of ``protocol``, a method ``async def _put`` over steps: ``put, aput = twins(_put)``."""
-    name = protocol.__name__.removeprefix("_")
+def twins(
+    protocol: Callable[P, Coroutine[Any, Any, T]], *, name: str | None = None, awaited: str | None = None
+) -> tuple[Callable[P, T], Callable[P, Coroutine[Any, Any, T]]]:
+    """Return the two forms of ``protocol``, a method ``async def _put`` over steps: ``put, aput = twins(_put)``.
+
+    ``name`` and ``awaited`` name them where they are called otherwise.
+    """
+    name = name or protocol.__name__.removeprefix("_")
     place = protocol.__qualname__.removesuffix(protocol.__name__)
 
     @wraps(protocol)
@@ -26,5 +31,6 @@ def twins(protocol: Callable[P, Coroutine[Any, Any, T]]) -> tuple[Callable[P, T]
         return await adrive(protocol(*args, **kwargs))
 
     blocking.__name__, blocking.__qualname__ = name, place + name
-    awaitable.__name__, awaitable.__qualname__ = f"a{name}", f"{place}a{name}"
+    awaitable.__name__ = awaited or f"a{name}"
+    awaitable.__qualname__ = place + awaitable.__name__
     return blocking, awaitable

@@ -31,6 +31,7 @@ PROTOCOLS = {
     Election: "announce give_up take_the_lead",
     TemporaryKey: "create",
     LeasedObject: "create",
+    Observation: "take",
 }
 """Protocols over steps, that other parts carry out in either form."""
 

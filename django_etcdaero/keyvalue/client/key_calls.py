@@ -9,9 +9,11 @@ from typing import Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue import txn as ops
-from django_etcdaero.keyvalue.arguments import LeaseRef, RangeOptions, check_count, check_flag
+from django_etcdaero.keyvalue.arguments import PutOptions, RangeOptions, check_count, check_flag
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, PutRequest, PutResult, RangeResult
+from django_etcdaero.system.steps import Call
+from django_etcdaero.system.twins import twins
 
 from .scope import Scope
 
@@ -52,51 +54,32 @@ class KeyCalls(Scope):
         return self.keyspace.inward_kv(found[0]) if found else None
 
     def put(
-        self,
-        key: Text,
-        value: Text = b"",
-        *,
-        lease: LeaseRef = 0,
-        prev_kv: bool = False,
-        ignore_value: bool = False,
-        ignore_lease: bool = False,
-        timeout: float | None = None,
+        self, key: Text, value: Text = b"", *, timeout: float | None = None, **options: Unpack[PutOptions]
     ) -> PutResult:
-        """Write a key."""
+        """Write a key. The options are those of :class:`~django_etcdaero.keyvalue.arguments.PutOptions`."""
         engine, keyspace = self.open_engine(), self.keyspace
-        if lease == 0 and prev_kv is ignore_value is ignore_lease is False:  # most puts: made in one step, not in two
+        if not options:  # most puts: made in one step, not in two
             name = to_bytes(key, name="key")
             if not name:
                 raise InvalidRequest("key is empty")
             return engine.put(PutRequest(keyspace.prefix + name, to_bytes(value, name="value")), timeout=timeout)
-        request = ops.put(
-            key, value, lease=lease, prev_kv=prev_kv, ignore_value=ignore_value, ignore_lease=ignore_lease
-        )
-        return keyspace.inward(engine.put(keyspace.outward(request), timeout=timeout))
+        request = keyspace.outward(ops.put(key, value, **options))
+        return keyspace.inward(engine.put(request, timeout=timeout))
 
     async def aput(
-        self,
-        key: Text,
-        value: Text = b"",
-        *,
-        lease: LeaseRef = 0,
-        prev_kv: bool = False,
-        ignore_value: bool = False,
-        ignore_lease: bool = False,
-        timeout: float | None = None,
+        self, key: Text, value: Text = b"", *, timeout: float | None = None, **options: Unpack[PutOptions]
     ) -> PutResult:
-        """Write a key."""
-        request = ops.put(
-            key, value, lease=lease, prev_kv=prev_kv, ignore_value=ignore_value, ignore_lease=ignore_lease
-        )
-        return self.keyspace.inward(await self.open_engine().aput(self.keyspace.outward(request), timeout=timeout))
+        """Do what :meth:`put` does."""
+        request = self.keyspace.outward(ops.put(key, value, **options))
+        return self.keyspace.inward(await self.open_engine().aput(request, timeout=timeout))
 
     def delete(self, key: Text, *, prev_kv: bool = False, timeout: float | None = None) -> DeleteResult:
         """Delete a key; no error if there is none (``deleted`` is 0 then)."""
-        return self.delete_range(key, prev_kv=prev_kv, timeout=timeout)
+        request = self.keyspace.outward(ops.delete(key, prev_kv=prev_kv))
+        return self.keyspace.inward(self.open_engine().delete_range(request, timeout=timeout))
 
     async def adelete(self, key: Text, *, prev_kv: bool = False, timeout: float | None = None) -> DeleteResult:
-        """Delete a key; no error if there is none (``deleted`` is 0 then)."""
+        """Do what :meth:`delete` does."""
         return await self.adelete_range(key, prev_kv=prev_kv, timeout=timeout)
 
     def range(
@@ -126,7 +109,7 @@ class KeyCalls(Scope):
         request = self.keyspace.outward(ops.get(start, range_end, **options))
         return self.keyspace.inward(await self.open_engine().arange(request, timeout=timeout))
 
-    def delete_range(
+    async def _delete_range(
         self,
         start: Text,
         range_end: Text | None = None,
@@ -137,32 +120,19 @@ class KeyCalls(Scope):
     ) -> DeleteResult:
         """Delete the keys that :meth:`range` with the same first arguments returns, as one change."""
         request = self.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
-        return self.keyspace.inward(self.open_engine().delete_range(request, timeout=timeout))
+        engine = self.open_engine()
+        return self.keyspace.inward(await Call(engine.delete_range, engine.adelete_range, request, timeout=timeout))
 
-    async def adelete_range(
-        self,
-        start: Text,
-        range_end: Text | None = None,
-        *,
-        prefix: bool = False,
-        prev_kv: bool = False,
-        timeout: float | None = None,
-    ) -> DeleteResult:
-        """Delete the keys that :meth:`range` with the same first arguments returns, as one change."""
-        request = self.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
-        return self.keyspace.inward(await self.open_engine().adelete_range(request, timeout=timeout))
+    delete_range, adelete_range = twins(_delete_range)
 
-    def compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
+    async def _compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
         """Forget the history of the whole store, other prefixes included, before ``revision``.
 
         ``physical``: return only when the space is free, too.
         """
         check_count("revision", revision)
         check_flag("physical", physical)
-        self.open_engine().compact(revision, physical=physical, timeout=timeout)
+        engine = self.open_engine()
+        await Call(engine.compact, engine.acompact, revision, physical=physical, timeout=timeout)
 
-    async def acompact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
-        """Forget the history of the whole store, other prefixes included, before ``revision``."""
-        check_count("revision", revision)
-        check_flag("physical", physical)
-        await self.open_engine().acompact(revision, physical=physical, timeout=timeout)
+    compact, acompact = twins(_compact)

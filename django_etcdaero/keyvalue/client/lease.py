@@ -13,7 +13,6 @@ import logging
 import operator
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +21,9 @@ from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFo
 from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
 from django_etcdaero.system.steps import Call, adrive, drive
+from django_etcdaero.system.twins import twins
 
+from .alarm import Alarm
 from .background import logger
 from .scope import Scope
 
@@ -49,13 +50,14 @@ def check_ttl(ttl: int) -> None:
         raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {_LONGEST_TTL}, not {ttl!r}")
 
 
-class Lease:
+class Lease(Alarm):
     """A lease granted to this process; made with :meth:`KV.lease() <django_etcdaero.keyvalue.facade.KV.lease>`.
 
     As a context manager it revokes itself at the end.
     """
 
     def __init__(self, scope: Scope, *, id: int, ttl: int, sent: float) -> None:  # noqa: A002
+        super().__init__()
         self.id = id
         self.ttl = ttl
         """Seconds, as the store granted them (it may grant more than asked)."""
@@ -64,10 +66,8 @@ class Lease:
         self._scope = scope
         self._pid = os.getpid()
         self._deadline = sent + ttl
-        self._mutex = threading.RLock()
         self._ended = False
         self._lost = False
-        self._listeners: list[Callable[[], object]] = []
         self._callbacks: list[Callable[[Lease], object]] = []
 
     def __repr__(self) -> str:
@@ -112,34 +112,10 @@ class Lease:
         if self._lost:
             self._scope.callbacks.losses.submit(lambda: self._call(callback))
 
-    def subscribe(self, listener: Callable[[], object]) -> None:
-        """Call ``listener()`` when the lease ends in any way, from the thread that finds out; now if it has ended.
-
-        For the parts of the client: a listener must be quick and never raise.
-        """
-        with self._mutex:
-            if not self._ended:
-                self._listeners.append(listener)
-                return
-        listener()
-
-    def unsubscribe(self, listener: Callable[[], object]) -> None:
-        """Take a listener off again, if it is there."""
-        with self._mutex:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
     # calls -----------------------------------------------------------------------------------------------------------
 
-    def keep_alive(self, *, timeout: float | None = None) -> int:
+    async def _keep_alive(self, *, timeout: float | None = None) -> int:
         """Renew the lease once and return its time to live in seconds. Raises ``LeaseNotFound`` when it has ended."""
-        return drive(self._keep_alive(timeout))
-
-    async def akeep_alive(self, *, timeout: float | None = None) -> int:
-        """Do what :meth:`keep_alive` does."""
-        return await adrive(self._keep_alive(timeout))
-
-    async def _keep_alive(self, timeout: float | None) -> int:
         if not self.alive:
             raise LeaseNotFound(f"lease {self.id:x} has ended")
         sent = clock()
@@ -150,6 +126,8 @@ class Lease:
             self.end(lost=True)
             raise
         return self._finish_renewal(sent, ttl)
+
+    keep_alive, akeep_alive = twins(_keep_alive)
 
     def _finish_renewal(self, sent: float, ttl: int) -> int:
         with self._mutex:
@@ -168,35 +146,28 @@ class Lease:
             return True
         return False
 
-    def time_to_live(self, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
+    async def _time_to_live(self, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
         """Ask the store what is left; ``ttl`` is -1 if it does not know the lease.
 
         ``keys=True`` also lists the keys on it, those outside the client's prefix left out.
         """
-        return drive(time_to_live(self._scope, self.id, keys=keys, timeout=timeout))
+        return await time_to_live(self._scope, self.id, keys=keys, timeout=timeout)
 
-    async def atime_to_live(self, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:
-        """Do what :meth:`time_to_live` does."""
-        return await adrive(time_to_live(self._scope, self.id, keys=keys, timeout=timeout))
+    time_to_live, atime_to_live = twins(_time_to_live)
 
-    def revoke(self, *, timeout: float | None = None) -> None:
+    async def _revoke(self, *, timeout: float | None = None) -> None:
         """End the lease and delete its keys. No error if it has ended already; in the child of a fork nothing happens.
 
         If the store cannot be reached the error is raised and the lease runs out by itself.
         """
-        drive(self._revoke(timeout))
-
-    async def arevoke(self, *, timeout: float | None = None) -> None:
-        """Do what :meth:`revoke` does."""
-        await adrive(self._revoke(timeout))
-
-    async def _revoke(self, timeout: float | None) -> None:
         if self.inherited:
             return
         self.end(lost=False)
         engine = self._scope.open_engine()
         with suppress(LeaseNotFound):
             await Call(engine.lease_revoke, engine.alease_revoke, self.id, timeout=timeout)
+
+    revoke, arevoke = twins(_revoke)
 
     def __enter__(self) -> Lease:
         return self
@@ -212,7 +183,7 @@ class Lease:
 
     async def _leave(self) -> None:
         try:
-            await self._revoke(None)
+            await self._revoke()
         except EtcdAeroError as error:
             logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
 
@@ -225,10 +196,8 @@ class Lease:
                 return
             self._lost = lost
             self._ended = True
-            listeners, self._listeners = self._listeners, []
             callbacks, self._callbacks = self._callbacks, []
-        for listener in listeners:
-            listener()
+        self._ring()
         if lost:
             logger.log(logging.WARNING if self.renewed else logging.DEBUG, "lease %x is lost", self.id)
             for callback in callbacks:

@@ -9,7 +9,6 @@ import math
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol
 
 from django_etcdaero.keyvalue.txn import Txn
 from django_etcdaero.keyvalue.values import (
@@ -26,17 +25,8 @@ from django_etcdaero.keyvalue.values import (
 from django_etcdaero.system.steps import Step
 from django_etcdaero.system.threads import wait, wait_for
 
+from .alarm import Alarm
 from .scope import Scope
-
-
-class Alarm(Protocol):
-    """What ends every wait: a lease or a guard."""
-
-    def subscribe(self, listener: Callable[[], object]) -> None:
-        """Call ``listener()`` from any thread when the wait is pointless; now if it is already."""
-
-    def unsubscribe(self, listener: Callable[[], object]) -> None:
-        """Take a listener off again, if it is there."""
 
 
 class Commit(Step[TxnResult]):

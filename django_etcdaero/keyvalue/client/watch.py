@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Self
 
 from django_etcdaero.exceptions import Cancelled, InvalidRequest
 from django_etcdaero.keyvalue.values import WatchRequest
@@ -22,6 +23,7 @@ from django_etcdaero.system.steps import adrive, drive
 
 from .background import logger
 from .feed import Feed
+from .items import AsyncItems, Incoming, Items
 from .scope import Scope
 from .watch_items import Progress as Progress
 from .watch_items import Resync as Resync
@@ -32,15 +34,48 @@ _TURN = 100
 """Items of one watch that are delivered before other callbacks of the client get their turn."""
 
 
-class _Held:
+class _Held(Incoming[WatchItem]):
     """What both kinds of watches have in common."""
 
-    _feed: Feed
-
-    def __init__(self, scope: Scope, feed: Feed) -> None:
+    def __init__(
+        self,
+        scope: Scope,
+        request: WatchRequest,
+        *,
+        max_pending: int,
+        timeout: float | None,
+        wake: Callable[[], object] | None = None,
+    ) -> None:
         self._scope = scope
-        self._feed = feed
+        self._feed = Feed(scope, request, max_pending=max_pending, wake=wake)
+        self._timeout = timeout
+        self._started = False
         self._pid = os.getpid()
+
+    async def begin(self, *, alive: bool = False) -> None:
+        """Start, once. ``alive``: the client keeps the watch even if nobody else does. For the parts of the client."""
+        if self._started:
+            raise InvalidRequest("this watch has been started already; make another one")
+        self._started = True
+        try:
+            await self._feed.start(timeout=self._timeout)
+        except BaseException:
+            self._feed.end(None)
+            raise
+        self._scope.keep_watch(self, alive=alive)
+
+    async def take(self, timeout: float | None) -> WatchItem:
+        """Return the next item; for the parts of the client."""
+        item = None
+        if self._pid == os.getpid():
+            try:
+                item = await self._feed.next(timeout=timeout)
+            finally:
+                if self._feed.ended:
+                    self._scope.forget_watch(self)
+        if item is None:
+            raise Cancelled("the watch has ended")
+        return item
 
     def cancel(self) -> None:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
@@ -53,17 +88,8 @@ class _Held:
         """True when nothing more will come."""
         return self._feed.ended or self._pid != os.getpid()
 
-    async def _next(self, timeout: float | None) -> WatchItem | None:
-        if self._pid != os.getpid():
-            return None
-        try:
-            return await self._feed.next(timeout=timeout)
-        finally:
-            if self._feed.ended:
-                self._scope.forget_watch(self)
 
-
-class Watch(_Held):
+class Watch(_Held, Items[WatchItem]):
     """A running watch; made with :meth:`KV.watch() <django_etcdaero.keyvalue.facade.KV.watch>`.
 
     Iterate over it (from one thread), or give a callback. It ends by :meth:`cancel`, the end of its ``with`` block, or
@@ -79,41 +105,17 @@ class Watch(_Held):
         callback: Callable[[WatchItem], object] | None,
         timeout: float | None,
     ) -> None:
-        super().__init__(scope, Feed(scope, request, max_pending=max_pending, wake=callback and self._schedule))
-        self._key = request.key
         self._callback = callback
+        self._key = request.key
         self._scheduled = False
-        drive(self._feed.start(timeout=timeout))
+        super().__init__(scope, request, max_pending=max_pending, timeout=timeout, wake=callback and self._schedule)
+        drive(self.begin(alive=callback is not None))
 
-    def __iter__(self) -> Watch:
-        return self
-
-    def __next__(self) -> WatchItem:
-        item = self._wait(None)
-        if item is None:
-            raise StopIteration
-        return item
-
-    def next(self, *, timeout: float | None = None) -> WatchItem:
-        """Return the next item, waiting for it at most ``timeout`` seconds (``None``: until the watch ends).
-
-        Raises ``DeadlineExceeded``; ``Cancelled`` when the watch has ended; ``PermissionDenied`` if it was refused.
-        """
-        item = self._wait(timeout)
-        if item is None:
-            raise Cancelled("the watch has ended")
-        return item
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.cancel()
-
-    def _wait(self, timeout: float | None) -> WatchItem | None:
+    async def take(self, timeout: float | None) -> WatchItem:
+        """Return the next item; for the parts of the client."""
         if self._callback is not None:
             raise InvalidRequest("a watch with a callback cannot be iterated over as well")
-        return drive(self._next(timeout))
+        return await super().take(timeout)
 
     # callbacks -------------------------------------------------------------------------------------------------------
 
@@ -152,7 +154,7 @@ class Watch(_Held):
         return None
 
 
-class AsyncWatch(_Held):
+class AsyncWatch(_Held, AsyncItems[WatchItem]):
     """A watch for one task; made with :meth:`KV.awatch() <django_etcdaero.keyvalue.facade.KV.awatch>`.
 
     ::
@@ -165,51 +167,17 @@ class AsyncWatch(_Held):
     store; the iteration then stops. Otherwise it is as :class:`Watch`.
     """
 
-    def __init__(self, scope: Scope, request: WatchRequest, *, max_pending: int, timeout: float | None) -> None:
-        super().__init__(scope, Feed(scope, request, max_pending=max_pending))
-        self._timeout = timeout
-        self._started = False
-
-    async def __aenter__(self) -> AsyncWatch:
-        if self._started:
-            raise InvalidRequest("this watch has been started already; make another one")
-        self._started = True
-        try:
-            await adrive(self._feed.start(timeout=self._timeout))
-        except BaseException:
-            self._feed.end(None)
-            raise
-        self._scope.keep_watch(self)
+    async def __aenter__(self) -> Self:
+        await adrive(self.begin())
         return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.cancel()
-
-    def __aiter__(self) -> AsyncWatch:
-        return self
-
-    async def __anext__(self) -> WatchItem:
-        item = await self._wait(None)
-        if item is None:
-            raise StopAsyncIteration
-        return item
-
-    async def anext(self, *, timeout: float | None = None) -> WatchItem:
-        """Return the next item, waiting for it at most ``timeout`` seconds (``None``: until the watch ends).
-
-        Raises ``DeadlineExceeded``; ``Cancelled`` when the watch has ended; ``PermissionDenied`` if it was refused.
-        """
-        item = await self._wait(timeout)
-        if item is None:
-            raise Cancelled("the watch has ended")
-        return item
+    async def take(self, timeout: float | None) -> WatchItem:
+        """Return the next item; for the parts of the client."""
+        if not self._started:
+            raise InvalidRequest("a watch of a task runs inside 'async with'")
+        return await super().take(timeout)
 
     @property
     def closed(self) -> bool:
         """True when nothing more will come, or nothing yet: before the ``async with`` block."""
         return not self._started or super().closed
-
-    async def _wait(self, timeout: float | None) -> WatchItem | None:
-        if not self._started:
-            raise InvalidRequest("a watch of a task runs inside 'async with'")
-        return await adrive(self._next(timeout))

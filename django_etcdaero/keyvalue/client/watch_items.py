@@ -33,4 +33,4 @@ class Progress:
     revision: int
 
 
-WatchItem: TypeAlias = "Event | Resync | Progress"
+WatchItem: TypeAlias = Event | Resync | Progress

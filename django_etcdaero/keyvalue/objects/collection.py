@@ -16,27 +16,25 @@ An object is one key with a JSON document; its version is the revision of its la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar, Unpack
 
 from django_etcdaero.keyvalue.keys import Text
-from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS
 from django_etcdaero.keyvalue.txn import Subject, mod_revision
 from django_etcdaero.keyvalue.txn import value as stored_value
 from django_etcdaero.keyvalue.values import Compare
-from django_etcdaero.system.steps import drive
+from django_etcdaero.system.twins import twins
 
-from . import writing
-from .async_collection import AsyncCollection
 from .codec import Types, Unknown, codec_for
 from .fields import Fields, Selection
-from .following import follow
+from .following import FollowOptions, follow
 from .layout import Layout
 from .leased import LeasedObject
 from .listing import OrderBy, list_objects
-from .stored import Listing, Stored
+from .stored import Listing
 from .timed_steps import TimedSteps
-from .watch import ObjectWatch
+from .watch import AsyncObjectWatch, ObjectWatch
+from .writing import ObjectCalls
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Collection(AsyncCollection[T]):
+class Collection(ObjectCalls[T]):
     """The objects of one type below a prefix; made with
     :meth:`KV.objects() <django_etcdaero.keyvalue.facade.KV.objects>`.
 
@@ -76,77 +74,7 @@ class Collection(AsyncCollection[T]):
         """What the keys of the objects begin with, ``/`` at the end."""
         return self.layout.prefix.decode()
 
-    # one object ------------------------------------------------------------------------------------------------------
-
-    def create(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
-        """Store an object under a new name. Raises ``KeyExists``."""
-        return drive(writing.create(TimedSteps(self.client, timeout), self.layout, name, value, ttl=ttl))
-
-    def get(self, name: str, *, timeout: float | None = None) -> Stored[T]:
-        """Return an object. Raises ``KeyNotFound``."""
-        return drive(writing.get(TimedSteps(self.client, timeout), self.layout, name))
-
-    def find(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
-        """Return an object, ``None`` if there is none of that name."""
-        return drive(writing.find(TimedSteps(self.client, timeout), self.layout, name))
-
-    def exists(self, name: str, *, timeout: float | None = None) -> bool:
-        """Tell whether there is something of that name, without reading it."""
-        return drive(writing.exists(TimedSteps(self.client, timeout), self.layout, name))
-
-    def update(
-        self,
-        name: str,
-        value: T,
-        *,
-        version: int | None = None,
-        ttl: int | None = None,
-        timeout: float | None = None,
-    ) -> Stored[T]:
-        """Replace an object, only if it still has ``version`` (``None``: whatever it has).
-
-        Raises ``KeyNotFound`` if there is none, ``VersionConflict`` if it has another version.
-        """
-        return drive(
-            writing.update(TimedSteps(self.client, timeout), self.layout, name, value, version=version, ttl=ttl)
-        )
-
-    def put(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
-        """Store an object, in place of the one of that name if there is one."""
-        return drive(writing.put(TimedSteps(self.client, timeout), self.layout, name, value, ttl=ttl))
-
-    def delete(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Stored[T]:
-        """Delete an object, only if it still has ``version`` (``None``: whatever it has); return what it was.
-
-        Raises ``KeyNotFound``, ``VersionConflict``. If what was stored cannot be read, ``InvalidObject`` is raised
-        after it was deleted; :meth:`discard` does not read it.
-        """
-        return drive(writing.delete(TimedSteps(self.client, timeout), self.layout, name, version=version))
-
-    def discard(self, name: str, *, timeout: float | None = None) -> bool:
-        """Delete what is stored under a name, if there is anything; return whether there was."""
-        return bool(drive(writing.delete_span(TimedSteps(self.client, timeout), self.key(name), b"")))
-
-    def consistent_update(
-        self,
-        name: str,
-        function: Callable[[T], T],
-        *,
-        max_attempts: int = MAX_ATTEMPTS,
-        timeout: float | None = None,
-    ) -> Stored[T]:
-        """Replace an object by ``function(object)``, so that no change of anybody gets lost.
-
-        When somebody else changed the object meanwhile the function is called again with the new state, after a short
-        random pause. What it raises is raised here, and nothing is written. Raises ``KeyNotFound``, and
-        ``TxnFailed`` when ``max_attempts`` were in vain.
-        """
-        operation = writing.consistent_update(
-            TimedSteps(self.client, timeout), self.layout, name, function, max_attempts=max_attempts
-        )
-        return drive(operation)
-
-    def leased(
+    async def _leased(
         self, name: str, value: T, *, ttl: int = 10, replace: bool = False, timeout: float | None = None
     ) -> LeasedObject:
         """Store an object that is there for as long as this process keeps it.
@@ -155,12 +83,14 @@ class Collection(AsyncCollection[T]):
         name; ``replace=True`` stores the new one in its place, and deletes that at the end.
         """
         leased = LeasedObject(self.client, self.layout, name, value, ttl=ttl)
-        drive(leased.create(replace=replace, timeout=timeout))
+        await leased.create(replace=replace, timeout=timeout)
         return leased
+
+    leased, aleased = twins(_leased)
 
     # many objects ----------------------------------------------------------------------------------------------------
 
-    def list(
+    async def _list(
         self,
         *,
         under: str | None = None,
@@ -183,7 +113,7 @@ class Collection(AsyncCollection[T]):
 
         What cannot be read raises ``InvalidObject``; with ``skip_invalid`` it is logged and in ``Listing.invalid``.
         """
-        operation = list_objects(
+        return await list_objects(
             TimedSteps(self.client, timeout),
             self.layout,
             Selection(where, fields, labels),
@@ -194,41 +124,54 @@ class Collection(AsyncCollection[T]):
             revision=revision,
             skip_invalid=skip_invalid,
         )
-        return drive(operation)
 
-    def delete_under(self, prefix: str, *, timeout: float | None = None) -> int:
+    list, alist = twins(_list)
+
+    async def _delete_under(self, prefix: str, *, timeout: float | None = None) -> int:
         """Delete everything whose name begins with ``prefix`` and ``/``, in one step; return how much it was."""
-        return drive(writing.delete_span(TimedSteps(self.client, timeout), *self.layout.span(prefix)))
+        return (await TimedSteps(self.client, timeout).delete(*self.layout.span(prefix))).deleted
 
-    def delete_all(self, *, timeout: float | None = None) -> int:
+    delete_under, adelete_under = twins(_delete_under)
+
+    async def _delete_all(self, *, timeout: float | None = None) -> int:
         """Delete everything in the collection, in one step; return how much it was."""
-        return drive(writing.delete_span(TimedSteps(self.client, timeout), *self.layout.span(None)))
+        return (await TimedSteps(self.client, timeout).delete(*self.layout.span(None))).deleted
+
+    delete_all, adelete_all = twins(_delete_all)
 
     def watch(
         self,
         name: str | None = None,
         *,
-        under: str | None = None,
-        since: int | None = 0,
-        where: Callable[[T], object] | None = None,
-        fields: Fields | None = None,
-        labels: Mapping[str, str] | None = None,
-        changed: Sequence[str] = (),
         max_pending: int = 1024,
         timeout: float | None = None,
+        **options: Unpack[FollowOptions[T]],
     ) -> ObjectWatch[T]:
         """Follow one object, those ``under`` a prefix, or all.
 
-        ``since`` 0: first what there is (``Created``, or ``Updated`` for what was changed since its creation), then
-        every change, without a gap. A version or revision: every change after it. ``None``: changes from now on.
+        ``since`` 0, which is the default: first what there is (``Created``, or ``Updated`` for what was changed since
+        its creation), then every change, without a gap. A version or revision: every change after it. ``None``: changes
+        from now on.
 
         ``where``, ``fields`` and ``labels`` select as in :meth:`list`: an object that comes into the selection is
         ``Created``, one that leaves it ``Deleted``. ``changed``: of the updates only those that change one of these
         fields. More than ``max_pending`` events that are not consumed are replaced by ``Resynced``.
         ``timeout`` is for starting the watch.
         """
-        following = follow(self.layout, name, under, since, Selection(where, fields, labels), changed)
+        following = follow(self.layout, name, **options)
         return ObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
+
+    def awatch(
+        self,
+        name: str | None = None,
+        *,
+        max_pending: int = 1024,
+        timeout: float | None = None,
+        **options: Unpack[FollowOptions[T]],
+    ) -> AsyncObjectWatch[T]:
+        """Follow as :meth:`watch` does: ``async with orders.awatch() as events``."""
+        following = follow(self.layout, name, **options)
+        return AsyncObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
 
     # for transactions ------------------------------------------------------------------------------------------------
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.client.watch import Resync
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 
 from .events import Created, Deleted, ObjectEvent, Resynced, Updated
-from .fields import Selection, changed, check_paths
+from .fields import Fields, Selection, changed, check_paths
 from .layout import Layout
 from .listing import visit
 from .stored import Invalid, Stored
@@ -89,19 +89,35 @@ class Following(Generic[T]):
         return Resynced(item.reason, tuple(items), item.revision, tuple(invalid))
 
 
-def follow(
-    layout: Layout[T],
-    name: str | None,
-    under: str | None,
-    since: int | None,
-    selection: Selection[T],
-    changed: Sequence[str],
-) -> Following[T]:
+class FollowOptions(TypedDict, Generic[T], total=False):
+    """What is followed of a collection, and what of it is told."""
+
+    under: str | None
+    """Those whose names begin with it and ``/``."""
+    since: int | None
+    """0, which is the default: what there is, then every change. A version or revision: every change after it.
+    ``None``: changes from now on."""
+    where: Callable[[T], object] | None
+    """Only the objects for which it is true."""
+    fields: Fields | None
+    """Only the objects that have these values."""
+    labels: Mapping[str, str] | None
+    """Only the objects that have these labels in their field ``labels``."""
+    changed: Sequence[str]
+    """Of the updates only those that change one of these fields."""
+
+
+def follow(layout: Layout[T], name: str | None, **options: Unpack[FollowOptions[T]]) -> Following[T]:
     """Return what a watch of one object, those under a prefix or all follows. Raises ``InvalidRequest``."""
+    if unknown := options.keys() - FollowOptions.__annotations__:
+        raise TypeError(f"a watch of objects has no option {min(unknown)!r}")
+    under, since = options.get("under"), options.get("since", 0)
     if name is not None and under is not None:
         raise InvalidRequest("name and under exclude each other")
     if since is not None and since < 0:
         raise InvalidRequest(f"since must not be negative: {since}")
+    selection = Selection(options.get("where"), options.get("fields"), options.get("labels"))
     selection.check(layout.codec.fields)
     start, end = layout.span(under) if name is None else (layout.key(name), b"")
-    return Following(layout, start, end, since, selection, check_paths(changed, layout.codec.fields))
+    paths = check_paths(options.get("changed", ()), layout.codec.fields)
+    return Following(layout, start, end, since, selection, paths)

@@ -9,16 +9,17 @@ again: what it stood for may be another's by now.
 from __future__ import annotations
 
 import enum
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from django_etcdaero.keyvalue.client.alarm import Alarm
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Wait
 from django_etcdaero.keyvalue.recipes.kept_key import KeptKey
-from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.system.steps import drive
+from django_etcdaero.system.twins import twins
 
 from .layout import Layout
 
@@ -37,20 +38,19 @@ class LeaseState(enum.Enum):
     LOST = "lost"
 
 
-class LeasedObject:
+class LeasedObject(Alarm):
     """A stored object under a lease; made with ``Collection.leased()``. As a context manager it cancels itself."""
 
     def __init__(self, client: Client, layout: Layout[T], name: str, value: T, *, ttl: int) -> None:
+        super().__init__()
         self.name = name
         self.version = 0
         """The version that the object had first."""
         self._label = layout.label(name)
         self._client = client
         self._data = layout.encode(name, value)
-        self._mutex = threading.Lock()
         self._end = LeaseState.ACTIVE
         self._callbacks: list[Callable[[LeasedObject], object]] = []
-        self._listeners: list[Callable[[], object]] = []
         self._failures = 0
         what = f"the object {self._label!r}"
         self._kept = KeptKey(client, layout.key(name), what, ttl=ttl, lost=self._lose_key, wake=self._wake)
@@ -88,24 +88,29 @@ class LeasedObject:
                 return
         self._report(callback)
 
-    def wait(self, timeout: float) -> LeaseState:
+    async def _wait(self, timeout: float) -> LeaseState:
         """Wait until it ends, at most ``timeout`` seconds, and return how it stands then."""
-        return drive(self._wait(timeout))
+        if self.state is LeaseState.ACTIVE:
+            limit = time.monotonic() + timeout
+            await Wait(self, lambda: limit - time.monotonic())
+        return self.state
 
-    async def asleep(self, timeout: float) -> LeaseState:
-        """Wait as :meth:`wait` does, without blocking the event loop."""
-        return await adrive(self._wait(timeout))
+    wait, asleep = twins(_wait, awaited="asleep")
 
-    def cancel(self) -> None:
+    async def _cancel(self) -> None:
         """Delete the object, if it still is this one, by ending the lease. Idempotent.
 
         If the store cannot be reached, that is logged, and the object vanishes within its time to live.
         """
-        drive(self._cancel())
+        if self.lease.inherited or not self._finish(LeaseState.CANCELLED):
+            return
+        try:
+            await self._kept.leave()
+        except BaseException:
+            self._kept.leave_in_background()
+            raise
 
-    async def acancel(self) -> None:
-        """Do what :meth:`cancel` does."""
-        await adrive(self._cancel())
+    cancel, acancel = twins(_cancel)
 
     def __enter__(self) -> LeasedObject:
         return self
@@ -120,35 +125,6 @@ class LeasedObject:
         await self.acancel()
 
     # how it ends -----------------------------------------------------------------------------------------------------
-
-    def subscribe(self, listener: Callable[[], object]) -> None:
-        """Call ``listener()`` when it has ended; now if it has. For waits."""
-        with self._mutex:
-            if self._end is LeaseState.ACTIVE:
-                self._listeners.append(listener)
-                return
-        listener()
-
-    def unsubscribe(self, listener: Callable[[], object]) -> None:
-        """Take a listener off again, if it is there."""
-        with self._mutex:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-    async def _wait(self, timeout: float) -> LeaseState:
-        if self.state is LeaseState.ACTIVE:
-            limit = time.monotonic() + timeout
-            await Wait(self, lambda: limit - time.monotonic())
-        return self.state
-
-    async def _cancel(self) -> None:
-        if self.lease.inherited or not self._finish(LeaseState.CANCELLED):
-            return
-        try:
-            await self._kept.leave()
-        except BaseException:
-            self._kept.leave_in_background()
-            raise
 
     def _lose(self) -> None:
         if self._finish(LeaseState.LOST):
@@ -189,9 +165,7 @@ class LeasedObject:
                 return False
             self._end = state
             callbacks, self._callbacks = self._callbacks, []
-            listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            listener()
+        self._ring()
         self.lease.unsubscribe(self._lose)
         self._kept.end()
         for callback in callbacks:

@@ -23,7 +23,7 @@ from django_etcdaero.keyvalue.values import (
     TxnRequest,
     TxnResult,
 )
-from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.system.twins import twins
 
 from .layout import Layout
 from .stored import Invalid, Stored
@@ -149,35 +149,14 @@ class ObjectTxn:
 
     # committing ------------------------------------------------------------------------------------------------------
 
-    def commit(self, *, timeout: float | None = None) -> ObjectTxnResult:
+    async def _commit(self, *, timeout: float | None = None) -> ObjectTxnResult:
         """Make all changes in one step, within ``timeout`` seconds.
 
         Raises ``TxnFailed`` if a condition does not hold; its ``errors`` say which, with a ``KeyExists``,
         ``KeyNotFound`` or ``VersionConflict`` for each change, and a ``TxnFailed`` for each further condition. Raises
         ``InvalidRequest`` if nothing was staged, and what any call of the store raises.
         """
-        return drive(self._commit(TimedSteps(self._client, timeout)))
-
-    async def acommit(self, *, timeout: float | None = None) -> ObjectTxnResult:
-        """Make all changes in one step: :meth:`commit` for asyncio."""
-        return await adrive(self._commit(TimedSteps(self._client, timeout)))
-
-    # inside ----------------------------------------------------------------------------------------------------------
-
-    def _target(self, collection: Collection[T], name: str) -> tuple[Layout[T], bytes]:
-        client = collection.client
-        if client.engine is not self._client.engine or client.prefix != self._client.prefix:
-            raise InvalidRequest(f"{collection!r} is of another store, or under another prefix, than the transaction")
-        key = collection.layout.key(name)
-        if key in self._changes:
-            raise InvalidRequest(f"{collection.layout.label(name)} is changed in this transaction already")
-        return collection.layout, key
-
-    def _stage(self, change: _Change) -> ObjectTxn:
-        self._changes[change.operation.key] = change
-        return self
-
-    async def _commit(self, steps: TimedSteps) -> ObjectTxnResult:
+        steps = TimedSteps(self._client, timeout)
         if self.is_empty:
             raise InvalidRequest("nothing was staged in the transaction")
         changes, compares = tuple(self._changes.values()), tuple(self._compares)
@@ -195,6 +174,23 @@ class ObjectTxn:
             raise _failure(changes, compares, answer.responses)
         self.clear()
         return _result(changes, answer)
+
+    commit, acommit = twins(_commit)
+
+    # inside ----------------------------------------------------------------------------------------------------------
+
+    def _target(self, collection: Collection[T], name: str) -> tuple[Layout[T], bytes]:
+        client = collection.client
+        if client.engine is not self._client.engine or client.prefix != self._client.prefix:
+            raise InvalidRequest(f"{collection!r} is of another store, or under another prefix, than the transaction")
+        key = collection.layout.key(name)
+        if key in self._changes:
+            raise InvalidRequest(f"{collection.layout.label(name)} is changed in this transaction already")
+        return collection.layout, key
+
+    def _stage(self, change: _Change) -> ObjectTxn:
+        self._changes[change.operation.key] = change
+        return self
 
 
 def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:

@@ -7,19 +7,23 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists, KeyNotFound, VersionConflict
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.lease import check_ttl
-from django_etcdaero.keyvalue.recipes.contention import Contention
+from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS, Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
-from django_etcdaero.system.steps import Apply, Pause
+from django_etcdaero.system.steps import Apply, Pause, adrive, drive
+from django_etcdaero.system.twins import twins
 
 from .layout import Layout
 from .stored import Stored
 from .timed_steps import TimedSteps
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 
@@ -47,45 +51,6 @@ def write(key: bytes, data: bytes, *, ttl: int | None, lease: int) -> PutRequest
     return txn.put(key, data, lease=lease, prev_kv=True, ignore_lease=ttl is None)
 
 
-async def create(steps: TimedSteps, layout: Layout[T], name: str, value: T, *, ttl: int | None) -> Stored[T]:
-    """Store an object that does not exist."""
-    key, data = layout.key(name), layout.encode(name, value)
-    lease = await _lease(steps, ttl)
-    answer = await steps.txn(
-        TxnRequest((txn.version(key) == 0,), (txn.put(key, data, lease=lease),), (txn.get(key, keys_only=True),))
-    )
-    if not answer.succeeded:
-        await _give_back(steps, lease)
-        raise KeyExists(f"{layout.label(name)} exists, with version {txn.found(answer.responses[0])[0].mod_revision}")
-    return Stored(name, value, answer.revision, answer.revision, lease)
-
-
-async def update(
-    steps: TimedSteps, layout: Layout[T], name: str, value: T, *, version: int | None, ttl: int | None
-) -> Stored[T]:
-    """Replace an object that exists."""
-    check_version(version)
-    key, data = layout.key(name), layout.encode(name, value)
-    lease = await _lease(steps, ttl)
-    put = write(key, data, ttl=ttl, lease=lease)
-    answer = await steps.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
-    if not answer.succeeded:
-        await _give_back(steps, lease)
-        raise difference(layout.label(name), _first(txn.found(answer.responses[0])), version)
-    return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
-
-
-async def put(steps: TimedSteps, layout: Layout[T], name: str, value: T, *, ttl: int | None) -> Stored[T]:
-    """Store an object whether it exists or not."""
-    key, data = layout.key(name), layout.encode(name, value)
-    lease = await _lease(steps, ttl)
-    over = write(key, data, ttl=ttl, lease=lease)
-    answer = await steps.txn(
-        TxnRequest((txn.version(key) == 0,), (txn.put(key, data, lease=lease, prev_kv=True),), (over,))
-    )
-    return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, over)
-
-
 def replaced(name: str, value: T, before: KeyValue | None, revision: int, put: PutRequest) -> Stored[T]:
     """Return an object as it is after ``put`` has replaced ``before`` (``None``: has created it)."""
     created = revision if before is None else before.create_revision
@@ -93,48 +58,147 @@ def replaced(name: str, value: T, before: KeyValue | None, revision: int, put: P
     return Stored(name, value, revision, created, lease)
 
 
-async def delete(steps: TimedSteps, layout: Layout[T], name: str, *, version: int | None) -> Stored[T]:
-    """Delete an object that exists, and return it."""
-    check_version(version)
-    key = layout.key(name)
-    answer = await steps.txn(
-        TxnRequest((condition(key, version),), (txn.delete(key, prev_kv=True),), (txn.get(key, keys_only=True),))
-    )
-    if not answer.succeeded:
-        raise difference(layout.label(name), _first(txn.found(answer.responses[0])), version)
-    try:
-        return layout.read(txn.deleted(answer.responses[0])[0])
-    except InvalidObject as error:
-        raise InvalidObject(f"it was deleted, and cannot be returned: {error}") from error
+class ObjectCalls(Generic[T]):
+    """Methods of a :class:`~django_etcdaero.keyvalue.objects.collection.Collection` for one object."""
+
+    client: Client
+    """The client whose keys the objects are."""
+    layout: Layout[T]
+
+    async def _create(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
+        """Store an object under a new name. Raises ``KeyExists``."""
+        steps = TimedSteps(self.client, timeout)
+        key, data = self.layout.key(name), self.layout.encode(name, value)
+        lease = await _lease(steps, ttl)
+        put, look = txn.put(key, data, lease=lease), txn.get(key, keys_only=True)
+        answer = await steps.txn(TxnRequest((txn.version(key) == 0,), (put,), (look,)))
+        if not answer.succeeded:
+            await _give_back(steps, lease)
+            version = txn.found(answer.responses[0])[0].mod_revision
+            raise KeyExists(f"{self.layout.label(name)} exists, with version {version}")
+        return Stored(name, value, answer.revision, answer.revision, lease)
+
+    create, acreate = twins(_create)
+
+    async def _find(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
+        """Return an object, ``None`` if there is none of that name."""
+        answer = await TimedSteps(self.client, timeout).read(txn.get(self.layout.key(name)))
+        found = _first(answer.kvs)
+        return None if found is None else self.layout.read(found)
+
+    find, afind = twins(_find)
+
+    async def _get(self, name: str, *, timeout: float | None = None) -> Stored[T]:
+        """Return an object. Raises ``KeyNotFound``."""
+        found = await self._find(name, timeout=timeout)
+        if found is None:
+            raise difference(self.layout.label(name), None, None)
+        return found
+
+    get, aget = twins(_get)
+
+    async def _exists(self, name: str, *, timeout: float | None = None) -> bool:
+        """Tell whether there is something of that name, without reading it."""
+        answer = await TimedSteps(self.client, timeout).read(txn.get(self.layout.key(name), keys_only=True))
+        return bool(answer.kvs)
+
+    exists, aexists = twins(_exists)
+
+    async def _update(
+        self,
+        name: str,
+        value: T,
+        *,
+        version: int | None = None,
+        ttl: int | None = None,
+        timeout: float | None = None,
+    ) -> Stored[T]:
+        """Replace an object, only if it still has ``version`` (``None``: whatever it has).
+
+        Raises ``KeyNotFound`` if there is none, ``VersionConflict`` if it has another version.
+        """
+        steps = TimedSteps(self.client, timeout)
+        check_version(version)
+        key, data = self.layout.key(name), self.layout.encode(name, value)
+        lease = await _lease(steps, ttl)
+        put = write(key, data, ttl=ttl, lease=lease)
+        answer = await steps.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
+        if not answer.succeeded:
+            await _give_back(steps, lease)
+            raise difference(self.layout.label(name), _first(txn.found(answer.responses[0])), version)
+        return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
+
+    update, aupdate = twins(_update)
+
+    async def _put(self, name: str, value: T, *, ttl: int | None = None, timeout: float | None = None) -> Stored[T]:
+        """Store an object, in place of the one of that name if there is one."""
+        steps = TimedSteps(self.client, timeout)
+        key, data = self.layout.key(name), self.layout.encode(name, value)
+        lease = await _lease(steps, ttl)
+        new, over = txn.put(key, data, lease=lease, prev_kv=True), write(key, data, ttl=ttl, lease=lease)
+        answer = await steps.txn(TxnRequest((txn.version(key) == 0,), (new,), (over,)))
+        return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, over)
+
+    put, aput = twins(_put)
+
+    async def _delete(self, name: str, *, version: int | None = None, timeout: float | None = None) -> Stored[T]:
+        """Delete an object, only if it still has ``version`` (``None``: whatever it has); return what it was.
+
+        Raises ``KeyNotFound``, ``VersionConflict``. If what was stored cannot be read, ``InvalidObject`` is raised
+        after it was deleted; :meth:`discard` does not read it.
+        """
+        check_version(version)
+        key = self.layout.key(name)
+        delete, look = txn.delete(key, prev_kv=True), txn.get(key, keys_only=True)
+        steps = TimedSteps(self.client, timeout)
+        answer = await steps.txn(TxnRequest((condition(key, version),), (delete,), (look,)))
+        if not answer.succeeded:
+            raise difference(self.layout.label(name), _first(txn.found(answer.responses[0])), version)
+        try:
+            return self.layout.read(txn.deleted(answer.responses[0])[0])
+        except InvalidObject as error:
+            raise InvalidObject(f"it was deleted, and cannot be returned: {error}") from error
+
+    delete, adelete = twins(_delete)
+
+    async def _discard(self, name: str, *, timeout: float | None = None) -> bool:
+        """Delete what is stored under a name, if there is anything; return whether there was."""
+        answer = await TimedSteps(self.client, timeout).delete(self.layout.key(name), b"")
+        return bool(answer.deleted)
+
+    discard, adiscard = twins(_discard)
+
+    def consistent_update(
+        self,
+        name: str,
+        function: Callable[[T], T],
+        *,
+        max_attempts: int = MAX_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> Stored[T]:
+        """Replace an object by ``function(object)``, so that no change of anybody gets lost.
+
+        When somebody else changed the object meanwhile the function is called again with the new state, after a short
+        random pause. What it raises is raised here, and nothing is written. Raises ``KeyNotFound``, and
+        ``TxnFailed`` when ``max_attempts`` were in vain.
+        """
+        steps = TimedSteps(self.client, timeout)
+        return drive(_replace_by(steps, self.layout, name, function, max_attempts=max_attempts))
+
+    async def aconsistent_update(
+        self,
+        name: str,
+        function: Callable[[T], T | Awaitable[T]],
+        *,
+        max_attempts: int = MAX_ATTEMPTS,
+        timeout: float | None = None,
+    ) -> Stored[T]:
+        """Replace an object as :meth:`consistent_update` does; ``function`` may be a coroutine function."""
+        steps = TimedSteps(self.client, timeout)
+        return await adrive(_replace_by(steps, self.layout, name, function, max_attempts=max_attempts))
 
 
-async def delete_span(steps: TimedSteps, start: bytes, end: bytes) -> int:
-    """Delete whatever is in a range, and return how much it was."""
-    return (await steps.delete(start, end)).deleted
-
-
-async def find(steps: TimedSteps, layout: Layout[T], name: str) -> Stored[T] | None:
-    """Read an object."""
-    answer = await steps.read(txn.get(layout.key(name)))
-    found = _first(answer.kvs)
-    return None if found is None else layout.read(found)
-
-
-async def get(steps: TimedSteps, layout: Layout[T], name: str) -> Stored[T]:
-    """Read an object that exists."""
-    found = await find(steps, layout, name)
-    if found is None:
-        raise difference(layout.label(name), None, None)
-    return found
-
-
-async def exists(steps: TimedSteps, layout: Layout[T], name: str) -> bool:
-    """Tell whether there is an object, readable or not."""
-    answer = await steps.read(txn.get(layout.key(name), keys_only=True))
-    return bool(answer.kvs)
-
-
-async def consistent_update(
+async def _replace_by(
     steps: TimedSteps, layout: Layout[T], name: str, function: Callable[[T], Any], *, max_attempts: int
 ) -> Stored[T]:
     """Replace an object by what ``function`` makes of it, again and again until nobody was faster."""

@@ -17,10 +17,13 @@ from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.steps import Call
+from django_etcdaero.system.twins import twins
 
+from .holder import Holder
 from .layout import label
 from .leaving import LEAVE_TIMEOUT
 from .place import Place
+from .reading import first, queue
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -38,6 +41,8 @@ class Contender:
 
     kind = "contender"
     """What messages call it."""
+    apart = False
+    """Contenders introduce themselves in second keys."""
 
     def __init__(self, client: Client, name: Text, *, ttl: int) -> None:
         self.name = to_bytes(name, name=f"{self.kind} name")
@@ -90,6 +95,20 @@ class Contender:
         self._callbacks.append(callback)
         if self.lost:
             self._report(callback)
+
+    # looking into the queue ------------------------------------------------------------------------------------------
+
+    async def _holder(self, *, timeout: float | None = None) -> Holder | None:
+        """Return what is known of who holds the name now, this process or another; ``None`` if nobody does."""
+        return await first(self._client, self.name, second=self.apart, timeout=timeout)
+
+    holder, aholder = twins(_holder)
+
+    async def _queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
+        """Return what is known of the holder and of everybody who waits, in the order of their turns."""
+        return await queue(self._client, self.name, second=self.apart, timeout=timeout)
+
+    queue, aqueue = twins(_queue)
 
     # inside ----------------------------------------------------------------------------------------------------------
 

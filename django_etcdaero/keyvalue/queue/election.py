@@ -23,14 +23,14 @@ from django_etcdaero.keyvalue.client.steps import Commit, Wait
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
 from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.system.twins import twins
 
 from .contender import Contender
-from .holder import Holder, introduction
+from .holder import introduction
 from .leader import ElectionEvent, Leader
 from .leading import Leadership, lead
 from .observation import Observation, look
 from .place import Place
-from .reading import first, queue
 from .succession import succeed
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Election(Contender):
     """
 
     kind = "election"
+    apart = True
 
     def __init__(self, client: Client, name: Text, *, ttl: int, value: Text = b"") -> None:
         """``value`` is what the candidate announces when it leads; empty: its introduction, a JSON object with host,
@@ -65,7 +66,7 @@ class Election(Contender):
 
     # leading ---------------------------------------------------------------------------------------------------------
 
-    def campaign(self, value: Text | None = None, timeout: float | None = None) -> None:
+    async def _campaign(self, value: Text | None = None, timeout: float | None = None) -> None:
         """Get into the queue and return when this candidate leads.
 
         ``value`` replaces the one given to the constructor, for this campaign. ``timeout`` is in seconds; ``None``
@@ -76,35 +77,53 @@ class Election(Contender):
         <django_etcdaero.keyvalue.queue.lock.Lock.acquire>`.
 
         A candidate with a value of its own that is started anew on the same host takes over the place of its dead
-        predecessor: :mod:`django_etcdaero.keyvalue.queue.succession`.
+        predecessor: :mod:`django_etcdaero.keyvalue.queue.succession`. The key of a waiting task that is cancelled is
+        deleted in the background.
         """
-        drive(self.take_the_lead(value, timeout))
+        await self.take_the_lead(value, timeout)
 
-    async def acampaign(self, value: Text | None = None, timeout: float | None = None) -> None:
-        """Campaign as :meth:`campaign` does, without blocking the event loop.
+    campaign, acampaign = twins(_campaign)
 
-        When the task is cancelled its key is deleted in the background.
-        """
-        await adrive(self.take_the_lead(value, timeout))
-
-    def proclaim(self, value: Text, *, timeout: float | None = None) -> None:
+    async def announce(self, value: Text, *, timeout: float | None = None) -> None:
         """Announce another value, on the condition that this candidate still leads. Raises ``NotLeader``."""
-        drive(self.announce(value, timeout))
+        text = to_bytes(value, name="value")
+        place = self._holding()
+        lease = place.session.lease
+        if self.lost:
+            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
+        still = (create_revision(place.key) == place.token, lease_of(place.key) == lease)
+        announcement = self._client.txn().when(*still).then(put(place.key, text, lease=lease))
+        for attempt in range(1, _PROCLAIM_TRIES):
+            try:
+                result = await Commit(announcement, timeout)
+                break
+            except OutcomeUnknown:  # to announce it twice does no harm
+                end = time.monotonic() + backoff(attempt)
+                await Wait(lease, lambda end=end: end - time.monotonic())  # type: ignore[misc]
+        else:
+            result = await Commit(announcement, timeout)
+        if not result.succeeded:
+            place.guard.report()
+            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
+        place.value, place.announced = text, result.revision
 
-    async def aproclaim(self, value: Text, *, timeout: float | None = None) -> None:
-        """Announce another value as :meth:`proclaim` does, without blocking the event loop."""
-        await adrive(self.announce(value, timeout))
+    proclaim, aproclaim = twins(announce, name="proclaim")
 
-    def resign(self) -> None:
+    async def give_up(self) -> None:
         """Give the leadership up and let the next in the queue lead; no error if this candidate does not lead.
 
         If the store cannot be reached the key is deleted in the background; that is no error.
         """
-        drive(self.give_up())
+        place = self._place
+        if place is None:
+            return
+        try:
+            await self._give_back()
+        finally:
+            if not place.session.lease.inherited:
+                self._tell_loss(place)
 
-    async def aresign(self) -> None:
-        """Give the leadership up as :meth:`resign` does, without blocking the event loop."""
-        await adrive(self.give_up())
+    resign, aresign = twins(give_up, name="resign")
 
     def run(self, function: Callable[[Leadership], T], *, stop: threading.Event | None = None) -> T | None:
         """Campaign and call ``function(leadership)`` while leading; after a loss campaign again.
@@ -138,32 +157,14 @@ class Election(Contender):
 
     # looking ---------------------------------------------------------------------------------------------------------
 
-    def leader(self, *, timeout: float | None = None) -> Leader | None:
+    async def _leader(self, *, timeout: float | None = None) -> Leader | None:
         """Return who leads now, this candidate or another; ``None`` if nobody does.
 
         A lock of the same name stands in the same queue: its holder is shown like a leader, its introduction as value.
         """
-        return drive(look(self._client, self.name, timeout))[0]
+        return (await look(self._client, self.name, timeout))[0]
 
-    async def aleader(self, *, timeout: float | None = None) -> Leader | None:
-        """Return who leads now, without blocking the event loop."""
-        return (await adrive(look(self._client, self.name, timeout)))[0]
-
-    def holder(self, *, timeout: float | None = None) -> Holder | None:
-        """Return what is known of the candidate that leads; ``None`` if nobody leads."""
-        return drive(first(self._client, self.name, second=True, timeout=timeout))
-
-    async def aholder(self, *, timeout: float | None = None) -> Holder | None:
-        """Do what :meth:`holder` does."""
-        return await adrive(first(self._client, self.name, second=True, timeout=timeout))
-
-    def queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
-        """Return what is known of all candidates, the leader first and the others in the order of their turns."""
-        return drive(queue(self._client, self.name, second=True, timeout=timeout))
-
-    async def aqueue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
-        """Do what :meth:`queue` does."""
-        return await adrive(queue(self._client, self.name, second=True, timeout=timeout))
+    leader, aleader = twins(_leader)
 
     def observe(self, *, callback: Callable[[ElectionEvent], object] | None = None) -> Observation:
         """Follow who leads: :mod:`django_etcdaero.keyvalue.queue.observation`.
@@ -191,17 +192,6 @@ class Election(Contender):
         except LockLost as error:
             raise NotLeader(str(error)) from error
 
-    async def give_up(self) -> None:
-        """Do what :meth:`resign` does."""
-        place = self._place
-        if place is None:
-            return
-        try:
-            await self._give_back()
-        finally:
-            if not place.session.lease.inherited:
-                self._tell_loss(place)
-
     def drop(self) -> None:
         """Resign without waiting for anything: the key is deleted in the background."""
         place = self._place
@@ -209,29 +199,6 @@ class Election(Contender):
             self._drop()
             if not place.session.lease.inherited:
                 self._tell_loss(place)
-
-    async def announce(self, value: Text, timeout: float | None) -> None:
-        """Do what :meth:`proclaim` does."""
-        text = to_bytes(value, name="value")
-        place = self._holding()
-        lease = place.session.lease
-        if self.lost:
-            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
-        still = (create_revision(place.key) == place.token, lease_of(place.key) == lease)
-        announcement = self._client.txn().when(*still).then(put(place.key, text, lease=lease))
-        for attempt in range(1, _PROCLAIM_TRIES):
-            try:
-                result = await Commit(announcement, timeout)
-                break
-            except OutcomeUnknown:  # to announce it twice does no harm
-                end = time.monotonic() + backoff(attempt)
-                await Wait(lease, lambda end=end: end - time.monotonic())  # type: ignore[misc]
-        else:
-            result = await Commit(announcement, timeout)
-        if not result.succeeded:
-            place.guard.report()
-            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
-        place.value, place.announced = text, result.revision
 
     def follow(self, observation: Observation) -> Leader | None:
         """Tell ``observation`` from now on when this candidate wins or loses; return what it leads as, if it does."""

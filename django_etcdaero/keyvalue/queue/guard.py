@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.keyvalue.client.alarm import Alarm
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.lease import Lease
 
 
-class Guard:
+class Guard(Alarm):
     """Watches a key on a lease: the key's deletion, its move to another lease, and the end of the lease.
 
     The watch is started in the background, so that a short critical section costs nothing more; it starts from the
@@ -23,12 +22,11 @@ class Guard:
     """
 
     def __init__(self, client: Client, key: bytes, lease: Lease) -> None:
+        super().__init__()
         self.gone = False
         self._client = client
         self._key = key
         self._lease = lease
-        self._mutex = threading.Lock()
-        self._listeners: list[Callable[[], object]] = []
         self._started = False
         self._stopped = False
         self._handle: WatchHandle | None = None
@@ -55,23 +53,6 @@ class Guard:
         if self._handle is not None:
             self._handle.cancel()
 
-    def subscribe(self, listener: Callable[[], object]) -> None:
-        """Call ``listener()`` once, from the thread that finds out, when the key or its lease is gone; now if it is.
-
-        A listener must be quick and never raise.
-        """
-        with self._mutex:
-            if not self.gone:
-                self._listeners.append(listener)
-                return
-        listener()
-
-    def unsubscribe(self, listener: Callable[[], object]) -> None:
-        """Take a listener off again, if it is there."""
-        with self._mutex:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
     def report(self) -> None:
         """Be told that the key is gone, by whoever found out otherwise."""
         self._lose()
@@ -81,9 +62,7 @@ class Guard:
             if self._stopped or self.gone:
                 return
             self.gone = True
-            listeners, self._listeners = self._listeners, []
-        for listener in listeners:
-            listener()
+        self._ring()
 
     def _watch(self) -> float | None:
         """Task for the background: see that the key is there, unless that is known, and watch it from there on."""

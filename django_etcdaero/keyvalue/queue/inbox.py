@@ -6,12 +6,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.client.items import AsyncItems, Items
 from django_etcdaero.keyvalue.client.steps import Until
-from django_etcdaero.system.steps import adrive, drive
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -22,7 +22,7 @@ _CHECK = 0.5
 """Seconds between two looks of a waiting consumer at whether the client was closed."""
 
 
-class Inbox(Generic[T]):
+class Inbox(Items[T], AsyncItems[T]):
     """An iterator, for one thread or one task, that ends when it is cancelled or the client is closed."""
 
     def __init__(self, client: Client) -> None:
@@ -34,18 +34,8 @@ class Inbox(Generic[T]):
         self._ended = False
         self._error: EtcdAeroError | None = None
 
-    def next(self, *, timeout: float | None = None) -> T:
-        """Return the next item, waiting for it at most ``timeout`` seconds (``None``: until the end).
-
-        Raises ``DeadlineExceeded``; ``Cancelled`` after the end; ``PermissionDenied`` if the store refused to tell.
-        """
-        return drive(self._next(timeout))
-
-    async def anext(self, *, timeout: float | None = None) -> T:
-        """Return the next item as :meth:`next` does, without blocking the event loop."""
-        return await adrive(self._next(timeout))
-
-    async def _next(self, timeout: float | None) -> T:
+    async def take(self, timeout: float | None) -> T:
+        """Return the next item, waiting for it at most ``timeout`` seconds. Raises ``Cancelled`` after the end."""
         limit = end_of(timeout)
         while True:
             with self._changed:
@@ -56,36 +46,6 @@ class Inbox(Generic[T]):
     def cancel(self) -> None:
         """End it. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         self._end(None)
-
-    def __iter__(self) -> Inbox[T]:
-        return self
-
-    def __next__(self) -> T:
-        try:
-            return self.next()
-        except Cancelled:
-            raise StopIteration from None
-
-    def __enter__(self) -> Inbox[T]:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.cancel()
-
-    def __aiter__(self) -> Inbox[T]:
-        return self
-
-    async def __anext__(self) -> T:
-        try:
-            return await self.anext()
-        except Cancelled:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Inbox[T]:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        self.cancel()
 
     # for those who fill it -------------------------------------------------------------------------------------------
 

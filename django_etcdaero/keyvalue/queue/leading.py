@@ -13,7 +13,8 @@ from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logge
 from django_etcdaero.keyvalue.client.steps import Wait
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
-from django_etcdaero.system.steps import Apply, Pause, adrive, drive
+from django_etcdaero.system.steps import Apply, Pause
+from django_etcdaero.system.twins import twins
 
 from .guard import Guard
 from .place import Stopped
@@ -48,7 +49,7 @@ class Candidate(Protocol):
     ) -> None:
         """Campaign; ``Stopped`` is raised soon after ``stop`` was set."""
 
-    async def announce(self, value: Text, timeout: float | None) -> None:
+    async def announce(self, value: Text, *, timeout: float | None = None) -> None:
         """Announce another value."""
 
     async def give_up(self) -> None:
@@ -91,28 +92,20 @@ class Leadership:
         """Return a condition for transactions of the same client that holds exactly as long as the leadership."""
         return self._compare
 
-    def proclaim(self, value: Text, *, timeout: float | None = None) -> None:
+    async def _proclaim(self, value: Text, *, timeout: float | None = None) -> None:
         """Announce another value. Raises ``NotLeader``."""
         self.check()
-        drive(self._election.announce(value, timeout))
+        await self._election.announce(value, timeout=timeout)
 
-    async def aproclaim(self, value: Text, *, timeout: float | None = None) -> None:
-        """Announce another value as :meth:`proclaim` does, without blocking the event loop."""
-        self.check()
-        await adrive(self._election.announce(value, timeout))
-
-    def wait(self, timeout: float) -> bool:
-        """Wait ``timeout`` seconds, less if the leadership ends before. Return :attr:`ended`."""
-        return drive(self._wait(timeout))
-
-    async def asleep(self, timeout: float) -> bool:
-        """Wait as :meth:`wait` does, without blocking the event loop."""
-        return await adrive(self._wait(timeout))
+    proclaim, aproclaim = twins(_proclaim)
 
     async def _wait(self, timeout: float) -> bool:
+        """Wait ``timeout`` seconds, less if the leadership ends before. Return :attr:`ended`."""
         limit = time.monotonic() + timeout
         await Wait(self._guard, lambda: 0.0 if self.ended else limit - time.monotonic(), poll=_STOP_POLL)
         return self.ended
+
+    wait, asleep = twins(_wait, awaited="asleep")
 
 
 async def lead(

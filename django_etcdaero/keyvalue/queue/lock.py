@@ -16,12 +16,13 @@ from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.system.twins import twins
 
 from .contender import Contender
 from .holder import Holder as Holder
 from .holder import introduction
 from .place import Place
-from .reading import first, queue, remove_holder, remove_waiter
+from .reading import remove_holder, remove_waiter
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.client.client import Client
@@ -44,7 +45,7 @@ class Lock(Contender):
 
     # taking and giving back ------------------------------------------------------------------------------------------
 
-    def acquire(self, timeout: float | None = None) -> None:
+    async def _acquire(self, timeout: float | None = None) -> None:
         """Take the lock, in turn, within ``timeout`` seconds.
 
         ``None``: the timeout given to :meth:`.KV.lock`; if that is ``None`` too, as long as it takes. 0: try once,
@@ -58,76 +59,57 @@ class Lock(Contender):
         error.
 
         However it ends without the lock, nothing stays in the store: the key is deleted before that, which may take a
-        second more, or in the background if the store does not answer.
+        second more, or in the background if the store does not answer or the waiting task is cancelled.
         """
-        drive(self._take(self._timeout if timeout is None else timeout))
+        await self._take(self._timeout if timeout is None else timeout)
 
-    async def aacquire(self, timeout: float | None = None) -> None:
-        """Take the lock as :meth:`acquire` does, without blocking the event loop.
+    acquire, aacquire = twins(_acquire)
 
-        When the task is cancelled its key is deleted in the background.
-        """
-        await adrive(self._take(self._timeout if timeout is None else timeout))
-
-    def try_acquire(self, *, timeout: float | None = None) -> bool:
+    async def _try_acquire(self, *, timeout: float | None = None) -> bool:
         """Take the lock if nobody holds it or waits for it. Return whether it was taken.
 
         ``timeout``: seconds that the store may take to answer (``None``: the engine's default). Raises what
         :meth:`acquire` raises, when that time is over the error of the store: ``DeadlineExceeded``, ``ClusterError`` or
         ``OutcomeUnknown``.
         """
-        return drive(self._try(timeout))
-
-    async def atry_acquire(self, *, timeout: float | None = None) -> bool:
-        """Do what :meth:`try_acquire` does."""
-        return await adrive(self._try(timeout))
-
-    async def _try(self, patience: float | None) -> bool:
         try:
-            await self._take(0, patience=patience)
+            await self._take(0, patience=timeout)
         except LockTimeout:
             return False
         return True
 
-    def release(self) -> None:
+    try_acquire, atry_acquire = twins(_try_acquire)
+
+    async def _release(self) -> None:
         """Give the lock back and let the next in the queue have it.
 
         If the store cannot be reached the key is deleted in the background; that is no error. Raises ``LockLost`` if
         the lock had been lost before, ``InvalidRequest`` if it is not held. In the child of a fork it touches no store.
         """
-        drive(self._release())
-
-    async def arelease(self) -> None:
-        """Give the lock back as :meth:`release` does, without blocking the event loop."""
-        await adrive(self._release())
-
-    async def _release(self) -> None:
         if not (await self._give_back()):
             raise LockLost(f"{self.label!r} had been lost before it was released")
+
+    release, arelease = twins(_release)
 
     def __enter__(self) -> Lock:
         self.acquire()
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
-        if self._place is None:
-            return
-        try:
-            self.release()
-        except LockLost as error:
-            if exc_type is None:
-                raise
-            logger.warning("%s", error)
+        drive(self._leave(exc_type))
 
     async def __aenter__(self) -> Lock:
         await self.aacquire()
         return self
 
     async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
+        await adrive(self._leave(exc_type))
+
+    async def _leave(self, exc_type: type[BaseException] | None) -> None:
         if self._place is None:
             return
         try:
-            await self.arelease()
+            await self._release()
         except LockLost as error:
             if exc_type is None:
                 raise
@@ -138,27 +120,9 @@ class Lock(Contender):
         if not self.held:
             raise LockLost(f"{self.label!r} is not held")
 
-    # looking inside --------------------------------------------------------------------------------------------------
-
-    def holder(self, *, timeout: float | None = None) -> Holder | None:
-        """Return who holds the lock now, this process or another; ``None`` if nobody does."""
-        return drive(first(self._client, self.name, timeout=timeout))
-
-    async def aholder(self, *, timeout: float | None = None) -> Holder | None:
-        """Do what :meth:`holder` does."""
-        return await adrive(first(self._client, self.name, timeout=timeout))
-
-    def queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
-        """Return the holder and everybody who waits, in order."""
-        return drive(queue(self._client, self.name, timeout=timeout))
-
-    async def aqueue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
-        """Do what :meth:`queue` does."""
-        return await adrive(queue(self._client, self.name, timeout=timeout))
-
     # for operators ---------------------------------------------------------------------------------------------------
 
-    def force_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
+    async def _force_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
         """Take the lock from whoever holds it, and let the next in the queue have it. Return who it was.
 
         With ``token`` only from the holder with that token. ``None`` is returned if nobody was removed: the lock is
@@ -166,23 +130,19 @@ class Lock(Contender):
         lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
         ``OutcomeUnknown`` a repetition with the token does no harm.
         """
-        return drive(remove_holder(self._client, self.name, token, timeout=timeout))
+        return await remove_holder(self._client, self.name, token, timeout=timeout)
 
-    async def aforce_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
-        """Do what :meth:`force_release` does."""
-        return await adrive(remove_holder(self._client, self.name, token, timeout=timeout))
+    force_release, aforce_release = twins(_force_release)
 
-    def remove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
+    async def _remove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
         """Take the contender with ``token`` out of the queue. Return who it was.
 
         ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
         ``LockLost``; those behind it move up.
         """
-        return drive(remove_waiter(self._client, self.name, token, timeout=timeout))
+        return await remove_waiter(self._client, self.name, token, timeout=timeout)
 
-    async def aremove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
-        """Do what :meth:`remove_waiter` does."""
-        return await adrive(remove_waiter(self._client, self.name, token, timeout=timeout))
+    remove_waiter, aremove_waiter = twins(_remove_waiter)
 
     def _make_place(self, session: Session) -> Place:
         return Place(self._client, session, self.name, introduction(self._client))

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.arguments import PageOptions, check_choice, check_flag
@@ -44,10 +44,10 @@ class Pages:
         start: Text,
         range_end: Text | None,
         *,
-        page_size: int,
-        descending: bool,
-        timeout: float | None,
-        options: PageOptions,
+        page_size: int = 500,
+        descending: bool = False,
+        timeout: float | None = None,
+        **options: Unpack[PageOptions],
     ) -> None:
         check_flag("descending", descending)
         if unknown := options.keys() - PageOptions.__annotations__:
@@ -110,10 +110,10 @@ async def end(
     start: Text,
     range_end: Text | None,
     *,
-    prefix: bool,
-    by: SortTarget,
     order: SortOrder,
-    timeout: float | None,
+    prefix: bool = False,
+    by: SortTarget = SortTarget.KEY,
+    timeout: float | None = None,
 ) -> KeyValue | None:
     """Read the key of a range that comes first in the order of ``by``, ascending or descending; ``None``: no key.
 

@@ -30,7 +30,8 @@ from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logge
 from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
-from django_etcdaero.system.steps import Acquire, adrive, drive
+from django_etcdaero.system.steps import Acquire, drive
+from django_etcdaero.system.twins import twins
 
 from .kept_key import LEAVE_TIMEOUT, KeptKey
 
@@ -90,29 +91,56 @@ class TemporaryKey:
         """True while the key is in the store and one's own, as far as this process can know."""
         return not self._closed and self._kept.placed and self._kept.lease.alive
 
-    def update(self, value: Text) -> bool:
+    async def _update(self, value: Text) -> bool:
         """Give the key another value. Return whether it has been written.
 
         If not, because the store is away or the key is lost, it is written in the background, as soon as that can be.
         Raises ``InvalidRequest`` if the key is closed, ``Cancelled`` if the client is, and what a transaction raises
         except for errors that may pass; the value stays as it was then.
         """
-        return drive(self._update(to_bytes(value, name="value")))
+        new = to_bytes(value, name="value")
+        if self._closed:
+            raise InvalidRequest(f"temporary key {self.label!r} is closed")
+        self._client.open_engine()
+        if not await Acquire(self._turn, self._patience):
+            with self._mutex:
+                self._value, self._unwritten = new, True
+            self._wake()
+            return False
+        try:
+            done = await self._write(new)
+        finally:
+            self._turn.release()
+        if not done:
+            self._wake()
+        return done
 
-    async def aupdate(self, value: Text) -> bool:
-        """Do what :meth:`update` does."""
-        return await adrive(self._update(to_bytes(value, name="value")))
+    update, aupdate = twins(_update)
 
-    def close(self) -> None:
+    async def _close(self) -> None:
         """Delete the key if it is still one's own, and tend it no more. Idempotent.
 
         If the store cannot be reached that is logged, and the key is gone within the time to live.
         """
-        drive(self._close())
+        if self._pid != os.getpid():
+            return
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+        self._kept.end()
+        mine = False
+        try:
+            mine = await Acquire(self._turn, LEAVE_TIMEOUT)
+            await self._kept.leave()
+        except BaseException:
+            self._kept.leave_in_background()
+            raise
+        finally:
+            if mine:
+                self._turn.release()
 
-    async def aclose(self) -> None:
-        """Do what :meth:`close` does."""
-        await adrive(self._close())
+    close, aclose = twins(_close)
 
     def __enter__(self) -> TemporaryKey:
         return self
@@ -132,23 +160,6 @@ class TemporaryKey:
     def _patience(self) -> float:
         return self._kept.lease.ttl / 3
 
-    async def _update(self, new: bytes) -> bool:
-        if self._closed:
-            raise InvalidRequest(f"temporary key {self.label!r} is closed")
-        self._client.open_engine()
-        if not await Acquire(self._turn, self._patience):
-            with self._mutex:
-                self._value, self._unwritten = new, True
-            self._wake()
-            return False
-        try:
-            done = await self._write(new)
-        finally:
-            self._turn.release()
-        if not done:
-            self._wake()
-        return done
-
     async def _write(self, new: bytes) -> bool:
         old, self._value = self._value, new
         lease = self._kept.lease
@@ -167,25 +178,6 @@ class TemporaryKey:
             raise
         self._unwritten = not done
         return done
-
-    async def _close(self) -> None:
-        if self._pid != os.getpid():
-            return
-        with self._mutex:
-            if self._closed:
-                return
-            self._closed = True
-        self._kept.end()
-        mine = False
-        try:
-            mine = await Acquire(self._turn, LEAVE_TIMEOUT)
-            await self._kept.leave()
-        except BaseException:
-            self._kept.leave_in_background()
-            raise
-        finally:
-            if mine:
-                self._turn.release()
 
     def _place(self) -> bool:
         """Have the key in the store, on the lease, unless somebody else has it. False: try again."""
