@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     _Handler = BaseConnectionHandler[KV]
-else:
-    _Handler = BaseConnectionHandler  # generic in the type stubs only
+    _Proxy = ConnectionProxy[KV]
+else:  # generic in the type stubs only
+    _Handler = BaseConnectionHandler
+    _Proxy = ConnectionProxy
 
 
 class KVHandler(_Handler):
@@ -41,4 +43,18 @@ class KVHandler(_Handler):
 
 
 kvs = KVHandler()
-kv = cast("KV", ConnectionProxy(kvs, "default"))
+
+
+class DefaultKV(_Proxy):
+    """The client of the alias ``default``, opened when it is first used."""
+
+    def __dir__(self) -> list[str]:
+        from .keyvalue.facade import KV
+
+        return dir(KV)  # of the class: looking must open nothing
+
+    def __repr__(self) -> str:
+        return "<the KV client of the alias 'default'>"
+
+
+kv = cast("KV", DefaultKV(kvs, "default"))

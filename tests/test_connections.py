@@ -73,3 +73,10 @@ def test_after_a_restart_they_lead_to_the_new_clients() -> None:
     item = kv.get("a")
     assert item is not None
     assert item.value == b"1"
+
+
+def test_what_kv_offers_is_seen_without_opening_anything() -> None:
+    runtime.restart()
+    assert {"get", "aput", "lock", "objects"} <= set(dir(kv))
+    assert repr(kv) == "<the KV client of the alias 'default'>"
+    assert not runtime._stores._opened

@@ -76,7 +76,7 @@ def test_the_names_are_the_same_whatever_is_imported_first(first: str) -> None:
         "from django_etcdaero.keyvalue import KV, txn\n"
         "print(type(kv).__name__, type(kvs).__name__, type(datasets).__name__, type(KV).__name__, txn.__name__)\n"
     )
-    assert run(code) == "ConnectionProxy KVHandler Datasets type django_etcdaero.keyvalue.txn"
+    assert run(code) == "DefaultKV KVHandler Datasets type django_etcdaero.keyvalue.txn"
 
 
 def test_importing_it_loads_no_store_and_no_client_library() -> None:

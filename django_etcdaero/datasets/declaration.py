@@ -24,6 +24,21 @@ def refuse_coroutines(load: Callable[..., Any], origin: str) -> None:
         )
 
 
+def refuse_parameters(load: Callable[..., Any], origin: str) -> None:
+    """Refuse a function that cannot be called without arguments. Raises ``ConfigurationError``."""
+    try:
+        parameters = inspect.signature(load).parameters.values()
+    except ValueError:  # some that are written in C do not tell
+        return
+    needed = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if needed:
+        raise ConfigurationError(f"dataset {origin}: is called without arguments, and needs {', '.join(needed)}")
+
+
 def check(cls: type[Declared[Any, Any]]) -> None:
     """Refuse a wrong declaration, naming the attribute. Raises ``ConfigurationError``."""
 

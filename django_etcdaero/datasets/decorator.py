@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from django_etcdaero.exceptions import ConfigurationError
 
 from .dataset import Dataset
-from .declaration import refuse_coroutines
+from .declaration import refuse_coroutines, refuse_parameters
 from .declared import OPTIONS
 from .registry import datasets
 
@@ -116,7 +116,9 @@ def _from_function(function: Any, options: dict[str, Any]) -> Dataset[Any, Any]:
     if not callable(function) or isinstance(function, type) or not hasattr(function, "__qualname__"):
         hint = f"; write @dataset(name={function!r}) to give it a name" if isinstance(function, str) else ""
         raise ConfigurationError(f"@dataset is for a function or a Dataset subclass, not for {function!r}{hint}")
-    refuse_coroutines(function, f"{function.__module__}.{function.__qualname__}")
+    origin = f"{function.__module__}.{function.__qualname__}"
+    refuse_coroutines(function, origin)
+    refuse_parameters(function, origin)
     for option in options:
         if option not in (*OPTIONS, "name", "prepare"):
             known = ", ".join(sorted((*OPTIONS, "name", "prepare")))

@@ -25,8 +25,8 @@ class MinRows:
     minimum: int
 
     def __post_init__(self) -> None:
-        if self.minimum < 0:
-            raise ConfigurationError(f"MinRows(minimum={self.minimum!r}): must be 0 or more")
+        if not isinstance(self.minimum, int) or self.minimum < 0:  # type: ignore[redundant-expr] # not all use a checker
+            raise ConfigurationError(f"MinRows(minimum={self.minimum!r}): must be a whole number, 0 or more")
 
     def __call__(self, old: Rows | None, new: Rows) -> None:
         if len(new) < self.minimum:

@@ -115,11 +115,16 @@ class RangeOptions(PageOptions, total=False):
     max_create_revision: int
 
 
+def no_such_option(what: str, name: str, known: type) -> str:
+    """Return the text of the ``TypeError`` about an option that does not exist; ``known`` is a ``TypedDict``."""
+    return f"a {what} has no option {name!r}; known: {', '.join(sorted(known.__annotations__))}"
+
+
 def check_options(options: RangeOptions) -> None:
     """Refuse options of a range that do not exist (``TypeError``), or have a value that they cannot have."""
     for name, value in options.items():
         if name not in RangeOptions.__annotations__:
-            raise TypeError(f"a range has no option {name!r}")
+            raise TypeError(no_such_option("range", name, RangeOptions))
         if name == "sort_order":
             options["sort_order"] = check_choice(name, value, SortOrder)
         elif name == "sort_target":

@@ -27,7 +27,16 @@ from typing import TypeAlias, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 
-from .arguments import LeaseRef, RangeOptions, WatchOptions, check_count, check_flag, check_options, lease_id
+from .arguments import (
+    LeaseRef,
+    RangeOptions,
+    WatchOptions,
+    check_count,
+    check_flag,
+    check_options,
+    lease_id,
+    no_such_option,
+)
 from .keys import FROM_KEY, Text, span, to_bytes
 from .values import (
     Compare,
@@ -156,7 +165,7 @@ def watch(key: Text, range_end: Text | None = None, **options: Unpack[WatchOptio
         raise InvalidRequest(f"range_end {end!r} is not after key {start!r}")
     for name, given in options.items():
         if name not in WatchOptions.__annotations__:
-            raise TypeError(f"a watch has no option {name!r}")
+            raise TypeError(no_such_option("watch", name, WatchOptions))
         (check_count if name == "start_revision" else check_flag)(name, given)
     return WatchRequest(start, end, **options)  # type: ignore[misc]  # the checker has not seen that prefix is gone
 

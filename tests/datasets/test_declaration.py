@@ -309,3 +309,12 @@ def test_a_class_takes_no_options() -> None:
 
     with pytest.raises(ConfigurationError):
         dataset(name="x")(Base)  # type: ignore[type-var]
+
+
+@pytest.mark.parametrize(
+    "load", [lambda region: {}, lambda *, region: {}], ids=["a positional argument", "a keyword argument"]
+)
+def test_a_function_that_needs_arguments_is_refused(load: Any, registry: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="is called without arguments, and needs region"):
+        dataset(name="prices")(load)
+    assert registry == {}

@@ -74,3 +74,8 @@ def test_max_shrink() -> None:
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(ConfigurationError, match="fraction="):
             MaxShrink(wrong)
+
+
+def test_a_minimum_that_is_no_number_is_refused_where_it_is_written() -> None:
+    with pytest.raises(ConfigurationError, match="must be a whole number, 0 or more"):
+        MinRows("1")  # type: ignore[arg-type]

@@ -63,3 +63,8 @@ def test_numbers_will_do_for_orders() -> None:
     request = txn.get("a", sort_order=1, sort_target=4)  # type: ignore[arg-type]
     assert (request.sort_order, request.sort_target) == (SortOrder(1), SortTarget(4))
     assert isinstance(request.sort_order, SortOrder)
+
+
+def test_an_option_that_does_not_exist_is_told_with_those_that_do(kv: KV) -> None:
+    with pytest.raises(TypeError, match=r"a range has no option 'prefx'; known: count_only, .*, prefix, "):
+        kv.range("a", prefx=True)  # type: ignore[call-arg]

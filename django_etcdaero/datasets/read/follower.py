@@ -248,11 +248,16 @@ class Follower:
 
     def _ask_for_repair(self, damaged: str, stores: Stores) -> None:
         now = time.monotonic()
-        if decision.asks_for_repair(self._memory, damaged, now):
-            self._memory = replace(self._memory, repair=(damaged, now))
+        if not decision.asks_for_repair(self._memory, damaged, now):
+            return
+        try:
             stored = read_state(stores.kv, self.dataset.layout(stores.prefix))
             if stored.pending is None or not stored.pending.repair:
                 request_load(self.dataset, stores, repair=True)
+        except EtcdAeroError as error:  # asked for again with the next try; what is damaged is the news
+            logger.debug("dataset %s: a repair could not be asked for: %s", self.dataset.name, error)
+        else:
+            self._memory = replace(self._memory, repair=(damaged, now))
 
     # --- telling -----------------------------------------------------------------------------------------------------
 

@@ -154,8 +154,8 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
     def wait_version(self: _Indexed[Index], at_least: int, *, timeout: float) -> Snapshot[K, V, Index]:
         """Wait until a version with this number or a greater one is held and return it.
 
-        ``timeout`` is in seconds. Raises ``DeadlineExceeded``, or ``DatasetNotReady`` at once when no reader runs that
-        could load it.
+        ``timeout`` is in seconds. Starts the reader of this process if need be. Raises ``DeadlineExceeded``, or
+        ``DatasetNotReady`` at once where none may run that could load it.
         """
         host().ensure_reader()
         host().wake_reader()

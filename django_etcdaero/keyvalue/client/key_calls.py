@@ -92,7 +92,10 @@ class KeyCalls(Scope):
     ) -> RangeResult:
         """Read one key, the keys from ``start`` up to but not ``range_end``, or all with ``start`` as ``prefix``.
 
-        The options are those of :class:`~django_etcdaero.keyvalue.values.RangeRequest`, and ``prefix``.
+        The options are ``prefix``, ``limit``, ``revision`` (read as of it), ``sort_order`` and ``sort_target``,
+        ``serializable``, ``keys_only``, ``count_only``, and bounds: ``min_mod_revision``, ``max_mod_revision``,
+        ``min_create_revision``, ``max_create_revision``. What they mean is told by
+        :class:`~django_etcdaero.keyvalue.values.RangeRequest`.
         """
         request = self.keyspace.outward(ops.get(start, range_end, **options))
         return self.keyspace.inward(self.open_engine().range(request, timeout=timeout))

@@ -43,10 +43,10 @@ class Life:
 
     def open_engine(self) -> Engine:
         """Return the engine. Raises ``Cancelled`` if the client is closed or another process's."""
+        if self.pid != os.getpid():  # first: in the child the client is closed, too
+            raise Cancelled("the client belongs to the parent process; make a new one after a fork")
         if self.closed:
             raise Cancelled("the client is closed")
-        if self.pid != os.getpid():
-            raise Cancelled("the client belongs to the parent process; make a new one after a fork")
         return self.engine
 
     def keep_watch(self, watch: RunningWatch, *, alive: bool = False) -> None:

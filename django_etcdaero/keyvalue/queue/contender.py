@@ -128,13 +128,15 @@ class Contender:
             entry = time.monotonic() + patience
         else:
             entry = limit
-        with self._mutex:
-            if self._busy:
-                raise InvalidRequest(
-                    f"this {type(self).__name__} object has {self.label!r} already; each contender uses one of its own"
-                )
-            self._busy = True
+        mine = False
         try:
+            with self._mutex:
+                if self._busy:
+                    kind = type(self).__name__
+                    raise InvalidRequest(
+                        f"this {kind} object has {self.label!r} already; each contender uses one of its own"
+                    )
+                mine = self._busy = True
             try:
                 await self._contend(entry, limit, once=once, stop=stop)
             except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
@@ -147,8 +149,11 @@ class Contender:
             if limit is not None and is_over(limit):
                 raise LockTimeout(f"{self.label!r} could not be had in time: {error}") from error
             raise
-        except BaseException:
-            self._busy = False
+        except BaseException:  # of a signal handler, too, which may raise anywhere
+            if mine:
+                self._busy = False
+                if self._place is not None:
+                    self._drop()
             raise
 
     async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
@@ -190,9 +195,15 @@ class Contender:
         """Give the name back. Return False if it had been lost. In the child of a fork it touches no store."""
         place = self._holding()
         lost = self.lost
-        self._place = None
-        self._busy = False
-        left = await place.leave()
+        try:
+            self._place = None
+            self._busy = False
+            left = await place.leave()
+        except BaseException:  # of a signal handler, too, which may raise anywhere: nobody else could give it back
+            self._place = None
+            self._busy = False
+            place.drop()
+            raise
         return not lost and (left or place.session.lease.inherited)
 
     def _drop(self) -> None:

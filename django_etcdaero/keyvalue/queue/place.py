@@ -79,7 +79,8 @@ class Place:
         """The store's revision when the key was last known to be in place."""
         self._client = client
         self._in_doubt = False  # the put may have been applied, or be applied yet
-        self._left = False
+        self._left = False  # there is no key, or its deletion is under way in the background
+        self._freed = False
         # Sessions are shared by all views of a store, so a number is taken under the full name.
         self._slot = session.reserve(client.prefix + name)
         suffix = f"-{self._slot}" if self._slot else ""
@@ -280,7 +281,6 @@ class Place:
     def _has_to_leave(self) -> bool:
         if self._left or self.session.lease.inherited:
             return False
-        self._left = True
         self.guard.stop()
         if self.token or self._in_doubt:
             return True
@@ -288,7 +288,11 @@ class Place:
         return False
 
     def _free(self) -> None:
-        self.session.free(self._client.prefix + self.name, self._slot)
+        """Note that no key is left. Once only: another contender of the session may have the number by then."""
+        self._left = True
+        if not self._freed:
+            self._freed = True
+            self.session.free(self._client.prefix + self.name, self._slot)
 
     def _deletion(self) -> Txn:
         mine = create_revision(self.key) == self.token if self.token else create_revision(self.key) > 0
@@ -297,3 +301,4 @@ class Place:
 
     def _leave_in_background(self) -> None:
         delete_in_background(self._client, self.session, self._deletion(), in_doubt=not self.token, then=self._free)
+        self._left = True

@@ -12,10 +12,11 @@ import pytest
 
 from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.read import decision
 from django_etcdaero.datasets.read import follower as following
 from django_etcdaero.datasets.state.status import Outcome, State
 from django_etcdaero.exceptions import CorruptBlock
-from tests.datasets.hosting import FakeHost, follow, many, publish
+from tests.datasets.hosting import FakeHost, away, follow, many, publish
 
 
 def damage(host: FakeHost, dataset: Any, how: str) -> bytes:
@@ -90,6 +91,27 @@ def test_a_damaged_root_or_page_is_healed(host: FakeHost, declare: Any, step: An
         assert prices.refresh().outcome is Outcome.REFRESHED
         look()
         assert dict(prices) == {"a": 1}
+
+
+def test_a_repair_that_could_not_be_asked_for_is_asked_for_with_the_next_try(
+    host: FakeHost, declare: Any, step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decision, "FIRST_RETRY", 0.0)
+    prices = declare()
+    look = step(prices)
+    publish(prices, {"a": 1})
+    look()
+    publish(prices, {"a": 2})
+    layout = prices.layout("t")
+    for key, _ in list(host.records.inner.scan(layout.records)):
+        if key != layout.announcement_copy:
+            host.records.inner.delete(key)
+    away(host)
+    look()
+    host.engine.mend()
+    look()
+    assert host.state(prices).pending is not None
+    assert prices["a"] == 1
 
 
 def test_a_request_of_a_person_does_not_hide_the_repair(host: FakeHost, declare: Any, step: Any) -> None:
