@@ -8,17 +8,13 @@ opened, not before.
 from __future__ import annotations
 
 import difflib
+import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .exceptions import ConfigurationError
-from .keyvalue.embedded import scheme as embedded
-from .keyvalue.etcd import scheme as etcd
-from .records.aerospike import scheme as aerospike
-from .records.memory import scheme as memory
-from .records.sqlite import scheme as sqlite
 from .stores import url as urls
 from .stores.address import Address, Plane
 from .stores.scheme import Scheme
@@ -30,25 +26,55 @@ if TYPE_CHECKING:
 Opened = TypeVar("Opened")
 
 
-def _by_name(*schemes: Scheme[Any, Opened]) -> dict[str, Scheme[Any, Opened]]:
-    return {name: scheme for scheme in schemes for name in scheme.names}
+class Schemes(MutableMapping[str, Scheme[Any, Opened]]):
+    """Schemes by name in lower case, each imported when it is looked at: a start needs those of its settings only."""
+
+    def __init__(self, places: Mapping[str, str]) -> None:
+        """``places`` tells where each scheme is: ``package:NAME``, of a module ``scheme`` in a package of this one."""
+        self._places: dict[str, str | Scheme[Any, Opened]] = dict(places)
+
+    def __getitem__(self, name: str) -> Scheme[Any, Opened]:
+        place = self._places[name]
+        if not isinstance(place, str):
+            return place
+        package, _, attribute = place.partition(":")
+        scheme: Scheme[Any, Opened] = getattr(importlib.import_module(f"{__package__}.{package}.scheme"), attribute)
+        return scheme
+
+    def __setitem__(self, name: str, scheme: Scheme[Any, Opened]) -> None:
+        self._places[name] = scheme
+
+    def __delitem__(self, name: str) -> None:
+        del self._places[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
 
 
-ENGINES: Final[dict[str, Scheme[Any, Engine]]] = _by_name(
-    embedded.MEMORY,
-    embedded.FILE,
-    etcd.PLAIN,
-    etcd.ENCRYPTED,
+ENGINES: Final[Schemes[Engine]] = Schemes(
+    {
+        "mem": "keyvalue.embedded:MEMORY",
+        "sqlite": "keyvalue.embedded:FILE",
+        "etcd": "keyvalue.etcd:PLAIN",
+        "http": "keyvalue.etcd:PLAIN",
+        "etcds": "keyvalue.etcd:ENCRYPTED",
+        "https": "keyvalue.etcd:ENCRYPTED",
+    }
 )
-"""The schemes for ``KV``, by name in lower case."""
+"""The schemes for ``KV``."""
 
-STORES: Final[dict[str, Scheme[Any, RecordStore]]] = _by_name(
-    memory.MEMORY,
-    sqlite.FILE,
-    aerospike.PLAIN,
-    aerospike.ENCRYPTED,
+STORES: Final[Schemes[RecordStore]] = Schemes(
+    {
+        "mem": "records.memory:MEMORY",
+        "sqlite": "records.sqlite:FILE",
+        "aerospike": "records.aerospike:PLAIN",
+        "aerospikes": "records.aerospike:ENCRYPTED",
+    }
 )
-"""The schemes for ``RECORDS``, by name in lower case."""
+"""The schemes for ``RECORDS``."""
 
 _TABLES: Final[Mapping[Plane, Mapping[str, Scheme[Any, Any]]]] = {Plane.KV: ENGINES, Plane.RECORDS: STORES}
 
@@ -62,9 +88,8 @@ def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Address
     if not isinstance(url, str):
         raise ConfigurationError(f"must be a URL (str), not {type(url).__name__}")
     known = _TABLES[plane]
-    forms = " or ".join(dict.fromkeys(scheme.forms for scheme in known.values()))  # etcd and http are one
     if not url:
-        raise ConfigurationError(f"is empty; use {forms}")
+        raise ConfigurationError(f"is empty; use {_forms(known)}")
     masked = repr(urls.mask(url))
     if re.search(r"[\s\x00-\x1f\x7f]", url):
         raise ConfigurationError(f"{masked} contains white space or control characters")
@@ -72,15 +97,19 @@ def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Address
     scheme = known.get(parts.scheme)
     if scheme is None:
         if any(parts.scheme in table for table in _TABLES.values()):
-            raise ConfigurationError(f"{masked} cannot be used as {plane.value}; use {forms}")
+            raise ConfigurationError(f"{masked} cannot be used as {plane.value}; use {_forms(known)}")
         close = difflib.get_close_matches(parts.scheme, known, n=1, cutoff=0.65)  # by default redis: is like etcds:
         guess = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ConfigurationError(f"{masked} has no known URL scheme{guess}; use {forms}")
+        raise ConfigurationError(f"{masked} has no known URL scheme{guess}; use {_forms(known)}")
     try:
         address: Address = scheme.parse(parts, base_dir)
     except ConfigurationError as error:
         raise ConfigurationError(f"{masked}: {error}; use {scheme.forms}") from None
     return address
+
+
+def _forms(known: Mapping[str, Scheme[Any, Any]]) -> str:
+    return " or ".join(dict.fromkeys(scheme.forms for scheme in known.values()))  # etcd and http are one
 
 
 def open_engine(address: Address, *, timeout: float) -> Engine:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from .state.announcement import Announcement
-
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultingTypeVar  # typing has it from Python 3.13 on
+
+    from .state.announcement import Announcement
 
     Index = DefaultingTypeVar("Index", default=Any)
 else:

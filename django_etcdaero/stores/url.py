@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, parse_qsl, unquote
 
 from django_etcdaero.exceptions import ConfigurationError
 
-from .credentials import Credentials, Tls
-from .endpoint import Endpoint, parse_endpoint
+if TYPE_CHECKING:
+    from .credentials import Credentials, Tls
+    from .endpoint import Endpoint
 
 TLS_FILES: Final = ("ca", "cert", "key")
 """Options that name files; relative ones start from ``BASE_DIR``."""
@@ -51,6 +52,9 @@ def mask(url: str) -> str:
 
 def read_servers(parts: SplitResult, *, port: int) -> tuple[tuple[Endpoint, ...], Credentials | None]:
     """Read ``user:password@host:port,host:port``; user and password are written percent-encoded."""
+    from .credentials import Credentials  # here: a start without servers does not need them
+    from .endpoint import parse_endpoint
+
     if parts.fragment:
         raise ConfigurationError("it has no part after '#' (in a password write %23)")
     given, _, hosts = parts.netloc.rpartition("@")
@@ -75,6 +79,8 @@ def read_options(parts: SplitResult, known: Sequence[str]) -> dict[str, str]:
 
 def read_tls(options: dict[str, str], base_dir: Path | None, *, encrypted: bool) -> Tls | None:
     """Make the options of an encrypted connection a value; for one that is not there must be none."""
+    from .credentials import Tls
+
     if not encrypted:
         if options:
             raise ConfigurationError("certificates are for the encrypted schemes (with an 's' before '://')")
