@@ -119,12 +119,12 @@ def reader(args: argparse.Namespace) -> None:
     clock.wrap(assembly, "decode_block", "decode")
     clock.wrap(follower, "assemble", "assemble")
     clock.wrap(follower.Follower, "_load", "all")
-    clock.wrap(follower, "let_go", "let go")
+    clock.wrap(follower, "free_rows", "free")
     base = peak_megabytes()
     for version in (1, 2):
         with StallWatch() as watch:
             held = len(products.wait_version(version, timeout=600))
-            while "let go" not in clock.seconds and version > 1:
+            while "free" not in clock.seconds and version > 1:
                 time.sleep(0.01)
         time.sleep(0.5)
         seconds = clock.reset()

@@ -83,9 +83,9 @@ def test_the_commands_without_tox_are_those_of_tox() -> None:
     assert [line for line in lint if line] == ["ruff check", "ruff format --check", "lint-imports", "mypy"]
     assert [line for line in fast if line] == [
         "{[testenv:lint]commands}",
-        'python -m pytest -m "not slow and not servers" {posargs:-n 3}',
+        'python -m pytest -m "not slow and not servers" {posargs:-n 4}',
     ]
-    assert {*lint, 'python -m pytest -m "not slow and not servers" -n 3'} - {""} <= set(commands())
+    assert {*lint, 'python -m pytest -m "not slow and not servers" -n 4'} - {""} <= set(commands())
 
 
 def test_the_hooks_run_the_commands_of_tox_and_download_nothing() -> None:

@@ -88,6 +88,7 @@ def _console(example: Example) -> Iterator[tuple[str, int, str]]:
             yield ("console", example.line, session)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page.name not in PLAYED_ELSEWHERE], ids=lambda page: page.stem
 )

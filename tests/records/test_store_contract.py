@@ -213,7 +213,7 @@ def test_calls_on_no_records_are_fine(store: RecordStore) -> None:
     assert list(store.scan()) == []
 
 
-@pytest.mark.parametrize("count", [1, 2, 127, 128, 129, 513, 1025, 5000])
+@pytest.mark.parametrize("count", [1, 2, 127, 128, 129, 513, 1025, pytest.param(5000, marks=pytest.mark.slow)])
 def test_batches_of_any_size(store: RecordStore, count: int) -> None:
     items = {b"key-%d" % number: b"value-%d" % number for number in range(count)}
     keys = [*items, b"missing"]
@@ -232,6 +232,7 @@ def test_a_key_given_twice_counts_once(store: RecordStore) -> None:
     assert store.delete_many([b"k", b"k"]) == 1
 
 
+@pytest.mark.slow
 def test_20000_records_of_3_kb(store: RecordStore) -> None:
     items = {b"%05d" % number: b"%05d" % number * 600 for number in range(20_000)}
     store.put_many(items)
