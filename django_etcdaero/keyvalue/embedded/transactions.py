@@ -8,9 +8,14 @@ puts, then all reads of the past.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import eq, gt, lt, ne
+from typing import Any
 
 from django_etcdaero.keyvalue.values import (
+    Compare,
+    CompareOp,
+    CompareTarget,
     DeleteRequest,
     Operation,
     PutRequest,
@@ -20,9 +25,23 @@ from django_etcdaero.keyvalue.values import (
     TxnResult,
 )
 
-from .compare import all_hold
-from .ranges import check_revision, read_range
+from .ranges import bounds, check_revision, read_range
 from .writing import Revision
+
+_OPERATORS: dict[CompareOp, Callable[[Any, Any], bool]] = {
+    CompareOp.EQUAL: eq,
+    CompareOp.GREATER: gt,
+    CompareOp.LESS: lt,
+    CompareOp.NOT_EQUAL: ne,
+}
+
+_COLUMNS = {
+    CompareTarget.VERSION: "l.version",
+    CompareTarget.CREATE: "l.create_revision",
+    CompareTarget.MOD: "l.id >> 24",
+    CompareTarget.VALUE: "(SELECT h.value FROM history h WHERE h.id = l.id)",
+    CompareTarget.LEASE: "l.lease",
+}
 
 
 def run(revision: Revision, request: TxnRequest) -> TxnResult:
@@ -63,11 +82,24 @@ def _dated(result: TxnResult, revision: int) -> TxnResult:
 
 def _decisions(cursor: sqlite3.Cursor, request: TxnRequest) -> Iterator[bool]:
     """Yield the decision of ``request`` and then those of the transactions nested in the branch it takes."""
-    succeeded = all_hold(cursor, request.compares)
+    succeeded = all(_holds(cursor, compare) for compare in request.compares)
     yield succeeded
     for operation in request.success if succeeded else request.failure:
         if isinstance(operation, TxnRequest):
             yield from _decisions(cursor, operation)
+
+
+def _holds(cursor: sqlite3.Cursor, compare: Compare) -> bool:
+    where, values = bounds(compare.key, compare.range_end)
+    column = _COLUMNS[compare.target]
+    rows = cursor.execute(f"SELECT {column} FROM latest l WHERE {where} AND l.version > 0", values).fetchall()  # noqa: S608
+    if not rows:
+        # A missing key has no value to compare, and everything else of it is 0.
+        if compare.target == CompareTarget.VALUE:
+            return False
+        rows = [(0,)]
+    operator = _OPERATORS[compare.op]
+    return all(operator(stored, compare.operand) for (stored,) in rows)
 
 
 def _apply(revision: Revision, request: TxnRequest, base: int, decisions: Iterator[bool]) -> TxnResult:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, PermissionDenied
+from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.administration.asking import Fields
 from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.keyvalue.engine import Engine, EngineInfo
@@ -177,10 +177,5 @@ class ConnectedEngine(Engine):
         return time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
 
     def _check_usable(self) -> None:
-        if self._pid != _getpid():
-            raise ConfigurationError(
-                f"the engine on {self.info.location} was opened in process {self._pid} and is used in its fork "
-                f"{_getpid()}: abandon it there and open another one"
-            )
-        if self._gate.is_shut:
-            raise Cancelled(f"the engine on {self.info.location} was closed")
+        if self._pid != _getpid() or self._gate.is_shut:
+            raise self._refusal(self._pid)

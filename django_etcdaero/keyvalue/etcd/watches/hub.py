@@ -37,10 +37,9 @@ from django_etcdaero.keyvalue.values import WatchLost
 from django_etcdaero.system.threads import Background
 
 from .incoming import Incoming
-from .settlement import Settled
 from .sinks import SinkThread
 from .stream import WatchStream
-from .watching import EtcdWatch, lost
+from .watching import EtcdWatch, Settled, lost
 
 _log = logging.getLogger("django_etcdaero.kv")
 

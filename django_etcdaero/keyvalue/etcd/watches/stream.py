@@ -16,8 +16,8 @@ from typing import Any
 
 from django_etcdaero.keyvalue.etcd.connection.balancer import Choice
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
-from django_etcdaero.keyvalue.etcd.messages.classes import Metadata
-from django_etcdaero.keyvalue.etcd.messages.wire import cancel_message, watch_message
+from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, rpc
+from django_etcdaero.keyvalue.etcd.messages.wire import watch_message
 
 from .watching import EtcdWatch
 
@@ -55,7 +55,7 @@ class WatchStream:
         with self._lock:
             watch_id = self._ids.pop(watch, None)
             if watch_id is not None:
-                self._requests.put(cancel_message(watch_id))
+                self._requests.put(rpc.WatchRequest(cancel_request=rpc.WatchCancelRequest(watch_id=watch_id)))
 
     def answers(self) -> Iterator[Any]:
         """Return what the server sends. Raises ``grpc.RpcError`` when the stream ends, whichever side ends it."""
