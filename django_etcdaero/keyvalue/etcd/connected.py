@@ -74,7 +74,7 @@ class ConnectedEngine(Engine):
         self._balancer = Balancer(cluster.endpoints, self._connect)
         self._calls = UnaryCalls(self._balancer, self._tokens, self._gate)
         self._hub = WatchHub(self._calls, self._balancer, self._tokens, self._gate)
-        self._member_calls = MemberCalls(self._calls, self._balancer, self._tokens, self._gate, threads=self._threads)
+        self._member_calls = MemberCalls(self._balancer, self._tokens, self._gate, threads=self._threads)
         self._sync: MemberSync | None = None
         if cluster.sync is not None:
             self._sync = MemberSync(

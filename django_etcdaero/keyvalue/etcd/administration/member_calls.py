@@ -50,11 +50,8 @@ class _Pinned(Balancer):
 class MemberCalls(Members):
     """Calls to particular members, for one engine. All methods are protocols."""
 
-    def __init__(
-        self, calls: UnaryCalls, balancer: Balancer, tokens: Tokens, gate: Gate, *, threads: Callable[[], Pool]
-    ) -> None:
+    def __init__(self, balancer: Balancer, tokens: Tokens, gate: Gate, *, threads: Callable[[], Pool]) -> None:
         """``threads`` returns those that receive streams for event loops."""
-        self._calls = calls
         self._balancer = balancer
         self._tokens = tokens
         self._gate = gate
@@ -68,7 +65,7 @@ class MemberCalls(Members):
         return self._balancer.states()
 
     async def ask(self, endpoint: Endpoint, method: str, fields: Fields, *, deadline: float, repeat: bool) -> Any:
-        calls = self._calls.on(_Pinned(self._balancer, endpoint))
+        calls = UnaryCalls(_Pinned(self._balancer, endpoint), self._tokens, self._gate)
         return await calls.ask(method, REQUESTS[method](**fields), deadline, repeat=repeat, leader=False)
 
     async def ask_all(

@@ -50,10 +50,6 @@ class UnaryCalls:
         self._tokens = tokens
         self._gate = gate
 
-    def on(self, balancer: Balancer) -> UnaryCalls:
-        """Return the same for other endpoints of the engine."""
-        return UnaryCalls(balancer, self._tokens, self._gate)
-
     def run(self, method: str, message: Any, timeout: float, repeat: bool, leader: bool = True) -> Any:
         """Return the answer to ``message``, blocking, within ``timeout`` seconds: :meth:`ask`, by a shorter way.
 
