@@ -14,8 +14,23 @@ from typing import Any, TypeAlias, overload
 
 from django_etcdaero.exceptions import InvalidRequest
 
-from . import values
-from .values import Event, KeyValue, new_kv
+from .values import (
+    Compare,
+    DeleteRequest,
+    DeleteResult,
+    Event,
+    KeyValue,
+    Operation,
+    PutRequest,
+    PutResult,
+    RangeRequest,
+    RangeResult,
+    Response,
+    TxnRequest,
+    TxnResult,
+    WatchRequest,
+    new_kv,
+)
 
 Text: TypeAlias = str | bytes
 """A key or a value: ``str`` is sent as UTF-8."""
@@ -66,8 +81,8 @@ def span(key: Text, range_end: Text | None, *, prefix: bool) -> tuple[bytes, byt
     return start, end
 
 
-_options: Callable[[values.RangeRequest], tuple[Any, ...]] = attrgetter(
-    *[field.name for field in dataclasses.fields(values.RangeRequest) if field.name not in ("key", "range_end")]
+_options: Callable[[RangeRequest], tuple[Any, ...]] = attrgetter(
+    *[field.name for field in dataclasses.fields(RangeRequest) if field.name not in ("key", "range_end")]
 )
 
 
@@ -90,37 +105,35 @@ class Namespace:
         return self.prefix + key or b"\0", end
 
     @overload
-    def outward(self, request: values.Compare) -> values.Compare: ...
+    def outward(self, request: Compare) -> Compare: ...
     @overload
-    def outward(self, request: values.RangeRequest) -> values.RangeRequest: ...
+    def outward(self, request: RangeRequest) -> RangeRequest: ...
     @overload
-    def outward(self, request: values.PutRequest) -> values.PutRequest: ...
+    def outward(self, request: PutRequest) -> PutRequest: ...
     @overload
-    def outward(self, request: values.DeleteRequest) -> values.DeleteRequest: ...
+    def outward(self, request: DeleteRequest) -> DeleteRequest: ...
     @overload
-    def outward(self, request: values.TxnRequest) -> values.TxnRequest: ...
+    def outward(self, request: TxnRequest) -> TxnRequest: ...
     @overload
-    def outward(self, request: values.WatchRequest) -> values.WatchRequest: ...
+    def outward(self, request: WatchRequest) -> WatchRequest: ...
 
-    def outward(
-        self, request: values.Operation | values.Compare | values.WatchRequest
-    ) -> values.Operation | values.Compare | values.WatchRequest:
+    def outward(self, request: Operation | Compare | WatchRequest) -> Operation | Compare | WatchRequest:
         """Return the request with all its keys under the prefix, those of nested transactions too."""
         # Written out: dataclasses.replace() takes several times as long, in the commonest calls.
-        if isinstance(request, values.PutRequest):
+        if isinstance(request, PutRequest):
             r = request
-            return values.PutRequest(self.prefix + r.key, r.value, r.lease, r.prev_kv, r.ignore_value, r.ignore_lease)
-        if isinstance(request, values.TxnRequest):
-            return values.TxnRequest(
+            return PutRequest(self.prefix + r.key, r.value, r.lease, r.prev_kv, r.ignore_value, r.ignore_lease)
+        if isinstance(request, TxnRequest):
+            return TxnRequest(
                 compares=tuple([self.outward(compare) for compare in request.compares]),
                 success=tuple([self.outward(operation) for operation in request.success]),
                 failure=tuple([self.outward(operation) for operation in request.failure]),
             )
         key, range_end = self.span(request.key, request.range_end)
-        if isinstance(request, values.Compare):
-            return values.Compare(key, request.target, request.op, request.operand, range_end)
-        if isinstance(request, values.RangeRequest):
-            return values.RangeRequest(key, range_end, *_options(request))
+        if isinstance(request, Compare):
+            return Compare(key, request.target, request.op, request.operand, range_end)
+        if isinstance(request, RangeRequest):
+            return RangeRequest(key, range_end, *_options(request))
         return dataclasses.replace(request, key=key, range_end=range_end)
 
     # on the way back -------------------------------------------------------------------------------------------------
@@ -149,22 +162,22 @@ class Namespace:
         return Event(event.type, self.inward_kv(event.kv), None if previous is None else self.inward_kv(previous))
 
     @overload
-    def inward(self, response: values.RangeResult) -> values.RangeResult: ...
+    def inward(self, response: RangeResult) -> RangeResult: ...
     @overload
-    def inward(self, response: values.PutResult) -> values.PutResult: ...
+    def inward(self, response: PutResult) -> PutResult: ...
     @overload
-    def inward(self, response: values.DeleteResult) -> values.DeleteResult: ...
+    def inward(self, response: DeleteResult) -> DeleteResult: ...
     @overload
-    def inward(self, response: values.TxnResult) -> values.TxnResult: ...
+    def inward(self, response: TxnResult) -> TxnResult: ...
 
-    def inward(self, response: values.Response) -> values.Response:
+    def inward(self, response: Response) -> Response:
         """Return the answer with the prefix taken off all its keys, those of nested transactions too."""
         if not self._length:
             return response
-        if isinstance(response, values.RangeResult):
+        if isinstance(response, RangeResult):
             return response._replace(kvs=self._inward_kvs(response.kvs))
-        if isinstance(response, values.PutResult):
+        if isinstance(response, PutResult):
             return response if response.prev_kv is None else response._replace(prev_kv=self.inward_kv(response.prev_kv))
-        if isinstance(response, values.DeleteResult):
+        if isinstance(response, DeleteResult):
             return response._replace(prev_kvs=self._inward_kvs(response.prev_kvs))
         return response._replace(responses=tuple(self.inward(each) for each in response.responses))
