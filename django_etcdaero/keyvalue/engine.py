@@ -2,12 +2,13 @@
 
 An engine has the semantics of etcd v3, exactly: one store-wide revision that every change raises by one, keys with
 create and mod revision and version, multi-key transactions, leases, history and compaction, watches. The words are
-etcd's own (https://etcd.io/docs/v3.5/learning/api/), keys and ranges those of :mod:`.values`. Everything above (client,
-locks, sessions, datasets) is written once on top of this and never asks which engine it runs on.
+etcd's own (https://etcd.io/docs/v3.5/learning/api/); how keys and ranges are written is said in
+:mod:`django_etcdaero.keyvalue.values`. Everything above (client, locks, sessions, datasets) is written once on top of
+this and never asks which engine it runs on.
 
-Times are seconds. Every call takes a ``timeout`` in seconds
-(``None``: the engine's default, never "for ever") and raises errors of :mod:`django_etcdaero.exceptions` only:
-``DeadlineExceeded``, ``ClusterError``, ``StoreBusy``, ``OutcomeUnknown`` from any call, and what each method names.
+Times are seconds. Every call takes a ``timeout`` in seconds (``None``: the engine's default, never "for ever") and
+raises errors of :mod:`django_etcdaero.exceptions` only: ``DeadlineExceeded``, ``ClusterError``, ``StoreBusy``,
+``OutcomeUnknown`` from any call, and what each method names.
 
 Event loops use the awaitable twins (``arange``, ``aput``, …), each of which does and raises what the blocking method of
 the same name does. An engine that can only block has them made by a few threads, as they are here; one that can do

@@ -33,7 +33,7 @@ from django_etcdaero.system.threads import Background
 _GRACE = 1.0
 """Seconds after the deadline in which gRPC has said so itself, unless something is very wrong."""
 
-Asking: TypeAlias = Callable[[], Coroutine[Any, Any, Answer]]
+_Asking: TypeAlias = Callable[[], Coroutine[Any, Any, Answer]]
 """Returns the protocol of one question."""
 
 
@@ -191,7 +191,7 @@ def _unreachable(endpoint: Endpoint, text: str) -> ClusterError:
 class _Together(Step[list[Answer]]):
     """Ask several questions at the same time; the answers are in their order."""
 
-    def __init__(self, questions: Sequence[Asking], deadline: float) -> None:
+    def __init__(self, questions: Sequence[_Asking], deadline: float) -> None:
         self._questions = questions
         self._deadline = deadline
 
