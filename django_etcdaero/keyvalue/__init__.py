@@ -6,8 +6,9 @@ The names below are imported on first use. Conditions and operations of transact
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_etcdaero.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .client.lease import Lease as Lease
@@ -44,50 +45,23 @@ if TYPE_CHECKING:
     from .values import SortTarget as SortTarget
 
 _HOMES = {
-    "AsyncTransaction": "recipes.stm",
-    "AsyncWatch": "client.watch",
-    "Changed": "queue.leader",
-    "Collection": "objects",
-    "Elected": "queue.leader",
-    "Election": "queue.election",
-    "Engine": "engine",
-    "Event": "values",
-    "EventType": "values",
-    "Holder": "queue.lock",
-    "Isolation": "recipes.stm",
-    "KV": "facade",
-    "KeyValue": "values",
-    "Leader": "queue.leader",
-    "Leadership": "queue.leading",
-    "Lease": "client.lease",
-    "LeaseStatus": "values",
-    "Lock": "queue.lock",
-    "Lost": "queue.leader",
-    "ObjectTxn": "objects",
-    "Observation": "queue.observation",
-    "Proclaimed": "queue.leader",
-    "Progress": "client.watch",
-    "Resync": "client.watch",
-    "ResyncReason": "client.watch",
-    "Session": "client.session",
-    "SortOrder": "values",
-    "SortTarget": "values",
-    "TemporaryKey": "recipes.temporary",
-    "Transaction": "recipes.stm",
-    "Txn": "txn",
-    "Watch": "client.watch",
+    "client.lease": ["Lease"],
+    "client.session": ["Session"],
+    "client.watch": ["AsyncWatch", "Progress", "Resync", "ResyncReason", "Watch"],
+    "engine": ["Engine"],
+    "facade": ["KV"],
+    "objects": ["Collection", "ObjectTxn"],
+    "queue.election": ["Election"],
+    "queue.leader": ["Changed", "Elected", "Leader", "Lost", "Proclaimed"],
+    "queue.leading": ["Leadership"],
+    "queue.lock": ["Holder", "Lock"],
+    "queue.observation": ["Observation"],
+    "recipes.stm": ["AsyncTransaction", "Isolation", "Transaction"],
+    "recipes.temporary": ["TemporaryKey"],
+    "txn": ["Txn"],
+    "values": ["Event", "EventType", "KeyValue", "LeaseStatus", "SortOrder", "SortTarget"],
 }
 
-__all__ = sorted(_HOMES)
+__all__ = sorted(name for names in _HOMES.values() for name in names)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

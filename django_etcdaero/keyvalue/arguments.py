@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 import time
-from typing import Protocol, TypeAlias, TypedDict, TypeVar
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
 
-from .values import SortOrder, SortTarget
+from .values import Compare, CompareOp, CompareTarget, SortOrder, SortTarget, WatchRequest
 
 E = TypeVar("E", bound=enum.IntEnum)
 
@@ -22,6 +23,9 @@ INT64 = range(-(1 << 63), 1 << 63)
 _LAST = (1 << 63) - 1
 _LONGEST_WAIT = 100_000_000.0
 """Seconds: three years."""
+
+LARGEST_REQUEST = 3 * 512 * 1024 - 64
+"""Bytes of keys and values in a request: etcd's default ``--max-request-bytes``, less what the encoding may add."""
 
 
 class WithId(Protocol):
@@ -115,24 +119,25 @@ class RangeOptions(PageOptions, total=False):
     max_create_revision: int
 
 
-def no_such_option(what: str, name: str, known: type) -> str:
-    """Return the text of the ``TypeError`` about an option that does not exist; ``known`` is a ``TypedDict``."""
-    return f"a {what} has no option {name!r}; known: {', '.join(sorted(known.__annotations__))}"
+_CHOICES: dict[str, type[enum.IntEnum]] = {"sort_order": SortOrder, "sort_target": SortTarget}
 
 
-def check_options(options: RangeOptions) -> None:
-    """Refuse options of a range that do not exist (``TypeError``), or have a value that they cannot have."""
+def checked_options(what: str, options: Mapping[str, object], known: type) -> dict[str, Any]:
+    """Return ``options``, unless one does not exist (``TypeError``) or has a value that it cannot have.
+
+    ``known`` is the ``TypedDict`` of the options of a ``what``.
+    """
+    checked = dict(options)
     for name, value in options.items():
-        if name not in RangeOptions.__annotations__:
-            raise TypeError(no_such_option("range", name, RangeOptions))
-        if name == "sort_order":
-            options["sort_order"] = check_choice(name, value, SortOrder)
-        elif name == "sort_target":
-            options["sort_target"] = check_choice(name, value, SortTarget)
-        elif name in ("serializable", "keys_only", "count_only"):
-            check_flag(name, value)
-        elif name != "prefix":
+        if name not in known.__annotations__:
+            raise TypeError(f"a {what} has no option {name!r}; known: {', '.join(sorted(known.__annotations__))}")
+        if name in _CHOICES:
+            checked[name] = check_choice(name, value, _CHOICES[name])
+        elif name == "limit" or name.endswith("revision"):
             check_count(name, value)
+        elif name != "prefix":
+            check_flag(name, value)
+    return checked
 
 
 def check_count(name: str, value: object) -> None:
@@ -147,6 +152,12 @@ def check_int(name: str, value: object) -> None:
     """Refuse anything but an ``int`` of 64 bits."""
     if not isinstance(value, int) or value not in INT64:
         raise InvalidRequest(f"{name} must be an int of 64 bits, not {value!r}")
+
+
+def check_bytes(name: str, value: object) -> None:
+    """Refuse anything but ``bytes``."""
+    if type(value) is not bytes:
+        raise InvalidRequest(f"{name} must be bytes, not {type(value).__name__}")
 
 
 def check_flag(name: str, value: object) -> None:
@@ -188,3 +199,19 @@ def lease_id(name: str, lease: object) -> int:
     if type(number) is not int or not ~_LAST <= number <= _LAST:
         raise InvalidRequest(f"{name} must be a lease or its id, not {lease!r}")
     return number
+
+
+def check_compare(compare: Compare) -> None:
+    """Refuse a target and an operator that etcd does not have, and an operand that is not of the target's type."""
+    check_choice("target", compare.target, CompareTarget)
+    check_choice("op", compare.op, CompareOp)
+    (check_bytes if compare.target == CompareTarget.VALUE else check_int)("operand", compare.operand)
+
+
+def check_watch(request: WatchRequest) -> None:
+    """Refuse a watch that cannot be asked for. Unlike elsewhere an empty key is allowed and stands for ``b"\\0"``."""
+    check_bytes("key", request.key)
+    check_bytes("range_end", request.range_end)
+    check_int("start_revision", request.start_revision)
+    if len(request.key) + len(request.range_end) > LARGEST_REQUEST:
+        raise InvalidRequest("request is too large")

@@ -2,13 +2,13 @@
 
 An engine has the semantics of etcd v3, exactly: one store-wide revision that every change raises by one, keys with
 create and mod revision and version, multi-key transactions, leases, history and compaction, watches. The words are
-etcd's own (https://etcd.io/docs/v3.5/learning/api/). Everything above (client, locks, sessions, datasets) is written
-once on top of this and never asks which engine it runs on.
+etcd's own (https://etcd.io/docs/v3.5/learning/api/); how keys and ranges are written is said in
+:mod:`django_etcdaero.keyvalue.values`. Everything above (client, locks, sessions, datasets) is written once on top of
+this and never asks which engine it runs on.
 
-Keys and values are ``bytes``. A *range* is ``[key, range_end)``; an empty ``range_end`` means the single key, and
-``range_end == b"\\0"`` means everything from ``key`` on. Times are seconds. Every call takes a ``timeout`` in seconds
-(``None``: the engine's default, never "for ever") and raises errors of :mod:`django_etcdaero.exceptions` only:
-``DeadlineExceeded``, ``ClusterError``, ``StoreBusy``, ``OutcomeUnknown`` from any call, and what each method names.
+Times are seconds. Every call takes a ``timeout`` in seconds (``None``: the engine's default, never "for ever") and
+raises errors of :mod:`django_etcdaero.exceptions` only: ``DeadlineExceeded``, ``ClusterError``, ``StoreBusy``,
+``OutcomeUnknown`` from any call, and what each method names.
 
 Event loops use the awaitable twins (``arange``, ``aput``, …), each of which does and raises what the blocking method of
 the same name does. An engine that can only block has them made by a few threads, as they are here; one that can do
@@ -18,13 +18,14 @@ applied or not, as one whose answer was lost.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
-from django_etcdaero.exceptions import NotSupported
+from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, NotSupported
 
 from . import values
 from .threaded import ThreadedCalls, threaded
@@ -199,3 +200,12 @@ class Engine(ThreadedCalls, ABC):
 
         The engine is unusable afterwards; the child opens its own.
         """
+
+    def _refusal(self, opener: int) -> EtcdAeroError:
+        """Return the error for a call of an engine that was closed, or inherited from the process ``opener``."""
+        if opener == os.getpid():
+            return Cancelled(f"the engine on {self.info.location} was closed")
+        return ConfigurationError(
+            f"the engine on {self.info.location} was opened in process {opener} and is used in its fork "
+            f"{os.getpid()}: abandon it there and open another one"
+        )

@@ -8,7 +8,7 @@ thread, it sees only the latter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, TypeAlias
 
 from .engine import Engine
@@ -43,20 +43,19 @@ def interpose(engine: Engine, around: Around) -> Callable[[], None]:
     """
     standing = True
 
+    def asked(name: str, arguments: tuple[Any, ...]) -> AbstractContextManager[object]:
+        return around(name, arguments[0] if arguments else None) if standing else nullcontext()
+
     def before(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            if not standing:
-                return method(*arguments, **options)
-            with around(name, arguments[0] if arguments else None):
+            with asked(name, arguments):
                 return method(*arguments, **options)
 
         return call
 
     def before_awaited(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*arguments: Any, **options: Any) -> Any:
-            if not standing:
-                return await method(*arguments, **options)
-            with around(name, arguments[0] if arguments else None):
+            with asked(name, arguments):
                 return await method(*arguments, **options)
 
         return call

@@ -29,6 +29,7 @@ from .values import (
     TxnRequest,
     TxnResult,
     WatchRequest,
+    new_kv,
 )
 
 Text: TypeAlias = str | bytes
@@ -78,10 +79,6 @@ def span(key: Text, range_end: Text | None, *, prefix: bool) -> tuple[bytes, byt
     if not end:
         raise InvalidRequest("range_end is empty; for everything from the key on it is b'\\0'")
     return start, end
-
-
-_new_kv: Callable[[type[KeyValue], tuple[bytes, bytes, int, int, int, int]], KeyValue] = tuple.__new__
-"""What the constructor of a named tuple does, without the call in between."""
 
 
 _options: Callable[[RangeRequest], tuple[Any, ...]] = attrgetter(
@@ -148,13 +145,13 @@ class Namespace:
     def inward_kv(self, kv: KeyValue) -> KeyValue:
         """Return ``kv`` without the prefix."""
         key, value, create_revision, mod_revision, version, lease = kv
-        return _new_kv(KeyValue, (key[self._length :], value, create_revision, mod_revision, version, lease))
+        return new_kv(KeyValue, (key[self._length :], value, create_revision, mod_revision, version, lease))
 
     def _inward_kvs(self, kvs: Iterable[KeyValue]) -> tuple[KeyValue, ...]:
         length = self._length
         return tuple(
             [  # as inward_kv(), whose call takes as long as the rest
-                _new_kv(KeyValue, (key[length:], value, create_revision, mod_revision, version, lease))
+                new_kv(KeyValue, (key[length:], value, create_revision, mod_revision, version, lease))
                 for key, value, create_revision, mod_revision, version, lease in kvs
             ]
         )

@@ -20,11 +20,7 @@ _STOP_TIMEOUT = 5.0
 
 
 class ThreadedCalls:
-    """Owner of the threads that make an engine's calls for event loops.
-
-    Cancelling the task that waits gives the call up: a read has no effect; a write may be applied or not, as one whose
-    answer was lost.
-    """
+    """Owner of the threads that make an engine's calls for event loops."""
 
     default_timeout: float = 5.0
     """Seconds that a call without a timeout may take."""

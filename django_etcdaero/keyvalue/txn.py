@@ -27,16 +27,7 @@ from typing import TypeAlias, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 
-from .arguments import (
-    LeaseRef,
-    RangeOptions,
-    WatchOptions,
-    check_count,
-    check_flag,
-    check_options,
-    lease_id,
-    no_such_option,
-)
+from .arguments import LeaseRef, RangeOptions, WatchOptions, check_flag, checked_options, lease_id
 from .keys import FROM_KEY, Text, span, to_bytes
 from .values import (
     Compare,
@@ -126,9 +117,9 @@ def lease_of(key: Text, range_end: Text | None = None, *, prefix: bool = False) 
 
 def get(key: Text, range_end: Text | None = None, **options: Unpack[RangeOptions]) -> RangeRequest:
     """Read a key, a range or everything under a prefix; the options are those of :class:`RangeRequest`."""
-    check_options(options)
-    start, end = span(key, range_end, prefix=options.pop("prefix", False))
-    return RangeRequest(start, end, **options)  # type: ignore[misc]  # the checker has not seen that prefix is gone
+    checked = checked_options("range", options, RangeOptions)
+    start, end = span(key, range_end, prefix=checked.pop("prefix", False))
+    return RangeRequest(start, end, **checked)
 
 
 def put(
@@ -160,14 +151,11 @@ def delete(key: Text, range_end: Text | None = None, *, prefix: bool = False, pr
 
 def watch(key: Text, range_end: Text | None = None, **options: Unpack[WatchOptions]) -> WatchRequest:
     """Follow a key, a range or everything under a prefix; not an operation of a transaction, but named like one."""
-    start, end = span(key, range_end, prefix=options.pop("prefix", False))
+    checked = checked_options("watch", options, WatchOptions)
+    start, end = span(key, range_end, prefix=checked.pop("prefix", False))
     if end not in (b"", FROM_KEY) and end <= start:
         raise InvalidRequest(f"range_end {end!r} is not after key {start!r}")
-    for name, given in options.items():
-        if name not in WatchOptions.__annotations__:
-            raise TypeError(no_such_option("watch", name, WatchOptions))
-        (check_count if name == "start_revision" else check_flag)(name, given)
-    return WatchRequest(start, end, **options)  # type: ignore[misc]  # the checker has not seen that prefix is gone
+    return WatchRequest(start, end, **checked)
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------

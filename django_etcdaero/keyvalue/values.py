@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 
 class KeyValue(NamedTuple):
@@ -24,6 +24,10 @@ class KeyValue(NamedTuple):
     """1 for a key just created, raised by each put, back to 1 after a delete and a new put."""
     lease: int
     """Id of the lease the key hangs on, 0 for none."""
+
+
+new_kv: Callable[[type[KeyValue], Iterable[Any]], KeyValue] = tuple.__new__
+"""What the constructor of a named tuple does, without the call in between."""
 
 
 class SortOrder(enum.IntEnum):

@@ -6,7 +6,11 @@ import ast
 import importlib
 from pathlib import Path
 
+import pytest
+
 from django_etcdaero import keyvalue
+
+HOMES = {name: home for home, names in keyvalue._HOMES.items() for name in names}
 
 
 def test_type_checkers_are_told_all_names_from_where_they_come() -> None:
@@ -19,9 +23,15 @@ def test_type_checkers_are_told_all_names_from_where_they_come() -> None:
         if isinstance(each, ast.ImportFrom)
         for alias in each.names
     }
-    assert told == keyvalue._HOMES
+    assert told == HOMES
 
 
 def test_every_name_can_be_imported() -> None:
-    for name, home in keyvalue._HOMES.items():
+    for name, home in HOMES.items():
         assert getattr(keyvalue, name) is getattr(importlib.import_module(f"{keyvalue.__name__}.{home}"), name)
+
+
+def test_other_names_are_errors_and_dir_lists_those_that_exist() -> None:
+    with pytest.raises(AttributeError, match="keyvalue' has no attribute 'nothing'"):
+        keyvalue.nothing  # noqa: B018
+    assert set(HOMES) <= set(dir(keyvalue))

@@ -58,7 +58,7 @@ class Members(ABC):
     ) -> dict[Endpoint, list[Answer]]:
         """Ask all ``endpoints`` all ``questions`` at the same time; return what each answered. A protocol.
 
-        Raises ``DeadlineExceeded``, ``Cancelled`` and ``ConfigurationError``; all else is part of the answers.
+        Raises ``Cancelled`` and ``ConfigurationError``; all else is part of the answers.
         """
 
     @abstractmethod

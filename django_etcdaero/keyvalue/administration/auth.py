@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any
 
 from django_etcdaero.exceptions import FailedPrecondition, InvalidRequest, NotSupported, Unauthenticated
+from django_etcdaero.keyvalue.arguments import check_choice
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.system.twins import twins
 
@@ -58,9 +58,6 @@ class AuthStatus:
     enabled: bool
     revision: int
     """Raised by every change of users, roles and permissions; 0 where the server does not tell (etcd 3.4)."""
-
-
-_PERMISSION_TYPES = frozenset(PermissionType)
 
 
 class Auth:
@@ -170,7 +167,8 @@ class Auth:
     async def _role_get(self, name: str, *, timeout: float | None = None) -> Role:
         """Return a role with its permissions."""
         answer = await self._ask("RoleGet", {"role": _name("name", name)}, timeout, repeat=True)
-        return Role(name, tuple(_permission(found) for found in answer.perm))
+        permissions = [Permission(PermissionType(each.permType), each.key, each.range_end) for each in answer.perm]
+        return Role(name, tuple(permissions))
 
     role_get, arole_get = twins(_role_get)
 
@@ -200,8 +198,7 @@ class Auth:
 
         A permission for the same key and range end is replaced.
         """
-        if permission not in _PERMISSION_TYPES:
-            raise InvalidRequest(f"permission has no meaning {permission!r}")
+        check_choice("permission", permission, PermissionType)
         start, end = _span(key, range_end, prefix=prefix)
         fields = {"name": _name("role", role), "perm": {"permType": permission, "key": start, "range_end": end}}
         await self._ask("RoleGrantPermission", fields, timeout, repeat=False)
@@ -217,10 +214,6 @@ class Auth:
         await self._ask("RoleRevokePermission", fields, timeout, repeat=False)
 
     role_revoke_permission, arole_revoke_permission = twins(_role_revoke_permission)
-
-
-def _permission(message: Any) -> Permission:
-    return Permission(PermissionType(message.permType), message.key, message.range_end)
 
 
 def _span(key: Text, range_end: Text | None, *, prefix: bool) -> tuple[bytes, bytes]:

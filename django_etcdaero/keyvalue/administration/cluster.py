@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.exceptions import ConfigurationError, InvalidRequest
+from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
 from django_etcdaero.system.twins import twins
 
 from .asking import Ask, Question
@@ -80,6 +82,17 @@ class Cluster:
 def member(message: Any) -> Member:
     """Return a member that an answer tells of."""
     return Member(message.ID, message.name, tuple(message.peerURLs), tuple(message.clientURLs), message.isLearner)
+
+
+def advertised(members: Iterable[Any], *, encrypted: bool) -> list[Endpoint]:
+    """Return where ``members``, of an answer, say they serve clients over TCP, encrypted or not as it should be."""
+    found = []
+    for url in (url for each in members for url in each.clientURLs):
+        scheme, _, address = url.partition("://")
+        if scheme == ("https" if encrypted else "http"):
+            with suppress(ConfigurationError):
+                found.append(parse_endpoint(address.rstrip("/")))
+    return found
 
 
 def checked_id(member_id: object) -> int:

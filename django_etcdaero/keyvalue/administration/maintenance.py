@@ -11,21 +11,22 @@ from typing import Any
 
 from django_etcdaero.exceptions import (
     ClusterError,
+    ConfigurationError,
     DeadlineExceeded,
     FailedPrecondition,
+    InvalidRequest,
     NotFound,
     PermissionDenied,
     Unauthenticated,
 )
 from django_etcdaero.keyvalue.arguments import check_int
-from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
 from django_etcdaero.system.pool import InThread, Pool
 from django_etcdaero.system.twins import twins
 
 from . import values
-from .address import parse_client_url, parse_endpoint
 from .asking import Answer, Ask, Members, Question
-from .cluster import LIST_MEMBERS, checked_id
+from .cluster import LIST_MEMBERS, advertised, checked_id
 from .snapshot import SnapshotFile
 
 STATUS: Question = ("Status", {})
@@ -88,7 +89,7 @@ class Maintenance:
     async def _status(self, endpoint: str | None = None, *, timeout: float | None = None) -> values.MemberStatus:
         """Return the status of one member, by default of the one in use, or another one if that does not answer."""
         deadline = self._deadline(timeout)
-        chosen = self._members.endpoints if endpoint is None else (parse_endpoint(endpoint),)
+        chosen = self._members.endpoints if endpoint is None else (_endpoint(endpoint),)
         for number, each in enumerate(chosen, 1):
             now = time.monotonic()
             share = max(0.0, deadline - now) / (len(chosen) - number + 1)
@@ -129,7 +130,7 @@ class Maintenance:
     async def _defragment(self, endpoint: str, *, timeout: float = 120.0) -> None:
         """Give unused space of a member's file back to its file system. The member serves nobody meanwhile."""
         deadline = self._deadline(timeout)
-        chosen = parse_endpoint(endpoint)
+        chosen = _endpoint(endpoint)
         # A member that is not there is to be told of sooner than after all the time that the work may take.
         soon = min(deadline, time.monotonic() + self._timeout)
         await self._members.ask(chosen, *STATUS, deadline=soon, repeat=True)
@@ -143,7 +144,7 @@ class Maintenance:
         Raises ``Compacted`` and ``FutureRevision``.
         """
         check_int("revision", revision)
-        chosen = parse_endpoint(endpoint)
+        chosen = _endpoint(endpoint)
         fields = {"revision": revision}
         answer = await self._members.ask(chosen, "HashKV", fields, deadline=self._deadline(timeout), repeat=True)
         return values.HashKV(str(chosen), answer.header.member_id, answer.hash, answer.compact_revision)
@@ -177,7 +178,7 @@ class Maintenance:
         Raises ``ResponseError`` for a checksum that does not fit, and ``OSError`` if the file cannot be written.
         """
         deadline = self._deadline(timeout)
-        chosen = self._members.endpoints if endpoint is None else (parse_endpoint(endpoint),)
+        chosen = self._members.endpoints if endpoint is None else (_endpoint(endpoint),)
         errors: dict[str, str] = {}
         with SnapshotFile(Path(path), progress) as file:
             for each in chosen:
@@ -200,11 +201,7 @@ class Maintenance:
         members = listing.members
         if all(target != member.ID for member in members):
             raise NotFound(f"member {target:x} not found")
-        advertised = (
-            parse_client_url(url, encrypted=self._encrypted) for member in members for url in member.clientURLs
-        )
-        known = self._members.endpoints
-        candidates = dict.fromkeys([*known, *(endpoint for endpoint in advertised if endpoint is not None)])
+        candidates = dict.fromkeys([*self._members.endpoints, *advertised(members, encrypted=self._encrypted)])
         # Half of the time: one of them may be frozen, and the leader is still to be asked.
         now = time.monotonic()
         answers = await self._members.ask_all(list(candidates), [STATUS], deadline=now + (deadline - now) / 2)
@@ -212,6 +209,14 @@ class Maintenance:
             if answer.error is None and answer.value.leader == answer.value.header.member_id:
                 return endpoint
         raise FailedPrecondition("no member says that it is the leader")
+
+
+def _endpoint(text: str) -> Endpoint:
+    """Read ``host:port``, or the same as a URL. Raises ``InvalidRequest``."""
+    try:
+        return parse_endpoint(text.rpartition("://")[2].rstrip("/"))
+    except ConfigurationError as error:
+        raise InvalidRequest(f"endpoint {text!r}: {error}") from None
 
 
 def _status(endpoint: Endpoint, answer: Any) -> values.MemberStatus:

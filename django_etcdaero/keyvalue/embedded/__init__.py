@@ -5,7 +5,9 @@ The names are imported on first use: reading a URL does not need them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from django_etcdaero.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .compaction import Retention
@@ -14,13 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EmbeddedEngine", "Retention", "drop_memory"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .compaction import Retention
-    from .database import drop_memory
-    from .engine import EmbeddedEngine
-
-    globals().update(EmbeddedEngine=EmbeddedEngine, Retention=Retention, drop_memory=drop_memory)
-    return globals()[name]
+__getattr__, __dir__ = lazy_names(
+    __name__, {"compaction": ["Retention"], "database": ["drop_memory"], "engine": ["EmbeddedEngine"]}
+)

@@ -7,14 +7,13 @@ from typing import NamedTuple
 
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 
-from .ranges import bounds, read_head
+from .ranges import KEY_VALUE, bounds, read_head
 from .schema import LAST_CHANGE, REVISION_SHIFT
 
 _ROWS_AT_ONCE = 500
 """So many changes are read in one go, plus what is left of the last revision."""
 
-_FIELDS = "h.key, h.value, h.create_revision, h.id >> 24, h.version, h.lease"
-_PREVIOUS = "p.key, p.value, p.create_revision, p.id >> 24, p.version, p.lease"
+_PREVIOUS = KEY_VALUE.replace("h.", "p.")
 
 # What a key was before the revision of the change: a transaction may have put it just before it deleted it.
 _BEFORE = """
@@ -46,9 +45,7 @@ class Slice(NamedTuple):
     changes: tuple[Change, ...]
 
 
-def read_slice(
-    cursor: sqlite3.Cursor, after: int | None, key: bytes = b"\0", range_end: bytes = b"\0", *, previous: bool
-) -> Slice:
+def read_slice(cursor: sqlite3.Cursor, after: int | None, key: bytes, range_end: bytes, *, previous: bool) -> Slice:
     """Read the next changes of a range after the revision ``after`` (``None``: only look where the store stands).
 
     ``previous`` says whether anybody wants the values that were replaced. Nothing is read when a revision after
@@ -75,9 +72,9 @@ def _read(
 ) -> tuple[Change, ...]:
     where, values = bounds(key, range_end)
     where = where.replace("l.key", "+h.key")  # the unary plus: walk by id, there is no index on the key
-    columns, join = _FIELDS, ""
+    columns, join = KEY_VALUE, ""
     if previous:
-        columns, join = f"{_FIELDS}, {_PREVIOUS}", _BEFORE
+        columns, join = f"{KEY_VALUE}, {_PREVIOUS}", _BEFORE
     rows = cursor.execute(
         f"SELECT {columns} FROM history h {join} WHERE h.id > :first AND h.id <= :last AND {where} ORDER BY h.id",  # noqa: S608
         values | {"first": first, "last": (upto << REVISION_SHIFT) | LAST_CHANGE},

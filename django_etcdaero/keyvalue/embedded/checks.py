@@ -7,34 +7,18 @@ budget of nested transactions and the request size.
 from __future__ import annotations
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue.arguments import check_int
+from django_etcdaero.keyvalue.arguments import LARGEST_REQUEST, check_bytes, check_choice, check_compare, check_int
 from django_etcdaero.keyvalue.duplicates import refuse_duplicates
-from django_etcdaero.keyvalue.values import (
-    Compare,
-    CompareOp,
-    CompareTarget,
-    DeleteRequest,
-    PutRequest,
-    RangeRequest,
-    SortOrder,
-    SortTarget,
-    TxnRequest,
-    WatchRequest,
-)
+from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest, SortOrder, SortTarget, TxnRequest
 
-MAX_REQUEST_BYTES = 3 * 512 * 1024
-"""Largest request that writes: etcd's default ``--max-request-bytes``."""
-
-MAX_MESSAGE_BYTES = MAX_REQUEST_BYTES + 512 * 1024
-"""Largest request of any kind: what etcd lets gRPC receive."""
+LARGEST_READ = LARGEST_REQUEST + 512 * 1024
+"""The same for a request that does not write: what etcd lets gRPC receive."""
 
 MAX_OPERATIONS = 128
 """etcd's default ``--max-txn-ops``."""
 
-_FRAME_BYTES = 64
-"""Upper estimate of what a request's encoding adds to its keys and values."""
 _OPERATION_BYTES = 40
-"""The same for one operation or comparison of a transaction."""
+"""Upper estimate of what the encoding adds to one operation or comparison of a transaction."""
 _RANGE_NUMBERS = (
     "limit",
     "revision",
@@ -43,12 +27,6 @@ _RANGE_NUMBERS = (
     "min_create_revision",
     "max_create_revision",
 )
-
-
-def check_bytes(name: str, value: object) -> None:
-    """Refuse anything but ``bytes``; ``name`` tells the caller which argument is wrong."""
-    if type(value) is not bytes:
-        raise InvalidRequest(f"{name} must be bytes, not {type(value).__name__}")
 
 
 def check_key(key: object, range_end: object = b"") -> None:
@@ -63,12 +41,12 @@ def check_key(key: object, range_end: object = b"") -> None:
 def check_range(request: RangeRequest) -> None:
     """Check a :class:`RangeRequest`."""
     check_key(request.key, request.range_end)
-    if len(request.key) + len(request.range_end) > MAX_MESSAGE_BYTES - _FRAME_BYTES:
+    if len(request.key) + len(request.range_end) > LARGEST_READ:
         raise InvalidRequest("request is too large")
-    if type(request.sort_order) is not SortOrder and request.sort_order not in tuple(SortOrder):
-        raise InvalidRequest(f"sort_order has no meaning {request.sort_order!r}")
-    if type(request.sort_target) is not SortTarget and request.sort_target not in tuple(SortTarget):
-        raise InvalidRequest(f"sort_target has no meaning {request.sort_target!r}")
+    if type(request.sort_order) is not SortOrder:
+        check_choice("sort_order", request.sort_order, SortOrder)
+    if type(request.sort_target) is not SortTarget:
+        check_choice("sort_target", request.sort_target, SortTarget)
     if (
         request.limit
         or request.revision
@@ -93,23 +71,14 @@ def check_put(request: PutRequest) -> None:
         check_int("lease", request.lease)
         if request.ignore_lease:
             raise InvalidRequest("lease is provided")
-    if len(value) + len(request.key) > MAX_REQUEST_BYTES - _FRAME_BYTES:
+    if len(value) + len(request.key) > LARGEST_REQUEST:
         raise InvalidRequest("request is too large")
 
 
 def check_delete(request: DeleteRequest) -> None:
     """Check a :class:`DeleteRequest`."""
     check_key(request.key, request.range_end)
-    if len(request.key) + len(request.range_end) > MAX_REQUEST_BYTES - _FRAME_BYTES:
-        raise InvalidRequest("request is too large")
-
-
-def check_watch(request: WatchRequest) -> None:
-    """Check a :class:`WatchRequest`: unlike elsewhere an empty key is allowed and stands for ``b"\\0"``."""
-    check_bytes("key", request.key)
-    check_bytes("range_end", request.range_end)
-    check_int("start_revision", request.start_revision)
-    if len(request.key) + len(request.range_end) > MAX_REQUEST_BYTES - _FRAME_BYTES:
+    if len(request.key) + len(request.range_end) > LARGEST_REQUEST:
         raise InvalidRequest("request is too large")
 
 
@@ -117,7 +86,7 @@ def check_txn(request: TxnRequest) -> None:
     """Check a :class:`TxnRequest` with everything inside it."""
     _check_operations(request, MAX_OPERATIONS)
     refuse_duplicates(request)
-    if _size(request) > MAX_REQUEST_BYTES - _FRAME_BYTES:
+    if _size(request) > LARGEST_REQUEST:
         raise InvalidRequest("request is too large")
 
 
@@ -126,7 +95,8 @@ def _check_operations(request: TxnRequest, budget: int) -> None:
     if count > budget:
         raise InvalidRequest("too many operations in txn request")
     for compare in request.compares:
-        _check_compare(compare)
+        check_key(compare.key, compare.range_end)
+        check_compare(compare)
     for branch in (request.success, request.failure):
         for operation in branch:
             if isinstance(operation, RangeRequest):
@@ -139,18 +109,6 @@ def _check_operations(request: TxnRequest, budget: int) -> None:
                 _check_operations(operation, budget - count)
             else:
                 raise InvalidRequest(f"a transaction cannot contain {type(operation).__name__}")
-
-
-def _check_compare(compare: Compare) -> None:
-    check_key(compare.key, compare.range_end)
-    if compare.target not in tuple(CompareTarget):
-        raise InvalidRequest(f"target has no meaning {compare.target!r}")
-    if compare.op not in tuple(CompareOp):
-        raise InvalidRequest(f"op has no meaning {compare.op!r}")
-    if compare.target == CompareTarget.VALUE:
-        check_bytes("operand", compare.operand)
-    else:
-        check_int("operand", compare.operand)
 
 
 def _size(request: TxnRequest) -> int:

@@ -180,13 +180,7 @@ class MemoryConnection(GuardedConnection):
 class FileConnection(GuardedConnection):
     """A connection to a store in a file; it follows the file's name when the file is replaced."""
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        log: KeptLog,
-        opened: Work[None] | None = None,
-    ) -> None:
+    def __init__(self, path: str, *, log: KeptLog, opened: Work[None] | None = None) -> None:
         """Make a connection to the store at ``path`` (absolute); the first call opens it.
 
         ``log`` is shared by all connections of one engine. ``opened`` is called with a cursor each time a file is
@@ -203,7 +197,7 @@ class FileConnection(GuardedConnection):
 
     def open(self, timeout: float) -> None:
         """Open the store now, making it if need be."""
-        self.read(_nothing, timeout)
+        self.read(lambda cursor: None, timeout)
 
     def rest(self, timeout: float) -> None:
         super().rest(timeout)
@@ -246,7 +240,3 @@ class FileConnection(GuardedConnection):
 
 def _begin(cursor: sqlite3.Cursor) -> sqlite3.Cursor:
     return cursor.execute("BEGIN IMMEDIATE")
-
-
-def _nothing(cursor: sqlite3.Cursor) -> None:
-    """Open the connection, which is all that is wanted."""

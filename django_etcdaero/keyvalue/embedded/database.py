@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from django_etcdaero.system.sqlite.kept_log import KeptLog
@@ -17,32 +16,36 @@ _CLOSE_TIMEOUT = 5.0
 Wake = Callable[[], None]
 
 
-class Database(ABC):
+class Database:
     """The connections of one or several engines to one database."""
 
-    url: str
     shared_with_processes: bool
     """Other processes may write to it."""
-    reader: GuardedConnection
-    writer: GuardedConnection
-    connections: tuple[GuardedConnection, ...]
-    """All of them, each once."""
 
-    @abstractmethod
-    def connect_watcher(self) -> GuardedConnection:
-        """Return the connection that a watch thread reads from; the thread closes it if it is its own."""
+    def __init__(
+        self, url: str, *, reader: GuardedConnection, writer: GuardedConnection, watcher: GuardedConnection
+    ) -> None:
+        self.url = url
+        self.reader = reader
+        self.writer = writer
+        self.watcher = watcher
+        """What a watch thread reads from."""
+        self.connections = tuple(dict.fromkeys((reader, writer, watcher)))
+        # Replaced, never changed: who iterates over it needs no lock.
+        self._wakes: tuple[Wake, ...] = ()
 
-    @abstractmethod
     def join(self, wake: Wake) -> None:
         """Use the store for an engine; ``wake`` is called after each commit that made a revision."""
+        self._wakes = (*self._wakes, wake)
 
-    @abstractmethod
     def leave(self, wake: Wake) -> None:
         """Stop using the store; the last engine to leave may close it."""
+        self._wakes = tuple(other for other in self._wakes if other != wake)
 
-    @abstractmethod
     def notify(self) -> None:
         """Tell the engines that the store has changed."""
+        for wake in self._wakes:
+            wake()
 
     def rest(self, timeout: float) -> None:
         """Before a fork: let no thread be inside SQLite; wait ``timeout`` seconds at most for each connection."""
@@ -67,37 +70,23 @@ class FileDatabase(Database):
 
     def __init__(self, path: str, *, timeout: float, restart: Work[None]) -> None:
         """Open ``path`` (absolute). ``restart`` is run on every file that is opened, before anything else is done."""
-        self.url = f"sqlite://{path}"
-        self._wake: Wake | None = None
         self._log = log = KeptLog(path)
         writer = FileConnection(path, log=log, opened=restart)
+        reader = FileConnection(path, log=log)
         try:
             writer.open(timeout)
-            reader = FileConnection(path, log=log)
             reader.open(timeout)
         except BaseException:
             writer.close(_CLOSE_TIMEOUT)
             log.forget()
             raise
-        self.writer, self.reader = writer, reader
-        self._watcher = FileConnection(path, log=log)
-        self.connections = (reader, writer, self._watcher)
-
-    def connect_watcher(self) -> GuardedConnection:
-        return self._watcher
-
-    def join(self, wake: Wake) -> None:
-        self._wake = wake
+        super().__init__(f"sqlite://{path}", reader=reader, writer=writer, watcher=FileConnection(path, log=log))
 
     def leave(self, wake: Wake) -> None:
-        self._wake = None
-        self.reader.close(_CLOSE_TIMEOUT)
-        self.writer.close(_CLOSE_TIMEOUT)
+        super().leave(wake)
+        for connection in self.connections:
+            connection.close(_CLOSE_TIMEOUT)
         self._log.forget()
-
-    def notify(self) -> None:
-        if self._wake is not None:
-            self._wake()
 
     def leak(self) -> None:
         super().leak()
@@ -110,33 +99,22 @@ class MemoryDatabase(Database):
     shared_with_processes = False
 
     def __init__(self, name: str) -> None:
-        self.url = f"mem:{name}"
-        self.reader = self.writer = self._connection = MemoryConnection(self.url)
-        self.connections = (self._connection,)
-        # Replaced, never changed: who iterates over it needs no lock.
-        self._wakes: tuple[Wake, ...] = ()
+        connection = MemoryConnection(f"mem:{name}")
+        super().__init__(connection.place, reader=connection, writer=connection, watcher=connection)
         self._dropped = False
 
-    def connect_watcher(self) -> GuardedConnection:
-        return self._connection
-
-    def join(self, wake: Wake) -> None:
-        self._wakes = (*self._wakes, wake)
-
     def leave(self, wake: Wake) -> None:
-        self._wakes = tuple(other for other in self._wakes if other != wake)
-        if self._dropped and not self._wakes:
-            self._connection.close(_CLOSE_TIMEOUT)
-
-    def notify(self) -> None:
-        for wake in self._wakes:
-            wake()
+        super().leave(wake)
+        self._close_if_unused()
 
     def drop(self) -> None:
         """Close the store once no engine uses it any more."""
         self._dropped = True
-        if not self._wakes:
-            self._connection.close(_CLOSE_TIMEOUT)
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._dropped and not self._wakes:
+            self.writer.close(_CLOSE_TIMEOUT)
 
 
 _databases: dict[tuple[int, str], MemoryDatabase] = {}

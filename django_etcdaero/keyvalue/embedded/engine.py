@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TypeVar
 
-from django_etcdaero.exceptions import Cancelled, ConfigurationError, DeadlineExceeded, StoreBusy
+from django_etcdaero.exceptions import DeadlineExceeded, StoreBusy
 from django_etcdaero.keyvalue import values
-from django_etcdaero.keyvalue.arguments import check_int, check_seconds
+from django_etcdaero.keyvalue.arguments import LARGEST_REQUEST, check_int, check_seconds, check_watch
 from django_etcdaero.keyvalue.engine import Clock, Engine, EngineInfo
 from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system import forks
@@ -64,7 +64,7 @@ class EmbeddedEngine(Engine):
         self._close_lock = threading.Lock()
         self._rows_written = 0
         self._retry_expiry_at = 0.0
-        self._hub = WatchHub(store.connect_watcher, clock=clock, expire=self._expire, poll=store.shared_with_processes)
+        self._hub = WatchHub(store.watcher, clock=clock, expire=self._expire, poll=store.shared_with_processes)
         store.join(self._hub.wake)
         forks.protect(self)
 
@@ -125,7 +125,7 @@ class EmbeddedEngine(Engine):
             )
         # The commonest call: one statement, and a look at the leases in the same one.
         if self._closed or self._pid != _getpid():
-            self._refuse()
+            raise self._refusal(self._pid)
         patience = self._timeout if timeout is None else check_seconds("timeout", timeout)
         result, due = self._store.reader.read(lambda cursor: read_point(cursor, request), patience)
         if due is not None and due <= self._clock() and self._expire_for_reader(patience):
@@ -133,10 +133,10 @@ class EmbeddedEngine(Engine):
         return result
 
     def get(self, key: bytes, *, timeout: float | None = None) -> values.KeyValue | None:
-        if type(key) is not bytes or not 0 < len(key) <= checks.MAX_REQUEST_BYTES:
+        if type(key) is not bytes or not 0 < len(key) <= LARGEST_REQUEST:
             checks.check_range(values.RangeRequest(key))
         if self._closed or self._pid != _getpid():
-            self._refuse()
+            raise self._refusal(self._pid)
         patience = self._timeout if timeout is None else check_seconds("timeout", timeout)
         found = self._store.reader.read(lambda cursor: read_newest(cursor, key), patience)
         if found is not None and found.lease:
@@ -218,12 +218,12 @@ class EmbeddedEngine(Engine):
     def watch(
         self, request: values.WatchRequest, sink: values.WatchSink, *, timeout: float | None = None
     ) -> values.WatchHandle:
-        checks.check_watch(request)
+        check_watch(request)
         reader = self._store.reader
         revision, identity = self._read(lambda _, revision: (revision, reader.identity), timeout)
         watch = EmbeddedWatch(request, sink, revision, identity)
         if not self._hub.add(watch):
-            raise Cancelled(f"the engine on {self.info.location} was closed")
+            raise self._refusal(self._pid)
         return watch
 
     # life ------------------------------------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ class EmbeddedEngine(Engine):
     def _read(self, work: Callable[[sqlite3.Cursor, int], T], timeout: float | None) -> T:
         """Return ``work(cursor, revision)``, done in a read transaction after leases that are due have ended."""
         if self._closed or self._pid != _getpid():
-            self._refuse()
+            raise self._refusal(self._pid)
         patience = self._timeout if timeout is None else check_seconds("timeout", timeout)
         look_for_due = True
 
@@ -277,7 +277,7 @@ class EmbeddedEngine(Engine):
 
     def _write(self, work: Callable[[Revision], T], timeout: float | None) -> T:
         if self._closed or self._pid != _getpid():
-            self._refuse()
+            raise self._refusal(self._pid)
 
         def transaction(cursor: sqlite3.Cursor) -> tuple[T, bool]:
             head, due = read_head(cursor)
@@ -305,8 +305,8 @@ class EmbeddedEngine(Engine):
         compaction.sweep(revision.cursor, max(_SWEEP_ROWS, 4 * self._rows_written))
         self._rows_written = 0
 
-    def _expire(self) -> None:
-        self._write(lambda revision: None, _EXPIRY_PATIENCE)
+    def _expire(self, patience: float = _EXPIRY_PATIENCE) -> None:
+        self._write(lambda revision: None, min(patience, _EXPIRY_PATIENCE))
 
     def _expire_for_reader(self, patience: float) -> bool:
         """End the leases that are due; return whether that was possible: a frozen writer must not stop readers."""
@@ -314,19 +314,11 @@ class EmbeddedEngine(Engine):
         if now < self._retry_expiry_at:
             return False
         try:
-            self._write(lambda revision: None, min(patience, _EXPIRY_PATIENCE))
+            self._expire(patience)
         except StoreBusy:
             self._retry_expiry_at = now + _EXPIRY_PAUSE
             return False
         return True
-
-    def _refuse(self) -> None:
-        if self._pid != _getpid():
-            raise ConfigurationError(
-                f"the engine on {self.info.location} was opened in process {self._pid} and is used in its fork "
-                f"{_getpid()}: abandon it there and open another one"
-            )
-        raise Cancelled(f"the engine on {self.info.location} was closed")
 
 
 def _restart(boot: str, clock: Clock) -> Callable[[sqlite3.Cursor], None]:

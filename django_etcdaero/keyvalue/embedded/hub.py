@@ -51,15 +51,14 @@ class WatchHub:
 
     def __init__(
         self,
-        connect: Callable[[], GuardedConnection],
+        connection: GuardedConnection,
         *,
         clock: Callable[[], float],
         expire: Callable[[], object],
         poll: bool,
     ) -> None:
-        """``connect`` opens the connection to read from; ``expire`` ends the leases that are due; ``poll`` says that
-        other processes may write."""
-        self._connect = connect
+        """``expire`` ends the leases that are due; ``poll`` says that other processes may write."""
+        self._connection = connection
         self._clock = clock
         self._expire = expire
         self._poll = poll
@@ -103,15 +102,12 @@ class WatchHub:
     # the thread ------------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        connection: GuardedConnection | None = None
         try:
             while not self._stopping:
                 self._wake.clear()
                 pause: float | None
                 try:
-                    if connection is None:
-                        connection = self._connect()
-                    pause = self._step(connection)
+                    pause = self._step()
                     self._failing = False
                 except EtcdAeroError as error:
                     if not self._failing:
@@ -120,25 +116,19 @@ class WatchHub:
                     pause = _RETRY
                 self._wake.wait(pause)
         finally:
-            self._end_all()
-            if connection is not None and self._poll:
-                connection.close(_CALL_TIMEOUT)
+            with self._lock:
+                self._stopping = True
+                watches = self._watches + self._arrivals
+                self._watches, self._arrivals = [], []
+            self._lose(watches, WatchLost.CLOSED, self._position)
 
-    def _end_all(self) -> None:
-        with self._lock:
-            self._stopping = True
-            watches = self._watches + self._arrivals
-            self._watches, self._arrivals = [], []
-        for watch in watches:
-            watch.lose(WatchLost.CLOSED, self._position)
-
-    def _step(self, connection: GuardedConnection) -> float | None:
+    def _step(self) -> float | None:
         """Bring the watches forward once; return how long to wait for the next time (``None``: until woken)."""
         with self._lock:
             arrivals, self._arrivals = self._arrivals, []
         try:
             first = self._uid is None
-            piece = self._read(connection, None if first else self._position)
+            piece = self._read(None if first else self._position)
         except BaseException:
             with self._lock:
                 self._arrivals = arrivals + self._arrivals
@@ -150,18 +140,17 @@ class WatchHub:
         if arrivals or piece.head > self._position:
             self._stirred = self._clock()
         self._follow(piece)
-        self._admit(arrivals, connection, piece)
-        behind = self._catch_up(connection)
+        self._admit(arrivals, piece)
+        behind = self._catch_up()
         self._watches = [watch for watch in self._watches if not watch.ended]
         self._mark_progress()
         return 0.0 if behind or self._position < piece.head else self._pause(piece.due)
 
-    def _read(self, connection: GuardedConnection, after: int | None, watch: EmbeddedWatch | None = None) -> Slice:
-        if watch is None:
-            wanted = any(watch.request.prev_kv for watch in self._watches)
-            return connection.read(lambda cursor: read_slice(cursor, after, previous=wanted), _CALL_TIMEOUT)
-        key, range_end, wanted = watch.key, watch.range_end, watch.request.prev_kv
-        return connection.read(lambda cursor: read_slice(cursor, after, key, range_end, previous=wanted), _CALL_TIMEOUT)
+    def _read(self, after: int | None, watch: EmbeddedWatch | None = None) -> Slice:
+        """Read what ``watch`` wants, or all watches together."""
+        wanted = any(each.request.prev_kv for each in ([watch] if watch else self._watches))
+        span = (watch.key, watch.range_end) if watch else (b"\0", b"\0")
+        return self._connection.read(lambda cursor: read_slice(cursor, after, *span, previous=wanted), _CALL_TIMEOUT)
 
     def _follow(self, piece: Slice) -> None:
         """Move all watches that are up to date to the end of ``piece``."""
@@ -183,22 +172,22 @@ class WatchHub:
             watch.next_revision = max(watch.next_revision, piece.upto + 1)
         self._position = piece.upto
 
-    def _admit(self, arrivals: Iterable[EmbeddedWatch], connection: GuardedConnection, piece: Slice) -> None:
+    def _admit(self, arrivals: Iterable[EmbeddedWatch], piece: Slice) -> None:
         for watch in arrivals:
             if watch.inverted:
                 watch.lose(WatchLost.REFUSED, piece.head)
-            elif not same_file(watch.identity, connection.identity) or watch.seen_revision > piece.head:
+            elif not same_file(watch.identity, self._connection.identity) or watch.seen_revision > piece.head:
                 watch.lose(WatchLost.RESET, piece.head)
             else:
                 self._watches.append(watch)
 
-    def _catch_up(self, connection: GuardedConnection) -> bool:
+    def _catch_up(self) -> bool:
         """Bring each watch that is behind one piece forward; return whether one is still behind."""
         behind = False
         for watch in [watch for watch in self._watches if watch.next_revision <= self._position]:
             if watch.ended:
                 continue
-            piece = self._read(connection, watch.next_revision - 1, watch)
+            piece = self._read(watch.next_revision - 1, watch)
             if piece.uid != self._uid or piece.head < self._position:
                 return True  # the store was replaced: the next step sorts it out
             if watch.next_revision < piece.compacted:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
-from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget
+from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, RangeResult, SortOrder, SortTarget, new_kv
 
 from .schema import FIRST_REVISION, LAST_CHANGE, REVISION_SHIFT
 
@@ -20,12 +19,9 @@ SELECT (SELECT max(id) FROM history), (SELECT min(deadline) FROM lease),
 FROM (SELECT 1) LEFT JOIN history h ON h.id = (SELECT id FROM latest WHERE key = ?)
 """
 
-_NEWEST = """
-SELECT h.key, h.value, h.create_revision, h.id >> 24, h.version, h.lease
-FROM latest l JOIN history h ON h.id = l.id WHERE l.key = ? AND l.version > 0
-"""
+KEY_VALUE = "h.key, h.value, h.create_revision, h.id >> 24, h.version, h.lease"
 
-_KEY_VALUE = "h.key, h.value, h.create_revision, h.id >> 24, h.version, h.lease"
+_NEWEST = f"SELECT {KEY_VALUE} FROM latest l JOIN history h ON h.id = l.id WHERE l.key = ? AND l.version > 0"  # noqa: S608
 
 # The versions of each key that were the newest at some time since a revision, walked from now backwards.
 _WALK = """
@@ -49,9 +45,6 @@ _BOUNDS = (
     "(:min_create = 0 OR h.create_revision >= :min_create) AND (:max_create = 0 OR h.create_revision <= :max_create)"
 )
 
-
-_new_kv: Callable[[type[KeyValue], Any], KeyValue] = tuple.__new__
-"""What the constructor of a named tuple does, without the call in between."""
 
 _MAX_LIMIT = 1 << 62
 """A limit that nothing reaches, and that one more still fits SQLite's integers."""
@@ -102,7 +95,7 @@ def read_point(cursor: sqlite3.Cursor, request: RangeRequest) -> tuple[RangeResu
 def read_newest(cursor: sqlite3.Cursor, key: bytes) -> KeyValue | None:
     """Return the present state of a single key, and nothing else. A lease that it hangs on may be due."""
     row = cursor.execute(_NEWEST, (key,)).fetchone()
-    return None if row is None else _new_kv(KeyValue, row)
+    return None if row is None else new_kv(KeyValue, row)
 
 
 def read_range(cursor: sqlite3.Cursor, request: RangeRequest, *, base: int, current: int) -> RangeResult:
@@ -182,6 +175,6 @@ def _select(where: str, past: bool, filtered: bool, order: SortOrder, target: So
         source = f"latest l JOIN history h ON h.id = l.id WHERE {where} AND l.version > 0"
     column = "l.key" if target == SortTarget.KEY and not past else _SORT_COLUMNS[target]
     return (
-        f"{_WALK.format(where=where) if past else ''} SELECT {_KEY_VALUE} FROM {source} "  # noqa: S608
+        f"{_WALK.format(where=where) if past else ''} SELECT {KEY_VALUE} FROM {source} "  # noqa: S608
         f"{'AND ' + _BOUNDS if filtered else ''} ORDER BY {column} {direction} LIMIT :limit"
     )

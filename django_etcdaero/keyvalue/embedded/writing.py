@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from django_etcdaero.exceptions import InvalidRequest, KeyNotFound, LeaseNotFound
 from django_etcdaero.keyvalue.values import DeleteRequest, DeleteResult, KeyValue, PutRequest, PutResult
 
-from .ranges import bounds
+from .ranges import KEY_VALUE, bounds
 from .schema import LAST_CHANGE, REVISION_SHIFT
 
 _NEWEST = "SELECT id, create_revision, version, lease FROM latest WHERE key = ?"
-_KEY_VALUE = "SELECT key, value, create_revision, id >> 24, version, lease FROM history WHERE id = ?"
+_KEY_VALUE = f"SELECT {KEY_VALUE} FROM history h WHERE h.id = ?"  # noqa: S608
 _RECORD = "INSERT INTO history VALUES (?, ?, ?, ?, ?, ?, ?)"
 _POINT = "INSERT OR REPLACE INTO latest VALUES (?, ?, ?, ?, ?)"
 _LEASE = "SELECT 1 FROM lease WHERE id = ?"

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django_etcdaero.stores.credentials import Tls
+from django_etcdaero.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .engine import EtcdEngine
 
 __all__ = ["EtcdEngine", "Tls"]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "EtcdEngine":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from .engine import EtcdEngine
-
-    globals()[name] = EtcdEngine
-    return EtcdEngine
+__getattr__, __dir__ = lazy_names(__name__, {"engine": ["EtcdEngine"]})

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, PermissionDenied
+from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.administration.asking import Fields
 from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.keyvalue.engine import Engine, EngineInfo
@@ -74,7 +74,7 @@ class ConnectedEngine(Engine):
         self._balancer = Balancer(cluster.endpoints, self._connect)
         self._calls = UnaryCalls(self._balancer, self._tokens, self._gate)
         self._hub = WatchHub(self._calls, self._balancer, self._tokens, self._gate)
-        self._member_calls = MemberCalls(self._calls, self._balancer, self._tokens, self._gate, threads=self._threads)
+        self._member_calls = MemberCalls(self._balancer, self._tokens, self._gate, threads=self._threads)
         self._sync: MemberSync | None = None
         if cluster.sync is not None:
             self._sync = MemberSync(
@@ -177,10 +177,5 @@ class ConnectedEngine(Engine):
         return time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
 
     def _check_usable(self) -> None:
-        if self._pid != _getpid():
-            raise ConfigurationError(
-                f"the engine on {self.info.location} was opened in process {self._pid} and is used in its fork "
-                f"{_getpid()}: abandon it there and open another one"
-            )
-        if self._gate.is_shut:
-            raise Cancelled(f"the engine on {self.info.location} was closed")
+        if self._pid != _getpid() or self._gate.is_shut:
+            raise self._refusal(self._pid)

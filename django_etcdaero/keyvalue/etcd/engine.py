@@ -13,10 +13,10 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from django_etcdaero.exceptions import ClusterError, LeaseNotFound
+from django_etcdaero.exceptions import ClusterError, InvalidRequest, LeaseNotFound, ResponseError
 from django_etcdaero.keyvalue import values
 from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance
-from django_etcdaero.keyvalue.arguments import check_seconds
+from django_etcdaero.keyvalue.arguments import check_int, check_seconds
 from django_etcdaero.keyvalue.engine import Clock
 from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system.steps import adrive, drive
@@ -74,7 +74,8 @@ class EtcdEngine(ConnectedEngine):
     delete_range, adelete_range = twins(_delete_range)
 
     async def _compact(self, revision: int, *, physical: bool = False, timeout: float | None = None) -> None:
-        await self._ask("Compact", wire.compaction_message(revision, physical), timeout, repeat=False)
+        check_int("revision", revision)
+        await self._ask("Compact", rpc.CompactionRequest(revision=revision, physical=physical), timeout, repeat=False)
 
     compact, acompact = twins(_compact)
 
@@ -89,19 +90,29 @@ class EtcdEngine(ConnectedEngine):
 
     async def _lease_grant(self, ttl: int, *, lease_id: int = 0, timeout: float | None = None) -> values.LeaseStatus:
         # A grant whose answer was lost leaves a lease without keys behind, which nobody needs to find.
-        message = wire.grant_message(ttl, lease_id)
-        return wire.grant_result(await self._ask("LeaseGrant", message, timeout, repeat=lease_id == 0))
+        check_int("ttl", ttl)
+        message = wire.lease_message(rpc.LeaseGrantRequest, lease_id, TTL=ttl)
+        answer = await self._ask("LeaseGrant", message, timeout, repeat=lease_id == 0)
+        if answer.error:  # a refusal that comes as an answer
+            raise InvalidRequest(str(answer.error))
+        return values.LeaseStatus(answer.ID, answer.TTL, answer.TTL, ())
 
     lease_grant, alease_grant = twins(_lease_grant)
 
     async def _lease_revoke(self, lease_id: int, *, timeout: float | None = None) -> None:
-        await self._ask("LeaseRevoke", wire.revoke_message(lease_id), timeout, repeat=True, done=LeaseNotFound)
+        message = wire.lease_message(rpc.LeaseRevokeRequest, lease_id)
+        await self._ask("LeaseRevoke", message, timeout, repeat=True, done=LeaseNotFound)
 
     lease_revoke, alease_revoke = twins(_lease_revoke)
 
     async def _lease_keep_alive(self, lease_id: int, *, timeout: float | None = None) -> int:
-        message = wire.keep_alive_message(lease_id)
-        return wire.keep_alive_result(lease_id, await self._ask("LeaseKeepAlive", message, timeout, repeat=True))
+        message = wire.lease_message(rpc.LeaseKeepAliveRequest, lease_id)
+        answer = await self._ask("LeaseKeepAlive", message, timeout, repeat=True)
+        if answer is None:  # gRPC's result when the server has said nothing but that it is done
+            raise ResponseError(f"the renewal of lease {lease_id:x} was not answered")
+        if answer.TTL <= 0:
+            raise LeaseNotFound(f"there is no lease {lease_id:x}")
+        return int(answer.TTL)
 
     lease_keep_alive, alease_keep_alive = twins(_lease_keep_alive)
 
@@ -118,13 +129,15 @@ class EtcdEngine(ConnectedEngine):
     async def _lease_time_to_live(
         self, lease_id: int, *, keys: bool = False, timeout: float | None = None
     ) -> values.LeaseStatus:
-        message = wire.time_to_live_message(lease_id, keys)
-        return wire.time_to_live_result(lease_id, await self._ask("LeaseTimeToLive", message, timeout, repeat=True))
+        message = wire.lease_message(rpc.LeaseTimeToLiveRequest, lease_id, keys=keys)
+        answer = await self._ask("LeaseTimeToLive", message, timeout, repeat=True)
+        return values.LeaseStatus(lease_id, answer.TTL, answer.grantedTTL, tuple(answer.keys))
 
     lease_time_to_live, alease_time_to_live = twins(_lease_time_to_live)
 
     async def _lease_list(self, *, timeout: float | None = None) -> tuple[int, ...]:
-        return wire.leases_result(await self._ask("LeaseLeases", rpc.LeaseLeasesRequest(), timeout, repeat=True))
+        answer = await self._ask("LeaseLeases", rpc.LeaseLeasesRequest(), timeout, repeat=True)
+        return tuple(lease.ID for lease in answer.leases)
 
     lease_list, alease_list = twins(_lease_list)
 

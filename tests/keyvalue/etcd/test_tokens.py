@@ -12,9 +12,8 @@ import pytest
 
 from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
-from django_etcdaero.keyvalue.etcd.connection.gate import Gate
+from django_etcdaero.keyvalue.etcd.connection.gate import Entry, Gate
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
-from django_etcdaero.keyvalue.etcd.connection.waiting import Entry
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.stores.etcd import address_of
 from django_etcdaero.system.steps import drive

@@ -23,9 +23,8 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, ResponseError
-from django_etcdaero.keyvalue.administration.address import parse_client_url
 from django_etcdaero.keyvalue.administration.asking import Answer, Ask
-from django_etcdaero.keyvalue.administration.cluster import LIST_MEMBERS
+from django_etcdaero.keyvalue.administration.cluster import LIST_MEMBERS, advertised
 from django_etcdaero.keyvalue.administration.maintenance import STATUS
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.stores.endpoint import Endpoint
@@ -97,15 +96,9 @@ class MemberSync:
     async def _look(self) -> None:
         listing = await self._ask(*LIST_MEMBERS, self._timeout, repeat=True)
         known = self._balancer.endpoints
-        voters = {member.ID for member in listing.members if not member.isLearner}
-        advertised = [
-            endpoint
-            for member in listing.members
-            if not member.isLearner
-            for url in member.clientURLs
-            if (endpoint := parse_client_url(url, encrypted=self._encrypted)) is not None
-        ]
-        candidates = list(dict.fromkeys([*known, *advertised]))
+        members = [member for member in listing.members if not member.isLearner]
+        voters = {member.ID for member in members}
+        candidates = list(dict.fromkeys([*known, *advertised(members, encrypted=self._encrypted)]))
         answers = await self._member_calls.ask_all(candidates, [STATUS], deadline=time.monotonic() + self._timeout)
         seen = {endpoint: found for endpoint in candidates if (found := _identity(answers[endpoint][0]))}
         cluster_ids = [seen[endpoint].cluster_id for endpoint in known if endpoint in seen]

@@ -6,12 +6,10 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
-from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, describe, translate
 
 FIRST_TRY = 2.0
 """Seconds that one try may take where there are other members to ask; doubled with each round through all of them."""
@@ -31,30 +29,6 @@ class Failure:
     code: Any
     details: str
     fault: CallFault
-
-    @classmethod
-    def of(
-        cls,
-        error: Exception,
-        choice: Choice,
-        member: MemberClient,
-        token: str | None,
-        *,
-        sent: bool,
-        repeat: bool,
-        stranger: bool,
-    ) -> Failure:
-        """Judge ``error``. ``sent``: the request itself was sent, not only the login before it."""
-        if isinstance(error, DeadlineExceeded):  # while waiting for another thread to log in
-            return cls(choice, member, token, error, None, str(error), CallFault.LATE if repeat else CallFault.UNSENT)
-        if isinstance(error, ValueError):
-            return cls(choice, member, token, error, None, str(error), CallFault.UNCONNECTED)
-        assert isinstance(error, grpc.RpcError)
-        code, details = error.code(), error.details() or ""
-        fault = classify(code, details, stranger=stranger)
-        if not sent and fault not in (CallFault.ANSWERED, CallFault.TOKEN, CallFault.UNCONNECTED):
-            fault = CallFault.LATE if fault is CallFault.LATE and repeat else CallFault.UNSENT
-        return cls(choice, member, token, error, code, details, fault)
 
 
 class Retries:
@@ -78,17 +52,21 @@ class Retries:
         """Return the seconds that the next try may take."""
         return FIRST_TRY * 2.0 ** (self._tries // len(self._balancer))
 
-    def failed(self, choice: Choice, fault: CallFault, code: Any, details: str, token: str | None) -> float:
-        """Note a failed try; return how long to wait before the next one, or raise if there cannot be one."""
+    def failed(self, try_: Failure, *, with_user: bool) -> float:
+        """Note a failed try; return how long to wait before the next one, or raise if there cannot be one.
+
+        ``with_user``: there is one to log in.
+        """
+        choice, fault = try_.choice, try_.fault
         self._tries += 1
         self._last = fault
-        self._errors[choice.name] = describe(code, details)
+        self._errors[choice.name] = describe(try_.code, try_.details)
         if fault is CallFault.TOKEN:
             self._relogins += 1
             # Another thread's new token may go stale in turn before it is used; more than that is no coincidence.
-            if token is None or self._relogins > 3:
-                raise translate(code, details)
-            self.stale_token = token
+            if not with_user or try_.token is None or self._relogins > 3:
+                raise translate(try_.code, try_.details)
+            self.stale_token = try_.token
             return 0.0
         if fault is not CallFault.BUSY:
             self._balancer.failed(choice)

@@ -15,12 +15,11 @@ import grpc
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
-from django_etcdaero.keyvalue.etcd.connection.gate import Gate
+from django_etcdaero.keyvalue.etcd.connection.gate import Enter, Entry, Gate, Send
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
-from django_etcdaero.keyvalue.etcd.connection.waiting import Enter, Entry, Send
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
-from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, name_request, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, name_request, translate
 from django_etcdaero.system.steps import Pause, drive
 
 from .retries import FIRST_TRY, Failure, Retries
@@ -50,10 +49,6 @@ class UnaryCalls:
         self._balancer = balancer
         self._tokens = tokens
         self._gate = gate
-
-    def on(self, balancer: Balancer) -> UnaryCalls:
-        """Return the same for other endpoints of the engine."""
-        return UnaryCalls(balancer, self._tokens, self._gate)
 
     def run(self, method: str, message: Any, timeout: float, repeat: bool, leader: bool = True) -> Any:
         """Return the answer to ``message``, blocking, within ``timeout`` seconds: :meth:`ask`, by a shorter way.
@@ -112,9 +107,8 @@ class UnaryCalls:
                 answer, failed = await self._try(method, message, deadline, retries, repeat=repeat, leader=leader)
                 if failed is None:
                     return answer
-            choice, member, token, fault = failed.choice, failed.member, failed.token, failed.fault
-            if fault is CallFault.ANSWERED:
-                self._balancer.worked(choice)
+            if failed.fault is CallFault.ANSWERED:
+                self._balancer.worked(failed.choice)
                 refusal = translate(failed.code, failed.details)
                 refusal = name_request(refusal, method, message, self._tokens.user)
                 if done is not None and retries is not None and retries.perhaps_applied and isinstance(refusal, done):
@@ -124,13 +118,11 @@ class UnaryCalls:
             if self._gate.is_shut and repeat:
                 raise self._gate.refused()
             try:
-                pause = retries.failed(
-                    choice, fault, failed.code, failed.details, token if self._tokens.needed else None
-                )
+                pause = retries.failed(failed, with_user=self._tokens.needed)
             except EtcdAeroError as error:
                 raise error from failed.cause
             if pause:
-                await self._pause(member, fault, min(pause, max(0.0, deadline - _monotonic())))
+                await self._pause(failed, min(pause, max(0.0, deadline - _monotonic())))
             failed = None
 
     async def _try(
@@ -192,21 +184,30 @@ class UnaryCalls:
     ) -> Failure:
         """Judge ``error``. ``sent``: the seconds that the request had; ``None``: it was the login before it."""
         tokens = self._tokens
-        stranger = sent is not None and tokens.needed and not token
-        failed = Failure.of(error, choice, member, token, sent=sent is not None, repeat=repeat, stranger=stranger)
-        if sent is None or failed.fault is CallFault.ANSWERED:
+        code, details = None, str(error)
+        if isinstance(error, DeadlineExceeded):  # while waiting for another thread to log in
+            fault = CallFault.LATE if repeat else CallFault.UNSENT
+        elif isinstance(error, ValueError):
+            fault = CallFault.UNCONNECTED
+        else:
+            assert isinstance(error, grpc.RpcError)
+            code, details = error.code(), error.details() or ""
+            fault = classify(code, details, stranger=sent is not None and tokens.needed and not token)
+            if sent is None and fault not in (CallFault.ANSWERED, CallFault.TOKEN, CallFault.UNCONNECTED):
+                fault = CallFault.LATE if fault is CallFault.LATE and repeat else CallFault.UNSENT
+        if sent is None or fault is CallFault.ANSWERED:
             tokens.unanswered = 0  # where logging in anew is impossible the old token may be as good as ever
-        elif failed.fault is CallFault.LATE and sent >= _ENOUGH and token == tokens.current:
+        elif fault is CallFault.LATE and sent >= _ENOUGH and token == tokens.current:
             tokens.unanswered += 1
-        return failed
+        return Failure(choice, member, token, error, code, details, fault)
 
-    async def _pause(self, member: MemberClient, fault: CallFault, seconds: float) -> None:
-        """Wait ``seconds``, or less if ``member``, which could not be connected to, can be talked to before.
+    async def _pause(self, failed: Failure, seconds: float) -> None:
+        """Wait ``seconds``, or less if the member, which could not be connected to, can be talked to before.
 
         gRPC before 1.80 makes connections only while some call is waiting, so sleeping would not do: calls that fail
         at once, again and again, would never see the server come back.
         """
-        if fault is not CallFault.UNCONNECTED:
+        if failed.fault is not CallFault.UNCONNECTED:
             await Pause(seconds)
             return
         entry = Entry(self._gate)
@@ -215,7 +216,7 @@ class UnaryCalls:
         except DeadlineExceeded:
             return
         try:
-            await Send(entry, member.calls["Range"], _PROBE, seconds, wait=True)
+            await Send(entry, failed.member.calls["Range"], _PROBE, seconds, wait=True)
         except _FAILURES:  # any answer will do
             return
         finally:

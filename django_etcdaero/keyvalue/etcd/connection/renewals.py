@@ -16,9 +16,9 @@ from typing import Any
 
 import grpc
 
-from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, keep_alive_once, keep_alive_stream
+from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, keep_alive_once, keep_alive_stream, rpc
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify
-from django_etcdaero.keyvalue.etcd.messages.wire import keep_alive_message
+from django_etcdaero.keyvalue.etcd.messages.wire import lease_message
 from django_etcdaero.keyvalue.values import Renewal, RenewalSink
 
 
@@ -28,7 +28,7 @@ class Renewals:
     def __init__(self, lease_ids: Iterable[int], sink: RenewalSink, clock: Callable[[], float]) -> None:
         """Raises ``InvalidRequest`` for an id that is none."""
         self.clock = clock
-        self.waiting = {lease_id: keep_alive_message(lease_id) for lease_id in lease_ids}
+        self.waiting = {each: lease_message(rpc.LeaseKeepAliveRequest, each) for each in lease_ids}
         """The requests without an answer so far, by the ids of their leases, in the order to send them."""
         self._sink = sink
 

@@ -16,8 +16,8 @@ from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, rpc
 from django_etcdaero.system.steps import Step
 
+from .gate import Enter, Entry, Send
 from .member import MemberClient
-from .waiting import Enter, Entry, Send
 
 _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 

@@ -37,6 +37,24 @@ def _items(text: str) -> Iterator[list[str]]:
     return (item.split() for item in text.split(",") if item.strip())
 
 
+def _methods(text: str) -> Iterator[tuple[str, str, str]]:
+    """Return methods with the messages of their requests and answers."""
+    for method, *messages in _items(text):
+        request, answer = messages if len(messages) == 2 else (messages or [method]) * 2
+        yield method, f"{request}Request", f"{answer}Response"
+
+
+def _fields(message: str) -> str:
+    """Return the fields of a message, those too that the table leaves out."""
+    fields = MESSAGES.get(message, "")
+    return f"1 header ResponseHeader, {fields}" if message.endswith("Response") else fields
+
+
+_MESSAGES = dict.fromkeys(
+    [*MESSAGES, *(name.lstrip("~") for text in SERVICES.values() for _, *names in _methods(text) for name in names)]
+)
+
+
 def _package_of(name: str) -> tuple[str, str]:
     """Split a name of the table into its package and the name in it."""
     return ("mvccpb", name.removeprefix("mvccpb.")) if name.startswith("mvccpb.") else (_PACKAGE, name)
@@ -67,11 +85,11 @@ def _describe(package: str, imports: tuple[str, ...] = ()) -> Any:
         name=f"django_etcdaero/{package}.proto", package=package, syntax="proto3", dependency=imports
     )
     declared: dict[str, Any] = {}
-    for full_name, fields in MESSAGES.items():
+    for full_name in _MESSAGES:
         home, name = _package_of(full_name)
         if home == package:
             declared[name] = file.message_type.add(name=name)
-            for number, field, kind in _items(fields):
+            for number, field, kind in _items(_fields(full_name)):
                 _describe_field(declared[name], number, field, kind)
     for full_name, values in ENUMS.items():
         home, name = _package_of(full_name)
@@ -90,7 +108,7 @@ def _build() -> dict[str, Any]:
     pool.AddSerializedFile(values.SerializeToString())
     pool.AddSerializedFile(_describe(_PACKAGE, imports=(values.name,)).SerializeToString())
     found: dict[str, Any] = {}
-    for full_name in MESSAGES:
+    for full_name in _MESSAGES:
         package, name = _package_of(full_name)
         found[name] = message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
     for full_name in ENUMS:
@@ -105,7 +123,7 @@ NAMES: dict[str, Any] = _build()
 """All message classes and enums, by their names in etcd's interface."""
 
 REQUESTS: dict[str, Any] = {
-    method: NAMES[request.lstrip("~")] for methods in SERVICES.values() for method, request, _ in _items(methods)
+    method: NAMES[request.lstrip("~")] for methods in SERVICES.values() for method, request, _ in _methods(methods)
 }
 """The classes of requests, by the methods that take them."""
 
@@ -125,7 +143,7 @@ def _multi_callable(channel: Any, service: str, method: str, request: str, respo
 
 def _stub(service: str, methods: str) -> type:
     def __init__(self: Any, channel: Any) -> None:  # noqa: N807 - becomes the class's own
-        for method, request, response in _items(methods):
+        for method, request, response in _methods(methods):
             setattr(self, method, _multi_callable(channel, service, method, request, response))
 
     return type(f"{service}Stub", (), {"__init__": __init__, "__doc__": f"The calls of etcd's service {service}."})

@@ -11,6 +11,7 @@ Nothing is replaced when ``etcd3`` has been imported already, or when a later re
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import threading
 from importlib import metadata
@@ -42,7 +43,7 @@ def load_etcd3() -> Any:
             version = metadata.version("etcd3")
         except metadata.PackageNotFoundError:
             raise ConfigurationError("an etcd server needs the package etcd3: pip install etcd3") from None
-        if _numbers(version) > _LAST_BROKEN:
+        if tuple(map(int, re.findall(r"\d+", version)[:3])) > _LAST_BROKEN:
             return _checked(importlib.import_module("etcd3"))
         _register()
         try:
@@ -51,15 +52,6 @@ def load_etcd3() -> Any:
             for name in _CONTENTS:
                 sys.modules.pop(name, None)
             raise
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """Return the leading numbers of a version, as many as compare."""
-    numbers = []
-    for part in version.split(".")[:3]:
-        digits = "".join(character for character in part if character.isdigit())
-        numbers.append(int(digits or 0))
-    return tuple(numbers)
 
 
 def _register() -> None:

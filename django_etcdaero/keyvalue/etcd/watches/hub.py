@@ -36,11 +36,9 @@ from django_etcdaero.keyvalue.etcd.messages.faults import describe
 from django_etcdaero.keyvalue.values import WatchLost
 from django_etcdaero.system.threads import Background
 
-from .incoming import Incoming
-from .settlement import Settled
 from .sinks import SinkThread
 from .stream import WatchStream
-from .watching import EtcdWatch, lost
+from .watching import EtcdWatch, Settled, lost
 
 _log = logging.getLogger("django_etcdaero.kv")
 
@@ -67,7 +65,6 @@ class WatchHub:
         self._tokens = tokens
         self._gate = gate
         self._sinks = SinkThread()
-        self._incoming = Incoming(self._sinks, calls, tokens)
         self._changed = threading.Condition(threading.RLock())
         self._watches: dict[EtcdWatch, None] = {}  # in the order in which they were asked for
         self._stream: WatchStream | None = None
@@ -170,8 +167,7 @@ class WatchHub:
         stream: WatchStream | None = None
         try:
             choice, member = self._balancer.pick()
-            token = self._tokens.current
-            stream = WatchStream(choice, member, self._tokens.metadata[True], token)
+            stream = WatchStream(choice, member, self._tokens, calls=self._calls, sinks=self._sinks)
             with self._changed:
                 self._stream, self._trouble = stream, None
                 if self._gate.is_closed:  # whoever closed it has found no stream to interrupt
@@ -181,7 +177,7 @@ class WatchHub:
             for answer in stream.answers():
                 self._failures = 0
                 stream.heard = time.monotonic()
-                ended = self._incoming.take(stream, answer, self._seen(answer.header.revision))
+                ended = stream.take(answer, self._seen(answer.header.revision))
                 if ended is not None:
                     self.forget(ended)
                 while not self._sinks.wait_for_room(0.5) and not stream.interrupted:

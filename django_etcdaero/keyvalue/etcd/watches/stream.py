@@ -1,4 +1,4 @@
-"""One watch stream: the gRPC call, the requests sent on it, and which watch is meant by which number.
+"""One watch stream: the gRPC call, the requests sent on it, which watch is meant by which number, what answers mean.
 
 The numbers are ours. Those that a server gives away begin with 0, which it also uses in the refusal of a watch (etcd
 3.5.1, without permission), and then takes the refusal to be about the watch 0 and never sends anything of it again.
@@ -7,6 +7,7 @@ The numbers are ours. Those that a server gives away begin with 0, which it also
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
 import threading
 import time
@@ -14,21 +15,36 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
+from django_etcdaero.exceptions import EtcdAeroError, PermissionDenied, Unauthenticated
+from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.balancer import Choice
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
-from django_etcdaero.keyvalue.etcd.messages.classes import Metadata
-from django_etcdaero.keyvalue.etcd.messages.wire import cancel_message, watch_message
+from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
+from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.keyvalue.etcd.messages.wire import watch_message
+from django_etcdaero.keyvalue.values import WatchLost
 
-from .watching import EtcdWatch
+from .sinks import SinkThread
+from .watching import EtcdWatch, lost
+
+_log = logging.getLogger("django_etcdaero.kv")
+
+_PROBE_TIMEOUT = 5.0
 
 
 class WatchStream:
     """A stream that carries all watches of an engine. The server answers requests for watches in their order."""
 
-    def __init__(self, choice: Choice, member: MemberClient, metadata: Metadata, token: str | None) -> None:
+    def __init__(
+        self, choice: Choice, member: MemberClient, tokens: Tokens, *, calls: UnaryCalls, sinks: SinkThread
+    ) -> None:
+        """``sinks`` is given the events that are not delivered at once; ``calls`` are for second opinions."""
         self.choice = choice
-        self.token = token
+        self._tokens = tokens
+        self._token = tokens.current
         """The token it was opened with."""
+        self._calls = calls
+        self._sinks = sinks
         self.interrupted = False
         """It was ended by this side."""
         self.heard = time.monotonic()
@@ -39,7 +55,7 @@ class WatchStream:
         self._numbers = itertools.count(1)
         self._watches: dict[int, EtcdWatch] = {}
         self._ids: dict[EtcdWatch, int] = {}
-        self._call = member.watch_stream(iter(self._requests.get, None), metadata=metadata)
+        self._call = member.watch_stream(iter(self._requests.get, None), metadata=tokens.metadata[True])
 
     def ask(self, watch: EtcdWatch) -> None:
         """Ask for a watch from its next revision on."""
@@ -55,13 +71,79 @@ class WatchStream:
         with self._lock:
             watch_id = self._ids.pop(watch, None)
             if watch_id is not None:
-                self._requests.put(cancel_message(watch_id))
+                self._requests.put(rpc.WatchRequest(cancel_request=rpc.WatchCancelRequest(watch_id=watch_id)))
 
     def answers(self) -> Iterator[Any]:
         """Return what the server sends. Raises ``grpc.RpcError`` when the stream ends, whichever side ends it."""
         return iter(self._call)
 
-    def watch_of(self, answer: Any) -> EtcdWatch | None:
+    def interrupt(self) -> None:
+        """End the stream, from any thread."""
+        self.interrupted = True
+        self.end()
+
+    def end(self) -> None:
+        """Let go of what gRPC holds for it. Idempotent."""
+        self._call.cancel()
+        self._requests.put(None)  # the end of the requests, for gRPC's thread that takes them
+
+    # answers ----------------------------------------------------------------------------------------------------------
+
+    def take(self, answer: Any, seen: int) -> EtcdWatch | None:
+        """Process one answer; return the watch that has ended by it, if one has.
+
+        ``seen`` is the highest revision that the store has shown so far.
+        """
+        watch = self._watch_of(answer)
+        if watch is None or (answer.canceled and watch.ended):
+            return None
+        if answer.canceled:
+            return self._cancelled(watch, answer, seen)
+        if answer.created:
+            watch.accept(seen)
+        else:
+            batch = watch.receive(answer)
+            if batch is None:
+                return None
+            # The end of a watch goes through that thread either way; after it nothing of the watch comes in here.
+            if watch.prompt:
+                watch.deliver(batch)
+            else:
+                self._sinks.submit(watch, batch)
+        return None
+
+    def _cancelled(self, watch: EtcdWatch, answer: Any, seen: int) -> EtcdWatch | None:
+        if answer.compact_revision:
+            why = WatchLost.COMPACTED
+        elif self._tokens.needed and self._is_stale(watch):
+            self.interrupt()  # opened again with the new token, it asks for this watch again
+            return None
+        else:
+            _log.warning("the store refused a watch on %r: %s", watch.request.key, answer.cancel_reason)
+            why = WatchLost.REFUSED
+        self._sinks.submit(watch, lost(why, seen))
+        watch.settled.set()
+        return watch
+
+    def _is_stale(self, watch: EtcdWatch) -> bool:
+        """Tell whether the watch was refused because of the stream's old token only.
+
+        The server checks the token that the stream was opened with whenever a watch is asked for, and an expired one
+        looks like a lack of permission. A read of the same range logs in again if it has to.
+        """
+        if self._token == self._tokens.current:
+            request = watch.request
+            message = rpc.RangeRequest(key=request.key or b"\0", range_end=request.range_end, limit=1, keys_only=True)
+            try:
+                self._calls.run("Range", message, timeout=_PROBE_TIMEOUT, repeat=True)
+            except (PermissionDenied, Unauthenticated):
+                return False
+            except EtcdAeroError as error:
+                _log.info("whether a watch on %r is allowed could not be found out: %s", request.key, error)
+                return True  # the next stream shows it
+        return self._token != self._tokens.current
+
+    def _watch_of(self, answer: Any) -> EtcdWatch | None:
         """Return the watch that ``answer`` belongs to, ``None`` if it is not known (any more).
 
         Requests for watches are answered in their order; by number it could not be told, a refusal may have none.
@@ -75,13 +157,3 @@ class WatchStream:
                 watch_id = self._ids.pop(watch, answer.watch_id)
                 self._watches.pop(watch_id, None)
             return watch
-
-    def interrupt(self) -> None:
-        """End the stream, from any thread."""
-        self.interrupted = True
-        self.end()
-
-    def end(self) -> None:
-        """Let go of what gRPC holds for it. Idempotent."""
-        self._call.cancel()
-        self._requests.put(None)  # the end of the requests, for gRPC's thread that takes them
