@@ -17,8 +17,9 @@ An object is one key with a JSON document; its version is the revision of its la
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import TypeVar, Unpack
 
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.txn import Subject, mod_revision
 from django_etcdaero.keyvalue.txn import value as stored_value
@@ -35,9 +36,6 @@ from .stored import Listing
 from .timed_steps import TimedSteps
 from .watch import AsyncObjectWatch, ObjectWatch
 from .writing import ObjectCalls
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from django_etcdaero.keyvalue.client.alarm import Alarm
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Wait
 from django_etcdaero.keyvalue.recipes.kept_key import KeptKey
@@ -22,9 +23,6 @@ from django_etcdaero.system.steps import drive
 from django_etcdaero.system.twins import twins
 
 from .layout import Layout
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.values import DeleteResult, RangeRequest, RangeResult, TxnRequest, TxnResult
 from django_etcdaero.system.steps import Call, Step
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 _SHORTEST = 0.1
 """Seconds that tidying up may take even when the operation's time is over."""

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, KeyExists, TxnFailed
 from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
@@ -25,15 +26,11 @@ from django_etcdaero.keyvalue.values import (
 )
 from django_etcdaero.system.twins import twins
 
+from .collection import Collection
 from .layout import Layout
 from .stored import Invalid, Stored
 from .timed_steps import TimedSteps
 from .writing import check_version, condition, difference, replaced, write
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-
-    from .collection import Collection
 
 T = TypeVar("T")
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import AsyncItems, Incoming, Items
 from django_etcdaero.keyvalue.client.watch import AsyncWatch, Watch
 from django_etcdaero.keyvalue.txn import watch
+from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.steps import adrive, drive
 
 from .events import ObjectEvent
 from .following import Following
 from .timed_steps import TimedSteps
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.values import KeyValue
 
 T = TypeVar("T")
 

@@ -8,10 +8,11 @@ call.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists, KeyNotFound, VersionConflict
 from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS, Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
@@ -21,9 +22,6 @@ from django_etcdaero.system.twins import twins
 from .layout import Layout
 from .stored import Stored
 from .timed_steps import TimedSteps
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 

@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
 from django_etcdaero.keyvalue.arguments import check_seconds, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
+from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
@@ -24,10 +26,6 @@ from .layout import label
 from .leaving import LEAVE_TIMEOUT
 from .place import Place
 from .reading import first, queue
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
 
 _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""

@@ -15,10 +15,12 @@ import threading
 import time
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader, OutcomeUnknown
 from django_etcdaero.keyvalue.client.background import backoff
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Wait
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
@@ -26,18 +28,13 @@ from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 
 from .contender import Contender
+from .guard import Guard
 from .holder import introduction
 from .leader import ElectionEvent, Leader
 from .leading import Leadership, lead
 from .observation import Observation, look
 from .place import Place
 from .succession import succeed
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
-
-    from .guard import Guard
 
 T = TypeVar("T")
 

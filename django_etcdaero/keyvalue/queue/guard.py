@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.client.alarm import Alarm
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.lease import Lease
 
 
 class Guard(Alarm):

@@ -8,13 +8,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.processes import this_process
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import AsyncItems, Items
 from django_etcdaero.keyvalue.client.steps import Until
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.client.background import backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.txn import Txn
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
 
 LEAVE_TIMEOUT = 2.0
 """Seconds that one try to delete the key may take."""

@@ -10,10 +10,10 @@ lock, or hands :attr:`Lock.token` to systems that refuse tokens smaller than the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
@@ -23,10 +23,6 @@ from .holder import Holder as Holder
 from .holder import introduction
 from .place import Place
 from .reading import remove_holder, remove_waiter
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
 
 
 class Lock(Contender):

@@ -16,10 +16,11 @@ from __future__ import annotations
 import enum
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import prefix_end
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
@@ -28,9 +29,6 @@ from django_etcdaero.system.steps import drive
 from .inbox import Inbox
 from .layout import contenders, keys_of, oldest
 from .leader import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 _READ_TIMEOUT = 3.0
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import (
     Cancelled,
@@ -31,7 +30,9 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
 )
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
+from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read, Wait
 from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
 from django_etcdaero.keyvalue.values import (
@@ -44,10 +45,6 @@ from django_etcdaero.keyvalue.values import (
 from .guard import Guard
 from .layout import contenders, keys_of, label, oldest, second_key, up_to
 from .leaving import LEAVE_TIMEOUT, delete_in_background
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
 
 _ENTRY_TRIES = 3
 

@@ -6,11 +6,10 @@ before 3.5.5 does not survive the cancellation of one that only reads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.limit import seconds_left
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.txn import create_revision, delete, get, lease_of
@@ -18,9 +17,6 @@ from django_etcdaero.keyvalue.values import KeyValue
 
 from .holder import Holder
 from .layout import contenders, introductions, label, oldest, second_key
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 _READ_TRIES = 3
 """How often two ranges that belong together are read, if the revision of the first is compacted before the second."""

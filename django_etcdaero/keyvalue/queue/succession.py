@@ -15,18 +15,15 @@ another lease, which ends the leadership of whoever should still count on them.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.limit import seconds_left
 from django_etcdaero.system.processes import is_dead
 
 from .layout import second_key
 from .place import Place
 from .reading import read_queue
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 
 async def succeed(client: Client, place: Place, limit: float) -> bool:

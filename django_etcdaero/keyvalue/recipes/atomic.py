@@ -7,9 +7,9 @@ Both recipes write only if the key is as they saw it, so that no change is lost.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, mod_revision, put
@@ -19,9 +19,6 @@ from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.steps import Pause
 
 from .contention import Contention
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 _DECIMAL = re.compile(rb"[+-]?[0-9]+")
 

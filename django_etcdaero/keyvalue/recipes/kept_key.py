@@ -10,20 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError, KeyExists
 from django_etcdaero.keyvalue.arguments import check_flag, check_seconds
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease, check_ttl
 from django_etcdaero.keyvalue.client.limit import seconds_left
 from django_etcdaero.keyvalue.client.steps import Commit, StartWatch
 from django_etcdaero.keyvalue.txn import create_revision, put
 from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import Call, drive
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 LEAVE_TIMEOUT = 2.0
 """Seconds that the revocation of the lease may take."""

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.arguments import PageOptions, check_choice, check_flag
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.txn import get
@@ -23,9 +24,6 @@ from django_etcdaero.keyvalue.values import KeyValue, RangeResult, SortOrder, So
 from django_etcdaero.system.steps import adrive, drive
 
 from .contention import check_positive
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 
 class Pages:

@@ -32,9 +32,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, VersionConflict
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.keyvalue.txn import delete, put
@@ -43,10 +45,6 @@ from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 
 from .attempt import Attempt, Isolation, Reading, Span
 from .contention import Contention
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.lease import Lease
 
 __all__ = ["AsyncTransaction", "Isolation", "Transaction", "transact"]
 

@@ -22,11 +22,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
@@ -34,9 +34,6 @@ from django_etcdaero.system.steps import Acquire, drive
 from django_etcdaero.system.twins import twins
 
 from .kept_key import LEAVE_TIMEOUT, KeptKey
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 
 class TemporaryKey:
