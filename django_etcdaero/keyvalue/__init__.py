@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from .objects import Collection as Collection
     from .objects import ObjectTxn as ObjectTxn
     from .queue.election import Election as Election
-    from .queue.leader import Changed as Changed
-    from .queue.leader import Elected as Elected
-    from .queue.leader import Leader as Leader
-    from .queue.leader import Lost as Lost
-    from .queue.leader import Proclaimed as Proclaimed
-    from .queue.leading import Leadership as Leadership
+    from .queue.election import Leadership as Leadership
+    from .queue.holder import Changed as Changed
+    from .queue.holder import Elected as Elected
+    from .queue.holder import Leader as Leader
+    from .queue.holder import Lost as Lost
+    from .queue.holder import Proclaimed as Proclaimed
     from .queue.lock import Holder as Holder
     from .queue.lock import Lock as Lock
     from .queue.observation import Observation as Observation
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "AsyncTransaction": "recipes.stm",
     "AsyncWatch": "client.watch",
-    "Changed": "queue.leader",
+    "Changed": "queue.holder",
     "Collection": "objects",
-    "Elected": "queue.leader",
+    "Elected": "queue.holder",
     "Election": "queue.election",
     "Engine": "engine",
     "Event": "values",
@@ -57,15 +57,15 @@ _HOMES = {
     "Isolation": "recipes.stm",
     "KV": "facade",
     "KeyValue": "values",
-    "Leader": "queue.leader",
-    "Leadership": "queue.leading",
+    "Leader": "queue.holder",
+    "Leadership": "queue.election",
     "Lease": "client.lease",
     "LeaseStatus": "values",
     "Lock": "queue.lock",
-    "Lost": "queue.leader",
+    "Lost": "queue.holder",
     "ObjectTxn": "objects",
     "Observation": "queue.observation",
-    "Proclaimed": "queue.leader",
+    "Proclaimed": "queue.holder",
     "Progress": "client.watch",
     "Resync": "client.watch",
     "ResyncReason": "client.watch",

@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists, KeyNotFound, VersionConflict
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.client import Client
-from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS, Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
@@ -67,11 +66,11 @@ class ObjectCalls(Generic[T]):
         """Store an object under a new name. Raises ``KeyExists``."""
         steps = TimedSteps(self.client, timeout)
         key, data = self.layout.key(name), self.layout.encode(name, value)
-        lease = await _lease(steps, ttl)
+        lease = await steps.grant(ttl)
         put, look = txn.put(key, data, lease=lease), txn.get(key, keys_only=True)
         answer = await steps.txn(TxnRequest((txn.version(key) == 0,), (put,), (look,)))
         if not answer.succeeded:
-            await _give_back(steps, lease)
+            await steps.revoke(lease)
             version = txn.found(answer.responses[0])[0].mod_revision
             raise KeyExists(f"{self.layout.label(name)} exists, with version {version}")
         return Stored(name, value, answer.revision, answer.revision, lease)
@@ -118,11 +117,11 @@ class ObjectCalls(Generic[T]):
         steps = TimedSteps(self.client, timeout)
         check_version(version)
         key, data = self.layout.key(name), self.layout.encode(name, value)
-        lease = await _lease(steps, ttl)
+        lease = await steps.grant(ttl)
         put = write(key, data, ttl=ttl, lease=lease)
         answer = await steps.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
         if not answer.succeeded:
-            await _give_back(steps, lease)
+            await steps.revoke(lease)
             raise difference(self.layout.label(name), _first(txn.found(answer.responses[0])), version)
         return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
 
@@ -132,7 +131,7 @@ class ObjectCalls(Generic[T]):
         """Store an object, in place of the one of that name if there is one."""
         steps = TimedSteps(self.client, timeout)
         key, data = self.layout.key(name), self.layout.encode(name, value)
-        lease = await _lease(steps, ttl)
+        lease = await steps.grant(ttl)
         new, over = txn.put(key, data, lease=lease, prev_kv=True), write(key, data, ttl=ttl, lease=lease)
         answer = await steps.txn(TxnRequest((txn.version(key) == 0,), (new,), (over,)))
         return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, over)
@@ -214,18 +213,6 @@ async def _replace_by(
         if answer.succeeded:
             return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
         await Pause(contention.fail())
-
-
-async def _lease(steps: TimedSteps, ttl: int | None) -> int:
-    if not ttl:  # None: as it is; 0: none
-        return 0
-    check_ttl(ttl)
-    return await steps.grant(ttl)
-
-
-async def _give_back(steps: TimedSteps, lease: int) -> None:
-    if lease:
-        await steps.revoke(lease)
 
 
 def _first(kvs: tuple[KeyValue, ...]) -> KeyValue | None:

@@ -13,8 +13,8 @@ from django_etcdaero.keyvalue.arguments import check_seconds, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
-from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
 from django_etcdaero.keyvalue.client.session import Session
+from django_etcdaero.keyvalue.client.steps import is_over, seconds_left
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
@@ -23,9 +23,8 @@ from django_etcdaero.system.twins import twins
 
 from .holder import Holder
 from .layout import label
-from .leaving import LEAVE_TIMEOUT
 from .place import Place
-from .reading import first, queue
+from .reading import LEAVE_TIMEOUT, first, queue
 
 _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
@@ -163,7 +162,7 @@ class Contender:
             if once:
                 if not (await place.enter_if_empty(entry)):
                     raise LockTimeout(f"{self.label!r} is not free")
-            elif not (await self._enter(place, entry)):
+            elif not (await self._line_up(place, entry)):
                 end = limit
                 await place.wait(limit=limit, stop=stop)
             self._hold(place)
@@ -180,7 +179,7 @@ class Contender:
     def _make_place(self, session: Session) -> Place:
         raise NotImplementedError
 
-    async def _enter(self, place: Place, limit: float) -> bool:
+    async def _line_up(self, place: Place, limit: float) -> bool:
         """Get into the queue. Return whether that is the first place."""
         return await place.enter(limit)
 
@@ -223,13 +222,7 @@ class Contender:
             self._report(callback)
 
     def _report(self, callback: Callable[[Any], object]) -> None:
-        def call() -> None:
-            try:
-                callback(self)
-            except Exception:
-                logger.exception("the on_lost callback of %s %r failed", self.kind, self.label)
-
-        self._client.callbacks.losses.submit(call)
+        self._client.callbacks.report_loss(callback, self, f"the on_lost callback of {self.kind} {self.label!r}")
 
 
 def _farewell(end: float | None, error: EtcdAeroError) -> float:

@@ -17,6 +17,7 @@ What asks for more than a moment is written as :mod:`steps <django_etcdaero.keyv
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -31,20 +32,14 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
-from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
 from django_etcdaero.keyvalue.client.session import Session
-from django_etcdaero.keyvalue.client.steps import Commit, Read, Wait
+from django_etcdaero.keyvalue.client.steps import Commit, Read, is_over, pause, seconds_left, wait
 from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
-from django_etcdaero.keyvalue.values import (
-    PutRequest,
-    TxnResult,
-    WatchLost,
-    WatchRequest,
-)
+from django_etcdaero.keyvalue.values import PutRequest, TxnResult, WatchLost, WatchRequest
 
 from .guard import Guard
 from .layout import contenders, keys_of, label, oldest, second_key, up_to
-from .leaving import LEAVE_TIMEOUT, delete_in_background
+from .reading import LEAVE_TIMEOUT, delete_in_background
 
 _ENTRY_TRIES = 3
 
@@ -101,7 +96,7 @@ class Place:
             except OutcomeUnknown:
                 if is_over(limit):
                     raise
-                await self._pause(min(backoff(attempt), seconds_left(limit)))
+                await pause(self.session.lease, min(backoff(attempt), seconds_left(limit)))
         else:
             result = await self._commit(entry, limit)
         mine = found(result.responses[0])
@@ -184,7 +179,7 @@ class Place:
             return self._time_left(limit, trouble)
 
         trouble: EtcdAeroError | None = None
-        poll = None if stop is None else _STOP_POLL
+        poll = math.inf if stop is None else _STOP_POLL
         failures = 0
         while True:
             try:
@@ -194,7 +189,7 @@ class Place:
                     return
                 self.guard.start(self.token, self.seen)
                 deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
-                ended = await Wait(self.guard, left, (self._client, deletion), poll=poll)
+                ended = await wait(self.guard, left, (self._client, deletion), poll=poll)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:
@@ -206,7 +201,7 @@ class Place:
                 failures += 1
                 trouble = error
                 logger.debug("waiting for %r: %s", self.name, error)
-                await self._pause(min(backoff(failures), left()))
+                await pause(self.session.lease, min(backoff(failures), left()))
 
     def _time_left(self, limit: float | None, trouble: EtcdAeroError | None) -> float:
         lease = self.session.lease
@@ -235,10 +230,6 @@ class Place:
             raise self._lost()
         self.seen = result.revision
         return (ahead[0].key if ahead else None), result.revision
-
-    async def _pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        await Wait(self.session.lease, lambda: end - time.monotonic())
 
     def _lost(self) -> LockLost:
         self._client.open_engine()  # closing the client is what takes all its places, and is to be named as the reason

@@ -16,8 +16,7 @@ from django_etcdaero.keyvalue.arguments import check_flag, check_seconds
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease, check_ttl
-from django_etcdaero.keyvalue.client.limit import seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit, StartWatch
+from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
 from django_etcdaero.keyvalue.txn import create_revision, put
 from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import Call, drive
@@ -134,7 +133,7 @@ class KeptKey:
             self._watches += 1
             number = self._watches
             request = WatchRequest(self.key, start_revision=self._revision + 1)
-        handle = await StartWatch(self._client, request, lambda batch: self._see(number, batch), timeout)
+        handle = await self._client.start_watch(request, lambda batch: self._see(number, batch), timeout=timeout)
         with self._mutex:
             if number == self._watches and not self._ended:
                 self._watch = handle
