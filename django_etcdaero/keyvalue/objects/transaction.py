@@ -30,7 +30,7 @@ from .collection import Collection
 from .layout import Layout
 from .stored import Invalid, Stored
 from .timed_steps import TimedSteps
-from .writing import check_version, condition, difference, replaced, write
+from .writing import condition, difference, replaced, write
 
 T = TypeVar("T")
 
@@ -112,14 +112,12 @@ class ObjectTxn:
     def update(self, collection: Collection[T], name: str, value: T, *, version: int | None = None) -> ObjectTxn:
         """Replace an object; it must exist, and have ``version`` if that is given. It keeps its lease."""
         layout, key = self._target(collection, name)
-        check_version(version)
         put = write(key, layout.encode(name, value), ttl=None, lease=0)
         return self._stage(_Change(layout, name, condition(key, version), put, value, version=version))
 
     def delete(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
         """Delete an object; it must exist, and have ``version`` if that is given."""
         layout, key = self._target(collection, name)
-        check_version(version)
         return self._stage(
             _Change(layout, name, condition(key, version), txn.delete(key, prev_kv=True), version=version)
         )
@@ -127,7 +125,6 @@ class ObjectTxn:
     def touch(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
         """Give an object a new version and change nothing else; it must exist, and have ``version`` if given."""
         layout, key = self._target(collection, name)
-        check_version(version)
         put = txn.put(key, ignore_value=True, ignore_lease=True)
         return self._stage(_Change(layout, name, condition(key, version), put, version=version))
 

@@ -25,15 +25,13 @@ from .timed_steps import TimedSteps
 T = TypeVar("T")
 
 
-def check_version(version: int | None) -> None:
-    """Raise ``InvalidRequest`` unless ``version`` is ``None`` or one that an object can have."""
-    if version is not None and (type(version) is not int or version < 1):
-        raise InvalidRequest(f"version must be the version of a stored object, at least 1, not {version!r}")
-
-
 def condition(key: bytes, version: int | None) -> Compare:
-    """Return "it exists", or "it has this version"."""
-    return txn.version(key) > 0 if version is None else txn.mod_revision(key) == version
+    """Return "it exists", or "it has this version". Raises ``InvalidRequest`` for one that no object can have."""
+    if version is None:
+        return txn.version(key) > 0
+    if type(version) is not int or version < 1:
+        raise InvalidRequest(f"version must be the version of a stored object, at least 1, not {version!r}")
+    return txn.mod_revision(key) == version
 
 
 def difference(label: str, found: KeyValue | None, version: int | None) -> KeyNotFound | VersionConflict:
@@ -115,11 +113,11 @@ class ObjectCalls(Generic[T]):
         Raises ``KeyNotFound`` if there is none, ``VersionConflict`` if it has another version.
         """
         steps = TimedSteps(self.client, timeout)
-        check_version(version)
         key, data = self.layout.key(name), self.layout.encode(name, value)
+        compare = condition(key, version)
         lease = await steps.grant(ttl)
         put = write(key, data, ttl=ttl, lease=lease)
-        answer = await steps.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
+        answer = await steps.txn(TxnRequest((compare,), (put,), (txn.get(key, keys_only=True),)))
         if not answer.succeeded:
             await steps.revoke(lease)
             raise difference(self.layout.label(name), _first(txn.found(answer.responses[0])), version)
@@ -144,7 +142,6 @@ class ObjectCalls(Generic[T]):
         Raises ``KeyNotFound``, ``VersionConflict``. If what was stored cannot be read, ``InvalidObject`` is raised
         after it was deleted; :meth:`discard` does not read it.
         """
-        check_version(version)
         key = self.layout.key(name)
         delete, look = txn.delete(key, prev_kv=True), txn.get(key, keys_only=True)
         steps = TimedSteps(self.client, timeout)
