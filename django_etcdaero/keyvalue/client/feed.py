@@ -182,7 +182,7 @@ class Feed:
             self._pending.append(Resync(reason, kvs, revision))
             self._missing = None
         try:
-            await self._start(replace(self._request, start_revision=revision + 1), timeout=timeout)
+            await self.start(after=revision, timeout=timeout)
         except BaseException:
             with self.changed:
                 self._sink = _Sink(self)
@@ -204,11 +204,9 @@ class Feed:
 
     # being fed -------------------------------------------------------------------------------------------------------
 
-    async def start(self, *, timeout: float | None) -> None:
-        """Begin to watch."""
-        await self._start(self._request, timeout=timeout)
-
-    async def _start(self, request: WatchRequest, *, timeout: float | None) -> None:
+    async def start(self, *, after: int | None = None, timeout: float | None) -> None:
+        """Begin to watch, with the revision after ``after`` if that is given."""
+        request = self._request if after is None else replace(self._request, start_revision=after + 1)
         sink = self._sink
         sink.handle = await self._scope.start_watch(request, sink, timeout=timeout)
         if self.ended or sink is not self._sink:

@@ -110,7 +110,7 @@ class Candidate(Contender):
         """Resign without waiting for anything: the key is deleted in the background."""
         place = self._place
         if place is not None:
-            self._drop()
+            self._drop(place)
             self._tell_loss(place)
 
     def guard(self) -> Guard:

@@ -5,8 +5,7 @@ is first in the queue leads, and the value of its key is what it announces. As w
 lease is succeeded without knowing it yet: :meth:`Election.compare` and :attr:`Election.token` make its late writes
 fail.
 
-The value belongs to the user, so who the candidates are (host, process, since when) stands in second keys outside the
-queue, ``<name>:contenders/…``; for candidates of other clients it is not known.
+The value belongs to the user, so who the candidates are stands in second keys (:mod:`.layout`).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from .contender import Contender
 from .holder import Holder as Holder
 from .holder import introduction
 from .place import Place
-from .reading import first, queue, remove
+from .reading import remove
 
 
 class Lock(Contender, TwinBlocks):
@@ -114,7 +114,7 @@ class Lock(Contender, TwinBlocks):
         lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
         ``OutcomeUnknown`` a repetition with the token does no harm.
         """
-        holder = await first(self._client, self.name, timeout=timeout)
+        holder = await self._holder(timeout=timeout)
         if holder is None or token not in (None, holder.token):
             return None
         if not await remove(self._client, holder, holder, timeout):
@@ -130,7 +130,7 @@ class Lock(Contender, TwinBlocks):
         ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
         ``LockLost``; those behind it move up.
         """
-        in_line = await queue(self._client, self.name, timeout=timeout)
+        in_line = await self._queue(timeout=timeout)
         for waiter in in_line[1:]:
             if waiter.token == token and await remove(self._client, in_line[0], waiter, timeout):
                 logger.warning("%s was removed from the queue for %r (token %d)", waiter, self.label, token)

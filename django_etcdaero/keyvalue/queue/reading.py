@@ -71,19 +71,6 @@ async def read_queue(
     return [(each, each.value) for each in in_line]
 
 
-async def queue(
-    client: Client, name: bytes, *, second: bool = False, limit: int = 0, timeout: float | None
-) -> tuple[Holder, ...]:
-    """Return who is in the queue for ``name``, in order, as :func:`read_queue` does."""
-    in_line = await read_queue(client, name, second=second, limit=limit, timeout=timeout)
-    return tuple(Holder.read(*each) for each in in_line)
-
-
-async def first(client: Client, name: bytes, *, second: bool = False, timeout: float | None) -> Holder | None:
-    """Return who is first in the queue for ``name``, ``None`` if nobody is."""
-    return next(iter(await queue(client, name, second=second, limit=1, timeout=timeout)), None)
-
-
 async def remove(client: Client, holder: Holder, removed: Holder, timeout: float | None) -> bool:
     """Delete the key of ``removed`` if it is still there and ``holder`` still the first in the queue.
 
