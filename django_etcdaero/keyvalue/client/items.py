@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from typing import Generic, Self, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.steps import adrive, drive
 
 from .scope import Scope
 from .steps import Changes, Until
 
 T = TypeVar("T")
-
-_CHECK = 0.5
-"""Seconds between two looks of a waiting consumer at whether the client was closed."""
 
 
 class Incoming(Generic[T]):
@@ -91,20 +87,29 @@ class Inbox(Items[T], AsyncItems[T]):
         self._ended = False
         self._error: EtcdAeroError | None = None
 
+    @property
+    def closed(self) -> bool:
+        """True when nothing more will come."""
+        return self._ended
+
     async def take(self, timeout: float | None) -> T:
         """Return the next item, waiting for it at most ``timeout`` seconds. Raises ``Cancelled`` after the end."""
-        limit = end_of(timeout)
-        while True:
-            with self._changed:
-                if self._has_next():
-                    return self._pending.popleft()
-            await Until(self._changed, lambda: self._ended or bool(self._pending), _patience(limit))
+        seconds = None if timeout is None else check_seconds("timeout", timeout)
+        if not self._has_news():
+            self._scope.open_engine()  # in the child of a fork nothing will come
+        if not await Until(self._changed, self._has_news, seconds):
+            raise DeadlineExceeded("nothing came in time")
+        with self._changed:
+            if self._ended:
+                raise self._error or Cancelled("the iteration has ended")
+            return self._pending.popleft()
 
     def cancel(self) -> None:
         """End it. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         self._end(None)
 
-    # for those who fill it -------------------------------------------------------------------------------------------
+    def _has_news(self) -> bool:
+        return self._ended or bool(self._pending)
 
     def _end(self, error: EtcdAeroError | None) -> bool:
         """End it, with the error that consumers get from now on. Return False if it had ended."""
@@ -116,24 +121,3 @@ class Inbox(Items[T], AsyncItems[T]):
             self._pending.clear()
             self._changed.notify_all()
             return True
-
-    def _has_next(self) -> bool:
-        if self._ended:
-            raise self._error or Cancelled("the iteration has ended")
-        if self._pending:
-            return True
-        try:
-            self._scope.open_engine()
-        except Cancelled:
-            self._end(None)
-            raise
-        return False
-
-
-def _patience(limit: float | None) -> float:
-    if limit is None:
-        return _CHECK
-    left = limit - time.monotonic()
-    if left <= 0:
-        raise DeadlineExceeded("nothing came in time")
-    return min(left, _CHECK)

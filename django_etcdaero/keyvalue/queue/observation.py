@@ -87,6 +87,7 @@ class Observation(Inbox[ElectionEvent]):
         leading = election.follow(self)
         if leading is not None:
             self.elected(leading)
+        client.life.keep_watch(self)
         client.chores.submit(self._look)
 
     # being told by the own candidate ---------------------------------------------------------------------------------

@@ -142,5 +142,6 @@ def test_closing_the_client_ends_observations(kv: KV) -> None:
     kv.close()
     thread.join(10)
     assert seen == [Changed(None), "ended"]
+    assert observation.closed
     with pytest.raises(Cancelled):
         kv.election("E").observe()
