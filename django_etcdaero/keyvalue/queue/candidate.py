@@ -9,11 +9,10 @@ import threading
 import weakref
 from typing import Protocol
 
-from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader, OutcomeUnknown
-from django_etcdaero.keyvalue.client.background import backoff
+from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
-from django_etcdaero.keyvalue.client.steps import Commit, pause
+from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
 
@@ -22,8 +21,6 @@ from .guard import Guard
 from .holder import Leader, introduction
 from .place import Place
 from .succession import succeed
-
-_PROCLAIM_TRIES = 3
 
 
 class Observer(Protocol):
@@ -80,14 +77,7 @@ class Candidate(Contender):
             raise NotLeader(f"{self.label!r} is not led by this Election object any more")
         still = (create_revision(place.key) == place.token, lease_of(place.key) == lease)
         announcement = self._client.txn().when(*still).then(put(place.key, text, lease=lease))
-        for attempt in range(1, _PROCLAIM_TRIES):
-            try:
-                result = await Commit(announcement, timeout)
-                break
-            except OutcomeUnknown:  # to announce it twice does no harm
-                await pause(lease, backoff(attempt))
-        else:
-            result = await Commit(announcement, timeout)
+        result = await place.repeat(lambda: Commit(announcement, timeout))
         if not result.succeeded:
             place.guard.report()
             raise NotLeader(f"{self.label!r} is not led by this Election object any more")

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Awaitable, Callable
 
 from django_etcdaero.exceptions import (
     Cancelled,
@@ -41,7 +42,7 @@ from .guard import Guard
 from .layout import contenders, keys_of, label, oldest, second_key, up_to
 from .reading import LEAVE_TIMEOUT, delete_in_background
 
-_ENTRY_TRIES = 3
+_TRIES = 3
 
 _STOP_POLL = 0.1
 """Seconds between two looks at the event that ends a wait from outside."""
@@ -89,16 +90,7 @@ class Place:
             .then(*self.puts(), oldest(self.name))
             .otherwise(get(self.key, keys_only=True), oldest(self.name))
         )
-        for attempt in range(1, _ENTRY_TRIES):
-            try:
-                result = await self._commit(entry, limit)
-                break
-            except OutcomeUnknown:
-                if is_over(limit):
-                    raise
-                await pause(self.session.lease, min(backoff(attempt), seconds_left(limit)))
-        else:
-            result = await self._commit(entry, limit)
+        result = await self.repeat(lambda: self._commit(entry, limit), limit)
         mine = found(result.responses[0])
         self._entered(mine[0].create_revision if mine else result.revision, result.revision)
         return found(result.responses[-1])[0].key == self.key
@@ -161,6 +153,18 @@ class Place:
         self.token = self.announced = token
         self.seen = revision
         self._in_doubt = False
+
+    async def repeat(self, commit: Callable[[], Awaitable[TxnResult]], limit: float = math.inf) -> TxnResult:
+        """Commit what does no harm when it is done twice: again after an unknown outcome, until ``limit``."""
+        attempt = 1
+        while True:
+            try:
+                return await commit()
+            except OutcomeUnknown:
+                if attempt == _TRIES or is_over(limit):
+                    raise
+                await pause(self.session.lease, min(backoff(attempt), seconds_left(limit)))
+                attempt += 1
 
     # waiting ---------------------------------------------------------------------------------------------------------
 

@@ -83,16 +83,12 @@ class KeptKey:
             self.note(result.revision, placed=True)
             if watched:
                 await self.watch(timeout=seconds_left(limit))
-        except Exception:
+        except BaseException as error:
             self.lease.end(lost=False)
-            if (left := limit - time.monotonic()) > 0:
+            if isinstance(error, Exception) and (left := limit - time.monotonic()) > 0:
                 await self.leave(timeout=min(LEAVE_TIMEOUT, left))
             else:
                 self.leave_in_background()
-            raise
-        except BaseException:
-            self.lease.end(lost=False)
-            self.leave_in_background()
             raise
         return result.revision
 
