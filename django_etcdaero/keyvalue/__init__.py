@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from .objects import Collection as Collection
     from .objects import ObjectTxn as ObjectTxn
     from .queue.election import Election as Election
-    from .queue.leader import Changed as Changed
-    from .queue.leader import Elected as Elected
-    from .queue.leader import Leader as Leader
-    from .queue.leader import Lost as Lost
-    from .queue.leader import Proclaimed as Proclaimed
-    from .queue.leading import Leadership as Leadership
+    from .queue.election import Leadership as Leadership
+    from .queue.holder import Changed as Changed
+    from .queue.holder import Elected as Elected
+    from .queue.holder import Leader as Leader
+    from .queue.holder import Lost as Lost
+    from .queue.holder import Proclaimed as Proclaimed
     from .queue.lock import Holder as Holder
     from .queue.lock import Lock as Lock
     from .queue.observation import Observation as Observation
@@ -51,9 +51,8 @@ _HOMES = {
     "engine": ["Engine"],
     "facade": ["KV"],
     "objects": ["Collection", "ObjectTxn"],
-    "queue.election": ["Election"],
-    "queue.leader": ["Changed", "Elected", "Leader", "Lost", "Proclaimed"],
-    "queue.leading": ["Leadership"],
+    "queue.election": ["Election", "Leadership"],
+    "queue.holder": ["Changed", "Elected", "Leader", "Lost", "Proclaimed"],
     "queue.lock": ["Holder", "Lock"],
     "queue.observation": ["Observation"],
     "recipes.stm": ["AsyncTransaction", "Isolation", "Transaction"],

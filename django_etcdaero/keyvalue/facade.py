@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, TypeVar, Unpack
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 
-from .arguments import EndOptions, IterateOptions
+from .arguments import IterateOptions
 from .client.client import Client
 from .keys import Text
-from .recipes.attempt import Isolation
+from .recipes import atomic, paging, temporary
 from .recipes.contention import MAX_ATTEMPTS
-from .values import KeyValue, SortOrder
+from .recipes.stm import AsyncTransaction, Isolation, Transaction, transact
+from .values import KeyValue
 
 if TYPE_CHECKING:
     from .administration import Auth, Cluster, Maintenance
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from .objects.codec import Types, Unknown
     from .queue.election import Election
     from .queue.lock import Lock
-    from .recipes.stm import AsyncTransaction, Transaction
-    from .recipes.temporary import TemporaryKey
 
 T = TypeVar("T")
 
@@ -38,9 +37,9 @@ class KV(Client):
 
     The engine stays its opener's: closing the client does not close it.
 
-    Here are the recipes, each in a module of its own that is imported on first use; the plain calls are those of
-    :class:`~django_etcdaero.keyvalue.client.client.Client`. Methods that begin with ``a`` are awaited, and do what the
-    blocking one does.
+    Here are the recipes, each in a module of its own (those for locks, leaders and objects are imported on first use);
+    the plain calls are those of :class:`~django_etcdaero.keyvalue.client.client.Client`. Methods that begin with ``a``
+    are awaited, and do what the blocking one does.
     """
 
     # many keys -------------------------------------------------------------------------------------------------------
@@ -51,62 +50,21 @@ class KV(Client):
         """Go through a range of any size, page by page, as of one revision:
         :mod:`django_etcdaero.keyvalue.recipes.paging`.
         """
-        from .recipes.paging import Pages
-
-        return iter(Pages(self, start, range_end, **options))
+        return iter(paging.Pages(self, start, range_end, **options))
 
     def aiterate(
         self, start: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
     ) -> AsyncIterator[KeyValue]:
         """Go through a range of any size as :meth:`iterate` does, with ``async for``."""
-        from .recipes.paging import Pages
+        return aiter(paging.Pages(self, start, range_end, **options))
 
-        return aiter(Pages(self, start, range_end, **options))
-
-    async def _first(
-        self, start: Text, range_end: Text | None = None, **options: Unpack[EndOptions]
-    ) -> KeyValue | None:
-        """Return the first key of a range in the order of ``by``, ``None`` if there is no key."""
-        from .recipes.paging import end
-
-        return await end(self, start, range_end, order=SortOrder.ASCEND, **options)
-
-    first, afirst = twins(_first)
-
-    async def _last(self, start: Text, range_end: Text | None = None, **options: Unpack[EndOptions]) -> KeyValue | None:
-        """Return the last key of a range in the order of ``by``, ``None`` if there is no key."""
-        from .recipes.paging import end
-
-        return await end(self, start, range_end, order=SortOrder.DESCEND, **options)
-
-    last, alast = twins(_last)
+    first, afirst = twins(paging.first)
+    last, alast = twins(paging.last)
 
     # one key, read and written in one step ---------------------------------------------------------------------------
 
-    async def _increment(self, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None) -> int:
-        """Add ``delta`` to the decimal number in ``key`` and return the sum:
-        :mod:`django_etcdaero.keyvalue.recipes.atomic`.
-
-        A missing key counts as ``initial``.
-        """
-        from .recipes.atomic import increment
-
-        return await increment(self, key, delta, initial=initial, timeout=timeout)
-
-    increment, aincrement = twins(_increment)
-
-    async def _test_and_set(
-        self, key: Text, expected: Text | None, value: Text, *, timeout: float | None = None
-    ) -> bool:
-        """Write ``value`` if the key has the value ``expected``; return whether it did.
-
-        ``expected`` ``None`` means that the key does not exist. The key keeps its lease.
-        """
-        from .recipes.atomic import test_and_set
-
-        return await test_and_set(self, key, expected, value, timeout=timeout)
-
-    test_and_set, atest_and_set = twins(_test_and_set)
+    increment, aincrement = twins(atomic.increment)
+    test_and_set, atest_and_set = twins(atomic.test_and_set)
 
     def stm(
         self,
@@ -120,8 +78,6 @@ class KV(Client):
 
         It is called again when a key that it read was changed meanwhile: :mod:`django_etcdaero.keyvalue.recipes.stm`.
         """
-        from .recipes.stm import Transaction, transact
-
         steps = transact(self, function, Transaction, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
         answer: T = drive(steps)
         return answer
@@ -135,30 +91,13 @@ class KV(Client):
         timeout: float | None = None,
     ) -> T:
         """Run ``await function(tx)`` as :meth:`stm` runs ``function(tx)``."""
-        from .recipes.stm import AsyncTransaction, transact
-
         steps = transact(
             self, function, AsyncTransaction, isolation=isolation, max_attempts=max_attempts, timeout=timeout
         )
         answer: T = await adrive(steps)
         return answer
 
-    async def _temporary_key(
-        self, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
-    ) -> TemporaryKey:
-        """Put a key that exists for as long as this process holds it:
-        :mod:`django_etcdaero.keyvalue.recipes.temporary`.
-
-        ``ttl``: seconds after which the key of a dead process is gone. ``timeout`` is for putting it there. Raises
-        ``KeyExists`` unless ``replace``. The answer is a context manager, an asynchronous one too, that closes it.
-        """
-        from .recipes.temporary import TemporaryKey
-
-        made = TemporaryKey(self, key, value, ttl=ttl)
-        await made.create(replace=replace, timeout=timeout)
-        return made
-
-    temporary_key, atemporary_key = twins(_temporary_key)
+    temporary_key, atemporary_key = twins(temporary.temporary_key)
 
     # locks, leaders and objects --------------------------------------------------------------------------------------
 

@@ -1,10 +1,10 @@
-"""Two methods of one protocol: the blocking one, and its awaitable twin."""
+"""Two methods of one protocol: the blocking one, and its awaitable twin. Likewise ``with`` and ``async with``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from .steps import adrive, drive
 
@@ -34,3 +34,28 @@ def twins(
     awaitable.__name__ = awaited or f"a{name}"
     awaitable.__qualname__ = place + awaitable.__name__
     return blocking, awaitable
+
+
+class TwinBlocks:
+    """What is entered and left by ``with`` and ``async with``, by two protocols."""
+
+    async def _enter(self) -> None:
+        """Do nothing, unless a class does."""
+
+    async def _leave(self, error: type[BaseException] | None) -> None:
+        """End it; ``error`` is what the body has raised."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        drive(self._enter())
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> None:
+        drive(self._leave(error))
+
+    async def __aenter__(self) -> Self:
+        await adrive(self._enter())
+        return self
+
+    async def __aexit__(self, error: type[BaseException] | None, *exc_info: object) -> None:
+        await adrive(self._leave(error))

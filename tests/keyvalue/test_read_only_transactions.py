@@ -14,7 +14,7 @@ import pytest
 from django_etcdaero.exceptions import Compacted, FutureRevision, LockTimeout, TxnFailed
 from django_etcdaero.keyvalue import KV, Engine, Isolation, Lock
 from django_etcdaero.keyvalue.objects import Updated
-from django_etcdaero.keyvalue.queue.leader import Changed
+from django_etcdaero.keyvalue.queue.holder import Changed
 from django_etcdaero.keyvalue.values import Operation, RangeRequest, TxnRequest, TxnResult
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import Queued, keys

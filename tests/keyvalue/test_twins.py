@@ -9,11 +9,11 @@ import pytest
 
 from django_etcdaero.keyvalue import KV, Election, Lease, Lock, Session, TemporaryKey
 from django_etcdaero.keyvalue.objects import Collection, LeasedObject, ObjectTxn
-from django_etcdaero.keyvalue.queue.leading import Leadership
+from django_etcdaero.keyvalue.queue.election import Leadership
 from django_etcdaero.keyvalue.queue.observation import Observation
 
 ASK_NOTHING = {
-    KV: "abandon election forget_watch keep_watch lock namespace object_txn objects open_engine txn",
+    KV: "abandon election lock namespace object_txn objects open_engine txn",
     Lock: "check compare on_lost",
     Election: "compare drop follow guard on_lost owns report_loss unfollow",
     Lease: "end on_lost subscribe take unsubscribe",
@@ -28,6 +28,7 @@ ASK_NOTHING = {
 """Methods that neither block nor ask the store."""
 
 PROTOCOLS = {
+    KV: "start_watch",
     Election: "announce give_up take_the_lead",
     TemporaryKey: "create",
     LeasedObject: "create",

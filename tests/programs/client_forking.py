@@ -34,7 +34,7 @@ def main(path: str) -> None:
 
     def hold_everything() -> None:  # as another thread of the parent may at the moment of the fork
         with (
-            kv._life._mutex,
+            kv.life._mutex,
             lease._mutex,
             lock._mutex,
             watch._feed.changed,

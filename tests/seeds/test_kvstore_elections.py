@@ -10,7 +10,7 @@ import pytest
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.queue.election import Election
-from django_etcdaero.keyvalue.queue.leader import Changed, Elected, Lost
+from django_etcdaero.keyvalue.queue.holder import Changed, Elected, Lost
 from tests.keyvalue.conftest import ETCD
 from tests.keyvalue.queue.contending import Contending
 from tests.seeds.books import TIMEOUT

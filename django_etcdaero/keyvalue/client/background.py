@@ -1,4 +1,4 @@
-"""A thread for what a client does besides its callers' own calls: renewing, tidying up, delivering callbacks."""
+"""Threads for what a client does besides its callers' own calls: renewing, tidying up, delivering callbacks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy
 from django_etcdaero.system.threads import Background
+
+T = TypeVar("T")
 
 logger = logging.getLogger("django_etcdaero.kv")
 
@@ -78,3 +80,31 @@ class Worker:
                     return heapq.heappop(self._due)[2]
                 self._changed.wait(wait)
             return None
+
+
+class CallbackThreads(Worker):
+    """A thread for what watches and observations deliver, and another one for the news that something is lost.
+
+    Who lost a lock has to hear of it even while a callback of a watch takes its time. Each starts when it is needed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("etcdaero-dispatcher")
+        self.losses = Worker("etcdaero-losses")
+        """Calls what was given to ``on_lost``."""
+
+    def stop(self, *, timeout: float) -> None:
+        """Stop both, waiting for each at most ``timeout`` seconds."""
+        super().stop(timeout=timeout)
+        self.losses.stop(timeout=timeout)
+
+    def report_loss(self, callback: Callable[[T], object], lost: T, what: str) -> None:
+        """Call ``callback(lost)`` in the thread for losses. An error is logged; ``what`` is what messages call it."""
+
+        def call() -> None:
+            try:
+                callback(lost)
+            except Exception:
+                logger.exception("%s failed", what)
+
+        self.losses.submit(call)

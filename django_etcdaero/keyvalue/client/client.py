@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.exceptions import Compacted, InvalidRequest
+from django_etcdaero.keyvalue import txn as ops
+from django_etcdaero.keyvalue.arguments import LeaseRef, WatchOptions, end_of, lease_id
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, to_bytes
+from django_etcdaero.keyvalue.values import Event, LeaseStatus
+from django_etcdaero.system.steps import Call
+from django_etcdaero.system.twins import twins
 
 from .key_calls import KeyCalls
-from .lease_calls import LeaseCalls
-from .life import Life
+from .lease import Lease, check_ttl, time_to_live
 from .renewal import LeaseRenewal
-from .watch_calls import WatchCalls
+from .scope import Life
+from .session import Session, Sessions
+from .watch import AsyncWatch, Resync, Watch, WatchItem
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds that closing waits for revocations, and for each thread."""
 
 
-class Client(KeyCalls, WatchCalls, LeaseCalls):
+class Client(KeyCalls):
     """Keys, transactions, watches, leases and sessions of an engine, below a prefix. Safe to share between threads."""
 
     def __init__(self, engine: Engine, *, prefix: Text = b"", identity: Mapping[str, Any] | None = None) -> None:
@@ -33,7 +40,9 @@ class Client(KeyCalls, WatchCalls, LeaseCalls):
         except (TypeError, ValueError) as error:
             raise InvalidRequest(f"identity cannot be written as JSON: {error}") from error
         life = Life(engine)
-        super().__init__(life, to_bytes(prefix, name="prefix"), LeaseRenewal(life))
+        super().__init__(life, to_bytes(prefix, name="prefix"))
+        self.renewal = LeaseRenewal(life)
+        self.sessions = Sessions(self, self.renewal)
         self._root = True
 
     def __repr__(self) -> str:
@@ -48,9 +57,135 @@ class Client(KeyCalls, WatchCalls, LeaseCalls):
         part = type(self).__new__(type(self))
         part.identity = self.identity
         whole = self.prefix + to_bytes(prefix, name="prefix")
-        LeaseCalls.__init__(part, self._life, whole, self.renewal, self.sessions)
+        KeyCalls.__init__(part, self.life, whole)
+        part.renewal, part.sessions = self.renewal, self.sessions
         part._root = False
         return part
+
+    # following changes ------------------------------------------------------------------------------------------------
+
+    def watch(
+        self,
+        key: Text,
+        range_end: Text | None = None,
+        *,
+        max_pending: int = 1024,
+        callback: Callable[[WatchItem], object] | None = None,
+        timeout: float | None = None,
+        **options: Unpack[WatchOptions],
+    ) -> Watch:
+        """Follow the changes of a key or a range; the range is given as for :meth:`range`.
+
+        The options are those of :class:`~django_etcdaero.keyvalue.arguments.WatchOptions`: ``start_revision`` is the
+        first revision wanted, 0 for what comes from now on (every change after this call has returned is seen). More
+        than ``max_pending`` undelivered events are replaced by a snapshot. Items are
+        :class:`~django_etcdaero.keyvalue.values.Event` and :class:`~django_etcdaero.keyvalue.client.watch.Resync`, with
+        ``progress_notify`` also :class:`~django_etcdaero.keyvalue.client.watch.Progress`.
+
+        With ``callback`` each item is given to ``callback(item)`` in the client's dispatcher thread, which all
+        callbacks share: it should not block. Returning ``False`` ends the watch; an error is logged and does not.
+        ``timeout`` is for starting the watch.
+        """
+        request = ops.watch(key, range_end, **options)
+        return Watch(self, request, max_pending=max_pending, callback=callback, timeout=timeout)
+
+    def awatch(
+        self,
+        key: Text,
+        range_end: Text | None = None,
+        *,
+        max_pending: int = 1024,
+        timeout: float | None = None,
+        **options: Unpack[WatchOptions],
+    ) -> AsyncWatch:
+        """Return a watch for ``async with`` and ``async for``; the arguments are those of :meth:`watch`."""
+        return AsyncWatch(self, ops.watch(key, range_end, **options), max_pending=max_pending, timeout=timeout)
+
+    async def _wait_for_change(
+        self,
+        key: Text,
+        range_end: Text | None = None,
+        *,
+        prefix: bool = False,
+        start_revision: int = 0,
+        timeout: float | None = None,
+    ) -> Event:
+        """Wait for one change of a key or a range, made after this call or from ``start_revision`` on; return it.
+
+        ``timeout`` ``None`` waits as long as it takes. Raises ``DeadlineExceeded``; ``Compacted`` if the change may
+        have been in history that the store has no more (compacted, or the store was replaced).
+        """
+        limit = end_of(timeout)
+        request = ops.watch(key, range_end, prefix=prefix, start_revision=start_revision)
+        watch = AsyncWatch(self, request, max_pending=1024, timeout=timeout)
+        await watch.begin()
+        try:
+            item = await watch.take(None if limit is None else max(0.0, limit - time.monotonic()))
+        finally:
+            watch.cancel()
+        if isinstance(item, Event):
+            return item
+        assert isinstance(item, Resync)
+        raise Compacted(f"changes before revision {item.revision} cannot be had any more ({item.reason.value})")
+
+    wait_for_change, await_for_change = twins(_wait_for_change)
+
+    # leases and sessions ----------------------------------------------------------------------------------------------
+
+    async def _lease(
+        self,
+        ttl: int,
+        *,
+        id: int = 0,  # noqa: A002
+        keep_alive: bool = True,
+        timeout: float | None = None,
+    ) -> Lease:
+        """Grant a lease of ``ttl`` whole seconds, renewed in the background until revoked (``keep_alive``).
+
+        ``id`` 0 lets the store choose. The store may grant more seconds than asked for.
+        """
+        return await self.renewal.grant(self, ttl, id=id, keep_alive=keep_alive, timeout=timeout)
+
+    lease, alease = twins(_lease)
+
+    async def _leases(self, *, timeout: float | None = None) -> tuple[int, ...]:
+        """Return the ids of all leases of the store, other prefixes' included."""
+        engine = self.open_engine()
+        return await Call(engine.lease_list, engine.alease_list, timeout=timeout)
+
+    leases, aleases = twins(_leases)
+
+    async def _lease_status(self, id: LeaseRef, *, keys: bool = False, timeout: float | None = None) -> LeaseStatus:  # noqa: A002
+        """Tell what is left of any lease; ``ttl`` is -1 if the store does not know it.
+
+        ``keys=True`` also lists the keys on it, those outside the client's prefix left out.
+        """
+        return await time_to_live(self, lease_id("id", id), keys=keys, timeout=timeout)
+
+    lease_status, alease_status = twins(_lease_status)
+
+    async def _revoke_lease(self, id: LeaseRef, *, timeout: float | None = None) -> None:  # noqa: A002
+        """End any lease and delete its keys, whoever holds it. Raises ``LeaseNotFound``."""
+        engine = self.open_engine()
+        await Call(engine.lease_revoke, engine.alease_revoke, lease_id("id", id), timeout=timeout)
+
+    revoke_lease, arevoke_lease = twins(_revoke_lease)
+
+    def session(self, ttl: int, *, timeout: float | None = None) -> Session:
+        """Return the client's session of ``ttl`` seconds: the same for all callers until it is lost, then a new one."""
+        self.open_engine()
+        return self.sessions.get(ttl, timeout=timeout)
+
+    async def asession(self, ttl: int, *, timeout: float | None = None) -> Session:
+        """Do what :meth:`session` does."""
+        check_ttl(ttl)
+        engine = self.open_engine()
+        session = self.sessions.current(ttl)
+        if session is not None:
+            return session
+        return await engine.in_thread(lambda left: self.sessions.get(ttl, timeout=left), timeout=timeout)
+
+    # the end ----------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """End watches and background threads, and revoke the sessions' leases, so that locks are free at once.
@@ -60,7 +195,7 @@ class Client(KeyCalls, WatchCalls, LeaseCalls):
         are not its to end.
         """
         self._check_root("closed")
-        if self._life.end():
+        if self.life.end():
             self.renewal.worker.stop(timeout=_CLOSE_TIMEOUT)
             self.chores.stop(timeout=_CLOSE_TIMEOUT)
             self.sessions.close(timeout=_CLOSE_TIMEOUT)
@@ -78,7 +213,7 @@ class Client(KeyCalls, WatchCalls, LeaseCalls):
         ``InvalidRequest`` for a namespace.
         """
         self._check_root("abandoned")
-        self._life.abandon()
+        self.life.abandon()
 
     def _check_root(self, what: str) -> None:
         if not self._root:

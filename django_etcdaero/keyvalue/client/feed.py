@@ -6,12 +6,13 @@ An engine's thread feeds it; a thread or a task takes items out. When events are
 
 from __future__ import annotations
 
-import threading
+import enum
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from django_etcdaero.exceptions import (
     Cancelled,
@@ -35,13 +36,39 @@ from django_etcdaero.keyvalue.values import (
 
 from .background import TRANSIENT, backoff, logger
 from .scope import Scope
-from .steps import Read, StartWatch, Until
-from .watch_items import Progress, Resync, ResyncReason, WatchItem
+from .steps import Changes, Read, Until
 
 _PAGE = 1000
 
 _SHORTEST = 0.1
 """Seconds that a snapshot may take even when the consumer's patience ends sooner."""
+
+
+class ResyncReason(enum.Enum):
+    """Why events are missing."""
+
+    COMPACTED = "compacted"
+    RESET = "reset"
+    OVERFLOW = "overflow"
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """Stands for the events that are missing: all keys of the watched range as of ``revision``, in key order."""
+
+    reason: ResyncReason
+    kvs: tuple[KeyValue, ...]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """All events up to ``revision`` have been delivered. Only with ``progress_notify``."""
+
+    revision: int
+
+
+WatchItem: TypeAlias = Event | Resync | Progress
 
 
 _REASONS = {WatchLost.COMPACTED: ResyncReason.COMPACTED, WatchLost.RESET: ResyncReason.RESET}
@@ -68,11 +95,11 @@ class Feed:
     def __init__(
         self, scope: Scope, request: WatchRequest, *, max_pending: int, wake: Callable[[], object] | None = None
     ) -> None:
-        """``wake()`` is called from any thread when there is work or the watch has ended; it must not raise."""
+        """``wake()`` is called from any thread, with ``changed``, when there is work or the watch has ended."""
         check_count("max_pending", max_pending)
         if max_pending < 1:
             raise InvalidRequest(f"max_pending must be at least 1, not {max_pending}")
-        self.changed = threading.Condition()
+        self.changed = Changes(wake)
         """Guards what follows."""
         self.ended = False
         self.error: EtcdAeroError | None = None
@@ -80,7 +107,6 @@ class Feed:
         self._scope = scope
         self._request = request
         self._max_pending = max_pending
-        self.wakers: list[Callable[[], object]] = [] if wake is None else [wake]
         self._pending: deque[WatchItem] = deque()
         self._missing: ResyncReason | None = None
         self._drained = False  # the store sends no more; what is pending is still delivered
@@ -102,7 +128,7 @@ class Feed:
         limit = end_of(timeout)
         while not self.ended:
             left = None if limit is None else max(0.0, limit - time.monotonic())
-            if not await Until(self.changed, self.wakers, lambda: self.has_work, left):
+            if not await Until(self.changed, lambda: self.has_work, left):
                 raise DeadlineExceeded("no event in time")
             item, delay = await self.take(timeout=None if left is None else max(_SHORTEST, left))
             if item is not None:
@@ -110,7 +136,7 @@ class Feed:
             if delay:
                 if limit is not None and time.monotonic() + delay > limit:
                     raise DeadlineExceeded("no snapshot in time")
-                await Until(self.changed, self.wakers, lambda: self.ended, delay)
+                await Until(self.changed, lambda: self.ended, delay)
         if self.error is not None:
             raise self.error
         return None
@@ -156,7 +182,7 @@ class Feed:
             self._pending.append(Resync(reason, kvs, revision))
             self._missing = None
         try:
-            await self._start(replace(self._request, start_revision=revision + 1), timeout=timeout)
+            await self.start(after=revision, timeout=timeout)
         except BaseException:
             with self.changed:
                 self._sink = _Sink(self)
@@ -178,13 +204,11 @@ class Feed:
 
     # being fed -------------------------------------------------------------------------------------------------------
 
-    async def start(self, *, timeout: float | None) -> None:
-        """Begin to watch."""
-        await self._start(self._request, timeout=timeout)
-
-    async def _start(self, request: WatchRequest, *, timeout: float | None) -> None:
+    async def start(self, *, after: int | None = None, timeout: float | None) -> None:
+        """Begin to watch, with the revision after ``after`` if that is given."""
+        request = self._request if after is None else replace(self._request, start_revision=after + 1)
         sink = self._sink
-        sink.handle = await StartWatch(self._scope, request, sink, timeout)
+        sink.handle = await self._scope.start_watch(request, sink, timeout=timeout)
         if self.ended or sink is not self._sink:
             sink.handle.cancel()
 
@@ -199,16 +223,9 @@ class Feed:
             else:
                 self._add(batch)
             overflowed = self._missing is ResyncReason.OVERFLOW
-            wakers = self._notify()
-        for wake in wakers:
-            wake()
+            self.changed.notify_all()
         if overflowed and sink.handle is not None:
             sink.handle.cancel()
-
-    def _notify(self) -> tuple[Callable[[], object], ...]:
-        """Wake waiting threads; return what wakes the others, to be called without the condition."""
-        self.changed.notify_all()
-        return tuple(self.wakers)
 
     def _add(self, batch: WatchBatch) -> None:
         if batch.events:
@@ -232,9 +249,7 @@ class Feed:
             self.error = error
             self._pending.clear()
             handle = self._sink.handle
-            wakers = self._notify()
-        for wake in wakers:
-            wake()
+            self.changed.notify_all()
         if handle is not None:
             handle.cancel()
         return True

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Generic, Self, TypeVar
 
-from django_etcdaero.exceptions import Cancelled
+from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
+from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.steps import adrive, drive
+
+from .scope import Scope
+from .steps import Changes, Until
 
 T = TypeVar("T")
 
@@ -69,3 +74,50 @@ class AsyncItems(Incoming[T]):
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.cancel()
+
+
+class Inbox(Items[T], AsyncItems[T]):
+    """An iterator, for one thread or one task, that ends when it is cancelled or the client is closed."""
+
+    def __init__(self, scope: Scope) -> None:
+        scope.open_engine()
+        self._scope = scope
+        self._changed = Changes()
+        self._pending: deque[T] = deque()
+        self._ended = False
+        self._error: EtcdAeroError | None = None
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing more will come."""
+        return self._ended
+
+    async def take(self, timeout: float | None) -> T:
+        """Return the next item, waiting for it at most ``timeout`` seconds. Raises ``Cancelled`` after the end."""
+        seconds = None if timeout is None else check_seconds("timeout", timeout)
+        if not self._has_news():
+            self._scope.open_engine()  # in the child of a fork nothing will come
+        if not await Until(self._changed, self._has_news, seconds):
+            raise DeadlineExceeded("nothing came in time")
+        with self._changed:
+            if self._ended:
+                raise self._error or Cancelled("the iteration has ended")
+            return self._pending.popleft()
+
+    def cancel(self) -> None:
+        """End it. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
+        self._end(None)
+
+    def _has_news(self) -> bool:
+        return self._ended or bool(self._pending)
+
+    def _end(self, error: EtcdAeroError | None) -> bool:
+        """End it, with the error that consumers get from now on. Return False if it had ended."""
+        with self._changed:
+            if self._ended:
+                return False
+            self._ended = True
+            self._error = error
+            self._pending.clear()
+            self._changed.notify_all()
+            return True

@@ -31,7 +31,7 @@ class KeyCalls(Scope):
         self, key: Text, *, revision: int = 0, serializable: bool = False, timeout: float | None = None
     ) -> KeyValue | None:
         """Return a key with its value, ``None`` if there is no such key."""
-        life, keyspace = self._life, self.keyspace
+        life, keyspace = self.life, self.keyspace
         if life.closed or life.pid != _getpid():
             life.open_engine()
         if revision != 0 or serializable is not False:

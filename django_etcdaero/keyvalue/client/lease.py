@@ -20,12 +20,12 @@ from contextlib import suppress
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
-from django_etcdaero.system.steps import Call, adrive, drive
-from django_etcdaero.system.twins import twins
+from django_etcdaero.system.steps import Call
+from django_etcdaero.system.twins import TwinBlocks, twins
 
-from .alarm import Alarm
 from .background import logger
 from .scope import Scope
+from .steps import Alarm
 
 if sys.platform == "linux":
 
@@ -50,7 +50,7 @@ def check_ttl(ttl: int) -> None:
         raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {_LONGEST_TTL}, not {ttl!r}")
 
 
-class Lease(Alarm):
+class Lease(Alarm, TwinBlocks):
     """A lease granted to this process; made with :meth:`KV.lease() <django_etcdaero.keyvalue.facade.KV.lease>`.
 
     As a context manager it revokes itself at the end.
@@ -68,7 +68,6 @@ class Lease(Alarm):
         self._deadline = sent + ttl
         self._ended = False
         self._lost = False
-        self._callbacks: list[Callable[[Lease], object]] = []
 
     def __repr__(self) -> str:
         state = "alive" if self.alive else "lost" if self.lost else "revoked"
@@ -103,14 +102,13 @@ class Lease(Alarm):
 
     def on_lost(self, callback: Callable[[Lease], object]) -> None:
         """Call ``callback(lease)`` once, when the lease is lost (or if it is), in the thread of all such callbacks."""
-        if self.inherited:
-            return
-        with self._mutex:
-            if not self._ended:
-                self._callbacks.append(callback)
-                return
-        if self._lost:
-            self._scope.callbacks.losses.submit(lambda: self._call(callback))
+
+        def report() -> None:
+            if self._lost:
+                self._scope.callbacks.report_loss(callback, self, f"the on_lost callback of lease {self.id:x}")
+
+        if not self.inherited:
+            self.subscribe(report)
 
     # calls -----------------------------------------------------------------------------------------------------------
 
@@ -169,23 +167,11 @@ class Lease(Alarm):
 
     revoke, arevoke = twins(_revoke)
 
-    def __enter__(self) -> Lease:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        drive(self._leave())
-
-    async def __aenter__(self) -> Lease:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await adrive(self._leave())
-
-    async def _leave(self) -> None:
+    async def _leave(self, error: type[BaseException] | None) -> None:
         try:
             await self._revoke()
-        except EtcdAeroError as error:
-            logger.warning("lease %x could not be revoked and will run out: %s", self.id, error)
+        except EtcdAeroError as failure:
+            logger.warning("lease %x could not be revoked and will run out: %s", self.id, failure)
 
     # how it ends -----------------------------------------------------------------------------------------------------
 
@@ -196,12 +182,9 @@ class Lease(Alarm):
                 return
             self._lost = lost
             self._ended = True
-            callbacks, self._callbacks = self._callbacks, []
-        self._ring()
         if lost:
             logger.log(logging.WARNING if self.renewed else logging.DEBUG, "lease %x is lost", self.id)
-            for callback in callbacks:
-                self._scope.callbacks.losses.submit(lambda callback=callback: self._call(callback))  # type: ignore[misc]
+        self._ring()
 
     def _check_ended(self) -> bool:
         if not self._ended:
@@ -210,12 +193,6 @@ class Lease(Alarm):
             if expired:
                 self.end(lost=True)
         return self._ended
-
-    def _call(self, callback: Callable[[Lease], object]) -> None:
-        try:
-            callback(self)
-        except Exception:
-            logger.exception("the on_lost callback of lease %x failed", self.id)
 
 
 async def time_to_live(scope: Scope, lease: int, *, keys: bool, timeout: float | None) -> LeaseStatus:

@@ -12,8 +12,7 @@ from django_etcdaero.system.steps import Call
 
 from .background import Worker, backoff, logger
 from .lease import Lease, check_ttl, clock
-from .life import Life
-from .scope import Scope
+from .scope import Life, Scope
 
 _LONGEST_PAUSE = 60.0
 """Seconds between two looks at the leases: plans that are overtaken by earlier ones pile up no longer than that."""

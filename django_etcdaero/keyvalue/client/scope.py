@@ -3,15 +3,93 @@
 from __future__ import annotations
 
 import os
+import threading
+import weakref
+from collections.abc import MutableSet
+from typing import Protocol
 
+from django_etcdaero.exceptions import Cancelled
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Namespace
 from django_etcdaero.keyvalue.txn import Txn
 from django_etcdaero.keyvalue.values import TxnRequest, TxnResult, WatchHandle, WatchRequest, WatchSink
+from django_etcdaero.system.steps import Call
 
-from .life import Life, RunningWatch
+from .background import CallbackThreads, Worker
 
 _getpid = os.getpid
+
+
+class RunningWatch(Protocol):
+    """A watch that somebody holds."""
+
+    @property
+    def closed(self) -> bool:
+        """True when nothing more will come."""
+
+    def cancel(self) -> None:
+        """End the watch."""
+
+
+class Life:
+    """What a client and the namespaces made from it share, until :meth:`end`. Threads are started when needed."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        # Tidying up must not wait for the user's callbacks.
+        self.chores = Worker("etcdaero-lock")
+        self.callbacks = CallbackThreads()
+        self.closed = False
+        self.pid = os.getpid()
+        self.callback_watches: set[RunningWatch] = set()
+        """Watches that nobody else needs to hold."""
+        self._watches: MutableSet[RunningWatch] = weakref.WeakSet()
+        self._mutex = threading.Lock()
+
+    def open_engine(self) -> Engine:
+        """Return the engine. Raises ``Cancelled`` if the client is closed or another process's."""
+        if self.pid != os.getpid():  # first: in the child the client is closed, too
+            raise Cancelled("the client belongs to the parent process; make a new one after a fork")
+        if self.closed:
+            raise Cancelled("the client is closed")
+        return self.engine
+
+    def keep_watch(self, watch: RunningWatch, *, alive: bool = False) -> None:
+        """End ``watch`` when the client is closed, now if it is. ``alive``: keep it even if nobody else does."""
+        with self._mutex:
+            if not watch.closed and not self.closed:
+                self._watches.add(watch)
+                if alive:
+                    self.callback_watches.add(watch)
+                return
+        watch.cancel()
+
+    def forget_watch(self, watch: RunningWatch) -> None:
+        """Keep an ended watch no longer."""
+        if self.pid != os.getpid():  # a thread of the parent may hold the lock for ever
+            return
+        with self._mutex:
+            self._watches.discard(watch)
+            self.callback_watches.discard(watch)
+
+    def end(self) -> bool:
+        """Be closed from now on, and end all watches. Return False if that was so, or in another process."""
+        if self.pid != os.getpid():
+            return False
+        with self._mutex:
+            if self.closed:
+                return False
+            self.closed = True
+            watches = tuple(self._watches)
+        for watch in watches:
+            watch.cancel()
+        return True
+
+    def abandon(self) -> None:
+        """In the child of a fork: forget everything, taking no lock that a thread of the parent may hold."""
+        self.closed = True
+        self.callback_watches = set()
+        self._watches = set()
 
 
 class Scope:
@@ -24,7 +102,7 @@ class Scope:
         """The thread for what is carried on in the background."""
         self.callbacks = life.callbacks
         """The threads for functions of users."""
-        self._life = life
+        self.life = life
 
     @property
     def prefix(self) -> bytes:
@@ -34,11 +112,11 @@ class Scope:
     @property
     def closed(self) -> bool:
         """True once the client, or the one that this namespace was made from, is closed."""
-        return self._life.closed
+        return self.life.closed
 
     def open_engine(self) -> Engine:
         """Return the engine. Raises ``Cancelled`` if the client is closed or another process's."""
-        life = self._life
+        life = self.life
         if life.closed or life.pid != _getpid():
             life.open_engine()
         return self.engine
@@ -57,21 +135,10 @@ class Scope:
         answer = await self.open_engine().atxn(self.keyspace.outward(request), timeout=timeout)
         return self.keyspace.inward(answer)
 
-    def watch_raw(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
-        """Start a watch of the engine on a range of this client. The keys that ``sink`` gets bear the full prefix."""
-        return self.open_engine().watch(self.keyspace.outward(request), sink, timeout=timeout)
-
-    async def awatch_raw(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None = None) -> WatchHandle:
-        """Start a watch of the engine on a range of this client, as :meth:`watch_raw` does.
+    async def start_watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
+        """Start a watch of the engine on a range of this client.
 
         ``sink`` is called from a thread of the engine and gets keys with the full prefix.
         """
-        return await self.open_engine().awatch(self.keyspace.outward(request), sink, timeout=timeout)
-
-    def keep_watch(self, watch: RunningWatch, *, alive: bool = False) -> None:
-        """End ``watch`` when the client is closed. ``alive``: keep it even if nobody else does."""
-        self._life.keep_watch(watch, alive=alive)
-
-    def forget_watch(self, watch: RunningWatch) -> None:
-        """Keep an ended watch no longer."""
-        self._life.forget_watch(watch)
+        engine = self.open_engine()
+        return await Call(engine.watch, engine.awatch, self.keyspace.outward(request), sink, timeout=timeout)

@@ -18,9 +18,9 @@ from django_etcdaero.system.threads import wait
 
 from .background import TRANSIENT, logger
 from .lease import Lease, check_ttl
-from .limit import is_over
 from .renewal import LeaseRenewal
 from .scope import Scope
+from .steps import is_over
 
 
 class Session:

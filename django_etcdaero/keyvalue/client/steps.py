@@ -1,5 +1,7 @@
-"""What protocols of the key-value client ask for, one step after the other; how they are carried out is in
-:mod:`django_etcdaero.system.steps`.
+"""What protocols of the key-value client ask for, one step after the other, and until when they wait for it; how steps
+are carried out is in :mod:`django_etcdaero.system.steps`.
+
+Limits are moments by ``time.monotonic()`` until which a caller is willing to wait, however many calls that takes.
 """
 
 from __future__ import annotations
@@ -7,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -17,32 +20,40 @@ from django_etcdaero.keyvalue.values import (
     RangeResult,
     TxnResult,
     WatchBatch,
-    WatchHandle,
     WatchLost,
     WatchRequest,
-    WatchSink,
 )
-from django_etcdaero.system.steps import Step
-from django_etcdaero.system.threads import wait, wait_for
+from django_etcdaero.system.steps import Call, Step
+from django_etcdaero.system.threads import wait_for
 
-from .alarm import Alarm
 from .scope import Scope
 
+SLACK = 0.01
+"""Seconds by which a store's own timer may be ahead of ours."""
 
-class Commit(Step[TxnResult]):
+_SHORTEST = 0.001
+
+
+def seconds_left(limit: float) -> float:
+    """Return the time that a call may take; when the limit has passed the shortest there is, so that it fails."""
+    return max(_SHORTEST, limit - time.monotonic())
+
+
+def is_over(limit: float) -> bool:
+    """Tell whether an error that comes now is due to the limit."""
+    return time.monotonic() >= limit - SLACK
+
+
+# --- calls -----------------------------------------------------------------------------------------------------------
+
+
+class Commit(Call[TxnResult]):
     """Run a transaction; the answer is its result."""
 
-    __slots__ = ("_timeout", "_txn")
+    __slots__ = ()
 
     def __init__(self, txn: Txn, timeout: float | None) -> None:
-        self._txn = txn
-        self._timeout = timeout
-
-    def block(self) -> TxnResult:
-        return self._txn.commit(timeout=self._timeout)
-
-    async def suspend(self) -> TxnResult:
-        return await self._txn.acommit(timeout=self._timeout)
+        super().__init__(txn.commit, txn.acommit, timeout=timeout)
 
 
 class Read(Step[RangeResult]):
@@ -65,126 +76,38 @@ class Read(Step[RangeResult]):
         return keyspace.inward(await self._scope.open_engine().arange(request, timeout=self._timeout))
 
 
-class StartWatch(Step[WatchHandle]):
-    """Start a watch of the engine; ``sink`` gets keys with the full prefix. The answer is the watch."""
-
-    __slots__ = ("_request", "_scope", "_sink", "_timeout")
-
-    def __init__(self, scope: Scope, request: WatchRequest, sink: WatchSink, timeout: float | None) -> None:
-        self._scope = scope
-        self._request = request
-        self._sink = sink
-        self._timeout = timeout
-
-    def block(self) -> WatchHandle:
-        return self._scope.watch_raw(self._request, self._sink, timeout=self._timeout)
-
-    async def suspend(self) -> WatchHandle:
-        return await self._scope.awatch_raw(self._request, self._sink, timeout=self._timeout)
+# --- waiting ---------------------------------------------------------------------------------------------------------
 
 
-class Wait(Step[WatchLost | None]):
-    """Wait for the first events of a watch, for the end of the watch or for an alarm, whichever comes first.
+class Changes(threading.Condition):
+    """A condition for which threads wait, and tasks."""
 
-    The answer is the reason for which the watch ended, if it did. Without a watch it is only a pause.
-    """
+    def __init__(self, wake: Callable[[], object] | None = None) -> None:
+        """``wake()`` is called, with the lock, whenever something changed; it must not raise."""
+        super().__init__()
+        self.wakers: list[Callable[[], object]] = [] if wake is None else [wake]
 
-    def __init__(
-        self,
-        alarm: Alarm,
-        left: Callable[[], float],
-        watch: tuple[Scope, WatchRequest] | None = None,
-        *,
-        poll: float | None = None,
-    ) -> None:
-        """``left()`` returns the seconds left (0: the wait is over) or raises to end the wait; it is asked again when
-        they have passed, and each ``poll`` seconds if that is given."""
-        self._alarm = alarm
-        self._left = left
-        self._watch = watch
-        self._poll = math.inf if poll is None else poll
-        self._lost: WatchLost | None = None
-
-    def block(self) -> WatchLost | None:
-        woken = threading.Event()
-        watch = None
-        if self._watch is not None:
-            scope, request = self._watch
-            watch = scope.watch_raw(request, _Waker(self, woken.set), timeout=self._left())
-        self._alarm.subscribe(woken.set)
-        try:
-            while (left := self._left()) > 0 and not wait(woken, min(left, self._poll)):
-                continue
-        finally:
-            self._alarm.unsubscribe(woken.set)
-            if watch is not None:
-                watch.cancel()
-        return self._lost
-
-    async def suspend(self) -> WatchLost | None:
-        loop = asyncio.get_running_loop()
-        woken = asyncio.Event()
-
-        def wake() -> None:
-            with suppress(RuntimeError):  # the loop may have been closed
-                loop.call_soon_threadsafe(woken.set)
-
-        watch = None
-        if self._watch is not None:
-            scope, request = self._watch
-            watch = await scope.awatch_raw(request, _Waker(self, wake), timeout=self._left())
-        self._alarm.subscribe(wake)
-        try:
-            while (left := self._left()) > 0 and not woken.is_set():
-                try:
-                    async with asyncio.timeout(min(left, self._poll)):
-                        await woken.wait()
-                except TimeoutError:
-                    continue
-        finally:
-            self._alarm.unsubscribe(wake)
-            if watch is not None:
-                watch.cancel()
-        return self._lost
-
-    def end(self, why: WatchLost) -> None:
-        """Be told that the watch has ended."""
-        self._lost = why
-
-
-class _Waker(PromptSink):
-    """Ends a wait."""
-
-    def __init__(self, waiting: Wait, wake: Callable[[], object]) -> None:
-        self._waiting = waiting
-        self._wake = wake
-
-    def __call__(self, batch: WatchBatch) -> None:
-        if batch.lost is not None:
-            self._waiting.end(batch.lost)
-        if batch.events or batch.lost is not None:
-            self._wake()
+    def notify_all(self) -> None:
+        """Wake all who wait. With the lock."""
+        super().notify_all()
+        for wake in self.wakers:
+            wake()
 
 
 class Until(Step[bool]):
     """Wait until ``condition()``, at most some seconds (``None``: without a limit); the answer is whether it holds."""
 
-    def __init__(
-        self,
-        changed: threading.Condition,
-        wakers: list[Callable[[], object]],
-        condition: Callable[[], bool],
-        seconds: float | None,
-    ) -> None:
-        """``changed`` is notified, and each of ``wakers`` called, when ``condition()`` may have come true."""
-        self._changed = changed
-        self._wakers = wakers
+    __slots__ = ("_changes", "_condition", "_seconds")
+
+    def __init__(self, changes: Changes, condition: Callable[[], bool], seconds: float | None) -> None:
+        """All of ``changes`` are woken when ``condition()`` may have come true."""
+        self._changes = changes
         self._condition = condition
         self._seconds = seconds
 
     def block(self) -> bool:
-        with self._changed:
-            return wait_for(self._changed, self._condition, self._seconds)
+        with self._changes:
+            return wait_for(self._changes, self._condition, self._seconds)
 
     async def suspend(self) -> bool:
         if self._condition():
@@ -195,8 +118,8 @@ class Until(Step[bool]):
             with suppress(RuntimeError):  # the loop was closed
                 loop.call_soon_threadsafe(woken.set)
 
-        with self._changed:
-            self._wakers.append(wake)
+        with self._changes:
+            self._changes.wakers.append(wake)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
@@ -205,5 +128,92 @@ class Until(Step[bool]):
                         woken.clear()
             return self._condition()
         finally:
-            with self._changed:
-                self._wakers.remove(wake)
+            with self._changes:
+                self._changes.wakers.remove(wake)
+
+
+class Alarm:
+    """A lease, a place in a queue, an object under a lease: what ends every wait that is for its sake."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.RLock()
+        """Guards what follows, and the state of the class that is one."""
+        self._listeners: list[Callable[[], object]] | None = []
+
+    def subscribe(self, listener: Callable[[], object]) -> None:
+        """Call ``listener()`` once, from the thread that finds out, when it ends in any way; now if it has ended.
+
+        For the parts of the client: a listener must be quick and never raise.
+        """
+        with self._mutex:
+            if self._listeners is not None:
+                self._listeners.append(listener)
+                return
+        listener()
+
+    def unsubscribe(self, listener: Callable[[], object]) -> None:
+        """Take a listener off again, if it is there."""
+        with self._mutex:
+            if self._listeners and listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def _ring(self) -> None:
+        """Tell that it has ended. Without the mutex."""
+        with self._mutex:
+            listeners, self._listeners = self._listeners or [], None
+        for listener in listeners:
+            listener()
+
+
+async def wait(
+    alarm: Alarm,
+    left: Callable[[], float],
+    watch: tuple[Scope, WatchRequest] | None = None,
+    *,
+    poll: float = math.inf,
+) -> WatchLost | None:
+    """Wait for the first events of a watch, for the end of the watch or for ``alarm``, whichever comes first.
+
+    Return the reason for which the watch ended, if it did. ``left()`` returns the
+    seconds left (0: the wait is over) or raises to end the wait; it is asked again when they have passed, and each
+    ``poll`` seconds.
+    """
+    woken = _Woken()
+    handle = None if watch is None else await watch[0].start_watch(watch[1], woken, timeout=left())
+    alarm.subscribe(woken.wake)
+    try:
+        while (seconds := left()) > 0 and not await Until(woken.changes, woken.is_set, min(seconds, poll)):
+            continue
+    finally:
+        alarm.unsubscribe(woken.wake)
+        if handle is not None:
+            handle.cancel()
+    return woken.lost
+
+
+async def pause(alarm: Alarm, seconds: float) -> None:
+    """Wait some seconds, or until ``alarm``."""
+    limit = time.monotonic() + seconds
+    await wait(alarm, lambda: limit - time.monotonic())
+
+
+class _Woken(PromptSink):
+    """What ends a wait."""
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+        self.lost: WatchLost | None = None
+        self._set = False
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wake(self) -> None:
+        with self.changes:
+            self._set = True
+            self.changes.notify_all()
+
+    def __call__(self, batch: WatchBatch) -> None:
+        self.lost = self.lost if batch.lost is None else batch.lost
+        if batch.events or batch.lost is not None:
+            self.wake()

@@ -23,12 +23,12 @@ from django_etcdaero.system.steps import adrive, drive
 
 from .background import logger
 from .feed import Feed
+from .feed import Progress as Progress
+from .feed import Resync as Resync
+from .feed import ResyncReason as ResyncReason
+from .feed import WatchItem as WatchItem
 from .items import AsyncItems, Incoming, Items
 from .scope import Scope
-from .watch_items import Progress as Progress
-from .watch_items import Resync as Resync
-from .watch_items import ResyncReason as ResyncReason
-from .watch_items import WatchItem as WatchItem
 
 _TURN = 100
 """Items of one watch that are delivered before other callbacks of the client get their turn."""
@@ -62,7 +62,7 @@ class _Held(Incoming[WatchItem]):
         except BaseException:
             self._feed.end(None)
             raise
-        self._scope.keep_watch(self, alive=alive)
+        self._scope.life.keep_watch(self, alive=alive)
 
     async def take(self, timeout: float | None) -> WatchItem:
         """Return the next item; for the parts of the client."""
@@ -72,7 +72,7 @@ class _Held(Incoming[WatchItem]):
                 item = await self._feed.next(timeout=timeout)
             finally:
                 if self._feed.ended:
-                    self._scope.forget_watch(self)
+                    self._scope.life.forget_watch(self)
         if item is None:
             raise Cancelled("the watch has ended")
         return item
@@ -81,7 +81,7 @@ class _Held(Incoming[WatchItem]):
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         if self._pid == os.getpid():
             self._feed.end(None)
-            self._scope.forget_watch(self)
+            self._scope.life.forget_watch(self)
 
     @property
     def closed(self) -> bool:
@@ -148,7 +148,7 @@ class Watch(_Held, Items[WatchItem]):
         else:
             return 0.0
         if feed.ended:
-            self._scope.forget_watch(self)
+            self._scope.life.forget_watch(self)
             if feed.error is not None:
                 logger.error("the watch on %r ended: %s", self._key, feed.error)
         return None

@@ -6,10 +6,9 @@ Start at :class:`~django_etcdaero.keyvalue.objects.collection.Collection`.
 from __future__ import annotations
 
 from .collection import Collection
-from .events import Created, Deleted, ObjectEvent, Resynced, Updated
 from .fields import changes_nothing
 from .leased import LeasedObject, LeaseState
-from .stored import Invalid, Listing, Stored
+from .stored import Created, Deleted, Invalid, Listing, ObjectEvent, Resynced, Stored, Updated
 from .transaction import ObjectTxn, ObjectTxnResult
 from .watch import AsyncObjectWatch, ObjectWatch
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from django_etcdaero.exceptions import ConfigurationError
 
-from .containers import ANY, dict_form, fixed_tuple_form, sequence_form, set_form
+from .containers import ANY, array_form, dict_form, fixed_tuple_form
 from .forms import Form, Json, Misfit, expected, named
 from .scalars import SCALARS, enum_form, literal_form
 
@@ -99,23 +99,18 @@ class Annotations:
             raise ConfigurationError(f"{annotation} stands for no particular type; generic classes cannot be stored")
         if hasattr(annotation, "__value__"):  # type X = ...
             return self.form(annotation.__value__)
-        if origin in (list, collections.abc.Sequence):
-            return sequence_form(list, self._only(arguments))
-        if origin is tuple:
-            if not arguments or arguments[-1] is Ellipsis:
-                return sequence_form(tuple, self._only(arguments[:1]))
+        if origin is tuple and arguments and arguments[-1] is not Ellipsis:
             return fixed_tuple_form([self.form(argument) for argument in arguments])
-        if origin in (set, frozenset):
-            return set_form(origin, self._only(arguments))
+        if origin is collections.abc.Sequence:
+            origin = list
+        if origin in (list, tuple, set, frozenset):
+            return array_form(origin, self.form(arguments[0]) if arguments else ANY)
         if origin in (dict, collections.abc.Mapping):
             key, item = arguments or (str, Any)
             return dict_form(self.form(key), self.form(item))
         if isinstance(annotation, type) and not arguments:
             return self._class(annotation)
         raise ConfigurationError(f"{named(annotation)} cannot be stored")
-
-    def _only(self, arguments: Sequence[Any]) -> Form:
-        return self.form(arguments[0]) if arguments else ANY
 
     def _union(self, members: Sequence[Any]) -> Form:
         classes = [member for member in members if _is_object(member)]

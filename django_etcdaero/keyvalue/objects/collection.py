@@ -17,29 +17,37 @@ An object is one key with a JSON document; its version is the revision of its la
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar, Unpack
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack
 
+from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
-from django_etcdaero.keyvalue.txn import Subject, mod_revision
-from django_etcdaero.keyvalue.txn import value as stored_value
-from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.keyvalue.values import Compare, KeyValue, SortOrder
 from django_etcdaero.system.twins import twins
 
 from .codec import Types, Unknown, codec_for
 from .fields import Fields, Selection
-from .following import FollowOptions, follow
 from .layout import Layout
 from .leased import LeasedObject
-from .listing import OrderBy, list_objects
-from .stored import Listing
+from .stored import Invalid, Listing, Stored
 from .timed_steps import TimedSteps
-from .watch import AsyncObjectWatch, ObjectWatch
+from .watch import AsyncObjectWatch, FollowOptions, ObjectWatch, follow
 from .writing import ObjectCalls
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-
 T = TypeVar("T")
+
+OrderBy: TypeAlias = Literal["name", "-name", "version", "-version", "created", "-created", "modified", "-modified"]
+"""By name, by last change (``version`` and ``modified`` are the same), by creation; ``-`` reverses."""
+
+_ORDERS: dict[str, Callable[[Stored[Any]], Any]] = {
+    "name": lambda stored: stored.name.encode(),
+    "version": lambda stored: (stored.version, stored.name.encode()),
+    "modified": lambda stored: (stored.version, stored.name.encode()),
+    "created": lambda stored: (stored.created, stored.name.encode()),
+}
+"""Objects that were written in one transaction have the same revisions: their names decide."""
 
 
 class Collection(ObjectCalls[T]):
@@ -88,7 +96,7 @@ class Collection(ObjectCalls[T]):
 
     leased, aleased = twins(_leased)
 
-    # many objects ----------------------------------------------------------------------------------------------------
+    # many objects -----------------------------------------------------------------------------------------------------
 
     async def _list(
         self,
@@ -113,17 +121,42 @@ class Collection(ObjectCalls[T]):
 
         What cannot be read raises ``InvalidObject``; with ``skip_invalid`` it is logged and in ``Listing.invalid``.
         """
-        return await list_objects(
-            TimedSteps(self.client, timeout),
-            self.layout,
-            Selection(where, fields, labels),
-            under=under,
-            order_by=order_by,
-            limit=limit,
-            offset=offset,
-            revision=revision,
-            skip_invalid=skip_invalid,
-        )
+        steps, layout, selection = TimedSteps(self.client, timeout), self.layout, Selection(where, fields, labels)
+        selection.check(layout.codec.fields)
+        order = _ORDERS.get(order_by.removeprefix("-"))
+        if order is None:
+            raise InvalidRequest(
+                f"order_by must be one of {', '.join(_ORDERS)}, or one of them after '-', not {order_by!r}"
+            )
+        for name, number in (("limit", limit), ("offset", offset), ("revision", revision)):
+            if number < 0:
+                raise InvalidRequest(f"{name} must not be negative: {number}")
+        start, end = layout.span(under)
+        enough = offset + limit + 1 if limit else 0
+        items: list[Stored[T]] = []
+        invalid: list[Invalid] = []
+
+        def take(found: KeyValue) -> bool:
+            read = layout.read_or_tell(found)
+            if isinstance(read, Invalid):
+                if not skip_invalid:
+                    raise read.error
+                logger.warning("skipped: %s", read.error)
+                invalid.append(read)
+            elif selection.matches(read.object):
+                items.append(read)
+            return enough > 0 and order_by == "name" and len(items) == enough
+
+        if order_by == "-name" and enough and selection.everything and not skip_invalid:
+            page = await steps.read(txn.get(start, end, limit=enough, revision=revision, sort_order=SortOrder.DESCEND))
+            revision = revision or page.revision
+            for found in page.kvs:
+                take(found)
+        else:
+            revision = await steps.visit(start, end, revision=revision, take=take)
+            items.sort(key=order, reverse=order_by.startswith("-"))
+        last = offset + limit if limit else len(items)
+        return Listing(tuple(items[offset:last]), revision, len(items) > last, tuple(invalid))
 
     list, alist = twins(_list)
 
@@ -179,13 +212,13 @@ class Collection(ObjectCalls[T]):
         """Return the key of an object, relative to the client."""
         return self.layout.key(name)
 
-    def version_of(self, name: str) -> Subject:
+    def version_of(self, name: str) -> txn.Subject:
         """Return the left side of a condition on the version of an object, 0 if it does not exist.
 
         ``orders.version_of("7") == 12``, ``!=``, ``<``, ``>``: for transactions of either kind.
         """
-        return mod_revision(self.key(name))
+        return txn.mod_revision(self.key(name))
 
     def holds(self, name: str, value: T) -> Compare:
         """Return the condition that exactly this object is stored under a name, written as this collection does it."""
-        return stored_value(self.key(name)) == self.layout.encode(name, value)
+        return txn.value(self.key(name)) == self.layout.encode(name, value)

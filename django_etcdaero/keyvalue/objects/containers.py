@@ -7,7 +7,7 @@ written as text: str, int, and everything else that is written as text (UUID, da
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -19,19 +19,25 @@ _OBJECT = frozenset((dict,))
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
-def sequence_form(cls: type[Any], item: Form) -> Form:
-    """Return the form of ``list[item]`` or ``tuple[item, ...]``."""
+def array_form(cls: type[Any], item: Form) -> Form:
+    """Return the form of a list, tuple, set or frozenset of ``item``."""
     name = f"{cls.__name__} of {item.name}"
+    unordered = issubclass(cls, Set)
 
     def encode(value: Any) -> Json:
         if type(value) is not cls:
             raise expected(name, value)
-        return _each(item.encode, value)
+        items = _each(item.encode, value)
+        return sorted(items, key=json.dumps) if unordered else items
 
     def decode(data: Any) -> Any:
         if type(data) is not list:
             raise expected(name, data)
-        return cls(_each(item.decode, data))
+        items = _each(item.decode, data)
+        try:
+            return cls(items)
+        except TypeError as error:
+            raise Misfit(f"an element of the {cls.__name__} is not hashable: {error}") from error
 
     return Form(name, encode, decode, frozenset((cls,)), _ARRAY)
 
@@ -54,26 +60,6 @@ def fixed_tuple_form(items: Sequence[Form]) -> Form:
         return tuple(convert(data, list, [item.decode for item in items]))
 
     return Form(name, encode, decode, frozenset((tuple,)), _ARRAY)
-
-
-def set_form(cls: type[Any], item: Form) -> Form:
-    """Return the form of ``set[item]`` or ``frozenset[item]``."""
-    name = f"{cls.__name__} of {item.name}"
-
-    def encode(value: Any) -> Json:
-        if type(value) is not cls:
-            raise expected(name, value)
-        return sorted(_each(item.encode, value), key=json.dumps)
-
-    def decode(data: Any) -> Any:
-        if type(data) is not list:
-            raise expected(name, data)
-        try:
-            return cls(_each(item.decode, data))
-        except TypeError as error:
-            raise Misfit(f"an element of the {cls.__name__} is not hashable: {error}") from error
-
-    return Form(name, encode, decode, frozenset((cls,)), _ARRAY)
 
 
 def dict_form(key: Form, item: Form) -> Form:

@@ -9,22 +9,18 @@ again: what it stood for may be another's by now.
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from django_etcdaero.keyvalue.client.alarm import Alarm
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
-from django_etcdaero.keyvalue.client.steps import Wait
+from django_etcdaero.keyvalue.client.steps import Alarm, pause
 from django_etcdaero.keyvalue.recipes.kept_key import KeptKey
 from django_etcdaero.system.steps import drive
-from django_etcdaero.system.twins import twins
+from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .layout import Layout
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 T = TypeVar("T")
 
@@ -38,7 +34,7 @@ class LeaseState(enum.Enum):
     LOST = "lost"
 
 
-class LeasedObject(Alarm):
+class LeasedObject(Alarm, TwinBlocks):
     """A stored object under a lease; made with ``Collection.leased()``. As a context manager it cancels itself."""
 
     def __init__(self, client: Client, layout: Layout[T], name: str, value: T, *, ttl: int) -> None:
@@ -50,7 +46,6 @@ class LeasedObject(Alarm):
         self._client = client
         self._data = layout.encode(name, value)
         self._end = LeaseState.ACTIVE
-        self._callbacks: list[Callable[[LeasedObject], object]] = []
         self._failures = 0
         what = f"the object {self._label!r}"
         self._kept = KeptKey(client, layout.key(name), what, ttl=ttl, lost=self._lose_key, wake=self._wake)
@@ -80,19 +75,14 @@ class LeasedObject(Alarm):
 
         ``leased.state`` says how. A callback that raises is logged. In the child of a fork nothing happens.
         """
-        if self.lease.inherited:
-            return
-        with self._mutex:
-            if self._end is LeaseState.ACTIVE:
-                self._callbacks.append(callback)
-                return
-        self._report(callback)
+        what = f"the on_end callback of {self._label!r}"
+        if not self.lease.inherited:
+            self.subscribe(lambda: self._client.callbacks.report_loss(callback, self, what))
 
     async def _wait(self, timeout: float) -> LeaseState:
         """Wait until it ends, at most ``timeout`` seconds, and return how it stands then."""
         if self.state is LeaseState.ACTIVE:
-            limit = time.monotonic() + timeout
-            await Wait(self, lambda: limit - time.monotonic())
+            await pause(self, timeout)
         return self.state
 
     wait, asleep = twins(_wait, awaited="asleep")
@@ -112,17 +102,8 @@ class LeasedObject(Alarm):
 
     cancel, acancel = twins(_cancel)
 
-    def __enter__(self) -> LeasedObject:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.cancel()
-
-    async def __aenter__(self) -> LeasedObject:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.acancel()
+    async def _leave(self, error: type[BaseException] | None) -> None:
+        await self._cancel()
 
     # how it ends -----------------------------------------------------------------------------------------------------
 
@@ -164,19 +145,7 @@ class LeasedObject(Alarm):
             if self._end is not LeaseState.ACTIVE:
                 return False
             self._end = state
-            callbacks, self._callbacks = self._callbacks, []
-        self._ring()
         self.lease.unsubscribe(self._lose)
         self._kept.end()
-        for callback in callbacks:
-            self._report(callback)
+        self._ring()
         return True
-
-    def _report(self, callback: Callable[[LeasedObject], object]) -> None:
-        def call() -> None:
-            try:
-                callback(self)
-            except Exception:
-                logger.exception("the on_end callback of %r failed", self._label)
-
-        self._client.callbacks.losses.submit(call)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.steps import Read
-from django_etcdaero.keyvalue.values import DeleteResult, RangeRequest, RangeResult, TxnRequest, TxnResult
+from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, RangeRequest, RangeResult, TxnRequest, TxnResult
 from django_etcdaero.system.steps import Call, Step
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
+PAGE = 500
+"""Objects that are read with one request."""
 
 _SHORTEST = 0.1
 """Seconds that tidying up may take even when the operation's time is over."""
@@ -24,7 +28,7 @@ class TimedSteps:
     def __init__(self, client: Client, timeout: float | None) -> None:
         """``timeout`` is in seconds from now; ``None`` is the engine's default for each call."""
         self._client = client
-        self._limit = None if timeout is None else time.monotonic() + timeout
+        self._limit = end_of(timeout)
 
     def left(self) -> float | None:
         """Return the seconds left, ``None`` if there is no limit. Raises ``DeadlineExceeded``."""
@@ -43,20 +47,34 @@ class TimedSteps:
         """Read keys; the answer is the result."""
         return Read(self._client, request, self.left())
 
+    async def visit(self, start: bytes, end: bytes, *, revision: int, take: Callable[[KeyValue], bool]) -> int:
+        """Give the keys of a range to ``take``, in order, until it returns ``True``; return their revision."""
+        while True:
+            page = await self.read(get(start, end or None, limit=PAGE, revision=revision))
+            revision = revision or page.revision
+            if any(map(take, page.kvs)) or not page.more:
+                return revision
+            start = page.kvs[-1].key + b"\0"
+
     def delete(self, start: bytes, end: bytes) -> Step[DeleteResult]:
         """Delete keys; the answer is the result."""
         return Call(self._client.delete_range, self._client.adelete_range, start, end or None, timeout=self.left())
 
-    async def grant(self, ttl: int) -> int:
-        """Grant a lease of ``ttl`` seconds that nobody renews; return its id."""
+    async def grant(self, ttl: int | None) -> int:
+        """Grant a lease of ``ttl`` seconds that nobody renews; return its id, 0 if there is to be none."""
+        if not ttl:
+            return 0
+        check_ttl(ttl)
         engine = self._client.open_engine()
         return (await Call(engine.lease_grant, engine.alease_grant, ttl, timeout=self.left())).id
 
     async def revoke(self, lease: int) -> None:
-        """End a lease that nothing was put on; so little is always time for, in place of another's error.
+        """End a lease (0: none) that nothing was put on; so little is always time for, in place of another's error.
 
         A failure is no error: it runs out by itself.
         """
+        if not lease:
+            return
         left = None if self._limit is None else max(_SHORTEST, self._limit - time.monotonic())
         try:
             engine = self._client.open_engine()

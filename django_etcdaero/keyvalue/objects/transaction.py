@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, KeyExists, TxnFailed
 from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.values import (
     Compare,
     CompareOp,
@@ -25,15 +26,11 @@ from django_etcdaero.keyvalue.values import (
 )
 from django_etcdaero.system.twins import twins
 
+from .collection import Collection
 from .layout import Layout
 from .stored import Invalid, Stored
 from .timed_steps import TimedSteps
-from .writing import check_version, condition, difference, replaced, write
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-
-    from .collection import Collection
+from .writing import condition, difference, replaced, write
 
 T = TypeVar("T")
 
@@ -115,14 +112,12 @@ class ObjectTxn:
     def update(self, collection: Collection[T], name: str, value: T, *, version: int | None = None) -> ObjectTxn:
         """Replace an object; it must exist, and have ``version`` if that is given. It keeps its lease."""
         layout, key = self._target(collection, name)
-        check_version(version)
         put = write(key, layout.encode(name, value), ttl=None, lease=0)
         return self._stage(_Change(layout, name, condition(key, version), put, value, version=version))
 
     def delete(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
         """Delete an object; it must exist, and have ``version`` if that is given."""
         layout, key = self._target(collection, name)
-        check_version(version)
         return self._stage(
             _Change(layout, name, condition(key, version), txn.delete(key, prev_kv=True), version=version)
         )
@@ -130,7 +125,6 @@ class ObjectTxn:
     def touch(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
         """Give an object a new version and change nothing else; it must exist, and have ``version`` if given."""
         layout, key = self._target(collection, name)
-        check_version(version)
         put = txn.put(key, ignore_value=True, ignore_lease=True)
         return self._stage(_Change(layout, name, condition(key, version), put, version=version))
 

@@ -1,37 +1,155 @@
-"""Watches of a collection, for threads and for asyncio."""
+"""Watches of a collection: from the changes of keys to events of objects, for threads and for asyncio."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Self, TypedDict, TypeVar, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import AsyncItems, Incoming, Items
-from django_etcdaero.keyvalue.client.watch import AsyncWatch, Watch
+from django_etcdaero.keyvalue.client.watch import AsyncWatch, Resync
 from django_etcdaero.keyvalue.txn import watch
+from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.steps import adrive, drive
 
-from .events import ObjectEvent
-from .following import Following
+from .fields import Fields, Selection, changed, check_paths
+from .layout import Layout
+from .stored import Created, Deleted, Invalid, ObjectEvent, Resynced, Stored, Updated
 from .timed_steps import TimedSteps
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.values import KeyValue
-
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Following(Generic[T]):
+    """What is followed, from when on, and what of it is told."""
+
+    layout: Layout[T]
+    start: bytes
+    end: bytes
+    since: int | None
+    selection: Selection[T]
+    changed: tuple[str, ...] = ()
+    """Paths; updates that change none of them are not told."""
+
+    async def begin(self, steps: TimedSteps) -> tuple[tuple[KeyValue, ...], int]:
+        """Return what exists, if it is to be told first, and the revision from which on changes are wanted."""
+        if self.since is None:
+            return (), 0
+        if self.since:
+            return (), self.since + 1
+        found: list[KeyValue] = []
+
+        def take(one: KeyValue) -> bool:
+            found.append(one)
+            return False
+
+        revision = await steps.visit(self.start, self.end, revision=0, take=take)
+        return tuple(found), revision + 1
+
+    def existing(self, found: KeyValue) -> ObjectEvent[T] | None:
+        """Return the event for what was there before the first change."""
+        read = self.layout.read_or_tell(found)
+        if isinstance(read, Invalid):
+            return read
+        if not self.selection.matches(read.object):
+            return None
+        return Created(read) if read.is_new else Updated(read)
+
+    def event(self, item: object) -> ObjectEvent[T] | None:
+        """Return the event for an item of the watch of the keys; ``None`` if there is nothing to tell."""
+        if isinstance(item, Resync):
+            return self._resynced(item)
+        if not isinstance(item, Event):
+            return None
+        before = self._before(item.prev_kv)
+        was = None if before is None else self.selection.matches(before.object)
+        if item.type is EventType.DELETE:
+            return None if was is False else Deleted(self.layout.name(item.kv.key), item.kv.mod_revision, before)
+        read = self.layout.read_or_tell(item.kv)
+        if isinstance(read, Invalid):
+            return read
+        if not self.selection.matches(read.object):
+            # What it was may be forgotten: told once too often is better than a copy that keeps it for ever.
+            return None if was is False or item.created else Deleted(read.name, read.version, before)
+        if item.created or was is False:
+            return Created(read)
+        if self.changed and before is not None and not changed(before.object, read.object, self.changed):
+            return None
+        return Updated(read, before)
+
+    def _before(self, previous: KeyValue | None) -> Stored[T] | None:
+        read = None if previous is None else self.layout.read_or_tell(previous)
+        return None if isinstance(read, Invalid) else read
+
+    def _resynced(self, item: Resync) -> Resynced[T]:
+        read = [self.layout.read_or_tell(found) for found in item.kvs]
+        items = (each for each in read if isinstance(each, Stored) and self.selection.matches(each.object))
+        invalid = (each for each in read if isinstance(each, Invalid))
+        return Resynced(item.reason, tuple(items), item.revision, tuple(invalid))
+
+
+class FollowOptions(TypedDict, Generic[T], total=False):
+    """What is followed of a collection, and what of it is told."""
+
+    under: str | None
+    """Those whose names begin with it and ``/``."""
+    since: int | None
+    """0, which is the default: what there is, then every change. A version or revision: every change after it.
+    ``None``: changes from now on."""
+    where: Callable[[T], object] | None
+    """Only the objects for which it is true."""
+    fields: Fields | None
+    """Only the objects that have these values."""
+    labels: Mapping[str, str] | None
+    """Only the objects that have these labels in their field ``labels``."""
+    changed: Sequence[str]
+    """Of the updates only those that change one of these fields."""
+
+
+def follow(layout: Layout[T], name: str | None, **options: Unpack[FollowOptions[T]]) -> Following[T]:
+    """Return what a watch of one object, those under a prefix or all follows. Raises ``InvalidRequest``."""
+    if unknown := options.keys() - FollowOptions.__annotations__:
+        raise TypeError(f"a watch of objects has no option {min(unknown)!r}")
+    under, since = options.get("under"), options.get("since", 0)
+    if name is not None and under is not None:
+        raise InvalidRequest("name and under exclude each other")
+    if since is not None and since < 0:
+        raise InvalidRequest(f"since must not be negative: {since}")
+    selection = Selection(options.get("where"), options.get("fields"), options.get("labels"))
+    selection.check(layout.codec.fields)
+    start, end = layout.span(under) if name is None else (layout.key(name), b"")
+    paths = check_paths(options.get("changed", ()), layout.codec.fields)
+    return Following(layout, start, end, since, selection, paths)
+
+
+# --- watches ---------------------------------------------------------------------------------------------------------
 
 
 class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
     """What both kinds of watches have in common."""
 
-    _watch: Watch | AsyncWatch | None = None
-
-    def __init__(self, following: Following[T]) -> None:
+    def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
+        self._client = client
         self._following = following
+        self._max_pending = max_pending
+        self._timeout = timeout
         self._existing: deque[KeyValue] = deque()
+        self._watch: AsyncWatch | None = None
+
+    async def _begin(self) -> None:
+        following = self._following
+        existing, revision = await following.begin(TimedSteps(self._client, self._timeout))
+        request = watch(following.start, following.end or None, start_revision=revision, prev_kv=True)
+        started = AsyncWatch(self._client, request, max_pending=self._max_pending, timeout=self._timeout)
+        await started.begin()
+        self._watch = started
+        self._existing.extend(existing)
 
     async def take(self, timeout: float | None) -> ObjectEvent[T]:
         """Return the next event, waiting for it at most ``timeout`` seconds. Raises ``Cancelled`` after the end."""
@@ -71,35 +189,19 @@ class ObjectWatch(_Held[T], Items["ObjectEvent[T]"]):
     Iterate over it, from one thread. It ends by :meth:`cancel`, with its ``with`` block, or with the client.
     """
 
-    _watch: Watch
-
     def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
-        super().__init__(following)
-        existing, revision = drive(following.begin(TimedSteps(client, timeout)))
-        self._existing.extend(existing)
-        request = watch(following.start, following.end or None, start_revision=revision, prev_kv=True)
-        self._watch = Watch(client, request, max_pending=max_pending, callback=None, timeout=timeout)
+        super().__init__(client, following, max_pending=max_pending, timeout=timeout)
+        drive(self._begin())
 
     @property
     def closed(self) -> bool:
         """True when nothing more will come."""
-        return self._watch.closed
+        return self._watch is None or self._watch.closed
 
 
 class AsyncObjectWatch(_Held[T], AsyncItems["ObjectEvent[T]"]):
     """A watch for asyncio: ``async with`` starts and ends it, ``async for`` or :meth:`anext` give the events."""
 
-    def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
-        super().__init__(following)
-        self._client = client
-        self._max_pending = max_pending
-        self._timeout = timeout
-
     async def __aenter__(self) -> Self:
-        following = self._following
-        existing, revision = await adrive(following.begin(TimedSteps(self._client, self._timeout)))
-        request = watch(following.start, following.end or None, start_revision=revision, prev_kv=True)
-        started = AsyncWatch(self._client, request, max_pending=self._max_pending, timeout=self._timeout)
-        self._watch = await started.__aenter__()
-        self._existing.extend(existing)
+        await adrive(self._begin())
         return self

@@ -8,11 +8,11 @@ call.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists, KeyNotFound, VersionConflict
 from django_etcdaero.keyvalue import txn
-from django_etcdaero.keyvalue.client.lease import check_ttl
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS, Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
@@ -22,21 +22,16 @@ from .layout import Layout
 from .stored import Stored
 from .timed_steps import TimedSteps
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-
 T = TypeVar("T")
 
 
-def check_version(version: int | None) -> None:
-    """Raise ``InvalidRequest`` unless ``version`` is ``None`` or one that an object can have."""
-    if version is not None and (type(version) is not int or version < 1):
-        raise InvalidRequest(f"version must be the version of a stored object, at least 1, not {version!r}")
-
-
 def condition(key: bytes, version: int | None) -> Compare:
-    """Return "it exists", or "it has this version"."""
-    return txn.version(key) > 0 if version is None else txn.mod_revision(key) == version
+    """Return "it exists", or "it has this version". Raises ``InvalidRequest`` for one that no object can have."""
+    if version is None:
+        return txn.version(key) > 0
+    if type(version) is not int or version < 1:
+        raise InvalidRequest(f"version must be the version of a stored object, at least 1, not {version!r}")
+    return txn.mod_revision(key) == version
 
 
 def difference(label: str, found: KeyValue | None, version: int | None) -> KeyNotFound | VersionConflict:
@@ -69,11 +64,11 @@ class ObjectCalls(Generic[T]):
         """Store an object under a new name. Raises ``KeyExists``."""
         steps = TimedSteps(self.client, timeout)
         key, data = self.layout.key(name), self.layout.encode(name, value)
-        lease = await _lease(steps, ttl)
+        lease = await steps.grant(ttl)
         put, look = txn.put(key, data, lease=lease), txn.get(key, keys_only=True)
         answer = await steps.txn(TxnRequest((txn.version(key) == 0,), (put,), (look,)))
         if not answer.succeeded:
-            await _give_back(steps, lease)
+            await steps.revoke(lease)
             version = txn.found(answer.responses[0])[0].mod_revision
             raise KeyExists(f"{self.layout.label(name)} exists, with version {version}")
         return Stored(name, value, answer.revision, answer.revision, lease)
@@ -118,13 +113,13 @@ class ObjectCalls(Generic[T]):
         Raises ``KeyNotFound`` if there is none, ``VersionConflict`` if it has another version.
         """
         steps = TimedSteps(self.client, timeout)
-        check_version(version)
         key, data = self.layout.key(name), self.layout.encode(name, value)
-        lease = await _lease(steps, ttl)
+        compare = condition(key, version)
+        lease = await steps.grant(ttl)
         put = write(key, data, ttl=ttl, lease=lease)
-        answer = await steps.txn(TxnRequest((condition(key, version),), (put,), (txn.get(key, keys_only=True),)))
+        answer = await steps.txn(TxnRequest((compare,), (put,), (txn.get(key, keys_only=True),)))
         if not answer.succeeded:
-            await _give_back(steps, lease)
+            await steps.revoke(lease)
             raise difference(self.layout.label(name), _first(txn.found(answer.responses[0])), version)
         return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
 
@@ -134,7 +129,7 @@ class ObjectCalls(Generic[T]):
         """Store an object, in place of the one of that name if there is one."""
         steps = TimedSteps(self.client, timeout)
         key, data = self.layout.key(name), self.layout.encode(name, value)
-        lease = await _lease(steps, ttl)
+        lease = await steps.grant(ttl)
         new, over = txn.put(key, data, lease=lease, prev_kv=True), write(key, data, ttl=ttl, lease=lease)
         answer = await steps.txn(TxnRequest((txn.version(key) == 0,), (new,), (over,)))
         return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, over)
@@ -147,7 +142,6 @@ class ObjectCalls(Generic[T]):
         Raises ``KeyNotFound``, ``VersionConflict``. If what was stored cannot be read, ``InvalidObject`` is raised
         after it was deleted; :meth:`discard` does not read it.
         """
-        check_version(version)
         key = self.layout.key(name)
         delete, look = txn.delete(key, prev_kv=True), txn.get(key, keys_only=True)
         steps = TimedSteps(self.client, timeout)
@@ -216,18 +210,6 @@ async def _replace_by(
         if answer.succeeded:
             return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
         await Pause(contention.fail())
-
-
-async def _lease(steps: TimedSteps, ttl: int | None) -> int:
-    if not ttl:  # None: as it is; 0: none
-        return 0
-    check_ttl(ttl)
-    return await steps.grant(ttl)
-
-
-async def _give_back(steps: TimedSteps, lease: int) -> None:
-    if lease:
-        await steps.revoke(lease)
 
 
 def _first(kvs: tuple[KeyValue, ...]) -> KeyValue | None:

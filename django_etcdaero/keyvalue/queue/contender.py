@@ -6,13 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
 from django_etcdaero.keyvalue.arguments import check_seconds, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
-from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
+from django_etcdaero.keyvalue.client.session import Session
+from django_etcdaero.keyvalue.client.steps import is_over, seconds_left
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
@@ -21,13 +23,8 @@ from django_etcdaero.system.twins import twins
 
 from .holder import Holder
 from .layout import label
-from .leaving import LEAVE_TIMEOUT
 from .place import Place
-from .reading import first, queue
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
+from .reading import LEAVE_TIMEOUT, read_queue
 
 _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
@@ -100,13 +97,15 @@ class Contender:
 
     async def _holder(self, *, timeout: float | None = None) -> Holder | None:
         """Return what is known of who holds the name now, this process or another; ``None`` if nobody does."""
-        return await first(self._client, self.name, second=self.apart, timeout=timeout)
+        in_line = await read_queue(self._client, self.name, second=self.apart, limit=1, timeout=timeout)
+        return Holder.read(*in_line[0]) if in_line else None
 
     holder, aholder = twins(_holder)
 
     async def _queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
         """Return what is known of the holder and of everybody who waits, in the order of their turns."""
-        return await queue(self._client, self.name, second=self.apart, timeout=timeout)
+        in_line = await read_queue(self._client, self.name, second=self.apart, timeout=timeout)
+        return tuple(Holder.read(*each) for each in in_line)
 
     queue, aqueue = twins(_queue)
 
@@ -141,19 +140,14 @@ class Contender:
                 await self._contend(entry, limit, once=once, stop=stop)
             except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
                 await self._contend(entry, limit, once=once, stop=stop)
-        except LockTimeout:
-            self._busy = False
-            raise
-        except TRANSIENT as error:
-            self._busy = False
-            if limit is not None and is_over(limit):
-                raise LockTimeout(f"{self.label!r} could not be had in time: {error}") from error
-            raise
-        except BaseException:  # of a signal handler, too, which may raise anywhere
+        except BaseException as error:  # of a signal handler, too, which may raise anywhere
             if mine:
                 self._busy = False
                 if self._place is not None:
-                    self._drop()
+                    self._drop(self._place)
+            late = limit is not None and is_over(limit)
+            if late and isinstance(error, TRANSIENT) and not isinstance(error, LockTimeout):
+                raise LockTimeout(f"{self.label!r} could not be had in time: {error}") from error
             raise
 
     async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
@@ -165,7 +159,7 @@ class Contender:
             if once:
                 if not (await place.enter_if_empty(entry)):
                     raise LockTimeout(f"{self.label!r} is not free")
-            elif not (await self._enter(place, entry)):
+            elif not (await self._line_up(place, entry)):
                 end = limit
                 await place.wait(limit=limit, stop=stop)
             self._hold(place)
@@ -182,7 +176,7 @@ class Contender:
     def _make_place(self, session: Session) -> Place:
         raise NotImplementedError
 
-    async def _enter(self, place: Place, limit: float) -> bool:
+    async def _line_up(self, place: Place, limit: float) -> bool:
         """Get into the queue. Return whether that is the first place."""
         return await place.enter(limit)
 
@@ -200,15 +194,13 @@ class Contender:
             self._busy = False
             left = await place.leave()
         except BaseException:  # of a signal handler, too, which may raise anywhere: nobody else could give it back
-            self._place = None
-            self._busy = False
-            place.drop()
+            self._drop(place)
             raise
         return not lost and (left or place.session.lease.inherited)
 
-    def _drop(self) -> None:
+    def _drop(self, place: Place) -> None:
         """Give the name back without waiting for anything."""
-        place, self._place = self._holding(), None
+        self._place = None
         self._busy = False
         place.drop()
 
@@ -225,13 +217,7 @@ class Contender:
             self._report(callback)
 
     def _report(self, callback: Callable[[Any], object]) -> None:
-        def call() -> None:
-            try:
-                callback(self)
-            except Exception:
-                logger.exception("the on_lost callback of %s %r failed", self.kind, self.label)
-
-        self._client.callbacks.losses.submit(call)
+        self._client.callbacks.report_loss(callback, self, f"the on_lost callback of {self.kind} {self.label!r}")
 
 
 def _farewell(end: float | None, error: EtcdAeroError) -> float:

@@ -5,64 +5,133 @@ is first in the queue leads, and the value of its key is what it announces. As w
 lease is succeeded without knowing it yet: :meth:`Election.compare` and :attr:`Election.token` make its late writes
 fail.
 
-The value belongs to the user, so who the candidates are (host, process, since when) stands in second keys outside the
-queue, ``<name>:contenders/…``; for candidates of other clients it is not known.
+The value belongs to the user, so who the candidates are stands in second keys (:mod:`.layout`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import Any, TypeVar, overload
 
-from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader, OutcomeUnknown
-from django_etcdaero.keyvalue.client.background import backoff
-from django_etcdaero.keyvalue.client.steps import Commit, Wait
-from django_etcdaero.keyvalue.keys import Text, to_bytes
-from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
-from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.exceptions import NotLeader
+from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.steps import wait
+from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 from django_etcdaero.system.twins import twins
 
-from .contender import Contender
-from .holder import introduction
-from .leader import ElectionEvent, Leader
-from .leading import Leadership, lead
+from .candidate import Candidate
+from .holder import ElectionEvent, Leader
 from .observation import Observation, look
-from .place import Place
-from .succession import succeed
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
-
-    from .guard import Guard
+from .place import Stopped
 
 T = TypeVar("T")
 
-_PROCLAIM_TRIES = 3
+_STOP_POLL = 0.1
+"""Seconds between two looks at the event that ends the leading from outside."""
 
 
-class Election(Contender):
+class Leadership:
+    """One time of leading; what the function of
+    :meth:`Election.run() <django_etcdaero.keyvalue.queue.election.Election.run>` gets.
+
+    Safe to hand to other threads.
+    """
+
+    def __init__(self, election: Candidate, stop: threading.Event) -> None:
+        self.lost = threading.Event()
+        """Set when the leadership is lost."""
+        self.stop = stop
+        """Set by the caller of ``run`` who wants it to end."""
+        self.token = election.token
+        """The fencing token: each leader's is greater than those of all before."""
+        self._election = election
+        self._compare = election.compare()
+        self._guard = election.guard()
+        self._guard.subscribe(self.lost.set)
+
+    @property
+    def ended(self) -> bool:
+        """True when the function should return: the leadership is lost or its end is wanted."""
+        return self.lost.is_set() or self.stop.is_set()
+
+    def check(self) -> None:
+        """Raise ``NotLeader`` if the leadership is lost. Asks no store: :meth:`compare` is the real guard."""
+        if self.lost.is_set() or not self._election.is_leader:
+            raise NotLeader(f"the leadership of {self._election.label!r} is lost")
+
+    def compare(self) -> Compare:
+        """Return a condition for transactions of the same client that holds exactly as long as the leadership."""
+        return self._compare
+
+    async def _proclaim(self, value: Text, *, timeout: float | None = None) -> None:
+        """Announce another value. Raises ``NotLeader``."""
+        self.check()
+        await self._election.announce(value, timeout=timeout)
+
+    proclaim, aproclaim = twins(_proclaim)
+
+    async def _wait(self, timeout: float) -> bool:
+        """Wait ``timeout`` seconds, less if the leadership ends before. Return :attr:`ended`."""
+        limit = time.monotonic() + timeout
+        await wait(self._guard, lambda: 0.0 if self.ended else limit - time.monotonic(), poll=_STOP_POLL)
+        return self.ended
+
+    wait, asleep = twins(_wait, awaited="asleep")
+
+
+async def lead(
+    election: Candidate, function: Callable[[Leadership], T | Awaitable[T]], stop: threading.Event
+) -> T | None:
+    """Do what :meth:`.Election.run` promises."""
+    failures = 0
+    while not stop.is_set():
+        try:
+            await election.take_the_lead(None, None, stop)
+        except Stopped:
+            return None
+        except (*TRANSIENT, NotLeader) as error:
+            failures += 1
+            logger.info("campaigning for %r again (try %d): %s", election.label, failures, error)
+            await _pause(backoff(failures), stop)
+            continue
+        failures = 0
+        leadership = Leadership(election, stop)
+        try:
+            result = await Apply(function, leadership)
+        except (asyncio.CancelledError, GeneratorExit):
+            election.drop()
+            raise
+        except BaseException as error:
+            lost = leadership.lost.is_set()
+            await election.give_up()
+            if not (lost and isinstance(error, NotLeader)):
+                raise
+        else:
+            lost = leadership.lost.is_set()
+            await election.give_up()
+            if not lost:
+                return result
+    return None
+
+
+async def _pause(seconds: float, stop: threading.Event) -> None:
+    limit = time.monotonic() + seconds
+    while not stop.is_set() and (left := limit - time.monotonic()) > 0:
+        await Pause(min(left, _STOP_POLL))
+
+
+class Election(Candidate):
     """A candidate in an election; made with
     :meth:`KV.election() <django_etcdaero.keyvalue.facade.KV.election>`.
 
     One object is one candidate: threads and tasks that compete use one object each. To look at an election, or to
     observe it, an object that never campaigns will do.
     """
-
-    kind = "election"
-    apart = True
-
-    def __init__(self, client: Client, name: Text, *, ttl: int, value: Text = b"") -> None:
-        """``value`` is what the candidate announces when it leads; empty: its introduction, a JSON object with host,
-        pid, since when, and the client's identity."""
-        super().__init__(client, name, ttl=ttl)
-        self._given = to_bytes(value, name="value")
-        self._proposal = self._given
-        self._candidate: Place | None = None
-        self._observations: weakref.WeakSet[Observation] = weakref.WeakSet()
 
     # leading ---------------------------------------------------------------------------------------------------------
 
@@ -83,56 +152,16 @@ class Election(Contender):
         await self.take_the_lead(value, timeout)
 
     campaign, acampaign = twins(_campaign)
-
-    async def announce(self, value: Text, *, timeout: float | None = None) -> None:
-        """Announce another value, on the condition that this candidate still leads. Raises ``NotLeader``."""
-        text = to_bytes(value, name="value")
-        place = self._holding()
-        lease = place.session.lease
-        if self.lost:
-            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
-        still = (create_revision(place.key) == place.token, lease_of(place.key) == lease)
-        announcement = self._client.txn().when(*still).then(put(place.key, text, lease=lease))
-        for attempt in range(1, _PROCLAIM_TRIES):
-            try:
-                result = await Commit(announcement, timeout)
-                break
-            except OutcomeUnknown:  # to announce it twice does no harm
-                end = time.monotonic() + backoff(attempt)
-                await Wait(lease, lambda end=end: end - time.monotonic())  # type: ignore[misc]
-        else:
-            result = await Commit(announcement, timeout)
-        if not result.succeeded:
-            place.guard.report()
-            raise NotLeader(f"{self.label!r} is not led by this Election object any more")
-        place.value, place.announced = text, result.revision
-
-    proclaim, aproclaim = twins(announce, name="proclaim")
-
-    async def give_up(self) -> None:
-        """Give the leadership up and let the next in the queue lead; no error if this candidate does not lead.
-
-        If the store cannot be reached the key is deleted in the background; that is no error.
-        """
-        place = self._place
-        if place is None:
-            return
-        try:
-            await self._give_back()
-        finally:
-            if not place.session.lease.inherited:
-                self._tell_loss(place)
-
-    resign, aresign = twins(give_up, name="resign")
+    proclaim, aproclaim = twins(Candidate.announce, name="proclaim")
+    resign, aresign = twins(Candidate.give_up, name="resign")
 
     def run(self, function: Callable[[Leadership], T], *, stop: threading.Event | None = None) -> T | None:
         """Campaign and call ``function(leadership)`` while leading; after a loss campaign again.
 
-        The function should look at its :class:`~.leading.Leadership` now and then and return
-        soon after it was lost or ``stop`` was set. When it returns although neither happened its work is done: the
-        leadership is given up and its result returned. ``None`` is returned when ``stop`` was set first. An error of
-        the function ends the leadership and is raised, except for ``NotLeader`` after a loss. While the store is away
-        it is tried again.
+        The function should look at its :class:`Leadership` now and then and return soon after it was lost or
+        ``stop`` was set. When it returns although neither happened its work is done: the leadership is given up and its
+        result returned. ``None`` is returned when ``stop`` was set first. An error of the function ends the leadership
+        and is raised, except for ``NotLeader`` after a loss. While the store is away it is tried again.
         """
         return drive(lead(self, function, stop or threading.Event()))
 
@@ -149,11 +178,6 @@ class Election(Contender):
         When the task is cancelled the leadership is given up in the background.
         """
         return await adrive(lead(self, function, stop or threading.Event()))
-
-    @property
-    def is_leader(self) -> bool:
-        """True while this candidate leads and, as far as this process can know, has not lost the leadership."""
-        return self.held
 
     # looking ---------------------------------------------------------------------------------------------------------
 
@@ -176,99 +200,3 @@ class Election(Contender):
     def aobserve(self) -> Observation:
         """Follow who leads, with ``async for``: the answer is an asynchronous iterator and context manager."""
         return self.observe()
-
-    # for the parts of an election ------------------------------------------------------------------------------------
-
-    async def take_the_lead(
-        self, value: Text | None, timeout: float | None, stop: threading.Event | None = None
-    ) -> None:
-        """Campaign; ``Stopped`` is raised soon after ``stop`` was set."""
-        self._proposal = self._given if value is None else to_bytes(value, name="value")
-        try:
-            await self._take(timeout, stop=stop)
-        except LockTimeout as error:
-            why = "" if error.__cause__ is None else f": {error.__cause__}"
-            raise DeadlineExceeded(f"{self.label!r} was not won in time{why}") from error
-        except LockLost as error:
-            raise NotLeader(str(error)) from error
-
-    def drop(self) -> None:
-        """Resign without waiting for anything: the key is deleted in the background."""
-        place = self._place
-        if place is not None:
-            self._drop()
-            if not place.session.lease.inherited:
-                self._tell_loss(place)
-
-    def follow(self, observation: Observation) -> Leader | None:
-        """Tell ``observation`` from now on when this candidate wins or loses; return what it leads as, if it does."""
-        with self._mutex:
-            self._observations.add(observation)
-            place = self._place
-            return None if place is None or self.lost else _leader(place)
-
-    def unfollow(self, observation: Observation) -> None:
-        """Tell it no more."""
-        with self._mutex:
-            self._observations.discard(observation)
-
-    def owns(self, leader: Leader) -> bool:
-        """Tell whether ``leader`` is this candidate, which may not know of its victory or loss yet."""
-        place = self._candidate
-        return (
-            place is not None
-            and (place.key, place.session.lease.id) == (leader.key, leader.lease)
-            and place.token in (0, leader.token)
-        )
-
-    def report_loss(self, leader: Leader) -> None:
-        """Be told, by who saw it in the store, that this candidate does not lead as ``leader`` any more."""
-        place = self._place
-        if place is not None and _leader(place).same_as(leader):
-            place.guard.report()
-
-    def guard(self) -> Guard:
-        """Return what tells of the loss of the present leadership. Raises ``NotLeader``."""
-        return self._holding().guard
-
-    # inside ----------------------------------------------------------------------------------------------------------
-
-    def _make_place(self, session: Session) -> Place:
-        about = introduction(self._client, process=True)
-        place = Place(self._client, session, self.name, self._proposal or introduction(self._client), about=about)
-        self._candidate = place
-        return place
-
-    async def _enter(self, place: Place, limit: float) -> bool:
-        if self._proposal and (await succeed(self._client, place, limit)):
-            return False  # it may have been a place further back
-        return await place.enter(limit)
-
-    def _hold(self, place: Place) -> None:
-        self._place = place
-        for observation in self._observers():
-            observation.elected(_leader(place))
-        super()._hold(place)
-
-    def _holding(self) -> Place:
-        place = self._place
-        if place is None:
-            raise NotLeader(f"{self.label!r} is not led by this Election object")
-        return place
-
-    def _lose(self) -> None:
-        super()._lose()
-        self._tell_loss(self._candidate)
-
-    def _observers(self) -> tuple[Observation, ...]:
-        with self._mutex:
-            return tuple(self._observations)
-
-    def _tell_loss(self, place: Place | None) -> None:
-        if place is not None:
-            for observation in self._observers():
-                observation.lost(_leader(place))
-
-
-def _leader(place: Place) -> Leader:
-    return Leader(place.key, place.value, place.token, place.announced, place.session.lease.id)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.keyvalue.client.alarm import Alarm
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.lease import Lease
+from django_etcdaero.keyvalue.client.steps import Alarm
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.lease import Lease
+from django_etcdaero.system.steps import drive
 
 
 class Guard(Alarm):
@@ -43,21 +40,18 @@ class Guard(Alarm):
             return
         self._started = True
         self._token, self._start_revision = token, revision + 1
-        self._lease.subscribe(self._lose)
+        self._lease.subscribe(self.report)
         self._client.chores.submit(self._watch, delay=delay)
 
     def stop(self) -> None:
         """Watch no more; ``gone`` stays as it is, and no listener is called any more."""
         self._stopped = True
-        self._lease.unsubscribe(self._lose)
+        self._lease.unsubscribe(self.report)
         if self._handle is not None:
             self._handle.cancel()
 
     def report(self) -> None:
-        """Be told that the key is gone, by whoever found out otherwise."""
-        self._lose()
-
-    def _lose(self) -> None:
+        """Be told that the key or its lease is gone."""
         with self._mutex:
             if self._stopped or self.gone:
                 return
@@ -73,11 +67,11 @@ class Guard(Alarm):
             if not self._start_revision:
                 found = self._client.range(self._key, timeout=timeout)
                 if [(kv.create_revision, kv.lease) for kv in found.kvs] != [(self._token, self._lease.id)]:
-                    self._lose()
+                    self.report()
                     return None
                 self._start_revision = found.revision + 1
             request = WatchRequest(self._key, start_revision=self._start_revision)
-            handle = self._handle = self._client.watch_raw(request, self._sink, timeout=timeout)
+            handle = self._handle = drive(self._client.start_watch(request, self._sink, timeout=timeout))
         except TRANSIENT:
             self._failures += 1
             return backoff(self._failures)
@@ -94,7 +88,7 @@ class Guard(Alarm):
 
     def _sink(self, batch: WatchBatch) -> None:
         if any(event.type is EventType.DELETE or event.kv.lease != self._lease.id for event in batch.events):
-            self._lose()
+            self.report()
         elif batch.lost in (WatchLost.COMPACTED, WatchLost.RESET):
             self._start_revision = 0
             self._client.chores.submit(self._watch)

@@ -1,4 +1,4 @@
-"""Who holds a name or waits for it, as each contender tells about himself."""
+"""Who holds a name, leads an election or waits for it, as each contender tells about itself."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.processes import this_process
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,60 @@ class Holder:
     def __str__(self) -> str:
         who = f"{self.host or 'unknown'}/{self.pid or '?'}"
         return f"{who} since {self.since:%Y-%m-%d %H:%M:%S} UTC" if self.since else who
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """Who leads: the contender that is first in the queue."""
+
+    key: bytes
+    value: bytes
+    """What the leader announces."""
+    token: int
+    """The fencing token, which is the key's create revision: greater than those of all leaders before."""
+    revision: int
+    """When the value was announced (the key's mod revision)."""
+    lease: int
+
+    @classmethod
+    def read(cls, kv: KeyValue) -> Leader:
+        """Read a contender's key."""
+        return cls(kv.key, kv.value, kv.create_revision, kv.mod_revision, kv.lease)
+
+    def same_as(self, other: object) -> bool:
+        """Tell whether both are one and the same leadership, whatever was announced since."""
+        return isinstance(other, Leader) and (self.key, self.token) == (other.key, other.token)
+
+
+@dataclass(frozen=True, slots=True)
+class Elected:
+    """The election's own candidate leads now."""
+
+    leader: Leader
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The election's own candidate led and does not any more; ``leader`` is what it was. Who leads now comes next."""
+
+    leader: Leader
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Somebody else leads now, or nobody (``None``)."""
+
+    leader: Leader | None
+
+
+@dataclass(frozen=True, slots=True)
+class Proclaimed:
+    """Who leads goes on to lead and announces another value."""
+
+    leader: Leader
+
+
+ElectionEvent: TypeAlias = "Elected | Lost | Changed | Proclaimed"
 
 
 def introduction(client: Client, *, process: bool = False) -> bytes:

@@ -10,26 +10,21 @@ lock, or hands :attr:`Lock.token` to systems that refuse tokens smaller than the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.keys import Text
-from django_etcdaero.system.steps import adrive, drive
-from django_etcdaero.system.twins import twins
+from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .contender import Contender
 from .holder import Holder as Holder
 from .holder import introduction
 from .place import Place
-from .reading import remove_holder, remove_waiter
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
+from .reading import remove
 
 
-class Lock(Contender):
+class Lock(Contender, TwinBlocks):
     """A lock under a name; made with :meth:`KV.lock() <django_etcdaero.keyvalue.facade.KV.lock>`.
 
     One object is one contender: threads and tasks that compete use one object each. As a context manager, also an
@@ -91,29 +86,18 @@ class Lock(Contender):
 
     release, arelease = twins(_release)
 
-    def __enter__(self) -> Lock:
-        self.acquire()
-        return self
+    async def _enter(self) -> None:
+        await self._acquire()
 
-    def __exit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
-        drive(self._leave(exc_type))
-
-    async def __aenter__(self) -> Lock:
-        await self.aacquire()
-        return self
-
-    async def __aexit__(self, exc_type: type[BaseException] | None, *exc_info: object) -> None:
-        await adrive(self._leave(exc_type))
-
-    async def _leave(self, exc_type: type[BaseException] | None) -> None:
+    async def _leave(self, error: type[BaseException] | None) -> None:
         if self._place is None:
             return
         try:
             await self._release()
-        except LockLost as error:
-            if exc_type is None:
+        except LockLost as loss:
+            if error is None:
                 raise
-            logger.warning("%s", error)
+            logger.warning("%s", loss)
 
     def check(self) -> None:
         """Raise ``LockLost`` if the lock is not held any more. Asks no store: :meth:`compare` is the real guard."""
@@ -130,7 +114,13 @@ class Lock(Contender):
         lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
         ``OutcomeUnknown`` a repetition with the token does no harm.
         """
-        return await remove_holder(self._client, self.name, token, timeout=timeout)
+        holder = await self._holder(timeout=timeout)
+        if holder is None or token not in (None, holder.token):
+            return None
+        if not await remove(self._client, holder, holder, timeout):
+            return None
+        logger.warning("%s was removed as holder of %r (token %d)", holder, self.label, holder.token)
+        return holder
 
     force_release, aforce_release = twins(_force_release)
 
@@ -140,7 +130,12 @@ class Lock(Contender):
         ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
         ``LockLost``; those behind it move up.
         """
-        return await remove_waiter(self._client, self.name, token, timeout=timeout)
+        in_line = await self._queue(timeout=timeout)
+        for waiter in in_line[1:]:
+            if waiter.token == token and await remove(self._client, in_line[0], waiter, timeout):
+                logger.warning("%s was removed from the queue for %r (token %d)", waiter, self.label, token)
+                return waiter
+        return None
 
     remove_waiter, aremove_waiter = twins(_remove_waiter)
 

@@ -1,9 +1,9 @@
 """Following who leads an election, whether one takes part in it or not.
 
-The first event tells how things are: :class:`~.leader.Elected` if the election's own candidate leads, else
-:class:`~.leader.Changed` with the leader or ``None``. After that each change is one event. What the own candidate wins
+The first event tells how things are: :class:`~.holder.Elected` if the election's own candidate leads, else
+:class:`~.holder.Changed` with the leader or ``None``. After that each change is one event. What the own candidate wins
 and loses is known to its process before the store tells, and even when the store is away: a
-:class:`~.leader.Lost` comes at once, the ``Changed`` with the next leader (or another ``Elected``) when the store shows
+:class:`~.holder.Lost` comes at once, the ``Changed`` with the next leader (or another ``Elected``) when the store shows
 it.
 
 It reads who is first in the queue and then watches that contender's key only, so that the coming and going of others in
@@ -16,21 +16,19 @@ from __future__ import annotations
 import enum
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.client.steps import Read
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.items import Inbox
 from django_etcdaero.keyvalue.keys import prefix_end
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import drive
 
-from .inbox import Inbox
-from .layout import contenders, keys_of, oldest
-from .leader import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
+from .candidate import Candidate
+from .holder import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
+from .layout import contenders, keys_of
+from .reading import read_line
 
 _READ_TIMEOUT = 3.0
 
@@ -44,12 +42,8 @@ _UNTOLD = _Untold.UNTOLD
 
 async def look(client: Client, name: bytes, timeout: float | None) -> tuple[Leader | None, int]:
     """Read who is first in the queue for ``name``; return the leader, ``None`` if there is none, and the revision."""
-    for limit in (1, 0):  # the oldest key may be no contender: then all of them have to be looked through
-        result = await Read(client, oldest(name, limit=limit, keys_only=False), timeout)
-        first = contenders(name, result.kvs)
-        if first or not result.kvs:
-            break
-    return (Leader.read(first[0]) if first else None), result.revision
+    in_line, revision = await read_line(client, name, 1, lambda: timeout)
+    return (Leader.read(in_line[0]) if in_line else None), revision
 
 
 class _Sink:
@@ -71,25 +65,6 @@ class _Sink:
             self.handle.cancel()
 
 
-class Observed(Protocol):
-    """An election, with the own candidate in it."""
-
-    name: bytes
-    label: str
-
-    def follow(self, observation: Observation) -> Leader | None:
-        """Tell ``observation`` from now on when the candidate wins or loses; return what it leads as, if it does."""
-
-    def unfollow(self, observation: Observation) -> None:
-        """Tell it no more."""
-
-    def owns(self, leader: Leader) -> bool:
-        """Tell whether ``leader`` is the candidate, which may not know of its victory or loss yet."""
-
-    def report_loss(self, leader: Leader) -> None:
-        """Be told, by who saw it in the store, that the candidate does not lead as ``leader`` any more."""
-
-
 class Observation(Inbox[ElectionEvent]):
     """A running observation; made with
     :meth:`Election.observe() <django_etcdaero.keyvalue.queue.election.Election.observe>`.
@@ -98,8 +73,9 @@ class Observation(Inbox[ElectionEvent]):
     :meth:`cancel`, the end of its ``with`` block, or the closing of the client or the store; the iteration then stops.
     """
 
-    def __init__(self, client: Client, election: Observed, callback: Callable[[ElectionEvent], object] | None) -> None:
+    def __init__(self, client: Client, election: Candidate, callback: Callable[[ElectionEvent], object] | None) -> None:
         super().__init__(client)
+        self._client = client
         self._election = election
         self._callback = callback
         self._told: Leader | _Untold | None = _UNTOLD
@@ -111,6 +87,7 @@ class Observation(Inbox[ElectionEvent]):
         leading = election.follow(self)
         if leading is not None:
             self.elected(leading)
+        client.life.keep_watch(self)
         client.chores.submit(self._look)
 
     # being told by the own candidate ---------------------------------------------------------------------------------
@@ -118,8 +95,7 @@ class Observation(Inbox[ElectionEvent]):
     def elected(self, leader: Leader) -> None:
         """Be told that the own candidate leads now."""
         with self._changed:
-            told = self._told
-            if not (self._mine and isinstance(told, Leader) and told.same_as(leader)):
+            if not (self._mine and leader.same_as(self._told)):
                 self._mine, self._told = True, leader
                 self._emit(Elected(leader))
 
@@ -152,7 +128,7 @@ class Observation(Inbox[ElectionEvent]):
                 start = keys_of(name)
                 request = WatchRequest(start, prefix_end(start), start_revision=revision + 1, no_delete=True)
             sink = _Sink(self, number, leader)
-            handle = sink.handle = self._client.watch_raw(request, sink, timeout=_READ_TIMEOUT)
+            handle = sink.handle = drive(self._client.start_watch(request, sink, timeout=_READ_TIMEOUT))
         except TRANSIENT as error:
             self._failures += 1
             logger.debug("observing %r: %s", self._election.label, error)
@@ -208,7 +184,7 @@ class Observation(Inbox[ElectionEvent]):
                 self._election.report_loss(led_as)  # nobody is to hear of it from here before the candidate knows
         with self._changed:
             told = self._told
-            same = leader is not None and isinstance(told, Leader) and told.same_as(leader)
+            same = leader is not None and leader.same_as(told)
             if leader is not None and self._election.owns(leader):
                 if self._mine and same:
                     self._see_value(leader)
@@ -240,7 +216,7 @@ class Observation(Inbox[ElectionEvent]):
             self._pending[-1] = event
         else:
             self._pending.append(event)
-        self._wake()
+        self._changed.notify_all()
 
     def _call(self, event: ElectionEvent) -> None:
         assert self._callback is not None

@@ -17,9 +17,10 @@ What asks for more than a moment is written as :mod:`steps <django_etcdaero.keyv
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 from django_etcdaero.exceptions import (
     Cancelled,
@@ -31,25 +32,17 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
 )
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
-from django_etcdaero.keyvalue.client.limit import is_over, seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit, Read, Wait
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.session import Session
+from django_etcdaero.keyvalue.client.steps import Commit, Read, is_over, pause, seconds_left, wait
 from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
-from django_etcdaero.keyvalue.values import (
-    PutRequest,
-    TxnResult,
-    WatchLost,
-    WatchRequest,
-)
+from django_etcdaero.keyvalue.values import PutRequest, TxnResult, WatchLost, WatchRequest
 
 from .guard import Guard
 from .layout import contenders, keys_of, label, oldest, second_key, up_to
-from .leaving import LEAVE_TIMEOUT, delete_in_background
+from .reading import LEAVE_TIMEOUT, delete_in_background
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.session import Session
-
-_ENTRY_TRIES = 3
+_TRIES = 3
 
 _STOP_POLL = 0.1
 """Seconds between two looks at the event that ends a wait from outside."""
@@ -97,16 +90,7 @@ class Place:
             .then(*self.puts(), oldest(self.name))
             .otherwise(get(self.key, keys_only=True), oldest(self.name))
         )
-        for attempt in range(1, _ENTRY_TRIES):
-            try:
-                result = await self._commit(entry, limit)
-                break
-            except OutcomeUnknown:
-                if is_over(limit):
-                    raise
-                await self._pause(min(backoff(attempt), seconds_left(limit)))
-        else:
-            result = await self._commit(entry, limit)
+        result = await self.repeat(lambda: self._commit(entry, limit), limit)
         mine = found(result.responses[0])
         self._entered(mine[0].create_revision if mine else result.revision, result.revision)
         return found(result.responses[-1])[0].key == self.key
@@ -170,6 +154,18 @@ class Place:
         self.seen = revision
         self._in_doubt = False
 
+    async def repeat(self, commit: Callable[[], Awaitable[TxnResult]], limit: float = math.inf) -> TxnResult:
+        """Commit what does no harm when it is done twice: again after an unknown outcome, until ``limit``."""
+        attempt = 1
+        while True:
+            try:
+                return await commit()
+            except OutcomeUnknown:
+                if attempt == _TRIES or is_over(limit):
+                    raise
+                await pause(self.session.lease, min(backoff(attempt), seconds_left(limit)))
+                attempt += 1
+
     # waiting ---------------------------------------------------------------------------------------------------------
 
     async def wait(self, *, limit: float | None, stop: threading.Event | None = None) -> None:
@@ -187,7 +183,7 @@ class Place:
             return self._time_left(limit, trouble)
 
         trouble: EtcdAeroError | None = None
-        poll = None if stop is None else _STOP_POLL
+        poll = math.inf if stop is None else _STOP_POLL
         failures = 0
         while True:
             try:
@@ -197,7 +193,7 @@ class Place:
                     return
                 self.guard.start(self.token, self.seen)
                 deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
-                ended = await Wait(self.guard, left, (self._client, deletion), poll=poll)
+                ended = await wait(self.guard, left, (self._client, deletion), poll=poll)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:
@@ -209,7 +205,7 @@ class Place:
                 failures += 1
                 trouble = error
                 logger.debug("waiting for %r: %s", self.name, error)
-                await self._pause(min(backoff(failures), left()))
+                await pause(self.session.lease, min(backoff(failures), left()))
 
     def _time_left(self, limit: float | None, trouble: EtcdAeroError | None) -> float:
         lease = self.session.lease
@@ -238,10 +234,6 @@ class Place:
             raise self._lost()
         self.seen = result.revision
         return (ahead[0].key if ahead else None), result.revision
-
-    async def _pause(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        await Wait(self.session.lease, lambda: end - time.monotonic())
 
     def _lost(self) -> LockLost:
         self._client.open_engine()  # closing the client is what takes all its places, and is to be named as the reason

@@ -6,103 +6,72 @@ before 3.5.5 does not survive the cancellation of one that only reads.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+import time
+from collections.abc import Callable
 
-from django_etcdaero.exceptions import Compacted, FutureRevision
+from django_etcdaero.exceptions import Compacted, EtcdAeroError, FutureRevision
 from django_etcdaero.keyvalue.arguments import end_of
-from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.client.limit import seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit, Read
-from django_etcdaero.keyvalue.txn import create_revision, delete, get, lease_of
+from django_etcdaero.keyvalue.client.background import backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.session import Session
+from django_etcdaero.keyvalue.client.steps import Commit, Read, seconds_left
+from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, get, lease_of
 from django_etcdaero.keyvalue.values import KeyValue
 
 from .holder import Holder
-from .layout import contenders, introductions, label, oldest, second_key
+from .layout import contenders, introductions, oldest, second_key
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
+LEAVE_TIMEOUT = 2.0
+"""Seconds that one try to delete the key may take."""
 
 _READ_TRIES = 3
 """How often two ranges that belong together are read, if the revision of the first is compacted before the second."""
 
 
-async def read_queue(
-    client: Client, name: bytes, *, limit: int = 0, introduced: bool, timeout: float | None
-) -> tuple[list[KeyValue], dict[bytes, KeyValue]]:
-    """Return the contenders for ``name``, in order, and the second keys if they are ``introduced``, by their keys.
+async def read_line(
+    client: Client, name: bytes, limit: int, left: Callable[[], float | None]
+) -> tuple[list[KeyValue], int]:
+    """Return the contenders for ``name``, in order, and the revision; with ``limit`` at least one, if there is one.
 
-    Both are as of one revision. With ``limit`` at least one contender is returned, if there is one. ``timeout``
-    (seconds) is for both.
+    ``left()`` returns the seconds for a call.
+    """
+    read = await Read(client, oldest(name, limit=limit, keys_only=False), left())
+    in_line = contenders(name, read.kvs)
+    if limit and read.kvs and not in_line:  # the oldest key is no contender: all of them have to be looked through
+        return await read_line(client, name, 0, left)
+    return in_line, read.revision
+
+
+async def read_queue(
+    client: Client, name: bytes, *, second: bool, limit: int = 0, timeout: float | None
+) -> list[tuple[KeyValue, bytes]]:
+    """Return the contenders for ``name``, in order, each with its introduction, as of one revision.
+
+    ``second`` tells whether they introduce themselves in second keys; of one that does not the introduction is empty.
+    With ``limit`` at least one contender is returned, if there is one. ``timeout`` (seconds) is for all calls.
     """
     end = end_of(timeout)
 
     def left() -> float | None:
         return timeout if end is None else seconds_left(end)
 
-    for attempt in range(1, _READ_TRIES + 1):
-        for many in (limit, 0) if limit else (0,):  # the oldest key may be no contender: then all are read
-            read = await Read(client, oldest(name, limit=many, keys_only=False), left())
-            in_line = contenders(name, read.kvs)
-            if in_line or not read.kvs:
-                break
-        if not introduced or not in_line:
-            return in_line, {}
+    for attempt in itertools.count(1):
+        in_line, revision = await read_line(client, name, limit, left)
+        if not second or not in_line:
+            break
         try:
-            second = await Read(client, get(introductions(name), prefix=True, revision=read.revision), left())
+            found = await Read(client, get(introductions(name), prefix=True, revision=revision), left())
         except (Compacted, FutureRevision):  # by a compaction just now, or of a store that was replaced just now
             if attempt == _READ_TRIES:
                 raise
         else:
-            return in_line, {each.key: each for each in second.kvs}
-    raise AssertionError
+            told = {(each.key, each.lease): each.value for each in found.kvs}
+            return [(each, told.get((second_key(name, each.key), each.lease), b"")) for each in in_line]
+    return [(each, each.value) for each in in_line]
 
 
-async def queue(
-    client: Client, name: bytes, *, second: bool = False, limit: int = 0, timeout: float | None
-) -> tuple[Holder, ...]:
-    """Return who is in the queue for ``name``, in order; with ``limit`` at least one of them, if there is one.
-
-    ``second`` tells whether contenders introduce themselves in second keys.
-    """
-    in_line, told = await read_queue(client, name, limit=limit, introduced=second, timeout=timeout)
-    if not second:
-        return tuple(Holder.read(each, each.value) for each in in_line)
-    holders = []
-    for each in in_line:
-        introduction = told.get(second_key(name, each.key))
-        fits = introduction is not None and introduction.lease == each.lease
-        holders.append(Holder.read(each, introduction.value if introduction is not None and fits else b""))
-    return tuple(holders)
-
-
-async def first(client: Client, name: bytes, *, second: bool = False, timeout: float | None) -> Holder | None:
-    """Return who is first in the queue for ``name``, ``None`` if nobody is."""
-    return next(iter(await queue(client, name, second=second, limit=1, timeout=timeout)), None)
-
-
-async def remove_holder(client: Client, name: bytes, token: int | None, *, timeout: float | None) -> Holder | None:
-    """Delete the key of the first in the queue if its token is ``token`` (``None``: whoever it is). Return who it was.
-
-    ``None``: nobody holds the name, or somebody else, or the holder left at the same moment.
-    """
-    holder = await first(client, name, timeout=timeout)
-    if holder is None or token not in (None, holder.token) or not await _delete(client, holder, holder, timeout):
-        return None
-    logger.warning("%s was removed as holder of %r (token %d)", holder, label(name), holder.token)
-    return holder
-
-
-async def remove_waiter(client: Client, name: bytes, token: int, *, timeout: float | None) -> Holder | None:
-    """Delete the key of the contender with ``token`` if it waits. Return who it was, ``None`` if there was none."""
-    in_line = await queue(client, name, timeout=timeout)
-    for waiter in in_line[1:]:
-        if waiter.token == token and await _delete(client, in_line[0], waiter, timeout):
-            logger.warning("%s was removed from the queue for %r (token %d)", waiter, label(name), token)
-            return waiter
-    return None
-
-
-async def _delete(client: Client, holder: Holder, removed: Holder, timeout: float | None) -> bool:
+async def remove(client: Client, holder: Holder, removed: Holder, timeout: float | None) -> bool:
     """Delete the key of ``removed`` if it is still there and ``holder`` still the first in the queue.
 
     A key that has left its lease meanwhile is no contender any more, but somebody's data.
@@ -111,3 +80,38 @@ async def _delete(client: Client, holder: Holder, removed: Holder, timeout: floa
     for each in {holder.key: holder, removed.key: removed}.values():
         conditions += [create_revision(each.key) == each.token, lease_of(each.key) == each.lease]
     return (await Commit(client.txn().when(*conditions).then(delete(removed.key)), timeout)).succeeded
+
+
+def delete_in_background(
+    client: Client, session: Session, deletion: Txn, *, in_doubt: bool, then: Callable[[], object]
+) -> None:
+    """Run ``deletion`` again and again until it has deleted the key, then call ``then()``.
+
+    A deletion that finds no key is enough, unless ``in_doubt`` says that the put may still arrive. When one time to
+    live has passed without an answer the session is abandoned, so that its lease takes the key along.
+    """
+    lease = session.lease
+    limit = time.monotonic() + lease.ttl
+    attempt = 0
+
+    def retry() -> float | None:
+        nonlocal attempt
+        if not lease.alive:
+            return None
+        try:
+            done = deletion.commit(timeout=LEAVE_TIMEOUT).succeeded or not in_doubt
+            failed = False
+        except EtcdAeroError as error:
+            logger.debug("deleting the key of a contender: %s", error)
+            done, failed = False, True
+        if not done and time.monotonic() < limit:
+            attempt += 1
+            return backoff(attempt, limit=lease.ttl / 4)
+        if failed:
+            logger.warning("the key of a contender could not be deleted; its session %x is abandoned", lease.id)
+            session.abandon()
+        else:
+            then()
+        return None
+
+    client.chores.submit(retry)

@@ -15,28 +15,21 @@ another lease, which ends the leadership of whoever should still count on them.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 from django_etcdaero.keyvalue.client.background import logger
-from django_etcdaero.keyvalue.client.limit import seconds_left
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.steps import seconds_left
 from django_etcdaero.system.processes import is_dead
 
-from .layout import second_key
 from .place import Place
 from .reading import read_queue
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 
 async def succeed(client: Client, place: Place, limit: float) -> bool:
     """Take over the place of a dead predecessor, if there is one, until ``limit``. Return whether that was done."""
-    in_line, told = await read_queue(client, place.name, introduced=True, timeout=seconds_left(limit))
-    for each in in_line:
-        introduction = told.get(second_key(place.name, each.key))
-        if each.value != place.value or introduction is None or introduction.lease != each.lease:
-            continue
-        if not _left_by_the_dead(introduction.value):
+    in_line = await read_queue(client, place.name, second=True, timeout=seconds_left(limit))
+    for each, told in in_line:
+        if each.value != place.value or not _left_by_the_dead(told):
             continue
         if await place.inherit(each.key, each.create_revision, each.lease, timeout=seconds_left(limit)):
             logger.info("%r: the place of a predecessor that is dead was taken over", place.label)

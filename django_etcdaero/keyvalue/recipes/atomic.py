@@ -7,9 +7,9 @@ Both recipes write only if the key is as they saw it, so that no change is lost.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, mod_revision, put
@@ -20,13 +20,12 @@ from django_etcdaero.system.steps import Pause
 
 from .contention import Contention
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-
 _DECIMAL = re.compile(rb"[+-]?[0-9]+")
 
 
-async def increment(client: Client, key: Text, delta: int, *, initial: int, timeout: float | None) -> int:
+async def increment(
+    client: Client, key: Text, delta: int = 1, *, initial: int = 0, timeout: float | None = None
+) -> int:
     """Add ``delta`` (of any size, negative too) to the decimal number that is the key's value; return the sum.
 
     A missing key counts as ``initial`` and is created. Takes two calls, one more for each conflict with others. Raises
@@ -59,11 +58,18 @@ async def increment(client: Client, key: Text, delta: int, *, initial: int, time
         fresh = contention.still_fresh(pause)
 
 
-async def test_and_set(client: Client, key: Text, expected: Text | None, value: Text, *, timeout: float | None) -> bool:
+async def test_and_set(
+    client: Client,
+    key: Text,
+    expected: Text | None,
+    value: Text,
+    *,
+    timeout: float | None = None,  # noqa: PT028
+) -> bool:
     """Write ``value`` if the key's value is ``expected``; return whether it was written.
 
     ``expected`` ``None``: create the key if it does not exist. A key that does not exist has no value, not even an
-    empty one. One call; raises what a transaction raises.
+    empty one. The key keeps its lease. One call; raises what a transaction raises.
     """
     txn = client.txn()
     if expected is None:

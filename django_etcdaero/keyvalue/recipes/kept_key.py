@@ -10,20 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import EtcdAeroError, KeyExists
 from django_etcdaero.keyvalue.arguments import check_flag, check_seconds
 from django_etcdaero.keyvalue.client.background import logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease, check_ttl
-from django_etcdaero.keyvalue.client.limit import seconds_left
-from django_etcdaero.keyvalue.client.steps import Commit, StartWatch
+from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
 from django_etcdaero.keyvalue.txn import create_revision, put
 from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import Call, drive
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 LEAVE_TIMEOUT = 2.0
 """Seconds that the revocation of the lease may take."""
@@ -87,16 +83,12 @@ class KeptKey:
             self.note(result.revision, placed=True)
             if watched:
                 await self.watch(timeout=seconds_left(limit))
-        except Exception:
+        except BaseException as error:
             self.lease.end(lost=False)
-            if (left := limit - time.monotonic()) > 0:
+            if isinstance(error, Exception) and (left := limit - time.monotonic()) > 0:
                 await self.leave(timeout=min(LEAVE_TIMEOUT, left))
             else:
                 self.leave_in_background()
-            raise
-        except BaseException:
-            self.lease.end(lost=False)
-            self.leave_in_background()
             raise
         return result.revision
 
@@ -137,7 +129,7 @@ class KeptKey:
             self._watches += 1
             number = self._watches
             request = WatchRequest(self.key, start_revision=self._revision + 1)
-        handle = await StartWatch(self._client, request, lambda batch: self._see(number, batch), timeout)
+        handle = await self._client.start_watch(request, lambda batch: self._see(number, batch), timeout=timeout)
         with self._mutex:
             if number == self._watches and not self._ended:
                 self._watch = handle

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
-from django_etcdaero.keyvalue.arguments import PageOptions, check_choice, check_flag
+from django_etcdaero.keyvalue.arguments import EndOptions, PageOptions, check_choice, check_flag
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.txn import get
@@ -23,9 +24,6 @@ from django_etcdaero.keyvalue.values import KeyValue, RangeResult, SortOrder, So
 from django_etcdaero.system.steps import adrive, drive
 
 from .contention import check_positive
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
 
 class Pages:
@@ -105,7 +103,25 @@ class Pages:
         return result
 
 
-async def end(
+async def first(
+    client: Client, start: Text, range_end: Text | None = None, **options: Unpack[EndOptions]
+) -> KeyValue | None:
+    """Return the first key of a range in the order of ``by``, ``None`` if there is no key.
+
+    Which one it is among keys that are equal in ``by`` (created or changed in one transaction) is not defined. Unless
+    it is the first in the order of the keys, the store looks at the whole range.
+    """
+    return await _end(client, start, range_end, order=SortOrder.ASCEND, **options)
+
+
+async def last(
+    client: Client, start: Text, range_end: Text | None = None, **options: Unpack[EndOptions]
+) -> KeyValue | None:
+    """Return the last key of a range in the order of ``by``, as :meth:`first` does."""
+    return await _end(client, start, range_end, order=SortOrder.DESCEND, **options)
+
+
+async def _end(
     client: Client,
     start: Text,
     range_end: Text | None,
@@ -115,11 +131,6 @@ async def end(
     by: SortTarget = SortTarget.KEY,
     timeout: float | None = None,
 ) -> KeyValue | None:
-    """Read the key of a range that comes first in the order of ``by``, ascending or descending; ``None``: no key.
-
-    Which one it is among keys that are equal in ``by`` (created or changed in one transaction) is not defined. Unless
-    it is the first in the order of the keys, the store looks at the whole range.
-    """
     request = get(start, range_end, prefix=prefix)
     target = check_choice("by", by, SortTarget)
     if target is SortTarget.KEY and order is SortOrder.ASCEND:

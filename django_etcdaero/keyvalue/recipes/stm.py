@@ -32,21 +32,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, VersionConflict
+from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.keyvalue.txn import delete, put
 from django_etcdaero.keyvalue.values import PutRequest, TxnResult
-from django_etcdaero.system.steps import Apply, Pause, adrive, drive
+from django_etcdaero.system.steps import Apply, Pause
+from django_etcdaero.system.twins import twins
 
 from .attempt import Attempt, Isolation, Reading, Span
 from .contention import Contention
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
-    from django_etcdaero.keyvalue.client.lease import Lease
 
 __all__ = ["AsyncTransaction", "Isolation", "Transaction", "transact"]
 
@@ -78,7 +77,8 @@ class _Handle:
         if self._closed:
             raise InvalidRequest("this attempt of the transaction is over; use the object that the function was given")
 
-    async def _value(self, key: Text) -> bytes | None:
+    async def _get(self, key: Text) -> bytes | None:
+        """Return the value of a key, ``None`` if there is no such key."""
         name, _ = span(key, None, prefix=False)
         self._check_open()
         written = self._attempt.written(name)
@@ -87,11 +87,14 @@ class _Handle:
         reading = await self._read((name, b""))
         return reading.kvs[0].value if reading.kvs else None
 
-    async def _mod_revision(self, key: Text) -> int:
+    async def _revision(self, key: Text) -> int:
+        """Return the mod revision of a key as the store has it, own writes left out; 0 if there is no such key."""
         reading = await self._read(span(key, None, prefix=False))
         return reading.kvs[0].mod_revision if reading.kvs else 0
 
-    async def _content(self, where: Span) -> dict[bytes, bytes]:
+    async def _range(self, start: Text, range_end: Text | None = None, *, prefix: bool = False) -> dict[bytes, bytes]:
+        """Return the keys of a range with their values, in order; the range is given as for ``KV.range``."""
+        where = span(start, range_end, prefix=prefix)
         reading = await self._read(where)
         return self._attempt.overlay(where, reading.kvs)
 
@@ -114,6 +117,11 @@ class _Handle:
         return reading
 
 
+_get, _aget = twins(_Handle._get, awaited="get")
+_revision, _arevision = twins(_Handle._revision, awaited="revision")
+_range, _arange = twins(_Handle._range, awaited="range")
+
+
 class Transaction(_Handle):
     """The keys as the function of a transaction sees them, its own writes included. For one thread.
 
@@ -122,33 +130,13 @@ class Transaction(_Handle):
     whatever the function makes of the error).
     """
 
-    def get(self, key: Text) -> bytes | None:
-        """Return the value of a key, ``None`` if there is no such key."""
-        return drive(self._value(key))
-
-    def revision(self, key: Text) -> int:
-        """Return the mod revision of a key as the store has it, own writes left out; 0 if there is no such key."""
-        return drive(self._mod_revision(key))
-
-    def range(self, start: Text, range_end: Text | None = None, *, prefix: bool = False) -> dict[bytes, bytes]:
-        """Return the keys of a range with their values, in order; the range is given as for ``KV.range``."""
-        return drive(self._content(span(start, range_end, prefix=prefix)))
+    get, revision, range = _get, _revision, _range
 
 
 class AsyncTransaction(_Handle):
     """The same as :class:`Transaction` for coroutine functions. Several reads may be awaited at the same time."""
 
-    async def get(self, key: Text) -> bytes | None:
-        """Return the value of a key, ``None`` if there is no such key."""
-        return await adrive(self._value(key))
-
-    async def revision(self, key: Text) -> int:
-        """Return the mod revision of a key as the store has it, own writes left out; 0 if there is no such key."""
-        return await adrive(self._mod_revision(key))
-
-    async def range(self, start: Text, range_end: Text | None = None, *, prefix: bool = False) -> dict[bytes, bytes]:
-        """Return the keys of a range with their values, in order; the range is given as for ``KV.range``."""
-        return await adrive(self._content(span(start, range_end, prefix=prefix)))
+    get, revision, range = _aget, _arevision, _arange
 
 
 async def transact(

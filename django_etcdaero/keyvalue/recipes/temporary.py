@@ -22,24 +22,21 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from typing import TYPE_CHECKING
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
 from django_etcdaero.system.steps import Acquire, drive
-from django_etcdaero.system.twins import twins
+from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .kept_key import LEAVE_TIMEOUT, KeptKey
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.client.client import Client
 
-
-class TemporaryKey:
+class TemporaryKey(TwinBlocks):
     """A key of this process; made with :meth:`KV.temporary_key() <django_etcdaero.keyvalue.facade.KV.temporary_key>`.
 
     As a context manager it closes itself at the end. Safe to share between threads. In the child of a fork it is not
@@ -67,12 +64,7 @@ class TemporaryKey:
         self._kept = KeptKey(client, self.key, what, ttl=ttl, lost=self._lose, wake=self._wake)
 
     async def create(self, *, replace: bool, timeout: float | None) -> None:
-        """Put the key, on a new lease, within ``timeout`` seconds (``None``: the engine's default). Once.
-
-        Raises ``KeyExists`` if somebody has the key already, this process included; ``replace=True`` takes it over
-        then: of two that do so the later one has it. Also raises what granting a lease and a transaction raise; nothing
-        stays in the store then, or not for longer than the time to live.
-        """
+        """Put the key, on a new lease, within ``timeout`` seconds (``None``: the engine's default). Once."""
         await self._kept.create(self._value, replace=replace, watched=False, timeout=timeout)
         self._kept.lease.subscribe(self._lease_ended)
         self._wake()
@@ -142,17 +134,8 @@ class TemporaryKey:
 
     close, aclose = twins(_close)
 
-    def __enter__(self) -> TemporaryKey:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> TemporaryKey:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.aclose()
+    async def _leave(self, error: type[BaseException] | None) -> None:
+        await self._close()
 
     # writing ---------------------------------------------------------------------------------------------------------
 
@@ -271,3 +254,20 @@ class TemporaryKey:
                 return
             self._lost = True
         logger.warning("temporary key %r is lost: %s", self.label, why)
+
+
+async def temporary_key(
+    client: Client, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
+) -> TemporaryKey:
+    """Put a key that exists for as long as this process holds it:
+    :mod:`django_etcdaero.keyvalue.recipes.temporary`.
+
+    ``ttl``: seconds after which the key of a dead process is gone. ``timeout`` is for putting it there. Raises
+    ``KeyExists`` if somebody has the key already, this process included; ``replace=True`` takes it over then: of two
+    that do so the later one has it. Also raises what granting a lease and a transaction raise; nothing stays in the
+    store then, or not for longer than the time to live. The answer is a context manager, an asynchronous one too, that
+    closes it.
+    """
+    made = TemporaryKey(client, key, value, ttl=ttl)
+    await made.create(replace=replace, timeout=timeout)
+    return made

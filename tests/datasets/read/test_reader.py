@@ -65,10 +65,10 @@ def test_a_watch_that_ended_is_started_again(host: FakeHost, declare: Any) -> No
     reader = host.start_reader(poll_interval=3600.0)
     wait_until(lambda: prices.status().error, what="the first look")
     for _ in range(2):
-        for watch in tuple(host.kv._life.callback_watches):
+        for watch in tuple(host.kv.life.callback_watches):
             watch.cancel()
         reader.wake()
-        wait_until(lambda: host.kv._life.callback_watches, what="another watch")
+        wait_until(lambda: host.kv.life.callback_watches, what="another watch")
     Refresh(prices, host.other()).run()
     wait_until(lambda: prices.status().state is State.VALID, what="the version told by the new watch")
 
@@ -189,7 +189,7 @@ def test_it_stops_promptly_and_leaves_nothing(host: FakeHost, declare: Any) -> N
     assert not reader.alive
     assert "etcdaero-reader" not in [thread.name for thread in threading.enumerate()]
     assert processes(host.kv) == []
-    assert not host.kv._life.callback_watches
+    assert not host.kv.life.callback_watches
     assert prices["a"] == 1
     reader.stop(1)
 

@@ -12,7 +12,7 @@ import pytest
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.queue.leader import Changed, Elected, Lost, Proclaimed
+from django_etcdaero.keyvalue.queue.holder import Changed, Elected, Lost, Proclaimed
 from tests.keyvalue.etcd.servers import PROGRAMS, Server
 from tests.waiting import wait_until
 

@@ -11,7 +11,7 @@ import pytest
 from django_etcdaero.exceptions import Compacted, InvalidObject, InvalidRequest
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.objects import Collection, Invalid, Listing, ObjectTxn, changes_nothing
-from django_etcdaero.keyvalue.objects.listing import PAGE
+from django_etcdaero.keyvalue.objects.timed_steps import PAGE
 from tests.keyvalue.objects.samples import ADA, BOB, Address, Cat, Counter, Dog, Order
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest, LockLost, LockTimeout, NotLeader
 from django_etcdaero.keyvalue import KV
-from django_etcdaero.keyvalue.queue.leader import Changed, Elected, ElectionEvent, Lost, Proclaimed
+from django_etcdaero.keyvalue.queue.holder import Changed, Elected, ElectionEvent, Lost, Proclaimed
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import keys
 from tests.waiting import wait_until

@@ -9,7 +9,7 @@ import pytest
 
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, NotLeader, OutcomeUnknown
 from django_etcdaero.keyvalue import KV
-from django_etcdaero.keyvalue.queue.leader import Changed, Leader
+from django_etcdaero.keyvalue.queue.holder import Changed, Leader
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import Candidate, keys
 from tests.waiting import wait_until

@@ -10,7 +10,7 @@ import pytest
 from django_etcdaero.exceptions import ClusterError, NotLeader
 from django_etcdaero.keyvalue import KV, txn
 from django_etcdaero.keyvalue.queue.election import Election
-from django_etcdaero.keyvalue.queue.leader import Elected, Lost
+from django_etcdaero.keyvalue.queue.holder import Elected, Lost
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import Candidate, keys
 from tests.waiting import wait_until

@@ -6,7 +6,7 @@ import pytest
 
 from django_etcdaero.exceptions import Cancelled, ClusterError, DeadlineExceeded
 from django_etcdaero.keyvalue import KV
-from django_etcdaero.keyvalue.queue.leader import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
+from django_etcdaero.keyvalue.queue.holder import Changed, Elected, ElectionEvent, Leader, Lost, Proclaimed
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import Candidate, in_thread
 from tests.waiting import wait_until
@@ -142,5 +142,6 @@ def test_closing_the_client_ends_observations(kv: KV) -> None:
     kv.close()
     thread.join(10)
     assert seen == [Changed(None), "ended"]
+    assert observation.closed
     with pytest.raises(Cancelled):
         kv.election("E").observe()

@@ -12,7 +12,7 @@ import pytest
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
-from django_etcdaero.keyvalue.queue.leader import Changed, Elected
+from django_etcdaero.keyvalue.queue.holder import Changed, Elected
 from django_etcdaero.system.processes import is_dead, this_process
 from tests.keyvalue.queue.contending import Contenders, contenders
 from tests.waiting import wait_until

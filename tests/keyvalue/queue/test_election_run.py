@@ -8,7 +8,7 @@ import pytest
 
 from django_etcdaero.exceptions import ClusterError, NotLeader
 from django_etcdaero.keyvalue import KV
-from django_etcdaero.keyvalue.queue.leading import Leadership
+from django_etcdaero.keyvalue.queue.election import Leadership
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import in_thread, keys
 from tests.waiting import wait_until
