@@ -12,7 +12,7 @@ and no other key wakes that watch. All else stands under ``datasets/<name>/s<sch
 ``checked``           the last successful load: when it began, what it found, which request it answers
 ``attempt``           the last failed load: when, why, and when to try again
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
-``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.migration`)
+``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.commit`)
 
 Data plane: ``<prefix>/d/<name>/s<schema>/`` followed by a 20-byte digest for blocks, pages and roots, or by ``current``
 for the copy of the announcement that readers use while the coordination plane is away.

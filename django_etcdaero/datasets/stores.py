@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
-    from django_etcdaero.records.store import RecordStore
+from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.records.store import RecordStore
 
 REMEDY = "run 'manage.py etcdaero_refresh'"
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.exceptions import (
     ClusterError,
@@ -21,11 +22,7 @@ from django_etcdaero.exceptions import (
     ResponseError,
     VersionConflict,
 )
-from django_etcdaero.records.store import Meta, batches
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.layout import Layout
-    from django_etcdaero.records.store import RecordStore
+from django_etcdaero.records.store import Meta, RecordStore, batches
 
 BATCH = 512
 """Records in one call to the store: about 1 to 2 MB, so that no call comes near its deadline."""

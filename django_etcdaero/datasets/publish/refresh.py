@@ -9,28 +9,23 @@ import dataclasses
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.reading import read_state
-from django_etcdaero.datasets.state.reasons import same_reason, text_of
 from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
-from django_etcdaero.datasets.state.status import Outcome, RefreshResult
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason, text_of
 from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState
+from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
+from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import mod_revision, put
 
-from .commit import give_back
-from .migration import move_announcement
+from .commit import give_back, move_announcement
 from .publication import Publication
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.declared import Declared
-    from django_etcdaero.datasets.host import Host
-    from django_etcdaero.datasets.stores import Stores
-    from django_etcdaero.keyvalue.queue.lock import Lock
-
-    from .source import Progress
+from .source import Progress
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -187,8 +182,6 @@ class Refresh:
             bytes_total=published.bytes_total,
             pinned=self._state.pin is not None,
         )
-
-    # --- tell --------------------------------------------------------------------------------------------------------
 
     def _note_failure(self, error: Exception) -> None:
         """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""

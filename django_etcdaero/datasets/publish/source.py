@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import DuplicateKey, EncodeError
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.declared import Declared
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called as ``progress(phase, done, total)``; ``total`` is ``None`` where it is not known."""

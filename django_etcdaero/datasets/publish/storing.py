@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import CorruptBlock, ResponseError
 
 from .source import STEP, Progress
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.declared import Declared
 
 WINDOW = 512
 """Blocks that are looked up and written together."""

@@ -2,7 +2,7 @@
 
 All changes are made under one lock, which is also what waiting is done on. Reading takes no lock: it takes
 :attr:`LiveState.rows` or :attr:`LiveState.current`, which always can be used. While no version may be read a
-:class:`.placeholder.Placeholder` stands there.
+:class:`Placeholder` stands there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +20,37 @@ from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import DatasetStale
 from django_etcdaero.system.threads import wait_for
 
-from .placeholder import Placeholder
+
+class Placeholder:
+    """Stands where a snapshot and its rows will be: each use first gets the snapshot, or raises why there is none."""
+
+    __slots__ = ("resolve",)
+
+    def __init__(self, resolve: Callable[[], Snapshot[Any, Any]]) -> None:
+        self.resolve = resolve
+
+    @property
+    def rows(self) -> Placeholder:
+        """What stands where the rows will be."""
+        return self
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.resolve().rows[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.resolve().rows
+
+    def __len__(self) -> int:
+        return len(self.resolve().rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.resolve().rows)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of a dictionary, such as ``get``."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.resolve().rows, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +128,11 @@ class LiveState:
             self._show()
         return before
 
-    def refuse(self, reason: str) -> None:
-        """Raise ``DatasetStale`` on every read until :meth:`serve_again` or the next :meth:`install`."""
+    def refuse(self, reason: str | None) -> None:
+        """Raise ``DatasetStale`` on every read until the next :meth:`install`; ``None``: no more."""
         with self.guard:
-            self._refusal = reason
-            self._show()
-
-    def serve_again(self) -> None:
-        """Undo :meth:`refuse`."""
-        with self.guard:
-            if self._refusal is not None:
-                self._refusal = None
+            if reason != self._refusal:
+                self._refusal = reason
                 self._show()
 
     def override(self, snapshot: Snapshot[Any, Any] | None) -> None:

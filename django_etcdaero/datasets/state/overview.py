@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.stores import Stores
+from django_etcdaero.keyvalue.queue.lock import Holder
+
+from .presence import Process
 from .reading import Announcements, read_state
 from .schedule import held_back_until, is_due, next_due
 from .stored_state import Attempt, StoredState
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.declared import Declared
-    from django_etcdaero.datasets.stores import Stores
-    from django_etcdaero.keyvalue.queue.lock import Holder
-
-    from .presence import Process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,15 +13,12 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.keyvalue.facade import KV
 
 from .stored_value import StoredValue
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
