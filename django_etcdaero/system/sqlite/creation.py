@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 from django_etcdaero.exceptions import StoreBusy
 
-from .identity import identity_of
+from .path import companions, identity_of
 
 RETRY_INTERVAL = 0.005
 """Seconds between two attempts to get a lock while a file is being made or opened."""
@@ -75,11 +75,6 @@ def locked_directory(directory: str, deadline: float) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
-
-
-def companions(path: str) -> tuple[str, str]:
-    """Return the names of the two files that SQLite keeps beside the database ``path``."""
-    return path + "-wal", path + "-shm"
 
 
 def remove_logs(path: str) -> None:
