@@ -33,10 +33,7 @@ class OpenStores:
         self._hook: Callable[[KV], object] | None = None
 
     def get(self, alias: str) -> Stores:
-        """Return the stores of an alias, opened now if need be.
-
-        Raises ``ConfigurationError`` for an unknown alias or a wrong setting, and what the stores raise on opening.
-        """
+        """See :meth:`.datasets.host.Host.stores`."""
         found = self._opened.get(alias)
         if found is None:
             with self._lock:
@@ -87,7 +84,7 @@ class OpenStores:
     def drop_memory(self) -> None:
         """Empty the stores in memory, which are closed."""
         from .keyvalue.embedded import drop_memory as drop_memory_engine  # here: ready() must stay cheap
-        from .records.memory import drop_memory as drop_memory_store
+        from .records.memory.store import drop_memory as drop_memory_store
 
         for alias in self._in_memory:
             drop_memory_engine(_memory_name(alias))

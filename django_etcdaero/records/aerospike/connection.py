@@ -169,8 +169,6 @@ class Connection:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(client.native))
         self._detached.leak()
 
-    # --- inside ------------------------------------------------------------------------------------------------------
-
     def _begin(self, until: float) -> NativeClient:
         self.check_usable()
         with self._state:
@@ -226,7 +224,7 @@ def _open(address: AerospikeAddress, until: float, detached: Detached) -> Native
     if not found.answering:
         raise _unreachable(address, found.errors, silent=found.silent)
     # The client looks up all names that it is given before it asks the first host.
-    hosts = [host for host in probe.in_order(address.endpoints, found.answering) if host not in found.nameless]
+    hosts = found.answering + [host for host in address.endpoints if host not in {*found.answering, *found.nameless}]
 
     def connect() -> NativeClient:
         client = NativeClient(address, client_config(address, hosts, CONNECT_TIMEOUT))
