@@ -86,9 +86,6 @@ class AliasSettings:
     options: Options
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
 def get(alias: str = DEFAULT_ALIAS) -> AliasSettings:
     """Return the settings of ``alias``. Raises :class:`SettingsError` when they are wrong or there is no such alias."""
     parsed = _parsed()
@@ -169,7 +166,6 @@ class _AliasReader:
             self.entries = entries
 
     def read(self) -> AliasSettings | None:
-        """Return the settings, or ``None`` when there are problems."""
         if self.problems:
             return None
         for key in self.entries:
