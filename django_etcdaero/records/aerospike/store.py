@@ -99,10 +99,8 @@ class AerospikeStore(ConnectedStore):
             raise KeyExists(f"there is a record {key!r} already")
 
     def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool:
-        def call(client: NativeClient, ms: int) -> None:
-            client.delete(key, ms, generation=generation)
-
-        return self._write(call, key, generation, timeout) == errors.OK
+        code = self._write(lambda client, ms: client.delete(key, ms, generation=generation), key, generation, timeout)
+        return code == errors.OK
 
     def _touch(self, key: bytes, ttl: int | None, generation: int | None, timeout: float | None) -> bool:
         def call(client: NativeClient, ms: int) -> None:

@@ -100,23 +100,18 @@ def check_file(path: str) -> None:
     if not stat.S_ISREG(os.stat(real).st_mode):
         raise ConfigurationError(f"{path}: is not a regular file")
     for name in (real, *companions(real)):
-        _check_owner(name)
+        try:
+            owner = os.stat(name).st_uid
+        except FileNotFoundError:
+            continue
+        if owner != os.geteuid():
+            raise ConfigurationError(
+                f"{name}: belongs to user id {owner}, this process runs as {os.geteuid()}; "
+                "let every process that shares the file run as its owner, or choose another path"
+            )
     for needed, place in ((os.R_OK | os.W_OK, real), (os.W_OK | os.X_OK, os.path.dirname(real))):
         if not os.access(place, needed, effective_ids=os.access in os.supports_effective_ids):
             raise ConfigurationError(f"the store {path} is read-only for this process: no permission to write {place}")
-
-
-def _check_owner(name: str) -> None:
-    """Raise ``ConfigurationError`` if the file ``name`` belongs to another user; no error if there is none."""
-    try:
-        owner = os.stat(name).st_uid
-    except FileNotFoundError:
-        return
-    if owner != os.geteuid():
-        raise ConfigurationError(
-            f"{name}: belongs to user id {owner}, this process runs as {os.geteuid()}; "
-            "let every process that shares the file run as its owner, or choose another path"
-        )
 
 
 def make_private(path: str) -> None:
