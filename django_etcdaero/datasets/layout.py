@@ -36,7 +36,7 @@ RESERVED = (ANNOUNCEMENTS, DATASETS, PROCESSES)
 GARBAGE_TTL = 24 * 3600
 """Seconds that blocks live on after no kept version names them: far longer than any reader takes to load a version."""
 
-_ANNOUNCEMENT = re.compile(rf"{ANNOUNCEMENTS}([^/]+)/s(0|[1-9][0-9]*)")
+_ANNOUNCEMENT = re.compile(rb"%s([^/\x80-\xff]+)/s(0|[1-9][0-9]*)" % ANNOUNCEMENTS.encode())
 
 
 class _Key:
@@ -109,8 +109,5 @@ class Layout:
 
 def announced_by(key: bytes) -> tuple[str, int] | None:
     """Return name and schema of the dataset whose announcement stands under ``key``; ``None``: it is no such key."""
-    try:
-        match = _ANNOUNCEMENT.fullmatch(key.decode("ascii"))
-    except UnicodeDecodeError:
-        return None
-    return (match[1], int(match[2])) if match else None
+    match = _ANNOUNCEMENT.fullmatch(key)
+    return (match[1].decode(), int(match[2])) if match else None

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.records.store import RecordStore
 
-REMEDY = "run 'manage.py etcdaero_refresh'"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
@@ -19,5 +17,5 @@ class Stores:
     prefix: str
     lock_ttl: int = 10
     """Seconds after which a dead refresher's lock is free."""
-    remedy: str = REMEDY
+    remedy: str = "run 'manage.py etcdaero_refresh'"
     """What to do where nothing has been published yet."""

@@ -22,7 +22,7 @@ from django_etcdaero.exceptions import (
     ResponseError,
     VersionConflict,
 )
-from django_etcdaero.records.store import Meta, RecordStore, batches
+from django_etcdaero.records.store import Meta, Record, RecordStore, batches
 
 BATCH = 512
 """Records in one call to the store: about 1 to 2 MB, so that no call comes near its deadline."""
@@ -96,12 +96,7 @@ class BlockStore:
     def read_copy(self) -> Copy | None:
         """Return the announcement copy, or ``None`` when there is none or it makes no sense."""
         record = self._records.get(self._layout.announcement_copy)
-        if record is None:
-            return None
-        try:
-            return Copy.decode(record.value)
-        except ResponseError:
-            return None
+        return None if record is None else _copy_in(record)
 
     def write_copy(self, announcement: Announcement, mod_revision: int) -> bool:
         """Replace the copy unless it is as new already; return whether it was replaced.
@@ -112,12 +107,9 @@ class BlockStore:
         key = self._layout.announcement_copy
         while True:
             record = self._records.get(key)
-            if record is not None:
-                try:
-                    if Copy.decode(record.value).order >= mine.order:
-                        return False
-                except ResponseError:
-                    pass  # damaged: replace it
+            copy = None if record is None else _copy_in(record)
+            if copy is not None and copy.order >= mine.order:
+                return False
             try:
                 if record is None:
                     self._records.put(key, mine.encode(), create_only=True)
@@ -126,6 +118,13 @@ class BlockStore:
             except (KeyExists, VersionConflict):
                 continue
             return True
+
+
+def _copy_in(record: Record) -> Copy | None:
+    try:
+        return Copy.decode(record.value)
+    except ResponseError:  # damaged: it will be replaced
+        return None
 
 
 def _repeat(write: Callable[[], T]) -> T:

@@ -170,7 +170,7 @@ class Publication:
     def _is_announced(self, manifest: Manifest, base: Manifest | None, storing: Storing) -> bool:
         """Tell whether the source gave what is announced already, and every record of it was there."""
         same = base is not None and base.root_digest == manifest.root_digest
-        return same and not storing.wrote and not self._restored()
+        return same and not storing.bytes_written and not self._restored()
 
     def _restored(self) -> bool:
         """Tell whether the coordination store is an older state of itself: then the same rows are announced anew.

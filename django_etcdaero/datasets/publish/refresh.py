@@ -17,7 +17,7 @@ from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason, text_of
-from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState
+from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
 from django_etcdaero.keyvalue.queue.lock import Lock
@@ -103,18 +103,13 @@ class Refresh:
             return self._result(Outcome.LOCKED, holder=holder)
         try:
             self._check_stopped()
-            self._state = self._read_under(lock)
+            self._state = read_state(stores.kv, self._layout)
+            if self._state.former_revision:
+                move_announcement(stores.kv, self._layout, self._state, lock)
+                self._state = read_state(stores.kv, self._layout)
             return self._not_due() or self._publish(lock)
         finally:
             give_back(lock)
-
-    def _read_under(self, lock: Lock) -> StoredState:
-        kv, layout = self._stores.kv, self._layout
-        state = read_state(kv, layout)
-        if not state.former_revision:
-            return state
-        move_announcement(kv, layout, state, lock)
-        return read_state(kv, layout)
 
     def _check_stopped(self) -> None:
         if self._stopped:
@@ -173,15 +168,7 @@ class Refresh:
             if lock is not None and not self._stopped:
                 self._note_failure(error)
             raise
-        return self._result(
-            published.outcome,
-            checked=published.checked,
-            version=published.version,
-            rows=published.rows,
-            bytes_written=published.bytes_written,
-            bytes_total=published.bytes_total,
-            pinned=self._state.pin is not None,
-        )
+        return self._result(**published._asdict(), pinned=self._state.pin is not None)
 
     def _note_failure(self, error: Exception) -> None:
         """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from django_etcdaero.datasets.blocks.assembly import FETCH
 from django_etcdaero.datasets.blocks.block_store import BlockStore
-from django_etcdaero.datasets.blocks.compression import verified
+from django_etcdaero.datasets.blocks.compression import damaged
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
@@ -57,10 +57,5 @@ def lost_parts(blocks: BlockStore, announcement: Announcement) -> set[bytes]:
         return set(error.missing)
     lost: set[bytes] = set()
     for batch in batches(dict.fromkeys(manifest.blocks), FETCH):
-        found = blocks.fetch(batch)
-        for digest in batch:
-            try:
-                verified(Kind.BLOCK, digest, found.get(digest, b""))
-            except CorruptBlock:
-                lost.add(digest)
+        lost.update(damaged(dict.fromkeys(batch, Kind.BLOCK), blocks.fetch(batch)))
     return lost

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_blocks
+from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, free_rows, missing_blocks
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.host import Host
@@ -33,7 +33,6 @@ from django_etcdaero.keyvalue.client.watch import Watch
 
 from . import decision
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
-from .freeing import free_rows
 from .live import LiveDataset, live_state
 from .standing import Standing
 

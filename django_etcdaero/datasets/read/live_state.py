@@ -75,12 +75,12 @@ class LiveState:
     __slots__ = (
         "_first_read",
         "_name",
-        "_override",
         "_refusal",
         "current",
         "guard",
         "health",
         "loaded",
+        "overridden",
         "reader_died",
         "rows",
         "waited_in_vain",
@@ -96,7 +96,8 @@ class LiveState:
         """The rows of ``current``, here as well because they are read for every key."""
         self.loaded: Snapshot[Any, Any] | None = None
         """The version that the reader has loaded, be it served or not."""
-        self._override: Snapshot[Any, Any] | None = None
+        self.overridden: Snapshot[Any, Any] | None = None
+        """What :meth:`override` put in place, if anything."""
         self._refusal: str | None = None
         self.reader_died: Callable[[], bool] = _never
         """Whether the reader ended although nobody stopped it."""
@@ -138,13 +139,8 @@ class LiveState:
     def override(self, snapshot: Snapshot[Any, Any] | None) -> None:
         """Serve ``snapshot`` whatever the reader loads; ``None`` ends that. For tests."""
         with self.guard:
-            self._override = snapshot
+            self.overridden = snapshot
             self._show()
-
-    @property
-    def overridden(self) -> Snapshot[Any, Any] | None:
-        """What :meth:`override` put in place, if anything."""
-        return self._override
 
     def forget(self) -> None:
         """Be as if nothing had been loaded yet. For tests."""
@@ -155,8 +151,8 @@ class LiveState:
     def _show(self) -> None:
         """Let reads see what is there now, and wake all who wait; called with the lock held."""
         shown: Snapshot[Any, Any] | Placeholder
-        if self._override is not None:
-            shown = self._override
+        if self.overridden is not None:
+            shown = self.overridden
         elif self.loaded is None:
             shown = Placeholder(self._first_read)
         else:
@@ -179,7 +175,7 @@ class LiveState:
     @property
     def answered(self) -> bool:
         """Whether there are rows, be they too old to be read."""
-        return self.loaded is not None or self._override is not None
+        return self.loaded is not None or self.overridden is not None
 
     @property
     def readable(self) -> bool:

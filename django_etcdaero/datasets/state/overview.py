@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,9 +68,6 @@ def versions_held(dataset: Declared[Any, Any], processes: list[Process]) -> dict
 
     ``processes`` are those registered under the dataset's alias; those with another schema do not count.
     """
-    counts: dict[int | None, int] = {}
-    for process in processes:
-        if dataset.name in process.versions and process.schemas.get(dataset.name) == dataset.schema:
-            version = process.versions[dataset.name]
-            counts[version] = counts.get(version, 0) + 1
-    return counts
+    name, schema = dataset.name, dataset.schema
+    readers = [each for each in processes if name in each.versions and each.schemas.get(name) == schema]
+    return Counter(each.versions[name] for each in readers)

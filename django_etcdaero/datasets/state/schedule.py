@@ -36,10 +36,8 @@ def is_due(state: StoredState, period: timedelta | None, *, now: float) -> bool:
     """Tell whether a load is due at ``now`` (seconds since the epoch), failures left aside."""
     if state.current is None or state.checked is None or state.pending is not None:
         return True
-    if period is None:
-        return False
-    started = state.checked.load_started
-    return started > now or now >= started + EARLY * period.total_seconds()
+    due = next_due(state, period)
+    return due is not None and (state.checked.load_started > now or now >= due)
 
 
 def held_back_until(state: StoredState, *, now: float) -> float | None:
