@@ -97,13 +97,11 @@ def _memory_name(alias: str) -> str:
 
 
 def _open(alias: str, *, memory_only: bool) -> Stores:
-    from .datasets.stores import REMEDY, Stores  # here: ready() must stay cheap
+    from .datasets.stores import Stores  # here: ready() must stay cheap
     from .keyvalue.facade import KV
 
     settings = conf.get(alias)
-    remedy = REMEDY
     if memory_only:
-        remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
         memory = MemoryAddress(_memory_name(alias))
         settings = dataclasses.replace(settings, kv=memory, records=memory)
     engine = conf.open_engine(settings)
@@ -113,4 +111,8 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         engine.close()
         raise
     kv = KV(engine, prefix=f"{settings.prefix}/")
-    return Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL, remedy=remedy)
+    stores = Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL)
+    if not memory_only:
+        return stores
+    remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
+    return dataclasses.replace(stores, remedy=remedy)
