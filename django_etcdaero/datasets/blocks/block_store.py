@@ -65,17 +65,15 @@ class BlockStore:
         found: dict[bytes, Meta] = {}
         for batch in batches(digests, BATCH * 8):
             keys = {self._layout.record(digest): digest for digest in batch}
-            for key, meta in self._records.exists_many(list(keys)).items():
-                found[keys[key]] = meta
+            found |= {keys[key]: meta for key, meta in self._records.exists_many(list(keys)).items()}
         return found
 
     def keep_forever(self, digests: Iterable[bytes]) -> set[bytes]:
         """Make records permanent; return those that exist. Each gets a new generation."""
-        named = dict.fromkeys(digests)
-        return _repeat(lambda: self._touch(named, None))
+        return self.renew(digests, None)
 
-    def renew(self, digests: Iterable[bytes], ttl: int) -> set[bytes]:
-        """Let records live for another ``ttl`` seconds; return those that exist. Each gets a new generation."""
+    def renew(self, digests: Iterable[bytes], ttl: int | None) -> set[bytes]:
+        """Let records live ``ttl`` seconds more, or for ever; return those that exist. Each gets a new generation."""
         named = dict.fromkeys(digests)
         return _repeat(lambda: self._touch(named, ttl))
 

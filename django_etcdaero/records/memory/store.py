@@ -47,9 +47,6 @@ class _Space:
             return None
         return entry
 
-    def find(self, keys: Collection[bytes], now: float) -> list[tuple[bytes, _Entry]]:
-        return [(key, entry) for key in keys if (entry := self.live(key, now))]
-
     def store(self, key: bytes, entry: _Entry) -> None:
         self._forget_expiry(key)
         self.entries[key] = entry
@@ -162,9 +159,12 @@ class MemoryStore(RecordStore):
 
     def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
         arguments.check_keys(keys)
+        records: dict[bytes, Record] = {}
         with self._locked(timeout) as now:
-            found = self._space.find(keys, now)
-            return {key: Record(each.value, each.generation, _left(each.expires, now)) for key, each in found}
+            for key in keys:
+                if entry := self._space.live(key, now):
+                    records[key] = Record(entry.value, entry.generation, _left(entry.expires, now))
+        return records
 
     def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None:
         with self._locked(timeout, write=True) as now:
@@ -183,9 +183,12 @@ class MemoryStore(RecordStore):
 
     def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
         arguments.check_keys(keys)
+        metas: dict[bytes, Meta] = {}
         with self._locked(timeout) as now:
-            found = self._space.find(keys, now)
-            return {key: Meta(each.generation, _left(each.expires, now)) for key, each in found}
+            for key in keys:
+                if entry := self._space.live(key, now):
+                    metas[key] = Meta(entry.generation, _left(entry.expires, now))
+        return metas
 
     def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         touched: set[bytes] = set()
@@ -211,8 +214,7 @@ class MemoryStore(RecordStore):
     def close(self) -> None:
         self._closed = True
 
-    def abandon(self) -> None:
-        self._closed = True
+    abandon = close
 
     @contextmanager
     def _locked(self, timeout: float | None, *, write: bool = False) -> Iterator[float]:
