@@ -105,28 +105,22 @@ def check_shared_files(**kwargs: Any) -> list[CheckMessage]:
 
 def stores_in_memory() -> list[CheckMessage]:
     """W001: stores that only one process can see. The commands tell it too, whose own process is such a one."""
-    return [
-        CheckWarning(
-            f"{store.setting} is {store.address.safe}, a store inside each process: what one process "
-            "refreshes or locks the others do not see.",
-            hint="Use sqlite:/// for all processes of one host.",
-            id="etcdaero.W001",
-        )
-        for store in _stores()
-        if store.address.reach is Reach.PROCESS
-    ]
+    what = "a store inside each process: what one process refreshes or locks the others do not see."
+    return _unshared(Reach.PROCESS, what, hint="Use sqlite:/// for all processes of one host.", number="W001")
 
 
 def check_reach(**kwargs: Any) -> list[CheckMessage]:
     """W001 and W002, with ``--deploy``: stores that only one process or one host can see."""
-    return stores_in_memory() + [
-        CheckWarning(
-            f"{store.setting} is {store.address.safe}, a file on this host: other hosts do not see it.",
-            hint="This is right for a deployment on one host; silence the warning there.",
-            id="etcdaero.W002",
-        )
+    hint = "This is right for a deployment on one host; silence the warning there."
+    what = "a file on this host: other hosts do not see it."
+    return stores_in_memory() + _unshared(Reach.HOST, what, hint=hint, number="W002")
+
+
+def _unshared(reach: Reach, what: str, *, hint: str, number: str) -> list[CheckMessage]:
+    return [
+        CheckWarning(f"{store.setting} is {store.address.safe}, {what}", hint=hint, id=f"etcdaero.{number}")
         for store in _stores()
-        if store.address.reach is Reach.HOST
+        if store.address.reach is reach
     ]
 
 

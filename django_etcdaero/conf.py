@@ -1,17 +1,6 @@
 """``settings.ETCDAERO``, read, checked and given its defaults: the only module that reads Django's settings.
 
-::
-
-    ETCDAERO = {
-        "default": {
-            "KV": "sqlite:///.etcdaero/kv.sqlite3",
-            "RECORDS": "sqlite:///.etcdaero/records.sqlite3",
-            "PREFIX": "shop",
-            "OPTIONS": {"LOCK_TTL": 15},
-        },
-    }
-
-Each key may be left out. For the alias ``default`` the environment is asked next (``ETCDAERO_KV``,
+Each key of an alias may be left out. For the alias ``default`` the environment is asked next (``ETCDAERO_KV``,
 ``ETCDAERO_RECORDS``, ``ETCDAERO_PREFIX``), for all aliases the end is a pair of SQLite files under
 ``BASE_DIR/.etcdaero/``, so that a fresh project works. Everything wrong is collected as a :class:`Problem`: the system
 checks report them all, and :func:`get` raises the first that concerns its alias. Passwords are in no message.
@@ -84,9 +73,6 @@ class AliasSettings:
     prefix: str
     """Begins every key, record and lock of this alias; without a slash at either end."""
     options: Options
-
-
-# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 def get(alias: str = DEFAULT_ALIAS) -> AliasSettings:
@@ -169,7 +155,6 @@ class _AliasReader:
             self.entries = entries
 
     def read(self) -> AliasSettings | None:
-        """Return the settings, or ``None`` when there are problems."""
         if self.problems:
             return None
         for key in self.entries:

@@ -11,8 +11,6 @@ from .exceptions import ConfigurationError
 if TYPE_CHECKING:
     from .keyvalue.facade import KV
 
-
-if TYPE_CHECKING:
     _Handler = BaseConnectionHandler[KV]
     _Proxy = ConnectionProxy[KV]
 else:  # generic in the type stubs only

@@ -15,9 +15,6 @@ class EtcdAeroError(Exception):
     """The root of all errors of this package."""
 
 
-# --- the call itself -------------------------------------------------------------------------------------------------
-
-
 class DeadlineExceeded(EtcdAeroError, TimeoutError):
     """The time allowed for the call ran out before an answer came."""
 
@@ -65,9 +62,6 @@ class Unauthenticated(EtcdAeroError, PermissionError):
     """The store does not accept the user name, password or token."""
 
 
-# --- keys, revisions, transactions -----------------------------------------------------------------------------------
-
-
 class KeyNotFound(EtcdAeroError, KeyError):
     """There is no such key."""
 
@@ -113,9 +107,6 @@ class FutureRevision(InvalidRequest):
     """The revision asked for does not exist yet."""
 
 
-# --- leases, locks, elections ----------------------------------------------------------------------------------------
-
-
 class LeaseNotFound(EtcdAeroError):
     """There is no such lease: never granted, revoked, or expired."""
 
@@ -136,9 +127,6 @@ class NotLeader(EtcdAeroError):
     """The operation is for the leader of an election, and the caller is not it (any more)."""
 
 
-# --- administration --------------------------------------------------------------------------------------------------
-
-
 class NotFound(EtcdAeroError, LookupError):
     """There is no such user, role or member, or nothing of the kind was granted."""
 
@@ -152,9 +140,6 @@ class FailedPrecondition(EtcdAeroError):
 
     A learner that has not caught up, a cluster too unhealthy to change its members, a root user who is missing.
     """
-
-
-# --- datasets --------------------------------------------------------------------------------------------------------
 
 
 class DatasetNotReady(EtcdAeroError):
@@ -183,9 +168,6 @@ class DuplicateKey(EtcdAeroError, ValueError):
 
 class CorruptBlock(ResponseError):
     """A stored block, page or root is not what its name (its digest) says."""
-
-
-# --- record stores ---------------------------------------------------------------------------------------------------
 
 
 class RecordTooBig(EtcdAeroError, ValueError):

@@ -28,8 +28,7 @@ class SignalListener:
         self._send(signals.dataset_loaded, dataset=dataset, snapshot=snapshot)
 
     def failed(self, dataset: Declared[Any, Any], error: Exception, phase: str) -> None:
-        level = logging.WARNING if isinstance(error, EtcdAeroError) else logging.ERROR
-        trace = None if isinstance(error, EtcdAeroError) else error
+        level, trace = (logging.WARNING, None) if isinstance(error, EtcdAeroError) else (logging.ERROR, error)
         text = str(error) or type(error).__name__
         logger.log(level, "dataset %s: %s failed: %s", dataset.name, phase, text, exc_info=trace)
         self._send(signals.dataset_failed, dataset=dataset, error=error, phase=phase)

@@ -33,10 +33,7 @@ class OpenStores:
         self._hook: Callable[[KV], object] | None = None
 
     def get(self, alias: str) -> Stores:
-        """Return the stores of an alias, opened now if need be.
-
-        Raises ``ConfigurationError`` for an unknown alias or a wrong setting, and what the stores raise on opening.
-        """
+        """See :meth:`.datasets.host.Host.stores`."""
         found = self._opened.get(alias)
         if found is None:
             with self._lock:
@@ -87,7 +84,7 @@ class OpenStores:
     def drop_memory(self) -> None:
         """Empty the stores in memory, which are closed."""
         from .keyvalue.embedded import drop_memory as drop_memory_engine  # here: ready() must stay cheap
-        from .records.memory import drop_memory as drop_memory_store
+        from .records.memory.store import drop_memory as drop_memory_store
 
         for alias in self._in_memory:
             drop_memory_engine(_memory_name(alias))
@@ -100,13 +97,11 @@ def _memory_name(alias: str) -> str:
 
 
 def _open(alias: str, *, memory_only: bool) -> Stores:
-    from .datasets.stores import REMEDY, Stores  # here: ready() must stay cheap
+    from .datasets.stores import Stores  # here: ready() must stay cheap
     from .keyvalue.facade import KV
 
     settings = conf.get(alias)
-    remedy = REMEDY
     if memory_only:
-        remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
         memory = MemoryAddress(_memory_name(alias))
         settings = dataclasses.replace(settings, kv=memory, records=memory)
     engine = conf.open_engine(settings)
@@ -116,4 +111,8 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         engine.close()
         raise
     kv = KV(engine, prefix=f"{settings.prefix}/")
-    return Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL, remedy=remedy)
+    stores = Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL)
+    if not memory_only:
+        return stores
+    remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
+    return dataclasses.replace(stores, remedy=remedy)

@@ -52,17 +52,10 @@ class Runtime(Host):
     # --- stores ------------------------------------------------------------------------------------------------------
 
     def stores(self, alias: str) -> Stores:
-        """Return the stores of an alias, opened now if need be.
-
-        Raises ``ConfigurationError`` for an unknown alias or a wrong setting, and what the stores raise on opening.
-        """
         return self._stores.get(alias)
 
     def on_open(self, hook: Callable[[KV], object] | None) -> None:
-        """Call ``hook(kv)`` for the client of each alias: those open already, and each that is opened from now on.
-
-        There is one hook; ``None`` takes it away.
-        """
+        """See :meth:`.open_stores.OpenStores.on_open`."""
         self._stores.on_open(hook)
 
     def close(self) -> None:
@@ -96,7 +89,6 @@ class Runtime(Host):
             request_started.connect(self._on_request, dispatch_uid="django_etcdaero.runtime")
 
     def ensure_reader(self) -> None:
-        """Start the reader unless it runs, or must not. Never raises, never waits for a store."""
         reader = self._reader
         if reader is not None and reader.alive:
             return
@@ -124,13 +116,11 @@ class Runtime(Host):
         )
 
     def wake_reader(self) -> None:
-        """Make a running reader look at the announcements now."""
         reader = self._reader
         if reader is not None:
             reader.wake()
 
     def reader_refusal(self) -> str | None:
-        """Say why no reader runs in this process, or ``None`` when one does."""
         reader = self._reader
         if reader is not None and reader.alive:
             return None
@@ -201,7 +191,6 @@ class Runtime(Host):
 
 
 def _live_states() -> list[LiveState]:
-    """Return what this process holds of each dataset."""
     if not datasets:
         return []  # and import nothing: ready() must stay cheap
     from .datasets.read.live import live_state

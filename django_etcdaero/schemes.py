@@ -10,9 +10,10 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections import UserDict
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from .exceptions import ConfigurationError
 from .stores import url as urls
@@ -26,32 +27,20 @@ if TYPE_CHECKING:
 Opened = TypeVar("Opened")
 
 
-class Schemes(MutableMapping[str, Scheme[Any, Opened]]):
+class Schemes(UserDict[str, Scheme[Any, Opened]]):
     """Schemes by name in lower case, each imported when it is looked at: a start needs those of its settings only."""
 
     def __init__(self, places: Mapping[str, str]) -> None:
         """``places`` tells where each scheme is: ``package:NAME``, of a module ``scheme`` in a package of this one."""
-        self._places: dict[str, str | Scheme[Any, Opened]] = dict(places)
+        self.data = cast("dict[str, Scheme[Any, Opened]]", dict(places))
 
     def __getitem__(self, name: str) -> Scheme[Any, Opened]:
-        place = self._places[name]
-        if not isinstance(place, str):
-            return place
-        package, _, attribute = place.partition(":")
-        scheme: Scheme[Any, Opened] = getattr(importlib.import_module(f"{__package__}.{package}.scheme"), attribute)
+        found: Any = self.data[name]
+        if isinstance(found, str):
+            package, _, attribute = found.partition(":")
+            found = getattr(importlib.import_module(f"{__package__}.{package}.scheme"), attribute)
+        scheme: Scheme[Any, Opened] = found
         return scheme
-
-    def __setitem__(self, name: str, scheme: Scheme[Any, Opened]) -> None:
-        self._places[name] = scheme
-
-    def __delitem__(self, name: str) -> None:
-        del self._places[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._places)
-
-    def __len__(self) -> int:
-        return len(self._places)
 
 
 ENGINES: Final[Schemes[Engine]] = Schemes(

@@ -15,7 +15,7 @@ from django_etcdaero import conf
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.options import Options
-from django_etcdaero.records.memory import MemoryStore
+from django_etcdaero.records.memory.store import MemoryStore
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.schemes import ENGINES, STORES
 from django_etcdaero.stores.address import Address, Reach

@@ -69,8 +69,6 @@ class Dataset(LiveDataset[K, V]):
             raise TypeError(f"{cls.__qualname__} is the class that declares the dataset: {_use_instead(cls)}")
         return super().__class_getitem__(item)  # type: ignore[misc] # Mapping has it when it runs
 
-    # --- acting ------------------------------------------------------------------------------------------------------
-
     def refresh(self, *, force: bool = False, wait: float = 0.0) -> RefreshResult:
         """Load and publish if it is due and nobody else does; return what happened, and raise nothing of it.
 
@@ -89,7 +87,7 @@ class Dataset(LiveDataset[K, V]):
         It is answered by the next load that begins from now on: by a running ``etcdaero_refresh --loop`` at once,
         otherwise by the next scheduled run.
         """
-        from .state.requests import request_load
+        from .state.schedule import request_load
 
         request_load(self, host().stores(self.using), repair=False)
 
@@ -102,8 +100,8 @@ class Dataset(LiveDataset[K, V]):
     def rollback(self, version: int) -> None:
         """Make every process serve a kept version again and hold it there: refreshes go to the history only.
 
-        Raises ``KeyNotFound`` when the version is not kept, ``CorruptBlock`` when parts of it are gone, ``Fenced`` when
-        another publication came in between.
+        Raises ``KeyNotFound`` when the version is not kept, ``CorruptBlock`` when parts of it are gone or damaged,
+        ``Fenced`` when something was published or pinned in between.
         """
         from .publish.history import rollback
 

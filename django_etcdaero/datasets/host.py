@@ -39,10 +39,16 @@ class Host(Protocol):
     listener: Listener
 
     def stores(self, alias: str) -> Stores:
-        """Return the stores of an alias, opened if need be. Raises ``ConfigurationError`` for an unknown alias."""
+        """Return the stores of an alias, opened now if need be.
+
+        Raises ``ConfigurationError`` for an unknown alias or a wrong setting, and what the stores raise on opening.
+        """
 
     def ensure_reader(self) -> None:
-        """Start the reader of this process unless it runs or must not; called by the first read. Never raises."""
+        """Start the reader of this process unless it runs or must not; called by the first read.
+
+        Never raises, never waits for a store.
+        """
 
     def wake_reader(self) -> None:
         """Make a running reader look at the announcements now."""

@@ -12,7 +12,7 @@ and no other key wakes that watch. All else stands under ``datasets/<name>/s<sch
 ``checked``           the last successful load: when it began, what it found, which request it answers
 ``attempt``           the last failed load: when, why, and when to try again
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
-``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.migration`)
+``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.commit`)
 
 Data plane: ``<prefix>/d/<name>/s<schema>/`` followed by a 20-byte digest for blocks, pages and roots, or by ``current``
 for the copy of the announcement that readers use while the coordination plane is away.
@@ -36,7 +36,7 @@ RESERVED = (ANNOUNCEMENTS, DATASETS, PROCESSES)
 GARBAGE_TTL = 24 * 3600
 """Seconds that blocks live on after no kept version names them: far longer than any reader takes to load a version."""
 
-_ANNOUNCEMENT = re.compile(rf"{ANNOUNCEMENTS}([^/]+)/s(0|[1-9][0-9]*)")
+_ANNOUNCEMENT = re.compile(rb"%s([^/\x80-\xff]+)/s(0|[1-9][0-9]*)" % ANNOUNCEMENTS.encode())
 
 
 class _Key:
@@ -109,8 +109,5 @@ class Layout:
 
 def announced_by(key: bytes) -> tuple[str, int] | None:
     """Return name and schema of the dataset whose announcement stands under ``key``; ``None``: it is no such key."""
-    try:
-        match = _ANNOUNCEMENT.fullmatch(key.decode("ascii"))
-    except UnicodeDecodeError:
-        return None
-    return (match[1], int(match[2])) if match else None
+    match = _ANNOUNCEMENT.fullmatch(key)
+    return (match[1].decode(), int(match[2])) if match else None

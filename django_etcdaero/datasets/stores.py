@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
-    from django_etcdaero.records.store import RecordStore
-
-REMEDY = "run 'manage.py etcdaero_refresh'"
+from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.records.store import RecordStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,5 +17,5 @@ class Stores:
     prefix: str
     lock_ttl: int = 10
     """Seconds after which a dead refresher's lock is free."""
-    remedy: str = REMEDY
+    remedy: str = "run 'manage.py etcdaero_refresh'"
     """What to do where nothing has been published yet."""

@@ -13,20 +13,17 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import close_old_connections, connections
 
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
-from django_etcdaero.datasets.state.reasons import same_reason, text_of
-from django_etcdaero.datasets.state.status import Outcome, RefreshResult
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason, text_of
 from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.keyvalue.client.watch import Watch
+from django_etcdaero.runtime import Runtime
 from django_etcdaero.system.threads import wait
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.dataset import Dataset
-    from django_etcdaero.keyvalue.client.watch import Watch
-    from django_etcdaero.runtime import Runtime
 
 logger = logging.getLogger("django_etcdaero.refresh")
 

@@ -98,7 +98,8 @@ class exit_on_signals:  # noqa: N801 - used as a function
 
     def _end(self) -> None:
         """Be the thread that ends the process if it is still there some seconds after a signal."""
-        number = 0
+        main, number = threading.main_thread().ident, 0
+        assert main is not None
         while number not in _SIGNALS:
             told = os.read(self._signals, 1)
             if not told:
@@ -109,7 +110,7 @@ class exit_on_signals:  # noqa: N801 - used as a function
         while (left := limit - time.monotonic()) > 0:
             time.sleep(min(left, _SIGNAL_AGAIN))
             if not self._seen:  # it was about to block when the signal came: this one interrupts it
-                signal.pthread_kill(_main_thread(), number)
+                signal.pthread_kill(main, number)
         try:
             closing = Background(self._clean_up, name="etcdaero-closing")
             closing.start()
@@ -127,9 +128,3 @@ class exit_on_signals:  # noqa: N801 - used as a function
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-
-
-def _main_thread() -> int:
-    ident = threading.main_thread().ident
-    assert ident is not None
-    return ident

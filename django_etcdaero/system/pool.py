@@ -52,7 +52,6 @@ class _Job:
             self.settle(result, None)
 
     def settle(self, result: Any, error: BaseException | None) -> None:
-        """Hand over what came out."""
         with suppress(RuntimeError):  # the loop was closed meanwhile
             self.loop.call_soon_threadsafe(self._settle, result, error)
 

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.blocks.partition import decode_block, partition
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.snapshot import Snapshot
 
 from .blocks import Block
 from .faults import failing_kv, interruptible_watches
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.dataset import Dataset
 
 __all__ = ["failing_kv", "interruptible_watches", "override_dataset", "real_stores", "reset"]
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 from django_etcdaero.connections import kvs
 from django_etcdaero.exceptions import InvalidRequest
@@ -107,16 +108,9 @@ class interruptible_watches:  # noqa: N801 - named like failing_kv
                 del begun[handle]
                 sink(WatchBatch(lost=lost))
 
-        before = vars(engine).get("watch")
-        vars(engine)["watch"] = watch
-
-        def end() -> None:
-            if before is None:
-                del vars(engine)["watch"]
-            else:
-                vars(engine)["watch"] = before
-
-        self._ends.append(end)
+        watching = patch.object(engine, "watch", watch)
+        watching.start()
+        self._ends.append(watching.stop)
         return interrupt
 
     def __exit__(self, *exc_info: object) -> None:

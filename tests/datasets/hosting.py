@@ -25,8 +25,8 @@ from django_etcdaero.exceptions import ClusterError, ConfigurationError
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.embedded import drop_memory as drop_engine
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.records.memory import MemoryStore
-from django_etcdaero.records.memory import drop_memory as drop_records
+from django_etcdaero.records.memory.store import MemoryStore
+from django_etcdaero.records.memory.store import drop_memory as drop_records
 from tests.keyvalue.interposed import InterposedEngine
 
 _numbers = itertools.count(1)

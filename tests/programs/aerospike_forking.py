@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.records.aerospike import AerospikeStore
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from django_etcdaero.records.store import RecordStore
 from tests.records.aerospike.serving import SET
 

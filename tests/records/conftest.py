@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.records.memory import MemoryStore, drop_memory
+from django_etcdaero.records.memory.store import MemoryStore, drop_memory
 from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import RecordStore
 from tests.records.aerospike.serving import served

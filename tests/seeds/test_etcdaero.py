@@ -12,7 +12,7 @@ from django_etcdaero import Dataset, dataset, datasets
 from django_etcdaero.datasets.blocks.partition import decode_block, partition
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.exceptions import ConfigurationError, CorruptBlock
-from django_etcdaero.records.memory import MemoryStore, drop_memory
+from django_etcdaero.records.memory.store import MemoryStore, drop_memory
 from django_etcdaero.runtime import runtime
 from django_etcdaero.schemes import parse
 from django_etcdaero.stores.address import Plane

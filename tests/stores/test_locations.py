@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from django_etcdaero import schemes
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
-from django_etcdaero.records.memory import MemoryStore
+from django_etcdaero.records.memory.store import MemoryStore
 from django_etcdaero.schemes import ENGINES, STORES, parse
 from django_etcdaero.stores.address import Address, Plane, Reach
 from django_etcdaero.stores.local import FileAddress, MemoryAddress

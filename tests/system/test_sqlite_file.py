@@ -20,8 +20,8 @@ import pytest
 from django_etcdaero.exceptions import ConfigurationError, ResponseError, StoreBusy
 from django_etcdaero.system.sqlite import opening
 from django_etcdaero.system.sqlite import path as path_rules
-from django_etcdaero.system.sqlite.identity import identity_of
-from django_etcdaero.system.sqlite.schema import Schema
+from django_etcdaero.system.sqlite.opening import Schema
+from django_etcdaero.system.sqlite.path import identity_of
 from tests.paths import ROOT
 
 SCHEMA = Schema(application_id=0x74657374, version=1, statements=("CREATE TABLE numbers (n INTEGER)",))
@@ -232,7 +232,7 @@ def test_a_leaked_connection_is_never_closed(tmp_path: Path) -> None:
     script = f"""
 import os
 from django_etcdaero.system.sqlite import opening
-from django_etcdaero.system.sqlite.schema import Schema
+from django_etcdaero.system.sqlite.opening import Schema
 path = {str(tmp_path / "file.sqlite3")!r}
 schema = Schema(7, 1, ("CREATE TABLE numbers (n INTEGER)",))
 connection, _ = opening.open_database(path, schema, timeout=5.0)

@@ -1,7 +1,8 @@
-"""Putting the rows of a version together, re-using what the version before it already holds."""
+"""Putting the rows of a version together, re-using what the one before it holds, and freeing those of old versions."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -17,6 +18,9 @@ from .partition import decode_block
 
 FETCH = 512
 """Blocks in one fetch: their stored bytes are held only until they are decoded."""
+
+SLICE = 500
+"""Rows that are freed before other threads get a chance to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +94,33 @@ def _decoded(wanted: Iterable[bytes], fetch: Fetch, rows: Any) -> Iterable[tuple
         for digest in batch:
             block = decode_block(digest, stored[digest], rows=rows)
             yield digest, block.keys, block.rows
+
+
+def _references(rows: dict[Any, Any]) -> int:
+    return sys.getrefcount(rows)
+
+
+def _references_of_one_holder() -> int:
+    rows: dict[Any, Any] = {}
+    return _references(rows)
+
+
+_ALONE = _references_of_one_holder()
+"""What ``getrefcount`` says in a function whose caller is the only holder; it differs between Python versions."""
+
+
+def free_rows(rows: dict[Any, Any]) -> None:
+    """Empty a dictionary that nobody else uses, a slice at a time.
+
+    Dropping a million rows at once would stop every other thread for as long as that takes (the interpreter frees them
+    without a break). Nothing is done when somebody still holds the rows: then the last holder drops them.
+    """
+    if sys.getrefcount(rows) > _ALONE:
+        return
+    pop = rows.popitem
+    try:
+        while True:
+            for _ in range(SLICE):
+                pop()
+    except KeyError:
+        return

@@ -10,8 +10,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.exceptions import (
     ClusterError,
@@ -21,11 +22,7 @@ from django_etcdaero.exceptions import (
     ResponseError,
     VersionConflict,
 )
-from django_etcdaero.records.store import Meta, batches
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.layout import Layout
-    from django_etcdaero.records.store import RecordStore
+from django_etcdaero.records.store import Meta, Record, RecordStore, batches
 
 BATCH = 512
 """Records in one call to the store: about 1 to 2 MB, so that no call comes near its deadline."""
@@ -68,17 +65,15 @@ class BlockStore:
         found: dict[bytes, Meta] = {}
         for batch in batches(digests, BATCH * 8):
             keys = {self._layout.record(digest): digest for digest in batch}
-            for key, meta in self._records.exists_many(list(keys)).items():
-                found[keys[key]] = meta
+            found |= {keys[key]: meta for key, meta in self._records.exists_many(list(keys)).items()}
         return found
 
     def keep_forever(self, digests: Iterable[bytes]) -> set[bytes]:
         """Make records permanent; return those that exist. Each gets a new generation."""
-        named = dict.fromkeys(digests)
-        return _repeat(lambda: self._touch(named, None))
+        return self.renew(digests, None)
 
-    def renew(self, digests: Iterable[bytes], ttl: int) -> set[bytes]:
-        """Let records live for another ``ttl`` seconds; return those that exist. Each gets a new generation."""
+    def renew(self, digests: Iterable[bytes], ttl: int | None) -> set[bytes]:
+        """Let records live ``ttl`` seconds more, or for ever; return those that exist. Each gets a new generation."""
         named = dict.fromkeys(digests)
         return _repeat(lambda: self._touch(named, ttl))
 
@@ -99,12 +94,7 @@ class BlockStore:
     def read_copy(self) -> Copy | None:
         """Return the announcement copy, or ``None`` when there is none or it makes no sense."""
         record = self._records.get(self._layout.announcement_copy)
-        if record is None:
-            return None
-        try:
-            return Copy.decode(record.value)
-        except ResponseError:
-            return None
+        return None if record is None else _copy_in(record)
 
     def write_copy(self, announcement: Announcement, mod_revision: int) -> bool:
         """Replace the copy unless it is as new already; return whether it was replaced.
@@ -115,12 +105,9 @@ class BlockStore:
         key = self._layout.announcement_copy
         while True:
             record = self._records.get(key)
-            if record is not None:
-                try:
-                    if Copy.decode(record.value).order >= mine.order:
-                        return False
-                except ResponseError:
-                    pass  # damaged: replace it
+            copy = None if record is None else _copy_in(record)
+            if copy is not None and copy.order >= mine.order:
+                return False
             try:
                 if record is None:
                     self._records.put(key, mine.encode(), create_only=True)
@@ -129,6 +116,13 @@ class BlockStore:
             except (KeyExists, VersionConflict):
                 continue
             return True
+
+
+def _copy_in(record: Record) -> Copy | None:
+    try:
+        return Copy.decode(record.value)
+    except ResponseError:  # damaged: it will be replaced
+        return None
 
 
 def _repeat(write: Callable[[], T]) -> T:

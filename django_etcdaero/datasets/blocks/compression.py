@@ -13,7 +13,11 @@ version of the LZ4 library, so nothing is ever named or compared by them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import lz4.block
+
+from django_etcdaero.exceptions import CorruptBlock
 
 from .digests import DamagedRecord, Kind, digest_of
 
@@ -70,3 +74,14 @@ def verified(kind: Kind, digest: bytes, stored: bytes) -> bytes:
     if digest_of(kind, plain) != digest:
         raise DamagedRecord.of(kind, digest, "its content has another digest")
     return plain
+
+
+def damaged(kinds: Mapping[bytes, Kind], stored: Mapping[bytes, bytes]) -> list[bytes]:
+    """Return the names of those of ``kinds`` that ``stored`` lacks, or has something else for."""
+    found = []
+    for digest, kind in kinds.items():
+        try:
+            verified(kind, digest, stored.get(digest, b""))
+        except CorruptBlock:
+            found.append(digest)
+    return found

@@ -1,30 +1,31 @@
-"""The guarded transaction that ends a refresh.
+"""The guarded transaction that ends a refresh: stage 4 of the protocol of :mod:`.publication` says what guards it.
 
-It is run only if the announcement, ``pin`` and ``checked`` still have the revisions that the refresh began from and the
-lock is ours, all in one step of the store. Whoever slept, was stopped or lost the network in between is refused here,
-whatever it believes. (``checked`` is among them because while readers are pinned a publication leaves the announcement
-as it is, and because a load that found nothing new makes an older load of somebody else worthless all the same.)
+Whoever slept, was stopped or lost the network in between is refused here, whatever it believes. (``checked`` is among
+what must not have moved because while readers are pinned a publication leaves the announcement as it is, and because a
+load that found nothing new makes an older load of somebody else worthless all the same.)
+
+Older code kept the announcement under ``current``, among the dataset's other keys. The first publisher that holds the
+lock moves it: it puts it under ``announcements/`` and deletes the old key, in one transaction that holds only if both
+are still what was read and the lock is ours. So it happens once, whoever else tries, and a publisher that is killed
+leaves one or the other. Nothing else moves: keys and records of both codes are the same. Publishers of older code that
+still run find nothing announced, load at once and announce under ``current`` again, in a new epoch. Then that one is
+newer and counts (:mod:`django_etcdaero.datasets.state.reading`), and the next publisher moves it likewise.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
 from django_etcdaero.exceptions import Fenced, LockLost, LockTimeout, OutcomeUnknown
-from django_etcdaero.keyvalue.txn import delete, mod_revision, put
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.layout import Layout
-    from django_etcdaero.keyvalue.facade import KV
-    from django_etcdaero.keyvalue.queue.lock import Lock
-    from django_etcdaero.keyvalue.txn import Txn
-    from django_etcdaero.keyvalue.values import Compare, Operation
+from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.keyvalue.queue.lock import Lock
+from django_etcdaero.keyvalue.txn import Txn, delete, mod_revision, put
+from django_etcdaero.keyvalue.values import Compare, Operation
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -110,7 +111,7 @@ def give_back(lock: Lock) -> None:
     That is no error of its own: the announcement was guarded, and says how it ended.
     """
     if lock.held or lock.lost:
-        with contextlib.suppress(LockLost):
+        with suppress(LockLost):
             lock.release()
 
 
@@ -120,3 +121,16 @@ def as_read(layout: Layout, state: StoredState) -> list[Compare]:
         mod_revision(layout.announcement) == state.announcement_revision,
         mod_revision(layout.former_announcement) == state.former_revision,
     ]
+
+
+def move_announcement(kv: KV, layout: Layout, state: StoredState, lock: Lock) -> None:
+    """Move the announcement unless somebody was faster or the lock was lost. Raises what the store raises."""
+    steps = drop_former(layout, state)
+    if state.current is not None and state.current_revision == state.former_revision:
+        steps.append(put(layout.announcement, state.current.encode()))
+    kv.txn().when(*as_read(layout, state), lock.compare()).then(*steps).commit()
+
+
+def drop_former(layout: Layout, state: StoredState) -> list[Operation]:
+    """Return what whoever announces has to do besides: nothing, once the announcement was moved."""
+    return [delete(layout.former_announcement)] if state.former_revision else []

@@ -9,20 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.layout import GARBAGE_TTL
+from django_etcdaero.datasets.layout import GARBAGE_TTL, Layout
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import EtcdAeroError, ResponseError
+from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.txn import delete, put
-from django_etcdaero.keyvalue.values import KeyValue
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.layout import Layout
-    from django_etcdaero.keyvalue.facade import KV
-    from django_etcdaero.keyvalue.values import Operation
+from django_etcdaero.keyvalue.values import KeyValue, Operation
 
 logger = logging.getLogger("django_etcdaero.datasets")
 

@@ -11,27 +11,24 @@ import dataclasses
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.datasets.blocks.assembly import FETCH
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.reading import read_state
-from django_etcdaero.datasets.state.requests import request_load
+from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.stored_state import Pin
+from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound
 from django_etcdaero.keyvalue.txn import mod_revision, put
 from django_etcdaero.records.store import batches
 
-from .commit import as_read
-from .migration import drop_former
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.declared import Declared
-    from django_etcdaero.datasets.stores import Stores
+from .commit import as_read, drop_former
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +56,7 @@ def versions(dataset: Declared[Any, Any], stores: Stores) -> list[Version]:
 
 
 def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
-    """Announce a kept version again and pin it.
-
-    Raises ``KeyNotFound`` when it is not kept, ``CorruptBlock`` when parts of it are gone or damaged, ``Fenced`` when
-    something was published or pinned in between.
-    """
+    """Announce a kept version again and pin it: see :meth:`django_etcdaero.datasets.dataset.Dataset.rollback`."""
     layout = dataset.layout(stores.prefix)
     state = read_state(stores.kv, layout)
     item = stores.kv.get(layout.history(version))

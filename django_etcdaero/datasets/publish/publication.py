@@ -30,31 +30,27 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
-from django_etcdaero.datasets.validators import validate
+from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
+from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
+from django_etcdaero.keyvalue.values import Operation
 
 from .commit import GuardedCommit
 from .expiry import Expiry
-from .old_rows import OldRows, OldRowsGone
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
-from .trial_load import trial_load
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.blocks.manifest import Manifest
-    from django_etcdaero.datasets.declared import Declared
-    from django_etcdaero.datasets.host import Host
-    from django_etcdaero.datasets.stores import Stores
-    from django_etcdaero.keyvalue.queue.lock import Lock
-    from django_etcdaero.keyvalue.values import Operation
+from .validation import run_validators, trial_load
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -119,21 +115,19 @@ class Publication:
         storing = self._storing(base)
         manifest = storing.store(rows)
         del rows
+        version: int | None = None
+        checked: Checked | None = None
         if self._is_announced(manifest, base, storing):
             checked = self._note_unchanged(load, storing)
-            return self._published(Outcome.UNCHANGED, None, checked, manifest, storing)
-        # 4. Announce.
-        announcement, expiry = self._prepare(manifest, load, storing)
-        if self._lock is None:
-            return self._published(Outcome.REFRESHED, announcement.version, None, manifest, storing)
-        checked = self._announce(self._lock, announcement, load, storing, expiry)
-        # 5. Expire.
-        expiry.run()
-        return self._published(Outcome.REFRESHED, announcement.version, checked, manifest, storing)
-
-    def _published(
-        self, outcome: Outcome, version: int | None, checked: Checked | None, manifest: Manifest, storing: Storing
-    ) -> Published:
+        else:
+            # 4. Announce.
+            announcement, expiry = self._prepare(manifest, load, storing)
+            version = announcement.version
+            if self._lock is not None:
+                checked = self._announce(self._lock, announcement, load, storing, expiry)
+                # 5. Expire.
+                expiry.run()
+        outcome = Outcome.UNCHANGED if version is None else Outcome.REFRESHED
         return Published(outcome, version, checked, manifest.rows, storing.bytes_written, storing.bytes_total)
 
     # --- 2. load and validate ----------------------------------------------------------------------------------------
@@ -151,14 +145,7 @@ class Publication:
         started = time.time()
         rows = load_rows(self._dataset, self._progress)
         load = Load(started, time.time() - started, self._latest())
-        validators = tuple(self._dataset.validators)
-        old = OldRows(self._blocks, load.latest) if load.latest is not None else None
-        try:
-            validate(validators, old, rows)
-        except OldRowsGone as error:
-            # A validator that compares with rows that nobody has any more must not keep the dataset from healing.
-            logger.warning("dataset %s: validated without the old rows: %s", self._dataset.name, error)
-            validate(validators, None, rows)
+        run_validators(self._dataset, self._blocks, load.latest, rows)
         return rows, load
 
     def _latest(self) -> Announcement | None:
@@ -183,7 +170,7 @@ class Publication:
     def _is_announced(self, manifest: Manifest, base: Manifest | None, storing: Storing) -> bool:
         """Tell whether the source gave what is announced already, and every record of it was there."""
         same = base is not None and base.root_digest == manifest.root_digest
-        return same and not storing.wrote and not self._restored()
+        return same and not storing.bytes_written and not self._restored()
 
     def _restored(self) -> bool:
         """Tell whether the coordination store is an older state of itself: then the same rows are announced anew.

@@ -9,28 +9,23 @@ import dataclasses
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.reading import read_state
-from django_etcdaero.datasets.state.reasons import same_reason, text_of
 from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
-from django_etcdaero.datasets.state.status import Outcome, RefreshResult
-from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason, text_of
+from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked
+from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
+from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import mod_revision, put
 
-from .commit import give_back
-from .migration import move_announcement
+from .commit import give_back, move_announcement
 from .publication import Publication
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.declared import Declared
-    from django_etcdaero.datasets.host import Host
-    from django_etcdaero.datasets.stores import Stores
-    from django_etcdaero.keyvalue.queue.lock import Lock
-
-    from .source import Progress
+from .source import Progress
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -108,18 +103,13 @@ class Refresh:
             return self._result(Outcome.LOCKED, holder=holder)
         try:
             self._check_stopped()
-            self._state = self._read_under(lock)
+            self._state = read_state(stores.kv, self._layout)
+            if self._state.former_revision:
+                move_announcement(stores.kv, self._layout, self._state, lock)
+                self._state = read_state(stores.kv, self._layout)
             return self._not_due() or self._publish(lock)
         finally:
             give_back(lock)
-
-    def _read_under(self, lock: Lock) -> StoredState:
-        kv, layout = self._stores.kv, self._layout
-        state = read_state(kv, layout)
-        if not state.former_revision:
-            return state
-        move_announcement(kv, layout, state, lock)
-        return read_state(kv, layout)
 
     def _check_stopped(self) -> None:
         if self._stopped:
@@ -178,17 +168,7 @@ class Refresh:
             if lock is not None and not self._stopped:
                 self._note_failure(error)
             raise
-        return self._result(
-            published.outcome,
-            checked=published.checked,
-            version=published.version,
-            rows=published.rows,
-            bytes_written=published.bytes_written,
-            bytes_total=published.bytes_total,
-            pinned=self._state.pin is not None,
-        )
-
-    # --- tell --------------------------------------------------------------------------------------------------------
+        return self._result(**published._asdict(), pinned=self._state.pin is not None)
 
     def _note_failure(self, error: Exception) -> None:
         """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""

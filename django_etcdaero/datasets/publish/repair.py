@@ -10,23 +10,21 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django_etcdaero.datasets.blocks.assembly import FETCH
-from django_etcdaero.datasets.blocks.compression import verified
+from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.compression import damaged
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.schedule import is_due
+from django_etcdaero.datasets.state.stored_state import StoredState
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
 
 from .storing import load_manifest
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.declared import Declared
-    from django_etcdaero.datasets.state.announcement import Announcement
-    from django_etcdaero.datasets.state.stored_state import StoredState
 
 
 def refuse_repair_in_vain(
@@ -59,10 +57,5 @@ def lost_parts(blocks: BlockStore, announcement: Announcement) -> set[bytes]:
         return set(error.missing)
     lost: set[bytes] = set()
     for batch in batches(dict.fromkeys(manifest.blocks), FETCH):
-        found = blocks.fetch(batch)
-        for digest in batch:
-            try:
-                verified(Kind.BLOCK, digest, found.get(digest, b""))
-            except CorruptBlock:
-                lost.add(digest)
+        lost.update(damaged(dict.fromkeys(batch, Kind.BLOCK), blocks.fetch(batch)))
     return lost

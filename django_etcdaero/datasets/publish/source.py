@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import DuplicateKey, EncodeError
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.declared import Declared
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called as ``progress(phase, done, total)``; ``total`` is ``None`` where it is not known."""
@@ -23,13 +21,12 @@ def load_rows(dataset: Declared[Any, Any], progress: Progress | None = None) -> 
     Raises what it raises; ``EncodeError`` for something that is neither a mapping nor an iterable of pairs, and
     ``DuplicateKey``.
     """
-    if progress is not None:
-        progress("load", 0, None)
+    tell = progress or (lambda phase, done, total: None)
+    tell("load", 0, None)
     source: object = dataset.load()
     if isinstance(source, Mapping):
         given = source if type(source) is dict else dict(source)
-        if progress is not None:
-            progress("load", len(given), len(given))
+        tell("load", len(given), len(given))
         return given
     if not isinstance(source, Iterable) or isinstance(source, str | bytes):
         raise EncodeError(
@@ -50,10 +47,9 @@ def load_rows(dataset: Declared[Any, Any], progress: Progress | None = None) -> 
         except TypeError as error:
             raise EncodeError(f"load() of dataset {dataset.name!r} gave the key {key!r}: {error}") from error
         rows[key] = row
-        if progress is not None and len(rows) % STEP == 0:
-            progress("load", len(rows), None)
-    if progress is not None:
-        progress("load", len(rows), len(rows))
+        if len(rows) % STEP == 0:
+            tell("load", len(rows), None)
+    tell("load", len(rows), len(rows))
     return rows
 
 

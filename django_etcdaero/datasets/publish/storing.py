@@ -8,21 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django_etcdaero.datasets.blocks.compression import verified
+from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.compression import damaged
 from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.datasets.state.announcement import Announcement
-from django_etcdaero.exceptions import CorruptBlock, ResponseError
+from django_etcdaero.exceptions import ResponseError
 
 from .source import STEP, Progress
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.declared import Declared
 
 WINDOW = 512
 """Blocks that are looked up and written together."""
@@ -70,7 +68,8 @@ class Storing:
         """Stored bytes of each record that was (or, in a dry run, would be) written."""
         self._kept: dict[bytes, bytes] = {}
         """In a dry run: the stored form of what would be written."""
-        self._total = 0
+        self.bytes_total = 0
+        """Stored bytes of the whole version: blocks, pages and root. Known after :meth:`store`."""
         self._mortal: set[bytes] = set()
         """Records that are part of the version and vanish after a while unless :meth:`make_permanent` comes first."""
 
@@ -78,16 +77,6 @@ class Storing:
     def bytes_written(self) -> int:
         """Stored bytes of the records that were not there."""
         return sum(self._written.values())
-
-    @property
-    def bytes_total(self) -> int:
-        """Stored bytes of the whole version: blocks, pages and root. Known after :meth:`store`."""
-        return self._total
-
-    @property
-    def wrote(self) -> bool:
-        """Whether anything was not there."""
-        return bool(self._written)
 
     def store(self, rows: Mapping[Any, Any]) -> Manifest:
         """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors."""
@@ -104,7 +93,7 @@ class Storing:
             count=parts.count,
         )
         records = manifest.records()
-        self._total = manifest.stored_bytes + sum(map(len, records.values()))
+        self.bytes_total = manifest.stored_bytes + sum(map(len, records.values()))
         self._bring(dict.fromkeys(records, Kind.PAGE) | {manifest.root_digest: Kind.ROOT}, records)
         return manifest
 
@@ -147,7 +136,7 @@ class Storing:
         found = self._blocks.exists(kinds)
         absent = [digest for digest in kinds if digest not in found]
         if self._verify and found:
-            absent += self._damaged(found, kinds)
+            absent += damaged({digest: kinds[digest] for digest in found}, self._blocks.fetch(found))
         if self._dry_run:
             self._kept.update((digest, stored[digest]) for digest in absent)
         else:
@@ -162,15 +151,6 @@ class Storing:
             self._mortal.update(mortal, absent)
         for digest in absent:
             self._written[digest] = len(stored[digest])
-
-    def _damaged(self, digests: Iterable[bytes], kinds: Mapping[bytes, Kind]) -> list[bytes]:
-        damaged = []
-        for digest, value in self._blocks.fetch(digests).items():
-            try:
-                verified(kinds[digest], digest, value)
-            except CorruptBlock:
-                damaged.append(digest)
-        return damaged
 
 
 class _Lazily(Mapping[bytes, bytes]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from django_etcdaero.datasets.state.announcement import Copy
-from django_etcdaero.datasets.state.reasons import same_reason
+from django_etcdaero.datasets.state.status import same_reason
 
 FIRST_RETRY = 0.5
 """Seconds before the first retry of what failed; doubled each time up to the poll interval."""
@@ -114,7 +114,6 @@ def decide(memory: Memory, seen: Seen, now: float) -> Action:
 
 
 def _wanted(memory: Memory, seen: Seen) -> Copy | None:
-    """Return the version to follow."""
     if seen.reached:
         return seen.announced
     if seen.copy is not None and seen.copy.order > max(memory.order, memory.overruled):

@@ -15,32 +15,26 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_blocks
+from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, free_rows, missing_blocks
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.reading import read_state
-from django_etcdaero.datasets.state.reasons import same_reason, text_of
-from django_etcdaero.datasets.state.requests import request_load
-from django_etcdaero.datasets.state.status import State
+from django_etcdaero.datasets.state.schedule import request_load
+from django_etcdaero.datasets.state.status import State, same_reason, text_of
 from django_etcdaero.datasets.state.stored_state import StoredState
+from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
+from django_etcdaero.keyvalue.client.watch import Watch
 
 from . import decision
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
-from .freeing import free_rows
-from .live import live_state
+from .live import LiveDataset, live_state
 from .standing import Standing
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.host import Host
-    from django_etcdaero.datasets.stores import Stores
-    from django_etcdaero.keyvalue.client.watch import Watch
-
-    from .live import LiveDataset
 
 logger = logging.getLogger("django_etcdaero.datasets")
 

@@ -1,7 +1,6 @@
 """The reading side of a dataset: plain in-memory access, and the waiting before the first version has arrived.
 
-The hot path is one attribute of one object: ``self._live_state.rows``. Everything that is not "a version is loaded" is
-told by a :class:`.placeholder.Placeholder` there instead of the rows, so that reading needs no check of its own.
+The hot path is one attribute of one object: ``self._live_state.rows``, which always can be used (:mod:`.live_state`).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 All changes are made under one lock, which is also what waiting is done on. Reading takes no lock: it takes
 :attr:`LiveState.rows` or :attr:`LiveState.current`, which always can be used. While no version may be read a
-:class:`.placeholder.Placeholder` stands there.
+:class:`Placeholder` stands there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,7 +20,37 @@ from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import DatasetStale
 from django_etcdaero.system.threads import wait_for
 
-from .placeholder import Placeholder
+
+class Placeholder:
+    """Stands where a snapshot and its rows will be: each use first gets the snapshot, or raises why there is none."""
+
+    __slots__ = ("resolve",)
+
+    def __init__(self, resolve: Callable[[], Snapshot[Any, Any]]) -> None:
+        self.resolve = resolve
+
+    @property
+    def rows(self) -> Placeholder:
+        """What stands where the rows will be."""
+        return self
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.resolve().rows[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.resolve().rows
+
+    def __len__(self) -> int:
+        return len(self.resolve().rows)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.resolve().rows)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of a dictionary, such as ``get``."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.resolve().rows, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +75,12 @@ class LiveState:
     __slots__ = (
         "_first_read",
         "_name",
-        "_override",
         "_refusal",
         "current",
         "guard",
         "health",
         "loaded",
+        "overridden",
         "reader_died",
         "rows",
         "waited_in_vain",
@@ -66,7 +96,8 @@ class LiveState:
         """The rows of ``current``, here as well because they are read for every key."""
         self.loaded: Snapshot[Any, Any] | None = None
         """The version that the reader has loaded, be it served or not."""
-        self._override: Snapshot[Any, Any] | None = None
+        self.overridden: Snapshot[Any, Any] | None = None
+        """What :meth:`override` put in place, if anything."""
         self._refusal: str | None = None
         self.reader_died: Callable[[], bool] = _never
         """Whether the reader ended although nobody stopped it."""
@@ -98,29 +129,18 @@ class LiveState:
             self._show()
         return before
 
-    def refuse(self, reason: str) -> None:
-        """Raise ``DatasetStale`` on every read until :meth:`serve_again` or the next :meth:`install`."""
+    def refuse(self, reason: str | None) -> None:
+        """Raise ``DatasetStale`` on every read until the next :meth:`install`; ``None``: no more."""
         with self.guard:
-            self._refusal = reason
-            self._show()
-
-    def serve_again(self) -> None:
-        """Undo :meth:`refuse`."""
-        with self.guard:
-            if self._refusal is not None:
-                self._refusal = None
+            if reason != self._refusal:
+                self._refusal = reason
                 self._show()
 
     def override(self, snapshot: Snapshot[Any, Any] | None) -> None:
         """Serve ``snapshot`` whatever the reader loads; ``None`` ends that. For tests."""
         with self.guard:
-            self._override = snapshot
+            self.overridden = snapshot
             self._show()
-
-    @property
-    def overridden(self) -> Snapshot[Any, Any] | None:
-        """What :meth:`override` put in place, if anything."""
-        return self._override
 
     def forget(self) -> None:
         """Be as if nothing had been loaded yet. For tests."""
@@ -131,8 +151,8 @@ class LiveState:
     def _show(self) -> None:
         """Let reads see what is there now, and wake all who wait; called with the lock held."""
         shown: Snapshot[Any, Any] | Placeholder
-        if self._override is not None:
-            shown = self._override
+        if self.overridden is not None:
+            shown = self.overridden
         elif self.loaded is None:
             shown = Placeholder(self._first_read)
         else:
@@ -155,7 +175,7 @@ class LiveState:
     @property
     def answered(self) -> bool:
         """Whether there are rows, be they too old to be read."""
-        return self.loaded is not None or self._override is not None
+        return self.loaded is not None or self.overridden is not None
 
     @property
     def readable(self) -> bool:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.datasets.state.reasons import same_reason, text_of
+from django_etcdaero.datasets.state.status import same_reason, text_of
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.system import forks
 from django_etcdaero.system.threads import Background
@@ -119,7 +119,8 @@ class Reader:
                 follower.step()
         if not self._stopping.is_set():
             self._register()
-        self._wake.wait(max(0.0, self._next() - time.monotonic()))
+        due = min([self._present_at, *(follower.next_at for follower in self._followers)])
+        self._wake.wait(max(0.0, due - time.monotonic()))
 
     def _find_datasets(self) -> None:
         from .follower import Follower
@@ -140,10 +141,6 @@ class Reader:
             )
             self._followers.append(follower)
             live_state(dataset).followed(died=lambda: self.died)
-
-    def _next(self) -> float:
-        times = [follower.next_at for follower in self._followers]
-        return min([*times, self._present_at])
 
     def _register(self) -> None:
         """Write the registration when what it says has changed, or at each poll."""

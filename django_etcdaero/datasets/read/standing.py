@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.status import State
 
-from .live import live_state
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.snapshot import Snapshot
-
-    from .live import LiveDataset
+from .live import LiveDataset, live_state
 
 
 class Standing:
@@ -63,8 +59,5 @@ class Standing:
         )
         if snapshot is not None:
             return live.install(snapshot, refusal=refusal)
-        if refusal is None:
-            live.serve_again()
-        else:
-            live.refuse(refusal)
+        live.refuse(refusal)
         return None

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.stores import Stores
+from django_etcdaero.keyvalue.queue.lock import Holder
+
+from .presence import Process
 from .reading import Announcements, read_state
 from .schedule import held_back_until, is_due, next_due
 from .stored_state import Attempt, StoredState
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.declared import Declared
-    from django_etcdaero.datasets.stores import Stores
-    from django_etcdaero.keyvalue.queue.lock import Holder
-
-    from .presence import Process
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +68,6 @@ def versions_held(dataset: Declared[Any, Any], processes: list[Process]) -> dict
 
     ``processes`` are those registered under the dataset's alias; those with another schema do not count.
     """
-    counts: dict[int | None, int] = {}
-    for process in processes:
-        if dataset.name in process.versions and process.schemas.get(dataset.name) == dataset.schema:
-            version = process.versions[dataset.name]
-            counts[version] = counts.get(version, 0) + 1
-    return counts
+    name, schema = dataset.name, dataset.schema
+    readers = [each for each in processes if name in each.versions and each.schemas.get(name) == schema]
+    return Counter(each.versions[name] for each in readers)

@@ -13,15 +13,12 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.keyvalue.facade import KV
 
 from .stored_value import StoredValue
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.facade import KV
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,16 +73,12 @@ def merged(registrations: Iterable[Process]) -> list[Process]:
     """Make one of the registrations that a process has under several aliases; ordered by host and pid."""
     found: dict[tuple[str, int, float], Process] = {}
     for each in registrations:
-        seen = found.get(_identity(each))
-        found[_identity(each)] = (
-            each
-            if seen is None
-            else replace(
-                seen,
-                versions=seen.versions | each.versions,
-                states=seen.states | each.states,
-                schemas=seen.schemas | each.schemas,
-            )
+        seen = found.setdefault(_identity(each), each)
+        found[_identity(each)] = replace(
+            seen,
+            versions=seen.versions | each.versions,
+            states=seen.states | each.states,
+            schemas=seen.schemas | each.schemas,
         )
     return [found[identity] for identity in sorted(found)]
 

@@ -10,19 +10,15 @@ before the first publisher has moved it. While publishers of older code still ru
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from django_etcdaero.datasets.layout import ANNOUNCEMENTS, announced_by
+from django_etcdaero.datasets.layout import ANNOUNCEMENTS, Layout, announced_by
 from django_etcdaero.exceptions import Compacted, FutureRevision
+from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.keyvalue.values import KeyValue
 
 from .announcement import Announcement
-from .requests import LoadRequest
-from .stored_state import Attempt, Checked, Pin, StoredState
-
-if TYPE_CHECKING:
-    from django_etcdaero.datasets.layout import Layout
-    from django_etcdaero.keyvalue.facade import KV
-    from django_etcdaero.keyvalue.values import KeyValue
+from .stored_state import Attempt, Checked, LoadRequest, Pin, StoredState
 
 TRIES = 5
 """How often a state is read when its revision vanishes meanwhile: the store was compacted, or replaced by another."""

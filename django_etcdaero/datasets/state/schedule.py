@@ -1,4 +1,4 @@
-"""When a dataset is to be loaded: decisions over what the coordination plane says, without a store.
+"""When a dataset is to be loaded: decisions over what the coordination plane says; and how a load is asked for.
 
 A load is due when 0.9 periods have passed since the last successful one *began* (so that a cron job of the same period
 never skips every other run), when that beginning lies in the future (a clock was wrong), when there never was one, or
@@ -8,9 +8,15 @@ so that a broken source is not hammered by one node after the other.
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
+from typing import Any
 
-from .stored_state import StoredState
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.stores import Stores
+from django_etcdaero.keyvalue.txn import mod_revision, put
+
+from .stored_state import LoadRequest, StoredState
 
 EARLY = 0.9
 """Fraction of the period after which a load is due."""
@@ -30,10 +36,8 @@ def is_due(state: StoredState, period: timedelta | None, *, now: float) -> bool:
     """Tell whether a load is due at ``now`` (seconds since the epoch), failures left aside."""
     if state.current is None or state.checked is None or state.pending is not None:
         return True
-    if period is None:
-        return False
-    started = state.checked.load_started
-    return started > now or now >= started + EARLY * period.total_seconds()
+    due = next_due(state, period)
+    return due is not None and (state.checked.load_started > now or now >= due)
 
 
 def held_back_until(state: StoredState, *, now: float) -> float | None:
@@ -54,3 +58,20 @@ def backoff(failures: int, period: timedelta | None) -> float:
     """Return the seconds to hold back after so many failures in a row: never longer than the period itself."""
     delay: float = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (min(failures, 20) - 1))
     return delay if period is None else min(delay, period.total_seconds())
+
+
+def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -> None:
+    """Put a request for a load; a pending request for a repair stays one."""
+    key = dataset.layout(stores.prefix).request
+    while True:
+        before = stores.kv.get(key)
+        pending = LoadRequest.believe(before)
+        request = LoadRequest(
+            at=time.time(),
+            repair=repair or (pending is not None and pending.repair),
+            wanted=not repair or (pending is not None and pending.by_person),
+        )
+        seen = before.mod_revision if before else 0
+        done = stores.kv.txn().when(mod_revision(key) == seen).then(put(key, request.encode())).commit()
+        if done.succeeded:
+            return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .announcement import Announcement, Copy
-from .requests import LoadRequest
 from .stored_value import StoredValue
 
 
@@ -33,6 +32,22 @@ class Attempt(StoredValue):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest(StoredValue):
+    """Somebody asks for a load."""
+
+    at: float
+    repair: bool
+    """The stored blocks must be read back and checked, because a reader found some missing or damaged."""
+    wanted: bool = False
+    """A repair, and somebody had asked for a load before it."""
+
+    @property
+    def by_person(self) -> bool:
+        """Whether not only readers want it."""
+        return self.wanted or not self.repair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pin(StoredValue):
     """An operator's hold on one version."""
 
@@ -47,20 +62,20 @@ class StoredState:
     The revisions are the mod revisions of the keys, 0 where the key is missing.
     """
 
-    current: Announcement | None
-    current_revision: int
+    current: Announcement | None = None
+    current_revision: int = 0
     """Revision of the announcement that counts: the newer one, while older code leaves another in ``current``."""
-    announcement_revision: int
-    former_revision: int
+    announcement_revision: int = 0
+    former_revision: int = 0
     """Revision of ``current``: of an announcement that a publisher has still to move."""
-    pin: Pin | None
-    pin_revision: int
-    checked: Checked | None
-    checked_revision: int
-    attempt: Attempt | None
-    attempt_revision: int
-    request: LoadRequest | None
-    request_revision: int
+    pin: Pin | None = None
+    pin_revision: int = 0
+    checked: Checked | None = None
+    checked_revision: int = 0
+    attempt: Attempt | None = None
+    attempt_revision: int = 0
+    request: LoadRequest | None = None
+    request_revision: int = 0
 
     @property
     def announced(self) -> Copy | None:
@@ -85,18 +100,5 @@ class StoredState:
         return max(1, epoch)
 
 
-NOTHING = StoredState(
-    current=None,
-    current_revision=0,
-    announcement_revision=0,
-    former_revision=0,
-    pin=None,
-    pin_revision=0,
-    checked=None,
-    checked_revision=0,
-    attempt=None,
-    attempt_revision=0,
-    request=None,
-    request_revision=0,
-)
+NOTHING = StoredState()
 """The state of a dataset of which nothing is stored."""

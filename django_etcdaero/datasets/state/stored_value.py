@@ -8,12 +8,10 @@ import logging
 import os
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from django_etcdaero.exceptions import ResponseError
-
-if TYPE_CHECKING:
-    from django_etcdaero.keyvalue.values import KeyValue
+from django_etcdaero.keyvalue.values import KeyValue
 
 logger = logging.getLogger("django_etcdaero.datasets")
 

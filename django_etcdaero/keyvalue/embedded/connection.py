@@ -17,8 +17,8 @@ from typing import TypeVar
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, StoreBusy
 from django_etcdaero.system.sqlite import errors, opening
-from django_etcdaero.system.sqlite.identity import Identity, identity_of
 from django_etcdaero.system.sqlite.kept_log import KeptLog
+from django_etcdaero.system.sqlite.path import Identity, identity_of
 
 from .schema import SCHEMA
 

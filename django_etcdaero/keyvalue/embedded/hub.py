@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.values import WatchLost
-from django_etcdaero.system.sqlite.identity import same_file
+from django_etcdaero.system.sqlite.path import same_file
 from django_etcdaero.system.threads import Background
 
 from .changes import Change, Slice, read_slice

@@ -15,7 +15,7 @@ cannot be read any more, and the rows that compaction makes superfluous are gone
 
 from __future__ import annotations
 
-from django_etcdaero.system.sqlite.schema import Schema
+from django_etcdaero.system.sqlite.opening import Schema
 
 REVISION_SHIFT = 24
 """Bits of a history id that count the changes inside one revision."""

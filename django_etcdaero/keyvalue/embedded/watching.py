@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from django_etcdaero.keyvalue.delivery import Delivery
 from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchLost, WatchRequest, WatchSink
-from django_etcdaero.system.sqlite.identity import Identity
+from django_etcdaero.system.sqlite.path import Identity
 
 from .changes import Change
 

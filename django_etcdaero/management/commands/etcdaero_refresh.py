@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import time
 import traceback
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -12,12 +13,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections
+from tqdm import tqdm
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import RefreshResult
-from django_etcdaero.management.describe import describe_result
-from django_etcdaero.management.progress import ProgressBar
+from django_etcdaero.management.describe import describe_result, moment
 from django_etcdaero.management.refresh_service import RefreshService
 from django_etcdaero.management.scope import chosen_datasets, reach_warnings
 from django_etcdaero.runtime import runtime
@@ -33,6 +34,39 @@ def seconds(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
+
+
+class ProgressBar:
+    """Shows the phases of a refresh on a terminal, one bar after the other."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._phase = ""
+        self._bar: tqdm[Any] | None = None
+
+    def __call__(self, phase: str, done: int, total: int | None) -> None:
+        if phase != self._phase or self._bar is None:
+            self.close()
+            self._phase = phase
+            # A source may be silent to its end: then the beginning tells more than a clock that stands still.
+            self._bar = tqdm(
+                desc=f"{self._name}: {phase}",
+                total=total,
+                leave=False,
+                file=sys.stderr,
+                unit_scale=True,
+                unit=" rows",
+                bar_format=f"{{desc}}: {{n:,}} rows since {moment(time.time())}" if total is None else None,
+            )
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        if done == total:
+            self.close()  # what is logged next must not stand beside it
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
 
 class Command(BaseCommand):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import chain
 from typing import Any, TypeAlias
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -25,11 +26,6 @@ def held_by(each: Overview, readers: Readers) -> dict[int | None, int]:
     """Count the processes by the version of the dataset that they hold."""
     dataset = datasets[each.name]
     return versions_held(dataset, readers.get(dataset.using, []))
-
-
-def everyone(readers: Readers) -> list[Process]:
-    """Return each process once, whatever aliases it uses."""
-    return merged(process for registered in readers.values() for process in registered)
 
 
 class Command(BaseCommand):
@@ -88,7 +84,7 @@ class Command(BaseCommand):
                 }
                 for each in overviews
             ],
-            "processes": [dataclasses.asdict(process) for process in everyone(readers)],
+            "processes": [dataclasses.asdict(process) for process in merged(chain.from_iterable(readers.values()))],
             "errors": errors,
         }
         self.stdout.write(json.dumps(document, indent=2))
@@ -102,7 +98,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"  {line}")
         for subject, error in errors.items():
             self.stdout.write(self.style.ERROR(f"{subject}: {error}"))
-        found = everyone(readers)
+        found = merged(chain.from_iterable(readers.values()))
         self.stdout.write(self.style.MIGRATE_HEADING(f"processes: {len(found)}"))
         for process in found:
             held = ", ".join(self._held(process, name) for name in sorted(process.versions))

@@ -169,8 +169,6 @@ class Connection:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(client.native))
         self._detached.leak()
 
-    # --- inside ------------------------------------------------------------------------------------------------------
-
     def _begin(self, until: float) -> NativeClient:
         self.check_usable()
         with self._state:
@@ -224,9 +222,10 @@ def _open(address: AerospikeAddress, until: float, detached: Detached) -> Native
     check_files(address)
     found = probe.probe(address, until, detached)
     if not found.answering:
-        raise _unreachable(address, found.errors, silent=found.silent)
+        text = f"{address.safe}: no node can be reached: " + "; ".join(map(": ".join, found.errors.items()))
+        raise DeadlineExceeded(text) if found.silent else ClusterError(text, found.errors)
     # The client looks up all names that it is given before it asks the first host.
-    hosts = [host for host in probe.in_order(address.endpoints, found.answering) if host not in found.nameless]
+    hosts = found.answering + [host for host in address.endpoints if host not in {*found.answering, *found.nameless}]
 
     def connect() -> NativeClient:
         client = NativeClient(address, client_config(address, hosts, CONNECT_TIMEOUT))
@@ -247,11 +246,6 @@ def _open(address: AerospikeAddress, until: float, detached: Detached) -> Native
             name = address.tls.name or "', '".join(host for host, _ in found.answering)
             said = f"no encrypted connection ({said}): is the port for TLS, its certificate trusted and for '{name}'?"
         raise errors.translate(address, error.code or 0, said, in_doubt=False, ttl=None) from error
-
-
-def _unreachable(address: AerospikeAddress, errors: dict[str, str], *, silent: bool) -> ClusterError | DeadlineExceeded:
-    text = f"{address.safe}: no node can be reached: " + "; ".join(f"{host}: {error}" for host, error in errors.items())
-    return DeadlineExceeded(text) if silent else ClusterError(text, errors)
 
 
 def _milliseconds(until: float) -> int:

@@ -49,23 +49,30 @@ AWAY = {
 """A node or the cluster cannot be asked now. Clears up within seconds when the other nodes have taken over."""
 
 _TIMEOUTS = {9, 212}
-_BUSY = {
-    -7: "all connections to the node are in use",
-    14: "too many writes of this record are under way",
-    18: "the server's storage cannot keep up",
-    152: "the server's batch queue is full",
-    211: "the server runs too many scans",
-}
-_MISCONFIGURED = {
-    25: "it needs Aerospike's Enterprise Edition",
-    51: "the server has no users and passwords (Community Edition): leave out user and password",
-    52: "security is switched off at the server: leave out user and password",
-    150: "batches are switched off at the server",
-    151: "a batch was larger than the server's batch-max-requests: set it to 0 or at least 5000",
-}
-_UNAUTHENTICATED = range(60, 81)
-_PERMISSION = range(81, 87)
 _TLS = -9
+_MEANINGS: dict[int, tuple[type[EtcdAeroError], str]] = {
+    FULL: (StoreFull, "the namespace takes no more writes (stop-writes; {})"),
+    TOO_BIG: (RecordTooBig, "the record is larger than the server takes (max-record-size; {})"),
+    -7: (StoreBusy, "all connections to the node are in use ({})"),
+    14: (StoreBusy, "too many writes of this record are under way ({})"),
+    18: (StoreBusy, "the server's storage cannot keep up ({})"),
+    152: (StoreBusy, "the server's batch queue is full ({})"),
+    211: (StoreBusy, "the server runs too many scans ({})"),
+    25: (ConfigurationError, "it needs Aerospike's Enterprise Edition ({})"),
+    51: (
+        ConfigurationError,
+        "the server has no users and passwords (Community Edition): leave out user and password ({})",
+    ),
+    52: (ConfigurationError, "security is switched off at the server: leave out user and password ({})"),
+    150: (ConfigurationError, "batches are switched off at the server ({})"),
+    151: (
+        ConfigurationError,
+        "a batch was larger than the server's batch-max-requests: set it to 0 or at least 5000 ({})",
+    ),
+    **dict.fromkeys(range(60, 81), (Unauthenticated, "the server does not accept user and password ({})")),
+    **dict.fromkeys(range(81, 87), (PermissionDenied, "the user may not do this ({})")),
+}
+"""What else a result means: the error and its text, into which the result is put."""
 
 
 class NativeError(Exception):
@@ -94,26 +101,15 @@ def translate(address: AerospikeAddress, code: int, msg: str, *, in_doubt: bool,
         return DeadlineExceeded(text)
     if code in AWAY or (code == NAMESPACE and "empty" in msg):  # "Connection is empty": nothing was asked of a server
         return ClusterError(text, errors_of(address.endpoints, msg or f"result {code}"))
-    if code in _BUSY:
-        return StoreBusy(f"{place}: {_BUSY[code]} (Aerospike result {code})")
-    if code == FULL:
-        return StoreFull(f"{place}: the namespace takes no more writes (stop-writes; Aerospike result {code})")
-    if code == TOO_BIG:
-        return RecordTooBig(
-            f"{place}: the record is larger than the server takes (max-record-size; Aerospike result {code})"
-        )
+    if code in _MEANINGS:
+        kind, said = _MEANINGS[code]
+        return kind(f"{place}: {said.format(f'Aerospike result {code}')}")
     if code == FORBIDDEN:
         return _forbidden(address, ttl)
     if code == NAMESPACE:
         return ConfigurationError(f"{place}: the cluster has no namespace {address.namespace!r}")
-    if code in _MISCONFIGURED:
-        return ConfigurationError(f"{place}: {_MISCONFIGURED[code]} (Aerospike result {code})")
     if code == _TLS:
         return ConfigurationError(f"{place}: encryption: {msg} (Aerospike result {code})")
-    if code in _UNAUTHENTICATED:
-        return Unauthenticated(f"{place}: the server does not accept user and password (Aerospike result {code})")
-    if code in _PERMISSION:
-        return PermissionDenied(f"{place}: the user may not do this (Aerospike result {code})")
     return ResponseError(text)
 
 

@@ -197,8 +197,6 @@ class NativeClient:
             each.get("nsup-period") == "0" and each.get("allow-ttl-without-nsup") == "false" for each in settings
         )
 
-    # inside ----------------------------------------------------------------------------------------------------------
-
     def _key(self, key: bytes) -> tuple[str, str, bytearray]:
         return self._namespace, self._set, bytearray(key)
 
@@ -244,7 +242,6 @@ def _once(ms: int) -> dict[str, Any]:
 
 
 def _writing(ms: int, ttl: int | None, generation: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return meta and policy of a write."""
     policy = {**_once(ms), "key": aerospike.POLICY_KEY_SEND, "ttl": _ttl(ttl)}
     if generation is None:
         return {}, policy

@@ -64,13 +64,7 @@ def probe(address: AerospikeAddress, until: float, detached: Detached) -> Found:
     return found
 
 
-def in_order(hosts: Sequence[Endpoint], first: Sequence[Endpoint]) -> list[Endpoint]:
-    """Return ``hosts`` with those in ``first`` first."""
-    return sorted(hosts, key=lambda host: host not in first)
-
-
 def _look_up(host: Endpoint, until: float, detached: Detached) -> list[tuple[str, int]]:
-    """Return the addresses of ``host``."""
     look_up = partial(socket.getaddrinfo, *host, type=socket.SOCK_STREAM)
     try:
         found = detached.result(f"lookup {host!s}", look_up, until - time.monotonic())

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from aerospike_helpers.batch.records import BatchRecords
 
 from . import errors
 from .errors import NativeError
-
-if TYPE_CHECKING:
-    from aerospike_helpers.batch.records import BatchRecords
 
 
 def sort_rows(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from django_etcdaero.exceptions import (
@@ -30,12 +29,18 @@ from django_etcdaero.system import forks
 
 from . import errors
 from .connection import Connection
-from .parts import BATCH_OTHERS, BATCH_READS, BATCH_WRITE_BYTES, BATCH_WRITES, in_parts
+from .errors import NativeError
 
 if TYPE_CHECKING:
     from .native_client import Batch, NativeClient, Page
 
 T = TypeVar("T")
+
+BATCH_READS, BATCH_OTHERS = 256, 5000
+"""Keys in one batch that returns values, and in one that does not (older servers take 5,000 by default)."""
+
+BATCH_WRITES, BATCH_WRITE_BYTES = 1000, 4_000_000
+"""Most records and (about) most bytes in one batch that writes values."""
 
 SCAN_PAGE = 1000
 """Records that a scan reads at a time."""
@@ -81,8 +86,6 @@ class AerospikeStore(ConnectedStore):
         self._connections = self._connection = Connection(address, timeout)
         forks.protect(self)
 
-    # one record ------------------------------------------------------------------------------------------------------
-
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
         arguments.check_keys((key,))
         return self._read(lambda client, ms: client.get(key, ms), timeout)
@@ -96,10 +99,8 @@ class AerospikeStore(ConnectedStore):
             raise KeyExists(f"there is a record {key!r} already")
 
     def _delete(self, key: bytes, generation: int | None, timeout: float | None) -> bool:
-        def call(client: NativeClient, ms: int) -> None:
-            client.delete(key, ms, generation=generation)
-
-        return self._write(call, key, generation, timeout) == errors.OK
+        code = self._write(lambda client, ms: client.delete(key, ms, generation=generation), key, generation, timeout)
+        return code == errors.OK
 
     def _touch(self, key: bytes, ttl: int | None, generation: int | None, timeout: float | None) -> bool:
         def call(client: NativeClient, ms: int) -> None:
@@ -131,11 +132,9 @@ class AerospikeStore(ConnectedStore):
             conditions.incremented(key, record.value, delta)
             self._connection.check_deadline(until)  # it would fit now: another client has changed it meanwhile
 
-    # many records ----------------------------------------------------------------------------------------------------
-
     def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
         arguments.check_keys(keys)
-        return self._each(batches(keys, BATCH_READS), _get_many, timeout)
+        return self._each(batches(keys, BATCH_READS), lambda client, part, ms: client.get_many(part, ms), timeout)
 
     def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None:
         def call(client: NativeClient, keys: list[bytes], ms: int) -> Batch[None]:
@@ -145,11 +144,12 @@ class AerospikeStore(ConnectedStore):
 
     def delete_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> int:
         arguments.check_keys(keys)
-        return len(self._each(batches(keys, BATCH_OTHERS), _delete_many, timeout, write=True))
+        parts = batches(keys, BATCH_OTHERS)
+        return len(self._each(parts, lambda client, part, ms: client.delete_many(part, ms), timeout, write=True))
 
     def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
         arguments.check_keys(keys)
-        return self._each(batches(keys, BATCH_OTHERS), _exists_many, timeout)
+        return self._each(batches(keys, BATCH_OTHERS), lambda client, part, ms: client.exists_many(part, ms), timeout)
 
     def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         possible = [key for key, generation in items.items() if (generation or 0) <= MAX_GENERATION]
@@ -182,8 +182,6 @@ class AerospikeStore(ConnectedStore):
                 time.sleep(CONFIRMATION_INTERVAL)
         except (ClusterError, DeadlineExceeded) as error:
             raise OutcomeUnknown(f"{self.info.location}: not every node has confirmed the truncation") from error
-
-    # inside ----------------------------------------------------------------------------------------------------------
 
     def _read(self, call: Callable[[NativeClient, int], T], timeout: float | None) -> T | None:
         """Return what ``call`` does, or ``None`` if there is no such record."""
@@ -222,14 +220,36 @@ class AerospikeStore(ConnectedStore):
         write: bool = False,
         ttl: int | None = None,
     ) -> dict[bytes, T]:
+        """Return what ``call(client, keys, milliseconds)`` finds for all parts.
+
+        What was refused of a part is asked for again, and nothing else: the rest was done already.
+        """
         arguments.check_timeout(timeout)
         self._connection.check_usable()
-        return in_parts(self._connection, parts, call, self._connection.until(timeout), write=write, ttl=ttl)
+        until = self._connection.until(timeout)
+        found: dict[bytes, T] = {}
+        for number, part in enumerate(parts):
+            if number:
+                self._connection.check_deadline(until)
+            left = list(dict.fromkeys(part))
+
+            def run(client: NativeClient, ms: int, left: list[bytes] = left) -> None:
+                batch = call(client, left, ms)
+                found.update(batch.found)
+                left[:] = batch.refused
+                for code in batch.refused.values():
+                    raise NativeError(code, f"{len(left)} rows of a batch were refused", in_doubt=False)
+
+            self._connection.run(run, until, write=write, ttl=ttl)
+        return found
 
     def _scan(self, prefix: bytes, timeout: float | None) -> Iterator[tuple[bytes, Meta]]:
         position: object = None
         while True:
-            read = partial(_page, position)
+
+            def read(client: NativeClient, ms: int, position: object = position) -> Page:
+                return client.page(position, SCAN_PAGE, ms)
+
             # A page can be read again: all of it is dropped when its end does not come.
             again = errors.REFUSED | errors.AWAY
             page = cast("Page", self._connection.run(read, self._connection.until(timeout), again=again)[1])
@@ -240,19 +260,3 @@ class AerospikeStore(ConnectedStore):
 
     def _truncations(self, until: float) -> list[int]:
         return self._connection.run(lambda client, ms: client.truncations(ms), until)[1] or []
-
-
-def _get_many(client: NativeClient, keys: list[bytes], ms: int) -> Batch[Record]:
-    return client.get_many(keys, ms)
-
-
-def _exists_many(client: NativeClient, keys: list[bytes], ms: int) -> Batch[Meta]:
-    return client.exists_many(keys, ms)
-
-
-def _delete_many(client: NativeClient, keys: list[bytes], ms: int) -> Batch[None]:
-    return client.delete_many(keys, ms)
-
-
-def _page(position: object, client: NativeClient, ms: int) -> Page:
-    return client.page(position, SCAN_PAGE, ms)

@@ -128,8 +128,6 @@ class MemoryStore(RecordStore):
         self._pid = os.getpid()
         self._closed = False
 
-    # one record ------------------------------------------------------------------------------------------------------
-
     def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         with self._locked(timeout, write=True) as now:
             entry = self._expected(key, generation or None, now)
@@ -159,8 +157,6 @@ class MemoryStore(RecordStore):
             self._write(key, total, entry, entry.expires)
             return total
 
-    # many records ----------------------------------------------------------------------------------------------------
-
     def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
         arguments.check_keys(keys)
         records: dict[bytes, Record] = {}
@@ -187,8 +183,12 @@ class MemoryStore(RecordStore):
 
     def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
         arguments.check_keys(keys)
+        metas: dict[bytes, Meta] = {}
         with self._locked(timeout) as now:
-            return self._metas(keys, now)
+            for key in keys:
+                if entry := self._space.live(key, now):
+                    metas[key] = Meta(entry.generation, _left(entry.expires, now))
+        return metas
 
     def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         touched: set[bytes] = set()
@@ -211,15 +211,10 @@ class MemoryStore(RecordStore):
         with self._locked(timeout):
             self._space.clear()
 
-    # life ------------------------------------------------------------------------------------------------------------
-
     def close(self) -> None:
         self._closed = True
 
-    def abandon(self) -> None:
-        self._closed = True
-
-    # inside ----------------------------------------------------------------------------------------------------------
+    abandon = close
 
     @contextmanager
     def _locked(self, timeout: float | None, *, write: bool = False) -> Iterator[float]:
@@ -244,13 +239,6 @@ class MemoryStore(RecordStore):
 
     def _write(self, key: bytes, value: Value, before: _Entry | None, expires: float | None) -> None:
         self._space.store(key, _Entry(value, 1 if before is None else before.generation + 1, expires))
-
-    def _metas(self, keys: Collection[bytes], now: float) -> dict[bytes, Meta]:
-        metas: dict[bytes, Meta] = {}
-        for key in keys:
-            if entry := self._space.live(key, now):
-                metas[key] = Meta(entry.generation, _left(entry.expires, now))
-        return metas
 
     def _scan(self, keys: Iterator[bytes], timeout: float | None) -> Iterator[tuple[bytes, Meta]]:
         for batch in batches(keys, _SLICE):

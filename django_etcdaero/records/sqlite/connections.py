@@ -21,9 +21,9 @@ from typing import TypeVar
 from django_etcdaero.exceptions import StoreBusy
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.system.sqlite import errors, opening
-from django_etcdaero.system.sqlite.identity import Identity, identity_of
 from django_etcdaero.system.sqlite.kept_log import KeptLog
-from django_etcdaero.system.sqlite.schema import Schema
+from django_etcdaero.system.sqlite.opening import Schema
+from django_etcdaero.system.sqlite.path import Identity, identity_of
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]

@@ -61,8 +61,6 @@ class SqliteStore(ConnectedStore):
         self._connections: Connections = Connections(absolute, tables.SCHEMA, busy_timeout=busy_timeout)
         forks.protect(self)
 
-    # one record ------------------------------------------------------------------------------------------------------
-
     def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         def work(connection: sqlite3.Connection, items: dict[bytes, Value], now: int) -> None:
             if generation == 0 and tables.select(connection, "generation", (key,), now):
@@ -97,8 +95,6 @@ class SqliteStore(ConnectedStore):
             return total
 
         return self._write([(key,)], work, timeout)[0]
-
-    # many records ----------------------------------------------------------------------------------------------------
 
     def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
         records: dict[bytes, Record] = {}
@@ -142,8 +138,6 @@ class SqliteStore(ConnectedStore):
 
         self._write([()], work, timeout)
 
-    # inside ----------------------------------------------------------------------------------------------------------
-
     def _now(self) -> int:
         return int(self._clock() * 1000)
 
@@ -159,7 +153,11 @@ class SqliteStore(ConnectedStore):
             if number:
                 self._check_deadline(deadline)
             now = self._now()
-            yield self._connections.read(_selection(columns, part, now), deadline), now
+
+            def select(connection: sqlite3.Connection, part: list[bytes] = part, now: int = now) -> list[tables.Row]:
+                return tables.select(connection, columns, part, now)
+
+            yield self._connections.read(select, deadline), now
 
     def _write(
         self, parts: Iterable[Part], work: Callable[[sqlite3.Connection, Part, int], T], timeout: float | None
@@ -173,24 +171,24 @@ class SqliteStore(ConnectedStore):
             if number:
                 time.sleep(PAUSE)
                 self._check_deadline(deadline)
-            results.append(self._connections.write(self._transaction(part, work), deadline))
+
+            def transaction(connection: sqlite3.Connection, part: Part = part) -> T:
+                now = self._now()
+                tables.purge(connection, max(PURGE_AT_LEAST, 2 * len(part)), now)
+                return work(connection, part, now)
+
+            results.append(self._connections.write(transaction, deadline))
         return results
-
-    def _transaction(
-        self, part: Part, work: Callable[[sqlite3.Connection, Part, int], T]
-    ) -> Callable[[sqlite3.Connection], T]:
-        def run(connection: sqlite3.Connection) -> T:
-            now = self._now()
-            tables.purge(connection, max(PURGE_AT_LEAST, 2 * len(part)), now)
-            return work(connection, part, now)
-
-        return run
 
     def _scan(self, prefix: bytes, timeout: float | None) -> Iterator[tuple[bytes, Meta]]:
         first = prefix
         while True:
             now = self._now()
-            page = self._connections.read(_page(first, prefix, now), _deadline(timeout))
+
+            def select(connection: sqlite3.Connection, first: bytes = first, now: int = now) -> list[tables.Row]:
+                return tables.select_page(connection, first, prefix, SCAN_PAGE, now)
+
+            page = self._connections.read(select, _deadline(timeout))
             for key, generation, expires in page:
                 yield key, Meta(generation, _left(expires, now))
             if len(page) < SCAN_PAGE:
@@ -211,16 +209,7 @@ def _expires(ttl: int | None, now: int) -> int | None:
 
 
 def _left(expires: int | None, now: int) -> int | None:
-    """Whole seconds, rounded up."""
-    return None if expires is None else -((now - expires) // 1000)
-
-
-def _selection(columns: str, keys: list[bytes], now: int) -> Callable[[sqlite3.Connection], list[tables.Row]]:
-    return lambda connection: tables.select(connection, columns, keys, now)
-
-
-def _page(first: bytes, prefix: bytes, now: int) -> Callable[[sqlite3.Connection], list[tables.Row]]:
-    return lambda connection: tables.select_page(connection, first, prefix, SCAN_PAGE, now)
+    return None if expires is None else -((now - expires) // 1000)  # rounded up
 
 
 def _expect(connection: sqlite3.Connection, key: bytes, generation: int | None, now: int) -> None:

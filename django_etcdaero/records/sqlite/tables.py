@@ -16,7 +16,7 @@ from typing import Any
 
 from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.store import Value, batches
-from django_etcdaero.system.sqlite.schema import Schema
+from django_etcdaero.system.sqlite.opening import Schema
 
 SCHEMA = Schema(
     application_id=0x65746172,

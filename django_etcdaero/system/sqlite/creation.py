@@ -12,10 +12,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from django_etcdaero.exceptions import StoreBusy
 
-from .identity import identity_of
+from .path import companions, identity_of
 
 RETRY_INTERVAL = 0.005
 """Seconds between two attempts to get a lock while a file is being made or opened."""
@@ -34,7 +35,7 @@ def create(real: str, deadline: float, fill: Callable[[str], sqlite3.Connection]
             return
         draft = real + ".new"
         for name in (draft, *companions(draft)):
-            _remove(name)
+            Path(name).unlink(missing_ok=True)
         # SQLite itself never creates the file, because it would give it the umask's mode.
         os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with contextlib.closing(fill(draft)):
@@ -77,17 +78,7 @@ def locked_directory(directory: str, deadline: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def companions(path: str) -> tuple[str, str]:
-    """Return the names of the two files that SQLite keeps beside the database ``path``."""
-    return path + "-wal", path + "-shm"
-
-
 def remove_logs(path: str) -> None:
     """Remove what a deleted database has left beside ``path``: SQLite would apply it to the successor."""
     for name in (*companions(path), path + "-journal"):
-        _remove(name)
-
-
-def _remove(name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name)
+        Path(name).unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
 from typing import Final
 
 from django_etcdaero.exceptions import (
@@ -20,29 +19,20 @@ from django_etcdaero.exceptions import (
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
-
-def _unreachable(message: str, path: str, error: sqlite3.Error) -> ClusterError:
-    return ClusterError(message, {path: str(error)})
-
-
-def _plain(kind: type[EtcdAeroError]) -> Callable[[str, str, sqlite3.Error], EtcdAeroError]:
-    return lambda message, path, error: kind(message)
-
-
-_MEANINGS: Final[dict[int, tuple[str, Callable[[str, str, sqlite3.Error], EtcdAeroError]]]] = {
-    **dict.fromkeys(_BUSY, ("is held by another process for longer than the time allowed", _plain(StoreBusy))),
-    **dict.fromkeys(_DAMAGED, ("is damaged or is not a database", _plain(ResponseError))),
-    sqlite3.SQLITE_FULL: ("has no room for the write", _plain(StoreFull)),
-    sqlite3.SQLITE_READONLY: ("cannot be written", _plain(ConfigurationError)),
-    sqlite3.SQLITE_PERM: ("cannot be written", _plain(ConfigurationError)),
-    sqlite3.SQLITE_AUTH: ("cannot be written", _plain(ConfigurationError)),
-    sqlite3.SQLITE_INTERRUPT: ("the call was interrupted", _plain(Cancelled)),
+_MEANINGS: Final[dict[int, tuple[str, type[EtcdAeroError]]]] = {
+    **dict.fromkeys(_BUSY, ("is held by another process for longer than the time allowed", StoreBusy)),
+    **dict.fromkeys(_DAMAGED, ("is damaged or is not a database", ResponseError)),
+    sqlite3.SQLITE_FULL: ("has no room for the write", StoreFull),
+    sqlite3.SQLITE_READONLY: ("cannot be written", ConfigurationError),
+    sqlite3.SQLITE_PERM: ("cannot be written", ConfigurationError),
+    sqlite3.SQLITE_AUTH: ("cannot be written", ConfigurationError),
+    sqlite3.SQLITE_INTERRUPT: ("the call was interrupted", Cancelled),
     # What is wrong with the path for good was found before it was opened: this is a lack of descriptors or a failing
     # disk, and may pass. For a lack of memory Python raises MemoryError.
-    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", _unreachable),
-    sqlite3.SQLITE_IOERR: ("cannot be used", _unreachable),
+    sqlite3.SQLITE_CANTOPEN: ("cannot be opened", ClusterError),
+    sqlite3.SQLITE_IOERR: ("cannot be used", ClusterError),
 }
-"""By primary result code (https://www.sqlite.org/rescode.html): what is said, and what makes the exception of it."""
+"""By primary result code (https://www.sqlite.org/rescode.html): what is said, and the exception."""
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -64,8 +54,9 @@ def translate(error: sqlite3.Error, path: str) -> EtcdAeroError:
     code = _primary_code(error)
     if code == sqlite3.SQLITE_IOERR and _no_space(path):
         code = sqlite3.SQLITE_FULL
-    said, make = _MEANINGS.get(code, ("gave an unexpected answer", _plain(ResponseError)))
-    return make(f"{path}: {said}: {error}", path, error)
+    said, kind = _MEANINGS.get(code, ("gave an unexpected answer", ResponseError))
+    message = f"{path}: {said}: {error}"
+    return ClusterError(message, {path: str(error)}) if kind is ClusterError else kind(message)
 
 
 def _primary_code(error: sqlite3.Error) -> int:

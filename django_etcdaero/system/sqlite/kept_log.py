@@ -12,7 +12,7 @@ import os
 import threading
 
 from .creation import locked_directory, remove_logs
-from .identity import Identity, identity_of, same_file
+from .path import Identity, identity_of, same_file
 
 
 class KeptLog:

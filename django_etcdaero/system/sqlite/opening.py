@@ -11,18 +11,33 @@ import ctypes
 import os
 import sqlite3
 import time
+from dataclasses import dataclass
 from urllib.parse import quote
 
-from django_etcdaero.exceptions import ClusterError, ConfigurationError, EtcdAeroError, StoreBusy
+from django_etcdaero.exceptions import ClusterError, ConfigurationError, EtcdAeroError, ResponseError, StoreBusy
 
 from . import errors
 from .creation import RETRY_INTERVAL, create
-from .identity import Identity, identity_of, same_file
 from .kept_log import KeptLog
-from .path import check_file, check_filesystem, make_private, why
-from .schema import Schema, check, create_tables
+from .path import Identity, check_file, check_filesystem, identity_of, make_private, same_file, why
 
 _CACHED_STATEMENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a database must contain."""
+
+    application_id: int
+    """Signed 32-bit number that marks the file as ours (``PRAGMA application_id``)."""
+    version: int
+    """1 or more (``PRAGMA user_version``)."""
+    statements: tuple[str, ...]
+    """What creates the tables in an empty file."""
+    content: str = "a database"
+    """What the file is, for messages: ``"a record store"``."""
+    wal_bytes: int = 16 * 1024 * 1024
+    """What the ``-wal`` file is cut to when a burst of writes has made it larger."""
 
 
 def open_database(
@@ -52,7 +67,7 @@ def open_database(
                 raise errors.translate(error, path) from error
             continue
         try:
-            check(connection, path, schema)  # nothing is written before: a foreign file stays as it is
+            _check(connection, path, schema)  # nothing is written before: a foreign file stays as it is
             make_private(path)
             _set_up(connection, path, schema)
             opened = identity_of(path)
@@ -101,7 +116,7 @@ def prepare(path: str, schema: Schema, *, timeout: float) -> Identity | None:
 def open_memory(schema: Schema) -> sqlite3.Connection:
     """Open a new database in memory, with the tables of ``schema``; it ends with the connection."""
     connection = _connect(":memory:")
-    create_tables(connection, schema)
+    _create_tables(connection, schema)
     return connection
 
 
@@ -139,8 +154,39 @@ def _fill(draft: str, schema: Schema) -> sqlite3.Connection:
     connection = _connect_file(draft)
     try:
         _set_up(connection, draft, schema)
-        create_tables(connection, schema)
+        _create_tables(connection, schema)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Make the tables of ``schema`` in an empty database, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in schema.statements:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {schema.version:d}")
+    connection.execute(f"PRAGMA application_id = {schema.application_id:d}")
+    connection.execute("COMMIT")
+
+
+def _check(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+    """Refuse a database that is something else or of a format that this release does not know; reads only.
+
+    Raises ``ResponseError`` (not ours), ``ConfigurationError`` (a newer release made it).
+    """
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != schema.application_id:
+        raise ResponseError(
+            f"{path}: is the database of another application (application id {application_id}), "
+            f"not {schema.content} of django-etcdaero"
+        )
+    if version > schema.version:
+        raise ConfigurationError(
+            f"{path}: has format {version}, which a newer release of django-etcdaero made (this one knows format "
+            f"{schema.version}); upgrade this process or choose another path"
+        )
+    if version < schema.version:
+        raise ResponseError(f"{path}: has format {version}, which django-etcdaero never made")

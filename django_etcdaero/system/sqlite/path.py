@@ -1,14 +1,13 @@
-"""The rules for the path of a database: which file system it may be on, who may own it and who may read it."""
+"""The path of a database: which file system it may be on, who may own and read the file, whether it was replaced."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+from typing import NamedTuple
 
 from django_etcdaero.exceptions import ConfigurationError
-
-from .creation import companions
 
 MOUNTINFO = "/proc/self/mountinfo"
 """Where Linux lists the mounts that this process sees; where there is none, file systems are not checked."""
@@ -20,6 +19,44 @@ NETWORK_FILE_SYSTEMS = frozenset({
     "ocfs2", "orangefs", "pvfs2", "smb2", "smb3", "smbfs", "vboxsf",
 })  # fmt: skip
 """File system types, as the kernel names them, that several hosts can share."""
+
+
+class Identity(NamedTuple):
+    """What a path leads to at the moment.
+
+    The numbers of the file are not reused as long as somebody has it open. That of the log is ``0`` while there is
+    none; it tells a file from one that was copied over it in place.
+    """
+
+    device: int
+    inode: int
+    log: int
+    """The inode of the write-ahead log."""
+
+
+def identity_of(path: str) -> Identity | None:
+    """Return what ``path`` leads to now; ``None`` when there is no file or an empty one. Costs two system calls."""
+    try:
+        status = os.stat(path)
+    except OSError:  # whatever else is wrong with the path is named when it is opened anew
+        return None
+    if not status.st_size:
+        return None
+    try:
+        log = os.stat(path + "-wal").st_ino
+    except OSError:
+        log = 0
+    return Identity(status.st_dev, status.st_ino, log)
+
+
+def same_file(one: Identity | None, other: Identity | None) -> bool:
+    """Tell whether both are the same file, whatever became of its log (which ends with the last connection to it)."""
+    return one == other or (one is not None and other is not None and one[:2] == other[:2])
+
+
+def companions(path: str) -> tuple[str, str]:
+    """Return the names of the two files that SQLite keeps beside the database ``path``."""
+    return path + "-wal", path + "-shm"
 
 
 def check_filesystem(path: str) -> None:
@@ -63,23 +100,18 @@ def check_file(path: str) -> None:
     if not stat.S_ISREG(os.stat(real).st_mode):
         raise ConfigurationError(f"{path}: is not a regular file")
     for name in (real, *companions(real)):
-        _check_owner(name)
+        try:
+            owner = os.stat(name).st_uid
+        except FileNotFoundError:
+            continue
+        if owner != os.geteuid():
+            raise ConfigurationError(
+                f"{name}: belongs to user id {owner}, this process runs as {os.geteuid()}; "
+                "let every process that shares the file run as its owner, or choose another path"
+            )
     for needed, place in ((os.R_OK | os.W_OK, real), (os.W_OK | os.X_OK, os.path.dirname(real))):
         if not os.access(place, needed, effective_ids=os.access in os.supports_effective_ids):
             raise ConfigurationError(f"the store {path} is read-only for this process: no permission to write {place}")
-
-
-def _check_owner(name: str) -> None:
-    """Raise ``ConfigurationError`` if the file ``name`` belongs to another user; no error if there is none."""
-    try:
-        owner = os.stat(name).st_uid
-    except FileNotFoundError:
-        return
-    if owner != os.geteuid():
-        raise ConfigurationError(
-            f"{name}: belongs to user id {owner}, this process runs as {os.geteuid()}; "
-            "let every process that shares the file run as its owner, or choose another path"
-        )
 
 
 def make_private(path: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.publish.refresh import Refresh
-from django_etcdaero.datasets.state.requests import request_load
+from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
 from django_etcdaero.exceptions import ClusterError
 from django_etcdaero.keyvalue.queue.lock import Lock

@@ -10,7 +10,7 @@ import pytest
 
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.read.live import live_state
-from django_etcdaero.datasets.state.requests import request_load
+from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.status import Outcome
 from tests.datasets.hosting import FakeHost, follow, publish
 

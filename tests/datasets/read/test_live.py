@@ -209,7 +209,7 @@ def test_an_override_is_served_whatever_is_loaded(host: FakeHost, declare: Any) 
     with pytest.raises(DatasetStale):
         prices["a"]
     live_state(prices).override(snapshot({}, 0))
-    live_state(prices).serve_again()
+    live_state(prices).refuse(None)
     assert list(prices) == []
     live_state(prices).override(None)
     assert prices["a"] == 1

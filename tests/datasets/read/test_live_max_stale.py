@@ -23,7 +23,7 @@ def test_too_old_rows_are_refused_and_come_back(host: FakeHost, declare: Any, re
     live_state(prices).refuse("read an hour ago")
     with pytest.raises(DatasetStale, match="'prices' is too old to be used: read an hour ago"):
         access(prices)
-    live_state(prices).serve_again()
+    live_state(prices).refuse(None)
     assert access(prices) == expected
 
 
@@ -76,7 +76,7 @@ def test_waiting_on_purpose_ends_when_the_rows_are_good_again(host: FakeHost, de
         for _ in range(3):
             await asyncio.sleep(0)
         assert not task.done()
-        live_state(prices).serve_again()
+        live_state(prices).refuse(None)
         return await task
 
     assert asyncio.run(main()) is loaded

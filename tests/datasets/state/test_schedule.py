@@ -10,9 +10,8 @@ import pytest
 
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.reading import read_state
-from django_etcdaero.datasets.state.requests import LoadRequest
 from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
-from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, StoredState
+from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked, LoadRequest, StoredState
 from django_etcdaero.exceptions import ResponseError
 from tests.datasets.hosting import FakeHost, publish
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from django_etcdaero.records.aerospike import AerospikeStore
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from tests.records.aerospike.line import Line
 from tests.records.aerospike.serving import REAL, Served, served
 from tests.records.aerospike.standin import Standin

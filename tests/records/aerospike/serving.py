@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from django_etcdaero.records.aerospike import AerospikeStore
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from tests.records.aerospike.standin import Standin, frames
 from tests.waiting import wait_until
 

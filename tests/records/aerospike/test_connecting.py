@@ -12,7 +12,7 @@ import aerospike
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded
-from django_etcdaero.records.aerospike import AerospikeStore
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from django_etcdaero.records.store import Record
 from tests.records.aerospike.line import Line
 from tests.records.aerospike.serving import Served

@@ -22,8 +22,9 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
-from django_etcdaero.records.aerospike import AerospikeStore, connection
+from django_etcdaero.records.aerospike import connection
 from django_etcdaero.records.aerospike.errors import translate
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from django_etcdaero.records.store import Record
 from django_etcdaero.stores.aerospike import address_of
 from tests.records.aerospike.calls import ALL, READS, TRUNCATE, WRITES, Call, fill

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from django_etcdaero.exceptions import StoreBusy
-from django_etcdaero.records.aerospike import AerospikeStore
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from django_etcdaero.records.store import Record
 from tests.records.aerospike.line import Line
 from tests.records.aerospike.serving import Served

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded
-from django_etcdaero.records.aerospike import AerospikeStore
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from django_etcdaero.records.store import Record
 
 pytestmark = pytest.mark.servers

@@ -20,7 +20,7 @@ from django_etcdaero.exceptions import (
     StoreFull,
     VersionConflict,
 )
-from django_etcdaero.records.aerospike import AerospikeStore
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from django_etcdaero.records.store import Meta, Record
 from tests.records.aerospike.calls import ALL, fill
 from tests.records.aerospike.line import Line
@@ -32,7 +32,7 @@ from tests.waiting import wait_until
 
 def test_making_a_store_imports_no_client_and_asks_no_server() -> None:
     code = (
-        "import sys; from django_etcdaero.records.aerospike import AerospikeStore;"
+        "import sys; from django_etcdaero.records.aerospike.store import AerospikeStore;"
         "store = AerospikeStore([('192.0.2.1', 3000)], namespace='test', set_name='s');"
         "print(store.info.location, 'aerospike' in sys.modules); store.close()"
     )
@@ -44,7 +44,7 @@ def test_without_the_client_package_the_first_call_says_so() -> None:
     code = (
         "import sys; sys.modules['aerospike'] = None\n"
         "from django_etcdaero.exceptions import ConfigurationError\n"
-        "from django_etcdaero.records.aerospike import AerospikeStore\n"
+        "from django_etcdaero.records.aerospike.store import AerospikeStore\n"
         "store = AerospikeStore([('192.0.2.1', 3000)], namespace='test', set_name='s')\n"
         "try: store.get(b'k')\n"
         "except ConfigurationError as error: print(error)\n"
@@ -279,7 +279,7 @@ def test_closing_while_a_call_hangs(line: Line, distant: AerospikeStore) -> None
 
 def test_a_process_ends_though_the_server_is_frozen(server: Served, line: Line) -> None:
     code = (
-        "import sys; from django_etcdaero.records.aerospike import AerospikeStore\n"
+        "import sys; from django_etcdaero.records.aerospike.store import AerospikeStore\n"
         "store = AerospikeStore([('127.0.0.1', int(sys.argv[1]))], namespace=sys.argv[2], set_name='s')\n"
         "store.get(b'k'); print('ready', flush=True); sys.stdin.readline()\n"
     )

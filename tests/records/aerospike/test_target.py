@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from django_etcdaero.exceptions import ConfigurationError, InvalidRequest
-from django_etcdaero.records.aerospike import AerospikeStore, Tls
 from django_etcdaero.records.aerospike.client_config import client_config
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from django_etcdaero.stores.aerospike import AerospikeAddress, address_of
+from django_etcdaero.stores.credentials import Tls
 
 GOOD: dict[str, Any] = {"hosts": [("db1", 3000)], "namespace": "test", "set_name": "s"}
 

@@ -14,7 +14,7 @@ from django_etcdaero.exceptions import ConfigurationError, ResponseError, StoreF
 from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import Record
 from django_etcdaero.system.sqlite import opening
-from django_etcdaero.system.sqlite.identity import Identity
+from django_etcdaero.system.sqlite.path import Identity
 from tests.records.conftest import Clock
 
 

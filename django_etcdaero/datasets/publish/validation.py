@@ -1,0 +1,83 @@
+"""Whether freshly loaded rows may be announced: validators accept them, and they load as readers will load them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from django_etcdaero.datasets.blocks.assembly import assemble
+from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.manifest import Fetch, Manifest
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.validators import validate
+from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ResponseError, ValidationFailed
+
+logger = logging.getLogger("django_etcdaero.datasets")
+
+
+class OldRowsGone(EtcdAeroError):
+    """The rows that are current cannot be read any more."""
+
+
+class OldRows(Mapping[Any, Any]):
+    """The rows that are current, for validators: the number is known, the rows are fetched when first looked at.
+
+    They are plain, as ``load()`` gives them, whatever the dataset's ``rows`` option. Looking at them raises
+    :class:`OldRowsGone` when the record store does not have them any more.
+    """
+
+    def __init__(self, blocks: BlockStore, announcement: Announcement) -> None:
+        self._blocks = blocks
+        self._announcement = announcement
+
+    @cached_property
+    def _rows(self) -> Mapping[Any, Any]:
+        try:
+            manifest = Manifest.load(self._blocks.fetch, bytes.fromhex(self._announcement.root))
+            return assemble(self._announcement, manifest, self._blocks.fetch, rows="plain").view
+        except ResponseError as error:
+            raise OldRowsGone(f"version {self._announcement.version} cannot be read any more: {error}") from error
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._rows[key]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return self._announcement.rows
+
+
+def run_validators(
+    dataset: Declared[Any, Any], blocks: BlockStore, latest: Announcement | None, rows: Mapping[Any, Any]
+) -> None:
+    """Run the dataset's validators on ``rows`` and those of ``latest``. Raises ``ValidationFailed``, store errors."""
+    validators = tuple(dataset.validators)
+    try:
+        validate(validators, None if latest is None else OldRows(blocks, latest), rows)
+    except OldRowsGone as error:
+        # A validator that compares with rows that nobody has any more must not keep the dataset from healing.
+        logger.warning("dataset %s: validated without the old rows: %s", dataset.name, error)
+        validate(validators, None, rows)
+
+
+def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
+    """Make the rows in the form that the dataset declares, and its index.
+
+    A version that no process could load would leave every new process without data, and the refresh would look like a
+    success. Reading the blocks is left out where no code of the dataset takes part in loading: what was written is
+    named by its digest. Raises ``ValidationFailed`` when loading does not work, and what ``fetch`` raises.
+    """
+    if isinstance(dataset.rows, str) and type(dataset).prepare is Declared.prepare:
+        return
+    try:
+        dataset.prepare(assemble(announcement, manifest, fetch, rows=dataset.rows).view)
+    except ConfigurationError as error:  # rows that do not fit the declared type
+        raise ValidationFailed(f"no process could load the new rows: {error}") from error
+    except EtcdAeroError:
+        raise
+    except Exception as error:
+        raise ValidationFailed(f"prepare() raised {type(error).__name__}: {error}") from error
