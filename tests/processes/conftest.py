@@ -1,6 +1,7 @@
 """Running the project of this directory as processes, and looking at what they leave in the stores.
 
-A deployment has its stores in files of SQLite, or on servers: a real etcd, and the stand-in for Aerospike as a program.
+A deployment has its stores in files of SQLite, or on servers: a real etcd, and the stand-in for Aerospike as a program;
+or both of them in the etcd.
 With ``ETCDAERO_TEST_AEROSPIKE`` (see :mod:`tests.records.aerospike.serving`) the real Aerospike takes the place of the
 stand-in, except where a test breaks the record server.
 """
@@ -61,13 +62,14 @@ def records_url() -> Iterator[str]:
             process.kill()
 
 
-@pytest.fixture(params=["files", pytest.param("servers", marks=pytest.mark.servers)])
+@pytest.fixture(params=["files", *(pytest.param(name, marks=pytest.mark.servers) for name in ("servers", "etcd"))])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """A deployment of its own: empty stores, a source with three rows, and processes that end with the test."""
-    if request.param == "servers":
-        urls = {plane: request.getfixturevalue(f"{plane}_url") for plane in ("kv", "records")}
-        deployed: Site = ServerSite(tmp_path / "site", **urls)
+    if request.param == "files":
+        deployed: Site = Site(tmp_path / "site")
     else:
-        deployed = Site(tmp_path / "site")
+        records = "records_url" if request.param == "servers" else "kv_url"
+        urls = {"kv": request.getfixturevalue("kv_url"), "records": request.getfixturevalue(records)}
+        deployed = ServerSite(tmp_path / "site", **urls)
     yield deployed
     deployed.close()
