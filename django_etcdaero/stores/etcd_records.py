@@ -26,7 +26,7 @@ from .address import RECORDS_ROOM, Address, Reach
 from .etcd import EtcdAddress, read
 
 DEFAULT_MAX_ENTRIES: Final = 100_000
-"""Records: with blocks of datasets, some kilobytes each, a good part of the 2 GiB that etcd takes by default."""
+"""Records: some hundred megabytes of blocks of datasets, in the 2 GiB that etcd takes by default."""
 MOST_ENTRIES: Final = 10_000_000
 
 DEFAULT_MAX_VALUE_BYTES: Final = 1_000_000

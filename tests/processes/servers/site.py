@@ -40,11 +40,11 @@ class ServerSite(Site):
             for item in kv.range("", prefix=True).kvs:
                 if not item.key.startswith(RECORDS_ROOM.encode()):
                     new_kv.put(item.key, item.value)
-        with self.records() as records:
+        with self.records() as records, copied.records() as new_records:
             for key, meta in list(records.scan(start)):
                 record = records.get(key)
                 assert record is not None
-                records.put(new_start + key.removeprefix(start), record.value, ttl=meta.ttl)
+                new_records.put(new_start + key.removeprefix(start), record.value, ttl=meta.ttl)
         return copied
 
     def freeze(self, process: Process) -> None:
