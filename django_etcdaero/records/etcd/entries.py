@@ -1,7 +1,7 @@
 """The bound on the number of records, which keeps etcd from being filled up by one of those who use it.
 
 To count for each new record would cost more than to write it, so a store counts now and then, and creates a share of
-what is left before it counts again. Up to ``1 / SHARE`` stores at once keep the bound together; more of them may exceed
+what is left before it counts again. As many stores as there are shares keep the bound together; more of them may exceed
 it, by what they create within ``COUNT_AGE`` seconds.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 SHARE = 8
-"""A store creates an eighth of what is left."""
+"""A store creates one of so many shares of what is left."""
 
 COUNT_AGE = 10.0
 """Seconds for which a count is believed."""

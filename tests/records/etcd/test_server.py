@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.exceptions import ClusterError, StoreFull
+from django_etcdaero.exceptions import ClusterError, PermissionDenied, StoreFull
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import RangeRequest
 from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.etcd import EtcdStore, leases
 from django_etcdaero.records.store import Record
+from django_etcdaero.schemes import open_store as open_store_at
+from django_etcdaero.schemes import parse
+from django_etcdaero.stores.address import Plane
 from django_etcdaero.stores.etcd_records import MOST_VALUE_BYTES
 from tests.keyvalue.etcd.servers import Server
 from tests.paths import ROOT
@@ -155,3 +158,40 @@ def test_children_of_a_process_whose_threads_are_calling(shared_server: Server, 
         )
     assert (code, err.read_text()) == (0, "")
     assert json.loads(out.read_text()) == {"children": [0] * 10, "errors": [], "sum": True}
+
+
+def test_a_role_for_the_room_is_enough(tmp_path: Path) -> None:
+    server = Server("users", tmp_path / "users")
+    root = ("--user", "root:pw")
+    with server.running():
+        for command in (
+            ("user", "add", "root:pw"),
+            ("user", "grant-role", "root", "root"),
+            ("role", "add", "records"),
+            ("role", "grant-permission", "records", "--prefix=true", "readwrite", "shop/records/"),
+            ("user", "add", "web:pw"),
+            ("user", "grant-role", "web", "records"),
+            ("auth", "enable"),
+        ):
+            server.etcdctl(*command)
+        address = parse(f"etcd://web:pw@{server.endpoint}", plane=Plane.RECORDS)
+        items = {b"%03d" % number: b"v" for number in range(100)}
+        store = open_store_at(address.of_alias("shop"), timeout=10)
+        store.put_many(items, ttl=3600)
+        assert store.touch_many(dict.fromkeys(items), 60) == set(items)
+        assert set(store.get_many(items)) == set(store.exists_many(items)) == {key for key, _ in store.scan()}
+        assert store.delete_many(items) == 100
+        store.put(b"n", 1, ttl=60)
+        assert store.increment(b"n", 1) == 2
+        store.truncate()
+        store.close()
+        stranger = open_store_at(address.of_alias("other"), timeout=10)
+        for call in (
+            lambda: stranger.get(b"k"),
+            lambda: stranger.put_many({b"k": b"v"}),
+            lambda: list(stranger.scan()),
+        ):
+            with pytest.raises(PermissionDenied, match="user 'web'"):
+                call()
+        stranger.close()
+        server.etcdctl(*root, "auth", "disable")
