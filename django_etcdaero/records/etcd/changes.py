@@ -7,7 +7,7 @@ several.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from django_etcdaero.keyvalue.values import (
@@ -22,11 +22,17 @@ from django_etcdaero.keyvalue.values import (
 
 from .stored import HEADER_BYTES, HEADERS, VALUES, Header, Stored
 
-TRANSACTION_READS = 128
+TRANSACTION_HEADERS = 128
+"""Headers that are read by one transaction."""
 TRANSACTION_RECORDS = 64
-"""Records that are written by one transaction: two operations each."""
+"""Records that are written by one transaction, with two operations each, and values that are read by one."""
 TRANSACTION_BYTES = 1_510_000
 """Of 1,572,864 that etcd takes, which counts otherwise: here by :func:`size_of`."""
+
+FIRST_VALUES = 16
+"""Values that are read together before it is known how large they are."""
+READ_BYTES = 4_000_000
+"""About so many bytes of values are read together."""
 
 _OPERATION_BYTES = 48
 """Upper estimate of what an operation or a comparison adds to its keys and values."""
@@ -88,6 +94,21 @@ def reading(start: bytes, keys: list[bytes]) -> TxnRequest:
 def size_of(room: bytes, key: bytes, payload: bytes) -> int:
     """Return how many bytes the change of one record takes in a transaction, at most."""
     return len(payload) + 4 * (len(room) + len(HEADERS) + len(key) + _OPERATION_BYTES) + 2 * HEADER_BYTES
+
+
+def paced(keys: Iterable[bytes], look: Callable[[list[bytes]], dict[bytes, Stored]]) -> Iterator[dict[bytes, Stored]]:
+    """Yield what ``look`` finds of one part of ``keys`` after the other.
+
+    Every member makes the answer to a transaction that reads, so one should not have very much in it. How large values
+    are is known of those that were read before.
+    """
+    left, size = list(keys), FIRST_VALUES
+    while left:
+        part, left = left[:size], left[size:]
+        found = look(part)
+        yield found
+        read = sum(len(stored.payload) for stored in found.values())
+        size = min(TRANSACTION_RECORDS, max(1, READ_BYTES * len(part) // max(1, read)))
 
 
 def in_parts(sizes: Mapping[bytes, int]) -> Iterator[list[bytes]]:

@@ -21,7 +21,7 @@ from django_etcdaero.records.life import check_usable
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
 from django_etcdaero.stores.etcd_records import DEFAULT_MAX_ENTRIES, DEFAULT_MAX_VALUE_BYTES
 
-from .changes import TRANSACTION_READS, TRANSACTION_RECORDS, Write, in_parts, size_of
+from .changes import TRANSACTION_HEADERS, TRANSACTION_RECORDS, Write, in_parts, paced, size_of
 from .limit import Limit
 from .room import SAME_LEASE, Room
 from .stored import ABSENT, HEADERS, VALUES, Stored, payload_of
@@ -137,16 +137,25 @@ class EtcdStore(RecordStore):
 
     def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
         records: dict[bytes, Record] = {}
-        for key, stored, now in self._read(VALUES, keys, TRANSACTION_RECORDS, timeout):
-            if record := stored.record(now):
-                records[key] = record
+        arguments.check_keys(keys)
+        limit = self._begin(timeout)
+        for found in self._values(keys, limit):
+            now = self._now()
+            for key, stored in found.items():
+                if record := stored.record(now):
+                    records[key] = record
         return records
 
     def exists_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Meta]:
         metas: dict[bytes, Meta] = {}
-        for key, stored, now in self._read(HEADERS, keys, TRANSACTION_READS, timeout):
-            if header := stored.live(now):
-                metas[key] = header.meta(now)
+        arguments.check_keys(keys)
+        limit = self._begin(timeout)
+        for part in batches(dict.fromkeys(keys), TRANSACTION_HEADERS):
+            limit.begin_part()
+            found, now = self._room.look_at(HEADERS, part, limit), self._now()
+            for key, stored in found.items():
+                if header := stored.live(now):
+                    metas[key] = header.meta(now)
         return metas
 
     def _put_many(self, items: Mapping[bytes, Value], ttl: int | None, timeout: float | None) -> None:
@@ -180,9 +189,8 @@ class EtcdStore(RecordStore):
     def _touch_many(self, items: Mapping[bytes, int | None], ttl: int | None, timeout: float | None) -> set[bytes]:
         limit = self._begin(timeout)
         touched: set[bytes] = set()
-        for part in batches(items, TRANSACTION_RECORDS):
-            limit.begin_part()
-            seen = [self._room.look_at(VALUES, part, limit)]
+        for part in self._values(items, limit):
+            seen = [part]
             while seen:
                 found, now = seen.pop(), self._now()
                 expires = _expires(ttl, now)
@@ -238,17 +246,14 @@ class EtcdStore(RecordStore):
         check_usable(self.info.location, pid=self._pid, closed=self._closed)
         return limit
 
-    def _read(
-        self, kind: bytes, keys: Collection[bytes], size: int, timeout: float | None
-    ) -> Iterator[tuple[bytes, Stored, int]]:
-        """Yield each key with what is stored, and the time for which that holds; ``size`` are read together."""
-        arguments.check_keys(keys)
-        limit = self._begin(timeout)
-        for part in batches(dict.fromkeys(keys), size):
+    def _values(self, keys: Collection[bytes], limit: Limit) -> Iterator[dict[bytes, Stored]]:
+        """Yield the records of ``keys`` with their values, one part after the other, until ``limit``."""
+
+        def look(part: list[bytes]) -> dict[bytes, Stored]:
             limit.begin_part()
-            now = self._now()
-            for key, stored in self._room.look_at(kind, part, limit).items():
-                yield key, stored, now
+            return self._room.look_at(VALUES, part, limit)
+
+        return paced(dict.fromkeys(keys), look)
 
     def _scan(self, prefix: bytes, timeout: float | None) -> Iterator[tuple[bytes, Meta]]:
         last: bytes | None = None

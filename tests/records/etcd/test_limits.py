@@ -67,6 +67,16 @@ def test_parts_hold_what_fits_and_every_key_once() -> None:
     assert list(in_parts({})) == []
 
 
+def test_large_values_are_read_a_few_at_a_time(store: EtcdStore, transactions: list[TxnRequest]) -> None:
+    small = {b"small %d" % number: b"x" * 1000 for number in range(200)}
+    large = {b"large %d" % number: b"x" * 900_000 for number in range(30)}
+    for items, parts in ((small, [16, 64, 64, 56]), (large, [16, 4, 4, 4, 2])):
+        store.put_many(items)
+        transactions.clear()
+        assert {key: record.value for key, record in store.get_many(items).items()} == items
+        assert [len(request.success) for request in transactions] == parts
+
+
 def test_after_an_error_the_parts_before_it_are_written(store: EtcdStore, engine: InterposedEngine) -> None:
     items = {b"%03d" % number: b"x" for number in range(3 * TRANSACTION_RECORDS)}
     seen = 0
