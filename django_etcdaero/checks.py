@@ -9,6 +9,7 @@ E003      a ``PREFIX`` is wrong or missing
 E004      an option in ``OPTIONS`` is wrong or unknown
 E005      a dataset's ``using`` names an alias that does not exist
 E006      one SQLite file is both a ``KV`` and a ``RECORDS``, or two aliases use it with the same prefix
+E007      ``KV`` is on servers and ``RECORDS`` on this host: other hosts see announcements without rows
 W001      (``--deploy``) a ``mem:`` store: no process sees another's refreshes
 W002      (``--deploy``) a ``sqlite:`` store: one host only
 W003      ``GRPC_ENABLE_FORK_SUPPORT`` is off in the environment
@@ -29,7 +30,7 @@ from django.core.checks import Warning as CheckWarning
 
 from . import conf
 from .options import OPTION_NAMES, READER_OPTIONS, Options
-from .stores.address import Address, Plane, Reach
+from .stores.address import Address, Plane, Reach, is_split
 from .stores.local import FileAddress
 
 TAG: Final = "etcdaero"
@@ -49,6 +50,7 @@ def register_all() -> None:
     register(check_settings, TAG)
     register(check_dataset_aliases, TAG)
     register(check_shared_files, TAG)
+    register(check_split_stores, TAG)
     register(check_fork_support, TAG)
     register(check_reader_options, TAG)
     register(check_dataset_attributes, TAG)
@@ -101,6 +103,20 @@ def check_shared_files(**kwargs: Any) -> list[CheckMessage]:
         message = f"{one.setting} and {other.setting} are the same file {one.address.safe}, {reason}"
         found.append(Error(message, hint=hint, id="etcdaero.E006"))
     return found
+
+
+def check_split_stores(**kwargs: Any) -> list[CheckMessage]:
+    """E007: the rows of what is announced to all hosts must be there for all of them."""
+    return [
+        Error(
+            f"{records.setting} is {records.address.safe}, which is on this host only, while {kv.setting} is "
+            f"{kv.address.safe}: other hosts are told of versions whose rows they cannot get.",
+            hint="Put RECORDS on servers too (aerospike:// or, for some megabytes, etcd://), or KV on this host.",
+            id="etcdaero.E007",
+        )
+        for kv, records in _pairs()
+        if is_split(kv.address, records.address)
+    ]
 
 
 def stores_in_memory() -> list[CheckMessage]:
@@ -196,14 +212,19 @@ class _Store(NamedTuple):
         return f'ETCDAERO["{self.alias}"]["{self.plane.value}"]'
 
 
-def _stores() -> Iterator[_Store]:
+def _pairs() -> Iterator[tuple[_Store, _Store]]:
+    """Yield the two stores of each alias."""
     # Aliases with problems are left out: E001 to E004 report those.
     broken = {problem.alias for problem in conf.problems()}
     for alias in conf.aliases():
         if alias not in broken:
             parsed = conf.get(alias)
-            yield _Store(alias, Plane.KV, parsed.kv, parsed.prefix)
-            yield _Store(alias, Plane.RECORDS, parsed.records, parsed.prefix)
+            kv = _Store(alias, Plane.KV, parsed.kv, parsed.prefix)
+            yield kv, _Store(alias, Plane.RECORDS, parsed.records, parsed.prefix)
+
+
+def _stores() -> Iterator[_Store]:
+    return itertools.chain.from_iterable(_pairs())
 
 
 def _overlap(one: str, other: str) -> bool:

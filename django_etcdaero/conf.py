@@ -101,9 +101,13 @@ def open_engine(used: AliasSettings) -> Engine:
     return schemes.open_engine(used.kv, timeout=used.options.CALL_TIMEOUT)
 
 
-def open_store(used: AliasSettings) -> RecordStore:
-    """Open the record store of an alias. Raises what the store raises when it cannot be opened."""
-    return schemes.open_store(used.records, timeout=used.options.CALL_TIMEOUT)
+def open_store(used: AliasSettings, *, engine: Engine | None = None) -> RecordStore:
+    """Open the record store of an alias, over its open ``engine`` if both are on the same servers.
+
+    Raises what the store raises when it cannot be opened.
+    """
+    beside = None if engine is None else (used.kv, engine)
+    return schemes.open_store(used.records, timeout=used.options.CALL_TIMEOUT, beside=beside)
 
 
 def suggestion(wrong: object, known: Iterable[str]) -> str:
@@ -166,7 +170,7 @@ class _AliasReader:
         options = self._options()
         if self.problems or kv is None or records is None or options is None:
             return None
-        return AliasSettings(self.alias, kv, records, prefix, options)
+        return AliasSettings(self.alias, kv, records.of_alias(prefix), prefix, options)
 
     def _problem(self, key: str | None, message: str) -> None:
         self.problems.append(Problem(self.alias, key, message))

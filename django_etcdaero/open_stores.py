@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from . import conf
 from .exceptions import EtcdAeroError
+from .stores.address import is_split
 from .stores.local import MemoryAddress
 from .system import forks
 
 if TYPE_CHECKING:
+    from .conf import AliasSettings
     from .datasets.stores import Stores
     from .keyvalue.facade import KV
 
@@ -106,13 +108,29 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         settings = dataclasses.replace(settings, kv=memory, records=memory)
     engine = conf.open_engine(settings)
     try:
-        records = conf.open_store(settings)
+        records = conf.open_store(settings, engine=engine)
     except BaseException:
         engine.close()
         raise
     kv = KV(engine, prefix=f"{settings.prefix}/")
-    stores = Stores(kv=kv, records=records, prefix=settings.prefix, lock_ttl=settings.options.LOCK_TTL)
+    stores = Stores(
+        kv=kv,
+        records=records,
+        prefix=settings.prefix,
+        lock_ttl=settings.options.LOCK_TTL,
+        missing=_why_missing(settings),
+    )
     if not memory_only:
         return stores
     remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
     return dataclasses.replace(stores, remedy=remedy)
+
+
+def _why_missing(settings: AliasSettings) -> str:
+    """Return why records are missing on this host that another one has announced; empty: there is no such reason."""
+    if not is_split(settings.kv, settings.records):
+        return ""
+    return (
+        f"RECORDS is {settings.records.safe}, which only has what was published on this host, while "
+        f"{settings.kv.safe} tells it what other hosts publish: give RECORDS a URL that all hosts share (check E007)"
+    )

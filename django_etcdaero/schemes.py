@@ -61,6 +61,10 @@ STORES: Final[Schemes[RecordStore]] = Schemes(
         "sqlite": "records.sqlite:FILE",
         "aerospike": "records.aerospike:PLAIN",
         "aerospikes": "records.aerospike:ENCRYPTED",
+        "etcd": "records.etcd:PLAIN",
+        "http": "records.etcd:PLAIN",
+        "etcds": "records.etcd:ENCRYPTED",
+        "https": "records.etcd:ENCRYPTED",
     }
 )
 """The schemes for ``RECORDS``."""
@@ -106,19 +110,26 @@ def open_engine(address: Address, *, timeout: float) -> Engine:
 
     Raises ``ConfigurationError`` when there can be none, and what the engine raises when it cannot be opened.
     """
-    return _open(address, ENGINES, Plane.KV, timeout)
+    return _of(address, ENGINES, Plane.KV).open(address, timeout)
 
 
-def open_store(address: Address, *, timeout: float) -> RecordStore:
+def open_store(address: Address, *, timeout: float, beside: tuple[Address, Engine] | None = None) -> RecordStore:
     """Open the record store at ``address``; ``timeout`` is what a call may take by default, in seconds.
 
-    Raises ``ConfigurationError`` when there can be none, and what the store raises when it cannot be opened.
+    ``beside``: an engine that is open, and its address. A store on the same servers goes through its connections, and
+    lives no longer than it. Raises ``ConfigurationError`` when there can be none, and what the store raises when it
+    cannot be opened.
     """
-    return _open(address, STORES, Plane.RECORDS, timeout)
+    scheme = _of(address, STORES, Plane.RECORDS)
+    if beside is not None and scheme.open_beside is not None:
+        store = scheme.open_beside(address, *beside)
+        if store is not None:
+            return store
+    return scheme.open(address, timeout)
 
 
-def _open(address: Address, table: Mapping[str, Scheme[Any, Opened]], plane: Plane, timeout: float) -> Opened:
+def _of(address: Address, table: Mapping[str, Scheme[Any, Opened]], plane: Plane) -> Scheme[Any, Opened]:
     for scheme in table.values():
         if scheme.address is type(address):
-            return scheme.open(address, timeout)
+            return scheme
     raise ConfigurationError(f"{address.safe!r} cannot be used as {plane.value}")

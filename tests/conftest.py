@@ -23,6 +23,7 @@ MARKERS = (
     "servers: needs a real etcd, the stand-in for Aerospike as a program, or a browser",
     "embedded_only(reason): of the engines, only the embedded ones",
     "files_only(reason): of the deployments, only that on files of SQLite",
+    "etcd_too: of the deployments, also that whose records are in etcd",
 )
 SERVERS = {"shared_server", "server", "shared_cluster", "cluster", "lone_server", "records_url"}
 """Fixtures that start servers. A test that starts its own is marked where it stands."""

@@ -145,6 +145,29 @@ def test_e006_one_file_for_two_stores(settings: Settings, etcdaero: Any, count: 
     assert ids() == ["E006"] * count
 
 
+@pytest.mark.parametrize(
+    ("kv", "records", "count"),
+    [
+        ("etcd://10.0.0.1,10.0.0.2", None, 1),
+        ("etcds://kv.example.org", "mem:", 1),
+        ("etcd://127.0.0.1,10.0.0.2", "sqlite:///records.sqlite3", 1),
+        ("etcd://127.0.0.1,localhost,[::1]", None, 0),
+        ("etcd://10.0.0.1", "etcd://10.0.0.1", 0),
+        ("etcd://10.0.0.1", "aerospike://10.0.0.2/namespace/set", 0),
+        ("mem:", "aerospike://10.0.0.2/namespace/set", 0),
+    ],
+)
+def test_e007_announcements_for_all_hosts_and_rows_for_one(
+    settings: Settings, kv: str, records: str | None, count: int
+) -> None:
+    other = {"KV": kv, "PREFIX": "other"} | ({} if records is None else {"RECORDS": records})
+    settings.ETCDAERO = {"default": MEMORY, "other": other}
+    assert ids() == ["E007"] * count
+    for message in found():
+        assert message.msg.startswith('ETCDAERO["other"]["RECORDS"] is ')
+        assert "which is on this host only" in message.msg
+
+
 def test_w001_memory_in_a_deployment(settings: Settings) -> None:
     settings.ETCDAERO = {"default": MEMORY}
     assert ids() == []
@@ -190,10 +213,11 @@ def test_every_message_has_a_hint(settings: Settings, monkeypatch: pytest.Monkey
         "default": {"KV": "x:", "PREFIX": "", "OPTIONS": {"START": 1}, "Y": 1},
         "files": files("a", "a"),
         "memory": MEMORY,
+        "split": {"KV": "etcd://10.0.0.1", "PREFIX": "split"},
     }
     messages = found(deploy=True)
     assert {str(message.id) for message in messages} == {
-        *(f"etcdaero.E00{number}" for number in range(1, 7)),
+        *(f"etcdaero.E00{number}" for number in range(1, 8)),
         *(f"etcdaero.W00{number}" for number in range(1, 4)),
     }
     assert all(message.hint for message in messages)
@@ -214,6 +238,7 @@ def test_only_the_deployment_check_waits_for_deploy() -> None:
         checks.check_settings,
         checks.check_dataset_aliases,
         checks.check_shared_files,
+        checks.check_split_stores,
         checks.check_fork_support,
         checks.check_reader_options,
         checks.check_dataset_attributes,

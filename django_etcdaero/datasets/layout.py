@@ -14,6 +14,8 @@ and no other key wakes that watch. All else stands under ``datasets/<name>/s<sch
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
 ``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.commit`)
 
+``records/`` is left to the records of the alias, where both planes are one etcd.
+
 Data plane: ``<prefix>/d/<name>/s<schema>/`` followed by a 20-byte digest for blocks, pages and roots, or by ``current``
 for the copy of the announcement that readers use while the coordination plane is away.
 
@@ -26,11 +28,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from django_etcdaero.stores.address import RECORDS_ROOM
+
 ANNOUNCEMENTS = "announcements/"
 DATASETS = "datasets/"
 PROCESSES = "processes/"
 """Who reads: see :mod:`.state.presence`."""
-RESERVED = (ANNOUNCEMENTS, DATASETS, PROCESSES)
+RESERVED = (ANNOUNCEMENTS, DATASETS, PROCESSES, RECORDS_ROOM)
 """How the package's own keys begin, below an alias's prefix. Keys, locks and elections of users begin otherwise."""
 
 GARBAGE_TTL = 24 * 3600

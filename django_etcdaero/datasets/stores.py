@@ -19,3 +19,5 @@ class Stores:
     """Seconds after which a dead refresher's lock is free."""
     remedy: str = "run 'manage.py etcdaero_refresh'"
     """What to do where nothing has been published yet."""
+    missing: str = ""
+    """Why records may be missing here that are stored elsewhere; empty: there is no reason for that."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Final
+
+RECORDS_ROOM: Final = "records/"
+"""Where the records of an alias stand below its ``PREFIX``, in a store that may hold its keys too."""
 
 
 class Plane(enum.Enum):
@@ -40,7 +43,21 @@ class Address(ABC):
     prefix_required: ClassVar[bool] = False
     """Whether a ``PREFIX`` must be chosen, because other projects or deployments may use the same store."""
 
+    def of_alias(self, prefix: str) -> Address:
+        """Return the address for the alias of this ``PREFIX``, without slashes at its ends: mostly the same one."""
+        return self
+
+    @property
+    def on_this_host(self) -> bool:
+        """Whether no other host can see what is written there."""
+        return self.reach is not Reach.CLUSTER
+
     @property
     @abstractmethod
     def safe(self) -> str:
         """The URL in its one canonical spelling, without credentials and options: for logs, errors and pages."""
+
+
+def is_split(kv: Address, records: Address) -> bool:
+    """Tell whether other hosts see the announcements in ``kv``, but not the records that these name."""
+    return records.on_this_host and not kv.on_this_host

@@ -26,6 +26,16 @@ class Endpoint(NamedTuple):
         """The host as it is written before a colon and a port."""
         return f"[{self.host}]" if ":" in self.host else self.host
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether each host that is told this address finds itself there."""
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
     def __str__(self) -> str:
         return f"{self.bracketed}:{self.port}"
 

@@ -55,6 +55,10 @@ class EtcdAddress(Address):
     def safe(self) -> str:
         return f"{'etcd' if self.tls is None else 'etcds'}://{','.join(map(str, self.endpoints))}"
 
+    @property
+    def on_this_host(self) -> bool:
+        return all(endpoint.is_loopback for endpoint in self.endpoints)
+
 
 def address_of(
     endpoints: Sequence[str],
@@ -80,16 +84,29 @@ def address_of(
 
 def parse(parts: SplitResult, base_dir: Path | None, *, encrypted: bool) -> EtcdAddress:
     """Read a URL, or several joined by commas. Raises ``ConfigurationError`` without quoting it."""
-    parts = _joined(parts)
-    if parts.path not in ("", "/"):
+    address, path, _ = read(parts, base_dir, encrypted=encrypted)
+    if path not in ("", "/"):
         raise ConfigurationError("nothing may follow the hosts but options after '?'")
+    return address
+
+
+def read(
+    parts: SplitResult, base_dir: Path | None, *, encrypted: bool, more: Sequence[str] = ()
+) -> tuple[EtcdAddress, str, dict[str, str]]:
+    """Read a URL, or several joined by commas: the cluster, the path, and what is given of the options in ``more``.
+
+    Raises ``ConfigurationError`` without quoting it.
+    """
+    parts = _joined(parts)
     endpoints, credentials = url.read_servers(parts, port=PORT)
-    options = url.read_options(parts, (*url.TLS_FILES, "sync"))
+    options = url.read_options(parts, (*url.TLS_FILES, "sync", *more))
+    others = {name: options.pop(name) for name in more if name in options}
     sync = options.pop("sync", None)
     tls = url.read_tls(options, base_dir, encrypted=encrypted)
     if sync is not None and not (re.fullmatch("[0-9]{1,5}", sync) and 1 <= int(sync) <= LONGEST_SYNC):
         raise ConfigurationError(f"the option 'sync' is 1 to {LONGEST_SYNC} whole seconds")
-    return EtcdAddress(endpoints=endpoints, credentials=credentials, tls=tls, sync=int(sync) if sync else None)
+    address = EtcdAddress(endpoints=endpoints, credentials=credentials, tls=tls, sync=int(sync) if sync else None)
+    return address, parts.path, others
 
 
 def _joined(parts: SplitResult) -> SplitResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import SplitResult
 
 from .address import Address
@@ -31,3 +31,8 @@ class Scheme(Generic[A, Opened_co]):
     """
     open: Callable[[A, float], Opened_co]
     """Opens an address with the default time in seconds that a call may take. Imports the client."""
+    open_beside: Callable[[A, Address, Any], Opened_co | None] | None = None
+    """Opens an address over what is open already: the address of a key-value engine, and that engine.
+
+    ``None`` is returned when they are not of the same servers.
+    """

@@ -1,6 +1,7 @@
 """Running the project of this directory as processes, and looking at what they leave in the stores.
 
-A deployment has its stores in files of SQLite, or on servers: a real etcd, and the stand-in for Aerospike as a program.
+A deployment has its stores in files of SQLite, or on servers: a real etcd, and the stand-in for Aerospike as a program;
+or, for tests in which it matters where records are, both of them in the etcd.
 With ``ETCDAERO_TEST_AEROSPIKE`` (see :mod:`tests.records.aerospike.serving`) the real Aerospike takes the place of the
 stand-in, except where a test breaks the record server.
 """
@@ -21,6 +22,8 @@ from tests.processes.servers.site import ServerSite
 from tests.processes.site import Site
 from tests.records.aerospike.serving import REAL, SET
 
+DEPLOYMENTS = ["files", pytest.param("servers", marks=pytest.mark.servers)]
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
@@ -31,9 +34,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Let ``@files_only(reason)`` leave out the servers."""
+    """Let ``@files_only(reason)`` leave out the servers, and ``@etcd_too`` add the deployment on etcd alone."""
     if metafunc.definition.get_closest_marker("files_only"):
         metafunc.definition.add_marker(pytest.mark.parametrize("site", ["files"], indirect=True))
+    elif metafunc.definition.get_closest_marker("etcd_too"):
+        etcd = pytest.param("etcd", marks=pytest.mark.servers)
+        metafunc.definition.add_marker(pytest.mark.parametrize("site", [*DEPLOYMENTS, etcd], indirect=True))
 
 
 @pytest.fixture(scope="session")
@@ -61,13 +67,14 @@ def records_url() -> Iterator[str]:
             process.kill()
 
 
-@pytest.fixture(params=["files", pytest.param("servers", marks=pytest.mark.servers)])
+@pytest.fixture(params=DEPLOYMENTS)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
     """A deployment of its own: empty stores, a source with three rows, and processes that end with the test."""
-    if request.param == "servers":
-        urls = {plane: request.getfixturevalue(f"{plane}_url") for plane in ("kv", "records")}
-        deployed: Site = ServerSite(tmp_path / "site", **urls)
+    if request.param == "files":
+        deployed: Site = Site(tmp_path / "site")
     else:
-        deployed = Site(tmp_path / "site")
+        records = "records_url" if request.param == "servers" else "kv_url"
+        urls = {"kv": request.getfixturevalue("kv_url"), "records": request.getfixturevalue(records)}
+        deployed = ServerSite(tmp_path / "site", **urls)
     yield deployed
     deployed.close()

@@ -335,7 +335,7 @@ class Site:
     # the stores ------------------------------------------------------------------------------------------------------
 
     def location(self, plane: Plane) -> Address:
-        return schemes.parse(self.urls[plane.value], plane=plane)
+        return schemes.parse(self.urls[plane.value], plane=plane).of_alias(self.prefix)
 
     def stores_open_in(self, pid: int) -> list[str]:
         """Return what a process holds open of the stores: their files."""

@@ -31,6 +31,7 @@ def damage(site: Site, kind: str) -> None:
         records.put(key, stored.value[:-1] + bytes((stored.value[-1] ^ 0x10,)))
 
 
+@pytest.mark.etcd_too
 @pytest.mark.parametrize("kind", ["block", "page", "root", "no block"])
 def test_what_is_damaged_is_never_served_and_repaired_by_the_next_refresh(site: Site, kind: str) -> None:
     veteran, newcomer, late = site.agent(), site.agent(SHOP_PATIENCE="0.5"), site.agent()
@@ -83,6 +84,7 @@ def test_nobody_can_go_back_to_a_damaged_version(site: Site, kind: str) -> None:
     assert reader.ask("read") == {"version": 2, "rows": {"a": 2}}
 
 
+@pytest.mark.etcd_too
 def test_what_cannot_be_cleaned_up_because_a_kept_version_is_damaged_is_cleaned_up_later(site: Site) -> None:
     site.publish({"a": 1})
     first = set(current(site).digests())

@@ -38,6 +38,7 @@ def test_load_may_use_a_pool_in_a_process_that_reads(site: Site) -> None:
     reader.wait_for(3)
 
 
+@pytest.mark.etcd_too
 @pytest.mark.timeout(90)
 def test_a_process_with_a_reader_may_fork_at_any_moment(site: Site) -> None:
     parent = site.agent()

@@ -50,6 +50,7 @@ def test_a_running_service_answers_a_request_of_another_process(site: Site) -> N
     wait_until(lambda: site.state().request is None, what="an answered request that is gone")
 
 
+@pytest.mark.etcd_too
 def test_a_rollback_holds_all_readers_on_the_old_version_until_it_is_unpinned(site: Site) -> None:
     operator, reader, late = site.agent(), site.agent(), site.agent()
     site.publish({"a": 1})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,10 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from django_etcdaero.keyvalue.embedded import EmbeddedEngine
+from django_etcdaero.keyvalue.embedded import drop_memory as drop_engine
+from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.records.etcd import EtcdStore
 from django_etcdaero.records.memory.store import MemoryStore, drop_memory
 from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import RecordStore
 from tests.records.aerospike.serving import served
+
+_numbers = itertools.count()
 
 
 class Clock:
@@ -43,33 +50,53 @@ class Bench:
         return store
 
 
-def memory(tmp_path: Path) -> Iterator[Bench]:
+def memory(request: pytest.FixtureRequest) -> Iterator[Bench]:
     clock, name = Clock(), uuid.uuid4().hex
     yield Bench(lambda: MemoryStore(name, clock=clock), lambda seconds: _advance(clock, seconds))
     drop_memory(name)
 
 
-def sqlite(tmp_path: Path) -> Iterator[Bench]:
+def sqlite(request: pytest.FixtureRequest) -> Iterator[Bench]:
     clock = Clock()
-    path = tmp_path / "records.sqlite3"
+    path: Path = request.getfixturevalue("tmp_path") / "records.sqlite3"
     yield Bench(lambda: SqliteStore(path, clock=clock), lambda seconds: _advance(clock, seconds))
 
 
-def aerospike(tmp_path: Path) -> Iterator[Bench]:
+def aerospike(request: pytest.FixtureRequest) -> Iterator[Bench]:
     with served() as server:
         yield Bench(server.store, server.pass_time)
+
+
+def etcd(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    server = request.getfixturevalue("shared_server")
+    clock, room = Clock(), f"room-{next(_numbers)}/records/"
+    yield Bench(
+        lambda: EtcdStore(EtcdEngine([server.endpoint]), room, clock=clock), lambda seconds: _advance(clock, seconds)
+    )
+    last = EtcdStore(EtcdEngine([server.endpoint]), room)
+    last.truncate()
+    last.close()
+
+
+def embedded(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """The store on etcd over the engine in memory: it stands on the waist, and so do the rules that it relies on."""
+    clock, name = Clock(), uuid.uuid4().hex
+    yield Bench(
+        lambda: EtcdStore(EmbeddedEngine.memory(name), "room/", clock=clock), lambda seconds: _advance(clock, seconds)
+    )
+    drop_engine(name)
 
 
 def _advance(clock: Clock, seconds: float) -> None:
     clock.passed += seconds
 
 
-KINDS = (memory, sqlite, aerospike)
+KINDS = (memory, sqlite, aerospike, embedded, pytest.param(etcd, marks=pytest.mark.servers))
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    benches = request.param(tmp_path)
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    benches = request.param(request)
     bench = next(benches)
     yield bench
     for store in bench.opened:

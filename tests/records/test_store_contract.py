@@ -480,5 +480,11 @@ def test_every_call_after_the_end_is_cancelled(bench: Bench, end: str) -> None:
 
 
 def test_info_tells_kind_and_location(store: RecordStore) -> None:
-    schemes = {"memory": "mem:", "sqlite": "sqlite:///", "aerospike": "aerospike://"}
+    schemes = {
+        "memory": "mem:",
+        "sqlite": "sqlite:///",
+        "aerospike": "aerospike://",
+        "embedded": "mem:",
+        "etcd": "etcd://",
+    }
     assert store.info.location.startswith(schemes[store.info.kind])

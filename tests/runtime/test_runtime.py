@@ -69,6 +69,33 @@ def test_the_settings_reach_the_stores(fresh: Runtime, settings: Settings) -> No
     assert (stores.prefix, stores.kv.prefix, stores.lock_ttl) == ("shop/staging", b"shop/staging/", 7)
 
 
+def test_an_alias_whose_stores_are_one_etcd_has_one_connection(fresh: Runtime, settings: Settings) -> None:
+    fresh.memory_only = False
+    url = "etcd://10.0.0.1:2379,10.0.0.2:2379"
+    settings.ETCDAERO = {"default": {"KV": url, "RECORDS": f"{url}/blocks?entries=10", "PREFIX": "shop/staging"}}
+    stores = fresh.stores("default")
+    assert vars(stores.records)["_engine"] is stores.kv.engine
+    assert stores.records.info.details == {"room": "/blocks/shop/staging/records/"}
+    assert stores.missing == ""
+    fresh.close()
+    with pytest.raises(Cancelled):
+        stores.records.get(b"k")
+
+
+def test_stores_of_which_other_hosts_see_one_only_know_why_records_are_missing(
+    fresh: Runtime, settings: Settings, tmp_path: Path
+) -> None:
+    fresh.memory_only = False
+    alias = {"KV": "etcd://u:hunter2@10.0.0.1", "RECORDS": f"sqlite:///{tmp_path}/records.sqlite3", "PREFIX": "shop"}
+    settings.ETCDAERO = {"default": alias, "local": alias | {"KV": "etcd://localhost"}}
+    missing = fresh.stores("default").missing
+    assert f"RECORDS is sqlite:///{tmp_path}/records.sqlite3, which only has what was published on this host" in missing
+    assert "etcd://10.0.0.1:2379" in missing
+    assert "hunter2" not in missing
+    assert fresh.stores("local").missing == ""
+    fresh.close()
+
+
 def test_a_record_store_that_cannot_be_opened_closes_the_engine(
     fresh: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,7 +108,7 @@ def test_a_record_store_that_cannot_be_opened_closes_the_engine(
         engine.close = lambda: (closed.append(engine), close())  # type: ignore[method-assign, assignment]
         return engine
 
-    def fail(used: Any) -> Any:
+    def fail(used: Any, **options: Any) -> Any:
         raise ClusterError("away")
 
     monkeypatch.setattr(conf, "open_engine", watched)

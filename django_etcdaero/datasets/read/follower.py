@@ -19,6 +19,7 @@ from typing import Any
 
 from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, free_rows, missing_blocks
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.digests import MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.snapshot import Snapshot
@@ -218,6 +219,8 @@ class Follower:
             self._memory = replace(self._memory, failed=announcement.id)
             if isinstance(error, CorruptBlock):
                 self._ask_for_repair(announcement.id, stores)
+            if isinstance(error, MissingRecords) and stores.missing:
+                raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
         dropped = 0 if before is None else before.own_rows(assembled)
         del before, assembled, snapshot, index

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -74,6 +75,27 @@ def test_damage_is_never_served_and_is_healed(
     assert host.state(prices).pending is None
     assert None in host.ttls(prices).values()
     assert set(host.ttls(prices).values()) == {None}
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged"])
+def test_where_other_hosts_have_their_own_records_the_failure_says_so(
+    host: FakeHost, declare: Any, step: Any, how: str
+) -> None:
+    prices = declare(many(300))
+    publish(prices, many(300))
+    publish(prices, many(300, k1={"n": -1}))
+    damage(host, prices, how)
+    alias = host.aliases["default"]
+    alias.stores = replace(alias.stores, missing="RECORDS is a file of this host")
+    step(prices)()
+    error = prices.status().error
+    assert error is not None
+    if how == "missing":
+        assert error.startswith("MissingRecords: 1 blocks are missing")
+        assert error.endswith("; RECORDS is a file of this host")
+        assert host.state(prices).pending is not None
+    else:
+        assert "RECORDS" not in error
 
 
 def test_a_damaged_root_or_page_is_healed(host: FakeHost, declare: Any, step: Any) -> None:

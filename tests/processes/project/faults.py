@@ -43,7 +43,7 @@ class Steps:
         """Follow every store that is opened from now on."""
         open_engine, open_store = conf.open_engine, conf.open_store
         conf.open_engine = lambda used: self._follow(open_engine(used), "kv", ENGINE_WRITES)  # type: ignore[assignment]
-        conf.open_store = lambda used: self._follow(open_store(used), "records", STORE_WRITES)  # type: ignore[assignment]
+        conf.open_store = lambda used, **options: self._follow(open_store(used), "records", STORE_WRITES)  # type: ignore[assignment]
 
     def _follow(self, store: Any, plane: str, names: tuple[str, ...]) -> Any:
         for name in names:

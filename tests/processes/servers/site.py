@@ -12,7 +12,7 @@ from pathlib import Path
 from django_etcdaero import schemes
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.records.store import RecordStore
-from django_etcdaero.stores.address import Plane
+from django_etcdaero.stores.address import RECORDS_ROOM, Plane
 from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.stores.etcd import EtcdAddress
 from tests.processes.site import Process, Site, opened_by
@@ -38,12 +38,13 @@ class ServerSite(Site):
         start, new_start = f"{self.prefix}/".encode(), f"{copied.prefix}/".encode()
         with self.kv() as kv, copied.kv() as new_kv:
             for item in kv.range("", prefix=True).kvs:
-                new_kv.put(item.key, item.value)
-        with self.records() as records:
+                if not item.key.startswith(RECORDS_ROOM.encode()):
+                    new_kv.put(item.key, item.value)
+        with self.records() as records, copied.records() as new_records:
             for key, meta in list(records.scan(start)):
                 record = records.get(key)
                 assert record is not None
-                records.put(new_start + key.removeprefix(start), record.value, ttl=meta.ttl)
+                new_records.put(new_start + key.removeprefix(start), record.value, ttl=meta.ttl)
         return copied
 
     def freeze(self, process: Process) -> None:
