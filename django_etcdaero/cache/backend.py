@@ -21,6 +21,7 @@ from django_etcdaero.system.steps import drive
 
 from . import options as cache_options
 from .asynchronous import AsyncMethods
+from .codec import MISSING
 from .core import Core, core_of
 from .entries import Found
 from .lifetime import Life, life_of
@@ -75,8 +76,14 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return a value, ``default`` if there is none."""
-        found = self._found(self.make_and_validate_key(key, version))
-        return default if found is None else found.value
+        made = self.make_and_validate_key(key, version)
+        core = self._core
+        value = core.outage.run(lambda: core.entries.value(self.key_prefix, made), MISSING)
+        if value is MISSING:
+            core.counters.misses += 1
+            return default
+        core.counters.hits += 1
+        return value
 
     def set(
         self,
@@ -229,9 +236,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def clear(self) -> None:
         """Let no entry with this cache's key prefix count any more, of any version; others in the store stay."""
         prefix = self.key_prefix
-        self._core.outage.run(
-            lambda: self._core.entries.clear(prefix), None, undone=lambda pending: pending.clear(prefix)
-        )
+        self._core.outage.run(lambda: self._core.clear(prefix), None, undone=lambda pending: pending.clear(prefix))
 
     def close(self, **kwargs: Any) -> None:
         """Do nothing: Django calls this at the end of each request, and connections outlive requests."""
@@ -322,6 +327,13 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         name = f"cache/{self.make_and_validate_key(key, version)}"
         return kv.lock(name) if ttl is None else kv.lock(name, ttl=ttl)
 
+    def sweep(self) -> int:
+        """Remove what nobody can reach any more from the store, now; return how many records that were.
+
+        It happens by itself, in the background, every ``OPTIONS["SWEEP_INTERVAL"]`` seconds.
+        """
+        return self._core.sweeper.sweep()
+
     def get_client(self) -> RecordStore:
         """Return the record store itself, with all that is in it."""
         return self._core.place.store()
@@ -382,6 +394,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         life = self._life(seconds, jitter)
         stamps = core.entries.stamps(self.key_prefix, names(tags), life)
         core.counters.sets += 1
+        core.sweeper.consider()
         try:
             core.entries.put(self.key_prefix, made, value, life, stamps)
         except RecordTooBig as error:

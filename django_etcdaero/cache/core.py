@@ -25,6 +25,7 @@ from .loading import Loading
 from .options import CacheOptions
 from .outage import Outage, Pending
 from .place import place_of
+from .sweeping import Sweeper
 
 POOL_SIZE = 8
 """Threads that call stores for event loops, of all caches of a process together."""
@@ -63,14 +64,19 @@ class Core:
         self.options = options
         self.counters = Counters()
         self.place = place_of(location, timeout=options.CALL_TIMEOUT)
+        serializer = serializers.chosen(options.SERIALIZER)
+        if self.place.private and serializer is serializers.SIGNED_PICKLE:
+            serializer = serializers.UNSIGNED_PICKLE  # what never leaves this process need not be signed
         codec = Codec(
-            serializers.chosen(options.SERIALIZER),
+            serializer,
             compressors.chosen(options.COMPRESSOR),
             secrets=_secrets,
             min_length=options.COMPRESS_MIN_LENGTH,
             level=options.COMPRESS_LEVEL,
             max_bytes=options.MAX_VALUE_BYTES,
         )
+        background = Background(close_old_connections)
+        self.sweeper = Sweeper(self.place.store, background.run, room=self.place.room, interval=options.SWEEP_INTERVAL)
         self.entries = Entries(
             self.place.store,
             self.place.stamps,
@@ -79,6 +85,7 @@ class Core:
             room=self.place.room,
             stamp_max_age=options.STAMP_MAX_AGE,
             max_bytes=options.MAX_VALUE_BYTES,
+            wrote_parts=self.sweeper.mark,
         )
         self.outage = Outage(
             ignore=options.IGNORE_EXCEPTIONS,
@@ -91,7 +98,7 @@ class Core:
             self.outage,
             self.counters,
             self.place.store,
-            Background(close_old_connections),
+            background,
             pools.get,
             room=self.place.room,
             load_timeout=options.LOAD_TIMEOUT,
@@ -101,10 +108,15 @@ class Core:
         )
         self._resource = _Forget(self)
 
+    def clear(self, prefix: str) -> None:
+        """Let no entry of ``prefix`` count any more. Raises what the store raises."""
+        self.sweeper.mark()
+        self.entries.clear(prefix)
+
     def _repeat(self, pending: Pending) -> None:
         self.place.stamps.forget()  # others may have changed them while the store was away
         for prefix in pending.cleared:
-            self.entries.clear(prefix)
+            self.clear(prefix)
         for prefix, tags in pending.tags.items():
             self.entries.invalidate(prefix, tags)
         for prefix, keys in pending.keys.items():

@@ -6,7 +6,9 @@ Keys of records, below the room of the caches in the store::
     t<generation><tag>       the stamp of a tag
     e<generation><key>       an entry
     d<generation><digest>    an entry whose key is too long for a record's
-    p<generation><name><n>   a part of an entry that is too large for one record
+    p…, q…                   parts of an entry that is too large for one record (see .parts)
+    l<generation><key>       somebody loads an entry (see .loading)
+    m, w                     there is something to sweep, and somebody sweeps (see .sweeping)
 
 An ``int`` is kept as an integer of the store, which increments it atomically and keeps its time to live; whatever else
 is kept, and an ``int`` with tags or with a fraction of a second in its timeout, stands in an envelope.
@@ -15,7 +17,6 @@ is kept, and an ``int`` with tags or with a fraction of a second in its timeout,
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -24,9 +25,10 @@ from django_etcdaero.exceptions import KeyExists, KeyNotFound, RecordTooBig, Sto
 from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.store import Record, RecordStore, Value, batches
 
+from . import parts
 from .codec import MISSING, Codec, is_number
 from .counters import Counters
-from .envelope import NEVER, STAMP_BYTES, Envelope, Parts, unpack
+from .envelope import NEVER, STAMP_BYTES, Envelope, unpack
 from .lifetime import Life
 from .stamps import Stamps
 
@@ -35,9 +37,6 @@ ATTEMPTS: Final = 50
 
 TOMBSTONE_TTL: Final = 86_400
 """Seconds that the mark of a deleted entry stays whose record had no time to live."""
-
-HEADROOM: Final = 4096
-"""Bytes of the largest record that a part leaves free."""
 
 
 class Found(NamedTuple):
@@ -79,7 +78,10 @@ class Entries:
         room: bytes,
         stamp_max_age: float,
         max_bytes: int,
+        wrote_parts: Callable[[], object],
     ) -> None:
+        """``wrote_parts`` is called before an entry is written in parts."""
+        self._wrote_parts = wrote_parts
         self._store = store
         self._stamps = stamps
         self._codec = codec
@@ -88,20 +90,26 @@ class Entries:
         self._max_age = stamp_max_age
         self._max_bytes = max_bytes
 
+        self._longest_key = MAX_KEY_BYTES - len(room) - 1 - STAMP_BYTES
+        self._names: dict[str, bytes] = {}
+        """The names of the generations of key prefixes."""
+
     # --- keys --------------------------------------------------------------------------------------------------------
 
     def generation(self, prefix: str) -> bytes:
         """Return the generation that entries of ``prefix`` belong to now."""
-        return self._stamps.generation(self._room + b"g" + _encoded(prefix), self._max_age)
+        name = self._names.get(prefix)
+        if name is None:
+            name = self._names[prefix] = self._room + b"g" + _encoded(prefix)
+        return self._stamps.generation(name, self._max_age)
 
     def record_key(self, prefix: str, key: str) -> bytes:
         """Return the key of an entry's record."""
-        start = self._room + b"e" + self.generation(prefix)
-        encoded = _encoded(key)
-        if len(start) + len(encoded) <= MAX_KEY_BYTES:
-            return start + encoded
-        digest = hashlib.blake2b(encoded, digest_size=32).digest()
-        return self._room + b"d" + start[len(self._room) + 1 :] + digest
+        encoded = key.encode("utf-8", "surrogatepass")
+        generation = self.generation(prefix)
+        if len(encoded) <= self._longest_key:
+            return self._room + b"e" + generation + encoded
+        return self._room + b"d" + generation + hashlib.blake2b(encoded, digest_size=32).digest()
 
     def _tag(self, prefix: str, tag: str) -> bytes:
         name = self._room + b"t" + self.generation(prefix) + _encoded(tag)
@@ -110,6 +118,22 @@ class Entries:
         return name
 
     # --- reading -----------------------------------------------------------------------------------------------------
+
+    def value(self, prefix: str, key: str) -> Any:
+        """Return the value of a fresh entry, ``MISSING`` if there is none."""
+        record_key = self.record_key(prefix, key)
+        record = self._store().get(record_key)
+        if record is None:
+            return MISSING
+        stored = record.value
+        if type(stored) is int:
+            return stored
+        value = self._codec.quick(record_key, stored)  # type: ignore[arg-type] # bytes
+        if value is not MISSING:
+            self._counters.bytes_read += len(stored)  # type: ignore[arg-type]
+            return value
+        found = self._read(prefix, {key: (record_key, record)}, stale=False).get(key)
+        return MISSING if found is None else found.value
 
     def get(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
         """Return an entry, ``None`` if there is none. ``stale``: also one that has expired, as long as it is there."""
@@ -242,7 +266,7 @@ class Entries:
         if self._keeps_its_header(found, life):
             record_key = self.record_key(prefix, key)
             if found.envelope is not None and found.envelope.parts is not None:
-                self._store().touch_many(dict.fromkeys(self._part_keys(record_key, found.envelope.parts)), life.ttl)
+                parts.touch(self._store(), self._room, record_key, found.envelope.parts, life.ttl)
             return self._store().touch(record_key, life.ttl)
         return self._change(prefix, key, lambda now: self._relive(prefix, key, now, life)) is not None
 
@@ -350,7 +374,7 @@ class Entries:
             return int(value)
         serializer, compressor, body = self._codec.body(value)
         envelope = Envelope(serializer, compressor, time.time(), body, life.expires, tags, key if digested else "")
-        if len(body) + HEADROOM > self._store().max_value_bytes:
+        if len(body) + parts.HEADROOM > self._store().max_value_bytes:
             return envelope
         return self._sealed(record_key, envelope)
 
@@ -374,36 +398,25 @@ class Entries:
         if former is not None and isinstance(former.value, bytes):
             envelope = unpack(former.value)
             if envelope is not None and envelope.parts is not None:
-                store.delete_many(self._part_keys(record_key, envelope.parts))
+                parts.remove(store, self._room, record_key, envelope.parts)
 
     def _in_parts(self, record_key: bytes, envelope: Envelope, life: Life) -> bytes:
         """Write the parts of a large body; return the value of its record."""
         body = envelope.body
         if len(body) > self._max_bytes:
             raise RecordTooBig(f"the entry {record_key!r} has {len(body)} bytes, allowed are {self._max_bytes}")
+        self._wrote_parts()
         signed = self._codec.seal(record_key, envelope)
-        size = self._store().max_value_bytes - HEADROOM
-        parts = Parts(os.urandom(STAMP_BYTES), -(-len(body) // size), len(body))
-        keys = self._part_keys(record_key, parts)
-        pieces = {key: body[number * size : (number + 1) * size] for number, key in enumerate(keys)}
         self._counters.bytes_written += len(body)
-        self._store().put_many(pieces, ttl=life.ttl)
-        return signed._replace(body=b"", parts=parts).pack()
-
-    def _part_keys(self, record_key: bytes, parts: Parts) -> list[bytes]:
-        start = len(self._room) + 1
-        generation = record_key[start : start + STAMP_BYTES]
-        return [self._room + b"p" + generation + parts.name + piece.to_bytes(4, "big") for piece in range(parts.number)]
+        written = parts.write(self._store(), self._room, record_key, body, life.ttl)
+        return signed._replace(body=b"", parts=written).pack()
 
     def _whole(self, record_key: bytes, envelope: Envelope) -> Envelope | None:
         """Return the entry with its body; ``None`` if a part of it is missing."""
         if envelope.parts is None:
             return envelope
-        keys = self._part_keys(record_key, envelope.parts)
-        pieces = self._store().get_many(keys)
-        values = [pieces[key].value for key in keys if key in pieces]
-        body = b"".join(value for value in values if isinstance(value, bytes))
-        if len(body) != envelope.parts.length:
+        body = parts.read(self._store(), self._room, record_key, envelope.parts)
+        if body is None:
             return None
         self._counters.bytes_read += len(body)
         return envelope._replace(body=body, parts=None)

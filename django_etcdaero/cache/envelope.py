@@ -35,7 +35,7 @@ PARTS: Final = 3
 STAMP_BYTES: Final = 8
 SIGNATURE_BYTES: Final = 16
 
-_HEAD: Final = struct.Struct(">2sBBBBHdd")
+HEAD: Final = struct.Struct(">2sBBBBHdd")
 _FIELD: Final = struct.Struct(">BH")
 _PARTS: Final = struct.Struct(">8sII")
 _MAX_FIELDS: Final = 0xFFFF
@@ -89,7 +89,7 @@ class Envelope(NamedTuple):
             if len(fields) > _MAX_FIELDS:
                 raise ValueError(f"tags and key of an entry take {len(fields)} bytes, allowed are {_MAX_FIELDS}")
         flags = (TOMBSTONE if self.tombstone else 0) | (SIGNED if signed else 0)
-        head = _HEAD.pack(
+        head = HEAD.pack(
             MAGIC, FORMAT, flags, self.serializer, self.compressor, len(fields), self.created, self.expires
         )
         return head + fields
@@ -105,17 +105,17 @@ class Envelope(NamedTuple):
 
 def unpack(record: bytes) -> Envelope | None:
     """Read a record; ``None``: it is not an entry, or is one of a newer format, or is cut off."""
-    if len(record) < _HEAD.size:
+    if len(record) < HEAD.size:
         return None
-    magic, version, flags, serializer, compressor, length, created, expires = _HEAD.unpack_from(record)
+    magic, version, flags, serializer, compressor, length, created, expires = HEAD.unpack_from(record)
     if magic != MAGIC or version != FORMAT or flags & ~(TOMBSTONE | SIGNED):
         return None
-    position = _HEAD.size + length
+    position = HEAD.size + length
     tags: tuple[tuple[str, bytes], ...] = ()
     key, parts = "", None
     if length:
         try:
-            tags, key, parts = _read_fields(record[_HEAD.size : position])
+            tags, key, parts = _read_fields(record[HEAD.size : position])
         except (ValueError, struct.error):
             return None
     signature = None

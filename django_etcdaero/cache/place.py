@@ -11,6 +11,7 @@ from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.address import Address, Plane
+from django_etcdaero.stores.local import MemoryAddress
 
 from .stamps import Stamps
 
@@ -35,6 +36,8 @@ class Place:
         else:
             self._address = _address(location)
             self.room = ROOM
+        self.private = isinstance(self._address, MemoryAddress)
+        """Nobody but this process writes here."""
         self.stamps = Stamps(self.store)
         self._store: RecordStore | None = None
         self._changes = -1
