@@ -6,6 +6,7 @@ is made when it is. Of all processes that miss a page one asks the database.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.core.cache import cache
@@ -53,7 +54,8 @@ def _summary(code: str) -> dict[str, Any] | None:
 @require_safe
 def country_page(request: HttpRequest, code: str) -> HttpResponse:
     """``/countries/DE/``."""
-    found = summary(code)
+    # Only what can be a code: otherwise anybody could fill the cache with countries that do not exist.
+    found = summary(code) if re.fullmatch("[A-Z]{2}", code) else None
     if found is None:
         raise Http404(f"there is no country with the code {code}")
     return render(request, "cities/country.html", {"country": found})
