@@ -191,7 +191,7 @@ class _AliasReader:
         default = f"sqlite:///.etcdaero/{stem}{plane.value.lower()}.sqlite3"
         url, origin = self._entry(plane.value) or (default, f'{self.path}["{plane.value}"]')
         try:
-            return schemes.parse(url, plane=plane, base_dir=_base_dir())
+            return schemes.parse(url, plane=plane, base_dir=base_dir())
         except ConfigurationError as error:
             self._problem(plane.value, f"{origin} {error}")
             return None
@@ -229,9 +229,10 @@ class _AliasReader:
         return None if complaints else Options(**given)
 
 
-def _base_dir() -> Path | None:
-    base_dir = getattr(settings, "BASE_DIR", None)
-    return Path(base_dir).absolute() if isinstance(base_dir, str | os.PathLike) else None
+def base_dir() -> Path | None:
+    """Return ``settings.BASE_DIR``, from which relative paths of files start, or ``None`` if it is not set."""
+    found = getattr(settings, "BASE_DIR", None)
+    return Path(found).absolute() if isinstance(found, str | os.PathLike) else None
 
 
 def _forget(*, setting: str, **kwargs: Any) -> None:

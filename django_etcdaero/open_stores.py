@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import conf
+from . import conf, schemes
 from .exceptions import EtcdAeroError
 from .stores.address import is_split
 from .stores.local import MemoryAddress
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .conf import AliasSettings
     from .datasets.stores import Stores
     from .keyvalue.facade import KV
+    from .records.store import RecordStore
+    from .stores.address import Address
 
 logger = logging.getLogger("django_etcdaero.runtime")
 
@@ -33,6 +35,10 @@ class OpenStores:
         self._in_memory: set[str] = set()
         """The aliases that have had stores in memory."""
         self._hook: Callable[[KV], object] | None = None
+        self._records: dict[Address, RecordStore] = {}
+        """Record stores that no alias has, by where they are."""
+        self.changes = 0
+        """Raised whenever stores that were open are not any more."""
 
     def get(self, alias: str) -> Stores:
         """See :meth:`.datasets.host.Host.stores`."""
@@ -47,6 +53,25 @@ class OpenStores:
                         self._in_memory.add(alias)
                     if self._hook is not None:
                         self._hook(found.kv)
+        return found
+
+    def records(self, address: Address, *, timeout: float) -> RecordStore:
+        """Return the record store at ``address``, opened now if need be; ``timeout``: seconds a call may take.
+
+        Raises what the store raises on opening.
+        """
+        found = self._records.get(address)
+        if found is None:
+            with self._lock:
+                found = self._records.get(address)
+                if found is None:
+                    with forks.postponed():
+                        used: Address = address
+                        if self.memory_only:
+                            name = f"at-{address.safe}"
+                            used = MemoryAddress(_memory_name(name))
+                            self._in_memory.add(name)
+                        found = self._records[address] = schemes.open_store(used, timeout=timeout)
         return found
 
     def on_open(self, hook: Callable[[KV], object] | None) -> None:
@@ -64,6 +89,10 @@ class OpenStores:
         """Release leases and close all stores; the next use opens them again."""
         with self._lock:
             opened, self._opened = self._opened, {}
+            records, self._records = self._records, {}
+            self.changes += 1
+        for store in records.values():
+            store.close()
         for alias, each in opened.items():
             for close in (each.kv.close, each.kv.engine.close, each.records.close):
                 try:
@@ -78,6 +107,10 @@ class OpenStores:
         """
         self._lock = threading.RLock()
         opened, self._opened = self._opened, {}
+        records, self._records = self._records, {}
+        self.changes += 1
+        for store in records.values():
+            store.abandon()
         for each in opened.values():
             each.kv.abandon()
             each.kv.engine.abandon()

@@ -43,6 +43,7 @@ class Runtime(Host):
     def __init__(self) -> None:
         self.listener: Listener = SignalListener()
         self._stores = OpenStores(memory_only=test_run_declared() or is_test_run(sys.argv))
+        self._attached = False
         self._reader_lock = threading.RLock()
         self._reader: Reader | None = None
         self._armed = False
@@ -53,6 +54,11 @@ class Runtime(Host):
 
     def stores(self, alias: str) -> Stores:
         return self._stores.get(alias)
+
+    @property
+    def open_stores(self) -> OpenStores:
+        """The stores that are open in this process."""
+        return self._stores
 
     def on_open(self, hook: Callable[[KV], object] | None) -> None:
         """See :meth:`.open_stores.OpenStores.on_open`."""
@@ -76,17 +82,22 @@ class Runtime(Host):
         A test run starts it at the first use only, as each of its tests does after the first.
         """
         bind(self)
-        if not self._armed:
-            self._armed = True
-            os.register_at_fork(after_in_child=self._after_in_child)
-            atexit.register(self._at_exit)
-            conf.changed.connect(self._on_settings_changed)
+        self._armed = True
+        self.attach()
         start = self._start_option()
         at_once = start == "always" or (start == "auto" and serves(sys.argv, os.environ))
         if at_once and not is_test_run(sys.argv):
             self.ensure_reader()
         elif at_once or start == "auto":
             request_started.connect(self._on_request, dispatch_uid="django_etcdaero.runtime")
+
+    def attach(self) -> None:
+        """See to the stores at forks, when settings change, and at the end of the process. Idempotent."""
+        if not self._attached:
+            self._attached = True
+            os.register_at_fork(after_in_child=self._after_in_child)
+            atexit.register(self._at_exit)
+            conf.changed.connect(self._on_settings_changed)
 
     def ensure_reader(self) -> None:
         reader = self._reader

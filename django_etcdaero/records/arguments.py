@@ -24,6 +24,12 @@ with its default settings (1 MiB with the record's overhead), so that what works
 MIN_INT, MAX_INT = -(2**63), 2**63 - 1
 
 
+def check_key(key: object) -> None:
+    """``bytes``, 1 to ``MAX_KEY_BYTES``."""
+    if type(key) is not bytes or not 1 <= len(key) <= MAX_KEY_BYTES:
+        check_keys((key,))
+
+
 def check_keys(keys: object) -> None:
     """A collection (an iterator would be used up by the check) of ``bytes``, 1 to ``MAX_KEY_BYTES`` each."""
     if not isinstance(keys, Collection):

@@ -58,6 +58,9 @@ class RecordStore(ABC):
     max_value_bytes: int
     """Largest ``bytes`` value a record may have; more raises ``RecordTooBig``."""
 
+    deleted_may_return: bool = False
+    """A record that was deleted while a server was away may be there again when that server is back."""
+
     # one record ------------------------------------------------------------------------------------------------------
 
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:

@@ -17,8 +17,8 @@ from .threads import join
 
 T = TypeVar("T")
 
-_SIZE = 4
-"""Threads at most: SQLite does one thing at a time, and what else comes here is rare."""
+SIZE = 4
+"""Threads at most, for who does not say otherwise: SQLite does one thing at a time, and what else comes is rare."""
 
 _LINGER = 10.0
 """Seconds that a thread waits for another call before it ends."""
@@ -65,9 +65,10 @@ class _Job:
 
 
 class Pool:
-    """Owner of up to four threads ``etcdaero-async``, which run while there are calls, and for a while after them."""
+    """Owner of a few threads ``etcdaero-async``, which run while there are calls, and for a while after them."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = SIZE) -> None:
+        self._size = size
         self._changed = threading.Condition()
         self._jobs: deque[_Job] = deque()
         self._threads: list[threading.Thread] = []
@@ -83,9 +84,9 @@ class Pool:
         job = _Job(call, time.monotonic() + timeout)
         with self._changed:
             if self._stopped:
-                raise Cancelled("the engine was closed")
+                raise Cancelled("the store was closed")
             self._jobs.append(job)
-            if len(self._jobs) > self._idle and len(self._threads) < _SIZE:
+            if len(self._jobs) > self._idle and len(self._threads) < self._size:
                 thread = threading.Thread(target=self._run, name="etcdaero-async", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -105,7 +106,7 @@ class Pool:
             threads = tuple(self._threads)
             self._changed.notify_all()
         for job in left:
-            job.settle(None, Cancelled("the engine was closed"))
+            job.settle(None, Cancelled("the store was closed"))
         limit = time.monotonic() + timeout
         for thread in threads:
             join(thread, max(0.0, limit - time.monotonic()))

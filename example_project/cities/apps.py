@@ -10,3 +10,9 @@ class CitiesConfig(AppConfig):
 
     name = "cities"
     verbose_name = "Cities of the world"
+
+    def ready(self) -> None:
+        """Let what is saved reach the cache."""
+        from . import countries
+
+        countries.connect()

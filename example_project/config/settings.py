@@ -35,6 +35,15 @@ ETCDAERO = {
     },
 }
 
+# One file more for what is made on demand. A cluster sets CACHE_URL=aerospike://host:3000/namespace/another-set.
+CACHES = {
+    "default": {
+        "BACKEND": "django_etcdaero.cache.EtcdAeroCache",
+        "LOCATION": env.str("CACHE_URL", default="sqlite:///.etcdaero/cache.sqlite3"),
+    },
+}
+SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+
 INSTALLED_APPS = [
     "django.contrib.admin",
     "django.contrib.auth",

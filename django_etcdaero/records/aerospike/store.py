@@ -63,6 +63,8 @@ class AerospikeStore(ConnectedStore):
     ``max_value_bytes``: the server's ``max-record-size`` (1 MiB unless configured) includes key and overhead.
     """
 
+    deleted_may_return = True
+
     def __init__(
         self,
         hosts: AerospikeAddress | Sequence[tuple[str, int]],

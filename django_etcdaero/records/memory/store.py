@@ -128,6 +128,16 @@ class MemoryStore(RecordStore):
         self._pid = os.getpid()
         self._closed = False
 
+    def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
+        arguments.check_key(key)
+        arguments.check_timeout(timeout)
+        check_usable(self.info.location, pid=self._pid, closed=self._closed)
+        now = self._clock()
+        entry = self._space.entries.get(key)  # one step of the interpreter: needs no lock
+        if entry is None or (entry.expires is not None and entry.expires <= now):
+            return None
+        return Record(entry.value, entry.generation, _left(entry.expires, now))
+
     def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         with self._locked(timeout, write=True) as now:
             entry = self._expected(key, generation or None, now)

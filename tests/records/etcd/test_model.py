@@ -14,7 +14,7 @@ from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.embedded import drop_memory as drop_engine
 from django_etcdaero.records.etcd import EtcdStore
-from django_etcdaero.records.memory import MemoryStore, drop_memory
+from django_etcdaero.records.memory.store import MemoryStore, drop_memory
 from django_etcdaero.records.store import RecordStore
 
 KEYS = [b"a", b"a\0", b"b", b"\xff"]

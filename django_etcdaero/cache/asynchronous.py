@@ -1,0 +1,176 @@
+"""The awaitable methods of the cache: each makes its call in one of a few threads, or at once where nothing can block.
+
+Django's own would go through a thread for each key of a batch (before 6.1), and through one that all requests share.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
+
+from django_etcdaero.system.steps import adrive
+
+from .core import pools
+
+if TYPE_CHECKING:
+    from .core import Core
+
+T = TypeVar("T")
+
+
+class AsyncMethods:
+    """The awaitable twins. A task that is cancelled goes on at once; its call ends by its own deadline."""
+
+    if TYPE_CHECKING:
+        _core: Core
+        add: Callable[..., Any]
+        get: Callable[..., Any]
+        set: Callable[..., Any]
+        touch: Callable[..., Any]
+        delete: Callable[..., Any]
+        has_key: Callable[..., Any]
+        incr: Callable[..., Any]
+        decr: Callable[..., Any]
+        get_many: Callable[..., Any]
+        set_many: Callable[..., Any]
+        delete_many: Callable[..., Any]
+        touch_many: Callable[..., Any]
+        incr_version: Callable[..., Any]
+        decr_version: Callable[..., Any]
+        clear: Callable[..., Any]
+        invalidate_tags: Callable[..., Any]
+        ttl: Callable[..., Any]
+        pttl: Callable[..., Any]
+        expire: Callable[..., Any]
+        pexpire: Callable[..., Any]
+        expire_at: Callable[..., Any]
+        pexpire_at: Callable[..., Any]
+        persist: Callable[..., Any]
+        keys: Callable[..., Any]
+        delete_pattern: Callable[..., Any]
+        _request: Callable[..., Any]
+        _get_or_add: Callable[..., Any]
+
+    async def _in_thread(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        call = partial(method, *args, **kwargs)
+        if self._core.place.store().info.kind == "memory":
+            return call()
+        context = contextvars.copy_context()
+        # Twice its own time: a call that waits for a thread is not yet late.
+        return await pools.get().run(lambda _: context.run(call), timeout=2 * self._core.options.CALL_TIMEOUT)
+
+    async def aadd(
+        self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any
+    ) -> bool:
+        return await self._in_thread(self.add, key, value, timeout, version, **kwargs)
+
+    async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        return await self._in_thread(self.get, key, default, version)
+
+    async def aset(
+        self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any
+    ) -> Any:
+        return await self._in_thread(self.set, key, value, timeout, version, **kwargs)
+
+    async def atouch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        return await self._in_thread(self.touch, key, timeout, version)
+
+    async def adelete(self, key: Any, version: int | None = None) -> bool:
+        return await self._in_thread(self.delete, key, version)
+
+    async def ahas_key(self, key: Any, version: int | None = None) -> bool:
+        return await self._in_thread(self.has_key, key, version)
+
+    async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
+        return await self._in_thread(self.incr, key, delta, version)
+
+    async def adecr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
+        return await self._in_thread(self.decr, key, delta, version)
+
+    async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        return await self._in_thread(self.get_many, keys, version)
+
+    async def aset_many(
+        self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any
+    ) -> list[Any]:
+        return await self._in_thread(self.set_many, data, timeout, version, **kwargs)
+
+    async def adelete_many(self, keys: Iterable[Any], version: int | None = None) -> Any:
+        return await self._in_thread(self.delete_many, keys, version)
+
+    async def atouch_many(self, keys: Iterable[Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> int:
+        return await self._in_thread(self.touch_many, keys, timeout, version)
+
+    async def aincr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await self._in_thread(self.incr_version, key, delta, version)
+
+    async def adecr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        return await self._in_thread(self.decr_version, key, delta, version)
+
+    async def aclear(self) -> None:
+        await self._in_thread(self.clear)
+
+    async def aclose(self, **kwargs: Any) -> None:
+        """Do nothing, as ``close()``."""
+
+    async def aget_or_set(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        tags: Iterable[str] = (),
+        stale: float | None = None,
+        soft_timeout: float | None = None,
+        eager: float | None = None,
+        jitter: float | None = None,
+    ) -> Any:
+        """As ``get_or_set``; ``default`` may be a coroutine function. Another function is called in a thread."""
+        if callable(default) and not inspect.iscoroutinefunction(default):
+            default = sync_to_async(default)
+        request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter)
+        if request is not None:
+            return await adrive(self._core.loading.get_or_load(request))
+        if callable(default):  # a timeout of 0: nothing is stored
+            missing = object()
+            value = await self.aget(key, missing, version=version)
+            return await default() if value is missing else value
+        return await self._in_thread(self._get_or_add, key, default, timeout, version, tags)
+
+    async def ainvalidate_tags(self, *tags: str) -> None:
+        await self._in_thread(self.invalidate_tags, *tags)
+
+    async def attl(self, key: Any, version: int | None = None) -> int | None:
+        return await self._in_thread(self.ttl, key, version)
+
+    async def apttl(self, key: Any, version: int | None = None) -> int | None:
+        return await self._in_thread(self.pttl, key, version)
+
+    async def aexpire(self, key: Any, timeout: Any, version: int | None = None) -> bool:
+        return await self._in_thread(self.expire, key, timeout, version)
+
+    async def apexpire(self, key: Any, timeout: Any, version: int | None = None) -> bool:
+        return await self._in_thread(self.pexpire, key, timeout, version)
+
+    async def aexpire_at(self, key: Any, when: datetime | float, version: int | None = None) -> bool:
+        return await self._in_thread(self.expire_at, key, when, version)
+
+    async def apexpire_at(self, key: Any, when: datetime | float, version: int | None = None) -> bool:
+        return await self._in_thread(self.pexpire_at, key, when, version)
+
+    async def apersist(self, key: Any, version: int | None = None) -> bool:
+        return await self._in_thread(self.persist, key, version)
+
+    async def akeys(self, pattern: str = "*", version: int | None = None) -> list[str]:
+        return await self._in_thread(self.keys, pattern, version)
+
+    async def adelete_pattern(self, pattern: str, version: int | None = None, itersize: int = 1000) -> int:
+        return await self._in_thread(self.delete_pattern, pattern, version, itersize)

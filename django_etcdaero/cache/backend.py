@@ -1,0 +1,481 @@
+"""The backend that ``CACHES`` names."""
+
+from __future__ import annotations
+
+import fnmatch
+import math
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from django_etcdaero.exceptions import ConfigurationError, KeyNotFound, RecordTooBig
+from django_etcdaero.records.store import RecordStore
+from django_etcdaero.system.steps import drive
+
+from . import options as cache_options
+from .asynchronous import AsyncMethods
+from .codec import MISSING
+from .core import Core, core_of
+from .entries import Found
+from .lifetime import Life, life_of
+from .loading import Request, load_of, logger, names
+
+T = TypeVar("T")
+
+_EASY = re.compile(r"[!-~\u00a1-\U0010ffff]{1,250}")
+"""Keys that Django's rules for portable keys have nothing against."""
+
+
+class EtcdAeroCache(AsyncMethods, BaseCache):
+    """A cache over a record store.
+
+    ``location`` is a URL: ``aerospike://host:3000/namespace/set``, ``sqlite:///path``, ``mem:``, or
+    ``etcdaero:ALIAS`` for the records of an alias of ``ETCDAERO``. Beside Django's methods, which do what Django says,
+    it has those that users of django-redis know, tags, and :meth:`get_or_set` with one load per key.
+
+    Methods raise the errors of :mod:`django_etcdaero.exceptions` when the store cannot be asked; with
+    ``OPTIONS["IGNORE_EXCEPTIONS"]`` they go on as if the cache were empty, but for :meth:`add`, whose ``False`` would
+    say that there is an entry.
+    """
+
+    def __init__(self, location: str, params: Mapping[str, Any]) -> None:
+        super().__init__(dict(params))
+        given = params.get("OPTIONS") or {}
+        try:
+            if not location:
+                raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
+            self._options = cache_options.read(given)
+            identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
+            self._core: Core = core_of(location, identity, self._options)
+        except ConfigurationError as error:
+            raise ImproperlyConfigured(f"CACHES: {error}") from None
+        reverse = self._options.REVERSE_KEY_FUNCTION
+        self._reverse: Callable[[str], str] | None = import_string(reverse) if isinstance(reverse, str) else reverse
+
+    # --- Django's methods --------------------------------------------------------------------------------------------
+
+    def add(
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        tags: Iterable[str] = (),
+    ) -> bool:
+        """Store a value unless there is one; return whether it was stored. Raises when the store is away, always."""
+        made = self.make_and_validate_key(key, version)
+        return self._core.outage.insist(lambda: self._store_if(made, value, timeout, tags, present=False))
+
+    def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
+        """Return a value, ``default`` if there is none."""
+        made = self.make_and_validate_key(key, version)
+        core = self._core
+        value = core.outage.run(lambda: core.entries.value(self.key_prefix, made), MISSING)
+        if value is MISSING:
+            core.counters.misses += 1
+            return default
+        core.counters.hits += 1
+        return value
+
+    def set(
+        self,
+        key: Any,
+        value: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        tags: Iterable[str] = (),
+        nx: bool = False,
+        xx: bool = False,
+        get: bool = False,
+        jitter: float | None = None,
+    ) -> Any:
+        """Store a value.
+
+        ``tags``: the names with which :meth:`invalidate_tags` finds it. ``nx``: only if there is none; ``xx``: only if
+        there is one; then the answer is whether it was stored. ``get``: the answer is the value before, or ``None``.
+        ``jitter``: share (0 to 0.9) of the timeout by which it may expire earlier.
+        """
+        made = self.make_and_validate_key(key, version)
+        if nx or xx:
+            if (nx and xx) or get:
+                raise ValueError("nx, xx and get exclude each other")
+            if nx:
+                return self._core.outage.insist(lambda: self._store_if(made, value, timeout, tags, present=False))
+            return self._run(lambda: self._store_if(made, value, timeout, tags, present=True), False, made)
+        if get:
+            return self._run(lambda: self._swap(made, value, timeout, tags), None, made)
+        return self._run(lambda: self._set(made, value, timeout, tags, jitter), None, made)
+
+    def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
+        """Give an entry another timeout; return whether there was one."""
+        made = self.make_and_validate_key(key, version)
+        seconds = self._seconds(timeout)
+        return self._run(lambda: self._touch(made, seconds), False, made)
+
+    def delete(self, key: Any, version: int | None = None) -> bool:
+        """Delete an entry; return whether there was one."""
+        return self._delete((self.make_and_validate_key(key, version),)) > 0
+
+    def has_key(self, key: Any, version: int | None = None) -> bool:
+        """Tell whether there is an entry."""
+        return self._found(self.make_and_validate_key(key, version)) is not None
+
+    def incr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
+        """Add to a number and return the sum, atomically; its timeout stays. Raises ``ValueError`` if there is none."""
+        made = self.make_and_validate_key(key, version)
+        try:
+            return self._core.outage.insist(lambda: self._core.entries.increment(self.key_prefix, made, delta))
+        except KeyNotFound:
+            raise ValueError(f"Key '{key}' not found") from None
+
+    def decr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
+        """Subtract from a number, as :meth:`incr` adds."""
+        return self.incr(key, -delta, version=version)
+
+    def get_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
+        """Return the values that there are, by key, in one call to the store."""
+        made = {self.make_and_validate_key(key, version): key for key in keys}
+        if not made:
+            return {}
+        counters = self._core.counters
+        found = self._run(lambda: self._core.entries.get_many(self.key_prefix, made), dict[str, Found]())
+        counters.hits += len(found)
+        counters.misses += len(made) - len(found)
+        return {made[each]: entry.value for each, entry in found.items()}
+
+    def set_many(
+        self,
+        data: Mapping[Any, Any],
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        tags: Iterable[str] = (),
+    ) -> list[Any]:
+        """Store values, in few calls to the store; return the keys of those that could not be stored."""
+        made = {self.make_and_validate_key(key, version): key for key in data}
+        if not made:
+            return []
+        seconds = self._seconds(timeout)
+        if seconds == 0:
+            self._delete(tuple(made))
+            return []
+
+        def write() -> list[str]:
+            life = self._life(seconds)
+            entries = self._core.entries
+            stamps = entries.stamps(self.key_prefix, names(tags), life)
+            return entries.put_many(self.key_prefix, {each: data[key] for each, key in made.items()}, life, stamps)
+
+        self._core.counters.sets += len(made)
+        refused = self._run(write, list(made), *made)
+        return [made[each] for each in refused]
+
+    def delete_many(self, keys: Iterable[Any], version: int | None = None) -> int | None:  # type: ignore[override]
+        """Delete entries, in few calls to the store; return how many there were (``None``, as Django, for no keys)."""
+        made = tuple({self.make_and_validate_key(key, version): None for key in keys})
+        return self._delete(made) if made else None
+
+    def touch_many(self, keys: Iterable[Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> int:
+        """Give entries another timeout, in few calls to the store; return how many there were."""
+        made = tuple({self.make_and_validate_key(key, version): None for key in keys})
+        if not made:
+            return 0
+        seconds = self._seconds(timeout)
+        if seconds == 0:
+            return self._delete(made)
+        life = self._life(seconds)
+        return self._run(lambda: len(self._core.entries.touch_many(self.key_prefix, made, life)), 0, *made)
+
+    def get_or_set(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any = DEFAULT_TIMEOUT,
+        version: int | None = None,
+        *,
+        tags: Iterable[str] = (),
+        stale: float | None = None,
+        soft_timeout: float | None = None,
+        eager: float | None = None,
+        jitter: float | None = None,
+    ) -> Any:
+        """Return a value; if there is none, call ``default`` (or take it as it is), store what it gives, and return it.
+
+        Of all threads, processes and hosts that miss a key one calls ``default``; the others wait for it, for
+        ``OPTIONS["LOAD_WAIT"]`` seconds at most. ``stale``: seconds for which a value that has expired may still be
+        given: when ``default`` raises, while another process loads, and after ``soft_timeout`` seconds of loading,
+        which goes on in the background. ``eager``: share (0 to 1) of the timeout after which a value is loaded anew
+        in the background, before it expires.
+        """
+        request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter)
+        if request is None:
+            return self._get_or_add(key, default, timeout, version, tags)
+        return drive(self._core.loading.get_or_load(request))
+
+    def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
+        """Move an entry to another version, and return that; its timeout stays. Raises ``ValueError`` if there is none.
+
+        The entry is written under the new version, then deleted under the old one: whoever is killed in between leaves
+        both.
+        """
+        version = self.version if version is None else version
+        old, new = self.make_and_validate_key(key, version), self.make_and_validate_key(key, version + delta)
+        if not self._run(lambda: self._core.entries.move(self.key_prefix, old, new), False, old):
+            raise ValueError(f"Key '{key}' not found")
+        return version + delta
+
+    def clear(self) -> None:
+        """Let no entry with this cache's key prefix count any more, of any version; others in the store stay."""
+        prefix = self.key_prefix
+        self._core.outage.run(lambda: self._core.clear(prefix), None, undone=lambda pending: pending.clear(prefix))
+
+    def close(self, **kwargs: Any) -> None:
+        """Do nothing: Django calls this at the end of each request, and connections outlive requests."""
+
+    # --- beyond Django's ---------------------------------------------------------------------------------------------
+
+    def invalidate_tags(self, *tags: str) -> None:
+        """Let no entry count any more that was stored with one of ``tags``, however many there are."""
+        wanted, prefix = set(names(tags)), self.key_prefix
+        self._core.outage.run(
+            lambda: self._core.entries.invalidate(prefix, wanted),
+            None,
+            undone=lambda pending: pending.invalidate(prefix, wanted),
+        )
+
+    def ttl(self, key: Any, version: int | None = None) -> int | None:
+        """Return the whole seconds until an entry expires, rounded up: ``None`` never, 0 there is none."""
+        found = self._peek(self.make_and_validate_key(key, version))
+        if found is None:
+            return 0
+        return None if found.left is None else math.ceil(found.left)
+
+    def pttl(self, key: Any, version: int | None = None) -> int | None:
+        """Return the milliseconds until an entry expires, as :meth:`ttl`; exact to a second for long timeouts."""
+        found = self._peek(self.make_and_validate_key(key, version))
+        if found is None:
+            return 0
+        return None if found.left is None else math.ceil(found.left * 1000)
+
+    def expire(self, key: Any, timeout: Any, version: int | None = None) -> bool:
+        """Let an entry expire after ``timeout`` seconds from now; return whether there was one."""
+        return self.touch(key, timeout, version=version)
+
+    def pexpire(self, key: Any, timeout: Any, version: int | None = None) -> bool:
+        """Let an entry expire after ``timeout`` milliseconds from now."""
+        return self.touch(key, timeout / 1000, version=version)
+
+    def expire_at(self, key: Any, when: datetime | float, version: int | None = None) -> bool:
+        """Let an entry expire at ``when``, a datetime or seconds since the epoch; return whether there was one."""
+        moment = when.timestamp() if isinstance(when, datetime) else when
+        return self.touch(key, moment - time.time(), version=version)
+
+    def pexpire_at(self, key: Any, when: datetime | float, version: int | None = None) -> bool:
+        """Let an entry expire at ``when``, a datetime or milliseconds since the epoch."""
+        return self.expire_at(key, when if isinstance(when, datetime) else when / 1000, version=version)
+
+    def persist(self, key: Any, version: int | None = None) -> bool:
+        """Let an entry never expire; return whether there was one."""
+        return self.touch(key, None, version=version)
+
+    def keys(self, pattern: str = "*", version: int | None = None) -> list[str]:
+        """Return the keys that match ``pattern`` (``*``, ``?``, ``[…]``), as they are given to :meth:`get`.
+
+        Reads every entry of the cache: for maintenance, not for requests.
+        """
+        return list(self.iter_keys(pattern, version=version))
+
+    def iter_keys(self, pattern: str = "*", itersize: int = 1000, version: int | None = None) -> Iterator[str]:
+        """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time."""
+        matches = re.compile(fnmatch.translate(self.make_key(pattern, version))).match
+        for made in self._core.entries.keys(self.key_prefix, itersize):
+            if matches(made):
+                yield self.reverse_key(made)
+
+    def delete_pattern(self, pattern: str, version: int | None = None, itersize: int = 1000) -> int:
+        """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool."""
+        matches = re.compile(fnmatch.translate(self.make_key(pattern, version))).match
+        found = [made for made in self._core.entries.keys(self.key_prefix, itersize) if matches(made)]
+        return sum(self._delete(found[start : start + itersize]) for start in range(0, len(found), itersize))
+
+    def reverse_key(self, key: str) -> str:
+        """Return the key that was given, of one as it is stored: the inverse of ``KEY_FUNCTION``.
+
+        Uses ``OPTIONS["REVERSE_KEY_FUNCTION"]``, a function or its path, or undoes what Django's own function does.
+        """
+        if self._reverse is not None:
+            return self._reverse(key)
+        return key.removeprefix(f"{self.key_prefix}:").partition(":")[2]
+
+    def lock(self, key: Any, version: int | None = None, *, ttl: int | None = None) -> Any:
+        """Return the lock of that name of the alias ``OPTIONS["USING"]``: fair, and with a fencing token.
+
+        ``ttl``: seconds after which the lock of a process that has died is free. See ``kv.lock``.
+        """
+        from django_etcdaero.runtime import runtime
+
+        kv = runtime.stores(self._options.USING).kv
+        name = f"cache/{self.make_and_validate_key(key, version)}"
+        return kv.lock(name) if ttl is None else kv.lock(name, ttl=ttl)
+
+    def sweep(self) -> int:
+        """Remove what nobody can reach any more from the store, now; return how many records that were.
+
+        It happens by itself, in the background, every ``OPTIONS["SWEEP_INTERVAL"]`` seconds.
+        """
+        return self._core.sweeper.sweep()
+
+    def get_client(self) -> RecordStore:
+        """Return the record store itself, with all that is in it."""
+        return self._core.place.store()
+
+    def stats(self, *, reset: bool = False) -> dict[str, int]:
+        """Return what this cache has done in this process, counted since its start; ``reset`` begins anew."""
+        counts = self._core.counters.as_dict()
+        if reset:
+            self._core.counters.reset()
+        return counts
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def validate_key(self, key: str) -> None:
+        """Warn of a key that other backends would not take."""
+        if not _EASY.fullmatch(key):
+            super().validate_key(key)
+
+    def _run(self, call: Callable[[], T], default: T, *changed: str) -> T:
+        """Ask the store; ``changed`` are the keys whose entries must go if it is away."""
+        if not changed:
+            return self._core.outage.run(call, default)
+        prefix, keys = self.key_prefix, set(changed)
+        return self._core.outage.run(call, default, undone=lambda pending: pending.delete(prefix, keys))
+
+    def _peek(self, made: str) -> Found | None:
+        return self._core.outage.run(partial(self._core.entries.get, self.key_prefix, made), None)
+
+    def _found(self, made: str) -> Found | None:
+        found = self._peek(made)
+        if found is None:
+            self._core.counters.misses += 1
+        else:
+            self._core.counters.hits += 1
+        return found
+
+    def _seconds(self, timeout: Any) -> float | None:
+        """Return a timeout in seconds: ``None`` never, 0 at once. Raises ``TypeError``, ``ValueError``."""
+        if timeout is DEFAULT_TIMEOUT:
+            timeout = self.default_timeout
+        if timeout is None:
+            return None
+        if not isinstance(timeout, int | float):
+            timeout = float(timeout)  # a Decimal, or a str of the settings
+        if math.isnan(timeout):
+            raise ValueError("timeout must be a number of seconds or None, not nan")
+        return max(0.0, float(timeout))
+
+    def _life(self, seconds: float | None, jitter: float | None = None) -> Life:
+        return life_of(seconds, jitter=self._options.JITTER if jitter is None else jitter)
+
+    def _set(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None = None) -> None:
+        core = self._core
+        seconds = self._seconds(timeout)
+        if seconds == 0:
+            core.entries.delete(self.key_prefix, (made,))
+            return
+        life = self._life(seconds, jitter)
+        stamps = core.entries.stamps(self.key_prefix, names(tags), life)
+        core.counters.sets += 1
+        core.sweeper.consider()
+        try:
+            core.entries.put(self.key_prefix, made, value, life, stamps)
+        except RecordTooBig as error:
+            core.counters.too_big += 1
+            logger.warning("not stored: %s", error)
+
+    def _store_if(self, made: str, value: Any, timeout: Any, tags: Iterable[str], *, present: bool) -> bool:
+        entries, prefix = self._core.entries, self.key_prefix
+        seconds = self._seconds(timeout)
+        if seconds == 0:
+            there = entries.get(prefix, made) is not None
+            if there and present:
+                entries.delete(prefix, (made,))
+            return there is present
+        life = self._life(seconds)
+        stamps = entries.stamps(prefix, names(tags), life)
+        self._core.counters.sets += 1
+        if present:
+            return entries.replace(prefix, made, value, life, stamps)
+        return entries.add(prefix, made, value, life, stamps)
+
+    def _swap(self, made: str, value: Any, timeout: Any, tags: Iterable[str]) -> Any:
+        entries, prefix = self._core.entries, self.key_prefix
+        seconds = self._seconds(timeout)
+        if seconds == 0:
+            found = entries.get(prefix, made)
+            entries.delete(prefix, (made,))
+        else:
+            life = self._life(seconds)
+            found = entries.swap(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+        return None if found is None else found.value
+
+    def _touch(self, made: str, seconds: float | None) -> bool:
+        if seconds == 0:
+            return self._core.entries.delete(self.key_prefix, (made,)) > 0
+        return self._core.entries.touch(self.key_prefix, made, self._life(seconds))
+
+    def _delete(self, made: Collection[str]) -> int:
+        deleted = self._run(lambda: self._core.entries.delete(self.key_prefix, made), 0, *made)
+        self._core.counters.deletes += deleted
+        return deleted
+
+    def _request(
+        self,
+        key: Any,
+        default: Any,
+        timeout: Any,
+        version: int | None,
+        tags: Iterable[str],
+        stale: float | None,
+        soft_timeout: float | None,
+        eager: float | None,
+        jitter: float | None,
+    ) -> Request | None:
+        """Return what is to be loaded; ``None`` where nothing is: there is a value, or it may not be stored."""
+        if eager is not None and not 0 < eager <= 1:
+            raise ValueError(f"eager must be a share of the timeout, above 0 and at most 1, not {eager}")
+        seconds = self._seconds(timeout)
+        if not callable(default) or seconds == 0:
+            return None
+        return Request(
+            prefix=self.key_prefix,
+            key=self.make_and_validate_key(key, version),
+            load=load_of(default),
+            timeout=seconds,
+            tags=names(tags),
+            stale=self._options.STALE if stale is None else stale,
+            soft_timeout=soft_timeout,
+            eager=eager if seconds is not None else None,
+            jitter=self._options.JITTER if jitter is None else jitter,
+        )
+
+    def _get_or_add(self, key: Any, default: Any, timeout: Any, version: int | None, tags: Iterable[str]) -> Any:
+        value = self.get(key, self._missing_key, version=version)
+        if value is not self._missing_key:
+            return value
+        value = default() if callable(default) else default
+        if self._core.outage.away:
+            return value
+        if tags:
+            self.add(key, value, timeout=timeout, version=version, tags=tags)
+        else:
+            self.add(key, value, timeout=timeout, version=version)
+        return self.get(key, value, version=version)

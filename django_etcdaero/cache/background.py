@@ -1,0 +1,54 @@
+"""Loads that are finished after their caller has gone on."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+logger = logging.getLogger("django_etcdaero.cache")
+
+MAX_THREADS: Final = 8
+"""Loads in the background at a time, in a process."""
+
+
+class Background:
+    """Runs functions in threads of their own, a few at a time. ``after`` is called in the thread when one has ended."""
+
+    def __init__(self, after: Callable[[], object], *, size: int = MAX_THREADS) -> None:
+        self._after = after
+        self._size = size
+        self._running: set[threading.Thread] = set()
+
+    def run(self, function: Callable[[], Any]) -> threading.Event | None:
+        """Start ``function`` and return what is set at its end; ``None`` if there are too many already.
+
+        What it raises is logged.
+        """
+        if len([thread for thread in tuple(self._running) if thread.is_alive()]) >= self._size:
+            return None
+        ended = threading.Event()
+        context = contextvars.copy_context()
+
+        def work() -> None:
+            try:
+                context.run(function)
+            except Exception:
+                logger.exception("a load in the background failed")
+            finally:
+                try:
+                    self._after()
+                finally:
+                    self._running.discard(thread)
+                    ended.set()
+
+        thread = threading.Thread(target=work, name="etcdaero-cache-load", daemon=True)
+        self._running.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:  # no thread to be had
+            self._running.discard(thread)
+            return None
+        return ended

@@ -1,0 +1,142 @@
+"""Values of a cache to what stands in records, and back: serializer, compressor and signature together."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from django_etcdaero.exceptions import CorruptBlock
+from django_etcdaero.records.arguments import MAX_INT, MIN_INT
+
+from . import compressors, serializers
+from .compressors import Compressor
+from .envelope import FORMAT, HEAD, MAGIC, NEVER, SIGNATURE_BYTES, SIGNED, Envelope
+from .serializers import Serializer
+
+logger = logging.getLogger("django_etcdaero.cache")
+
+MISSING: Final = object()
+"""What decoding gives for an entry that cannot be read."""
+
+
+class Codec:
+    """How one cache writes values. ``secrets()`` gives the secret keys: the first signs, each is accepted."""
+
+    def __init__(
+        self,
+        serializer: Serializer,
+        compressor: Compressor | None,
+        *,
+        secrets: Callable[[], Sequence[str | bytes]],
+        min_length: int,
+        level: int | None,
+        max_bytes: int,
+    ) -> None:
+        """``min_length``: bytes below which nothing is compressed. ``max_bytes``: largest body, also decompressed."""
+        self._serializer = serializer
+        self._readable = serializers.readable(serializer)
+        self._compressor = compressor
+        self._secrets = secrets
+        self._min_length = min_length
+        self._level = level
+        self._max_bytes = max_bytes
+
+    def body(self, value: Any) -> tuple[int, int, bytes]:
+        """Return the codes of serializer and compressor, and the bytes. Raises what the serializer raises."""
+        data = self._serializer.dumps(value)
+        if self._compressor is not None and len(data) >= self._min_length:
+            smaller = self._compressor.compress(data, self._level)
+            if len(smaller) < len(data):
+                return self._serializer.code, self._compressor.code, smaller
+        return self._serializer.code, compressors.NONE, data
+
+    def seal(self, key: bytes, envelope: Envelope) -> Envelope:
+        """Return the entry with its signature, if its serializer wants one. ``key`` is the record's."""
+        serializer = self._readable.get(envelope.serializer)
+        if serializer is None or not serializer.signed:
+            return envelope
+        return envelope._replace(signature=_signature(self._secrets()[0], key, envelope.signed_part()))
+
+    def authentic(self, key: bytes, envelope: Envelope) -> bool:
+        """Tell whether the entry may be read: its serializer is one of those, and it has the signature it needs."""
+        serializer = self._readable.get(envelope.serializer)
+        if serializer is None:
+            logger.warning("an entry of a serializer that is not read here (%d): %r", envelope.serializer, key)
+            return False
+        if not serializer.signed:
+            return True
+        if envelope.signature is not None:
+            content = envelope.signed_part()
+            for secret in self._secrets():
+                if hmac.compare_digest(_signature(secret, key, content), envelope.signature):
+                    return True
+        logger.warning("an entry whose signature is wrong was not read: %r", key)
+        return False
+
+    def quick(self, key: bytes, stored: bytes) -> Any:
+        """Return the value of an entry of the commonest kind, without looking at its header in all detail.
+
+        ``MISSING``: it is of another kind, or something is wrong with it; whoever asks then reads it the long way.
+        """
+        if len(stored) < HEAD.size:
+            return MISSING
+        magic, version, flags, serializer, compressor, fields, _, expires = HEAD.unpack_from(stored)
+        own = self._serializer
+        if magic != MAGIC or version != FORMAT or fields or compressor or serializer != own.code:
+            return MISSING
+        if expires != NEVER and expires <= time.time():
+            return MISSING
+        start = HEAD.size
+        if own.signed:
+            start += SIGNATURE_BYTES
+            if flags != SIGNED or not hmac.compare_digest(
+                _signature(self._secrets()[0], key, stored[: HEAD.size], memoryview(stored)[start:]),
+                stored[HEAD.size : start],
+            ):
+                return MISSING
+        elif flags:
+            return MISSING
+        try:
+            return own.loads(stored[start:])
+        except Exception:
+            return MISSING  # the long way says why
+
+    def value(self, key: bytes, envelope: Envelope) -> Any:
+        """Return the value of an authentic entry, ``MISSING`` if it cannot be read (which is logged)."""
+        data = envelope.body
+        try:
+            if envelope.compressor != compressors.NONE:
+                compressor = compressors.BY_CODE.get(envelope.compressor)
+                if compressor is None:
+                    raise CorruptBlock(f"there is no compressor {envelope.compressor}")
+                data = compressor.decompress(data, self._max_bytes)
+            return self._readable[envelope.serializer].loads(data)
+        except Exception as error:  # a class that is gone, a package that is not there: an entry of other code
+            logger.warning("an entry that cannot be read: %r: %s: %s", key, type(error).__name__, error)
+            return MISSING
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value is kept as an integer of the store, which it can increment."""
+    return type(value) is int and MIN_INT <= value <= MAX_INT
+
+
+@lru_cache(maxsize=16)
+def _keyed(secret: str | bytes) -> hashlib.blake2b:
+    """Return the start of a signature: keyed BLAKE2b is a MAC by design (RFC 7693)."""
+    data = secret.encode("utf-8", "surrogatepass") if isinstance(secret, str) else secret
+    derived = hashlib.blake2b(data, person=b"etcdaero cache").digest()
+    return hashlib.blake2b(key=derived, digest_size=SIGNATURE_BYTES)
+
+
+def _signature(secret: str | bytes, key: bytes, *content: bytes | memoryview) -> bytes:
+    mac = _keyed(secret).copy()
+    mac.update(len(key).to_bytes(4, "big") + key)
+    for each in content:
+        mac.update(each)
+    return mac.digest()

@@ -1,0 +1,391 @@
+"""``get_or_set``: of all processes that miss an entry, one loads it.
+
+1. Read the entry; if it is fresh, that is the answer.
+2. In this process one thread or task goes on; the others wait for it and begin again.
+3. Create the record ``l<generation><key>``, with a random token and a time to live. Where it is there already another
+   process loads: answer with the stale value if there is one, else look again until the entry is there, the record is
+   gone, or ``LOAD_WAIT`` is over; then load without it. Nobody is ever given ``None`` for a value not yet loaded.
+4. Read the entry again (another process may have just loaded it), note the stamps of the tags, load.
+5. Write the value if the record still has the token: who took longer than ``LOAD_TIMEOUT`` writes nothing. Delete it.
+
+When loading fails and there is a stale value, that stands in for ``STALE_RETRY`` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from django_etcdaero.exceptions import EtcdAeroError, KeyExists, RecordTooBig, VersionConflict
+from django_etcdaero.records.store import RecordStore
+from django_etcdaero.system.pool import InThread, Pool
+from django_etcdaero.system.steps import Pause, Step, drive
+
+from .background import Background
+from .counters import Counters
+from .entries import Entries, Found
+from .lifetime import Life, life_of
+from .outage import Outage
+
+logger = logging.getLogger("django_etcdaero.cache")
+
+T = TypeVar("T")
+
+FIRST_PAUSE: Final = 0.005
+LONGEST_PAUSE: Final = 0.1
+"""Seconds between two looks at an entry that another process loads: they grow from the one to the other."""
+
+_WITHOUT: Final[bytes | None] = b""
+"""The token of who loads without the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What ``get_or_set`` was asked for. Times are in seconds."""
+
+    prefix: str
+    key: str
+    load: Callable[[], Any]
+    timeout: float | None
+    tags: tuple[str, ...] = ()
+    stale: float = 0.0
+    soft_timeout: float | None = None
+    eager: float | None = None
+    """Share of the timeout after which the entry is loaded anew in the background."""
+    jitter: float = 0.0
+
+    @property
+    def life(self) -> Life:
+        """The life of what is loaded now."""
+        return life_of(self.timeout, stale=self.stale, jitter=self.jitter, exact=self.eager is not None)
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """A load of this process that others wait for."""
+
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
+class _Wait(Step[bool]):
+    """Wait for an event; the answer is whether it was set."""
+
+    __slots__ = ("_event", "_timeout")
+
+    def __init__(self, event: threading.Event, timeout: float) -> None:
+        self._event = event
+        self._timeout = timeout
+
+    def block(self) -> bool:
+        return self._event.wait(self._timeout)
+
+    async def suspend(self) -> bool:
+        limit = time.monotonic() + self._timeout
+        pause = 0.001
+        while not self._event.is_set() and time.monotonic() < limit:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.02)
+        return self._event.is_set()
+
+
+class _Load(Step[Any]):
+    """Call the user's function, which may be a coroutine function where an event loop waits."""
+
+    __slots__ = ("_function",)
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+
+    def block(self) -> Any:
+        value = self._function()
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TypeError("get_or_set() was given a coroutine function; await aget_or_set() instead")
+        return value
+
+    async def suspend(self) -> Any:
+        value = self._function()
+        while inspect.isawaitable(value):
+            value = await value
+        return value
+
+
+class Loading:
+    """Loads entries of one cache. ``pool()`` gives the threads that call the store for event loops."""
+
+    def __init__(
+        self,
+        entries: Entries,
+        outage: Outage,
+        counters: Counters,
+        store: Callable[[], RecordStore],
+        background: Background,
+        pool: Callable[[], Pool],
+        *,
+        room: bytes,
+        load_timeout: float,
+        load_wait: float,
+        stale_retry: float,
+        call_timeout: float,
+    ) -> None:
+        self._entries = entries
+        self._outage = outage
+        self._counters = counters
+        self._store = store
+        self._background = background
+        self._pool = pool
+        self._room = room
+        self._load_timeout = load_timeout
+        self._load_wait = load_wait
+        self._stale_retry = stale_retry
+        self._call_timeout = call_timeout
+        self._flights: dict[tuple[str, str], _Flight] = {}
+        self._flights_lock = threading.Lock()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the loads of the parent."""
+        self._flights = {}
+        self._flights_lock = threading.Lock()
+
+    async def get_or_load(self, request: Request) -> Any:
+        """Return the entry of ``request``, loaded if need be. Raises what loading raises, and what the store does."""
+        limit = time.monotonic() + self._load_wait
+        while True:
+            found = await self._look(request)
+            if found is not None and found.fresh:
+                self._counters.hits += 1
+                self._renew_early(request, found)
+                return found.value
+            self._counters.misses += 1
+            flight = _Flight()
+            with self._flights_lock:
+                other = self._flights.setdefault((request.prefix, request.key), flight)
+            if other is flight:
+                return await self._lead(request, found, flight, limit)
+            if found is not None:
+                self._counters.stale_hits += 1
+                return found.value
+            self._counters.waits += 1
+            if not await _Wait(other.ended, max(0.0, limit - time.monotonic())):
+                return await self._make(request)  # the others take too long: not better, but an answer
+
+    # --- one thread or task of this process --------------------------------------------------------------------------
+
+    async def _lead(self, request: Request, found: Found | None, flight: _Flight, limit: float) -> Any:
+        handed_over = False
+        try:
+            token = await self._contend(request, found, limit)
+            if isinstance(token, Found):
+                return token.value
+            if token is None:
+                self._counters.stale_hits += 1
+                return None if found is None else found.value  # it is never None then
+            if request.soft_timeout is not None and found is not None:
+                ended = self._in_background(request, found, token, flight)
+                if ended is not None:
+                    handed_over = True
+                    return await self._await_softly(request, found, ended)
+            return await self._fill(request, found, token)
+        finally:
+            if not handed_over:
+                self._land(request, flight)
+
+    def _land(self, request: Request, flight: _Flight) -> None:
+        with self._flights_lock:
+            if self._flights.get((request.prefix, request.key)) is flight:
+                del self._flights[request.prefix, request.key]
+        flight.ended.set()
+
+    async def _contend(self, request: Request, stale: Found | None, limit: float) -> bytes | Found | None:
+        """Return the token with which this process loads, or the entry that another has loaded meanwhile.
+
+        ``None``: another process loads, and there is a stale value. An empty token: load without the record.
+        """
+        pause = FIRST_PAUSE
+        waited = False
+        while True:
+            token = await self._call(partial(self._take, request), _WITHOUT)
+            if token is not None:
+                if waited or stale is None:
+                    found = await self._look(request)
+                    if found is not None and found.fresh:
+                        await self._call(partial(self._give_back, request, token), None)
+                        return found
+                return token
+            if stale is not None:
+                return None
+            if not waited:
+                waited = True
+                self._counters.waits += 1
+            if time.monotonic() >= limit:
+                return _WITHOUT
+            await Pause(min(pause, max(0.0, limit - time.monotonic())))
+            pause = min(2 * pause, LONGEST_PAUSE)
+            found = await self._look(request)
+            if found is not None and found.fresh:
+                return found
+
+    async def _fill(self, request: Request, stale: Found | None, token: bytes) -> Any:
+        """Load, write, and let others load again; return the value."""
+        try:
+            life = request.life
+            tags = await self._call(lambda: self._entries.stamps(request.prefix, request.tags, life), None)
+            try:
+                value = await self._make(request)
+            except Exception as error:
+                if stale is None:
+                    raise
+                logger.warning("loading %r failed, its stale value stands in: %s", request.key, error)
+                self._counters.stale_hits += 1
+                await self._call(lambda: self._stand_in(request, stale), None)
+                return stale.value
+            if tags is not None:  # else the store is away
+                await self._call(lambda: self._write(request, value, request.life, tags, token), None)
+            return value
+        finally:
+            if token:
+                # By a plain call also in an event loop: a task that is being cancelled may not wait any more.
+                self._release_soon(request, token)
+
+    async def _make(self, request: Request) -> Any:
+        self._counters.loads += 1
+        try:
+            return await _Load(request.load)
+        except Exception:
+            self._counters.load_errors += 1
+            raise
+
+    # --- in the background -------------------------------------------------------------------------------------------
+
+    def _renew_early(self, request: Request, found: Found) -> None:
+        """Load an entry anew in the background when the eager part of its timeout is over."""
+        if request.eager is None or found.envelope is None or inspect.iscoroutinefunction(request.load):
+            return
+        envelope = found.envelope
+        if envelope.created + request.eager * (envelope.expires - envelope.created) > time.time():
+            return
+        flight = _Flight()
+        with self._flights_lock:
+            if self._flights.setdefault((request.prefix, request.key), flight) is not flight:
+                return
+
+        def work() -> None:
+            try:
+                token = self._outage.run(lambda: self._take(request), None)
+                if token:
+                    drive(self._fill(request, found, token))
+            finally:
+                self._land(request, flight)
+
+        if self._background.run(work) is None:
+            self._land(request, flight)
+
+    def _in_background(
+        self, request: Request, found: Found, token: bytes, flight: _Flight
+    ) -> tuple[threading.Event, list[Any]] | None:
+        if inspect.iscoroutinefunction(request.load):
+            return None
+        results: list[Any] = []
+
+        def work() -> None:
+            try:
+                results.append(drive(self._fill(request, found, token)))
+            finally:
+                self._land(request, flight)
+
+        ended = self._background.run(work)
+        return None if ended is None else (ended, results)
+
+    async def _await_softly(self, request: Request, found: Found, started: tuple[threading.Event, list[Any]]) -> Any:
+        ended, results = started
+        await _Wait(ended, request.soft_timeout or 0.0)
+        if results:
+            return results[0]
+        self._counters.stale_hits += 1
+        return found.value
+
+    # --- calls to the store ------------------------------------------------------------------------------------------
+
+    def _call(self, function: Callable[[], T], default: T) -> Step[T]:
+        return InThread(self._pool, lambda: self._outage.run(function, default), self._call_timeout)
+
+    def _look(self, request: Request) -> Step[Found | None]:
+        stale = request.stale > 0
+        return self._call(lambda: self._entries.get(request.prefix, request.key, stale=stale), None)
+
+    def _lock_key(self, request: Request) -> bytes:
+        start = len(self._room)
+        return self._room + b"l" + self._entries.record_key(request.prefix, request.key)[start:]
+
+    def _take(self, request: Request) -> bytes | None:
+        """Return the token of the record that was created; ``None``: another process has one."""
+        token = os.urandom(16)
+        try:
+            self._store().put(self._lock_key(request), token, ttl=max(1, round(self._load_timeout)), create_only=True)
+        except KeyExists:
+            return None
+        return token
+
+    def _owns(self, request: Request, token: bytes) -> int | None:
+        record = self._store().get(self._lock_key(request))
+        return record.generation if record is not None and record.value == token else None
+
+    def _give_back(self, request: Request, token: bytes) -> None:
+        generation = self._owns(request, token)
+        if generation is not None:
+            with suppress(VersionConflict):  # it ran out, and somebody else has it
+                self._store().delete(self._lock_key(request), generation=generation)
+
+    def _release_soon(self, request: Request, token: bytes) -> None:
+        try:
+            self._outage.run(lambda: self._give_back(request, token), None)
+        except EtcdAeroError as error:
+            logger.warning("the load of %r is over, others see it when its record runs out: %s", request.key, error)
+
+    def _write(
+        self, request: Request, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...], token: bytes
+    ) -> None:
+        if token and self._owns(request, token) is None:
+            logger.warning("loading %r took longer than LOAD_TIMEOUT: its value is not written", request.key)
+            return
+        try:
+            self._entries.put(request.prefix, request.key, value, life, tags)
+        except RecordTooBig as error:
+            self._counters.too_big += 1
+            logger.warning("not stored: %s", error)
+
+    def _stand_in(self, request: Request, stale: Found) -> None:
+        """Let the stale value count for a while, and the record live no longer than it would have."""
+        tags = () if stale.envelope is None else stale.envelope.tags
+        stamps = self._entries.stamps(request.prefix, [tag for tag, _ in tags], stale.life)
+        left = stale.record.ttl if stale.record.ttl is not None else request.stale
+        retry = min(self._stale_retry, left)
+        life = life_of(retry, stale=max(0.0, left - retry), exact=True)
+        self._entries.put(request.prefix, request.key, stale.value, life, stamps)
+
+
+def load_of(default: Any) -> Callable[[], Any]:
+    """Return a function that gives the value: ``default`` itself if it can be called."""
+    return default if callable(default) else lambda: default
+
+
+def names(tags: Iterable[str] | str) -> tuple[str, ...]:
+    """Return ``tags`` as a tuple. Raises ``TypeError`` for anything but an iterable of ``str``, and for one ``str``."""
+    if isinstance(tags, str):
+        raise TypeError(f"tags must be a list of str, not the str {tags!r}")
+    found = tuple(dict.fromkeys(tags))
+    for tag in found:
+        if not isinstance(tag, str):
+            raise TypeError(f"a tag must be a str, not {type(tag).__name__}")
+        if not tag:
+            raise ValueError("a tag must have one character at least")
+    return found

@@ -1,0 +1,108 @@
+"""``CACHES[alias]["OPTIONS"]``, read and checked."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from django_etcdaero.exceptions import ConfigurationError
+
+from . import compressors, serializers
+
+DJANGO_OPTIONS: Final = frozenset({"MAX_ENTRIES", "CULL_FREQUENCY"})
+"""Those that Django's own base class reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """The options of one cache. Times are in seconds, sizes in bytes."""
+
+    USING: str = "default"
+    """The alias of ``ETCDAERO`` whose KV store holds the locks."""
+    SERIALIZER: Any = "pickle"
+    COMPRESSOR: str | None = None
+    COMPRESS_MIN_LENGTH: int = 1024
+    COMPRESS_LEVEL: int | None = None
+    MAX_VALUE_BYTES: int = 16 * 1024 * 1024
+    """Largest value, serialized and compressed; what does not fit into one record is kept in several."""
+    CALL_TIMEOUT: float = 5.0
+    """What one call to the store may take."""
+    JITTER: float = 0.0
+    """Share of its timeout by which an entry may expire earlier, at random, so that not all expire together."""
+    STALE: float = 0.0
+    """For how long ``get_or_set`` may use an entry that has expired when loading fails or takes long."""
+    STALE_RETRY: float = 30.0
+    """For how long the stale value stands in after loading has failed, before it is tried again."""
+    LOAD_TIMEOUT: float = 30.0
+    """After which a load counts as dead, so that another process may load."""
+    LOAD_WAIT: float = 10.0
+    """For how long ``get_or_set`` waits for the load of another process before it loads itself."""
+    STAMP_MAX_AGE: float = 1.0
+    """After which time at most other processes see that the cache was cleared or a tag was invalidated."""
+    SWEEP_INTERVAL: float = 3600.0
+    """How often processes look, in turn, for entries of before a ``clear()``; 0: never."""
+    IGNORE_EXCEPTIONS: bool = False
+    """Treat a store that is away as an empty one, instead of raising."""
+    RETRY_INTERVAL: float = 5.0
+    """With ``IGNORE_EXCEPTIONS``: for how long a store that was away is not asked again."""
+    REVERSE_KEY_FUNCTION: Any = None
+
+
+NAMES: Final = tuple(field.name for field in fields(CacheOptions))
+
+
+def _number(least: float, most: float = math.inf, *, whole: bool = False) -> Callable[[object], str | None]:
+    def complaint(value: object) -> str | None:
+        kinds = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not least <= value <= most:
+            kind = "a whole number" if whole else "a number"
+            return f"must be {kind} of at least {least:g}" + (f", at most {most:g}" if most < math.inf else "")
+        return None
+
+    return complaint
+
+
+_CHECKS: Final[Mapping[str, Callable[[object], str | None]]] = {
+    "COMPRESS_MIN_LENGTH": _number(0, whole=True),
+    "MAX_VALUE_BYTES": _number(1024, 1024**3, whole=True),
+    "CALL_TIMEOUT": _number(0.01, 600),
+    "JITTER": _number(0, 0.9),
+    "STALE": _number(0),
+    "STALE_RETRY": _number(0.1),
+    "LOAD_TIMEOUT": _number(1, 86400),
+    "LOAD_WAIT": _number(0, 600),
+    "STAMP_MAX_AGE": _number(0, 3600),
+    "SWEEP_INTERVAL": _number(0),
+    "RETRY_INTERVAL": _number(0.01, 3600),
+}
+
+
+def read(given: object) -> CacheOptions:
+    """Return the options of a cache. Raises ``ConfigurationError``, naming the option, for what is wrong in them."""
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"OPTIONS must be a dict, not {type(given).__name__}")
+    for name, value in given.items():
+        if name in DJANGO_OPTIONS:
+            continue
+        if name not in NAMES:
+            close = difflib.get_close_matches(str(name), NAMES, n=1)
+            known = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(NAMES)}"
+            raise ConfigurationError(f"OPTIONS has the unknown key {name!r}; {known}")
+        check = _CHECKS.get(name)
+        if check is not None and (wrong := check(value)):
+            raise ConfigurationError(f"OPTIONS[{name!r}] {wrong}, not {value!r}")
+    options = CacheOptions(**{name: value for name, value in given.items() if name not in DJANGO_OPTIONS})
+    if not isinstance(options.USING, str):
+        raise ConfigurationError(f"OPTIONS['USING'] must be the name of an alias of ETCDAERO, not {options.USING!r}")
+    if not isinstance(options.IGNORE_EXCEPTIONS, bool):
+        raise ConfigurationError("OPTIONS['IGNORE_EXCEPTIONS'] must be True or False")
+    serializers.chosen(options.SERIALIZER)
+    compressor = compressors.chosen(options.COMPRESSOR)
+    level = options.COMPRESS_LEVEL
+    if level is not None and (compressor is None or isinstance(level, bool) or level not in compressor.levels):
+        allowed = "no compressor was chosen" if compressor is None else f"{compressor.name} has {compressor.levels}"
+        raise ConfigurationError(f"OPTIONS['COMPRESS_LEVEL'] is {level!r}; {allowed}")
+    return options

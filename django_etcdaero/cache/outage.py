@@ -1,0 +1,190 @@
+"""What a cache does while its store is away: raise, or go on as if it were empty.
+
+With ``IGNORE_EXCEPTIONS`` a failure opens a circuit: for ``RETRY_INTERVAL`` seconds nothing is asked of the store, then
+one call tries. So an outage costs a timeout now and then, and is logged at its start and its end. Deletions and other
+invalidations that did not reach the store are repeated before anything is read from it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from django_etcdaero.exceptions import (
+    Cancelled,
+    ClusterError,
+    ConfigurationError,
+    DeadlineExceeded,
+    EtcdAeroError,
+    OutcomeUnknown,
+    StoreFull,
+)
+
+from .counters import Counters
+
+logger = logging.getLogger("django_etcdaero.cache")
+
+T = TypeVar("T")
+
+AWAY: Final = (Cancelled, ClusterError, ConfigurationError, DeadlineExceeded, OutcomeUnknown, PermissionError)
+"""Errors after which the store is left alone for a while."""
+
+MAX_PENDING: Final = 10_000
+"""Keys whose deletion is remembered; of more, the whole cache is cleared instead."""
+
+
+class Pending:
+    """What is to be invalidated when the store is back, by key prefix."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.keys: dict[str, set[str]] = {}
+        self.tags: dict[str, set[str]] = {}
+        self.cleared: set[str] = set()
+
+    def delete(self, prefix: str, keys: set[str]) -> None:
+        """Remember that ``keys`` must go."""
+        with self._lock:
+            known = self.keys.setdefault(prefix, set())
+            if prefix not in self.cleared:
+                known |= keys
+            if len(known) > MAX_PENDING:
+                self._clear(prefix)
+
+    def invalidate(self, prefix: str, tags: set[str]) -> None:
+        """Remember that entries with ``tags`` must go."""
+        with self._lock:
+            known = self.tags.setdefault(prefix, set())
+            known |= tags
+            if len(known) > MAX_PENDING:
+                self._clear(prefix)
+
+    def clear(self, prefix: str) -> None:
+        """Remember that everything must go."""
+        with self._lock:
+            self._clear(prefix)
+
+    def _clear(self, prefix: str) -> None:
+        self.cleared.add(prefix)
+        self.keys.pop(prefix, None)
+        self.tags.pop(prefix, None)
+
+    def __bool__(self) -> bool:
+        return bool(self.keys or self.tags or self.cleared)
+
+
+class Outage:
+    """Sees to the calls of one cache. ``repeat(pending)`` does what was left undone, and raises if it cannot."""
+
+    def __init__(
+        self,
+        *,
+        ignore: bool,
+        retry_interval: float,
+        counters: Counters,
+        repeat: Callable[[Pending], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ignore = ignore
+        self._interval = retry_interval
+        self._counters = counters
+        self._repeat = repeat
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._closed_at: float | None = None
+        """``None``: the store answers. Else the time from which on one call may try."""
+        self._since = 0.0
+        self._last: EtcdAeroError | None = None
+        self.pending = Pending()
+
+    @property
+    def away(self) -> bool:
+        """Whether the store was away when it was last asked, and errors are ignored."""
+        return self._closed_at is not None
+
+    def run(self, call: Callable[[], T], default: T, *, undone: Callable[[Pending], object] | None = None) -> T:
+        """Return what ``call`` does, or ``default`` when the store is away and errors are ignored.
+
+        ``undone(pending)`` notes then what must be done when it is back.
+        """
+        if not self._ignore:
+            return self._counted(call)
+        try:
+            return self._guarded(call)
+        except EtcdAeroError:
+            if undone is not None:
+                undone(self.pending)
+            return default
+
+    def insist(self, call: Callable[[], T]) -> T:
+        """Return what ``call`` does, or raise, whether errors are ignored or not; while the store is away at once."""
+        if self._ignore:
+            return self._guarded(call)
+        return self._counted(call)
+
+    def _counted(self, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except EtcdAeroError:
+            self._counters.errors += 1
+            raise
+
+    def _guarded(self, call: Callable[[], T]) -> T:
+        retry_at = self._closed_at
+        if retry_at is not None:
+            self._try_again(retry_at)
+        try:
+            return call()
+        except EtcdAeroError as error:
+            self._counters.errors += 1
+            if isinstance(error, AWAY):
+                self._open(error)
+            elif not isinstance(error, StoreFull):
+                logger.warning("ignored: %s: %s", type(error).__name__, error)
+            raise
+
+    def _try_again(self, retry_at: float) -> None:
+        """Go on if this call is the one that tries, and what was left undone is done; else raise."""
+        now = self._clock()
+        with self._lock:
+            if self._closed_at is None:
+                return
+            if now < self._closed_at or retry_at != self._closed_at:
+                self._counters.ignored += 1
+                raise ClusterError(f"the store was away {now - self._since:.1f} s ago: {self._last}")
+            self._closed_at = now + self._interval  # the others wait for what this one finds
+        try:
+            pending, self.pending = self.pending, Pending()
+            try:
+                self._repeat(pending)
+            except BaseException:
+                self._put_back(pending)
+                raise
+        except EtcdAeroError as error:
+            self._counters.errors += 1
+            self._open(error)
+            raise
+        with self._lock:
+            self._closed_at = None
+        logger.warning("the store of the cache answers again, after %.1f s", self._clock() - self._since)
+
+    def _open(self, error: EtcdAeroError) -> None:
+        with self._lock:
+            first = self._closed_at is None
+            self._last = error
+            self._closed_at = self._clock() + self._interval
+            if first:
+                self._since = self._clock()
+        if first:
+            logger.error("the store of the cache is away, the cache counts as empty: %s", error)
+
+    def _put_back(self, pending: Pending) -> None:
+        for prefix in pending.cleared:
+            self.pending.clear(prefix)
+        for prefix, keys in pending.keys.items():
+            self.pending.delete(prefix, keys)
+        for prefix, tags in pending.tags.items():
+            self.pending.invalidate(prefix, tags)

@@ -1,0 +1,82 @@
+"""Where a cache keeps its entries: ``LOCATION``, read, and the store there, opened at the first use in each process."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import Final
+
+from django_etcdaero import conf, schemes
+from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.records.store import RecordStore
+from django_etcdaero.runtime import runtime
+from django_etcdaero.stores.address import Address, Plane
+from django_etcdaero.stores.local import MemoryAddress
+
+from .stamps import Stamps
+
+ALIAS_SCHEME: Final = "etcdaero:"
+"""``etcdaero:ALIAS`` is the record store of an alias of ``ETCDAERO``."""
+
+ROOM: Final = b"cache/"
+"""How the keys of caches begin in a store of their own; in an alias's, its prefix comes before."""
+
+
+class Place:
+    """The store of all caches with one ``LOCATION``, and the stamps there."""
+
+    def __init__(self, location: str, *, timeout: float) -> None:
+        """``timeout``: seconds a call may take. Raises ``ConfigurationError`` for what is wrong with ``location``."""
+        self._timeout = timeout
+        self._alias: str | None = None
+        self._address: Address | None = None
+        if location.startswith(ALIAS_SCHEME):
+            self._alias = location.removeprefix(ALIAS_SCHEME)
+            self.room = f"{conf.get(self._alias).prefix}/".encode() + ROOM
+        else:
+            self._address = _address(location)
+            self.room = ROOM
+        self.private = isinstance(self._address, MemoryAddress)
+        """Nobody but this process writes here."""
+        self.stamps = Stamps(self.store)
+        self._store: RecordStore | None = None
+        self._changes = -1
+        runtime.attach()
+
+    def store(self) -> RecordStore:
+        """Return the store, opened now if need be. Raises what opening raises."""
+        stores = runtime.open_stores
+        store = self._store
+        if store is None or self._changes != stores.changes:
+            self._changes = stores.changes
+            self.stamps.forget()
+            if self._address is None:
+                store = runtime.stores(self._alias or conf.DEFAULT_ALIAS).records
+            else:
+                store = stores.records(self._address, timeout=self._timeout)
+            self._store = store
+        return store
+
+
+_places: dict[tuple[str, float], Place] = {}
+_lock = threading.Lock()
+
+
+def place_of(location: str, *, timeout: float) -> Place:
+    """Return the place of ``location`` in this process: caches of one location share what is known of it."""
+    key = (location, timeout)
+    found = _places.get(key)
+    if found is None:
+        with _lock:
+            found = _places.get(key)
+            if found is None:
+                found = _places[key] = Place(location, timeout=timeout)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _address(location: str) -> Address:
+    try:
+        return schemes.parse(location, plane=Plane.RECORDS, base_dir=conf.base_dir())
+    except ConfigurationError as error:
+        raise ConfigurationError(f"LOCATION {error}, or {ALIAS_SCHEME}ALIAS of ETCDAERO") from None
