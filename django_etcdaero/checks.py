@@ -10,11 +10,14 @@ E004      an option in ``OPTIONS`` is wrong or unknown
 E005      a dataset's ``using`` names an alias that does not exist
 E006      one SQLite file is both a ``KV`` and a ``RECORDS``, or two aliases use it with the same prefix
 E007      ``KV`` is on servers and ``RECORDS`` on this host: other hosts see announcements without rows
+E008      an entry of ``CACHES`` with this package's backend is wrong
+E009      a cache's set of Aerospike is that of a ``RECORDS``
 W001      (``--deploy``) a ``mem:`` store: no process sees another's refreshes
 W002      (``--deploy``) a ``sqlite:`` store: one host only
 W003      ``GRPC_ENABLE_FORK_SUPPORT`` is off in the environment
 W004      an option of the process's one reader is set for another alias than ``default``
 W005      an attribute of a dataset's class that nothing reads is called nearly like an option
+W006      (``--deploy``) a ``mem:`` cache: no process sees what another stores
 ========  =============================================================================================
 """
 
@@ -25,6 +28,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.checks import Warning as CheckWarning
 
@@ -54,7 +58,9 @@ def register_all() -> None:
     register(check_fork_support, TAG)
     register(check_reader_options, TAG)
     register(check_dataset_attributes, TAG)
+    register(check_caches, TAG)
     register(check_reach, TAG, deploy=True)
+    register(check_caches_for_deployment, TAG, deploy=True)
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -117,6 +123,24 @@ def check_split_stores(**kwargs: Any) -> list[CheckMessage]:
         for kv, records in _pairs()
         if is_split(kv.address, records.address)
     ]
+
+
+def check_caches(**kwargs: Any) -> list[CheckMessage]:
+    """E008 and E009: the entries of ``CACHES`` with this package's backend."""
+    return _caches(deploy=False)
+
+
+def check_caches_for_deployment(**kwargs: Any) -> list[CheckMessage]:
+    """W006, with ``--deploy``: caches that only one process can see."""
+    return [each for each in _caches(deploy=True) if each.id == "etcdaero.W006"]
+
+
+def _caches(*, deploy: bool) -> list[CheckMessage]:
+    if not any("etcdaero" in str(each.get("BACKEND")).lower() for each in settings.CACHES.values()):
+        return []  # and import nothing
+    from .cache.checks import check
+
+    return check(deploy=deploy)
 
 
 def stores_in_memory() -> list[CheckMessage]:

@@ -34,7 +34,7 @@ class Place:
             self._alias = location.removeprefix(ALIAS_SCHEME)
             self.room = f"{conf.get(self._alias).prefix}/".encode() + ROOM
         else:
-            self._address = _address(location)
+            self._address = address_at(location)
             self.room = ROOM
         self.private = isinstance(self._address, MemoryAddress)
         """Nobody but this process writes here."""
@@ -75,7 +75,8 @@ def place_of(location: str, *, timeout: float) -> Place:
 
 
 @lru_cache(maxsize=64)
-def _address(location: str) -> Address:
+def address_at(location: str) -> Address:
+    """Read a ``LOCATION`` that is no alias. Raises ``ConfigurationError``."""
     try:
         return schemes.parse(location, plane=Plane.RECORDS, base_dir=conf.base_dir())
     except ConfigurationError as error:

@@ -1,0 +1,87 @@
+"""What ``manage.py check`` says of caches."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from pytest_django import Settings
+
+from django_etcdaero import checks
+
+OURS = "django_etcdaero.cache.EtcdAeroCache"
+FAR = {"KV": "etcd://etcd.example:2379", "RECORDS": "aerospike://one.example:3000/ns/rows", "PREFIX": "shop"}
+
+
+@pytest.fixture(autouse=True)
+def registered() -> None:
+    checks.register_all()
+
+
+def found(*, deploy: bool = False) -> list[tuple[str, str]]:
+    messages = run_checks(tags=[checks.TAG], include_deployment_checks=deploy)
+    return [(str(each.id).removeprefix("etcdaero."), each.msg) for each in messages]
+
+
+def caches(settings: Settings, location: Any, **options: Any) -> None:
+    settings.CACHES = {"default": {"BACKEND": OURS, "LOCATION": location, "OPTIONS": options}}
+
+
+@pytest.mark.parametrize(
+    "location", ["mem:", "sqlite:////tmp/cache.sqlite3", "aerospike://h:3000/ns/set", "etcdaero:default"]
+)
+def test_what_is_right_is_not_mentioned(settings: Settings, location: str) -> None:
+    caches(settings, location)
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("location", "options", "told"),
+    [
+        ("", {}, "LOCATION must be a URL"),
+        ("redis://h:6379", {}, "no known URL scheme"),
+        ("sqlite:", {}, "sqlite:"),
+        ("etcdaero:other", {}, "no alias 'other'"),
+        ("mem:", {"STAEL": 1}, "unknown key 'STAEL'; did you mean 'STALE'?"),
+        ("mem:", {"STALE": "1"}, r"OPTIONS\['STALE'\] must be a number"),
+        ("mem:", {"USING": "other"}, "no alias 'other'"),
+        ("mem:", {"SERIALIZER": "yaml"}, "SERIALIZER is 'yaml'"),
+        ("mem:", {"COMPRESSOR": "gzip"}, "COMPRESSOR is 'gzip'"),
+    ],
+)
+def test_e008_wrong_entries(settings: Settings, location: str, options: dict[str, Any], told: str) -> None:
+    caches(settings, location, **options)
+    [(number, message)] = found()
+    assert number == "E008"
+    assert message.startswith('CACHES["default"]: ')
+    assert re.search(told, message), message
+
+
+def test_e008_never_tells_a_password(settings: Settings) -> None:
+    caches(settings, "aerospike://user:secret@h:3000")
+    assert "secret" not in str(found())
+
+
+def test_e009_a_set_that_datasets_use(settings: Settings) -> None:
+    settings.ETCDAERO = {"default": FAR}
+    caches(settings, "aerospike://two.example:3000,one.example:3000/ns/rows")
+    assert [number for number, _ in found()] == ["E009"]
+    caches(settings, "aerospike://one.example:3000/ns/cache")
+    assert found() == []
+
+
+def test_w006_a_cache_in_memory(settings: Settings) -> None:
+    caches(settings, "mem:")
+    assert "W006" in [number for number, _ in found(deploy=True)]
+    caches(settings, "sqlite:////tmp/cache.sqlite3")
+    assert "W006" not in [number for number, _ in found(deploy=True)]
+
+
+def test_caches_of_others_are_not_ours_to_check(settings: Settings) -> None:
+    settings.CACHES = {
+        "default": {"BACKEND": "nowhere.EtcdAeroCache"},
+        "b": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
+    }
+    assert found() == []
