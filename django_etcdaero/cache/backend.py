@@ -147,10 +147,10 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if not made:
             return {}
         counters = self._core.counters
-        found = self._run(lambda: self._core.entries.get_many(self.key_prefix, made), dict[str, Found]())
+        found = self._run(lambda: self._core.entries.values(self.key_prefix, made), dict[str, Any]())
         counters.hits += len(found)
         counters.misses += len(made) - len(found)
-        return {made[each]: entry.value for each, entry in found.items()}
+        return {made[each]: value for each, value in found.items()}
 
     def set_many(
         self,

@@ -78,6 +78,13 @@ class Codec:
         logger.warning("an entry whose signature is wrong was not read: %r", key)
         return False
 
+    def packed(self, key: bytes, serializer: int, compressor: int, expires: float, body: bytes) -> bytes:
+        """Return the record of an entry of the commonest kind, made now: as by :meth:`seal` and ``pack()``."""
+        if not self._serializer.signed:
+            return HEAD.pack(MAGIC, FORMAT, 0, serializer, compressor, 0, time.time(), expires) + body
+        head = HEAD.pack(MAGIC, FORMAT, SIGNED, serializer, compressor, 0, time.time(), expires)
+        return head + _signature(self._secrets()[0], key, head, body) + body
+
     def quick(self, key: bytes, stored: bytes) -> Any:
         """Return the value of an entry of the commonest kind, without looking at its header in all detail.
 

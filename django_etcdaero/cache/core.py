@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.db import close_old_connections
 
 from django_etcdaero.system import forks
@@ -140,8 +142,17 @@ class _Forget:
         forks.protect(self)
 
 
+@lru_cache(maxsize=1)
 def _secrets() -> Sequence[str | bytes]:
     return (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+
+
+def _forget_secrets(*, setting: str, **kwargs: Any) -> None:
+    if setting in {"SECRET_KEY", "SECRET_KEY_FALLBACKS"}:
+        _secrets.cache_clear()
+
+
+setting_changed.connect(_forget_secrets, dispatch_uid="django_etcdaero.cache")
 
 
 pools = Pools()

@@ -135,6 +135,30 @@ class Entries:
         found = self._read(prefix, {key: (record_key, record)}, stale=False).get(key)
         return MISSING if found is None else found.value
 
+    def values(self, prefix: str, keys: Collection[str]) -> dict[str, Any]:
+        """Return the values of the fresh entries, in one call to the store, or two if some have tags."""
+        start = self._room + b"e" + self.generation(prefix)
+        longest = self._longest_key
+        record_keys: dict[bytes, str] = {}
+        for key in keys:
+            encoded = key.encode("utf-8", "surrogatepass")
+            record_keys[start + encoded if len(encoded) <= longest else self.record_key(prefix, key)] = key
+        quick = self._codec.quick
+        found: dict[str, Any] = {}
+        others: dict[str, tuple[bytes, Record]] = {}
+        for record_key, record in self._store().get_many(record_keys).items():
+            value: Any = record.value
+            if type(value) is not int:
+                self._counters.bytes_read += len(value)
+                value = quick(record_key, value)
+                if value is MISSING:
+                    others[record_keys[record_key]] = (record_key, record)
+                    continue
+            found[record_keys[record_key]] = value
+        if others:
+            found |= {key: entry.value for key, entry in self._read(prefix, others, stale=False).items()}
+        return found
+
     def get(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
         """Return an entry, ``None`` if there is none. ``stale``: also one that has expired, as long as it is there."""
         record_key = self.record_key(prefix, key)
@@ -373,6 +397,10 @@ class Entries:
         if is_number(value) and not tags and life.expires == NEVER and not digested:
             return int(value)
         serializer, compressor, body = self._codec.body(value)
+        if not tags and not digested and len(body) + parts.HEADROOM <= self._store().max_value_bytes:
+            packed = self._codec.packed(record_key, serializer, compressor, life.expires, body)
+            self._counters.bytes_written += len(packed)
+            return packed
         envelope = Envelope(serializer, compressor, time.time(), body, life.expires, tags, key if digested else "")
         if len(body) + parts.HEADROOM > self._store().max_value_bytes:
             return envelope

@@ -85,7 +85,8 @@ class RecordStore(ABC):
         """
         arguments.check_items({key: value}, self.max_value_bytes)
         arguments.check_ttl(ttl)
-        arguments.check_generations((generation,))
+        if generation is not None:
+            arguments.check_generations((generation,))
         if create_only and generation is not None:
             raise InvalidRequest("create_only and generation exclude each other: a record yet to be created has none")
         self._put(key, value, ttl, 0 if create_only else generation, timeout)

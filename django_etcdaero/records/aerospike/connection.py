@@ -82,7 +82,10 @@ class Connection:
 
     def check_usable(self) -> None:
         """Raise ``Cancelled`` after :meth:`close` or :meth:`abandon`, ``ConfigurationError`` in another process."""
-        if os.getpid() != self._pid:
+        if os.getpid() == self._pid:
+            if not self._closed:
+                return
+        else:
             self.abandon()
         check_usable(self._address.safe, pid=self._pid, closed=self._closed)
 
@@ -172,7 +175,7 @@ class Connection:
     def _begin(self, until: float) -> NativeClient:
         self.check_usable()
         with self._state:
-            if not self._state.wait_for(lambda: not self._forks, timeout=max(0.0, until - time.monotonic())):
+            if self._forks and not self._state.wait_for(lambda: not self._forks, max(0.0, until - time.monotonic())):
                 raise StoreBusy(f"{self._address.safe}: this process is forking for longer than the time allowed")
             self._calls += 1
         try:
@@ -186,7 +189,8 @@ class Connection:
             self._calls -= 1
             if self._calls:
                 return
-            self._state.notify_all()
+            if self._forks or self._closed:
+                self._state.notify_all()
         if self._closed:
             self._close_idle_client()
 

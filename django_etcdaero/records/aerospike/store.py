@@ -89,7 +89,7 @@ class AerospikeStore(ConnectedStore):
         forks.protect(self)
 
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
-        arguments.check_keys((key,))
+        arguments.check_key(key)
         return self._read(lambda client, ms: client.get(key, ms), timeout)
 
     def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
