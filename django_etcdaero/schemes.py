@@ -72,6 +72,7 @@ STORES: Final[Schemes[RecordStore]] = Schemes(
         "sqlite": "records.sqlite:FILE",
         "aerospike": "records.aerospike:PLAIN",
         "aerospikes": "records.aerospike:ENCRYPTED",
+        "db": "records.database:DATABASE",
     }
 )
 """The schemes for ``RECORDS``."""

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from django_etcdaero.records.memory import MemoryStore, drop_memory
 from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import RecordStore
 from tests.records.aerospike.serving import served
+from tests.records.database.serving import ALIAS, CLOCK, SHARED, PostgreSQLServer, Room, alias, migrate
 
 
 class Clock:
@@ -60,16 +62,52 @@ def aerospike(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(server.store, server.pass_time)
 
 
+def postgresql(server: PostgreSQLServer) -> Iterator[Bench]:
+    room = Room(server)
+    yield Bench(room.store, room.pass_time)
+
+
 def _advance(clock: Clock, seconds: float) -> None:
     clock.passed += seconds
 
 
-KINDS = (memory, sqlite, aerospike)
+KINDS = (memory, sqlite, aerospike, pytest.param(postgresql, marks=pytest.mark.servers))
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL for all tests that leave it running, with the table in the database of :data:`ALIAS`."""
+    with PostgreSQLServer().running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_table(postgresql_server: PostgreSQLServer, django_db_blocker: Any) -> Iterator[None]:
+    """The alias :data:`ALIAS`, with the table in its database."""
+    postgresql_server.ask(f"CREATE DATABASE {SHARED}")
+    postgresql_server.ask(CLOCK, SHARED)
+    postgresql_server.ask(f"ALTER DATABASE {SHARED} SET search_path = tests, pg_catalog, public")
+    with alias(ALIAS, postgresql_server.settings(SHARED)):
+        with django_db_blocker.unblock():
+            migrate(ALIAS)
+        yield
+
+
+@pytest.fixture
+def databases_allowed(django_db_blocker: Any) -> Iterator[None]:
+    """Let databases be used: pytest-django forbids it by default."""
+    with django_db_blocker.unblock():
+        yield
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    benches = request.param(tmp_path)
+    where: Any = tmp_path
+    if request.param is postgresql:
+        where = request.getfixturevalue("postgresql_server")
+        request.getfixturevalue("shared_table")
+        request.getfixturevalue("databases_allowed")
+    benches = request.param(where)
     bench = next(benches)
     yield bench
     for store in bench.opened:

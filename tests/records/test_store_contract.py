@@ -479,5 +479,5 @@ def test_every_call_after_the_end_is_cancelled(bench: Bench, end: str) -> None:
 
 
 def test_info_tells_kind_and_location(store: RecordStore) -> None:
-    schemes = {"memory": "mem:", "sqlite": "sqlite:///", "aerospike": "aerospike://"}
+    schemes = {"memory": "mem:", "sqlite": "sqlite:///", "aerospike": "aerospike://", "database": "db:"}
     assert store.info.location.startswith(schemes[store.info.kind])

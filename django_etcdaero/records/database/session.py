@@ -1,0 +1,169 @@
+"""One connection of our own to a database: a copy of Django's, which no code of the project's ever sees."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import ctypes
+import math
+import os
+import select
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error as DatabaseError
+from django.db import connections
+from django.db.backends.utils import CursorWrapper
+from django.db.utils import load_backend
+
+from django_etcdaero.exceptions import ConfigurationError
+
+from .dialect import Dialect
+from .execution import Result
+from .mysql import MySQL
+from .postgresql import PostgreSQL
+
+DIALECTS: Final[Mapping[str, type[Dialect]]] = {"postgresql": PostgreSQL, "mysql": MySQL}
+"""By the vendor of Django's backend; that of MariaDB is called ``mysql``, too."""
+
+LEAST_CONNECT_SECONDS: Final = 2
+"""What the drivers take for the time to connect is whole seconds, and for one of them 2 is the least."""
+
+LEAST_SECONDS: Final = 0.001
+"""The shortest limit that a statement is sent with."""
+
+
+class Session:
+    """An open connection. One thread at a time uses it, any thread may :meth:`break_off` what it does.
+
+    Its statements commit by themselves. Errors of Django and of drivers come out of it: see :mod:`.connections`.
+    """
+
+    def __init__(self, alias: str, seconds: float) -> None:
+        """Connect in about ``seconds``; the settings of the alias are those of this moment."""
+        self.settings = copy.deepcopy(settings_of(alias))
+        backend = load_backend(self.settings["ENGINE"])
+        self.wrapper: Any = backend.DatabaseWrapper(copy.deepcopy(self.settings), alias)
+        vendor = self.wrapper.vendor
+        if vendor not in DIALECTS:
+            known = "PostgreSQL, MySQL and MariaDB"
+            instead = "; use sqlite:///path" if vendor == "sqlite" else ""
+            raise ConfigurationError(f"records can be kept in {known}, not in a database of vendor {vendor!r}{instead}")
+        self.dialect = DIALECTS[vendor](self.wrapper)
+        self.until = time.monotonic() + seconds
+        """When the statements of the call that uses it must have ended."""
+        self.idle_since = 0.0
+        self.sound = True
+        """Whether another call may use it."""
+        self.broken_off = False
+        own = self.wrapper.settings_dict
+        own["AUTOCOMMIT"] = True
+        own["OPTIONS"] = self.dialect.options(own["OPTIONS"], max(LEAST_CONNECT_SECONDS, math.ceil(seconds)))
+        self.max_age = self.settings["CONN_MAX_AGE"] or None  # 0 says: to the end of a request. Here it is idle time
+        own["CONN_MAX_AGE"] = None
+        self.wrapper.inc_thread_sharing()
+        self.opened = time.monotonic()
+        try:
+            self.wrapper.ensure_connection()
+            for statement in self.dialect.preparations():
+                self.plain(statement)
+        except BaseException:
+            self.close()
+            raise
+
+    # statements ------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> str:
+        """See :class:`.execution.Execution`, which this is, with errors of Django and no others."""
+        return self.dialect.now
+
+    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Result:
+        """Carry out a statement, which the server ends at :attr:`until`."""
+        seconds = max(LEAST_SECONDS, self.until - time.monotonic())
+        return self._execute(self.dialect.bounded(statement, seconds), parameters, skip=True)
+
+    def plain(self, statement: str) -> None:
+        """Carry out a statement without parameters and without a limit: those that begin and end transactions."""
+        self._execute(statement, (), skip=False)
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Let the statements inside be one transaction."""
+        self.plain("START TRANSACTION")
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(DatabaseError):  # the first error is the one to tell
+                self.plain("ROLLBACK")
+            raise
+        self.plain("COMMIT")
+
+    def _execute(self, statement: str, parameters: Sequence[Any], *, skip: bool) -> Result:
+        # Not wrapper.cursor(): with DEBUG that keeps the text of thousands of statements, values included.
+        with self.wrapper.wrap_database_errors:
+            cursor = self.wrapper.create_cursor()
+        with CursorWrapper(cursor, self.wrapper) as cursor:
+            cursor.execute(statement, parameters or None)
+            if skip:
+                self.dialect.skip(cursor)
+            rows = cursor.fetchall() if cursor.description else []
+            return Result(list(rows), cursor.rowcount, getattr(cursor, "lastrowid", None))
+
+    # life ------------------------------------------------------------------------------------------------------------
+
+    def fits(self) -> bool:
+        """Tell whether another call may use it: not too old, of the settings of now, and not closed by the server."""
+        now = time.monotonic()
+        if self.max_age is not None and now > self.opened + self.max_age:
+            return False
+        if self.settings != settings_of(self.wrapper.alias):
+            return False
+        descriptor = self._descriptor()
+        if descriptor is None:
+            return True
+        # Nothing was asked, so what there is to read is the end of the connection, or why it ends.
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return not poll.poll(0)
+
+    def break_off(self) -> None:
+        """End what a thread does with it, from another one: the network below it is shut down."""
+        self.broken_off = True
+        self.sound = False
+        descriptor = self._descriptor()
+        if descriptor is not None:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as network:
+                network.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection. Never raises."""
+        with contextlib.suppress(Exception):
+            connection, self.wrapper.connection = self.wrapper.connection, None
+            if connection is not None:
+                connection.close()
+
+    def leak(self) -> None:
+        """Keep it from being destroyed for ever: closed in the child of a fork it would end that of the parent."""
+        connection = self.wrapper.connection
+        if connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+    def _descriptor(self) -> int | None:
+        try:
+            return int(self.wrapper.connection.fileno())
+        except Exception:
+            return None  # a driver without it, or a connection that is closed
+
+
+def settings_of(alias: str) -> dict[str, Any]:
+    """Return what ``settings.DATABASES`` says of an alias at this moment: a test run changes it."""
+    try:
+        return dict(connections.settings[alias])
+    except KeyError:
+        raise ConfigurationError(f"settings.DATABASES has no alias {alias!r}") from None
+    except ImproperlyConfigured as error:
+        raise ConfigurationError(f"settings.DATABASES: {error}") from error
