@@ -15,6 +15,7 @@ from django_etcdaero.records.memory import MemoryStore, drop_memory
 from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import RecordStore
 from tests.records.aerospike.serving import served
+from tests.records.database import mariadb as mariadb_serving
 from tests.records.database.serving import ALIAS, CLOCK, SHARED, PostgreSQLServer, Room, alias, migrate
 
 
@@ -71,41 +72,45 @@ def _advance(clock: Clock, seconds: float) -> None:
     clock.passed += seconds
 
 
-KINDS = (memory, sqlite, aerospike, pytest.param(postgresql, marks=pytest.mark.servers))
+def mariadb(server: mariadb_serving.MariaDBServer) -> Iterator[Bench]:
+    room = mariadb_serving.Room()
+    yield Bench(room.store, room.pass_time)
+
+
+ON_SERVERS = {postgresql: "postgresql_table", mariadb: "mariadb_table"}
+"""With the fixture of the server."""
+KINDS: list[Any] = [memory, sqlite, aerospike, pytest.param(postgresql, marks=pytest.mark.servers)]
+if mariadb_serving.PROGRAM:
+    KINDS.append(pytest.param(mariadb, marks=pytest.mark.servers))
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgreSQLServer]:
-    """A PostgreSQL for all tests that leave it running, with the table in the database of :data:`ALIAS`."""
-    with PostgreSQLServer().running() as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def shared_table(postgresql_server: PostgreSQLServer, django_db_blocker: Any) -> Iterator[None]:
-    """The alias :data:`ALIAS`, with the table in its database."""
+def postgresql_table(postgresql_server: PostgreSQLServer, django_db_blocker: Any) -> Iterator[PostgreSQLServer]:
+    """The table in a database of PostgreSQL, which is the alias :data:`ALIAS`."""
     postgresql_server.ask(f"CREATE DATABASE {SHARED}")
     postgresql_server.ask(CLOCK, SHARED)
     postgresql_server.ask(f"ALTER DATABASE {SHARED} SET search_path = tests, pg_catalog, public")
     with alias(ALIAS, postgresql_server.settings(SHARED)):
         with django_db_blocker.unblock():
             migrate(ALIAS)
-        yield
+        yield postgresql_server
 
 
-@pytest.fixture
-def databases_allowed(django_db_blocker: Any) -> Iterator[None]:
-    """Let databases be used: pytest-django forbids it by default."""
-    with django_db_blocker.unblock():
-        yield
+@pytest.fixture(scope="session")
+def mariadb_table(django_db_blocker: Any) -> Iterator[mariadb_serving.MariaDBServer]:
+    """The table in a database of MariaDB."""
+    name = mariadb_serving.MARIADB
+    with mariadb_serving.MariaDBServer().running() as server, alias(name, server.settings()):
+        with django_db_blocker.unblock():
+            migrate(name)
+        yield server
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     where: Any = tmp_path
-    if request.param is postgresql:
-        where = request.getfixturevalue("postgresql_server")
-        request.getfixturevalue("shared_table")
+    if request.param in ON_SERVERS:
+        where = request.getfixturevalue(ON_SERVERS[request.param])
         request.getfixturevalue("databases_allowed")
     benches = request.param(where)
     bench = next(benches)

@@ -223,7 +223,7 @@ class Connections:
                 return Session(self._address.alias, seconds)
         except SynchronousOnlyOperation as error:
             raise self._in_event_loop() from error
-        except (ImproperlyConfigured, NotSupportedError) as error:  # no driver; a server that Django does not support
+        except (ImportError, ImproperlyConfigured, NotSupportedError) as error:  # no driver; too old a server
             raise ConfigurationError(f"{place}: {errors.one_line(error)}") from error
         except ConfigurationError as error:
             raise ConfigurationError(f"{place}: {error}") from error
