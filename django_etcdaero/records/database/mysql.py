@@ -34,7 +34,7 @@ _WRITE: Final = f"""
 """
 _CLEAR: Final = f"DELETE FROM {TABLE} WHERE room = %s AND record_key = %s AND expires <= {_NOW}"
 _INCREMENT: Final = f"""
-UPDATE {TABLE} SET int_value = LAST_INSERT_ID(int_value + %s), generation = generation + 1
+UPDATE {TABLE} SET int_value = CAST(LAST_INSERT_ID(int_value + %s) AS SIGNED), generation = generation + 1
 WHERE room = %s AND record_key = %s AND int_value BETWEEN %s AND %s AND {live(_NOW)}
 """
 _LOCK: Final = f"SELECT record_key, generation FROM {TABLE} WHERE room = %s AND {live(_NOW)}"

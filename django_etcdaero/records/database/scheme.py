@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult
 
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -20,9 +21,13 @@ _SQLITE = ("sqlite3", "spatialite")
 
 def _parse(parts: SplitResult, base_dir: Path | None) -> DatabaseAddress:
     address = parse(parts)
-    configured = connections.settings.get(address.alias)
+    try:
+        databases = connections.settings
+    except ImproperlyConfigured as error:
+        raise ConfigurationError(f"settings.DATABASES: {error}") from error
+    configured = databases.get(address.alias)
     if configured is None:
-        known = ", ".join(map(repr, connections.settings))
+        known = ", ".join(map(repr, databases))
         raise ConfigurationError(f"settings.DATABASES has no alias {address.alias!r} (it has {known})")
     engine = configured["ENGINE"]
     if engine.rpartition(".")[2] in _SQLITE:
