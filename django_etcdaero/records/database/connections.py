@@ -30,7 +30,6 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.stores.database import DatabaseAddress
-from django_etcdaero.system import forks
 from django_etcdaero.system.threads import Background, wait_for
 
 from . import errors
@@ -219,8 +218,7 @@ class Connections:
     def _connect(self, until: float) -> Session:
         place, seconds = self._address.safe, max(0.0, until - time.monotonic())
         try:
-            with forks.postponed():  # it may import the driver
-                return Session(self._address.alias, seconds)
+            return Session(self._address.alias, seconds)
         except SynchronousOnlyOperation as error:
             raise self._in_event_loop() from error
         except (ImportError, ImproperlyConfigured, NotSupportedError) as error:  # no driver; too old a server

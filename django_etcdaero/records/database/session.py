@@ -20,6 +20,7 @@ from django.db.backends.utils import CursorWrapper
 from django.db.utils import load_backend
 
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.system import forks
 
 from .dialect import Dialect
 from .execution import Result
@@ -45,7 +46,8 @@ class Session:
     def __init__(self, alias: str, seconds: float) -> None:
         """Connect in about ``seconds``; the settings of the alias are those of this moment."""
         self.settings = copy.deepcopy(settings_of(alias))
-        backend = load_backend(self.settings["ENGINE"])
+        with forks.postponed():  # it imports the driver
+            backend = load_backend(self.settings["ENGINE"])
         self.wrapper: Any = backend.DatabaseWrapper(copy.deepcopy(self.settings), alias)
         vendor = self.wrapper.vendor
         if vendor not in DIALECTS:
@@ -82,7 +84,7 @@ class Session:
         return self.dialect.now
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Result:
-        """Carry out a statement, which the server ends at :attr:`until`."""
+        """Carry out a statement, which the server ends when the time of the call has run out."""
         seconds = max(LEAST_SECONDS, self.until - time.monotonic())
         return self._execute(self.dialect.bounded(statement, seconds), parameters, skip=True)
 

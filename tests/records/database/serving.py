@@ -88,7 +88,8 @@ class PostgreSQLServer:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **self._as)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    def start(self) -> None:
+    def start(self, **changes: str) -> None:
+        """Start it and wait until it answers; ``changes`` are further settings of it."""
         command = [self._programs / "postgres", "-D", self.directory / "data", "-p", str(self.port)]
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -96,6 +97,7 @@ class PostgreSQLServer:
             "fsync": "off",
             "max_connections": "100",
             "max_wal_size": "256MB",
+            **changes,
         }
         command += [each for name, value in settings.items() for each in ("-c", f"{name}={value}")]
         with (self.directory / "log").open("ab") as log:
