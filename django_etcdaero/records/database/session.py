@@ -68,8 +68,11 @@ class Session:
         own["CONN_MAX_AGE"] = None
         self.wrapper.inc_thread_sharing()
         self.opened = time.monotonic()
+        self._network: int | None = None
+        """A descriptor of our own for the socket: a driver tells none while it is busy, and may close its own."""
         try:
             self.wrapper.ensure_connection()
+            self._network = _descriptor(self.wrapper.connection)
             for statement in self.dialect.preparations():
                 self.plain(statement)
         except BaseException:
@@ -124,21 +127,19 @@ class Session:
             return False
         if self.settings != settings_of(self.wrapper.alias):
             return False
-        descriptor = self._descriptor()
-        if descriptor is None:
+        if self._network is None:
             return True
         # Nothing was asked, so what there is to read is the end of the connection, or why it ends.
         poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
+        poll.register(self._network, select.POLLIN)
         return not poll.poll(0)
 
     def break_off(self) -> None:
         """End what a thread does with it, from another one: the network below it is shut down."""
         self.broken_off = True
         self.sound = False
-        descriptor = self._descriptor()
-        if descriptor is not None:
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as network:
+        if self._network is not None:
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._network)) as network:
                 network.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -147,6 +148,9 @@ class Session:
             connection, self.wrapper.connection = self.wrapper.connection, None
             if connection is not None:
                 connection.close()
+        network, self._network = self._network, None
+        if network is not None:
+            os.close(network)
 
     def leak(self) -> None:
         """Keep it from being destroyed for ever: closed in the child of a fork it would end that of the parent."""
@@ -154,11 +158,12 @@ class Session:
         if connection is not None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
-    def _descriptor(self) -> int | None:
-        try:
-            return int(self.wrapper.connection.fileno())
-        except Exception:
-            return None  # a driver without it, or a connection that is closed
+
+def _descriptor(connection: Any) -> int | None:
+    try:
+        return os.dup(connection.fileno())
+    except (AttributeError, OSError):
+        return None  # not every driver tells it
 
 
 def settings_of(alias: str) -> dict[str, Any]:

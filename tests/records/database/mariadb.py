@@ -22,7 +22,7 @@ from django_etcdaero.records.database.store import DatabaseStore
 from django_etcdaero.records.database.table import TABLE
 from django_etcdaero.stores.database import DatabaseAddress
 from tests.keyvalue.etcd.servers import free_ports
-from tests.records.database.serving import START_TIMEOUT
+from tests.records.database.serving import START_TIMEOUT, stopped
 from tests.waiting import wait_until
 
 PROGRAM = os.environ.get("ETCDAERO_TEST_MARIADB")
@@ -31,8 +31,10 @@ MARIADB = "mariadb-of-tests"
 
 START = """
 CREATE DATABASE records;
+CREATE DATABASE nothing;
 CREATE USER tests@localhost IDENTIFIED BY 'of the tests';
 GRANT ALL ON records.* TO tests@localhost;
+GRANT ALL ON nothing.* TO tests@localhost;
 """
 
 
@@ -56,13 +58,23 @@ class MariaDBServer:
         options += ["--innodb-flush-log-at-trx-commit=0", "--init-connect=SET timestamp = 1800000000"]
         try:
             with (self.directory / "log").open("wb") as log:
-                process = subprocess.Popen([str(PROGRAM), *common, *options], stdout=log, stderr=log)
+                process = self._process = subprocess.Popen([str(PROGRAM), *common, *options], stdout=log, stderr=log)
             wait_until(self._answers, START_TIMEOUT, "the start of MariaDB")
             yield self
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait(30)
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it do nothing for a while."""
+        self._process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: stopped(self._process.pid), what="a process that has stopped")
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def _answers(self) -> bool:
         import MySQLdb
@@ -87,8 +99,8 @@ class MariaDBServer:
 class Room:
     """A room of the table, for one test."""
 
-    def __init__(self) -> None:
-        self.address = DatabaseAddress(MARIADB, uuid.uuid4().hex[:31])
+    def __init__(self, name: str = MARIADB) -> None:
+        self.address = DatabaseAddress(name, uuid.uuid4().hex[:31])
 
     def store(self, **options: Any) -> DatabaseStore:
         return DatabaseStore(self.address, **{"timeout": 20.0, **options})

@@ -134,6 +134,8 @@ class PostgreSQLServer:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for pid in (self.process.pid, *map(int, children)):
             os.kill(pid, number)
+            if number == signal.SIGSTOP:
+                wait_until(lambda pid=pid: stopped(pid), what="a process that has stopped")
 
     def stop(self) -> None:
         """End it at once; clients lose their connections."""
@@ -164,6 +166,12 @@ class PostgreSQLServer:
         finally:
             self.stop()
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def stopped(pid: int) -> bool:
+    """Tell whether no thread of a process runs any more; SIGSTOP takes its time."""
+    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 @contextmanager
