@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import IntegrityError, InterfaceError, OperationalError
+from django.db.backends.utils import CursorWrapper
+
+from .execution import Execution, Result
 
 if TYPE_CHECKING:
     from django_etcdaero.records.store import Value
-
-    from .execution import Execution
 
 
 class Fault(enum.Enum):
@@ -53,11 +54,26 @@ class Dialect(ABC):
         """Return the statements to begin a connection with."""
         return ()
 
+    def carry_out(self, statement: str, parameters: Sequence[Any], seconds: float | None) -> Result:
+        """Carry out a statement that the server itself ends after ``seconds`` (``None``: it sees to that itself).
+
+        Raises errors of Django, and ``SynchronousOnlyOperation`` in an event loop.
+        """
+        # Not wrapper.cursor(): with DEBUG that keeps the text of thousands of statements, values included.
+        with self.wrapper.wrap_database_errors:
+            cursor = self.wrapper.create_cursor()
+        with CursorWrapper(cursor, self.wrapper) as cursor:
+            cursor.execute(statement if seconds is None else self.bounded(statement, seconds), parameters or None)
+            if seconds is not None:
+                self.skip(cursor)
+            rows = cursor.fetchall() if cursor.description else []
+            return Result(list(rows), cursor.rowcount, getattr(cursor, "lastrowid", None))
+
     @abstractmethod
     def bounded(self, statement: str, seconds: float) -> str:
         """Return the statement such that the server itself ends it after ``seconds``."""
 
-    def skip(self, cursor: Any) -> None:  # noqa: B027
+    def skip(self, cursor: Any) -> None:  # noqa: B027 - most have none
         """Skip the results of what :meth:`bounded` has put before a statement."""
 
     # errors ----------------------------------------------------------------------------------------------------------

@@ -1,22 +1,23 @@
 """PostgreSQL, with psycopg 3 or psycopg2.
 
-The limits of a statement are set in the same message as the statement, which makes both one transaction: there is no
-state of the session that a pooler between here and the server (PgBouncer) would hand to somebody else, and no further
-round trip. This needs parameters that are bound by the client, which is what Django does by default.
+The limits of a statement are set together with the statement, in one transaction and one round trip: there is no state
+of the session that a pooler between here and the server (PgBouncer) would hand to somebody else. With psycopg 3 that is
+a pipeline, in which values are sent and received as they are; else it is one text, in which they are twice as long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from django.utils.asyncio import async_unsafe
+
 from .dialect import Dialect, Fault
+from .execution import Execution, Result
 from .table import COLUMNS, TABLE, columns_of, live, marks, milliseconds
 
 if TYPE_CHECKING:
     from django_etcdaero.records.store import Value
-
-    from .execution import Execution
 
 _NOW: Final = "(extract(epoch from statement_timestamp()) * 1000)::bigint"
 _LOCKS: Final = 0.9
@@ -43,6 +44,19 @@ DELETE FROM {TABLE} WHERE (room, record_key) IN (
 )
 """
 
+_LIMITS: Final = "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true)"
+
+
+def _limits(seconds: float) -> tuple[int, int]:
+    """Return the two limits in milliseconds: for the statement, and for its waiting for a lock."""
+    whole = max(1, int(seconds * 1000))
+    return whole, max(1, int(whole * _LOCKS))
+
+
+@async_unsafe
+def _check_event_loop() -> None:
+    """As Django's own functions do that use a connection."""
+
 
 class PostgreSQL(Dialect):
     """See the module."""
@@ -66,9 +80,20 @@ class PostgreSQL(Dialect):
         ours = {name: value for name, value in given.items() if name not in ("pool", "server_side_binding")}
         return {**ours, "connect_timeout": seconds}
 
+    def carry_out(self, statement: str, parameters: Sequence[Any], seconds: float | None) -> Result:
+        psycopg = self.wrapper.Database
+        if seconds is None or not (hasattr(psycopg, "Pipeline") and psycopg.Pipeline.is_supported()):
+            return super().carry_out(statement, parameters, seconds)
+        _check_event_loop()
+        with self.wrapper.wrap_database_errors:
+            connection = self.wrapper.connection
+            with connection.pipeline():
+                psycopg.Cursor(connection).execute(_LIMITS, [str(limit) for limit in _limits(seconds)])
+                cursor = psycopg.Cursor(connection).execute(statement, parameters, binary=True)
+            return Result(cursor.fetchall() if cursor.description else [], cursor.rowcount, None)
+
     def bounded(self, statement: str, seconds: float) -> str:
-        whole = max(1, int(seconds * 1000))
-        locks = max(1, int(whole * _LOCKS))
+        whole, locks = _limits(seconds)
         return f"SET LOCAL statement_timeout = {whole}; SET LOCAL lock_timeout = {locks}; {statement}"
 
     def skip(self, cursor: Any) -> None:

@@ -16,7 +16,6 @@ from typing import Any, Final
 from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.db import connections
-from django.db.backends.utils import CursorWrapper
 from django.db.utils import load_backend
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -89,11 +88,11 @@ class Session:
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Result:
         """Carry out a statement, which the server ends when the time of the call has run out."""
         seconds = max(LEAST_SECONDS, self.until - time.monotonic())
-        return self._execute(self.dialect.bounded(statement, seconds), parameters, skip=True)
+        return self.dialect.carry_out(statement, parameters, seconds)
 
     def plain(self, statement: str) -> None:
         """Carry out a statement without parameters and without a limit: those that begin and end transactions."""
-        self._execute(statement, (), skip=False)
+        self.dialect.carry_out(statement, (), None)
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
@@ -106,17 +105,6 @@ class Session:
                 self.plain("ROLLBACK")
             raise
         self.plain("COMMIT")
-
-    def _execute(self, statement: str, parameters: Sequence[Any], *, skip: bool) -> Result:
-        # Not wrapper.cursor(): with DEBUG that keeps the text of thousands of statements, values included.
-        with self.wrapper.wrap_database_errors:
-            cursor = self.wrapper.create_cursor()
-        with CursorWrapper(cursor, self.wrapper) as cursor:
-            cursor.execute(statement, parameters or None)
-            if skip:
-                self.dialect.skip(cursor)
-            rows = cursor.fetchall() if cursor.description else []
-            return Result(list(rows), cursor.rowcount, getattr(cursor, "lastrowid", None))
 
     # life ------------------------------------------------------------------------------------------------------------
 
