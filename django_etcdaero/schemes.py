@@ -65,6 +65,7 @@ STORES: Final[Schemes[RecordStore]] = Schemes(
         "http": "records.etcd:PLAIN",
         "etcds": "records.etcd:ENCRYPTED",
         "https": "records.etcd:ENCRYPTED",
+        "db": "records.database:DATABASE",
     }
 )
 """The schemes for ``RECORDS``."""

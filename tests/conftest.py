@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.registry import datasets
 from tests.keyvalue.etcd.servers import Cluster, Server
+from tests.records.database.serving import PostgreSQLServer
 
 # How long an example takes is a matter of the machine and of what else it does.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -20,12 +21,15 @@ settings.load_profile("patient")
 
 MARKERS = (
     "slow: takes much time, by starting many processes or by waiting for times to run out",
-    "servers: needs a real etcd, the stand-in for Aerospike as a program, or a browser",
+    "servers: needs a real etcd or PostgreSQL, the stand-in for Aerospike as a program, or a browser",
     "embedded_only(reason): of the engines, only the embedded ones",
     "files_only(reason): of the deployments, only that on files of SQLite",
     "etcd_too: of the deployments, also that whose records are in etcd",
 )
-SERVERS = {"shared_server", "server", "shared_cluster", "cluster", "lone_server", "records_url"}
+SERVERS = {
+    *("shared_server", "server", "shared_cluster", "cluster", "lone_server", "records_url"),
+    *("postgresql_server", "own_postgresql_server"),
+}
 """Fixtures that start servers. A test that starts its own is marked where it stands."""
 
 
@@ -84,3 +88,17 @@ def cluster(shared_cluster: Cluster) -> Cluster:
     """Three members, all in good health; a test may do to them what :meth:`Cluster.heal` can mend."""
     shared_cluster.heal()
     return shared_cluster
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQLServer]:
+    """A PostgreSQL for all tests of a worker that leave it running and use databases or rooms of their own."""
+    with PostgreSQLServer().running() as server:
+        yield server
+
+
+@pytest.fixture
+def databases_allowed(django_db_blocker: Any) -> Iterator[None]:
+    """Let databases be used: pytest-django forbids it by default."""
+    with django_db_blocker.unblock():
+        yield

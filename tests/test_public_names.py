@@ -103,7 +103,7 @@ root.__path__ = {list(django_etcdaero.__path__)!r}
 sys.modules["django_etcdaero"] = root
 package = importlib.import_module("django_etcdaero.{package}")
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-    if ".etcd" not in module.name:
+    if ".etcd" not in module.name and "records.database." not in module.name:
         importlib.import_module(module.name)
 print(*(name for name in sys.modules if name.partition(".")[0] == "django"))
 """

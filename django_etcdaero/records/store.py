@@ -45,7 +45,7 @@ class StoreInfo:
     """What a store is, for people. Never contains a password."""
 
     kind: str
-    """``"memory"``, ``"sqlite"``, ``"aerospike"`` or ``"etcd"``."""
+    """``"memory"``, ``"sqlite"``, ``"aerospike"``, ``"etcd"`` or ``"database"``."""
     location: str
     details: dict[str, str] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ from django_etcdaero.records.memory.store import MemoryStore, drop_memory
 from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import RecordStore
 from tests.records.aerospike.serving import served
+from tests.records.database import mariadb as mariadb_serving
+from tests.records.database.serving import ALIAS, CLOCK, SHARED, PostgreSQLServer, Room, alias, migrate
 
 _numbers = itertools.count()
 
@@ -87,11 +90,56 @@ def embedded(request: pytest.FixtureRequest) -> Iterator[Bench]:
     drop_engine(name)
 
 
+def postgresql(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    server: PostgreSQLServer = request.getfixturevalue("postgresql_table")
+    request.getfixturevalue("databases_allowed")
+    room = Room(server)
+    yield Bench(room.store, room.pass_time)
+
+
+def mariadb(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    request.getfixturevalue("mariadb_table")
+    request.getfixturevalue("databases_allowed")
+    room = mariadb_serving.Room()
+    yield Bench(room.store, room.pass_time)
+
+
 def _advance(clock: Clock, seconds: float) -> None:
     clock.passed += seconds
 
 
-KINDS = (memory, sqlite, aerospike, embedded, pytest.param(etcd, marks=pytest.mark.servers))
+KINDS: list[Any] = [
+    memory,
+    sqlite,
+    aerospike,
+    embedded,
+    pytest.param(etcd, marks=pytest.mark.servers),
+    pytest.param(postgresql, marks=pytest.mark.servers),
+]
+if mariadb_serving.PROGRAM:
+    KINDS.append(pytest.param(mariadb, marks=pytest.mark.servers))
+
+
+@pytest.fixture(scope="session")
+def postgresql_table(postgresql_server: PostgreSQLServer, django_db_blocker: Any) -> Iterator[PostgreSQLServer]:
+    """The table in a database of PostgreSQL, which is the alias :data:`ALIAS`."""
+    postgresql_server.ask(f"CREATE DATABASE {SHARED}")
+    postgresql_server.ask(CLOCK, SHARED)
+    postgresql_server.ask(f"ALTER DATABASE {SHARED} SET search_path = tests, pg_catalog, public")
+    with alias(ALIAS, postgresql_server.settings(SHARED)):
+        with django_db_blocker.unblock():
+            migrate(ALIAS)
+        yield postgresql_server
+
+
+@pytest.fixture(scope="session")
+def mariadb_table(django_db_blocker: Any) -> Iterator[mariadb_serving.MariaDBServer]:
+    """The table in a database of MariaDB."""
+    name = mariadb_serving.MARIADB
+    with mariadb_serving.MariaDBServer().running() as server, alias(name, server.settings()):
+        with django_db_blocker.unblock():
+            migrate(name)
+        yield server
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)

@@ -486,5 +486,6 @@ def test_info_tells_kind_and_location(store: RecordStore) -> None:
         "aerospike": "aerospike://",
         "embedded": "mem:",
         "etcd": "etcd://",
+        "database": "db:",
     }
     assert store.info.location.startswith(schemes[store.info.kind])

@@ -1,5 +1,6 @@
 """Settings of the project; what differs from test to test comes from the environment (``SHOP_…``)."""
 
+import json
 import os
 from pathlib import Path
 
@@ -12,7 +13,7 @@ ALLOWED_HOSTS = ["*"]
 USE_TZ = True
 ROOT_URLCONF = "urls"
 INSTALLED_APPS = ["django_etcdaero", *(["shop"] if os.environ.get("SHOP_APP", "1") == "1" else [])]
-DATABASES = {}
+DATABASES = json.loads(os.environ.get("SHOP_DATABASES", "{}"))
 if os.environ.get("SHOP_DATABASE") == "1":
     DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": DIRECTORY / "database"}
 

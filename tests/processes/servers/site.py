@@ -1,4 +1,4 @@
-"""A deployment whose stores are on servers: an etcd cluster and an Aerospike namespace."""
+"""A deployment whose stores are on servers: an etcd cluster, and an Aerospike namespace or a database."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+from django.db import connections
+
 from django_etcdaero import schemes
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.stores.address import RECORDS_ROOM, Plane
 from django_etcdaero.stores.aerospike import AerospikeAddress
+from django_etcdaero.stores.database import DatabaseAddress
 from django_etcdaero.stores.etcd import EtcdAddress
 from tests.processes.site import Process, Site, opened_by
 from tests.waiting import wait_until
@@ -60,6 +63,11 @@ class ServerSite(Site):
             for address in addresses
             if isinstance(address, EtcdAddress | AerospikeAddress)
             for endpoint in address.endpoints
+        }
+        ports |= {
+            int(connections.settings[address.alias]["PORT"])
+            for address in addresses
+            if isinstance(address, DatabaseAddress)
         }
         found = []
         for family in ("tcp", "tcp6"):  # gRPC uses IPv6 sockets for IPv4 as well
