@@ -52,7 +52,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
                 raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
             self._options = cache_options.read(given)
             identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
-            self._core: Core = core_of(location, identity, self._options)
+            self._core: Core = core_of(
+                location, identity, self._options, most=self._max_entries, share=self._cull_frequency
+            )
         except ConfigurationError as error:
             raise ImproperlyConfigured(f"CACHES: {error}") from None
         reverse = self._options.REVERSE_KEY_FUNCTION

@@ -24,6 +24,7 @@ from django_etcdaero.exceptions import KeyExists, KeyNotFound, RecordTooBig, Sto
 from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.store import Record, RecordStore, Value, batches
 
+from .bound import Bound
 from .codec import MISSING, Codec, is_number
 from .counters import Counters
 from .envelope import NEVER, STAMP_BYTES, Envelope, Parts, unpack
@@ -79,6 +80,7 @@ class Entries:
         room: bytes,
         stamp_max_age: float,
         max_bytes: int,
+        bound: Bound | None = None,
     ) -> None:
         self._store = store
         self._stamps = stamps
@@ -87,6 +89,7 @@ class Entries:
         self._room = room
         self._max_age = stamp_max_age
         self._max_bytes = max_bytes
+        self._bound = bound
 
     # --- keys --------------------------------------------------------------------------------------------------------
 
@@ -203,6 +206,7 @@ class Entries:
                 small[record_key] = encoded
         if small:
             self._store().put_many(small, ttl=life.ttl)
+            self._evict(next(iter(small)))
         return refused
 
     def add(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> bool:
@@ -362,6 +366,7 @@ class Entries:
     def _put(self, record_key: bytes, encoded: Value | Envelope, life: Life, generation: int | None = None) -> None:
         if not isinstance(encoded, Envelope):
             self._store().put(record_key, encoded, ttl=life.ttl, generation=generation)
+            self._evict(record_key)
             return
         store = self._store()
         former = store.get(record_key)
@@ -371,10 +376,9 @@ class Entries:
             self._bury(record_key)
             raise
         store.put(record_key, data, ttl=life.ttl, generation=generation)
-        if former is not None and isinstance(former.value, bytes):
-            envelope = unpack(former.value)
-            if envelope is not None and envelope.parts is not None:
-                store.delete_many(self._part_keys(record_key, envelope.parts))
+        if former is not None:
+            self._drop_parts({record_key: former.value})
+        self._evict(record_key)
 
     def _in_parts(self, record_key: bytes, envelope: Envelope, life: Life) -> bytes:
         """Write the parts of a large body; return the value of its record."""
@@ -415,7 +419,25 @@ class Entries:
             self._store().put(record_key, encoded, ttl=life.ttl, create_only=True)
         except KeyExists:
             return False
+        self._evict(record_key)
         return True
+
+    def _evict(self, record_key: bytes) -> None:
+        """Keep the entries beside ``record_key``, which was written, within their bound."""
+        if self._bound is not None:
+            start = len(self._room) + 1
+            self._drop_parts(self._bound.keep(record_key[:start], start + STAMP_BYTES, record_key))
+
+    def _drop_parts(self, records: Mapping[bytes, Value]) -> None:
+        """Delete the parts of entries that were replaced or removed."""
+        keys = [
+            part
+            for record_key, value in records.items()
+            if isinstance(value, bytes) and (envelope := unpack(value)) is not None and envelope.parts is not None
+            for part in self._part_keys(record_key, envelope.parts)
+        ]
+        if keys:
+            self._store().delete_many(keys)
 
     def _change(
         self, prefix: str, key: str, change: Callable[[Found | None], tuple[Value | Envelope, Life] | None]
@@ -437,6 +459,7 @@ class Entries:
                     if isinstance(encoded, Envelope):
                         encoded = self._in_parts(record_key, encoded, life)
                     self._store().put(record_key, encoded, ttl=life.ttl, create_only=True)
+                    self._evict(record_key)
                 else:
                     self._put(record_key, encoded, life, record.generation)
             except (KeyExists, VersionConflict):

@@ -11,6 +11,7 @@ from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.address import Address, Plane
+from django_etcdaero.stores.local import MemoryAddress
 
 from .stamps import Stamps
 
@@ -31,10 +32,14 @@ class Place:
         self._address: Address | None = None
         if location.startswith(ALIAS_SCHEME):
             self._alias = location.removeprefix(ALIAS_SCHEME)
-            self.room = f"{conf.get(self._alias).prefix}/".encode() + ROOM
+            settings = conf.get(self._alias)
+            self.room = f"{settings.prefix}/".encode() + ROOM
+            used = settings.records
         else:
-            self._address = _address(location)
+            used = self._address = _address(location)
             self.room = ROOM
+        self.in_memory = isinstance(used, MemoryAddress)
+        """Whether that is what the settings say; in a test run the stores of all locations may be."""
         self.stamps = Stamps(self.store)
         self._store: RecordStore | None = None
         self._changes = -1
