@@ -60,8 +60,16 @@ class Found(NamedTuple):
 
     @property
     def life(self) -> Life:
-        """What is left of its life."""
-        return Life(self.record.ttl, NEVER if self.envelope is None else self.envelope.expires)
+        """What is left of its life.
+
+        The store tells it in whole seconds, rounded up: who writes it again and again must say when it ends, or it
+        never would. (An integer of the store keeps its time by itself.)
+        """
+        if self.envelope is None:
+            return Life(self.record.ttl)
+        if self.envelope.expires == NEVER and self.record.ttl is not None:
+            return Life(self.record.ttl, time.time() + self.record.ttl)
+        return Life(self.record.ttl, self.envelope.expires)
 
 
 class Entries:
@@ -153,7 +161,7 @@ class Entries:
                 tags.update(tag for tag, _ in envelope.tags)
         stamps = self._current(prefix, tags)
         for key, envelope in entries.items():
-            fresh = envelope.expires > now and all(stamps.get(tag) == stamp for tag, stamp in envelope.tags)
+            fresh = _fresh(envelope, now, stamps)
             if not fresh and not stale:
                 continue
             record_key, record = records[key]
@@ -295,25 +303,35 @@ class Entries:
         return True
 
     def delete(self, prefix: str, keys: Collection[str]) -> int:
-        """Delete entries; return how many there were."""
+        """Delete entries; return how many there were, without those that have expired and are kept as stale ones."""
         record_keys = [self.record_key(prefix, key) for key in keys]
         store = self._store()
-        if not store.deleted_may_return:
-            if len(record_keys) == 1:
-                return int(store.delete(record_keys[0]))
-            return store.delete_many(record_keys)
-        live = {
-            record_key: record
-            for record_key, record in store.get_many(record_keys).items()
-            if not isinstance(record.value, bytes)
-            or (envelope := unpack(record.value)) is None
-            or not envelope.tombstone
-        }
-        if live:
-            tombstone = Envelope(0, 0, time.time(), b"", tombstone=True).pack()
-            ttl = max(TOMBSTONE_TTL if record.ttl is None else record.ttl for record in live.values())
-            store.put_many(dict.fromkeys(live, tombstone), ttl=ttl)
-        return len(live)
+        there: dict[bytes, Record] = {}
+        envelopes: list[Envelope] = []
+        numbers = 0
+        for record_key, record in store.get_many(record_keys).items():
+            envelope = unpack(record.value) if isinstance(record.value, bytes) else None
+            if envelope is not None and envelope.tombstone:
+                continue
+            there[record_key] = record
+            if envelope is not None:
+                envelopes.append(envelope)
+            numbers += not isinstance(record.value, bytes)
+        stamps = self._current(prefix, {tag for envelope in envelopes for tag, _ in envelope.tags})
+        now = time.time()
+        counted = numbers + sum(_fresh(envelope, now, stamps) for envelope in envelopes)
+        if not there:
+            return 0
+        if store.deleted_may_return:
+            tombstone = Envelope(0, 0, now, b"", tombstone=True).pack()
+            ttl = max(TOMBSTONE_TTL if record.ttl is None else record.ttl for record in there.values())
+            store.put_many(dict.fromkeys(there, tombstone), ttl=ttl)
+        elif len(there) == 1:
+            counted *= store.delete(next(iter(there)))
+        else:
+            store.delete_many(there)
+        self._drop_parts({record_key: record.value for record_key, record in there.items()})
+        return counted
 
     def clear(self, prefix: str) -> None:
         """Let no entry of ``prefix`` count any more."""
@@ -354,9 +372,11 @@ class Entries:
             return int(value)
         serializer, compressor, body = self._codec.body(value)
         envelope = Envelope(serializer, compressor, time.time(), body, life.expires, tags, key if digested else "")
-        if len(body) + HEADROOM > self._store().max_value_bytes:
+        most = self._store().max_value_bytes
+        if len(body) + HEADROOM > most:
             return envelope
-        return self._sealed(record_key, envelope)
+        sealed = self._sealed(record_key, envelope)
+        return sealed if len(sealed) <= most else envelope  # many tags
 
     def _sealed(self, record_key: bytes, envelope: Envelope) -> bytes:
         packed = self._codec.seal(record_key, envelope).pack()
@@ -483,6 +503,10 @@ class Entries:
             store.put(record_key, Envelope(0, 0, time.time(), b"", tombstone=True).pack(), ttl=TOMBSTONE_TTL)
         else:
             store.delete(record_key)
+
+
+def _fresh(envelope: Envelope, now: float, stamps: Mapping[str, bytes]) -> bool:
+    return envelope.expires > now and all(stamps.get(tag) == stamp for tag, stamp in envelope.tags)
 
 
 def _encoded(text: str) -> bytes:

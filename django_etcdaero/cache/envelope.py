@@ -39,6 +39,8 @@ _HEAD: Final = struct.Struct(">2sBBBBHdd")
 _FIELD: Final = struct.Struct(">BH")
 _PARTS: Final = struct.Struct(">8sII")
 _MAX_FIELDS: Final = 0xFFFF
+MAX_PARTS: Final = 0xFFFF
+"""Of one entry. What a record says is not yet checked when its parts are fetched."""
 
 NEVER: Final = float("inf")
 
@@ -95,7 +97,7 @@ class Envelope(NamedTuple):
         return head + fields
 
     def _packed_fields(self) -> bytes:
-        fields = [(TAG, stamp + name.encode()) for name, stamp in self.tags]
+        fields = [(TAG, stamp + name.encode("utf-8", "surrogatepass")) for name, stamp in self.tags]
         if self.key:
             fields.append((KEY, self.key.encode("utf-8", "surrogatepass")))
         if self.parts is not None:
@@ -150,11 +152,13 @@ def _read_fields(data: bytes) -> tuple[tuple[tuple[str, bytes], ...], str, Parts
             raise ValueError("a field is cut off")
         position += length
         if kind == TAG:
-            tags.append((field[STAMP_BYTES:].decode(), field[:STAMP_BYTES]))
+            tags.append((field[STAMP_BYTES:].decode("utf-8", "surrogatepass"), field[:STAMP_BYTES]))
         elif kind == KEY:
             key = field.decode("utf-8", "surrogatepass")
         elif kind == PARTS:
             parts = Parts(*_PARTS.unpack(field))
+            if parts.number > MAX_PARTS:
+                raise ValueError(f"nobody writes {parts.number} parts")
         else:
             raise ValueError(f"there is no field of kind {kind}")
     return tuple(tags), key, parts

@@ -19,16 +19,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from asgiref.sync import sync_to_async
+
 from django_etcdaero.exceptions import EtcdAeroError, KeyExists, RecordTooBig, VersionConflict
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.system.pool import InThread, Pool
-from django_etcdaero.system.steps import Pause, Step, drive
+from django_etcdaero.system.steps import Pause, Step, adrive, drive
 
 from .background import Background
 from .counters import Counters
@@ -113,10 +115,7 @@ class _Load(Step[Any]):
         return value
 
     async def suspend(self) -> Any:
-        value = self._function()
-        while inspect.isawaitable(value):
-            value = await value
-        return value
+        return await called(self._function)
 
 
 class Loading:
@@ -268,7 +267,7 @@ class Loading:
 
     def _renew_early(self, request: Request, found: Found) -> None:
         """Load an entry anew in the background when the eager part of its timeout is over."""
-        if request.eager is None or found.envelope is None or inspect.iscoroutinefunction(request.load):
+        if request.eager is None or found.envelope is None:
             return
         envelope = found.envelope
         if envelope.created + request.eager * (envelope.expires - envelope.created) > time.time():
@@ -278,32 +277,39 @@ class Loading:
             if self._flights.setdefault((request.prefix, request.key), flight) is not flight:
                 return
 
-        def work() -> None:
+        async def work() -> None:
             try:
-                token = self._outage.run(lambda: self._take(request), None)
+                token = await self._call(lambda: self._take(request), None)
                 if token:
-                    drive(self._fill(request, found, token))
+                    await self._fill(request, found, token)
             finally:
                 self._land(request, flight)
 
-        if self._background.run(work) is None:
+        if self._begin(request, work) is None:
             self._land(request, flight)
 
     def _in_background(
         self, request: Request, found: Found, token: bytes, flight: _Flight
     ) -> tuple[threading.Event, list[Any]] | None:
-        if inspect.iscoroutinefunction(request.load):
-            return None
         results: list[Any] = []
 
-        def work() -> None:
+        async def work() -> None:
             try:
-                results.append(drive(self._fill(request, found, token)))
+                results.append(await self._fill(request, found, token))
             finally:
                 self._land(request, flight)
 
-        ended = self._background.run(work)
+        ended = self._begin(request, work)
         return None if ended is None else (ended, results)
+
+    def _begin(self, request: Request, work: Callable[[], Coroutine[Any, Any, None]]) -> threading.Event | None:
+        """Start ``work`` in a thread, or in the event loop if that must load; return what is set at its end.
+
+        ``None``: it was not started.
+        """
+        if inspect.iscoroutinefunction(request.load):
+            return self._background.task(lambda: adrive(work()))
+        return self._background.run(lambda: drive(work()))
 
     async def _await_softly(self, request: Request, found: Found, started: tuple[threading.Event, list[Any]]) -> Any:
         ended, results = started
@@ -371,6 +377,14 @@ class Loading:
         retry = min(self._stale_retry, left)
         life = life_of(retry, stale=max(0.0, left - retry), exact=True)
         self._entries.put(request.prefix, request.key, stale.value, life, stamps)
+
+
+async def called(function: Callable[[], Any]) -> Any:
+    """Return what ``function`` gives, called in a thread unless it is a coroutine function."""
+    value = function() if inspect.iscoroutinefunction(function) else await sync_to_async(function)()
+    while inspect.isawaitable(value):
+        value = await value
+    return value
 
 
 def load_of(default: Any) -> Callable[[], Any]:
