@@ -395,9 +395,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             raise ValueError(f"jitter must be a share of the timeout, at least 0 and at most 0.9, not {jitter}")
         return jitter
 
-    def _refused(self, error: RecordTooBig) -> None:
+    def _refused(self, key: object, error: RecordTooBig) -> None:
         self._core.counters.too_big += 1
-        logger.warning("not stored: %s", error)
+        logger.warning("%r was not stored: %s", key, error)
 
     def _set(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None = None) -> None:
         core = self._core
@@ -411,7 +411,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         try:
             core.entries.put(self.key_prefix, made, value, life, stamps)
         except RecordTooBig as error:
-            self._refused(error)
+            self._refused(made, error)
 
     def _add(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None = None) -> bool:
         entries, prefix = self._core.entries, self.key_prefix
@@ -432,7 +432,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         try:
             return entries.replace(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
         except RecordTooBig as error:
-            self._refused(error)
+            self._refused(made, error)
             return False
 
     def _swap(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None) -> Any:
@@ -447,7 +447,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         try:
             found = entries.swap(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
         except RecordTooBig as error:
-            self._refused(error)
+            self._refused(made, error)
             return None
         return None if found is None else found.value
 
@@ -507,6 +507,6 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             else:
                 self.add(key, value, timeout=timeout, version=version)
         except RecordTooBig as error:
-            self._refused(error)
+            self._refused(key, error)
             return value
         return self.get(key, value, version=version)

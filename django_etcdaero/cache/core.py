@@ -80,7 +80,6 @@ class Core:
             self.counters,
             room=self.place.room,
             stamp_max_age=options.STAMP_MAX_AGE,
-            max_bytes=options.MAX_VALUE_BYTES,
             bound=Bound(self.place.store, most, share) if self.place.in_memory else None,
         )
         self.outage = Outage(

@@ -18,6 +18,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from django_etcdaero.exceptions import KeyExists, KeyNotFound, RecordTooBig, StoreBusy, VersionConflict
@@ -59,6 +60,13 @@ class Found(NamedTuple):
         return self.record.ttl
 
     @property
+    def until(self) -> float:
+        """Seconds since the epoch at which it does not count as a stale value either."""
+        if self.envelope is not None and self.envelope.until != NEVER:
+            return self.envelope.until
+        return NEVER if self.record.ttl is None else time.time() + self.record.ttl
+
+    @property
     def life(self) -> Life:
         """What is left of its life.
 
@@ -87,7 +95,6 @@ class Entries:
         *,
         room: bytes,
         stamp_max_age: float,
-        max_bytes: int,
         bound: Bound | None = None,
     ) -> None:
         self._store = store
@@ -96,7 +103,6 @@ class Entries:
         self._counters = counters
         self._room = room
         self._max_age = stamp_max_age
-        self._max_bytes = max_bytes
         self._bound = bound
 
     # --- keys --------------------------------------------------------------------------------------------------------
@@ -153,7 +159,7 @@ class Entries:
             envelope = unpack(record.value)
             if envelope is None:
                 self._counters.unreadable += 1
-            elif not envelope.tombstone and (stale or envelope.expires > now):
+            elif not envelope.tombstone and (envelope.expires > now or (stale and envelope.until > now)):
                 if envelope.key and envelope.key != key:
                     self._counters.unreadable += 1
                     continue
@@ -194,7 +200,16 @@ class Entries:
     def put(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Write an entry, whatever was there. Raises ``RecordTooBig``; then what was there is gone."""
         record_key = self.record_key(prefix, key)
-        self._put(record_key, self._encode(record_key, key, value, life, tags), life)
+        self._put(record_key, self._encode_or_bury(record_key, key, value, life, tags), life)
+
+    def stand_in(self, prefix: str, key: str, stale: Found, life: Life, tags: tuple[tuple[str, bytes], ...]) -> None:
+        """Write a stale value again, with another life, unless its entry has changed meanwhile."""
+        if stale.envelope is None:
+            return
+        record_key = self.record_key(prefix, key)
+        encoded = self._encode(record_key, key, stale.value, life, tags, until=stale.until)
+        with suppress(VersionConflict):
+            self._put(record_key, encoded, life, stale.record.generation)
 
     def put_many(
         self, prefix: str, items: Mapping[str, Any], life: Life, tags: tuple[tuple[str, bytes], ...] = ()
@@ -204,14 +219,14 @@ class Entries:
         refused: list[str] = []
         for key, value in items.items():
             record_key = self.record_key(prefix, key)
-            encoded = self._encode(record_key, key, value, life, tags)
-            if isinstance(encoded, Envelope):
-                try:
+            try:
+                encoded = self._encode_or_bury(record_key, key, value, life, tags)
+                if isinstance(encoded, Envelope):
                     self._put(record_key, encoded, life)
-                except RecordTooBig:
-                    refused.append(key)
-            else:
-                small[record_key] = encoded
+                else:
+                    small[record_key] = encoded
+            except RecordTooBig:
+                refused.append(key)
         if small:
             self._store().put_many(small, ttl=life.ttl)
             self._evict(next(iter(small)))
@@ -228,7 +243,7 @@ class Entries:
     def replace(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> bool:
         """Write an entry if there is one; return whether it was written."""
         record_key = self.record_key(prefix, key)
-        encoded = self._encode(record_key, key, value, life, tags)
+        encoded = self._encode_or_bury(record_key, key, value, life, tags)
         return self._change(prefix, key, lambda found: (encoded, life) if found else None) is not None
 
     def swap(
@@ -236,7 +251,7 @@ class Entries:
     ) -> Found | None:
         """Write an entry and return the one that it replaces."""
         record_key = self.record_key(prefix, key)
-        encoded = self._encode(record_key, key, value, life, tags)
+        encoded = self._encode_or_bury(record_key, key, value, life, tags)
         before: list[Found | None] = []
 
         def change(found: Found | None) -> tuple[Value | Envelope, Life]:
@@ -363,15 +378,32 @@ class Entries:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _encode(
+    def _encode_or_bury(
         self, record_key: bytes, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...]
     ) -> Value | Envelope:
-        """Return the value of the record, or an envelope that does not fit into one."""
+        try:
+            return self._encode(record_key, key, value, life, tags)
+        except RecordTooBig:
+            self._bury(record_key)
+            raise
+
+    def _encode(
+        self,
+        record_key: bytes,
+        key: str,
+        value: Any,
+        life: Life,
+        tags: tuple[tuple[str, bytes], ...],
+        *,
+        until: float = NEVER,
+    ) -> Value | Envelope:
+        """Return the value of the record, or an envelope that does not fit into one. Raises ``RecordTooBig``."""
         digested = record_key[len(self._room) : len(self._room) + 1] == b"d"
         if is_number(value) and not tags and life.expires == NEVER and not digested:
             return int(value)
         serializer, compressor, body = self._codec.body(value)
-        envelope = Envelope(serializer, compressor, time.time(), body, life.expires, tags, key if digested else "")
+        named = key if digested else ""
+        envelope = Envelope(serializer, compressor, time.time(), body, life.expires, tags, named, until=until)
         most = self._store().max_value_bytes
         if len(body) + HEADROOM > most:
             return envelope
@@ -390,11 +422,7 @@ class Entries:
             return
         store = self._store()
         former = store.get(record_key)
-        try:
-            data = self._in_parts(record_key, encoded, life)
-        except RecordTooBig:
-            self._bury(record_key)
-            raise
+        data = self._in_parts(record_key, encoded, life)
         store.put(record_key, data, ttl=life.ttl, generation=generation)
         if former is not None:
             self._drop_parts({record_key: former.value})
@@ -403,8 +431,6 @@ class Entries:
     def _in_parts(self, record_key: bytes, envelope: Envelope, life: Life) -> bytes:
         """Write the parts of a large body; return the value of its record."""
         body = envelope.body
-        if len(body) > self._max_bytes:
-            raise RecordTooBig(f"the entry {record_key!r} has {len(body)} bytes, allowed are {self._max_bytes}")
         signed = self._codec.seal(record_key, envelope)
         size = self._store().max_value_bytes - HEADROOM
         parts = Parts(os.urandom(STAMP_BYTES), -(-len(body) // size), len(body))

@@ -46,6 +46,9 @@ FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.1
 """Seconds between two looks at an entry that another process loads: they grow from the one to the other."""
 
+MAX_RESTING: Final = 1000
+"""Entries of which it is known that loading them failed a moment ago."""
+
 _WITHOUT: Final[bytes | None] = b""
 """The token of who loads without the record."""
 
@@ -149,6 +152,8 @@ class Loading:
         self._call_timeout = call_timeout
         self._flights: dict[tuple[str, str], _Flight] = {}
         self._flights_lock = threading.Lock()
+        self._resting: dict[tuple[str, str], float] = {}
+        """Entries that were not renewed early, because loading failed, and until when that is not tried again."""
 
     def after_fork_in_child(self) -> None:
         """Forget the loads of the parent."""
@@ -245,7 +250,10 @@ class Loading:
                     raise
                 logger.warning("loading %r failed, its stale value stands in: %s", request.key, error)
                 self._counters.stale_hits += 1
-                await self._call(lambda: self._stand_in(request, stale), None)
+                if stale.fresh:
+                    self._rest(request)
+                else:
+                    await self._call(lambda: self._stand_in(request, stale), None)
                 return stale.value
             if tags is not None:  # else the store is away
                 await self._call(lambda: self._write(request, value, request.life, tags, token), None)
@@ -271,6 +279,8 @@ class Loading:
             return
         envelope = found.envelope
         if envelope.created + request.eager * (envelope.expires - envelope.created) > time.time():
+            return
+        if self._resting and self._resting.get((request.prefix, request.key), 0.0) > time.monotonic():
             return
         flight = _Flight()
         with self._flights_lock:
@@ -367,16 +377,25 @@ class Loading:
             self._entries.put(request.prefix, request.key, value, life, tags)
         except RecordTooBig as error:
             self._counters.too_big += 1
-            logger.warning("not stored: %s", error)
+            logger.warning("%r was not stored: %s", request.key, error)
 
     def _stand_in(self, request: Request, stale: Found) -> None:
         """Let the stale value count for a while, and the record live no longer than it would have."""
         tags = () if stale.envelope is None else stale.envelope.tags
         stamps = self._entries.stamps(request.prefix, [tag for tag, _ in tags], stale.life)
-        left = stale.record.ttl if stale.record.ttl is not None else request.stale
+        left = stale.until - time.time() if stale.record.ttl is not None else request.stale
         retry = min(self._stale_retry, left)
-        life = life_of(retry, stale=max(0.0, left - retry), exact=True)
-        self._entries.put(request.prefix, request.key, stale.value, life, stamps)
+        if retry > 0:
+            life = life_of(retry, stale=left - retry, exact=True)
+            self._entries.stand_in(request.prefix, request.key, stale, life, stamps)
+
+    def _rest(self, request: Request) -> None:
+        """Do not try to renew the entry early for a while: it failed, and there is time."""
+        now = time.monotonic()
+        if len(self._resting) >= MAX_RESTING:
+            self._resting = {key: end for key, end in self._resting.items() if end > now}
+        if len(self._resting) < MAX_RESTING:
+            self._resting[request.prefix, request.key] = now + self._stale_retry
 
 
 async def called(function: Callable[[], Any]) -> Any:
