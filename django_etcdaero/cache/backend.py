@@ -46,20 +46,19 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     """
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
-        super().__init__(dict(params))
         given = params.get("OPTIONS") or {}
         try:
+            self._options = cache_options.read(given)
+            super().__init__({**params, "OPTIONS": given})
             if not location:
                 raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
-            self._options = cache_options.read(given)
             identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
             self._core: Core = core_of(
                 location, identity, self._options, most=self._max_entries, share=self._cull_frequency
             )
         except ConfigurationError as error:
             raise ImproperlyConfigured(f"CACHES: {error}") from None
-        reverse = self._options.REVERSE_KEY_FUNCTION
-        self._reverse: Callable[[str], str] | None = import_string(reverse) if isinstance(reverse, str) else reverse
+        self._reverse = _imported(self._options.REVERSE_KEY_FUNCTION)
 
     # --- Django's methods --------------------------------------------------------------------------------------------
 
@@ -510,3 +509,15 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             self._refused(key, error)
             return value
         return self.get(key, value, version=version)
+
+
+def _imported(reverse: Any) -> Callable[[str], str] | None:
+    if isinstance(reverse, str):
+        try:
+            reverse = import_string(reverse)
+        except ImportError as error:
+            raise ImproperlyConfigured(f"CACHES: OPTIONS['REVERSE_KEY_FUNCTION'] cannot be imported: {error}") from None
+    if reverse is not None and not callable(reverse):
+        raise ImproperlyConfigured(f"CACHES: OPTIONS['REVERSE_KEY_FUNCTION'] must be a function, not {reverse!r}")
+    found: Callable[[str], str] | None = reverse
+    return found

@@ -95,8 +95,6 @@ class Envelope(NamedTuple):
         fields = b""
         if self.tags or self.key or self.parts is not None or self.until != NEVER:
             fields = self._packed_fields()
-            if len(fields) > _MAX_FIELDS:
-                raise ValueError(f"tags and key of an entry take {len(fields)} bytes, allowed are {_MAX_FIELDS}")
         flags = (TOMBSTONE if self.tombstone else 0) | (SIGNED if signed else 0)
         head = _HEAD.pack(
             MAGIC, FORMAT, flags, self.serializer, self.compressor, len(fields), self.created, self.expires
@@ -111,6 +109,9 @@ class Envelope(NamedTuple):
             fields.append((PARTS, _PARTS.pack(*self.parts)))
         if self.until != NEVER:
             fields.append((UNTIL, _UNTIL.pack(self.until)))
+        size = sum(_FIELD.size + len(data) for _, data in fields)
+        if size > _MAX_FIELDS:
+            raise ValueError(f"tags and key of an entry take {size} bytes, allowed are {_MAX_FIELDS}")
         return b"".join(_FIELD.pack(kind, len(data)) + data for kind, data in fields)
 
 
