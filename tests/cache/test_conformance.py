@@ -49,8 +49,11 @@ def run(django_tests: Path, location: str, *arguments: str) -> tuple[int, set[st
     output = done.stdout + done.stderr
     ran = re.search(r"^Ran (\d+) tests", output, re.MULTILINE)
     assert ran is not None, output
+    kind = {"mem": "memory"}.get(location.partition(":")[0], location.partition(":")[0])
+    assert f"STORE {kind}\n" in output, output
     failed = set(re.findall(r"^(?:ERROR|FAIL): (.*)$", output, re.MULTILINE))
     assert failed or done.returncode == 0, output
+    print(f"{ran[1]} of Django's tests ran on {kind}, {len(failed)} failed")
     return int(ran[1]), failed, output
 
 

@@ -18,3 +18,4 @@ CACHE = {
 }
 CACHES = {"default": CACHE}
 SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+TEST_RUNNER = "tests.cache.conformance.running.Runner"
