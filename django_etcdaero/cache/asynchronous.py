@@ -6,18 +6,17 @@ Django's own would go through a thread for each key of a batch (before 6.1), and
 from __future__ import annotations
 
 import contextvars
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from django_etcdaero.system.steps import adrive
 
 from .core import pools
+from .loading import called
 
 if TYPE_CHECKING:
     from .core import Core
@@ -134,15 +133,13 @@ class AsyncMethods:
         jitter: float | None = None,
     ) -> Any:
         """As ``get_or_set``; ``default`` may be a coroutine function. Another function is called in a thread."""
-        if callable(default) and not inspect.iscoroutinefunction(default):
-            default = sync_to_async(default)
         request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter)
         if request is not None:
             return await adrive(self._core.loading.get_or_load(request))
         if callable(default):  # a timeout of 0: nothing is stored
             missing = object()
             value = await self.aget(key, missing, version=version)
-            return await default() if value is missing else value
+            return await called(default) if value is missing else value
         return await self._in_thread(self._get_or_add, key, default, timeout, version, tags)
 
     async def ainvalidate_tags(self, *tags: str) -> None:

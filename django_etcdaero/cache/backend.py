@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import glob
 import math
 import re
 import time
@@ -46,18 +47,19 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     """
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
-        super().__init__(dict(params))
         given = params.get("OPTIONS") or {}
         try:
+            self._options = cache_options.read(given)
+            super().__init__({**params, "OPTIONS": given})
             if not location:
                 raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
-            self._options = cache_options.read(given)
             identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
-            self._core: Core = core_of(location, identity, self._options)
+            self._core: Core = core_of(
+                location, identity, self._options, most=self._max_entries, share=self._cull_frequency
+            )
         except ConfigurationError as error:
             raise ImproperlyConfigured(f"CACHES: {error}") from None
-        reverse = self._options.REVERSE_KEY_FUNCTION
-        self._reverse: Callable[[str], str] | None = import_string(reverse) if isinstance(reverse, str) else reverse
+        self._reverse = _imported(self._options.REVERSE_KEY_FUNCTION)
 
     # --- Django's methods --------------------------------------------------------------------------------------------
 
@@ -70,9 +72,13 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         *,
         tags: Iterable[str] = (),
     ) -> bool:
-        """Store a value unless there is one; return whether it was stored. Raises when the store is away, always."""
+        """Store a value unless there is one; return whether it was stored.
+
+        Raises when the store is away, always, and ``RecordTooBig`` for a value that is too large: ``False`` says that
+        there is one.
+        """
         made = self.make_and_validate_key(key, version)
-        return self._core.outage.insist(lambda: self._store_if(made, value, timeout, tags, present=False))
+        return self._core.outage.insist(lambda: self._add(made, value, timeout, tags))
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return a value, ``default`` if there is none."""
@@ -103,16 +109,19 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         ``tags``: the names with which :meth:`invalidate_tags` finds it. ``nx``: only if there is none; ``xx``: only if
         there is one; then the answer is whether it was stored. ``get``: the answer is the value before, or ``None``.
         ``jitter``: share (0 to 0.9) of the timeout by which it may expire earlier.
+
+        A value that is too large is not stored, and what was there is gone, which is logged; with ``nx`` it raises
+        ``RecordTooBig``.
         """
         made = self.make_and_validate_key(key, version)
         if nx or xx:
             if (nx and xx) or get:
                 raise ValueError("nx, xx and get exclude each other")
             if nx:
-                return self._core.outage.insist(lambda: self._store_if(made, value, timeout, tags, present=False))
-            return self._run(lambda: self._store_if(made, value, timeout, tags, present=True), False, made)
+                return self._core.outage.insist(lambda: self._add(made, value, timeout, tags, jitter))
+            return self._run(lambda: self._replace(made, value, timeout, tags, jitter), False, made)
         if get:
-            return self._run(lambda: self._swap(made, value, timeout, tags), None, made)
+            return self._run(lambda: self._swap(made, value, timeout, tags, jitter), None, made)
         return self._run(lambda: self._set(made, value, timeout, tags, jitter), None, made)
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
@@ -296,14 +305,14 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def iter_keys(self, pattern: str = "*", itersize: int = 1000, version: int | None = None) -> Iterator[str]:
         """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time."""
-        matches = re.compile(fnmatch.translate(self.make_key(pattern, version))).match
+        matches = self._matcher(pattern, version)
         for made in self._core.entries.keys(self.key_prefix, itersize):
             if matches(made):
                 yield self.reverse_key(made)
 
     def delete_pattern(self, pattern: str, version: int | None = None, itersize: int = 1000) -> int:
         """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool."""
-        matches = re.compile(fnmatch.translate(self.make_key(pattern, version))).match
+        matches = self._matcher(pattern, version)
         found = [made for made in self._core.entries.keys(self.key_prefix, itersize) if matches(made)]
         return sum(self._delete(found[start : start + itersize]) for start in range(0, len(found), itersize))
 
@@ -352,6 +361,11 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if not _EASY.fullmatch(key):
             super().validate_key(key)
 
+    def _matcher(self, pattern: str, version: int | None) -> Callable[[str], object]:
+        version = self.version if version is None else version
+        made = self.key_func(pattern, glob.escape(self.key_prefix), version)
+        return re.compile(fnmatch.translate(made)).match
+
     def _run(self, call: Callable[[], T], default: T, *changed: str) -> T:
         """Ask the store; ``changed`` are the keys whose entries must go if it is away."""
         if not changed:
@@ -383,7 +397,18 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         return max(0.0, float(timeout))
 
     def _life(self, seconds: float | None, jitter: float | None = None) -> Life:
-        return life_of(seconds, jitter=self._options.JITTER if jitter is None else jitter)
+        return life_of(seconds, jitter=self._jitter(jitter))
+
+    def _jitter(self, jitter: float | None) -> float:
+        if jitter is None:
+            return self._options.JITTER
+        if not 0 <= jitter <= 0.9:
+            raise ValueError(f"jitter must be a share of the timeout, at least 0 and at most 0.9, not {jitter}")
+        return jitter
+
+    def _refused(self, key: object, error: RecordTooBig) -> None:
+        self._core.counters.too_big += 1
+        logger.warning("%r was not stored: %s", key, error)
 
     def _set(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None = None) -> None:
         core = self._core
@@ -398,33 +423,44 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         try:
             core.entries.put(self.key_prefix, made, value, life, stamps)
         except RecordTooBig as error:
-            core.counters.too_big += 1
-            logger.warning("not stored: %s", error)
+            self._refused(made, error)
 
-    def _store_if(self, made: str, value: Any, timeout: Any, tags: Iterable[str], *, present: bool) -> bool:
+    def _add(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None = None) -> bool:
         entries, prefix = self._core.entries, self.key_prefix
         seconds = self._seconds(timeout)
         if seconds == 0:
-            there = entries.get(prefix, made) is not None
-            if there and present:
-                entries.delete(prefix, (made,))
-            return there is present
-        life = self._life(seconds)
-        stamps = entries.stamps(prefix, names(tags), life)
+            return entries.get(prefix, made) is None
+        life = self._life(seconds, jitter)
         self._core.counters.sets += 1
-        if present:
-            return entries.replace(prefix, made, value, life, stamps)
-        return entries.add(prefix, made, value, life, stamps)
+        return entries.add(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
 
-    def _swap(self, made: str, value: Any, timeout: Any, tags: Iterable[str]) -> Any:
+    def _replace(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None) -> bool:
+        entries, prefix = self._core.entries, self.key_prefix
+        seconds = self._seconds(timeout)
+        if seconds == 0:
+            return entries.delete(prefix, (made,)) > 0
+        life = self._life(seconds, jitter)
+        self._core.counters.sets += 1
+        try:
+            return entries.replace(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+        except RecordTooBig as error:
+            self._refused(made, error)
+            return False
+
+    def _swap(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None) -> Any:
         entries, prefix = self._core.entries, self.key_prefix
         seconds = self._seconds(timeout)
         if seconds == 0:
             found = entries.get(prefix, made)
             entries.delete(prefix, (made,))
-        else:
-            life = self._life(seconds)
+            return None if found is None else found.value
+        life = self._life(seconds, jitter)
+        self._core.counters.sets += 1
+        try:
             found = entries.swap(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+        except RecordTooBig as error:
+            self._refused(made, error)
+            return None
         return None if found is None else found.value
 
     def _touch(self, made: str, seconds: float | None) -> bool:
@@ -452,6 +488,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Return what is to be loaded; ``None`` where nothing is: there is a value, or it may not be stored."""
         if eager is not None and not 0 < eager <= 1:
             raise ValueError(f"eager must be a share of the timeout, above 0 and at most 1, not {eager}")
+        for name, seconds in (("stale", stale), ("soft_timeout", soft_timeout)):
+            if seconds is not None and not seconds >= 0:
+                raise ValueError(f"{name} must be a number of seconds of at least 0, not {seconds}")
         seconds = self._seconds(timeout)
         if not callable(default) or seconds == 0:
             return None
@@ -464,7 +503,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             stale=self._options.STALE if stale is None else stale,
             soft_timeout=soft_timeout,
             eager=eager if seconds is not None else None,
-            jitter=self._options.JITTER if jitter is None else jitter,
+            jitter=self._jitter(jitter),
         )
 
     def _get_or_add(self, key: Any, default: Any, timeout: Any, version: int | None, tags: Iterable[str]) -> Any:
@@ -474,8 +513,24 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         value = default() if callable(default) else default
         if self._core.outage.away:
             return value
-        if tags:
-            self.add(key, value, timeout=timeout, version=version, tags=tags)
-        else:
-            self.add(key, value, timeout=timeout, version=version)
+        try:
+            if tags:
+                self.add(key, value, timeout=timeout, version=version, tags=tags)
+            else:
+                self.add(key, value, timeout=timeout, version=version)
+        except RecordTooBig as error:
+            self._refused(key, error)
+            return value
         return self.get(key, value, version=version)
+
+
+def _imported(reverse: Any) -> Callable[[str], str] | None:
+    if isinstance(reverse, str):
+        try:
+            reverse = import_string(reverse)
+        except ImportError as error:
+            raise ImproperlyConfigured(f"CACHES: OPTIONS['REVERSE_KEY_FUNCTION'] cannot be imported: {error}") from None
+    if reverse is not None and not callable(reverse):
+        raise ImproperlyConfigured(f"CACHES: OPTIONS['REVERSE_KEY_FUNCTION'] must be a function, not {reverse!r}")
+    found: Callable[[str], str] | None = reverse
+    return found

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 logger = logging.getLogger("django_etcdaero.cache")
@@ -21,6 +22,7 @@ class Background:
         self._after = after
         self._size = size
         self._running: set[threading.Thread] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def run(self, function: Callable[[], Any]) -> threading.Event | None:
         """Start ``function`` and return what is set at its end; ``None`` if there are too many already.
@@ -51,4 +53,25 @@ class Background:
         except RuntimeError:  # no thread to be had
             self._running.discard(thread)
             return None
+        return ended
+
+    def task(self, function: Callable[[], Coroutine[Any, Any, None]]) -> threading.Event | None:
+        """Start the coroutine of ``function`` in the running event loop, as :meth:`run`; ``None`` if none runs."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return None
+        ended = threading.Event()
+
+        async def work() -> None:
+            try:
+                await function()
+            except Exception:
+                logger.exception("a load in the background failed")
+            finally:
+                ended.set()
+
+        task = loop.create_task(work())
+        self._tasks.add(task)  # the loop itself does not hold it
+        task.add_done_callback(self._tasks.discard)
         return ended

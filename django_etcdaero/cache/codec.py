@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from django_etcdaero.exceptions import CorruptBlock
+from django_etcdaero.exceptions import CorruptBlock, RecordTooBig
 from django_etcdaero.records.arguments import MAX_INT, MIN_INT
 
 from . import compressors, serializers
@@ -37,7 +37,7 @@ class Codec:
         level: int | None,
         max_bytes: int,
     ) -> None:
-        """``min_length``: bytes below which nothing is compressed. ``max_bytes``: largest body, also decompressed."""
+        """``min_length``: bytes below which nothing is compressed. ``max_bytes``: largest body, not compressed."""
         self._serializer = serializer
         self._readable = serializers.readable(serializer)
         self._compressor = compressor
@@ -47,8 +47,13 @@ class Codec:
         self._max_bytes = max_bytes
 
     def body(self, value: Any) -> tuple[int, int, bytes]:
-        """Return the codes of serializer and compressor, and the bytes. Raises what the serializer raises."""
+        """Return the codes of serializer and compressor, and the bytes.
+
+        Raises ``RecordTooBig``, and what the serializer raises.
+        """
         data = self._serializer.dumps(value)
+        if len(data) > self._max_bytes:
+            raise RecordTooBig(f"a value of {len(data)} bytes, allowed are {self._max_bytes}")
         if self._compressor is not None and len(data) >= self._min_length:
             smaller = self._compressor.compress(data, self._level)
             if len(smaller) < len(data):

@@ -20,6 +20,7 @@ from django_etcdaero.system.pool import Pool
 
 from . import compressors, serializers
 from .background import Background
+from .bound import Bound
 from .codec import Codec
 from .counters import Counters
 from .entries import Entries
@@ -62,7 +63,8 @@ class Pools:
 class Core:
     """One entry of ``CACHES``. Raises ``ConfigurationError`` for what is wrong with its location."""
 
-    def __init__(self, location: str, options: CacheOptions) -> None:
+    def __init__(self, location: str, options: CacheOptions, *, most: int, share: int) -> None:
+        """``most`` and ``share`` bound a cache in memory (see :mod:`.bound`)."""
         self.options = options
         self.counters = Counters()
         self.place = place_of(location, timeout=options.CALL_TIMEOUT)
@@ -86,8 +88,8 @@ class Core:
             self.counters,
             room=self.place.room,
             stamp_max_age=options.STAMP_MAX_AGE,
-            max_bytes=options.MAX_VALUE_BYTES,
             wrote_parts=self.sweeper.mark,
+            bound=Bound(self.place.store, most, share) if self.place.in_memory else None,
         )
         self.outage = Outage(
             ignore=options.IGNORE_EXCEPTIONS,
@@ -160,7 +162,7 @@ _cores: dict[Any, Core] = {}
 _lock = threading.Lock()
 
 
-def core_of(location: str, identity: Hashable, options: CacheOptions) -> Core:
+def core_of(location: str, identity: Hashable, options: CacheOptions, *, most: int, share: int) -> Core:
     """Return what the instances of one entry of ``CACHES`` share; ``identity`` tells entries apart."""
     key = (location, identity)
     found = _cores.get(key)
@@ -168,5 +170,5 @@ def core_of(location: str, identity: Hashable, options: CacheOptions) -> Core:
         with _lock:
             found = _cores.get(key)
             if found is None:
-                found = _cores[key] = Core(location, options)
+                found = _cores[key] = Core(location, options, most=most, share=share)
     return found

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from django_etcdaero.exceptions import KeyExists, KeyNotFound, RecordTooBig, StoreBusy, VersionConflict
@@ -26,6 +27,7 @@ from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.store import Record, RecordStore, Value, batches
 
 from . import parts
+from .bound import Bound
 from .codec import MISSING, Codec, is_number
 from .counters import Counters
 from .envelope import NEVER, STAMP_BYTES, Envelope, unpack
@@ -57,9 +59,24 @@ class Found(NamedTuple):
         return self.record.ttl
 
     @property
+    def until(self) -> float:
+        """Seconds since the epoch at which it does not count as a stale value either."""
+        if self.envelope is not None and self.envelope.until != NEVER:
+            return self.envelope.until
+        return NEVER if self.record.ttl is None else time.time() + self.record.ttl
+
+    @property
     def life(self) -> Life:
-        """What is left of its life."""
-        return Life(self.record.ttl, NEVER if self.envelope is None else self.envelope.expires)
+        """What is left of its life.
+
+        The store tells it in whole seconds, rounded up: who writes it again and again must say when it ends, or it
+        never would. (An integer of the store keeps its time by itself.)
+        """
+        if self.envelope is None:
+            return Life(self.record.ttl)
+        if self.envelope.expires == NEVER and self.record.ttl is not None:
+            return Life(self.record.ttl, time.time() + self.record.ttl)
+        return Life(self.record.ttl, self.envelope.expires)
 
 
 class Entries:
@@ -77,8 +94,8 @@ class Entries:
         *,
         room: bytes,
         stamp_max_age: float,
-        max_bytes: int,
         wrote_parts: Callable[[], object],
+        bound: Bound | None = None,
     ) -> None:
         """``wrote_parts`` is called before an entry is written in parts."""
         self._wrote_parts = wrote_parts
@@ -88,7 +105,7 @@ class Entries:
         self._counters = counters
         self._room = room
         self._max_age = stamp_max_age
-        self._max_bytes = max_bytes
+        self._bound = bound
 
         self._longest_key = MAX_KEY_BYTES - len(room) - 1 - STAMP_BYTES
         self._names: dict[str, bytes] = {}
@@ -190,7 +207,7 @@ class Entries:
             envelope = unpack(record.value)
             if envelope is None:
                 self._counters.unreadable += 1
-            elif not envelope.tombstone and (stale or envelope.expires > now):
+            elif not envelope.tombstone and (envelope.expires > now or (stale and envelope.until > now)):
                 if envelope.key and envelope.key != key:
                     self._counters.unreadable += 1
                     continue
@@ -198,7 +215,7 @@ class Entries:
                 tags.update(tag for tag, _ in envelope.tags)
         stamps = self._current(prefix, tags)
         for key, envelope in entries.items():
-            fresh = envelope.expires > now and all(stamps.get(tag) == stamp for tag, stamp in envelope.tags)
+            fresh = _fresh(envelope, now, stamps)
             if not fresh and not stale:
                 continue
             record_key, record = records[key]
@@ -231,7 +248,16 @@ class Entries:
     def put(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Write an entry, whatever was there. Raises ``RecordTooBig``; then what was there is gone."""
         record_key = self.record_key(prefix, key)
-        self._put(record_key, self._encode(record_key, key, value, life, tags), life)
+        self._put(record_key, self._encode_or_bury(record_key, key, value, life, tags), life)
+
+    def stand_in(self, prefix: str, key: str, stale: Found, life: Life, tags: tuple[tuple[str, bytes], ...]) -> None:
+        """Write a stale value again, with another life, unless its entry has changed meanwhile."""
+        if stale.envelope is None:
+            return
+        record_key = self.record_key(prefix, key)
+        encoded = self._encode(record_key, key, stale.value, life, tags, until=stale.until)
+        with suppress(VersionConflict):
+            self._put(record_key, encoded, life, stale.record.generation)
 
     def put_many(
         self, prefix: str, items: Mapping[str, Any], life: Life, tags: tuple[tuple[str, bytes], ...] = ()
@@ -241,16 +267,17 @@ class Entries:
         refused: list[str] = []
         for key, value in items.items():
             record_key = self.record_key(prefix, key)
-            encoded = self._encode(record_key, key, value, life, tags)
-            if isinstance(encoded, Envelope):
-                try:
+            try:
+                encoded = self._encode_or_bury(record_key, key, value, life, tags)
+                if isinstance(encoded, Envelope):
                     self._put(record_key, encoded, life)
-                except RecordTooBig:
-                    refused.append(key)
-            else:
-                small[record_key] = encoded
+                else:
+                    small[record_key] = encoded
+            except RecordTooBig:
+                refused.append(key)
         if small:
             self._store().put_many(small, ttl=life.ttl)
+            self._evict(next(iter(small)))
         return refused
 
     def add(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> bool:
@@ -264,7 +291,7 @@ class Entries:
     def replace(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> bool:
         """Write an entry if there is one; return whether it was written."""
         record_key = self.record_key(prefix, key)
-        encoded = self._encode(record_key, key, value, life, tags)
+        encoded = self._encode_or_bury(record_key, key, value, life, tags)
         return self._change(prefix, key, lambda found: (encoded, life) if found else None) is not None
 
     def swap(
@@ -272,7 +299,7 @@ class Entries:
     ) -> Found | None:
         """Write an entry and return the one that it replaces."""
         record_key = self.record_key(prefix, key)
-        encoded = self._encode(record_key, key, value, life, tags)
+        encoded = self._encode_or_bury(record_key, key, value, life, tags)
         before: list[Found | None] = []
 
         def change(found: Found | None) -> tuple[Value | Envelope, Life]:
@@ -339,25 +366,35 @@ class Entries:
         return True
 
     def delete(self, prefix: str, keys: Collection[str]) -> int:
-        """Delete entries; return how many there were."""
+        """Delete entries; return how many there were, without those that have expired and are kept as stale ones."""
         record_keys = [self.record_key(prefix, key) for key in keys]
         store = self._store()
-        if not store.deleted_may_return:
-            if len(record_keys) == 1:
-                return int(store.delete(record_keys[0]))
-            return store.delete_many(record_keys)
-        live = {
-            record_key: record
-            for record_key, record in store.get_many(record_keys).items()
-            if not isinstance(record.value, bytes)
-            or (envelope := unpack(record.value)) is None
-            or not envelope.tombstone
-        }
-        if live:
-            tombstone = Envelope(0, 0, time.time(), b"", tombstone=True).pack()
-            ttl = max(TOMBSTONE_TTL if record.ttl is None else record.ttl for record in live.values())
-            store.put_many(dict.fromkeys(live, tombstone), ttl=ttl)
-        return len(live)
+        there: dict[bytes, Record] = {}
+        envelopes: list[Envelope] = []
+        numbers = 0
+        for record_key, record in store.get_many(record_keys).items():
+            envelope = unpack(record.value) if isinstance(record.value, bytes) else None
+            if envelope is not None and envelope.tombstone:
+                continue
+            there[record_key] = record
+            if envelope is not None:
+                envelopes.append(envelope)
+            numbers += not isinstance(record.value, bytes)
+        stamps = self._current(prefix, {tag for envelope in envelopes for tag, _ in envelope.tags})
+        now = time.time()
+        counted = numbers + sum(_fresh(envelope, now, stamps) for envelope in envelopes)
+        if not there:
+            return 0
+        if store.deleted_may_return:
+            tombstone = Envelope(0, 0, now, b"", tombstone=True).pack()
+            ttl = max(TOMBSTONE_TTL if record.ttl is None else record.ttl for record in there.values())
+            store.put_many(dict.fromkeys(there, tombstone), ttl=ttl)
+        elif len(there) == 1:
+            counted *= store.delete(next(iter(there)))
+        else:
+            store.delete_many(there)
+        self._drop_parts({record_key: record.value for record_key, record in there.items()})
+        return counted
 
     def clear(self, prefix: str) -> None:
         """Let no entry of ``prefix`` count any more."""
@@ -389,22 +426,41 @@ class Entries:
 
     # --- inside ------------------------------------------------------------------------------------------------------
 
-    def _encode(
+    def _encode_or_bury(
         self, record_key: bytes, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...]
     ) -> Value | Envelope:
-        """Return the value of the record, or an envelope that does not fit into one."""
+        try:
+            return self._encode(record_key, key, value, life, tags)
+        except RecordTooBig:
+            self._bury(record_key)
+            raise
+
+    def _encode(
+        self,
+        record_key: bytes,
+        key: str,
+        value: Any,
+        life: Life,
+        tags: tuple[tuple[str, bytes], ...],
+        *,
+        until: float = NEVER,
+    ) -> Value | Envelope:
+        """Return the value of the record, or an envelope that does not fit into one. Raises ``RecordTooBig``."""
         digested = record_key[len(self._room) : len(self._room) + 1] == b"d"
         if is_number(value) and not tags and life.expires == NEVER and not digested:
             return int(value)
         serializer, compressor, body = self._codec.body(value)
-        if not tags and not digested and len(body) + parts.HEADROOM <= self._store().max_value_bytes:
+        most = self._store().max_value_bytes
+        if not tags and not digested and until == NEVER and len(body) + parts.HEADROOM <= most:
             packed = self._codec.packed(record_key, serializer, compressor, life.expires, body)
             self._counters.bytes_written += len(packed)
             return packed
-        envelope = Envelope(serializer, compressor, time.time(), body, life.expires, tags, key if digested else "")
-        if len(body) + parts.HEADROOM > self._store().max_value_bytes:
+        named = key if digested else ""
+        envelope = Envelope(serializer, compressor, time.time(), body, life.expires, tags, named, until=until)
+        if len(body) + parts.HEADROOM > most:
             return envelope
-        return self._sealed(record_key, envelope)
+        sealed = self._sealed(record_key, envelope)
+        return sealed if len(sealed) <= most else envelope  # many tags
 
     def _sealed(self, record_key: bytes, envelope: Envelope) -> bytes:
         packed = self._codec.seal(record_key, envelope).pack()
@@ -414,25 +470,19 @@ class Entries:
     def _put(self, record_key: bytes, encoded: Value | Envelope, life: Life, generation: int | None = None) -> None:
         if not isinstance(encoded, Envelope):
             self._store().put(record_key, encoded, ttl=life.ttl, generation=generation)
+            self._evict(record_key)
             return
         store = self._store()
         former = store.get(record_key)
-        try:
-            data = self._in_parts(record_key, encoded, life)
-        except RecordTooBig:
-            self._bury(record_key)
-            raise
+        data = self._in_parts(record_key, encoded, life)
         store.put(record_key, data, ttl=life.ttl, generation=generation)
-        if former is not None and isinstance(former.value, bytes):
-            envelope = unpack(former.value)
-            if envelope is not None and envelope.parts is not None:
-                parts.remove(store, self._room, record_key, envelope.parts)
+        if former is not None:
+            self._drop_parts({record_key: former.value})
+        self._evict(record_key)
 
     def _in_parts(self, record_key: bytes, envelope: Envelope, life: Life) -> bytes:
         """Write the parts of a large body; return the value of its record."""
         body = envelope.body
-        if len(body) > self._max_bytes:
-            raise RecordTooBig(f"the entry {record_key!r} has {len(body)} bytes, allowed are {self._max_bytes}")
         self._wrote_parts()
         signed = self._codec.seal(record_key, envelope)
         self._counters.bytes_written += len(body)
@@ -456,7 +506,21 @@ class Entries:
             self._store().put(record_key, encoded, ttl=life.ttl, create_only=True)
         except KeyExists:
             return False
+        self._evict(record_key)
         return True
+
+    def _evict(self, record_key: bytes) -> None:
+        """Keep the entries beside ``record_key``, which was written, within their bound."""
+        if self._bound is not None:
+            start = len(self._room) + 1
+            self._drop_parts(self._bound.keep(record_key[:start], start + STAMP_BYTES, record_key))
+
+    def _drop_parts(self, records: Mapping[bytes, Value]) -> None:
+        """Delete the parts of entries that were replaced or removed."""
+        for record_key, value in records.items():
+            envelope = unpack(value) if isinstance(value, bytes) else None
+            if envelope is not None and envelope.parts is not None:
+                parts.remove(self._store(), self._room, record_key, envelope.parts)
 
     def _change(
         self, prefix: str, key: str, change: Callable[[Found | None], tuple[Value | Envelope, Life] | None]
@@ -478,6 +542,7 @@ class Entries:
                     if isinstance(encoded, Envelope):
                         encoded = self._in_parts(record_key, encoded, life)
                     self._store().put(record_key, encoded, ttl=life.ttl, create_only=True)
+                    self._evict(record_key)
                 else:
                     self._put(record_key, encoded, life, record.generation)
             except (KeyExists, VersionConflict):
@@ -501,6 +566,10 @@ class Entries:
             store.put(record_key, Envelope(0, 0, time.time(), b"", tombstone=True).pack(), ttl=TOMBSTONE_TTL)
         else:
             store.delete(record_key)
+
+
+def _fresh(envelope: Envelope, now: float, stamps: Mapping[str, bytes]) -> bool:
+    return envelope.expires > now and all(stamps.get(tag) == stamp for tag, stamp in envelope.tags)
 
 
 def _encoded(text: str) -> bytes:

@@ -32,13 +32,20 @@ KEY: Final = 2
 PARTS: Final = 3
 """Field: the body stands in other records: their name (8 bytes), how many, and the length of all (4 bytes each)."""
 
+UNTIL: Final = 4
+"""Field: when a stale value is gone (8 bytes, as ``expires``). The store's time to live would not do: it is told in
+whole seconds, rounded up, and so would never end for a value that is written again and again."""
+
 STAMP_BYTES: Final = 8
 SIGNATURE_BYTES: Final = 16
 
 HEAD: Final = struct.Struct(">2sBBBBHdd")
 _FIELD: Final = struct.Struct(">BH")
 _PARTS: Final = struct.Struct(">8sII")
+_UNTIL: Final = struct.Struct(">d")
 _MAX_FIELDS: Final = 0xFFFF
+MAX_PARTS: Final = 0xFFFF
+"""Of one entry. What a record says is not yet checked when its parts are fetched."""
 
 NEVER: Final = float("inf")
 
@@ -71,6 +78,8 @@ class Envelope(NamedTuple):
     parts: Parts | None = None
     tombstone: bool = False
     signature: bytes | None = None
+    until: float = NEVER
+    """Seconds since the epoch from which on it does not count as a stale value either."""
 
     def signed_part(self) -> bytes:
         """Return what a signature is made of: everything but itself."""
@@ -84,10 +93,8 @@ class Envelope(NamedTuple):
 
     def _head(self, *, signed: bool) -> bytes:
         fields = b""
-        if self.tags or self.key or self.parts is not None:
+        if self.tags or self.key or self.parts is not None or self.until != NEVER:
             fields = self._packed_fields()
-            if len(fields) > _MAX_FIELDS:
-                raise ValueError(f"tags and key of an entry take {len(fields)} bytes, allowed are {_MAX_FIELDS}")
         flags = (TOMBSTONE if self.tombstone else 0) | (SIGNED if signed else 0)
         head = HEAD.pack(
             MAGIC, FORMAT, flags, self.serializer, self.compressor, len(fields), self.created, self.expires
@@ -95,11 +102,16 @@ class Envelope(NamedTuple):
         return head + fields
 
     def _packed_fields(self) -> bytes:
-        fields = [(TAG, stamp + name.encode()) for name, stamp in self.tags]
+        fields = [(TAG, stamp + name.encode("utf-8", "surrogatepass")) for name, stamp in self.tags]
         if self.key:
             fields.append((KEY, self.key.encode("utf-8", "surrogatepass")))
         if self.parts is not None:
             fields.append((PARTS, _PARTS.pack(*self.parts)))
+        if self.until != NEVER:
+            fields.append((UNTIL, _UNTIL.pack(self.until)))
+        size = sum(_FIELD.size + len(data) for _, data in fields)
+        if size > _MAX_FIELDS:
+            raise ValueError(f"tags and key of an entry take {size} bytes, allowed are {_MAX_FIELDS}")
         return b"".join(_FIELD.pack(kind, len(data)) + data for kind, data in fields)
 
 
@@ -112,10 +124,10 @@ def unpack(record: bytes) -> Envelope | None:
         return None
     position = HEAD.size + length
     tags: tuple[tuple[str, bytes], ...] = ()
-    key, parts = "", None
+    key, parts, until = "", None, NEVER
     if length:
         try:
-            tags, key, parts = _read_fields(record[HEAD.size : position])
+            tags, key, parts, until = _read_fields(record[HEAD.size : position])
         except (ValueError, struct.error):
             return None
     signature = None
@@ -135,12 +147,13 @@ def unpack(record: bytes) -> Envelope | None:
         parts,
         bool(flags & TOMBSTONE),
         signature,
+        until,
     )
 
 
-def _read_fields(data: bytes) -> tuple[tuple[tuple[str, bytes], ...], str, Parts | None]:
+def _read_fields(data: bytes) -> tuple[tuple[tuple[str, bytes], ...], str, Parts | None, float]:
     tags: list[tuple[str, bytes]] = []
-    key, parts = "", None
+    key, parts, until = "", None, NEVER
     position = 0
     while position < len(data):
         kind, length = _FIELD.unpack_from(data, position)
@@ -150,11 +163,15 @@ def _read_fields(data: bytes) -> tuple[tuple[tuple[str, bytes], ...], str, Parts
             raise ValueError("a field is cut off")
         position += length
         if kind == TAG:
-            tags.append((field[STAMP_BYTES:].decode(), field[:STAMP_BYTES]))
+            tags.append((field[STAMP_BYTES:].decode("utf-8", "surrogatepass"), field[:STAMP_BYTES]))
         elif kind == KEY:
             key = field.decode("utf-8", "surrogatepass")
         elif kind == PARTS:
             parts = Parts(*_PARTS.unpack(field))
+            if parts.number > MAX_PARTS:
+                raise ValueError(f"nobody writes {parts.number} parts")
+        elif kind == UNTIL:
+            (until,) = _UNTIL.unpack(field)
         else:
             raise ValueError(f"there is no field of kind {kind}")
-    return tuple(tags), key, parts
+    return tuple(tags), key, parts, until

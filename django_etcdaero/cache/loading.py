@@ -19,16 +19,18 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from asgiref.sync import sync_to_async
+
 from django_etcdaero.exceptions import EtcdAeroError, KeyExists, RecordTooBig, VersionConflict
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.system.pool import InThread, Pool
-from django_etcdaero.system.steps import Pause, Step, drive
+from django_etcdaero.system.steps import Pause, Step, adrive, drive
 
 from .background import Background
 from .counters import Counters
@@ -43,6 +45,9 @@ T = TypeVar("T")
 FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.1
 """Seconds between two looks at an entry that another process loads: they grow from the one to the other."""
+
+MAX_RESTING: Final = 1000
+"""Entries of which it is known that loading them failed a moment ago."""
 
 _WITHOUT: Final[bytes | None] = b""
 """The token of who loads without the record."""
@@ -113,10 +118,7 @@ class _Load(Step[Any]):
         return value
 
     async def suspend(self) -> Any:
-        value = self._function()
-        while inspect.isawaitable(value):
-            value = await value
-        return value
+        return await called(self._function)
 
 
 class Loading:
@@ -150,6 +152,8 @@ class Loading:
         self._call_timeout = call_timeout
         self._flights: dict[tuple[str, str], _Flight] = {}
         self._flights_lock = threading.Lock()
+        self._resting: dict[tuple[str, str], float] = {}
+        """Entries that were not renewed early, because loading failed, and until when that is not tried again."""
 
     def after_fork_in_child(self) -> None:
         """Forget the loads of the parent."""
@@ -246,7 +250,10 @@ class Loading:
                     raise
                 logger.warning("loading %r failed, its stale value stands in: %s", request.key, error)
                 self._counters.stale_hits += 1
-                await self._call(lambda: self._stand_in(request, stale), None)
+                if stale.fresh:
+                    self._rest(request)
+                else:
+                    await self._call(lambda: self._stand_in(request, stale), None)
                 return stale.value
             if tags is not None:  # else the store is away
                 await self._call(lambda: self._write(request, value, request.life, tags, token), None)
@@ -268,42 +275,51 @@ class Loading:
 
     def _renew_early(self, request: Request, found: Found) -> None:
         """Load an entry anew in the background when the eager part of its timeout is over."""
-        if request.eager is None or found.envelope is None or inspect.iscoroutinefunction(request.load):
+        if request.eager is None or found.envelope is None:
             return
         envelope = found.envelope
         if envelope.created + request.eager * (envelope.expires - envelope.created) > time.time():
+            return
+        if self._resting and self._resting.get((request.prefix, request.key), 0.0) > time.monotonic():
             return
         flight = _Flight()
         with self._flights_lock:
             if self._flights.setdefault((request.prefix, request.key), flight) is not flight:
                 return
 
-        def work() -> None:
+        async def work() -> None:
             try:
-                token = self._outage.run(lambda: self._take(request), None)
+                token = await self._call(lambda: self._take(request), None)
                 if token:
-                    drive(self._fill(request, found, token))
+                    await self._fill(request, found, token)
             finally:
                 self._land(request, flight)
 
-        if self._background.run(work) is None:
+        if self._begin(request, work) is None:
             self._land(request, flight)
 
     def _in_background(
         self, request: Request, found: Found, token: bytes, flight: _Flight
     ) -> tuple[threading.Event, list[Any]] | None:
-        if inspect.iscoroutinefunction(request.load):
-            return None
         results: list[Any] = []
 
-        def work() -> None:
+        async def work() -> None:
             try:
-                results.append(drive(self._fill(request, found, token)))
+                results.append(await self._fill(request, found, token))
             finally:
                 self._land(request, flight)
 
-        ended = self._background.run(work)
+        ended = self._begin(request, work)
         return None if ended is None else (ended, results)
+
+    def _begin(self, request: Request, work: Callable[[], Coroutine[Any, Any, None]]) -> threading.Event | None:
+        """Start ``work`` in a thread, or in the event loop if that must load; return what is set at its end.
+
+        ``None``: it was not started.
+        """
+        if inspect.iscoroutinefunction(request.load):
+            return self._background.task(lambda: adrive(work()))
+        return self._background.run(lambda: drive(work()))
 
     async def _await_softly(self, request: Request, found: Found, started: tuple[threading.Event, list[Any]]) -> Any:
         ended, results = started
@@ -361,16 +377,33 @@ class Loading:
             self._entries.put(request.prefix, request.key, value, life, tags)
         except RecordTooBig as error:
             self._counters.too_big += 1
-            logger.warning("not stored: %s", error)
+            logger.warning("%r was not stored: %s", request.key, error)
 
     def _stand_in(self, request: Request, stale: Found) -> None:
         """Let the stale value count for a while, and the record live no longer than it would have."""
         tags = () if stale.envelope is None else stale.envelope.tags
         stamps = self._entries.stamps(request.prefix, [tag for tag, _ in tags], stale.life)
-        left = stale.record.ttl if stale.record.ttl is not None else request.stale
+        left = stale.until - time.time() if stale.record.ttl is not None else request.stale
         retry = min(self._stale_retry, left)
-        life = life_of(retry, stale=max(0.0, left - retry), exact=True)
-        self._entries.put(request.prefix, request.key, stale.value, life, stamps)
+        if retry > 0:
+            life = life_of(retry, stale=left - retry, exact=True)
+            self._entries.stand_in(request.prefix, request.key, stale, life, stamps)
+
+    def _rest(self, request: Request) -> None:
+        """Do not try to renew the entry early for a while: it failed, and there is time."""
+        now = time.monotonic()
+        if len(self._resting) >= MAX_RESTING:
+            self._resting = {key: end for key, end in self._resting.items() if end > now}
+        if len(self._resting) < MAX_RESTING:
+            self._resting[request.prefix, request.key] = now + self._stale_retry
+
+
+async def called(function: Callable[[], Any]) -> Any:
+    """Return what ``function`` gives, called in a thread unless it is a coroutine function."""
+    value = function() if inspect.iscoroutinefunction(function) else await sync_to_async(function)()
+    while inspect.isawaitable(value):
+        value = await value
+    return value
 
 
 def load_of(default: Any) -> Callable[[], Any]:

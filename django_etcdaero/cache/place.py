@@ -32,10 +32,14 @@ class Place:
         self._address: Address | None = None
         if location.startswith(ALIAS_SCHEME):
             self._alias = location.removeprefix(ALIAS_SCHEME)
-            self.room = f"{conf.get(self._alias).prefix}/".encode() + ROOM
+            settings = conf.get(self._alias)
+            self.room = f"{settings.prefix}/".encode() + ROOM
+            used = settings.records
         else:
-            self._address = address_at(location)
+            used = self._address = address_at(location)
             self.room = ROOM
+        self.in_memory = isinstance(used, MemoryAddress)
+        """Whether that is what the settings say; in a test run the stores of all locations may be."""
         self.private = isinstance(self._address, MemoryAddress)
         """Nobody but this process writes here."""
         self.stamps = Stamps(self.store)

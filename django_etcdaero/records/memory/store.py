@@ -18,6 +18,7 @@ from typing import NamedTuple
 from django_etcdaero.exceptions import KeyExists, KeyNotFound, StoreBusy
 from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.life import check_usable
+from django_etcdaero.records.memory.recency import Recency
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
 
 DEFAULT_TIMEOUT = 5.0
@@ -38,6 +39,7 @@ class _Space:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.entries: dict[bytes, _Entry] = {}
+        self.recency = Recency()
         self._due: dict[int, set[bytes]] = {}  # second after which the keys in the set have expired
         self._seconds: list[int] = []  # a heap of the keys of _due
 
@@ -50,6 +52,7 @@ class _Space:
     def store(self, key: bytes, entry: _Entry) -> None:
         self._forget_expiry(key)
         self.entries[key] = entry
+        self.recency.used(key)
         if entry.expires is not None:
             second = int(entry.expires) + 1
             if second not in self._due:
@@ -60,9 +63,11 @@ class _Space:
     def remove(self, key: bytes) -> None:
         self._forget_expiry(key)
         self.entries.pop(key, None)
+        self.recency.gone(key)
 
     def clear(self) -> None:
         self.entries.clear()
+        self.recency.clear()
         self._due.clear()
         self._seconds.clear()
 
@@ -72,7 +77,9 @@ class _Space:
         while left and self._seconds and self._seconds[0] <= now:
             keys = self._due[self._seconds[0]]
             while keys and left:
-                del self.entries[keys.pop()]
+                key = keys.pop()
+                del self.entries[key]
+                self.recency.gone(key)
                 left -= 1
             if not keys:
                 del self._due[heapq.heappop(self._seconds)]
@@ -136,6 +143,12 @@ class MemoryStore(RecordStore):
         entry = self._space.entries.get(key)  # one step of the interpreter: needs no lock
         if entry is None or (entry.expires is not None and entry.expires <= now):
             return None
+        if self._space.recency.follows and self._space.lock.acquire(blocking=False):  # not worth waiting for
+            try:
+                if key in self._space.entries:
+                    self._space.recency.used(key)
+            finally:
+                self._space.lock.release()
         return Record(entry.value, entry.generation, _left(entry.expires, now))
 
     def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
@@ -173,6 +186,7 @@ class MemoryStore(RecordStore):
         with self._locked(timeout) as now:
             for key in keys:
                 if entry := self._space.live(key, now):
+                    self._space.recency.used(key)
                     records[key] = Record(entry.value, entry.generation, _left(entry.expires, now))
         return records
 
@@ -220,6 +234,27 @@ class MemoryStore(RecordStore):
     def truncate(self, *, timeout: float | None = None) -> None:
         with self._locked(timeout):
             self._space.clear()
+
+    def follow(self, start: bytes, length: int) -> None:
+        """Know from now on which records are used whose keys begin with ``start``.
+
+        They fall into groups by the first ``length`` bytes of their keys, for :meth:`evict`.
+        """
+        with self._locked(None):
+            if self._space.recency.follow(start, length):
+                for key in self._space.entries:
+                    self._space.recency.used(key)
+
+    def evict(self, group: bytes, most: int, share: int) -> dict[bytes, Value]:
+        """Remove records that were used longest ago, if there are more than ``most`` whose keys begin with ``group``.
+
+        One of ``share`` is removed, all but the last if that is 0; returns them. See :meth:`follow`.
+        """
+        with self._locked(None, write=True):
+            surplus = {key: self._space.entries[key].value for key in self._space.recency.surplus(group, most, share)}
+            for key in surplus:
+                self._space.remove(key)
+        return surplus
 
     def close(self) -> None:
         self._closed = True

@@ -1,0 +1,65 @@
+"""Which records of the store in memory were used longest ago."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+
+class Recency:
+    """Keys in the order of their use, in groups: those whose first bytes are the same. Not safe between threads."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[bytes, int] = {}
+        """How many bytes tell the group, by how the keys begin that are followed."""
+        self._groups: dict[bytes, OrderedDict[bytes, None]] = {}
+
+    @property
+    def follows(self) -> bool:
+        """Whether any keys are followed."""
+        return bool(self._lengths)
+
+    def follow(self, start: bytes, length: int) -> bool:
+        """Follow keys that begin with ``start``, in groups by their first ``length`` bytes; ``False``: as before."""
+        if start in self._lengths:
+            return False
+        self._lengths[start] = length
+        return True
+
+    def used(self, key: bytes) -> None:
+        """A record was written or read."""
+        group = self._group(key)
+        if group is not None:
+            keys = self._groups.setdefault(group, OrderedDict())
+            keys[key] = None
+            keys.move_to_end(key)
+
+    def gone(self, key: bytes) -> None:
+        """A record was removed."""
+        group = self._group(key)
+        keys = None if group is None else self._groups.get(group)
+        if keys is not None and group is not None:
+            keys.pop(key, None)
+            if not keys:
+                del self._groups[group]
+
+    def clear(self) -> None:
+        """All records were removed."""
+        self._groups.clear()
+
+    def surplus(self, group: bytes, most: int, share: int) -> list[bytes]:
+        """Return the keys to remove from a group of more than ``most``, those used longest ago first.
+
+        They are one of ``share`` (all, if that is 0), and as many as are above ``most``; never the one used last.
+        """
+        keys = self._groups.get(group, ())
+        size = len(keys)
+        if size <= most:
+            return []
+        number = max(size // share, size - most) if share else size
+        return [key for key, _ in zip(keys, range(min(number, size - 1)), strict=False)]
+
+    def _group(self, key: bytes) -> bytes | None:
+        for start, length in self._lengths.items():
+            if key.startswith(start):
+                return key[:length]
+        return None

@@ -1,0 +1,21 @@
+"""Settings with which Django's own tests are run: every cache is ours, at ``ETCDAERO_CONFORMANCE_LOCATION``."""
+
+import os
+
+SECRET_KEY = "only for tests"
+INSTALLED_APPS = ["cache"]  # Django's tests of caches have a model
+MIGRATION_MODULES = {"cache": None}
+DATABASES = {name: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"} for name in ("default", "other")}
+DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
+USE_TZ = False
+LANGUAGE_CODE = "en"
+TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+CACHE = {
+    "BACKEND": "django_etcdaero.cache.EtcdAeroCache",
+    "LOCATION": os.environ["ETCDAERO_CONFORMANCE_LOCATION"],
+}
+CACHES = {"default": CACHE}
+SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+TEST_RUNNER = "tests.cache.conformance.running.Runner"
