@@ -36,10 +36,11 @@ class Codec:
         min_length: int,
         level: int | None,
         max_bytes: int,
+        private: bool = False,
     ) -> None:
         """``min_length``: bytes below which nothing is compressed. ``max_bytes``: largest body, not compressed."""
         self._serializer = serializer
-        self._readable = serializers.readable(serializer)
+        self._readable = serializers.readable(serializer, private=private)
         self._compressor = compressor
         self._secrets = secrets
         self._min_length = min_length

@@ -78,6 +78,7 @@ class Core:
             min_length=options.COMPRESS_MIN_LENGTH,
             level=options.COMPRESS_LEVEL,
             max_bytes=options.MAX_VALUE_BYTES,
+            private=self.place.private,
         )
         background = Background(close_old_connections)
         self.sweeper = Sweeper(self.place.store, background.run, room=self.place.room, interval=options.SWEEP_INTERVAL)

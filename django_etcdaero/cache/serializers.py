@@ -82,12 +82,12 @@ def chosen(setting: object) -> Serializer:
     return Serializer(CUSTOM, type(setting).__name__, dumps, loads, signed=True, executes=True)
 
 
-def readable(chosen: Serializer) -> dict[int, Serializer]:
+def readable(chosen: Serializer, *, private: bool = False) -> dict[int, Serializer]:
     """Return the serializers whose entries are read, by code, when ``chosen`` is the one that writes.
 
     All that cannot run code are; signed pickles are, because only this project can have written them; unsigned ones
-    only where they were asked for.
+    only where they were asked for, or where nobody but this process writes (``private``).
     """
-    found = {each.code: each for each in BUILT_IN.values() if each.signed or not each.executes}
+    found = {each.code: each for each in BUILT_IN.values() if each.signed or not each.executes or private}
     found[chosen.code] = chosen
     return found
