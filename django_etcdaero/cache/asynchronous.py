@@ -18,6 +18,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_etcdaero.system.steps import adrive
 
 from .core import pools
+from .entries import Found
 
 if TYPE_CHECKING:
     from .core import Core
@@ -57,6 +58,9 @@ class AsyncMethods:
         delete_pattern: Callable[..., Any]
         _request: Callable[..., Any]
         _get_or_add: Callable[..., Any]
+        _near: Callable[[str], Found | None]
+        _near_many: Callable[..., dict[str, Found]]
+        make_and_validate_key: Callable[..., str]
 
     async def _in_thread(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         call = partial(method, *args, **kwargs)
@@ -66,13 +70,22 @@ class AsyncMethods:
         # Twice its own time: a call that waits for a thread is not yet late.
         return await pools.get().run(lambda _: context.run(call), timeout=2 * self._core.options.CALL_TIMEOUT)
 
+    def _near_hit(self, key: Any, version: int | None) -> Found | None:
+        if self._core.options.NEAR is None:
+            return None
+        found = self._near(self.make_and_validate_key(key, version))
+        if found is not None:
+            self._core.counters.hits += 1
+        return found
+
     async def aadd(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any
     ) -> bool:
         return await self._in_thread(self.add, key, value, timeout, version, **kwargs)
 
     async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        return await self._in_thread(self.get, key, default, version)
+        found = self._near_hit(key, version)
+        return await self._in_thread(self.get, key, default, version) if found is None else found.value
 
     async def aset(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any
@@ -86,7 +99,7 @@ class AsyncMethods:
         return await self._in_thread(self.delete, key, version)
 
     async def ahas_key(self, key: Any, version: int | None = None) -> bool:
-        return await self._in_thread(self.has_key, key, version)
+        return self._near_hit(key, version) is not None or await self._in_thread(self.has_key, key, version)
 
     async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
         return await self._in_thread(self.incr, key, delta, version)
@@ -95,7 +108,16 @@ class AsyncMethods:
         return await self._in_thread(self.decr, key, delta, version)
 
     async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
-        return await self._in_thread(self.get_many, keys, version)
+        if self._core.options.NEAR is None:
+            return await self._in_thread(self.get_many, keys, version)
+        made = {self.make_and_validate_key(key, version): key for key in keys}
+        near = self._near_many(made)
+        self._core.counters.hits += len(near)
+        answer = {made[each]: found.value for each, found in near.items()}
+        missing = [key for each, key in made.items() if each not in near]
+        if missing:
+            answer |= await self._in_thread(self.get_many, missing, version)
+        return answer
 
     async def aset_many(
         self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any

@@ -140,7 +140,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if not made:
             return {}
         counters = self._core.counters
-        found = self._run(lambda: self._core.entries.get_many(self.key_prefix, made), dict[str, Found]())
+        found = self._near_many(made)
+        if missing := [each for each in made if each not in found]:
+            found |= self._run(lambda: self._core.entries.look_many(self.key_prefix, missing), dict[str, Found]())
         counters.hits += len(found)
         counters.misses += len(made) - len(found)
         return {made[each]: entry.value for each, entry in found.items()}
@@ -350,8 +352,18 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def _peek(self, made: str) -> Found | None:
         return self._core.outage.run(partial(self._core.entries.get, self.key_prefix, made), None)
 
+    def _near(self, made: str) -> Found | None:
+        return self._core.entries.near(self.key_prefix, made)
+
+    def _near_many(self, keys: Iterable[str]) -> dict[str, Found]:
+        """Return those entries that are to be had without a call to the store."""
+        return {each: found for each in keys if (found := self._near(each)) is not None}
+
     def _found(self, made: str) -> Found | None:
-        found = self._peek(made)
+        entries, prefix = self._core.entries, self.key_prefix
+        found = entries.near(prefix, made)
+        if found is None:
+            found = self._core.outage.run(partial(entries.look, prefix, made), None)
         if found is None:
             self._core.counters.misses += 1
         else:

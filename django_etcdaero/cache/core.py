@@ -7,12 +7,16 @@ everything that is not is here, once for each entry of ``CACHES``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import close_old_connections
 
+from django_etcdaero import conf
+from django_etcdaero.runtime import runtime
 from django_etcdaero.system import forks
 from django_etcdaero.system.pool import Pool
 
@@ -22,9 +26,15 @@ from .codec import Codec
 from .counters import Counters
 from .entries import Entries
 from .loading import Loading
+from .near import Near
+from .near_entries import NearEntries
+from .notices import notices_of
 from .options import CacheOptions
 from .outage import Outage, Pending
 from .place import place_of
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
 
 POOL_SIZE = 8
 """Threads that call stores for event loops, of all caches of a process together."""
@@ -71,15 +81,7 @@ class Core:
             level=options.COMPRESS_LEVEL,
             max_bytes=options.MAX_VALUE_BYTES,
         )
-        self.entries = Entries(
-            self.place.store,
-            self.place.stamps,
-            codec,
-            self.counters,
-            room=self.place.room,
-            stamp_max_age=options.STAMP_MAX_AGE,
-            max_bytes=options.MAX_VALUE_BYTES,
-        )
+        self.entries = self._entries(codec)
         self.outage = Outage(
             ignore=options.IGNORE_EXCEPTIONS,
             retry_interval=options.RETRY_INTERVAL,
@@ -100,6 +102,26 @@ class Core:
             call_timeout=options.CALL_TIMEOUT,
         )
         self._resource = _Forget(self)
+
+    def _entries(self, codec: Codec) -> Entries:
+        options, place = self.options, self.place
+        make: Callable[..., Entries] = Entries
+        if options.NEAR is not None:
+            make = partial(
+                NearEntries,
+                near=Near(**asdict(options.NEAR)),
+                notices=notices_of(options.USING, partial(_kv, options.USING), lease_ttl=partial(_ttl, options.USING)),
+                settled=lambda: place.settled,
+            )
+        return make(
+            place.store,
+            place.stamps,
+            codec,
+            self.counters,
+            room=place.room,
+            stamp_max_age=options.STAMP_MAX_AGE,
+            max_bytes=options.MAX_VALUE_BYTES,
+        )
 
     def _repeat(self, pending: Pending) -> None:
         self.place.stamps.forget()  # others may have changed them while the store was away
@@ -124,8 +146,17 @@ class _Forget:
 
     def abandon(self) -> None:
         self._core.loading.after_fork_in_child()
+        self._core.entries.after_fork_in_child()
         self._core.counters.reset()
         forks.protect(self)
+
+
+def _kv(alias: str) -> KV:
+    return runtime.stores(alias).kv
+
+
+def _ttl(alias: str) -> int:
+    return conf.get(alias).options.SESSION_TTL
 
 
 def _secrets() -> Sequence[str | bytes]:

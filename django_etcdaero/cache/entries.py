@@ -49,6 +49,8 @@ class Found(NamedTuple):
     record: Record
     envelope: Envelope | None
     """``None`` for an integer of the store."""
+    body: bytes = b""
+    """The value, encoded, wherever it stands in the store."""
 
     @property
     def left(self) -> float | None:
@@ -88,11 +90,17 @@ class Entries:
         self._max_age = stamp_max_age
         self._max_bytes = max_bytes
 
+    def after_fork_in_child(self) -> None:
+        """Forget what belongs to the parent: nothing here."""
+
     # --- keys --------------------------------------------------------------------------------------------------------
 
     def generation(self, prefix: str) -> bytes:
         """Return the generation that entries of ``prefix`` belong to now."""
-        return self._stamps.generation(self._room + b"g" + _encoded(prefix), self._max_age)
+        return self._stamps.generation(self._generation_name(prefix), self._max_age)
+
+    def _generation_name(self, prefix: str) -> bytes:
+        return self._room + b"g" + _encoded(prefix)
 
     def record_key(self, prefix: str, key: str) -> bytes:
         """Return the key of an entry's record."""
@@ -120,6 +128,18 @@ class Entries:
         if type(record.value) is int:
             return Found(record.value, True, record, None)
         return self._read(prefix, {key: (record_key, record)}, stale=stale).get(key)
+
+    def near(self, prefix: str, key: str) -> Found | None:
+        """Return an entry without a call to the store, ``None`` if that cannot be: :mod:`.near_entries`."""
+        return None
+
+    def look(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
+        """Return an entry as :meth:`get` does, or as it was a short time ago."""
+        return self.get(prefix, key, stale=stale)
+
+    def look_many(self, prefix: str, keys: Collection[str]) -> dict[str, Found]:
+        """Return entries as :meth:`get_many` does, or as they were a short time ago."""
+        return self.get_many(prefix, keys)
 
     def get_many(self, prefix: str, keys: Collection[str], *, stale: bool = False) -> dict[str, Found]:
         """Return those entries that there are, in one call to the store, or two if they have tags."""
@@ -161,7 +181,7 @@ class Entries:
             if value is MISSING:
                 self._counters.unreadable += 1
             else:
-                found[key] = Found(value, fresh, record, envelope)
+                found[key] = Found(value, fresh, record, envelope, whole.body if whole else b"")
         return found
 
     def _current(self, prefix: str, tags: Collection[str]) -> dict[str, bytes]:
@@ -313,7 +333,7 @@ class Entries:
 
     def clear(self, prefix: str) -> None:
         """Let no entry of ``prefix`` count any more."""
-        self._stamps.renew(self._room + b"g" + _encoded(prefix), self._max_age)
+        self._stamps.renew(self._generation_name(prefix), self._max_age)
 
     def invalidate(self, prefix: str, tags: Iterable[str]) -> None:
         """Let no entry with one of ``tags`` count any more."""
