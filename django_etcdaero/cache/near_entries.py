@@ -152,8 +152,10 @@ class NearEntries(Entries):
             return super().touch(prefix, key, life)
 
     def touch_many(self, prefix: str, keys: Collection[str], life: Life) -> set[str]:
-        with self._telling(prefix, keys):
-            return super().touch_many(prefix, keys, life)
+        with self._telling(prefix, keys) as changed:
+            touched = super().touch_many(prefix, keys, life)
+            changed &= touched
+        return touched
 
     def delete(self, prefix: str, keys: Collection[str]) -> int:
         with self._telling(prefix, keys):
@@ -176,26 +178,26 @@ class NearEntries(Entries):
     def _change(
         self, prefix: str, key: str, change: Callable[[Found | None], tuple[Value | Envelope, Life] | None]
     ) -> Found | bool | None:
-        with self._telling(prefix, (key,)):
-            return super()._change(prefix, key, change)
+        with self._telling(prefix, (key,)) as changed:
+            done = super()._change(prefix, key, change)
+            if done is None:
+                changed.clear()
+        return done
 
     @contextmanager
-    def _telling(self, prefix: str, keys: Collection[str]) -> Iterator[None]:
-        """Let everybody drop the entries at the end, however that comes about."""
+    def _telling(self, prefix: str, keys: Iterable[str]) -> Iterator[set[str]]:
+        """Let everybody drop the entries at the end, however that comes about: those that the given set has then."""
         try:
             generation = self.generation(prefix)
         except BaseException:
             self._held.drop_all()  # nothing was written, but what this process has said counts for itself
             raise
+        changed = set(keys)
         try:
-            yield
+            yield changed
         finally:
-            if len(keys) > MAX_KEYS:
-                notice = Notice(whole={generation})
-            else:
-                digests = {digest_of(generation + key.encode("utf-8", "surrogatepass")) for key in keys}
-                notice = Notice(keys={generation: digests})
-            self._notices.publish(notice)
+            if changed:
+                self._notices.publish(_about(generation, changed))
 
     # --- what others have changed ------------------------------------------------------------------------------------
 
@@ -215,3 +217,9 @@ class NearEntries(Entries):
     def after_fork_in_child(self) -> None:
         """Begin with nothing held."""
         self._held.after_fork_in_child()
+
+
+def _about(generation: bytes, keys: Collection[str]) -> Notice:
+    if len(keys) > MAX_KEYS:
+        return Notice(whole={generation})
+    return Notice(keys={generation: {digest_of(generation + key.encode("utf-8", "surrogatepass")) for key in keys}})
