@@ -100,6 +100,8 @@ class NearEntries(Entries):
         return found
 
     def _near_key(self, prefix: str, key: str) -> bytes:
+        if not self._settled():
+            self._store()  # opens it, and forgets the stamps of another one
         generation = self.generation(prefix)
         if prefix not in self._generations:
             self._generations[prefix] = self._generation_name(prefix)
