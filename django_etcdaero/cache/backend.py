@@ -21,6 +21,7 @@ from django_etcdaero.system.steps import drive
 
 from . import options as cache_options
 from .asynchronous import AsyncMethods
+from .codec import MISSING
 from .core import Core, core_of
 from .entries import Found
 from .lifetime import Life, life_of
@@ -75,8 +76,8 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return a value, ``default`` if there is none."""
-        found = self._found(self.make_and_validate_key(key, version))
-        return default if found is None else found.value
+        value = self._value(self.make_and_validate_key(key, version))
+        return default if value is MISSING else value
 
     def set(
         self,
@@ -120,7 +121,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def has_key(self, key: Any, version: int | None = None) -> bool:
         """Tell whether there is an entry."""
-        return self._found(self.make_and_validate_key(key, version)) is not None
+        return self._value(self.make_and_validate_key(key, version)) is not MISSING
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
         """Add to a number and return the sum, atomically; its timeout stays. Raises ``ValueError`` if there is none."""
@@ -140,12 +141,13 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if not made:
             return {}
         counters = self._core.counters
-        found = self._near_many(made)
-        if missing := [each for each in made if each not in found]:
-            found |= self._run(lambda: self._core.entries.look_many(self.key_prefix, missing), dict[str, Found]())
-        counters.hits += len(found)
-        counters.misses += len(made) - len(found)
-        return {made[each]: entry.value for each, entry in found.items()}
+        values = self._near_values(made)
+        if missing := [each for each in made if each not in values]:
+            found = self._run(lambda: self._core.entries.look_many(self.key_prefix, missing), dict[str, Found]())
+            values |= {each: entry.value for each, entry in found.items()}
+        counters.hits += len(values)
+        counters.misses += len(made) - len(values)
+        return {made[each]: value for each, value in values.items()}
 
     def set_many(
         self,
@@ -352,23 +354,22 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def _peek(self, made: str) -> Found | None:
         return self._core.outage.run(partial(self._core.entries.get, self.key_prefix, made), None)
 
-    def _near(self, made: str) -> Found | None:
-        return self._core.entries.near(self.key_prefix, made)
-
-    def _near_many(self, keys: Iterable[str]) -> dict[str, Found]:
-        """Return those entries that are to be had without a call to the store."""
-        return {each: found for each in keys if (found := self._near(each)) is not None}
-
-    def _found(self, made: str) -> Found | None:
+    def _near_values(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return those values that are to be had without a call to the store."""
         entries, prefix = self._core.entries, self.key_prefix
-        found = entries.near(prefix, made)
-        if found is None:
-            found = self._core.outage.run(partial(entries.look, prefix, made), None)
-        if found is None:
-            self._core.counters.misses += 1
-        else:
-            self._core.counters.hits += 1
-        return found
+        return {each: value for each in keys if (value := entries.near_value(prefix, each)) is not MISSING}
+
+    def _value(self, made: str) -> Any:
+        core, prefix = self._core, self.key_prefix
+        value = core.entries.near_value(prefix, made)
+        if value is MISSING:
+            found = core.outage.run(partial(core.entries.look, prefix, made), None)
+            if found is None:
+                core.counters.misses += 1
+                return MISSING
+            value = found.value
+        core.counters.hits += 1
+        return value
 
     def _seconds(self, timeout: Any) -> float | None:
         """Return a timeout in seconds: ``None`` never, 0 at once. Raises ``TypeError``, ``ValueError``."""

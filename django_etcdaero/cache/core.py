@@ -111,7 +111,7 @@ class Core:
                 NearEntries,
                 near=Near(**asdict(options.NEAR)),
                 notices=notices_of(options.USING, partial(_kv, options.USING), lease_ttl=partial(_ttl, options.USING)),
-                settled=lambda: place.settled,
+                settled=place.settled,
             )
         return make(
             place.store,

@@ -133,6 +133,10 @@ class Entries:
         """Return an entry without a call to the store, ``None`` if that cannot be: :mod:`.near_entries`."""
         return None
 
+    def near_value(self, prefix: str, key: str) -> Any:
+        """Return the value of what :meth:`near` returns, ``MISSING`` if it returns nothing."""
+        return MISSING
+
     def look(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
         """Return an entry as :meth:`get` does, or as it was a short time ago."""
         return self.get(prefix, key, stale=stale)

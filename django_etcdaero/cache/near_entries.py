@@ -57,6 +57,15 @@ class NearEntries(Entries):
     # --- reading -----------------------------------------------------------------------------------------------------
 
     def near(self, prefix: str, key: str) -> Found | None:
+        held = self._at_hand(prefix, key)
+        return None if held is None else self._found(held)
+
+    def near_value(self, prefix: str, key: str) -> Any:
+        held = self._at_hand(prefix, key)
+        return MISSING if held is None else self._decoded(held)
+
+    def _at_hand(self, prefix: str, key: str) -> Held | None:
+        """Return an entry that counts as far as is known without a call to the store."""
         name = self._generations.get(prefix)
         if name is None or not self._settled():
             return None
@@ -64,16 +73,13 @@ class NearEntries(Entries):
         generation = stamps.held(name)
         if generation is None:
             return None
-        near_key = generation + key.encode("utf-8", "surrogatepass")
-        held = self._held.get(near_key)
-        if held is None:
-            return None
-        if held.envelope.tags:
+        held = self._held.get(generation + key.encode("utf-8", "surrogatepass"))
+        if held is not None and held.envelope.tags:
             start = self._room + b"t" + generation
             for tag, stamp in held.envelope.tags:
                 if stamps.held(start + tag.encode("utf-8", "surrogatepass")) != stamp:
                     return None  # or it has to be read again
-        return self._decoded(near_key, held)
+        return held
 
     def look(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
         near, near_key = self._held, self._near_key(prefix, key)
@@ -117,13 +123,18 @@ class NearEntries(Entries):
             stamps = self._current(prefix, [tag for tag, _ in tags])
             if any(stamps.get(tag) != stamp for tag, stamp in tags):
                 return None
-        return self._decoded(near_key, held)
+        return self._found(held)
 
-    def _decoded(self, near_key: bytes, held: Held) -> Found | None:
-        value = self._codec.value(near_key, held.envelope)
+    def _decoded(self, held: Held) -> Any:
+        value = self._codec.value(held.digest, held.envelope)
+        if value is not MISSING:
+            self._counters.near_hits += 1
+        return value
+
+    def _found(self, held: Held) -> Found | None:
+        value = self._decoded(held)
         if value is MISSING:
             return None
-        self._counters.near_hits += 1
         ttl = None if held.ends is None else max(1, math.ceil(held.ends - self._held.clock()))
         return Found(value, True, Record(b"", 0, ttl), held.envelope, held.envelope.body)
 

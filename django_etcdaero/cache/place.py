@@ -40,7 +40,6 @@ class Place:
         self._changes = -1
         runtime.attach()
 
-    @property
     def settled(self) -> bool:
         """Whether the store is open, and still the one that the stamps are from."""
         return self._store is not None and self._changes == runtime.open_stores.changes

@@ -36,8 +36,7 @@ def configure(directory: str, kv: str) -> None:
 
 def near(key: str) -> Any:
     cache: Any = caches["default"]
-    found = cache._near(cache.make_key(key))
-    return None if found is None else found.value
+    return cache._near_values([cache.make_key(key)]).get(cache.make_key(key))
 
 
 def following() -> bool:
