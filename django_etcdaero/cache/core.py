@@ -81,7 +81,15 @@ class Core:
             level=options.COMPRESS_LEVEL,
             max_bytes=options.MAX_VALUE_BYTES,
         )
-        self.entries = self._entries(codec)
+        self.entries = self._kind_of_entries()(
+            self.place.store,
+            self.place.stamps,
+            codec,
+            self.counters,
+            room=self.place.room,
+            stamp_max_age=options.STAMP_MAX_AGE,
+            max_bytes=options.MAX_VALUE_BYTES,
+        )
         self.outage = Outage(
             ignore=options.IGNORE_EXCEPTIONS,
             retry_interval=options.RETRY_INTERVAL,
@@ -103,25 +111,12 @@ class Core:
         )
         self._resource = _Forget(self)
 
-    def _entries(self, codec: Codec) -> Entries:
+    def _kind_of_entries(self) -> Callable[..., Entries]:
         options, place = self.options, self.place
-        make: Callable[..., Entries] = Entries
-        if options.NEAR is not None:
-            make = partial(
-                NearEntries,
-                near=Near(**asdict(options.NEAR)),
-                notices=notices_of(options.USING, partial(_kv, options.USING), lease_ttl=partial(_ttl, options.USING)),
-                settled=place.settled,
-            )
-        return make(
-            place.store,
-            place.stamps,
-            codec,
-            self.counters,
-            room=place.room,
-            stamp_max_age=options.STAMP_MAX_AGE,
-            max_bytes=options.MAX_VALUE_BYTES,
-        )
+        if options.NEAR is None:
+            return Entries
+        notices = notices_of(options.USING, partial(_kv, options.USING), lease_ttl=partial(_ttl, options.USING))
+        return partial(NearEntries, near=Near(**asdict(options.NEAR)), notices=notices, settled=place.settled)
 
     def _repeat(self, pending: Pending) -> None:
         self.place.stamps.forget()  # others may have changed them while the store was away

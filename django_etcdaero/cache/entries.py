@@ -90,17 +90,11 @@ class Entries:
         self._max_age = stamp_max_age
         self._max_bytes = max_bytes
 
-    def after_fork_in_child(self) -> None:
-        """Forget what belongs to the parent: nothing here."""
-
     # --- keys --------------------------------------------------------------------------------------------------------
 
     def generation(self, prefix: str) -> bytes:
         """Return the generation that entries of ``prefix`` belong to now."""
-        return self._stamps.generation(self._generation_name(prefix), self._max_age)
-
-    def _generation_name(self, prefix: str) -> bytes:
-        return self._room + b"g" + _encoded(prefix)
+        return self._stamps.generation(self._room + b"g" + _encoded(prefix), self._max_age)
 
     def record_key(self, prefix: str, key: str) -> bytes:
         """Return the key of an entry's record."""
@@ -129,13 +123,15 @@ class Entries:
             return Found(record.value, True, record, None)
         return self._read(prefix, {key: (record_key, record)}, stale=stale).get(key)
 
-    def near(self, prefix: str, key: str) -> Found | None:
-        """Return an entry without a call to the store, ``None`` if that cannot be: :mod:`.near_entries`."""
-        return None
+    def get_many(self, prefix: str, keys: Collection[str], *, stale: bool = False) -> dict[str, Found]:
+        """Return those entries that there are, in one call to the store, or two if they have tags."""
+        record_keys = {self.record_key(prefix, key): key for key in keys}
+        records = self._store().get_many(record_keys)
+        return self._read(
+            prefix, {record_keys[found]: (found, record) for found, record in records.items()}, stale=stale
+        )
 
-    def near_value(self, prefix: str, key: str) -> Any:
-        """Return the value of what :meth:`near` returns, ``MISSING`` if it returns nothing."""
-        return MISSING
+    # What a near cache changes: .near_entries
 
     def look(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
         """Return an entry as :meth:`get` does, or as it was a short time ago."""
@@ -145,13 +141,16 @@ class Entries:
         """Return entries as :meth:`get_many` does, or as they were a short time ago."""
         return self.get_many(prefix, keys)
 
-    def get_many(self, prefix: str, keys: Collection[str], *, stale: bool = False) -> dict[str, Found]:
-        """Return those entries that there are, in one call to the store, or two if they have tags."""
-        record_keys = {self.record_key(prefix, key): key for key in keys}
-        records = self._store().get_many(record_keys)
-        return self._read(
-            prefix, {record_keys[found]: (found, record) for found, record in records.items()}, stale=stale
-        )
+    def near(self, prefix: str, key: str) -> Found | None:
+        """Return an entry without a call to the store, ``None`` if that cannot be."""
+        return None
+
+    def near_value(self, prefix: str, key: str) -> Any:
+        """Return the value of what :meth:`near` returns, ``MISSING`` if it returns nothing."""
+        return MISSING
+
+    def after_fork_in_child(self) -> None:
+        """Forget what belongs to the parent."""
 
     def _read(self, prefix: str, records: Mapping[str, tuple[bytes, Record]], *, stale: bool) -> dict[str, Found]:
         now = time.time()
@@ -337,7 +336,7 @@ class Entries:
 
     def clear(self, prefix: str) -> None:
         """Let no entry of ``prefix`` count any more."""
-        self._stamps.renew(self._generation_name(prefix), self._max_age)
+        self._stamps.renew(self._room + b"g" + _encoded(prefix), self._max_age)
 
     def invalidate(self, prefix: str, tags: Iterable[str]) -> None:
         """Let no entry with one of ``tags`` count any more."""

@@ -16,37 +16,25 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from django_etcdaero.records.store import Record, RecordStore, Value
+from django_etcdaero.records.store import Record, Value
 
-from .codec import MISSING, Codec
-from .counters import Counters
+from .codec import MISSING
 from .entries import Entries, Found
 from .envelope import NEVER, Envelope
 from .lifetime import Life
 from .near import Held, Near, digest_of
 from .notice import MAX_KEYS, Notice
 from .notices import Notices
-from .stamps import Stamps
 
 
 class NearEntries(Entries):
     """The entries of one place, with a near cache. ``settled()``: the stamps are those of the store that is open."""
 
     def __init__(
-        self,
-        store: Callable[[], RecordStore],
-        stamps: Stamps,
-        codec: Codec,
-        counters: Counters,
-        *,
-        room: bytes,
-        stamp_max_age: float,
-        max_bytes: int,
-        near: Near,
-        notices: Notices,
-        settled: Callable[[], bool],
+        self, *args: Any, near: Near, notices: Notices, settled: Callable[[], bool], room: bytes, **options: Any
     ) -> None:
-        super().__init__(store, stamps, codec, counters, room=room, stamp_max_age=stamp_max_age, max_bytes=max_bytes)
+        super().__init__(*args, room=room, **options)
+        self._generation_room = room + b"g"
         self._held = near
         self._notices = notices
         self._settled = settled
@@ -110,7 +98,7 @@ class NearEntries(Entries):
             self._store()  # opens it, and forgets the stamps of another one
         generation = self.generation(prefix)
         if prefix not in self._generations:
-            self._generations[prefix] = self._generation_name(prefix)
+            self._generations[prefix] = self._generation_room + prefix.encode("utf-8", "surrogatepass")
         return generation + key.encode("utf-8", "surrogatepass")
 
     def _valid(self, prefix: str, near_key: bytes) -> Found | None:
@@ -178,7 +166,7 @@ class NearEntries(Entries):
         try:
             super().clear(prefix)
         finally:
-            self._notices.publish(Notice(stamps={self._generation_name(prefix)}))
+            self._notices.publish(Notice(stamps={self._generation_room + prefix.encode("utf-8", "surrogatepass")}))
 
     def invalidate(self, prefix: str, tags: Iterable[str]) -> None:
         tags = tuple(tags)
