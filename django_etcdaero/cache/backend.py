@@ -363,11 +363,10 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         core, prefix = self._core, self.key_prefix
         value = core.entries.near_value(prefix, made)
         if value is MISSING:
-            found = core.outage.run(partial(core.entries.look, prefix, made), None)
-            if found is None:
+            value = core.outage.run(lambda: core.entries.value(prefix, made), MISSING)
+            if value is MISSING:
                 core.counters.misses += 1
                 return MISSING
-            value = found.value
         core.counters.hits += 1
         return value
 

@@ -31,7 +31,7 @@ from .near_entries import NearEntries
 from .notices import notices_of
 from .options import CacheOptions
 from .outage import Outage, Pending
-from .place import place_of
+from .place import Place, place_of
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.facade import KV
@@ -81,7 +81,7 @@ class Core:
             level=options.COMPRESS_LEVEL,
             max_bytes=options.MAX_VALUE_BYTES,
         )
-        self.entries = self._kind_of_entries()(
+        self.entries = _kind_of_entries(options, self.place)(
             self.place.store,
             self.place.stamps,
             codec,
@@ -111,13 +111,6 @@ class Core:
         )
         self._resource = _Forget(self)
 
-    def _kind_of_entries(self) -> Callable[..., Entries]:
-        options, place = self.options, self.place
-        if options.NEAR is None:
-            return Entries
-        notices = notices_of(options.USING, partial(_kv, options.USING), lease_ttl=partial(_ttl, options.USING))
-        return partial(NearEntries, near=Near(**asdict(options.NEAR)), notices=notices, settled=place.settled)
-
     def _repeat(self, pending: Pending) -> None:
         self.place.stamps.forget()  # others may have changed them while the store was away
         for prefix in pending.cleared:
@@ -144,6 +137,13 @@ class _Forget:
         self._core.entries.after_fork_in_child()
         self._core.counters.reset()
         forks.protect(self)
+
+
+def _kind_of_entries(options: CacheOptions, place: Place) -> Callable[..., Entries]:
+    if options.NEAR is None:
+        return Entries
+    notices = notices_of(options.USING, partial(_kv, options.USING), lease_ttl=partial(_ttl, options.USING))
+    return partial(NearEntries, near=Near(**asdict(options.NEAR)), notices=notices, settled=place.settled)
 
 
 def _kv(alias: str) -> KV:

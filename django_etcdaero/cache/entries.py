@@ -113,6 +113,11 @@ class Entries:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
+    def value(self, prefix: str, key: str) -> Any:
+        """Return the value of a fresh entry, ``MISSING`` if there is none."""
+        found = self.get(prefix, key)
+        return MISSING if found is None else found.value
+
     def get(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
         """Return an entry, ``None`` if there is none. ``stale``: also one that has expired, as long as it is there."""
         record_key = self.record_key(prefix, key)

@@ -69,6 +69,10 @@ class NearEntries(Entries):
                     return None  # or it has to be read again
         return held
 
+    def value(self, prefix: str, key: str) -> Any:
+        found = self.look(prefix, key)
+        return MISSING if found is None else found.value
+
     def look(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
         near, near_key = self._held, self._near_key(prefix, key)
         found = self._valid(prefix, near_key)
