@@ -145,6 +145,9 @@ class Watched(MemoryStore):
         self.reads = 0
         self.during: Callable[[], object] | None = None
 
+    def get(self, key: bytes, *, timeout: float | None = None) -> Any:
+        return self.get_many((key,), timeout=timeout).get(key)
+
     def get_many(self, keys: Any, *, timeout: float | None = None) -> Any:
         found = super().get_many(keys, timeout=timeout)
         self.reads += 1
