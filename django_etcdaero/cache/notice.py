@@ -28,7 +28,7 @@ FORMAT: Final = 1
 MAX_KEYS: Final = 128
 """Entries of one generation that are named in a notice; of more, all entries of the generation are dropped. Likewise
 for stamps: of more, everything is dropped."""
-MAX_BYTES: Final = 4096
+MAX_BYTES: Final = 1280
 """Longest notice; what would be longer says "everything"."""
 
 _HEAD: Final = struct.Struct(">3sBQ")
