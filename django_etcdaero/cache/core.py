@@ -142,6 +142,7 @@ class _Forget:
 def _kind_of_entries(options: CacheOptions, place: Place) -> Callable[..., Entries]:
     if options.NEAR is None:
         return Entries
+    conf.get(options.USING)  # a wrong alias is told now, not by the thread that sends
     notices = notices_of(options.USING, partial(_kv, options.USING), lease_ttl=partial(_ttl, options.USING))
     return partial(NearEntries, near=Near(**asdict(options.NEAR)), notices=notices, settled=place.settled)
 

@@ -54,8 +54,9 @@ class Near:
         self.clock = clock
         self._max_entries = max_entries
         self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        """Held while something changes. Readers do without: each of their steps on the dict is atomic."""
+        self._lock = threading.RLock()
+        """Held while something changes (twice by who is interrupted by a signal and uses the cache in its handler).
+        Readers do without: each of their steps on the dict is atomic."""
         self._held: OrderedDict[bytes, Held] = OrderedDict()
         self._keys: dict[bytes, bytes] = {}
         self._size = 0
@@ -65,7 +66,7 @@ class Near:
 
     def after_fork_in_child(self) -> None:
         """Begin empty: a thread of the parent may have been in the middle of a change."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._clear()
         self._drops += 1
         self._forgotten = self._drops

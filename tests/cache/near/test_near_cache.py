@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -241,6 +242,19 @@ def test_an_error_names_the_option(near: Any, told: str) -> None:
 def test_stamps_must_be_held_for_a_moment() -> None:
     with pytest.raises(ConfigurationError, match="needs an OPTIONS\\['STAMP_MAX_AGE'\\] above 0"):
         options.read({"NEAR": {}, "STAMP_MAX_AGE": 0})
+
+
+def test_an_alias_that_is_not_there_is_told_at_once() -> None:
+    with pytest.raises(ImproperlyConfigured, match="'elsewhere'"):
+        EtcdAeroCache("mem:", {"OPTIONS": {"NEAR": {}, "USING": "elsewhere"}})
+
+
+def test_nothing_starts_before_the_first_use(make: Make) -> None:
+    before = set(threading.enumerate())
+    entries = make()._core.entries
+    assert isinstance(entries, NearEntries)
+    assert {thread.name for thread in set(threading.enumerate()) - before} == set()
+    assert entries._notices._watch_wanted is False
 
 
 def test_the_backend_tells_it_as_django_does() -> None:

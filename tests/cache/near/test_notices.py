@@ -16,7 +16,9 @@ from django_etcdaero.cache.notices import LONG_RUN, PER_SECOND, SAVED_UP, Budget
 from django_etcdaero.datasets.layout import CACHES
 from django_etcdaero.exceptions import ClusterError, ConfigurationError
 from django_etcdaero.keyvalue import KV
+from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import WatchLost
+from tests.keyvalue.etcd.servers import Server
 from tests.waiting import wait_until
 
 from .conftest import EVERY_ENGINE, Speaker
@@ -202,6 +204,46 @@ def test_a_watch_that_could_not_begin_is_tried_again(speak: Speak) -> None:
     wait_until(followed, what="the watch")
     assert one.wire.calls["watch"] == 2
     wait_until(lambda: one.ear.everything() == 1, what="everything being dropped")
+
+
+def test_a_server_that_was_killed_and_is_back(server: Server) -> None:
+    engine = EtcdEngine([server.endpoint])
+    one, two = Speaker(engine, "near/"), Speaker(engine, "near/")
+    one.listen()
+    two.listen()
+    server.kill()
+    one.notices.publish(about(b"aaaaaaaa"))
+    wait_until(lambda: one.notices._failures > 0, what="a try that failed")
+    server.start()
+    server.wait_ready()
+    wait_until(lambda: two.ear.digests() == {b"aaaaaaaa"}, timeout=60, what="the notice")
+    assert two.ear.everything() == 0
+    for speaker in (one, two):
+        speaker.notices.finish(0.0)
+        speaker.kv.close()
+    engine.close()
+
+
+def test_a_server_that_is_back_with_nothing_drops_everything(server: Server) -> None:
+    engine = EtcdEngine([server.endpoint])
+    one, two = Speaker(engine, "near/"), Speaker(engine, "near/")
+    two.listen()
+    for number in range(3):
+        one.kv.put("something", str(number))
+    one.notices.publish(about(b"bbbbbbbb"))
+    wait_until(lambda: two.ear.digests() == {b"bbbbbbbb"}, what="the first notice")
+    two.ear.heard.clear()
+    server.kill()
+    server.wipe()
+    server.start()
+    server.wait_ready()
+    wait_until(lambda: two.ear.everything(), timeout=60, what="everything being dropped")
+    one.notices.publish(about(b"aaaaaaaa"))
+    wait_until(lambda: two.ear.digests() == {b"aaaaaaaa"}, timeout=60, what="the notice")
+    for speaker in (one, two):
+        speaker.notices.finish(0.0)
+        speaker.kv.close()
+    engine.close()
 
 
 def test_what_nobody_can_hold_any_more_is_not_sent(speak: Speak) -> None:

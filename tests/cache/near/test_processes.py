@@ -91,6 +91,22 @@ def test_processes_hear_of_each_other(start: Start) -> None:
     assert two.get("k") is None
 
 
+def test_a_process_ends_though_nobody_can_be_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.programs.near_caching", str(tmp_path), "etcd://127.0.0.1:1"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        one = Worker(process)
+        one.set("k", "value")
+        assert one.get("k") == one.near("k") == "value"
+        one.set("k", "other")
+        assert one.get("k") == "other"
+        assert not one.following()
+        one.end()
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
 def test_what_a_process_said_before_its_end_is_heard(start: Start) -> None:
     two = start()
     two.follow()
