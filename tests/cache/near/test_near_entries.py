@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
+import random
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -481,3 +485,40 @@ def test_what_is_held_is_as_it_stands_in_the_store(process: Make) -> None:
     found = one.entries.near("", "k")
     assert found is not None
     assert found.envelope == there._replace(signature=None)
+
+
+# --- all together ----------------------------------------------------------------------------------------------------
+
+
+@EVERY_ENGINE
+def test_when_all_is_quiet_everybody_holds_what_the_store_has(process: Make) -> None:
+    keys = [f"k{number}" for number in range(4)]
+    processes = [process(max_entries=3), process(), process()]
+    together = threading.Barrier(6)
+
+    def work(number: int) -> None:
+        mine, choose = processes[number % 3], random.Random(number)
+        together.wait()
+        for step in range(150):
+            key = choose.choice(keys)
+            action = choose.randrange(10)
+            if action < 6:
+                mine.get(key)
+            elif action < 8:
+                mine.put(key, f"{number}/{step}", tags=("tag",))
+            elif action < 9:
+                mine.entries.delete("", [key])
+            elif step % 5 == 0:
+                mine.entries.invalidate("", ["tag"])
+            elif step % 7 == 0:
+                mine.entries.clear("")
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, range(6)))
+    for one, two in itertools.combinations(processes, 2):
+        settle(one, two)
+    fresh = process()
+    for key in keys:
+        there = fresh.get(key)
+        assert [each.get(key) for each in processes] == [there] * 3
+        assert [each.get(key) for each in processes] == [there] * 3
