@@ -132,10 +132,12 @@ class Notices:
         with self._changed:
             if self._ended:
                 return
-            if not self._pending:
+            first = not self._pending
+            if first:
                 self._pending_since = time.monotonic()
             self._pending.add(notice)
-            self._start()
+            if first or not self._running:  # else the thread knows already when to send
+                self._start()
 
     def follow(self) -> None:
         """See to it that notices of others come in, soon. Never raises, never waits."""
