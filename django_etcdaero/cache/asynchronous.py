@@ -15,6 +15,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from django_etcdaero.system.steps import adrive
 
+from .codec import MISSING
 from .core import pools
 from .loading import called
 
@@ -56,6 +57,9 @@ class AsyncMethods:
         delete_pattern: Callable[..., Any]
         _request: Callable[..., Any]
         _get_or_add: Callable[..., Any]
+        _near_values: Callable[[Iterable[str]], dict[str, Any]]
+        key_prefix: str
+        make_and_validate_key: Callable[..., str]
 
     async def _in_thread(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         call = partial(method, *args, **kwargs)
@@ -65,13 +69,22 @@ class AsyncMethods:
         # Twice its own time: a call that waits for a thread is not yet late.
         return await pools.get().run(lambda _: context.run(call), timeout=2 * self._core.options.CALL_TIMEOUT)
 
+    def _near_value(self, key: Any, version: int | None) -> Any:
+        if self._core.options.NEAR is None:
+            return MISSING
+        value = self._core.entries.near_value(self.key_prefix, self.make_and_validate_key(key, version))
+        if value is not MISSING:
+            self._core.counters.hits += 1
+        return value
+
     async def aadd(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any
     ) -> bool:
         return await self._in_thread(self.add, key, value, timeout, version, **kwargs)
 
     async def aget(self, key: Any, default: Any = None, version: int | None = None) -> Any:
-        return await self._in_thread(self.get, key, default, version)
+        value = self._near_value(key, version)
+        return await self._in_thread(self.get, key, default, version) if value is MISSING else value
 
     async def aset(
         self, key: Any, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any
@@ -85,7 +98,7 @@ class AsyncMethods:
         return await self._in_thread(self.delete, key, version)
 
     async def ahas_key(self, key: Any, version: int | None = None) -> bool:
-        return await self._in_thread(self.has_key, key, version)
+        return self._near_value(key, version) is not MISSING or await self._in_thread(self.has_key, key, version)
 
     async def aincr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
         return await self._in_thread(self.incr, key, delta, version)
@@ -94,7 +107,16 @@ class AsyncMethods:
         return await self._in_thread(self.decr, key, delta, version)
 
     async def aget_many(self, keys: Iterable[Any], version: int | None = None) -> dict[Any, Any]:
-        return await self._in_thread(self.get_many, keys, version)
+        if self._core.options.NEAR is None:
+            return await self._in_thread(self.get_many, keys, version)
+        made = {self.make_and_validate_key(key, version): key for key in keys}
+        near = self._near_values(made)
+        self._core.counters.hits += len(near)
+        answer = {made[each]: value for each, value in near.items()}
+        missing = [key for each, key in made.items() if each not in near]
+        if missing:
+            answer |= await self._in_thread(self.get_many, missing, version)
+        return answer
 
     async def aset_many(
         self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: int | None = None, **kwargs: Any

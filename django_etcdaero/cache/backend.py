@@ -82,14 +82,8 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return a value, ``default`` if there is none."""
-        made = self.make_and_validate_key(key, version)
-        core = self._core
-        value = core.outage.run(lambda: core.entries.value(self.key_prefix, made), MISSING)
-        if value is MISSING:
-            core.counters.misses += 1
-            return default
-        core.counters.hits += 1
-        return value
+        value = self._value(self.make_and_validate_key(key, version))
+        return default if value is MISSING else value
 
     def set(
         self,
@@ -136,7 +130,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def has_key(self, key: Any, version: int | None = None) -> bool:
         """Tell whether there is an entry."""
-        return self._found(self.make_and_validate_key(key, version)) is not None
+        return self._value(self.make_and_validate_key(key, version)) is not MISSING
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> Any:
         """Add to a number and return the sum, atomically; its timeout stays. Raises ``ValueError`` if there is none."""
@@ -156,10 +150,12 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if not made:
             return {}
         counters = self._core.counters
-        found = self._run(lambda: self._core.entries.values(self.key_prefix, made), dict[str, Any]())
-        counters.hits += len(found)
-        counters.misses += len(made) - len(found)
-        return {made[each]: value for each, value in found.items()}
+        values = self._near_values(made) if self._options.NEAR is not None else {}
+        if missing := [each for each in made if each not in values] if values else list(made):
+            values |= self._run(lambda: self._core.entries.values(self.key_prefix, missing), dict[str, Any]())
+        counters.hits += len(values)
+        counters.misses += len(made) - len(values)
+        return {made[each]: value for each, value in values.items()}
 
     def set_many(
         self,
@@ -376,13 +372,21 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def _peek(self, made: str) -> Found | None:
         return self._core.outage.run(partial(self._core.entries.get, self.key_prefix, made), None)
 
-    def _found(self, made: str) -> Found | None:
-        found = self._peek(made)
-        if found is None:
-            self._core.counters.misses += 1
-        else:
-            self._core.counters.hits += 1
-        return found
+    def _near_values(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return those values that are to be had without a call to the store."""
+        entries, prefix = self._core.entries, self.key_prefix
+        return {each: value for each in keys if (value := entries.near_value(prefix, each)) is not MISSING}
+
+    def _value(self, made: str) -> Any:
+        core, prefix = self._core, self.key_prefix
+        value = core.entries.near_value(prefix, made)
+        if value is MISSING:
+            value = core.outage.run(lambda: core.entries.value(prefix, made), MISSING)
+            if value is MISSING:
+                core.counters.misses += 1
+                return MISSING
+        core.counters.hits += 1
+        return value
 
     def _seconds(self, timeout: Any) -> float | None:
         """Return a timeout in seconds: ``None`` never, 0 at once. Raises ``TypeError``, ``ValueError``."""

@@ -7,14 +7,17 @@ everything that is not is here, once for each entry of ``CACHES``.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Sequence
-from functools import lru_cache
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.db import close_old_connections
 
+from django_etcdaero import conf
+from django_etcdaero.runtime import runtime
 from django_etcdaero.system import forks
 from django_etcdaero.system.pool import Pool
 
@@ -25,10 +28,16 @@ from .codec import Codec
 from .counters import Counters
 from .entries import Entries
 from .loading import Loading
+from .near import Near
+from .near_entries import NearEntries
+from .notices import notices_of
 from .options import CacheOptions
 from .outage import Outage, Pending
-from .place import place_of
+from .place import Place, place_of
 from .sweeping import Sweeper
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.facade import KV
 
 POOL_SIZE = 8
 """Threads that call stores for event loops, of all caches of a process together."""
@@ -82,7 +91,7 @@ class Core:
         )
         background = Background(close_old_connections)
         self.sweeper = Sweeper(self.place.store, background.run, room=self.place.room, interval=options.SWEEP_INTERVAL)
-        self.entries = Entries(
+        self.entries = _kind_of_entries(options, self.place)(
             self.place.store,
             self.place.stamps,
             codec,
@@ -141,8 +150,25 @@ class _Forget:
 
     def abandon(self) -> None:
         self._core.loading.after_fork_in_child()
+        self._core.entries.after_fork_in_child()
         self._core.counters.reset()
         forks.protect(self)
+
+
+def _kind_of_entries(options: CacheOptions, place: Place) -> Callable[..., Entries]:
+    if options.NEAR is None:
+        return Entries
+    conf.get(options.USING)  # a wrong alias is told now, not by the thread that sends
+    notices = notices_of(options.USING, partial(_kv, options.USING), lease_ttl=partial(_ttl, options.USING))
+    return partial(NearEntries, near=Near(**asdict(options.NEAR)), notices=notices, settled=place.settled)
+
+
+def _kv(alias: str) -> KV:
+    return runtime.stores(alias).kv
+
+
+def _ttl(alias: str) -> int:
+    return conf.get(alias).options.SESSION_TTL
 
 
 @lru_cache(maxsize=1)

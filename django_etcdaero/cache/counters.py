@@ -11,6 +11,9 @@ class Counters:
     very same moment may count once, which a metric can bear."""
 
     hits: int = 0
+    """Near ones included."""
+    near_hits: int = 0
+    """Answers from the near cache, without a call to the store."""
     stale_hits: int = 0
     """Answers of ``get_or_set`` with a value that had expired."""
     misses: int = 0

@@ -50,6 +50,8 @@ class Found(NamedTuple):
     record: Record
     envelope: Envelope | None
     """``None`` for an integer of the store."""
+    body: bytes = b""
+    """The value, encoded, wherever it stands in the store."""
 
     @property
     def left(self) -> float | None:
@@ -194,6 +196,27 @@ class Entries:
             prefix, {record_keys[found]: (found, record) for found, record in records.items()}, stale=stale
         )
 
+    # What a near cache changes: .near_entries
+
+    def look(self, prefix: str, key: str, *, stale: bool = False) -> Found | None:
+        """Return an entry as :meth:`get` does, or as it was a short time ago."""
+        return self.get(prefix, key, stale=stale)
+
+    def look_many(self, prefix: str, keys: Collection[str]) -> dict[str, Found]:
+        """Return entries as :meth:`get_many` does, or as they were a short time ago."""
+        return self.get_many(prefix, keys)
+
+    def near(self, prefix: str, key: str) -> Found | None:
+        """Return an entry without a call to the store, ``None`` if that cannot be."""
+        return None
+
+    def near_value(self, prefix: str, key: str) -> Any:
+        """Return the value of what :meth:`near` returns, ``MISSING`` if it returns nothing."""
+        return MISSING
+
+    def after_fork_in_child(self) -> None:
+        """Forget what belongs to the parent."""
+
     def _read(self, prefix: str, records: Mapping[str, tuple[bytes, Record]], *, stale: bool) -> dict[str, Found]:
         now = time.time()
         entries: dict[str, Envelope] = {}
@@ -226,7 +249,7 @@ class Entries:
             if value is MISSING:
                 self._counters.unreadable += 1
             else:
-                found[key] = Found(value, fresh, record, envelope)
+                found[key] = Found(value, fresh, record, envelope, whole.body if whole else b"")
         return found
 
     def _current(self, prefix: str, tags: Collection[str]) -> dict[str, bytes]:

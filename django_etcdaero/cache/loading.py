@@ -164,7 +164,7 @@ class Loading:
         """Return the entry of ``request``, loaded if need be. Raises what loading raises, and what the store does."""
         limit = time.monotonic() + self._load_wait
         while True:
-            found = await self._look(request)
+            found = self._entries.near(request.prefix, request.key) or await self._look(request)
             if found is not None and found.fresh:
                 self._counters.hits += 1
                 self._renew_early(request, found)
@@ -336,7 +336,7 @@ class Loading:
 
     def _look(self, request: Request) -> Step[Found | None]:
         stale = request.stale > 0
-        return self._call(lambda: self._entries.get(request.prefix, request.key, stale=stale), None)
+        return self._call(lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
 
     def _lock_key(self, request: Request) -> bytes:
         start = len(self._room)

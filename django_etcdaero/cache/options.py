@@ -16,12 +16,23 @@ DJANGO_OPTIONS: Final = frozenset({"MAX_ENTRIES", "CULL_FREQUENCY"})
 """Those that Django's own base class reads."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearOptions:
+    """``OPTIONS["NEAR"]``: the bounds of what a process holds of the cache in its own memory."""
+
+    max_entries: int = 10_000
+    max_bytes: int = 16 * 1024 * 1024
+    """Encoded values, their keys, and about what Python needs besides."""
+    max_age: float = 30.0
+    """Seconds after which an entry is asked for again, should no notice of a change have come in."""
+
+
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
     """The options of one cache. Times are in seconds, sizes in bytes."""
 
     USING: str = "default"
-    """The alias of ``ETCDAERO`` whose KV store holds the locks."""
+    """The alias of ``ETCDAERO`` whose KV store holds the locks and the notices of near caches."""
     SERIALIZER: Any = "pickle"
     COMPRESSOR: str | None = None
     COMPRESS_MIN_LENGTH: int = 1024
@@ -49,6 +60,8 @@ class CacheOptions:
     RETRY_INTERVAL: float = 5.0
     """With ``IGNORE_EXCEPTIONS``: for how long a store that was away is not asked again."""
     REVERSE_KEY_FUNCTION: Any = None
+    NEAR: NearOptions | None = None
+    """Hold entries in the memory of each process as well; given as a dict of what :class:`NearOptions` has."""
 
 
 NAMES: Final = tuple(field.name for field in fields(CacheOptions))
@@ -80,6 +93,28 @@ _CHECKS: Final[Mapping[str, Callable[[object], str | None]]] = {
 }
 
 
+_NEAR_CHECKS: Final[Mapping[str, Callable[[object], str | None]]] = {
+    "max_entries": _number(1, 10_000_000, whole=True),
+    "max_bytes": _number(1024, 64 * 1024**3, whole=True),
+    "max_age": _number(0.01, 86400),
+}
+
+
+def _near(given: object) -> NearOptions | None:
+    if given is None or isinstance(given, NearOptions):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigurationError(f"OPTIONS['NEAR'] must be a dict, not {type(given).__name__}")
+    for name, value in given.items():
+        if name not in _NEAR_CHECKS:
+            raise ConfigurationError(
+                f"OPTIONS['NEAR'] has the unknown key {name!r}; there are {', '.join(_NEAR_CHECKS)}"
+            )
+        if wrong := _NEAR_CHECKS[name](value):
+            raise ConfigurationError(f"OPTIONS['NEAR'][{name!r}] {wrong}, not {value!r}")
+    return NearOptions(**given)
+
+
 def read(given: object) -> CacheOptions:
     """Return the options of a cache. Raises ``ConfigurationError``, naming the option, for what is wrong in them."""
     if not isinstance(given, Mapping):
@@ -94,7 +129,10 @@ def read(given: object) -> CacheOptions:
         check = _CHECKS.get(name)
         if check is not None and (wrong := check(value)):
             raise ConfigurationError(f"OPTIONS[{name!r}] {wrong}, not {value!r}")
-    options = CacheOptions(**{name: value for name, value in given.items() if name not in DJANGO_OPTIONS})
+    values = {name: value for name, value in given.items() if name not in DJANGO_OPTIONS}
+    options = CacheOptions(**{**values, "NEAR": _near(values.get("NEAR"))})
+    if options.NEAR is not None and options.STAMP_MAX_AGE == 0:
+        raise ConfigurationError("OPTIONS['NEAR'] needs an OPTIONS['STAMP_MAX_AGE'] above 0")
     if not isinstance(options.USING, str):
         raise ConfigurationError(f"OPTIONS['USING'] must be the name of an alias of ETCDAERO, not {options.USING!r}")
     if not isinstance(options.IGNORE_EXCEPTIONS, bool):

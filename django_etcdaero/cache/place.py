@@ -47,6 +47,10 @@ class Place:
         self._changes = -1
         runtime.attach()
 
+    def settled(self) -> bool:
+        """Whether the store is open, and still the one that the stamps are from."""
+        return self._store is not None and self._changes == runtime.open_stores.changes
+
     def store(self) -> RecordStore:
         """Return the store, opened now if need be. Raises what opening raises."""
         stores = runtime.open_stores

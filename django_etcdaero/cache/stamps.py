@@ -41,6 +41,8 @@ class Stamps:
         self._store = store
         self._clock = clock
         self._held: dict[bytes, _Held] = {}
+        self._forgotten = 0
+        """How often others have changed stamps: what was read meanwhile is used, but not held."""
 
     def generation(self, name: bytes, max_age: float) -> bytes:
         """Return the generation of a key prefix, made now if there is none. Raises what the store raises."""
@@ -48,6 +50,11 @@ class Stamps:
         if held is not None and self._clock() < held.until:
             return held.stamp
         return self._read((name,), max_age, create=True)[name]
+
+    def held(self, name: bytes) -> bytes | None:
+        """Return a stamp that need not be read now."""
+        held = self._held.get(name)
+        return held.stamp if held is not None and self._clock() < held.until else None
 
     def tags(self, names: Collection[bytes], max_age: float) -> dict[bytes, bytes]:
         """Return the stamps of those tags that have one."""
@@ -99,16 +106,25 @@ class Stamps:
 
     def forget(self) -> None:
         """Read all stamps again when they are needed."""
+        self._forgotten += 1
         self._held = {}
 
+    def forget_some(self, names: Iterable[bytes]) -> None:
+        """Read these stamps again when they are needed."""
+        self._forgotten += 1
+        for name in names:
+            self._held.pop(name, None)
+
     def _read(self, names: Collection[bytes], max_age: float, *, create: bool) -> dict[bytes, bytes]:
-        records = self._store().get_many(names)
+        store, forgotten = self._store(), self._forgotten
+        records = store.get_many(names)
         found: dict[bytes, bytes] = {}
         for name in names:
             record = records.get(name)
             if record is not None and isinstance(record.value, bytes) and len(record.value) == STAMP_BYTES:
                 found[name] = record.value
-                self._hold(name, record.value, record.ttl, max_age)
+                if forgotten == self._forgotten:
+                    self._hold(name, record.value, record.ttl, max_age)
             elif create:
                 found[name] = self._create(name, None, max_age)
             else:

@@ -34,7 +34,9 @@ ANNOUNCEMENTS = "announcements/"
 DATASETS = "datasets/"
 PROCESSES = "processes/"
 """Who reads: see :mod:`.state.presence`."""
-RESERVED = (ANNOUNCEMENTS, DATASETS, PROCESSES, RECORDS_ROOM)
+CACHES = "caches/"
+"""What processes tell each other of caches: see :mod:`django_etcdaero.cache.notices`."""
+RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, PROCESSES, RECORDS_ROOM)
 """How the package's own keys begin, below an alias's prefix. Keys, locks and elections of users begin otherwise."""
 
 GARBAGE_TTL = 24 * 3600

@@ -239,9 +239,7 @@ def test_an_entry_of_a_newer_format_is_a_miss(cache: EtcdAeroCache) -> None:
     is_a_miss(cache, "k")
 
 
-@pytest.mark.parametrize(
-    "changes", [{"serializer": 77}, {"compressor": 77}, {"compressor": 1}, {"signature": None}]
-)
+@pytest.mark.parametrize("changes", [{"serializer": 77}, {"compressor": 77}, {"compressor": 1}, {"signature": None}])
 def test_codes_that_are_not_those_of_the_entry_are_a_miss(signed: EtcdAeroCache, changes: dict[str, Any]) -> None:
     signed.set("k", "v")
     rewritten(signed, "k", **changes)

@@ -32,6 +32,7 @@ OTHERS: dict[str, list[Any]] = {
     "COMPRESSOR": ["brotli", 5],
     "COMPRESS_LEVEL": [5],
     "IGNORE_EXCEPTIONS": ["yes", 1, None],
+    "NEAR": [5, {"max_entries": 0}, {"entries": 5}],
     "REVERSE_KEY_FUNCTION": ["no.such.function", "nodots", 5],
 }
 WRONG = [(name, value) for table in (NUMBERS, OTHERS) for name, values in table.items() for value in values]
