@@ -240,28 +240,40 @@ class Loading:
 
     async def _fill(self, request: Request, stale: Found | None, token: bytes) -> Any:
         """Load, write, and let others load again; return the value."""
+        release = partial(self._release, request, token)
         try:
-            life = request.life
-            tags = await self._call(lambda: self._entries.stamps(request.prefix, request.tags, life), None)
-            try:
-                value = await self._make(request)
-            except Exception as error:
-                if stale is None:
-                    raise
-                logger.warning("loading %r failed, its stale value stands in: %s", request.key, error)
-                self._counters.stale_hits += 1
-                if stale.fresh:
-                    self._rest(request)
-                else:
-                    await self._call(lambda: self._stand_in(request, stale), None)
-                return stale.value
-            if tags is not None:  # else the store is away
-                await self._call(lambda: self._write(request, value, request.life, tags, token), None)
-            return value
-        finally:
-            if token:
-                # By a plain call also in an event loop: a task that is being cancelled may not wait any more.
-                self._release_soon(request, token)
+            value = await self._load_and_write(request, stale, token)
+        except Exception:
+            await self._call(release, None)
+            raise
+        except BaseException:
+            # A task that is being cancelled may not wait any more, and in an event loop a call may not block.
+            if _in_event_loop():
+                self._background.run(release)
+            else:
+                release()
+            raise
+        await self._call(release, None)
+        return value
+
+    async def _load_and_write(self, request: Request, stale: Found | None, token: bytes) -> Any:
+        life = request.life
+        tags = await self._call(lambda: self._entries.stamps(request.prefix, request.tags, life), None)
+        try:
+            value = await self._make(request)
+        except Exception as error:
+            if stale is None:
+                raise
+            logger.warning("loading %r failed, its stale value stands in: %s", request.key, error)
+            self._counters.stale_hits += 1
+            if stale.fresh:
+                self._rest(request)
+            else:
+                await self._call(lambda: self._stand_in(request, stale), None)
+            return stale.value
+        if tags is not None:  # else the store is away
+            await self._call(lambda: self._write(request, value, request.life, tags, token), None)
+        return value
 
     async def _make(self, request: Request) -> Any:
         self._counters.loads += 1
@@ -361,9 +373,10 @@ class Loading:
             with suppress(VersionConflict):  # it ran out, and somebody else has it
                 self._store().delete(self._lock_key(request), generation=generation)
 
-    def _release_soon(self, request: Request, token: bytes) -> None:
+    def _release(self, request: Request, token: bytes) -> None:
         try:
-            self._outage.run(lambda: self._give_back(request, token), None)
+            if token:
+                self._give_back(request, token)
         except EtcdAeroError as error:
             logger.warning("the load of %r is over, others see it when its record runs out: %s", request.key, error)
 
@@ -396,6 +409,14 @@ class Loading:
             self._resting = {key: end for key, end in self._resting.items() if end > now}
         if len(self._resting) < MAX_RESTING:
             self._resting[request.prefix, request.key] = now + self._stale_retry
+
+
+def _in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def called(function: Callable[[], Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from functools import lru_cache
 from typing import Final
@@ -11,6 +12,8 @@ from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.address import Address, Plane
+from django_etcdaero.stores.database import ROOM as RECORDS_ROOM
+from django_etcdaero.stores.database import DatabaseAddress
 from django_etcdaero.stores.local import MemoryAddress
 
 from .stamps import Stamps
@@ -20,6 +23,9 @@ ALIAS_SCHEME: Final = "etcdaero:"
 
 ROOM: Final = b"cache/"
 """How the keys of caches begin in a store of their own; in an alias's, its prefix comes before."""
+
+DATABASE_ROOM: Final = "cache"
+"""The room of ``db:ALIAS`` that is no RECORDS' and that names none."""
 
 
 class Place:
@@ -86,6 +92,9 @@ def place_of(location: str, *, timeout: float) -> Place:
 def address_at(location: str) -> Address:
     """Read a ``LOCATION`` that is no alias. Raises ``ConfigurationError``."""
     try:
-        return schemes.parse(location, plane=Plane.RECORDS, base_dir=conf.base_dir())
+        address = schemes.parse(location, plane=Plane.RECORDS, base_dir=conf.base_dir())
     except ConfigurationError as error:
         raise ConfigurationError(f"LOCATION {error}, or {ALIAS_SCHEME}ALIAS of ETCDAERO") from None
+    if isinstance(address, DatabaseAddress) and address.room == RECORDS_ROOM:
+        return dataclasses.replace(address, room=DATABASE_ROOM)
+    return address
