@@ -55,8 +55,9 @@ REWATCH: Final = 1.0
 """Seconds between two starts of the watch."""
 LINGER: Final = 5.0
 """Seconds without anything to do after which the thread ends."""
-EXIT_PATIENCE: Final = 1.0
-"""Seconds that the end of the process waits for the last notice."""
+EXIT_PATIENCE: Final = 5.0
+"""Seconds that the end of the process waits for the last notice, which may have to open the client first. Where the
+store is away the first call that fails ends it."""
 
 
 class Receiver(Protocol):
