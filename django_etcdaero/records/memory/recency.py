@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 
 
 class Recency:
-    """Keys in the order of their use, in groups: those whose first bytes are the same. Not safe between threads."""
+    """Keys in the order of their use, in groups: those whose first bytes are the same.
+
+    All but :meth:`read` are called with the lock of the store held.
+    """
 
     def __init__(self) -> None:
         self._lengths: dict[bytes, int] = {}
@@ -25,8 +29,15 @@ class Recency:
         self._lengths[start] = length
         return True
 
-    def used(self, key: bytes) -> None:
-        """A record was written or read."""
+    def read(self, key: bytes) -> None:
+        """A record was read. Needs no lock: what another thread does meanwhile may cost the key its place only."""
+        group = self._group(key) if self._lengths else None
+        if group is not None:
+            with suppress(KeyError):
+                self._groups[group].move_to_end(key)
+
+    def written(self, key: bytes) -> None:
+        """A record was written."""
         group = self._group(key)
         if group is not None:
             keys = self._groups.setdefault(group, OrderedDict())

@@ -52,7 +52,7 @@ class _Space:
     def store(self, key: bytes, entry: _Entry) -> None:
         self._forget_expiry(key)
         self.entries[key] = entry
-        self.recency.used(key)
+        self.recency.written(key)
         if entry.expires is not None:
             second = int(entry.expires) + 1
             if second not in self._due:
@@ -186,7 +186,7 @@ class MemoryStore(RecordStore):
         with self._locked(timeout) as now:
             for key in keys:
                 if entry := self._space.live(key, now):
-                    self._space.recency.used(key)
+                    self._space.recency.read(key)
                     records[key] = Record(entry.value, entry.generation, _left(entry.expires, now))
         return records
 
@@ -243,7 +243,7 @@ class MemoryStore(RecordStore):
         with self._locked(None):
             if self._space.recency.follow(start, length):
                 for key in self._space.entries:
-                    self._space.recency.used(key)
+                    self._space.recency.written(key)
 
     def evict(self, group: bytes, most: int, share: int) -> dict[bytes, Value]:
         """Remove records that were used longest ago, if there are more than ``most`` whose keys begin with ``group``.

@@ -18,4 +18,4 @@ CACHE = {
 }
 CACHES = {"default": CACHE}
 SESSION_ENGINE = "django.contrib.sessions.backends.cache"
-TEST_RUNNER = "tests.cache.conformance.running.Runner"
+TEST_RUNNER = "tests.cache.foreign.etcdaero_running.Runner"
