@@ -16,6 +16,8 @@ from django_etcdaero.records.memory.store import drop_memory
 from django_etcdaero.stores.address import Plane
 from tests.records.aerospike.serving import REAL
 from tests.records.aerospike.standin import Standin
+from tests.records.conftest import postgresql_table as postgresql_table
+from tests.records.database.serving import ALIAS
 from tests.waiting import wait_until
 
 SET = "etcdaero_cache_tests"
@@ -65,14 +67,29 @@ def aerospike(request: pytest.FixtureRequest) -> Iterator[str]:
     yield request.getfixturevalue("aerospike_url")()
 
 
-LOCATIONS = {"memory": memory, "sqlite": sqlite, "aerospike": aerospike}
+def etcd(request: pytest.FixtureRequest) -> Iterator[str]:
+    server = request.getfixturevalue("shared_server")
+    yield f"etcd://{server.endpoint.removeprefix('http://')}/cache-{uuid.uuid4().hex}"
+
+
+def database(request: pytest.FixtureRequest) -> Iterator[str]:
+    request.getfixturevalue("postgresql_table")
+    request.getfixturevalue("databases_allowed")
+    yield f"db:{ALIAS}/c-{uuid.uuid4().hex[:20]}"
+
+
+LOCATIONS = {"memory": memory, "sqlite": sqlite, "aerospike": aerospike, "etcd": etcd, "database": database}
 """What gives a location with nothing in it, by kind of store. To add a kind, write a function as those above."""
 
-SHARED = [kind for kind in LOCATIONS if kind != "memory"]
-"""Those that several processes share."""
+SHARED = [kind for kind in LOCATIONS if kind not in ("memory", "database")]
+"""Those that several processes share. (A database too, if it is in the settings of each: see tests/processes.)"""
 
 
-@pytest.fixture(params=list(LOCATIONS))
+@pytest.fixture(
+    params=[
+        pytest.param(kind, marks=[pytest.mark.servers] if kind in ("etcd", "database") else []) for kind in LOCATIONS
+    ]
+)
 def location(request: pytest.FixtureRequest) -> Iterator[str]:
     """A location with nothing in it."""
     yield from LOCATIONS[request.param](request)

@@ -17,11 +17,6 @@ class Recency:
         """How many bytes tell the group, by how the keys begin that are followed."""
         self._groups: dict[bytes, OrderedDict[bytes, None]] = {}
 
-    @property
-    def follows(self) -> bool:
-        """Whether any keys are followed."""
-        return bool(self._lengths)
-
     def follow(self, start: bytes, length: int) -> bool:
         """Follow keys that begin with ``start``, in groups by their first ``length`` bytes; ``False``: as before."""
         if start in self._lengths:

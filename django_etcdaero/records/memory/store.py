@@ -143,12 +143,7 @@ class MemoryStore(RecordStore):
         entry = self._space.entries.get(key)  # one step of the interpreter: needs no lock
         if entry is None or (entry.expires is not None and entry.expires <= now):
             return None
-        if self._space.recency.follows and self._space.lock.acquire(blocking=False):  # not worth waiting for
-            try:
-                if key in self._space.entries:
-                    self._space.recency.used(key)
-            finally:
-                self._space.lock.release()
+        self._space.recency.read(key)
         return Record(entry.value, entry.generation, _left(entry.expires, now))
 
     def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
