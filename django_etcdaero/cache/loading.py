@@ -219,11 +219,10 @@ class Loading:
         while True:
             token = await self._call(partial(self._take, request), _WITHOUT)
             if token is not None:
-                if waited or stale is None:
-                    found = await self._look(request)
-                    if found is not None and found.fresh:
-                        await self._call(partial(self._give_back, request, token), None)
-                        return found
+                found = await self._look(request)
+                if found is not None and found.fresh:  # another process has just loaded it
+                    await self._call(partial(self._give_back, request, token), None)
+                    return found
                 return token
             if stale is not None:
                 return None
@@ -290,8 +289,13 @@ class Loading:
         async def work() -> None:
             try:
                 token = await self._call(lambda: self._take(request), None)
-                if token:
-                    await self._fill(request, found, token)
+                if not token:
+                    return
+                now = await self._look(request)
+                if now is not None and now.envelope is not None and now.envelope.created == envelope.created:
+                    await self._fill(request, now, token)
+                else:  # another process has just renewed it
+                    await self._call(lambda: self._give_back(request, token), None)
             finally:
                 self._land(request, flight)
 
