@@ -95,7 +95,6 @@ class Core:
             self.place.store,
             Background(close_old_connections),
             pools.get,
-            room=self.place.room,
             load_timeout=options.LOAD_TIMEOUT,
             load_wait=options.LOAD_WAIT,
             stale_retry=options.STALE_RETRY,

@@ -115,10 +115,14 @@ class Entries:
         """Return the key of an entry's record."""
         start = self._room + b"e" + self.generation(prefix)
         encoded = _encoded(key)
-        if len(start) + len(encoded) <= MAX_KEY_BYTES:
+        if len(start) + len(encoded) < MAX_KEY_BYTES:  # of the lock's key, which is longer by one
             return start + encoded
         digest = hashlib.blake2b(encoded, digest_size=32).digest()
         return self._room + b"d" + start[len(self._room) + 1 :] + digest
+
+    def lock_key(self, record_key: bytes) -> bytes:
+        """Return the key of the record that says that somebody loads an entry."""
+        return self._room + b"l" + record_key[len(self._room) :]
 
     def _tag(self, prefix: str, tag: str) -> bytes:
         name = self._room + b"t" + self.generation(prefix) + _encoded(tag)
@@ -318,13 +322,20 @@ class Entries:
         return True
 
     def delete(self, prefix: str, keys: Collection[str]) -> int:
-        """Delete entries; return how many there were, without those that have expired and are kept as stale ones."""
+        """Delete entries; return how many there were, without those that have expired and are kept as stale ones.
+
+        What is being loaded meanwhile is not written: it may have been read before what the deletion is about.
+        """
         record_keys = [self.record_key(prefix, key) for key in keys]
         store = self._store()
         there: dict[bytes, Record] = {}
         envelopes: list[Envelope] = []
         numbers = 0
-        for record_key, record in store.get_many(record_keys).items():
+        locks = [self.lock_key(record_key) for record_key in record_keys]
+        found = store.get_many([*record_keys, *locks])
+        if loaded := [lock for lock in locks if found.pop(lock, None)]:
+            store.delete_many(loaded)
+        for record_key, record in found.items():
             envelope = unpack(record.value) if isinstance(record.value, bytes) else None
             if envelope is not None and envelope.tombstone:
                 continue

@@ -6,7 +6,8 @@
    process loads: answer with the stale value if there is one, else look again until the entry is there, the record is
    gone, or ``LOAD_WAIT`` is over; then load without it. Nobody is ever given ``None`` for a value not yet loaded.
 4. Read the entry again (another process may have just loaded it), note the stamps of the tags, load.
-5. Write the value if the record still has the token: who took longer than ``LOAD_TIMEOUT`` writes nothing. Delete it.
+5. Write the value if the record still has the token: who took longer than ``LOAD_TIMEOUT`` writes nothing, nor does who
+   loaded what has been deleted or cleared meanwhile. Delete the record.
 
 When loading fails and there is a stale value, that stands in for ``STALE_RETRY`` seconds.
 """
@@ -133,7 +134,6 @@ class Loading:
         background: Background,
         pool: Callable[[], Pool],
         *,
-        room: bytes,
         load_timeout: float,
         load_wait: float,
         stale_retry: float,
@@ -145,7 +145,6 @@ class Loading:
         self._store = store
         self._background = background
         self._pool = pool
-        self._room = room
         self._load_timeout = load_timeout
         self._load_wait = load_wait
         self._stale_retry = stale_retry
@@ -343,8 +342,7 @@ class Loading:
         return self._call(lambda: self._entries.get(request.prefix, request.key, stale=stale), None)
 
     def _lock_key(self, request: Request) -> bytes:
-        start = len(self._room)
-        return self._room + b"l" + self._entries.record_key(request.prefix, request.key)[start:]
+        return self._entries.lock_key(self._entries.record_key(request.prefix, request.key))
 
     def _take(self, request: Request) -> bytes | None:
         """Return the token of the record that was created; ``None``: another process has one."""
@@ -375,7 +373,10 @@ class Loading:
         self, request: Request, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...], token: bytes
     ) -> None:
         if token and self._owns(request, token) is None:
-            logger.warning("loading %r took longer than LOAD_TIMEOUT: its value is not written", request.key)
+            logger.warning(
+                "%r is not written: while it was loaded it was deleted or cleared, or LOAD_TIMEOUT was over",
+                request.key,
+            )
             return
         try:
             self._entries.put(request.prefix, request.key, value, life, tags)

@@ -307,13 +307,24 @@ def test_a_lock_is_gone_when_the_write_fails(cache: EtcdAeroCache) -> None:
     assert locks(cache) == []
 
 
-def test_a_clear_while_loading_drops_what_is_loaded(cache: EtcdAeroCache) -> None:
-    def load() -> str:
-        cache.clear()
-        return "old"
+@pytest.mark.parametrize("method", ["clear", "delete", "delete_many", "touch"])
+def test_what_is_removed_while_it_is_loaded_is_not_written(
+    make_cache: MakeCache, elsewhere: MakeCache, method: str
+) -> None:
+    arguments = {"clear": (), "delete": ("k",), "delete_many": (["k", "l"],), "touch": ("k", 0)}[method]
+    cache = make_cache()
+    for other in (cache, elsewhere()):
 
-    assert cache.get_or_set("k", load) == "old"
-    assert cache.get("k") is None
+        def load(other: EtcdAeroCache = other) -> str:
+            getattr(other, method)(*arguments)
+            return "old"
+
+        assert cache.get_or_set("k", load) == "old"
+        if other is cache or method != "clear":  # others see a clear a moment later
+            assert cache.get("k") is None
+        assert other.get("k") is None
+        assert cache.get_or_set("l", lambda: "v") == "v"
+        cache.clear()
 
 
 # --- several processes -----------------------------------------------------------------------------------------------
