@@ -114,7 +114,6 @@ class Core:
             self.place.store,
             background,
             pools.get,
-            room=self.place.room,
             load_timeout=options.LOAD_TIMEOUT,
             load_wait=options.LOAD_WAIT,
             stale_retry=options.STALE_RETRY,

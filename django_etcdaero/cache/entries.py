@@ -109,7 +109,7 @@ class Entries:
         self._max_age = stamp_max_age
         self._bound = bound
 
-        self._longest_key = MAX_KEY_BYTES - len(room) - 1 - STAMP_BYTES
+        self._longest_key = MAX_KEY_BYTES - len(room) - 2 - STAMP_BYTES  # one for the lock's, which is longer by one
         self._names: dict[str, bytes] = {}
         """The names of the generations of key prefixes."""
 
@@ -129,6 +129,10 @@ class Entries:
         if len(encoded) <= self._longest_key:
             return self._room + b"e" + generation + encoded
         return self._room + b"d" + generation + hashlib.blake2b(encoded, digest_size=32).digest()
+
+    def lock_key(self, record_key: bytes) -> bytes:
+        """Return the key of the record that says that somebody loads an entry."""
+        return self._room + b"l" + record_key[len(self._room) :]
 
     def _tag(self, prefix: str, tag: str) -> bytes:
         name = self._room + b"t" + self.generation(prefix) + _encoded(tag)
@@ -389,13 +393,20 @@ class Entries:
         return True
 
     def delete(self, prefix: str, keys: Collection[str]) -> int:
-        """Delete entries; return how many there were, without those that have expired and are kept as stale ones."""
+        """Delete entries; return how many there were, without those that have expired and are kept as stale ones.
+
+        What is being loaded meanwhile is not written: it may have been read before what the deletion is about.
+        """
         record_keys = [self.record_key(prefix, key) for key in keys]
         store = self._store()
         there: dict[bytes, Record] = {}
         envelopes: list[Envelope] = []
         numbers = 0
-        for record_key, record in store.get_many(record_keys).items():
+        locks = [self.lock_key(record_key) for record_key in record_keys]
+        found = store.get_many([*record_keys, *locks])
+        if loaded := [lock for lock in locks if found.pop(lock, None)]:
+            store.delete_many(loaded)
+        for record_key, record in found.items():
             envelope = unpack(record.value) if isinstance(record.value, bytes) else None
             if envelope is not None and envelope.tombstone:
                 continue

@@ -6,7 +6,8 @@
    process loads: answer with the stale value if there is one, else look again until the entry is there, the record is
    gone, or ``LOAD_WAIT`` is over; then load without it. Nobody is ever given ``None`` for a value not yet loaded.
 4. Read the entry again (another process may have just loaded it), note the stamps of the tags, load.
-5. Write the value if the record still has the token: who took longer than ``LOAD_TIMEOUT`` writes nothing. Delete it.
+5. Write the value if the record still has the token: who took longer than ``LOAD_TIMEOUT`` writes nothing, nor does who
+   loaded what has been deleted or cleared meanwhile. Delete the record.
 
 When loading fails and there is a stale value, that stands in for ``STALE_RETRY`` seconds.
 """
@@ -133,7 +134,6 @@ class Loading:
         background: Background,
         pool: Callable[[], Pool],
         *,
-        room: bytes,
         load_timeout: float,
         load_wait: float,
         stale_retry: float,
@@ -145,7 +145,6 @@ class Loading:
         self._store = store
         self._background = background
         self._pool = pool
-        self._room = room
         self._load_timeout = load_timeout
         self._load_wait = load_wait
         self._stale_retry = stale_retry
@@ -219,11 +218,10 @@ class Loading:
         while True:
             token = await self._call(partial(self._take, request), _WITHOUT)
             if token is not None:
-                if waited or stale is None:
-                    found = await self._look(request)
-                    if found is not None and found.fresh:
-                        await self._call(partial(self._give_back, request, token), None)
-                        return found
+                found = await self._look(request)
+                if found is not None and found.fresh:  # another process has just loaded it
+                    await self._call(partial(self._give_back, request, token), None)
+                    return found
                 return token
             if stale is not None:
                 return None
@@ -302,8 +300,13 @@ class Loading:
         async def work() -> None:
             try:
                 token = await self._call(lambda: self._take(request), None)
-                if token:
-                    await self._fill(request, found, token)
+                if not token:
+                    return
+                now = await self._look(request)
+                if now is not None and now.envelope is not None and now.envelope.created == envelope.created:
+                    await self._fill(request, now, token)
+                else:  # another process has just renewed it
+                    await self._call(lambda: self._give_back(request, token), None)
             finally:
                 self._land(request, flight)
 
@@ -351,8 +354,7 @@ class Loading:
         return self._call(lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
 
     def _lock_key(self, request: Request) -> bytes:
-        start = len(self._room)
-        return self._room + b"l" + self._entries.record_key(request.prefix, request.key)[start:]
+        return self._entries.lock_key(self._entries.record_key(request.prefix, request.key))
 
     def _take(self, request: Request) -> bytes | None:
         """Return the token of the record that was created; ``None``: another process has one."""
@@ -384,7 +386,10 @@ class Loading:
         self, request: Request, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...], token: bytes
     ) -> None:
         if token and self._owns(request, token) is None:
-            logger.warning("loading %r took longer than LOAD_TIMEOUT: its value is not written", request.key)
+            logger.warning(
+                "%r is not written: while it was loaded it was deleted or cleared, or LOAD_TIMEOUT was over",
+                request.key,
+            )
             return
         try:
             self._entries.put(request.prefix, request.key, value, life, tags)

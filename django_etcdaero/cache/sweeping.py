@@ -29,8 +29,8 @@ BATCH: Final = 500
 YOUNG: Final = 60.0
 """Seconds for which the parts of an entry may be there before the entry is."""
 
-_KINDS: Final = b"delptq"
-"""Kinds of records that belong to a generation."""
+_KINDS: Final = b"deptq"
+"""Kinds of records that belong to a generation. (Those of loads do as well, but go by themselves after a while.)"""
 
 
 class Sweeper:

@@ -85,11 +85,11 @@ SHARED = [kind for kind in LOCATIONS if kind not in ("memory", "database")]
 """Those that several processes share. (A database too, if it is in the settings of each: see tests/processes.)"""
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(kind, marks=[pytest.mark.servers] if kind in ("etcd", "database") else []) for kind in LOCATIONS
-    ]
-)
+MARKS = {"aerospike": [pytest.mark.slow], "etcd": [pytest.mark.servers], "database": [pytest.mark.servers]}
+"""Kinds that are left to the whole suite."""
+
+
+@pytest.fixture(params=[pytest.param(kind, marks=MARKS.get(kind, [])) for kind in LOCATIONS])
 def location(request: pytest.FixtureRequest) -> Iterator[str]:
     """A location with nothing in it."""
     yield from LOCATIONS[request.param](request)

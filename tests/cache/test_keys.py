@@ -79,6 +79,14 @@ def test_a_long_key_takes_large_values_and_numbers_too(cache: EtcdAeroCache, len
     assert cache.keys() == [key]
 
 
+def test_lengths_around_that_of_the_longest_record_key(cache: EtcdAeroCache) -> None:
+    for length in range(990, 1030):
+        key = "k" * length
+        assert cache.get_or_set(key, lambda length=length: length, 300, stale=60) == length  # type: ignore[misc]
+        assert cache.get(key) == length
+        assert cache.delete(key) is True
+
+
 def test_others_would_not_take_it_and_django_warns(cache: EtcdAeroCache) -> None:
     with pytest.warns(CacheKeyWarning, match="longer"):
         cache.set("x" * 300, "v")

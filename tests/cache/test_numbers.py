@@ -72,6 +72,7 @@ def test_the_timeout_stays(calls: Any, number: Any) -> None:
     assert calls.pttl("short") <= 8500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [2**70, 1.5])
 def test_counting_all_the_time_does_not_keep_an_entry_for_ever(cache: EtcdAeroCache, number: Any) -> None:
     cache.set("k", number, 10)

@@ -110,6 +110,9 @@ def _zone_suffix(zone: tzinfo | None) -> str:
 
 
 def _write_moment(value: datetime | time) -> str:
+    offset = value.utcoffset()
+    if offset and abs(offset) < timedelta(seconds=1):
+        raise ValueError(f"an offset of {offset} from UTC, which Python does not read again")  # fromisoformat: UTC
     return value.isoformat() + _zone_suffix(value.tzinfo)
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_etcdaero.exceptions import InvalidObject
+from django_etcdaero.exceptions import EncodeError, InvalidObject
 from django_etcdaero.keyvalue.objects.codec import codec_for
 from tests.keyvalue.objects.classes import EXAMPLE, Color, Everything, Inner, Node, made, round_trip
 
@@ -65,7 +65,9 @@ ZONES = st.one_of(
     st.none(),
     st.just(UTC),
     st.sampled_from(["Europe/Vienna", "America/New_York", "Asia/Kolkata", "UTC"]).map(ZoneInfo),
-    st.timedeltas(min_value=timedelta(hours=-23), max_value=timedelta(hours=23)).map(timezone),
+    st.timedeltas(min_value=timedelta(hours=-23), max_value=timedelta(hours=23))
+    .filter(lambda offset: not offset or abs(offset) >= timedelta(seconds=1))
+    .map(timezone),
 )
 
 
@@ -76,6 +78,13 @@ def test_moments_keep_instant_clock_and_zone(moment: datetime) -> None:
     assert back.utcoffset() == moment.utcoffset()
     if isinstance(moment.tzinfo, ZoneInfo):
         assert back.tzinfo is moment.tzinfo
+
+
+@pytest.mark.parametrize("microseconds", [1, -1, 999_999])
+def test_an_offset_that_python_does_not_read_is_refused(microseconds: int) -> None:
+    moment = datetime(2000, 1, 1, tzinfo=timezone(timedelta(microseconds=microseconds)))
+    with pytest.raises(EncodeError, match="offset"):
+        round_trip(dataclasses.replace(EXAMPLE, moment=moment))
 
 
 @given(st.times(timezones=ZONES))
