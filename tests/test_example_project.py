@@ -81,11 +81,11 @@ class Answer:
 class Server:
     port: int
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str, *, cookie: str = "") -> Answer:
         """Get a page over a new connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.request("GET", path, headers={"Connection": "close"})
+            connection.request("GET", path, headers={"Connection": "close", "Cookie": cookie})
             response = connection.getresponse()
             return Answer(response.status, dict(response.headers), response.read().decode())
         finally:
@@ -100,7 +100,7 @@ class Server:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    foreign = re.compile(r"(ETCDAERO|DJANGO|GUNICORN|PYTEST)_|(DATABASE_URL|WEB_CONCURRENCY|PYTHONWARNINGS)$")
+    foreign = re.compile(r"(ETCDAERO|DJANGO|GUNICORN|PYTEST)_|(CACHE_URL|DATABASE_URL|WEB_CONCURRENCY|PYTHONWARNINGS)$")
     kept = {name: value for name, value in os.environ.items() if not foreign.match(name)}
     return {**kept, "PYTHONPATH": str(ROOT), "DJANGO_SETTINGS_MODULE": "config.settings", **extra}
 
@@ -434,3 +434,51 @@ print(json.dumps(response.content.decode()))
     assert "A refresh of the dataset “cities” was requested." in shown
     project.manage("etcdaero_refresh", "--wait", "20")
     assert "Hamburg an der Elbe, Germany" in project.manage("find_city", "hamburg")
+
+
+def test_the_page_of_a_country_stays_in_the_cache_until_a_city_is_saved(project: Project, workers: Server) -> None:
+    before = workers.get("/countries/AT/")
+    assert before.status == 200
+    assert "Vienna" in before.text
+    save = """
+from cities.models import City
+
+city = City.objects.get(name={name!r}, country="AT")
+city.name = {to!r}
+city.{how}
+print(json.dumps(city.name))
+"""
+    # Past the models nobody notices: the page is the cache's.
+    project.script(
+        "from cities.models import City\n"
+        'print(City.objects.filter(name="Vienna", country="AT").update(name="Vindobona"))'
+    )
+    assert "Vienna" in workers.get("/countries/AT/").text
+    project.script(save.format(name="Vindobona", to="Wien", how="save()"))
+    wait_until(lambda: "Wien" in workers.get("/countries/AT/").text, what="the page with the new name in each worker")
+    project.script(save.format(name="Wien", to="Vienna", how="save()"))
+    for code in ("XX", "at", "nothing"):
+        assert workers.get(f"/countries/{code}/").status == 404
+
+
+def test_a_session_is_seen_by_every_worker(project: Project, workers: Server) -> None:
+    cookie = project.script(
+        """
+from importlib import import_module
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.auth.models import User
+
+user = User.objects.get(username="admin")
+session = import_module(settings.SESSION_ENGINE).SessionStore()
+session.update({
+    SESSION_KEY: str(user.pk),
+    BACKEND_SESSION_KEY: settings.AUTHENTICATION_BACKENDS[0],
+    HASH_SESSION_KEY: user.get_session_auth_hash(),
+})
+session.save()
+print(json.dumps(session.session_key))
+"""
+    )
+    for _ in range(4 * WORKERS):
+        assert workers.get("/admin/", cookie=f"sessionid={cookie}").status == 200

@@ -117,6 +117,7 @@ class Entries:
 
     def generation(self, prefix: str) -> bytes:
         """Return the generation that entries of ``prefix`` belong to now."""
+        self._store()  # first: what is held of another store's stamps, before it was opened anew, is forgotten then
         name = self._names.get(prefix)
         if name is None:
             name = self._names[prefix] = self._room + b"g" + _encoded(prefix)
