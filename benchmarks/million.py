@@ -124,7 +124,8 @@ def reader(args: argparse.Namespace) -> None:
     for version in (1, 2):
         with StallWatch() as watch:
             held = len(products.wait_version(version, timeout=600))
-            while "free" not in clock.seconds and version > 1:
+            patience = time.monotonic() + args.rows / 30_000  # a few rows are freed at once, unseen
+            while "free" not in clock.seconds and version > 1 and time.monotonic() < patience:
                 time.sleep(0.01)
         time.sleep(0.5)
         seconds = clock.reset()

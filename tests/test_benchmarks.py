@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +35,30 @@ def test_every_watcher_is_told_of_every_put_once(
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"50 puts .* 500 events", done.stdout)
     assert "missing or double: 0, resyncs: 0" in done.stdout
+
+
+SMALL = {
+    "announce.py": ["--rows=500", "--processes=2", "--rounds=2"],
+    "cache.py": ["--seconds=0.005", "--rounds=1"],
+    "encode.py": ["2000"],
+    "kv_calls.py": ["50"],
+    "locks.py": ["--locks=20", "--turns=4", "--engine=sqlite", "--engine=mem"],
+    "million.py": ["--rows=5000"],
+    "records.py": ["mem:", "sqlite:///{directory}/records.sqlite3"],
+}
+"""The scripts that measure without servers that must be named, and how to make them quick."""
+
+
+@pytest.mark.parametrize("script", SMALL)
+def test_a_benchmark_works(script: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, f"benchmarks/{script}", *(each.format(directory=tmp_path) for each in SMALL[script])],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\d", done.stdout)
