@@ -157,6 +157,7 @@ class AsyncMethods:
         """As ``get_or_set``; ``default`` may be a coroutine function. Another function is called in a thread."""
         request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter)
         if request is not None:
+            self._core.sweeper.consider()
             return await adrive(self._core.loading.get_or_load(request))
         if callable(default):  # a timeout of 0: nothing is stored
             missing = object()

@@ -181,6 +181,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             return entries.put_many(self.key_prefix, {each: data[key] for each, key in made.items()}, life, stamps)
 
         self._core.counters.sets += len(made)
+        self._core.sweeper.consider()
         refused = self._run(write, list(made), *made)
         return [made[each] for each in refused]
 
@@ -224,6 +225,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter)
         if request is None:
             return self._get_or_add(key, default, timeout, version, tags)
+        self._core.sweeper.consider()
         return drive(self._core.loading.get_or_load(request))
 
     def incr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
@@ -436,6 +438,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             return entries.get(prefix, made) is None
         life = self._life(seconds, jitter)
         self._core.counters.sets += 1
+        self._core.sweeper.consider()
         return entries.add(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
 
     def _replace(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None) -> bool:

@@ -24,12 +24,12 @@ class Background:
         self._running: set[threading.Thread] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self, function: Callable[[], Any]) -> threading.Event | None:
+    def run(self, function: Callable[[], Any], *, always: bool = False) -> threading.Event | None:
         """Start ``function`` and return what is set at its end; ``None`` if there are too many already.
 
-        What it raises is logged.
+        ``always``: however many there are. What it raises is logged.
         """
-        if len([thread for thread in tuple(self._running) if thread.is_alive()]) >= self._size:
+        if not always and len([thread for thread in tuple(self._running) if thread.is_alive()]) >= self._size:
             return None
         ended = threading.Event()
         context = contextvars.copy_context()

@@ -278,6 +278,21 @@ class Entries:
         record_key = self.record_key(prefix, key)
         self._put(record_key, self._encode_or_bury(record_key, key, value, life, tags), life)
 
+    def put_loaded(
+        self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...], over: Found | None
+    ) -> bool:
+        """Write what was loaded, unless the entry has changed since ``over`` was read (``None``: has come to be)."""
+        if over is None:
+            return self.add(prefix, key, value, life, tags)
+        record_key = self.record_key(prefix, key)
+        encoded = self._encode_or_bury(record_key, key, value, life, tags)
+        try:
+            # 0: it was in a near cache, where generations are not known.
+            self._put(record_key, encoded, life, over.record.generation or None)
+        except VersionConflict:
+            return False
+        return True
+
     def stand_in(self, prefix: str, key: str, stale: Found, life: Life, tags: tuple[tuple[str, bytes], ...]) -> None:
         """Write a stale value again, with another life, unless its entry has changed meanwhile."""
         if stale.envelope is None:
@@ -342,6 +357,7 @@ class Entries:
         found = self.get(prefix, key)
         if found is None:
             return False
+        self._keep_tags(prefix, found, life)
         if self._keeps_its_header(found, life):
             record_key = self.record_key(prefix, key)
             if found.envelope is not None and found.envelope.parts is not None:
@@ -352,6 +368,8 @@ class Entries:
     def touch_many(self, prefix: str, keys: Collection[str], life: Life) -> set[str]:
         """Give many entries another life; return the keys of those that there were."""
         found = self.get_many(prefix, keys)
+        for entry in found.values():
+            self._keep_tags(prefix, entry, life)
         plain = {
             self.record_key(prefix, key): key
             for key, entry in found.items()
@@ -407,6 +425,8 @@ class Entries:
         found = store.get_many([*record_keys, *locks])
         if loaded := [lock for lock in locks if found.pop(lock, None)]:
             store.delete_many(loaded)
+            # Only now: whoever loads may have written since, and sees from here on that it must not.
+            found = store.get_many(record_keys)
         for record_key, record in found.items():
             envelope = unpack(record.value) if isinstance(record.value, bytes) else None
             if envelope is not None and envelope.tombstone:
@@ -584,6 +604,11 @@ class Entries:
                 continue
             return True
         raise StoreBusy(f"the entry {key!r} is changed by others all the time")
+
+    def _keep_tags(self, prefix: str, found: Found, life: Life) -> None:
+        """Let the stamps of an entry's tags live as long as the entry is to."""
+        if found.envelope is not None and found.envelope.tags:
+            self.stamps(prefix, [tag for tag, _ in found.envelope.tags], life)
 
     def _keeps_its_header(self, found: Found, life: Life) -> bool:
         return life.expires == NEVER and (found.envelope is None or found.envelope.expires == NEVER)

@@ -36,7 +36,7 @@ def life_of(seconds: float | None, *, stale: float = 0.0, jitter: float = 0.0, e
     """
     if seconds is None:
         return FOR_EVER
-    seconds = min(seconds, MAX_TTL)
+    seconds, stale = min(seconds, MAX_TTL), min(stale, MAX_TTL)
     if jitter:
         seconds *= 1 - random.random() * jitter
         if seconds >= BY_THE_STORE:

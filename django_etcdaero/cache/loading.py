@@ -186,17 +186,21 @@ class Loading:
     async def _lead(self, request: Request, found: Found | None, flight: _Flight, limit: float) -> Any:
         handed_over = False
         try:
-            token = await self._contend(request, found, limit)
-            if isinstance(token, Found):
-                return token.value
+            token, found = await self._contend(request, found, limit)
             if token is None:
-                self._counters.stale_hits += 1
-                return None if found is None else found.value  # it is never None then
+                if found is None:
+                    raise AssertionError("somebody else loads, and there is nothing to give meanwhile")
+                if not found.fresh:
+                    self._counters.stale_hits += 1
+                return found.value
             if request.soft_timeout is not None and found is not None:
                 ended = self._in_background(request, found, token, flight)
-                if ended is not None:
-                    handed_over = True
-                    return await self._await_softly(request, found, ended)
+                if ended is None:  # too many load already: another time
+                    await self._call(partial(self._release, request, token), None)
+                    self._counters.stale_hits += 1
+                    return found.value
+                handed_over = True
+                return await self._await_softly(request, found, ended)
             return await self._fill(request, found, token)
         finally:
             if not handed_over:
@@ -208,33 +212,38 @@ class Loading:
                 del self._flights[request.prefix, request.key]
         flight.ended.set()
 
-    async def _contend(self, request: Request, stale: Found | None, limit: float) -> bytes | Found | None:
-        """Return the token with which this process loads, or the entry that another has loaded meanwhile.
+    async def _contend(self, request: Request, stale: Found | None, limit: float) -> tuple[bytes | None, Found | None]:
+        """Return the token with which this process loads, and the entry as it is then.
 
-        ``None``: another process loads, and there is a stale value. An empty token: load without the record.
+        ``None`` for a token: the entry is the answer, because another process has loaded it, or does while it is
+        stale. An empty token: load without the record.
         """
         pause = FIRST_PAUSE
         waited = False
         while True:
-            token = await self._call(partial(self._take, request), _WITHOUT)
+            token = await self._taken(request)
             if token is not None:
-                found = await self._look(request)
+                try:
+                    found = await self._look(request)
+                except BaseException:
+                    self._release_soon(request, token)
+                    raise
                 if found is not None and found.fresh:  # another process has just loaded it
                     await self._call(partial(self._give_back, request, token), None)
-                    return found
-                return token
+                    return None, found
+                return token, found
             if stale is not None:
-                return None
+                return None, stale
             if not waited:
                 waited = True
                 self._counters.waits += 1
             if time.monotonic() >= limit:
-                return _WITHOUT
+                return _WITHOUT, None
             await Pause(min(pause, max(0.0, limit - time.monotonic())))
             pause = min(2 * pause, LONGEST_PAUSE)
             found = await self._look(request)
             if found is not None and found.fresh:
-                return found
+                return None, found
 
     async def _fill(self, request: Request, stale: Found | None, token: bytes) -> Any:
         """Load, write, and let others load again; return the value."""
@@ -245,14 +254,44 @@ class Loading:
             await self._call(release, None)
             raise
         except BaseException:
-            # A task that is being cancelled may not wait any more, and in an event loop a call may not block.
-            if _in_event_loop():
-                self._background.run(release)
-            else:
-                release()
+            self._release_soon(request, token)
             raise
         await self._call(release, None)
         return value
+
+    def _release_soon(self, request: Request, token: bytes) -> None:
+        # A task that is being cancelled may not wait any more, and in an event loop a call may not block.
+        if _in_event_loop():
+            self._background.run(partial(self._release, request, token), always=True)
+        else:
+            self._release(request, token)
+
+    def _taken(self, request: Request) -> Step[bytes | None]:
+        """Create the record of a load. Whoever gives the waiting up leaves none behind."""
+        lock = threading.Lock()
+        given_up = False
+        taken: bytes | None = None
+
+        def take() -> bytes | None:
+            nonlocal taken
+            token = self._take(request)
+            with lock:
+                taken = token
+                late = given_up
+            if late and token:
+                self._release(request, token)
+            return token
+
+        def give_up() -> None:
+            nonlocal given_up
+            with lock:
+                given_up = True
+                token = taken
+            if token:
+                self._release_soon(request, token)
+
+        call = partial(self._outage.run, take, _WITHOUT)
+        return InThread(self._pool, call, self._call_timeout, give_up=give_up)
 
     async def _load_and_write(self, request: Request, stale: Found | None, token: bytes) -> Any:
         life = request.life
@@ -270,7 +309,7 @@ class Loading:
                 await self._call(lambda: self._stand_in(request, stale), None)
             return stale.value
         if tags is not None:  # else the store is away
-            await self._call(lambda: self._write(request, value, request.life, tags, token), None)
+            await self._call(lambda: self._write(request, value, request.life, tags, token, stale), None)
         return value
 
     async def _make(self, request: Request) -> Any:
@@ -383,16 +422,26 @@ class Loading:
             logger.warning("the load of %r is over, others see it when its record runs out: %s", request.key, error)
 
     def _write(
-        self, request: Request, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...], token: bytes
+        self,
+        request: Request,
+        value: Any,
+        life: Life,
+        tags: tuple[tuple[str, bytes], ...],
+        token: bytes,
+        over: Found | None,
     ) -> None:
-        if token and self._owns(request, token) is None:
+        if not token:
+            return  # it was loaded without the record, by somebody who had waited for long enough
+        if self._owns(request, token) is None:
             logger.warning(
                 "%r is not written: while it was loaded it was deleted or cleared, or LOAD_TIMEOUT was over",
                 request.key,
             )
             return
         try:
-            self._entries.put(request.prefix, request.key, value, life, tags)
+            written = self._entries.put_loaded(request.prefix, request.key, value, life, tags, over)
+            if written and self._owns(request, token) is None:  # deleted between the look before and the writing
+                self._entries.delete(request.prefix, (request.key,))
         except RecordTooBig as error:
             self._counters.too_big += 1
             logger.warning("%r was not stored: %s", request.key, error)

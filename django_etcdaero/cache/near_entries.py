@@ -149,6 +149,12 @@ class NearEntries(Entries):
         with self._telling(prefix, (key,)):
             super().put(prefix, key, value, life, tags)
 
+    def put_loaded(
+        self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...], over: Found | None
+    ) -> bool:
+        with self._telling(prefix, (key,)):
+            return super().put_loaded(prefix, key, value, life, tags, over)
+
     def put_many(
         self, prefix: str, items: Mapping[str, Any], life: Life, tags: tuple[tuple[str, bytes], ...] = ()
     ) -> list[str]:

@@ -114,9 +114,12 @@ class Outage:
             return self._counted(call)
         try:
             return self._guarded(call)
-        except EtcdAeroError:
+        except EtcdAeroError as error:
             if undone is not None:
-                undone(self.pending)
+                with self._lock:
+                    undone(self.pending)
+                if self._closed_at is None:
+                    self._open(error)  # whatever it was: what is left undone is repeated when the circuit closes
             return default
 
     def insist(self, call: Callable[[], T]) -> T:
@@ -157,18 +160,23 @@ class Outage:
                 raise ClusterError(f"the store was away {now - self._since:.1f} s ago: {self._last}")
             self._closed_at = now + self._interval  # the others wait for what this one finds
         try:
-            pending, self.pending = self.pending, Pending()
-            try:
-                self._repeat(pending)
-            except BaseException:
-                self._put_back(pending)
-                raise
+            while True:
+                with self._lock:
+                    pending = self.pending
+                    if not pending:
+                        self._closed_at = None
+                        break
+                    self.pending = Pending()
+                try:
+                    self._repeat(pending)
+                except BaseException:
+                    with self._lock:
+                        self._put_back(pending)
+                    raise
         except EtcdAeroError as error:
             self._counters.errors += 1
             self._open(error)
             raise
-        with self._lock:
-            self._closed_at = None
         logger.warning("the store of the cache answers again, after %.1f s", self._clock() - self._since)
 
     def _open(self, error: EtcdAeroError) -> None:

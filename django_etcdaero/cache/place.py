@@ -21,8 +21,9 @@ from .stamps import Stamps
 ALIAS_SCHEME: Final = "etcdaero:"
 """``etcdaero:ALIAS`` is the record store of an alias of ``ETCDAERO``."""
 
-ROOM: Final = b"cache/"
-"""How the keys of caches begin in a store of their own; in an alias's, its prefix comes before."""
+ROOM: Final = b"cache:"
+"""How the keys of caches begin; in an alias's store its prefix and a slash come before. No prefix of an alias has a
+colon, so that nobody else's records are in this room, whatever shares the store."""
 
 DATABASE_ROOM: Final = "cache"
 """The room of ``db:ALIAS`` that is no RECORDS' and that names none."""

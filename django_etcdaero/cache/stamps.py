@@ -98,9 +98,8 @@ class Stamps:
 
     def _replace(self, names: Iterable[bytes], ttl: int | None, max_age: float) -> None:
         stamps = {name: os.urandom(STAMP_BYTES) for name in names}
-        for name in stamps:
-            self._held.pop(name, None)
         self._store().put_many(stamps, ttl=ttl)
+        self.forget_some(stamps)  # also what other threads are just reading
         for name, stamp in stamps.items():
             self._hold(name, stamp, ttl, max_age)
 

@@ -52,13 +52,10 @@ class Sweeper:
         self._interval = interval
         self._clock = clock
         self._next = clock() + interval * random.random() if interval else float("inf")
-        self._marked = False
 
     def mark(self) -> None:
         """Note that there is something to sweep. Raises what the store raises."""
-        if not self._marked:
-            self._store().put(self._room + b"m", 1)
-            self._marked = True
+        self._store().put(self._room + b"m", 1)
 
     def consider(self) -> None:
         """Sweep in the background if it is time for it. Costs a look at the clock otherwise."""
@@ -79,7 +76,6 @@ class Sweeper:
     def sweep(self) -> int:
         """Remove what cannot be reached; return how many records that were. Raises what the store raises."""
         store = self._store()
-        self._marked = False
         store.delete(self._room + b"m")  # first: who clears from now on marks again
         removed, parts_left = self._sweep_parts(store)
         removed += self._sweep_generations(store)

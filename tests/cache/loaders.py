@@ -51,4 +51,4 @@ def expired(cache: Any, key: str, value: Any, **options: Any) -> None:
 
 def locks(cache: EtcdAeroCache) -> list[bytes]:
     """Return the keys of the records that say that somebody loads."""
-    return [key for key, _ in cache.get_client().scan() if key.startswith(b"cache/l")]
+    return [key for key, _ in cache.get_client().scan() if key.startswith(b"cache:l")]

@@ -361,7 +361,7 @@ def test_the_records_of_an_alias_have_a_room_for_the_cache() -> None:
         cache = EtcdAeroCache("etcdaero:shop", {})
         cache.set("k", "v")
         assert cache.get("k") == "v"
-        assert all(key.startswith(b"shop/cache/") for key, _ in cache.get_client().scan())
+        assert all(key.startswith(b"shop/cache:") for key, _ in cache.get_client().scan())
         cache.get_client().truncate()
 
 

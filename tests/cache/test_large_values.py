@@ -22,7 +22,7 @@ def calls(request: pytest.FixtureRequest, cache: EtcdAeroCache) -> Any:
 
 def parts(cache: EtcdAeroCache) -> list[bytes]:
     """Return the keys of the records with parts of values."""
-    return [key for key, _ in cache.get_client().scan() if key.startswith(b"cache/p")]
+    return [key for key, _ in cache.get_client().scan() if key.startswith(b"cache:p")]
 
 
 def large(seed: int = 0) -> bytes:
@@ -112,7 +112,7 @@ def test_parts_that_nobody_needs_any_more_are_removed(cache: EtcdAeroCache) -> N
 
 def test_parts_live_as_long_as_their_entry(calls: Any, cache: EtcdAeroCache) -> None:
     def lives() -> set[int | None]:
-        return {meta.ttl for key, meta in cache.get_client().scan() if key.startswith(b"cache/p")}
+        return {meta.ttl for key, meta in cache.get_client().scan() if key.startswith(b"cache:p")}
 
     value = large()
     calls.set("k", value, 60)

@@ -101,7 +101,7 @@ def test_options_of_djangos_own_base_class_are_taken() -> None:
     cache.set("large", b"x" * 2_500_000)
     for number in range(50):
         cache.set(str(number), 5)
-    assert not [key for key, _ in cache.get_client().scan() if key.startswith((b"cache/p", b"cache/q"))]
+    assert not [key for key, _ in cache.get_client().scan() if key.startswith((b"cache:p", b"cache:q"))]
     other = EtcdAeroCache("mem:bound", {"KEY_PREFIX": "other"})
     other.set_many({str(number): "v" for number in range(100)})
     cache.set_many({str(number): "v" for number in range(20)})

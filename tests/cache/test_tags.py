@@ -115,7 +115,7 @@ def test_a_stamp_that_is_lost_invalidates(make_cache: MakeCache, elsewhere: Make
     cache = make_cache(**FRESH)
     cache.set("k", "v", tags=["t"])
     store = cache.get_client()
-    (stamp,) = (key for key, _ in store.scan() if key.startswith(b"cache/t"))
+    (stamp,) = (key for key, _ in store.scan() if key.startswith(b"cache:t"))
     store.delete(stamp)
     assert cache.get("k") is None
     assert elsewhere().get("k") is None
@@ -126,7 +126,7 @@ def test_stamps_live_as_long_as_the_entries_that_need_them(make_cache: MakeCache
     store = cache.get_client()
 
     def left() -> int | None:
-        (found,) = [meta.ttl for key, meta in store.scan() if key.startswith(b"cache/t")]
+        (found,) = [meta.ttl for key, meta in store.scan() if key.startswith(b"cache:t")]
         return found
 
     cache.set("short", "v", 60, tags=["t"])
