@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connections
 from hypothesis import HealthCheck, settings
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.registry import datasets
 from tests.keyvalue.etcd.servers import Cluster, Server
-from tests.records.database.serving import PostgreSQLServer
+from tests.records.database import mariadb as mariadb_serving
+from tests.records.database.serving import ALIAS, CLOCK, SHARED, PostgreSQLServer, alias, migrate
 
 # How long an example takes is a matter of the machine and of what else it does.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -97,8 +99,32 @@ def postgresql_server() -> Iterator[PostgreSQLServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgresql_table(postgresql_server: PostgreSQLServer, django_db_blocker: Any) -> Iterator[PostgreSQLServer]:
+    """The table in a database of PostgreSQL, which is the alias :data:`ALIAS`."""
+    postgresql_server.ask(f"CREATE DATABASE {SHARED}")
+    postgresql_server.ask(CLOCK, SHARED)
+    postgresql_server.ask(f"ALTER DATABASE {SHARED} SET search_path = tests, pg_catalog, public")
+    with alias(ALIAS, postgresql_server.settings(SHARED)):
+        with django_db_blocker.unblock():
+            migrate(ALIAS)
+        yield postgresql_server
+
+
+@pytest.fixture(scope="session")
+def mariadb_table(django_db_blocker: Any) -> Iterator[mariadb_serving.MariaDBServer]:
+    """The table in a database of MariaDB."""
+    name = mariadb_serving.MARIADB
+    with mariadb_serving.MariaDBServer().running() as server, alias(name, server.settings()):
+        with django_db_blocker.unblock():
+            migrate(name)
+        yield server
+
+
 @pytest.fixture
 def databases_allowed(django_db_blocker: Any) -> Iterator[None]:
     """Let databases be used: pytest-django forbids it by default."""
     with django_db_blocker.unblock():
         yield
+        for connection in connections.all(initialized_only=True):
+            connection.close()  # or the next test that closes old ones would be told that it may not

@@ -16,7 +16,6 @@ from django_etcdaero.records.memory.store import drop_memory
 from django_etcdaero.stores.address import Plane
 from tests.records.aerospike.serving import REAL
 from tests.records.aerospike.standin import Standin
-from tests.records.conftest import postgresql_table as postgresql_table
 from tests.records.database.serving import ALIAS
 from tests.waiting import wait_until
 
@@ -87,6 +86,10 @@ SHARED = [kind for kind in LOCATIONS if kind not in ("memory", "database")]
 
 MARKS = {"aerospike": [pytest.mark.slow], "etcd": [pytest.mark.servers], "database": [pytest.mark.servers]}
 """Kinds that are left to the whole suite."""
+
+
+FOR_SUITES = [pytest.param(kind, marks=MARKS.get(kind, [])) for kind in ("memory", "sqlite", "aerospike")]
+"""For suites of others. (Their settings know nothing of our database, and on etcd they take minutes.)"""
 
 
 @pytest.fixture(params=[pytest.param(kind, marks=MARKS.get(kind, [])) for kind in LOCATIONS])

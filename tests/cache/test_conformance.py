@@ -6,12 +6,14 @@ process of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import django
 import pytest
 
 from tests.cache import suites
+from tests.cache.conftest import FOR_SUITES, LOCATIONS
 from tests.paths import ROOT
 from tests.programs import distributions
 
@@ -23,6 +25,12 @@ USERS = ["sessions_tests", "messages_tests", "csrf_tests", "decorators"]
 
 DATABASE_ONLY = {"test_empty_session_saved (sessions_tests.tests.SessionMiddlewareTests.test_empty_session_saved)"}
 """Looks for the session in the database, and so fails with every other engine."""
+
+
+@pytest.fixture(params=FOR_SUITES)
+def location(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A location with nothing in it."""
+    yield from LOCATIONS[request.param](request)
 
 
 @pytest.fixture(scope="module")

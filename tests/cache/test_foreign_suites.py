@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cache import suites
+from tests.cache.conftest import FOR_SUITES, LOCATIONS
 from tests.programs import distributions
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -31,6 +33,12 @@ STORE_AWAY = {
 }
 """Expect that ``add()`` answers ``False`` when the store is away. Here it raises: ``False`` says that there is an
 entry, and Django's sessions would try 10,000 times."""
+
+
+@pytest.fixture(params=FOR_SUITES)
+def location(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A location with nothing in it."""
+    yield from LOCATIONS[request.param](request)
 
 
 def source(requirement: str) -> Path:

@@ -20,7 +20,14 @@ from django.conf import settings
 def main(location: str, children: int, threads: int, steps: int) -> None:
     settings.configure(
         SECRET_KEY="only for tests",
-        CACHES={"default": {"BACKEND": "django_etcdaero.cache.EtcdAeroCache", "LOCATION": location, "TIMEOUT": 600}},
+        CACHES={
+            "default": {
+                "BACKEND": "django_etcdaero.cache.EtcdAeroCache",
+                "LOCATION": location,
+                "TIMEOUT": 600,
+                "OPTIONS": {"CALL_TIMEOUT": 60},
+            }
+        },
     )
     django.setup()
     from django.core.cache import cache

@@ -21,7 +21,7 @@ from django_etcdaero.records.sqlite.store import SqliteStore
 from django_etcdaero.records.store import RecordStore
 from tests.records.aerospike.serving import served
 from tests.records.database import mariadb as mariadb_serving
-from tests.records.database.serving import ALIAS, CLOCK, SHARED, PostgreSQLServer, Room, alias, migrate
+from tests.records.database.serving import PostgreSQLServer, Room
 
 _numbers = itertools.count()
 
@@ -118,28 +118,6 @@ KINDS: list[Any] = [
 ]
 if mariadb_serving.PROGRAM:
     KINDS.append(pytest.param(mariadb, marks=pytest.mark.servers))
-
-
-@pytest.fixture(scope="session")
-def postgresql_table(postgresql_server: PostgreSQLServer, django_db_blocker: Any) -> Iterator[PostgreSQLServer]:
-    """The table in a database of PostgreSQL, which is the alias :data:`ALIAS`."""
-    postgresql_server.ask(f"CREATE DATABASE {SHARED}")
-    postgresql_server.ask(CLOCK, SHARED)
-    postgresql_server.ask(f"ALTER DATABASE {SHARED} SET search_path = tests, pg_catalog, public")
-    with alias(ALIAS, postgresql_server.settings(SHARED)):
-        with django_db_blocker.unblock():
-            migrate(ALIAS)
-        yield postgresql_server
-
-
-@pytest.fixture(scope="session")
-def mariadb_table(django_db_blocker: Any) -> Iterator[mariadb_serving.MariaDBServer]:
-    """The table in a database of MariaDB."""
-    name = mariadb_serving.MARIADB
-    with mariadb_serving.MariaDBServer().running() as server, alias(name, server.settings()):
-        with django_db_blocker.unblock():
-            migrate(name)
-        yield server
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: kind.__name__)
