@@ -84,7 +84,12 @@ SHARED = [kind for kind in LOCATIONS if kind not in ("memory", "database")]
 """Those that several processes share. (A database too, if it is in the settings of each: see tests/processes.)"""
 
 
-MARKS = {"aerospike": [pytest.mark.slow], "etcd": [pytest.mark.servers], "database": [pytest.mark.servers]}
+MARKS = {
+    "sqlite": [pytest.mark.slow],
+    "aerospike": [pytest.mark.slow],
+    "etcd": [pytest.mark.servers],
+    "database": [pytest.mark.servers],
+}
 """Kinds that are left to the whole suite."""
 
 

@@ -93,6 +93,7 @@ def test_a_snapshot_stays_what_it_is(host: FakeHost, declare: Any) -> None:
     follower.close()
 
 
+@pytest.mark.slow
 def test_rows_and_index_of_a_snapshot_belong_together_while_versions_arrive(host: FakeHost, declare: Any) -> None:
     prices = declare({"n": 0}, prepare=lambda self, rows: rows["n"])
     follower = follow(prices, host)
