@@ -35,8 +35,8 @@ class OpenStores:
         self._in_memory: set[str] = set()
         """The aliases that have had stores in memory."""
         self._hook: Callable[[KV], object] | None = None
-        self._records: dict[Address, RecordStore] = {}
-        """Record stores that no alias has, by where they are."""
+        self._records: dict[tuple[Address, float], RecordStore] = {}
+        """Record stores that no alias has, by where they are and how long a call may take."""
         self.changes = 0
         """Raised whenever stores that were open are not any more."""
 
@@ -60,10 +60,10 @@ class OpenStores:
 
         Raises what the store raises on opening.
         """
-        found = self._records.get(address)
+        found = self._records.get((address, timeout))
         if found is None:
             with self._lock:
-                found = self._records.get(address)
+                found = self._records.get((address, timeout))
                 if found is None:
                     with forks.postponed():
                         used: Address = address
@@ -71,7 +71,7 @@ class OpenStores:
                             name = f"at-{address.safe}"
                             used = MemoryAddress(_memory_name(name))
                             self._in_memory.add(name)
-                        found = self._records[address] = schemes.open_store(used, timeout=timeout)
+                        found = self._records[address, timeout] = schemes.open_store(used, timeout=timeout)
         return found
 
     def on_open(self, hook: Callable[[KV], object] | None) -> None:

@@ -17,7 +17,7 @@ from django_etcdaero.system.steps import adrive
 
 from .codec import MISSING
 from .core import pools
-from .loading import called
+from .request import called
 
 if TYPE_CHECKING:
     from .core import Core

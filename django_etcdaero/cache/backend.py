@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.core.exceptions import ImproperlyConfigured
@@ -18,15 +18,20 @@ from django.utils.module_loading import import_string
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound, RecordTooBig
 from django_etcdaero.records.store import RecordStore
+from django_etcdaero.runtime import runtime
 from django_etcdaero.system.steps import drive
 
 from . import options as cache_options
 from .asynchronous import AsyncMethods
 from .codec import MISSING
 from .core import Core, core_of
-from .entries import Found
 from .lifetime import Life, life_of
-from .loading import Request, load_of, logger, names
+from .loading import logger
+from .reading import Found
+from .request import Request, load_of, names
+
+if TYPE_CHECKING:
+    from django_etcdaero.keyvalue.queue.lock import Lock
 
 T = TypeVar("T")
 
@@ -299,7 +304,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
         Reads every entry of the cache: for maintenance, not for requests.
         """
-        return list(self.iter_keys(pattern, version=version))
+        return self._run(lambda: list(self.iter_keys(pattern, version=version)), list[str]())
 
     def iter_keys(self, pattern: str = "*", itersize: int = 1000, version: int | None = None) -> Iterator[str]:
         """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time."""
@@ -311,7 +316,8 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def delete_pattern(self, pattern: str, version: int | None = None, itersize: int = 1000) -> int:
         """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool."""
         matches = self._matcher(pattern, version)
-        found = [made for made in self._core.entries.keys(self.key_prefix, itersize) if matches(made)]
+        entries, prefix = self._core.entries, self.key_prefix
+        found = self._run(lambda: [made for made in entries.keys(prefix, itersize) if matches(made)], list[str]())
         return sum(self._delete(found[start : start + itersize]) for start in range(0, len(found), itersize))
 
     def reverse_key(self, key: str) -> str:
@@ -323,13 +329,11 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             return self._reverse(key)
         return key.removeprefix(f"{self.key_prefix}:").partition(":")[2]
 
-    def lock(self, key: Any, version: int | None = None, *, ttl: int | None = None) -> Any:
+    def lock(self, key: Any, version: int | None = None, *, ttl: int | None = None) -> Lock:
         """Return the lock of that name of the alias ``OPTIONS["USING"]``: fair, and with a fencing token.
 
         ``ttl``: seconds after which the lock of a process that has died is free. See ``kv.lock``.
         """
-        from django_etcdaero.runtime import runtime
-
         kv = runtime.stores(self._options.USING).kv
         name = f"cache/{self.make_and_validate_key(key, version)}"
         return kv.lock(name) if ttl is None else kv.lock(name, ttl=ttl)

@@ -4,7 +4,8 @@
 2. In this process one thread or task goes on; the others wait for it and begin again.
 3. Create the record ``l<generation><key>``, with a random token and a time to live. Where it is there already another
    process loads: answer with the stale value if there is one, else look again until the entry is there, the record is
-   gone, or ``LOAD_WAIT`` is over; then load without it. Nobody is ever given ``None`` for a value not yet loaded.
+   gone, or ``LOAD_WAIT`` is over; then load with its token, as if for it: whoever is done first writes. Nobody is ever
+   given ``None`` for a value not yet loaded.
 4. Read the entry again (another process may have just loaded it), note the stamps of the tags, load.
 5. Write the value if the record still has the token: who took longer than ``LOAD_TIMEOUT`` writes nothing, nor does who
    loaded what has been deleted or cleared meanwhile. Delete the record.
@@ -20,24 +21,24 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from asgiref.sync import sync_to_async
-
-from django_etcdaero.exceptions import EtcdAeroError, KeyExists, RecordTooBig, VersionConflict
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, KeyExists, RecordTooBig, VersionConflict
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.system.pool import InThread, Pool
 from django_etcdaero.system.steps import Pause, Step, adrive, drive
 
 from .background import Background
 from .counters import Counters
-from .entries import Entries, Found
+from .entries import Entries
 from .lifetime import Life, life_of
 from .outage import Outage
+from .reading import Found
+from .request import Load, Request, Wait
 
 logger = logging.getLogger("django_etcdaero.cache")
 
@@ -51,28 +52,11 @@ MAX_RESTING: Final = 1000
 """Entries of which it is known that loading them failed a moment ago."""
 
 _WITHOUT: Final[bytes | None] = b""
-"""The token of who loads without the record."""
+"""The token of who loads while the store is away."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What ``get_or_set`` was asked for. Times are in seconds."""
-
-    prefix: str
-    key: str
-    load: Callable[[], Any]
-    timeout: float | None
-    tags: tuple[str, ...] = ()
-    stale: float = 0.0
-    soft_timeout: float | None = None
-    eager: float | None = None
-    """Share of the timeout after which the entry is loaded anew in the background."""
-    jitter: float = 0.0
-
-    @property
-    def life(self) -> Life:
-        """The life of what is loaded now."""
-        return life_of(self.timeout, stale=self.stale, jitter=self.jitter, exact=self.eager is not None)
+class Borrowed(bytes):
+    """The token of another process, which may be dead: its record is not ours to delete."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,46 +64,6 @@ class _Flight:
     """A load of this process that others wait for."""
 
     ended: threading.Event = field(default_factory=threading.Event)
-
-
-class _Wait(Step[bool]):
-    """Wait for an event; the answer is whether it was set."""
-
-    __slots__ = ("_event", "_timeout")
-
-    def __init__(self, event: threading.Event, timeout: float) -> None:
-        self._event = event
-        self._timeout = timeout
-
-    def block(self) -> bool:
-        return self._event.wait(self._timeout)
-
-    async def suspend(self) -> bool:
-        limit = time.monotonic() + self._timeout
-        pause = 0.001
-        while not self._event.is_set() and time.monotonic() < limit:
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 0.02)
-        return self._event.is_set()
-
-
-class _Load(Step[Any]):
-    """Call the user's function, which may be a coroutine function where an event loop waits."""
-
-    __slots__ = ("_function",)
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-
-    def block(self) -> Any:
-        value = self._function()
-        if inspect.iscoroutine(value):
-            value.close()
-            raise TypeError("get_or_set() was given a coroutine function; await aget_or_set() instead")
-        return value
-
-    async def suspend(self) -> Any:
-        return await called(self._function)
 
 
 class Loading:
@@ -178,7 +122,7 @@ class Loading:
                 self._counters.stale_hits += 1
                 return found.value
             self._counters.waits += 1
-            if not await _Wait(other.ended, max(0.0, limit - time.monotonic())):
+            if not await Wait(other.ended, max(0.0, limit - time.monotonic())):
                 return await self._make(request)  # the others take too long: not better, but an answer
 
     # --- one thread or task of this process --------------------------------------------------------------------------
@@ -216,7 +160,7 @@ class Loading:
         """Return the token with which this process loads, and the entry as it is then.
 
         ``None`` for a token: the entry is the answer, because another process has loaded it, or does while it is
-        stale. An empty token: load without the record.
+        stale. An empty token: the store is away.
         """
         pause = FIRST_PAUSE
         waited = False
@@ -238,7 +182,9 @@ class Loading:
                 waited = True
                 self._counters.waits += 1
             if time.monotonic() >= limit:
-                return _WITHOUT, None
+                holder = await self._call(partial(self._holder, request), _WITHOUT)
+                if holder is not None:
+                    return holder, None
             await Pause(min(pause, max(0.0, limit - time.monotonic())))
             pause = min(2 * pause, LONGEST_PAUSE)
             found = await self._look(request)
@@ -266,7 +212,7 @@ class Loading:
         else:
             self._release(request, token)
 
-    def _taken(self, request: Request) -> Step[bytes | None]:
+    async def _taken(self, request: Request) -> bytes | None:
         """Create the record of a load. Whoever gives the waiting up leaves none behind."""
         lock = threading.Lock()
         given_up = False
@@ -291,7 +237,7 @@ class Loading:
                 self._release_soon(request, token)
 
         call = partial(self._outage.run, take, _WITHOUT)
-        return InThread(self._pool, call, self._call_timeout, give_up=give_up)
+        return await self._in_thread(InThread(self._pool, call, self._call_timeout, give_up=give_up), _WITHOUT)
 
     async def _load_and_write(self, request: Request, stale: Found | None, token: bytes) -> Any:
         life = request.life
@@ -315,7 +261,7 @@ class Loading:
     async def _make(self, request: Request) -> Any:
         self._counters.loads += 1
         try:
-            return await _Load(request.load)
+            return await Load(request.load)
         except Exception:
             self._counters.load_errors += 1
             raise
@@ -377,7 +323,7 @@ class Loading:
 
     async def _await_softly(self, request: Request, found: Found, started: tuple[threading.Event, list[Any]]) -> Any:
         ended, results = started
-        await _Wait(ended, request.soft_timeout or 0.0)
+        await Wait(ended, request.soft_timeout or 0.0)
         if results:
             return results[0]
         self._counters.stale_hits += 1
@@ -385,12 +331,22 @@ class Loading:
 
     # --- calls to the store ------------------------------------------------------------------------------------------
 
-    def _call(self, function: Callable[[], T], default: T) -> Step[T]:
-        return InThread(self._pool, lambda: self._outage.run(function, default), self._call_timeout)
+    async def _call(self, function: Callable[[], T], default: T) -> T:
+        return await self._in_thread(
+            InThread(self._pool, lambda: self._outage.run(function, default), self._call_timeout), default
+        )
 
-    def _look(self, request: Request) -> Step[Found | None]:
+    async def _in_thread(self, call: Step[T], default: T) -> T:
+        try:
+            return await call
+        except DeadlineExceeded:
+            if not self._outage.ignores:
+                raise
+            return default  # all threads wait for a store that is away
+
+    async def _look(self, request: Request) -> Found | None:
         stale = request.stale > 0
-        return self._call(lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
+        return await self._call(lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
 
     def _lock_key(self, request: Request) -> bytes:
         return self._entries.lock_key(self._entries.record_key(request.prefix, request.key))
@@ -404,6 +360,11 @@ class Loading:
             return None
         return token
 
+    def _holder(self, request: Request) -> bytes | None:
+        """Return the token of the process that loads; ``None``: none does any more."""
+        record = self._store().get(self._lock_key(request))
+        return Borrowed(record.value) if record is not None and isinstance(record.value, bytes) else None
+
     def _owns(self, request: Request, token: bytes) -> int | None:
         record = self._store().get(self._lock_key(request))
         return record.generation if record is not None and record.value == token else None
@@ -416,7 +377,7 @@ class Loading:
 
     def _release(self, request: Request, token: bytes) -> None:
         try:
-            if token:
+            if token and not isinstance(token, Borrowed):
                 self._give_back(request, token)
         except EtcdAeroError as error:
             logger.warning("the load of %r is over, others see it when its record runs out: %s", request.key, error)
@@ -431,7 +392,7 @@ class Loading:
         over: Found | None,
     ) -> None:
         if not token:
-            return  # it was loaded without the record, by somebody who had waited for long enough
+            return  # the store is away
         if self._owns(request, token) is None:
             logger.warning(
                 "%r is not written: while it was loaded it was deleted or cleared, or LOAD_TIMEOUT was over",
@@ -471,29 +432,3 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-async def called(function: Callable[[], Any]) -> Any:
-    """Return what ``function`` gives, called in a thread unless it is a coroutine function."""
-    value = function() if inspect.iscoroutinefunction(function) else await sync_to_async(function)()
-    while inspect.isawaitable(value):
-        value = await value
-    return value
-
-
-def load_of(default: Any) -> Callable[[], Any]:
-    """Return a function that gives the value: ``default`` itself if it can be called."""
-    return default if callable(default) else lambda: default
-
-
-def names(tags: Iterable[str] | str) -> tuple[str, ...]:
-    """Return ``tags`` as a tuple. Raises ``TypeError`` for anything but an iterable of ``str``, and for one ``str``."""
-    if isinstance(tags, str):
-        raise TypeError(f"tags must be a list of str, not the str {tags!r}")
-    found = tuple(dict.fromkeys(tags))
-    for tag in found:
-        if not isinstance(tag, str):
-            raise TypeError(f"a tag must be a str, not {type(tag).__name__}")
-        if not tag:
-            raise ValueError("a tag must have one character at least")
-    return found

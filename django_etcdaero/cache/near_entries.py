@@ -19,12 +19,13 @@ from typing import Any
 from django_etcdaero.records.store import Record, Value
 
 from .codec import MISSING
-from .entries import Entries, Found
+from .entries import Entries
 from .envelope import NEVER, Envelope
 from .lifetime import Life
 from .near import Held, Near, digest_of
 from .notice import MAX_KEYS, Notice
 from .notices import Notices
+from .reading import Found
 
 
 class NearEntries(Entries):
@@ -191,10 +192,10 @@ class NearEntries(Entries):
 
     def _change(
         self, prefix: str, key: str, change: Callable[[Found | None], tuple[Value | Envelope, Life] | None]
-    ) -> Found | bool | None:
+    ) -> bool:
         with self._telling(prefix, (key,)) as changed:
             done = super()._change(prefix, key, change)
-            if done is None:
+            if not done:
                 changed.clear()
         return done
 

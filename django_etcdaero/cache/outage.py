@@ -105,6 +105,11 @@ class Outage:
         """Whether the store was away when it was last asked, and errors are ignored."""
         return self._closed_at is not None
 
+    @property
+    def ignores(self) -> bool:
+        """Whether a store that is away counts as an empty one."""
+        return self._ignore
+
     def run(self, call: Callable[[], T], default: T, *, undone: Callable[[Pending], object] | None = None) -> T:
         """Return what ``call`` does, or ``default`` when the store is away and errors are ignored.
 

@@ -50,26 +50,28 @@ class Place:
         self.private = isinstance(self._address, MemoryAddress)
         """Nobody but this process writes here."""
         self.stamps = Stamps(self.store)
-        self._store: RecordStore | None = None
-        self._changes = -1
+        self._opened: tuple[int, RecordStore] | None = None
+        """The store, and how often stores had changed when it was opened: together, for threads that look at it."""
         runtime.attach()
 
     def settled(self) -> bool:
         """Whether the store is open, and still the one that the stamps are from."""
-        return self._store is not None and self._changes == runtime.open_stores.changes
+        opened = self._opened
+        return opened is not None and opened[0] == runtime.open_stores.changes
 
     def store(self) -> RecordStore:
         """Return the store, opened now if need be. Raises what opening raises."""
         stores = runtime.open_stores
-        store = self._store
-        if store is None or self._changes != stores.changes:
-            self._changes = stores.changes
-            self.stamps.forget()
-            if self._address is None:
-                store = runtime.stores(self._alias or conf.DEFAULT_ALIAS).records
-            else:
-                store = stores.records(self._address, timeout=self._timeout)
-            self._store = store
+        opened = self._opened
+        changes = stores.changes
+        if opened is not None and opened[0] == changes:
+            return opened[1]
+        if self._address is None:
+            store = runtime.stores(self._alias or conf.DEFAULT_ALIAS).records
+        else:
+            store = stores.records(self._address, timeout=self._timeout)
+        self.stamps.forget()
+        self._opened = changes, store
         return store
 
 

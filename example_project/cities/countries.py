@@ -11,7 +11,7 @@ from typing import Any
 
 from django.core.cache import cache
 from django.db import transaction
-from django.db.models import Avg, Count, Max, Sum
+from django.db.models import Count, Sum
 from django.db.models.signals import post_delete, post_init, post_save
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -43,12 +43,9 @@ def _summary(code: str) -> dict[str, Any] | None:
     if country is None:
         return None
     cities = City.objects.filter(country=country)
-    numbers = cities.aggregate(
-        cities=Count("pk"), people=Sum("population"), mean=Avg("population"), most=Max("population")
-    )
+    numbers = cities.aggregate(cities=Count("pk"), people=Sum("population"))
     largest = list(cities.order_by("-population", "name").values("name", "population", "timezone")[:10])
-    zones = list(cities.values("timezone").annotate(cities=Count("pk")).order_by("-cities", "timezone")[:5])
-    return {"code": code, "name": country.name, "flag": country.flag, **numbers, "largest": largest, "zones": zones}
+    return {"code": code, "name": country.name, "flag": country.flag, **numbers, "largest": largest}
 
 
 @require_safe

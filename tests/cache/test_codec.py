@@ -324,14 +324,14 @@ def test_code_in_an_unsigned_pickle_does_not_run(make_cache: MakeCache, signed: 
 
 
 def test_a_signed_pickle_of_this_project_is_read_by_all_of_its_caches(location: str, make_cache: MakeCache) -> None:
-    if location.startswith("mem:"):
-        pytest.skip("what never leaves the process need not be signed")
     make_cache().set("k", ("a", "tuple"))
     for serializer in ("json", "msgpack", "unsigned-pickle"):
         assert make_cache(SERIALIZER=serializer).get("k") == ("a", "tuple")
     make_cache(SERIALIZER="unsigned-pickle").set("k", "v")
+    # What never leaves the process need not be signed.
+    expected = "v" if location.startswith("mem:") else None
     for serializer in ("json", "msgpack", "pickle"):
-        assert make_cache(SERIALIZER=serializer).get("k") is None
+        assert make_cache(SERIALIZER=serializer).get("k") == expected
 
 
 def test_a_secret_key_can_be_rotated(signed: EtcdAeroCache) -> None:

@@ -67,13 +67,28 @@ def test_a_deletion_between_the_look_and_the_writing_of_a_load(
     assert cache.get("k") is None
 
 
-def test_who_did_not_wait_any_longer_writes_nothing(make_cache: MakeCache, elsewhere: MakeCache) -> None:
+def test_of_a_slow_load_and_one_that_did_not_wait_the_first_to_end_writes(
+    make_cache: MakeCache, elsewhere: MakeCache
+) -> None:
     go, ended = loading(elsewhere(), "slow")
     assert make_cache(LOAD_WAIT=0).get_or_set("k", lambda: "own", 600) == "own"
-    assert make_cache().get("k") is None
+    assert make_cache().get("k") == "own"
     go.set()
     assert ended() == "slow"
-    assert make_cache().get("k") == "slow"
+    assert make_cache().get("k") == "own"
+
+
+def test_what_is_deleted_is_not_written_by_one_who_did_not_wait(make_cache: MakeCache, elsewhere: MakeCache) -> None:
+    go, ended = loading(elsewhere(), "slow")
+
+    def load() -> str:
+        make_cache().delete("k")
+        return "own"
+
+    assert make_cache(LOAD_WAIT=0).get_or_set("k", load, 600) == "own"
+    go.set()
+    assert ended() == "slow"
+    assert make_cache().get("k") is None
 
 
 def test_many_tasks_that_are_cancelled_leave_nothing_behind(cache: EtcdAeroCache) -> None:

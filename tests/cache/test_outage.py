@@ -62,6 +62,8 @@ CALLS = {
     "touch": lambda cache: cache.touch("k", 20),
     "touch_many": lambda cache: cache.touch_many(["k"], 20),
     "ttl": lambda cache: cache.ttl("k"),
+    "keys": lambda cache: cache.keys(),
+    "delete_pattern": lambda cache: cache.delete_pattern("*"),
     "clear": lambda cache: cache.clear(),
     "invalidate_tags": lambda cache: cache.invalidate_tags("t"),
 }
@@ -105,6 +107,8 @@ def test_a_cache_that_ignores_errors_counts_as_empty(site: Site, line: Line, cap
         "touch": False,
         "touch_many": 0,
         "ttl": 0,
+        "keys": [],
+        "delete_pattern": 0,
         "clear": None,
         "invalidate_tags": None,
     }
@@ -189,3 +193,18 @@ def test_a_namespace_that_does_not_exist_is_named(server: Served) -> None:
         cache.set("k", 1)
     with pytest.raises(EtcdAeroError, match="nowhere"):
         cache.get("k")
+
+
+def test_tasks_that_find_no_thread_count_the_cache_as_empty(site: Site, line: Line) -> None:
+    cache = site.cut_off(IGNORE_EXCEPTIONS=True, RETRY_INTERVAL=3600)
+    cache.set("k", 1)
+    line.freeze()
+
+    async def main() -> list[int]:
+        async def load() -> int:
+            return 5
+
+        return await asyncio.gather(*(cache.aget_or_set(f"k{number}", load, 60) for number in range(40)))
+
+    assert asyncio.run(main()) == [5] * 40
+    line.thaw()

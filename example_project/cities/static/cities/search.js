@@ -46,6 +46,7 @@ function item(city) {
   put(".json .visually-hidden", ` of ${city.name}`);
   put(".edit .visually-hidden", ` ${city.name}`);
   node.querySelector(".json").href = `${form.dataset.api}${city.id}/`;
+  node.querySelector(".country").href = form.dataset.country.replace("XX", city.country.code);
   node.querySelector(".edit").href = `${form.dataset.admin}${city.id}/change/`;
   return node;
 }
