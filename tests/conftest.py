@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def _interruptible() -> None:
     """Take SIGINT as usual: a shell that runs the suite in the background has it ignored, here and in all children."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def started() -> Callable[[], set[str]]:
+    """Names of the package's threads that run and did not before the test: those of earlier ones end when idle."""
+    before = set(threading.enumerate())
+    return lambda: {each.name for each in set(threading.enumerate()) - before if each.name.startswith("etcdaero-")}
 
 
 @pytest.fixture

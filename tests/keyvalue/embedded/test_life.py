@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchLost,
 from tests.keyvalue.recording import Recording, short
 from tests.paths import ROOT
 from tests.waiting import wait_until
+
+Started = Callable[[], set[str]]
 
 _numbers = itertools.count()
 
@@ -41,10 +43,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def watch_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "etcdaero-watch"]
 
 
 # memory --------------------------------------------------------------------------------------------------------------
@@ -75,19 +73,19 @@ def test_data_in_memory_survives_closing_until_it_is_dropped(name: str) -> None:
 # closing -------------------------------------------------------------------------------------------------------------
 
 
-def test_one_thread_serves_all_watches_and_close_joins_it(engine: EmbeddedEngine) -> None:
-    assert watch_threads() == []
+def test_one_thread_serves_all_watches_and_close_joins_it(engine: EmbeddedEngine, started: Started) -> None:
+    assert started() == set()
     sinks = [Recording() for _ in range(50)]
     for sink in sinks:
         engine.watch(WatchRequest(b"a"), sink)
-    assert watch_threads() == ["etcdaero-watch"]
+    assert started() == {"etcdaero-watch"}
     engine.close()
-    assert watch_threads() == []
+    assert started() == set()
     assert {sink.wait_lost() for sink in sinks} == {WatchLost.CLOSED}
     gc.collect()  # an unclosed connection would warn here
 
 
-def test_close_inside_a_sink_ends_the_engine(engine: EmbeddedEngine) -> None:
+def test_close_inside_a_sink_ends_the_engine(engine: EmbeddedEngine, started: Started) -> None:
     closed = threading.Event()
 
     def sink(batch: object) -> None:
@@ -97,7 +95,7 @@ def test_close_inside_a_sink_ends_the_engine(engine: EmbeddedEngine) -> None:
     engine.watch(WatchRequest(b"a"), sink)
     engine.put(PutRequest(b"a"))
     assert closed.wait(10)
-    wait_until(lambda: not watch_threads(), what="the end of the thread")
+    wait_until(lambda: not started(), what="the end of the thread")
     with pytest.raises(Cancelled):
         engine.put(PutRequest(b"a"))
 

@@ -33,10 +33,10 @@ def threads() -> list[threading.Thread]:
 def test_an_engine_that_knows_one_member_learns_of_all(cluster: Cluster, connect: Connect) -> None:
     engine = connect([cluster.members[0].endpoint], sync_members=1)
     assert threads() == []
-    engine.range(RangeRequest(b"a"))
+    engine.range(RangeRequest(b"sync/nothing"))
     wait_until(lambda: endpoints(engine) == set(cluster.endpoints), 20, "all members")
     cluster.members[0].kill()
-    assert engine.range(RangeRequest(b"a"), timeout=20).count == 0
+    assert engine.range(RangeRequest(b"sync/nothing"), timeout=20).count == 0
     engine.close()
     assert threads() == []
 

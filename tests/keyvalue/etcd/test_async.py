@@ -52,10 +52,6 @@ def has_unread(server: Server) -> bool:
     return any(size > 20_000 for size in unread)
 
 
-def own_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name == "etcdaero-async"]
-
-
 def test_the_twins_answer_as_the_blocking_calls_do(kv: KV, engine: EtcdEngine) -> None:
     async def scenario() -> None:
         put = await kv.aput("a", "1")
@@ -86,13 +82,13 @@ def test_the_twins_answer_as_the_blocking_calls_do(kv: KV, engine: EtcdEngine) -
     run(scenario)
 
 
-def test_two_hundred_calls_at_once_need_no_threads_of_ours(kv: KV) -> None:
+def test_two_hundred_calls_at_once_need_no_threads_of_ours(kv: KV, started: Callable[[], set[str]]) -> None:
     async def scenario() -> None:
         await kv.aput("a", "1")
         before = threading.active_count()
         found = await asyncio.gather(*(kv.aget("a", timeout=30) for _ in range(200)))
         assert [each.value for each in found if each is not None] == [b"1"] * 200
-        assert not own_threads()
+        assert "etcdaero-async" not in started()
         assert threading.active_count() <= before + 2  # gRPC's own
 
     run(scenario)
@@ -284,7 +280,7 @@ def test_a_watch_goes_on_after_a_restart_of_its_server(server: Server, connect: 
 
 
 def test_a_watch_that_nobody_accepts_ends_at_its_deadline_or_when_it_is_cancelled(
-    server: Server, connect: Connect
+    server: Server, connect: Connect, started: Callable[[], set[str]]
 ) -> None:
     engine = connect([server.endpoint])
     kv = KV(engine)
@@ -304,7 +300,7 @@ def test_a_watch_that_nobody_accepts_ends_at_its_deadline_or_when_it_is_cancelle
         with pytest.raises(asyncio.CancelledError):
             await cancelled
         assert not engine._hub._watches
-        assert not own_threads()
+        assert "etcdaero-async" not in started()
         server.signal(signal.SIGCONT)
 
     run(scenario)

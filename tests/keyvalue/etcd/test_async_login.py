@@ -35,7 +35,9 @@ def test_a_blocking_call_does_not_wait_for_a_task_of_its_own_thread(guarded: Ser
     asyncio.run(scenario())
 
 
-def test_tasks_of_several_loops_and_threads_log_in_once(guarded: Server, connect: Connect) -> None:
+def test_tasks_of_several_loops_and_threads_log_in_once(
+    guarded: Server, connect: Connect, started: Callable[[], set[str]]
+) -> None:
     engine = connect([guarded.endpoint], user="root", password="pw")
     _, member = engine._balancer.pick()
     original = member.calls["Authenticate"]
@@ -64,7 +66,7 @@ def test_tasks_of_several_loops_and_threads_log_in_once(guarded: Server, connect
         thread.join(60)
     assert len(done) == 31
     assert len(logins) == 1
-    assert not [thread.name for thread in threading.enumerate() if thread.name == "etcdaero-async"]
+    assert "etcdaero-async" not in started()
 
 
 def test_a_task_that_is_cancelled_while_it_logs_in_holds_up_nobody(guarded: Server, connect: Connect) -> None:

@@ -32,10 +32,7 @@ from tests.paths import ROOT
 from tests.waiting import wait_until
 
 Connect = Callable[..., EtcdEngine]
-
-
-def own_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("etcdaero-")}
+Started = Callable[[], set[str]]
 
 
 def run(code: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -50,12 +47,12 @@ def run(code: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess
     )
 
 
-def test_making_an_engine_connects_to_nothing_and_tells_where_it_will(connect: Connect) -> None:
+def test_making_an_engine_connects_to_nothing_and_tells_where_it_will(connect: Connect, started: Started) -> None:
     engine = connect([f"127.0.0.1:{free_ports(1)[0]}", "[::1]:2379", "Etcd.Example:2379"], user="u", password="secret")
     assert engine.info == EngineInfo("etcd", engine.info.location)
     assert engine.info.location.endswith(",[::1]:2379,etcd.example:2379")
     assert "secret" not in f"{engine!r} {engine.info!r} {engine.__dict__!r}"
-    assert own_threads() == set()
+    assert started() == set()
 
 
 @pytest.mark.parametrize(
@@ -79,21 +76,23 @@ def test_host_names_and_ipv6_addresses_work(shared_server: Server, connect: Conn
     assert engine.put(PutRequest(b"life/a")).revision > 1
 
 
-def test_close_leaves_no_thread_behind_and_tells_watches(shared_server: Server, connect: Connect) -> None:
+def test_close_leaves_no_thread_behind_and_tells_watches(
+    shared_server: Server, connect: Connect, started: Started
+) -> None:
     engine = connect([shared_server.endpoint])
     before = threading.active_count()
     seen = Recording()
     engine.watch(WatchRequest(b"life/a"), seen)
     engine.put(PutRequest(b"life/a"))
     seen.wait(1)
-    assert own_threads() == {"etcdaero-watch", "etcdaero-watch-sinks"}
+    assert started() == {"etcdaero-watch", "etcdaero-watch-sinks"}
     engine.close()
     assert seen.lost is WatchLost.CLOSED
-    assert own_threads() == set()
+    assert started() == set()
     wait_until(lambda: threading.active_count() <= before, what="the end of gRPC's threads")
 
 
-def test_close_ends_calls_that_wait(server: Server, connect: Connect) -> None:
+def test_close_ends_calls_that_wait(server: Server, connect: Connect, started: Started) -> None:
     engine = connect([server.endpoint])
     engine.put(PutRequest(b"a"))
     server.signal(signal.SIGSTOP)
@@ -113,7 +112,7 @@ def test_close_ends_calls_that_wait(server: Server, connect: Connect) -> None:
     threads = [threading.Thread(target=call, args=(what,)) for what in calls]
     for thread in threads:
         thread.start()
-    wait_until(lambda: "etcdaero-watch" in own_threads(), what="the calls under way")
+    wait_until(lambda: "etcdaero-watch" in started(), what="the calls under way")
     engine.close()
     for thread in threads:
         thread.join(10)
@@ -122,7 +121,7 @@ def test_close_ends_calls_that_wait(server: Server, connect: Connect) -> None:
     assert len(errors) == 3
 
 
-def test_close_inside_a_sink_is_allowed(shared_server: Server, connect: Connect) -> None:
+def test_close_inside_a_sink_is_allowed(shared_server: Server, connect: Connect, started: Started) -> None:
     engine = connect([shared_server.endpoint])
     closed = threading.Event()
 
@@ -134,7 +133,7 @@ def test_close_inside_a_sink_is_allowed(shared_server: Server, connect: Connect)
     with suppress(Cancelled, OutcomeUnknown):  # the sink may be faster than the answer
         engine.put(PutRequest(b"life/b"))
     assert closed.wait(10)
-    wait_until(lambda: own_threads() == set(), what="the end of the threads")
+    wait_until(lambda: started() == set(), what="the end of the threads")
 
 
 USE = """
