@@ -15,10 +15,15 @@ from django_etcdaero.records.arguments import MAX_INT, MIN_INT
 
 from . import compressors, serializers
 from .compressors import Compressor
-from .envelope import FORMAT, HEAD, MAGIC, NEVER, SIGNATURE_BYTES, SIGNED, Envelope
+from .envelope import FORMAT, HEAD, MAGIC, SIGNATURE_BYTES, SIGNED, Envelope
 from .serializers import Serializer
 
 logger = logging.getLogger("django_etcdaero.cache")
+
+_SIGNED_HEAD: Final = HEAD.size + SIGNATURE_BYTES
+
+_LONG: Final = 2048
+"""Bytes from which on a body is signed by its SHA-256."""
 
 MISSING: Final = object()
 """What decoding gives for an entry that cannot be read."""
@@ -66,7 +71,7 @@ class Codec:
         serializer = self._readable.get(envelope.serializer)
         if serializer is None or not serializer.signed:
             return envelope
-        return envelope._replace(signature=_signature(self._secrets()[0], key, envelope.signed_part()))
+        return envelope._replace(signature=_signature(self._secrets()[0], key, *envelope.signed_parts()))
 
     def authentic(self, key: bytes, envelope: Envelope) -> bool:
         """Tell whether the entry may be read: its serializer is one of those, and it has the signature it needs."""
@@ -77,9 +82,9 @@ class Codec:
         if not serializer.signed:
             return True
         if envelope.signature is not None:
-            content = envelope.signed_part()
+            head, body = envelope.signed_parts()
             for secret in self._secrets():
-                if hmac.compare_digest(_signature(secret, key, content), envelope.signature):
+                if hmac.compare_digest(_signature(secret, key, head, body), envelope.signature):
                     return True
         logger.warning("an entry whose signature is wrong was not read: %r", key)
         return False
@@ -91,10 +96,11 @@ class Codec:
         head = HEAD.pack(MAGIC, FORMAT, SIGNED, serializer, compressor, 0, time.time(), expires)
         return head + _signature(self._secrets()[0], key, head, body) + body
 
-    def quick(self, key: bytes, stored: bytes) -> Any:
+    def quick(self, key: bytes, stored: bytes, now: float) -> Any:
         """Return the value of an entry of the commonest kind, without looking at its header in all detail.
 
-        ``MISSING``: it is of another kind, or something is wrong with it; whoever asks then reads it the long way.
+        ``now``: seconds since the epoch. ``MISSING``: it is of another kind, or something is wrong with it; whoever
+        asks then reads it the long way.
         """
         if len(stored) < HEAD.size:
             return MISSING
@@ -102,20 +108,20 @@ class Codec:
         own = self._serializer
         if magic != MAGIC or version != FORMAT or fields or compressor or serializer != own.code:
             return MISSING
-        if expires != NEVER and expires <= time.time():
+        if expires <= now:
             return MISSING
-        start = HEAD.size
         if own.signed:
-            start += SIGNATURE_BYTES
+            body = stored[_SIGNED_HEAD:]
             if flags != SIGNED or not hmac.compare_digest(
-                _signature(self._secrets()[0], key, stored[: HEAD.size], memoryview(stored)[start:]),
-                stored[HEAD.size : start],
+                _signature(self._secrets()[0], key, stored[: HEAD.size], body), stored[HEAD.size : _SIGNED_HEAD]
             ):
                 return MISSING
         elif flags:
             return MISSING
+        else:
+            body = stored[HEAD.size :]
         try:
-            return own.loads(stored[start:])
+            return own.loads(body)
         except Exception:
             return MISSING  # the long way says why
 
@@ -147,9 +153,16 @@ def _keyed(secret: str | bytes) -> hashlib.blake2b:
     return hashlib.blake2b(key=derived, digest_size=SIGNATURE_BYTES)
 
 
-def _signature(secret: str | bytes, key: bytes, *content: bytes | memoryview) -> bytes:
+def _signature(secret: str | bytes, key: bytes, head: bytes, body: bytes) -> bytes:
+    """Return what only those can make who know ``secret``, of all that an entry is.
+
+    Processors compute SHA-256 themselves: a long body is hashed by it first, in a quarter of the time (measured at 31
+    KB); for a short one the second hash costs more than it saves.
+    """
     mac = _keyed(secret).copy()
-    mac.update(len(key).to_bytes(4, "big") + key)
-    for each in content:
-        mac.update(each)
+    length = len(key).to_bytes(4, "big")
+    if len(body) < _LONG:
+        mac.update(b"\0" + length + key + head + body)
+    else:
+        mac.update(b"\1" + length + key + head + hashlib.sha256(body).digest())
     return mac.digest()

@@ -81,9 +81,9 @@ class Envelope(NamedTuple):
     until: float = NEVER
     """Seconds since the epoch from which on it does not count as a stale value either."""
 
-    def signed_part(self) -> bytes:
-        """Return what a signature is made of: everything but itself."""
-        return self._head(signed=True) + self.body
+    def signed_parts(self) -> tuple[bytes, bytes]:
+        """Return what a signature is made of: header and fields, and the body."""
+        return self._head(signed=True), self.body
 
     def pack(self) -> bytes:
         """Return the bytes of the record. Raises ``ValueError`` if tags and key are too long for a header."""

@@ -133,7 +133,7 @@ class Reading:
         stored = record.value
         if type(stored) is int:
             return stored
-        value = self._codec.quick(record_key, stored)  # type: ignore[arg-type] # bytes
+        value = self._codec.quick(record_key, stored, time.time())  # type: ignore[arg-type] # bytes
         if value is not MISSING:
             self._counters.bytes_read += len(stored)  # type: ignore[arg-type]
             return value
@@ -151,15 +151,18 @@ class Reading:
         quick = self._codec.quick
         found: dict[str, Any] = {}
         others: dict[str, tuple[bytes, Record]] = {}
-        for record_key, record in self._store().get_many(record_keys).items():
+        records = self._store().get_many(record_keys)
+        now, size = time.time(), 0
+        for record_key, record in records.items():
             value: Any = record.value
             if type(value) is not int:
-                self._counters.bytes_read += len(value)
-                value = quick(record_key, value)
+                size += len(value)
+                value = quick(record_key, value, now)
                 if value is MISSING:
                     others[record_keys[record_key]] = (record_key, record)
                     continue
             found[record_keys[record_key]] = value
+        self._counters.bytes_read += size
         if others:
             found |= {key: entry.value for key, entry in self._read(prefix, others, stale=False).items()}
         return found

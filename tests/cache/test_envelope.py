@@ -95,8 +95,8 @@ def test_a_header_that_would_be_too_long_is_refused() -> None:
 
 
 def test_the_signed_part_is_all_but_the_signature() -> None:
-    signed = FULL.signed_part()
-    assert FULL._replace(signature=None).signed_part() == signed
+    signed = FULL.signed_parts()
+    assert FULL._replace(signature=None).signed_parts() == signed
     for field, other in {
         "serializer": 9,
         "compressor": 9,
@@ -109,4 +109,4 @@ def test_the_signed_part_is_all_but_the_signature() -> None:
         "tombstone": False,
         "until": 9.0,
     }.items():
-        assert FULL._replace(**{field: other}).signed_part() != signed
+        assert FULL._replace(**{field: other}).signed_parts() != signed

@@ -31,6 +31,7 @@ BIN = "v"
 """The one bin that every record has."""
 
 PARTITIONS = 4096
+_NEVER = aerospike.TTL_NEVER_EXPIRE
 _BATCH_INVALID = 4
 """What a batch fails with at a node that does not have its namespace; also what a server does not understand."""
 _TRUNCATED = re.compile(r"truncate_lut=(\d+)")
@@ -72,8 +73,7 @@ class NativeClient:
     # one record ------------------------------------------------------------------------------------------------------
 
     def get(self, key: bytes, ms: int) -> Record:
-        _, meta, bins = self.native.get(self._key(key), _reading(ms))
-        return _record(meta, bins)
+        return _record(self.native.get(self._key(key), _reading(ms)))
 
     def exists(self, key: bytes, ms: int) -> Meta | None:
         _, meta = self.native.exists(self._key(key), _reading(ms))
@@ -122,7 +122,7 @@ class NativeClient:
 
     def get_many(self, keys: Sequence[bytes], ms: int) -> Batch[Record]:
         answered, refused = self._rows(self.native.batch_read(self._keys(keys), None, _reading(ms)), keys, ms)
-        return Batch({key: _record(*row.record[1:]) for key, row in present(answered)}, refused)
+        return Batch({key: _record(row.record) for key, row in present(answered)}, refused)
 
     def exists_many(self, keys: Sequence[bytes], ms: int) -> Batch[Meta]:
         answered, refused = self._rows(self.native.batch_read(self._keys(keys), [], _reading(ms)), keys, ms)
@@ -249,16 +249,19 @@ def _writing(ms: int, ttl: int | None, generation: int | None) -> tuple[dict[str
 
 
 def _ttl(ttl: int | None) -> int:
-    return aerospike.TTL_NEVER_EXPIRE if ttl is None else ttl
+    return _NEVER if ttl is None else ttl
 
 
 def _meta(meta: Mapping[str, int]) -> Meta:
     ttl = meta["ttl"]
-    return Meta(meta["gen"], None if ttl == aerospike.TTL_NEVER_EXPIRE else ttl)
+    return Meta(meta["gen"], None if ttl == _NEVER else ttl)
 
 
-def _record(meta: Mapping[str, int], bins: Mapping[str, Any]) -> Record:
+def _record(answer: tuple[Any, Mapping[str, int], Mapping[str, Any]]) -> Record:
+    _, meta, bins = answer
     value: Any = bins.get(BIN)
-    if type(value) not in (bytes, int):
+    kind = type(value)
+    if kind is not bytes and kind is not int:
         raise NativeError(errors.NO_VALUE, f"a record without bytes or an integer in its bin {BIN!r}", in_doubt=False)
-    return Record(value, *_meta(meta))
+    ttl = meta["ttl"]
+    return Record(value, meta["gen"], None if ttl == _NEVER else ttl)

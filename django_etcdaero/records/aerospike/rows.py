@@ -30,14 +30,16 @@ def sort_rows(
         raise NativeError(batch.result, "the batch failed", in_doubt=write and any(row.in_doubt for row in rows))
     if len(rows) != len(keys):
         raise NativeError(errors.CLUSTER_EMPTY, f"{len(rows)} of {len(keys)} rows were answered", in_doubt=write)
-    answered: dict[bytes, Any] = {}
+    answered: dict[bytes, Any] = {key: row for key, row in zip(keys, rows, strict=True) if row.result in expected}
     refused: dict[bytes, int] = {}
+    if len(answered) == len(keys) and not unsent:
+        return answered, refused
     failed = []
     for key, row in zip(keys, rows, strict=True):
         result = batch.result if unsent and row.result == errors.NO_ANSWER else row.result
         if result in expected:
-            answered[key] = row
-        elif result in errors.REFUSED and not (write and row.in_doubt):
+            continue
+        if result in errors.REFUSED and not (write and row.in_doubt):
             refused[key] = result
         else:
             failed.append(row)
