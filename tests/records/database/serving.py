@@ -169,9 +169,9 @@ class PostgreSQLServer:
 
 
 def stopped(pid: int) -> bool:
-    """Tell whether no thread of a process runs any more; SIGSTOP takes its time."""
+    """Tell whether no thread of a process runs any more; SIGSTOP takes its time. (One that had ended waits as "Z".)"""
     stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+    return all(stat.rpartition(")")[2].split()[0] in "TZ" for stat in stats)
 
 
 @contextmanager
