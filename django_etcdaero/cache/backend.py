@@ -385,7 +385,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def _value(self, made: str) -> Any:
         core, prefix = self._core, self.key_prefix
-        value = core.entries.near_value(prefix, made)
+        value = core.entries.near_value(prefix, made) if core.options.NEAR is not None else MISSING
         if value is MISSING:
             value = core.outage.run(lambda: core.entries.value(prefix, made), MISSING)
             if value is MISSING:

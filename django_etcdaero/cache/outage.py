@@ -116,7 +116,11 @@ class Outage:
         ``undone(pending)`` notes then what must be done when it is back.
         """
         if not self._ignore:
-            return self._counted(call)
+            try:
+                return call()
+            except EtcdAeroError:
+                self._counters.errors += 1
+                raise
         try:
             return self._guarded(call)
         except EtcdAeroError as error:
@@ -131,9 +135,6 @@ class Outage:
         """Return what ``call`` does, or raise, whether errors are ignored or not; while the store is away at once."""
         if self._ignore:
             return self._guarded(call)
-        return self._counted(call)
-
-    def _counted(self, call: Callable[[], T]) -> T:
         try:
             return call()
         except EtcdAeroError:

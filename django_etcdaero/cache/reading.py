@@ -98,6 +98,9 @@ class Reading:
     def generation(self, prefix: str) -> bytes:
         """Return the generation that entries of ``prefix`` belong to now."""
         self._store()  # first: what is held of another store's stamps, before it was opened anew, is forgotten then
+        return self._generation(prefix)
+
+    def _generation(self, prefix: str) -> bytes:
         name = self._names.get(prefix)
         if name is None:
             name = self._names[prefix] = self._generation_name(prefix)
@@ -108,8 +111,12 @@ class Reading:
 
     def record_key(self, prefix: str, key: str) -> bytes:
         """Return the key of an entry's record."""
+        self._store()  # as in generation()
+        return self._record_key(prefix, key)
+
+    def _record_key(self, prefix: str, key: str) -> bytes:
         text = encoded(key)
-        generation = self.generation(prefix)
+        generation = self._generation(prefix)
         if len(text) <= self._longest_key:
             return self._room + b"e" + generation + text
         return self._room + b"d" + generation + hashlib.blake2b(text, digest_size=32).digest()
@@ -126,8 +133,9 @@ class Reading:
 
     def value(self, prefix: str, key: str) -> Any:
         """Return the value of a fresh entry, ``MISSING`` if there is none."""
-        record_key = self.record_key(prefix, key)
-        record = self._store().get(record_key)
+        store = self._store()  # as in generation()
+        record_key = self._record_key(prefix, key)
+        record = store.get(record_key)
         if record is None:
             return MISSING
         stored = record.value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import suppress
 
 
 class Recency:
@@ -21,15 +20,17 @@ class Recency:
         """Follow keys that begin with ``start``, in groups by their first ``length`` bytes; ``False``: as before."""
         if start in self._lengths:
             return False
-        self._lengths[start] = length
+        self._lengths = {**self._lengths, start: length}  # another one: readers go through it without a lock
         return True
 
     def read(self, key: bytes) -> None:
         """A record was read. Needs no lock: what another thread does meanwhile may cost the key its place only."""
         group = self._group(key) if self._lengths else None
         if group is not None:
-            with suppress(KeyError):
+            try:  # noqa: SIM105 - for each read of a cache: `suppress` costs more than the rest
                 self._groups[group].move_to_end(key)
+            except KeyError:
+                pass
 
     def written(self, key: bytes) -> None:
         """A record was written."""
@@ -51,6 +52,10 @@ class Recency:
     def clear(self) -> None:
         """All records were removed."""
         self._groups.clear()
+
+    def size(self, group: bytes) -> int:
+        """Return how many keys a group has."""
+        return len(self._groups.get(group, ()))
 
     def surplus(self, group: bytes, most: int, share: int) -> list[bytes]:
         """Return the keys to remove from a group of more than ``most``, those used longest ago first.

@@ -137,14 +137,23 @@ class MemoryStore(RecordStore):
 
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
         arguments.check_key(key)
-        arguments.check_timeout(timeout)
-        check_usable(self.info.location, pid=self._pid, closed=self._closed)
-        now = self._clock()
-        entry = self._space.entries.get(key)  # one step of the interpreter: needs no lock
-        if entry is None or (entry.expires is not None and entry.expires <= now):
+        if timeout is not None:
+            arguments.check_timeout(timeout)
+        if self._closed or os.getpid() != self._pid:
+            check_usable(self.info.location, pid=self._pid, closed=self._closed)
+        space = self._space
+        entry = space.entries.get(key)  # one step of the interpreter: needs no lock
+        if entry is None:
             return None
-        self._space.recency.read(key)
-        return Record(entry.value, entry.generation, _left(entry.expires, now))
+        value, generation, expires = entry
+        left = None
+        if expires is not None:
+            now = self._clock()
+            if expires <= now:
+                return None
+            left = _left(expires, now)
+        space.recency.read(key)
+        return Record(value, generation, left)
 
     def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         with self._locked(timeout, write=True) as now:
@@ -245,6 +254,8 @@ class MemoryStore(RecordStore):
 
         One of ``share`` is removed, all but the last if that is 0; returns them. See :meth:`follow`.
         """
+        if self._space.recency.size(group) <= most:  # one step of the interpreter: needs no lock
+            return {}
         with self._locked(None, write=True):
             surplus = {key: self._space.entries[key].value for key in self._space.recency.surplus(group, most, share)}
             for key in surplus:

@@ -130,7 +130,8 @@ class Connections:
         check_usable(self._path, pid=self._pid, closed=self._closed)
 
     def _begin(self, until: float) -> None:
-        self.check_usable()
+        if self._closed or os.getpid() != self._pid:
+            self.check_usable()
         thread = threading.get_ident()
         self._recover(thread)
         while True:
@@ -173,7 +174,6 @@ class Connections:
             time.sleep(random.uniform(*RETRY_INTERVALS))
 
     def _take(self, until: float) -> tuple[sqlite3.Connection, Identity]:
-        self.check_usable()
         current = identity_of(self._path)
         with self._state:
             while self._idle:
@@ -182,6 +182,7 @@ class Connections:
                     self._in_use[connection] = threading.get_ident()
                     return connection, identity
                 connection.close()  # the file was replaced or deleted: what it had is no longer in the store
+        self.check_usable()
         connection, identity = opening.open_database(
             self._path, self._schema, timeout=max(0.0, until - time.monotonic()), log=self._log
         )

@@ -96,6 +96,14 @@ class SqliteStore(ConnectedStore):
 
         return self._write([(key,)], work, timeout)[0]
 
+    def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
+        arguments.check_key(key)
+        if timeout is not None:
+            arguments.check_timeout(timeout)
+        now = self._now()
+        row = self._connections.read(lambda connection: tables.select_one(connection, key, now), _deadline(timeout))
+        return None if row is None else Record(row[0], row[1], _left(row[2], now))
+
     def get_many(self, keys: Collection[bytes], *, timeout: float | None = None) -> dict[bytes, Record]:
         records: dict[bytes, Record] = {}
         for rows, now in self._read(keys, "key, value, generation, expires", timeout):

@@ -43,6 +43,16 @@ Row = tuple[Any, ...]
 _AFTER_EVERY_KEY = b"\xff" * (MAX_KEY_BYTES + 1)
 
 
+def select_one(connection: sqlite3.Connection, key: bytes, now: int) -> Row | None:
+    """Return value, generation and expiry of a live record."""
+    row: Row | None = connection.execute(
+        "SELECT value, generation, expires FROM records JOIN payloads USING (id)"
+        " WHERE key = ? AND (expires IS NULL OR expires > ?)",
+        (key, now),
+    ).fetchone()
+    return row
+
+
 def select(connection: sqlite3.Connection, columns: str, keys: Collection[bytes], now: int) -> list[Row]:
     """Return ``columns`` of the live records among ``keys`` (at most ``SELECT_KEYS``), in no order."""
     size = next(count for count in PARAMETER_COUNTS if count >= len(keys))
