@@ -7,8 +7,9 @@
 Caches that are measured: ``LocMemCache``, ours on ``mem:`` and on a SQLite file, diskcache; and on servers that are
 named: ``BENCHMARK_AEROSPIKE=host:port/namespace`` (ours, and the raw client with pickle), ``BENCHMARK_REDIS=redis://…``
 (Django's and django-redis), ``BENCHMARK_MEMCACHED=host:port`` (pylibmc), ``BENCHMARK_ETCD=host:port`` (ours). All take
-turns in each round; what is told is the median of the rounds, in microseconds a call, and the ratio to ours on the same
-line. Everything is pickled; ours signs its pickles as well, but for ``mem:``, and ``plain`` does not.
+turns in each round; what is told is the median of the rounds, in microseconds a call, and at the end, for the pairs
+that can be compared, the median of the rounds' ratios. Everything is pickled; ours signs its pickles as well, but for
+``mem:``, and ``plain`` does not. ``near`` is ours on the SQLite file behind a near cache: all its gets are hits there.
 """
 
 from __future__ import annotations
@@ -36,6 +37,22 @@ OURS = "django_etcdaero.cache.EtcdAeroCache"
 SMALL = {"id": 17, "name": "A kettle", "price": Decimal("39.90"), "since": date(2026, 11, 29), "sold": True}
 TEXT = "A kettle of stainless steel, 1.7 litres, which switches itself off. " * 3
 ROW = {**SMALL, "text": TEXT, "changed": datetime(2026, 11, 29, 12, tzinfo=UTC), "tags": ["kitchen", "electric"] * 20}
+PAIRS = (
+    ("plain Aerospike", "raw Aerospike"),
+    ("plain Aerospike", "Django Redis"),
+    ("plain Aerospike", "django-redis"),
+    ("plain Aerospike", "pylibmc"),
+    ("ours Aerospike", "raw Aerospike"),
+    ("ours Aerospike", "Django Redis"),
+    ("ours Aerospike", "django-redis"),
+    ("ours Aerospike", "pylibmc"),
+    ("ours mem:", "LocMem"),
+    ("near", "LocMem"),
+    ("plain sqlite", "diskcache"),
+    ("ours sqlite", "diskcache"),
+)
+"""What is compared: the first with the second."""
+
 PAGE = [{**SMALL, "id": number, "text": TEXT[:150]} for number in range(120)]
 
 
@@ -95,6 +112,16 @@ def configured(directory: str) -> dict[str, dict[str, Any]]:
         "LocMem": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}},
         "ours mem:": {"BACKEND": OURS, "LOCATION": "mem:", "OPTIONS": {"MAX_ENTRIES": 100_000}},
         "ours sqlite": {"BACKEND": OURS, "LOCATION": f"sqlite:///{directory}/ours.sqlite3"},
+        "plain sqlite": {
+            "BACKEND": OURS,
+            "LOCATION": f"sqlite:///{directory}/plain.sqlite3",
+            "OPTIONS": {"SERIALIZER": "unsigned-pickle"},
+        },
+        "near": {
+            "BACKEND": OURS,
+            "LOCATION": f"sqlite:///{directory}/near.sqlite3",
+            "OPTIONS": {"NEAR": {"max_entries": 10_000, "max_bytes": 100_000_000, "max_age": 3600}},
+        },
     }
     if find_spec("diskcache"):
         found["diskcache"] = {"BACKEND": "diskcache.DjangoCache", "LOCATION": f"{directory}/disk"}
@@ -219,6 +246,25 @@ def stampede(alias: str, number: int = 64) -> tuple[float, int]:
     return (time.perf_counter() - started) * 1e3, len(loads)
 
 
+def compare(measured: dict[str, dict[str, list[float]]]) -> None:
+    """Print a table of ratios: a line for each row that was measured, a column for each pair."""
+    there = [pair for pair in PAIRS if any(set(pair) <= found.keys() for found in measured.values())]
+    print("ratios: " + ", ".join(f"{number}: {one} / {other}" for number, (one, other) in enumerate(there, 1)))
+    print(f"    {'':24}" + "".join(f"{number:8}" for number in range(1, len(there) + 1)))
+    all_of: dict[tuple[str, str], list[float]] = {pair: [] for pair in there}
+    for row, found in measured.items():
+        cells = []
+        for one, other in there:
+            if one in found and other in found:
+                ratio = statistics.median(a / b for a, b in zip(found[one], found[other], strict=True))
+                all_of[one, other].append(ratio)
+                cells.append(f"{ratio:8.2f}")
+            else:
+                cells.append(f"{'':8}")
+        print(f"    {row:24}" + "".join(cells))
+    print(f"    {'geometric mean':24}" + "".join(f"{statistics.geometric_mean(all_of[pair]):8.2f}" for pair in there))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="what to measure, by the beginning of its name")
@@ -227,7 +273,10 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="etcdaero-bench-") as directory:
         settings.configure(
-            SECRET_KEY="only for this benchmark", USE_TZ=True, CACHES={"default": {}, **configured(directory)}
+            SECRET_KEY="only for this benchmark",
+            USE_TZ=True,
+            CACHES={"default": {}, **configured(directory)},
+            ETCDAERO={"default": {"PREFIX": "benchmark", "KV": "mem:", "RECORDS": "mem:"}},
         )
         settings.CACHES["default"] = settings.CACHES["LocMem"]
         django.setup()
@@ -249,6 +298,7 @@ def main() -> None:
             for number in (1, 4, 16)
         ]
         table.append(("aget 1 KB", {name: (lambda c=caches[name]: awaited(c, args.seconds)) for name in names}))
+        ratios: dict[str, dict[str, list[float]]] = {}
         for row, columns in table:
             if args.names and not row.startswith(tuple(args.names)):
                 continue
@@ -259,6 +309,8 @@ def main() -> None:
             print(row, flush=True)
             for name, values in sorted(found.items(), key=lambda item: statistics.median(item[1])):
                 print(f"    {name:18} {statistics.median(values):10.2f} us", flush=True)
+            ratios[row] = found
+        compare(ratios)
         if not args.names:
             print("get_or_set by 64 threads of a value that takes 50 ms")
             for name in names:
