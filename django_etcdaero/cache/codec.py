@@ -15,7 +15,7 @@ from django_etcdaero.records.arguments import MAX_INT, MIN_INT
 
 from . import compressors, serializers
 from .compressors import Compressor
-from .envelope import FORMAT, HEAD, MAGIC, SIGNATURE_BYTES, SIGNED, Envelope
+from .envelope import EXPIRES_AT, FORMAT, HEAD, MAGIC, SIGNATURE_BYTES, SIGNED, TIME, Envelope
 from .serializers import Serializer
 
 logger = logging.getLogger("django_etcdaero.cache")
@@ -47,6 +47,8 @@ class Codec:
         self._serializer = serializer
         self._readable = serializers.readable(serializer, private=private)
         self._compressor = compressor
+        self._usual = HEAD.pack(MAGIC, FORMAT, SIGNED if serializer.signed else 0, serializer.code, 0, 0, 0.0, 0.0)[:8]
+        """How an entry of the commonest kind begins: without fields, not compressed."""
         self._secrets = secrets
         self._min_length = min_length
         self._level = level
@@ -102,26 +104,19 @@ class Codec:
         ``now``: seconds since the epoch. ``MISSING``: it is of another kind, or something is wrong with it; whoever
         asks then reads it the long way.
         """
-        if len(stored) < HEAD.size:
+        if stored[: len(self._usual)] != self._usual or len(stored) < HEAD.size:
             return MISSING
-        magic, version, flags, serializer, compressor, fields, _, expires = HEAD.unpack_from(stored)
-        own = self._serializer
-        if magic != MAGIC or version != FORMAT or fields or compressor or serializer != own.code:
+        if TIME.unpack_from(stored, EXPIRES_AT)[0] <= now:
             return MISSING
-        if expires <= now:
-            return MISSING
-        if own.signed:
+        if self._serializer.signed:
             body = stored[_SIGNED_HEAD:]
-            if flags != SIGNED or not hmac.compare_digest(
-                _signature(self._secrets()[0], key, stored[: HEAD.size], body), stored[HEAD.size : _SIGNED_HEAD]
-            ):
+            signature = _signature(self._secrets()[0], key, stored[: HEAD.size], body)
+            if not hmac.compare_digest(signature, stored[HEAD.size : _SIGNED_HEAD]):
                 return MISSING
-        elif flags:
-            return MISSING
         else:
             body = stored[HEAD.size :]
         try:
-            return own.loads(body)
+            return self._serializer.loads(body)
         except Exception:
             return MISSING  # the long way says why
 

@@ -40,9 +40,11 @@ STAMP_BYTES: Final = 8
 SIGNATURE_BYTES: Final = 16
 
 HEAD: Final = struct.Struct(">2sBBBBHdd")
+TIME: Final = struct.Struct(">d")
+EXPIRES_AT: Final = HEAD.size - TIME.size
+"""Where ``expires`` stands."""
 _FIELD: Final = struct.Struct(">BH")
 _PARTS: Final = struct.Struct(">8sII")
-_UNTIL: Final = struct.Struct(">d")
 _MAX_FIELDS: Final = 0xFFFF
 MAX_PARTS: Final = 0xFFFF
 """Of one entry. What a record says is not yet checked when its parts are fetched."""
@@ -108,7 +110,7 @@ class Envelope(NamedTuple):
         if self.parts is not None:
             fields.append((PARTS, _PARTS.pack(*self.parts)))
         if self.until != NEVER:
-            fields.append((UNTIL, _UNTIL.pack(self.until)))
+            fields.append((UNTIL, TIME.pack(self.until)))
         size = sum(_FIELD.size + len(data) for _, data in fields)
         if size > _MAX_FIELDS:
             raise ValueError(f"tags and key of an entry take {size} bytes, allowed are {_MAX_FIELDS}")
@@ -171,7 +173,7 @@ def _read_fields(data: bytes) -> tuple[tuple[tuple[str, bytes], ...], str, Parts
             if parts.number > MAX_PARTS:
                 raise ValueError(f"nobody writes {parts.number} parts")
         elif kind == UNTIL:
-            (until,) = _UNTIL.unpack(field)
+            (until,) = TIME.unpack(field)
         else:
             raise ValueError(f"there is no field of kind {kind}")
     return tuple(tags), key, parts, until

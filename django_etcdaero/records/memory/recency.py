@@ -25,12 +25,13 @@ class Recency:
 
     def read(self, key: bytes) -> None:
         """A record was read. Needs no lock: what another thread does meanwhile may cost the key its place only."""
-        group = self._group(key) if self._lengths else None
-        if group is not None:
-            try:  # noqa: SIM105 - for each read of a cache: `suppress` costs more than the rest
-                self._groups[group].move_to_end(key)
-            except KeyError:
-                pass
+        for start, length in self._lengths.items():
+            if key.startswith(start):
+                try:  # noqa: SIM105 - for each read of a cache: `suppress` costs more than the rest
+                    self._groups[key[:length]].move_to_end(key)
+                except KeyError:
+                    pass
+                return
 
     def written(self, key: bytes) -> None:
         """A record was written."""
