@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -15,8 +14,7 @@ import time
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchBatch, WatchHandle, WatchRequest
-
-CHILD_TIME = 20
+from tests.programs.forked import outcome
 
 
 def child(inherited: EtcdEngine, handle: WatchHandle, endpoint: str, number: int) -> int:
@@ -45,19 +43,6 @@ def child(inherited: EtcdEngine, handle: WatchHandle, endpoint: str, number: int
         return 5
     own.close()
     return 0
-
-
-def wait_for(pid: int) -> int | str:
-    """Return the exit code of a child, or what else became of it; a child that hangs is killed."""
-    limit = time.monotonic() + CHILD_TIME
-    while time.monotonic() < limit:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return "hung"
 
 
 def main(endpoint: str, forks: int) -> None:
@@ -94,7 +79,7 @@ def main(endpoint: str, forks: int) -> None:
         if pid == 0:
             os._exit(child(engine, handle, endpoint, number))
         longest = max(longest, time.monotonic() - started)
-        outcomes.append(wait_for(pid))
+        outcomes.append(outcome(pid))
     stop.set()
     for thread in threads:
         thread.join(10)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -15,9 +14,9 @@ import time
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.records.etcd import EtcdStore
+from tests.programs.forked import outcome
 
 FORKS = 10
-CHILD_TIME = 20
 ROOM = "forking/records/"
 
 
@@ -37,19 +36,6 @@ def child(inherited: EtcdStore, endpoint: str, number: int) -> int:
         return 4
     own.close()
     return 0
-
-
-def wait_for(pid: int) -> int | str:
-    """Return the exit code of a child, or what else became of it; a child that hangs is killed."""
-    limit = time.monotonic() + CHILD_TIME
-    while time.monotonic() < limit:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    return "hung"
 
 
 def main(endpoint: str) -> None:
@@ -81,7 +67,7 @@ def main(endpoint: str) -> None:
         pid = os.fork()
         if pid == 0:
             os._exit(child(store, endpoint, number))
-        outcomes.append(wait_for(pid))
+        outcomes.append(outcome(pid))
     stop.set()
     for thread in threads:
         thread.join(10)
