@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import signals
 from .exceptions import EtcdAeroError
+from .system.error_text import message_of
 
 if TYPE_CHECKING:
     from .datasets.declared import Declared
@@ -29,8 +30,7 @@ class SignalListener:
 
     def failed(self, dataset: Declared[Any, Any], error: Exception, phase: str) -> None:
         level, trace = (logging.WARNING, None) if isinstance(error, EtcdAeroError) else (logging.ERROR, error)
-        text = str(error) or type(error).__name__
-        logger.log(level, "dataset %s: %s failed: %s", dataset.name, phase, text, exc_info=trace)
+        logger.log(level, "dataset %s: %s failed: %s", dataset.name, phase, message_of(error), exc_info=trace)
         self._send(signals.dataset_failed, dataset=dataset, error=error, phase=phase)
 
     def lock_lost(self, dataset: Declared[Any, Any]) -> None:

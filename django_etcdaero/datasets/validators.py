@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ValidationFailed
+from django_etcdaero.system.error_text import text_of
+from django_etcdaero.system.interruption import interrupts
 
 Rows: TypeAlias = Mapping[Any, Any]
 Validator: TypeAlias = Callable[[Rows | None, Rows], object]
@@ -58,7 +60,9 @@ def validate(validators: Iterable[Validator], old: Rows | None, new: Rows) -> No
             raise ValidationFailed(f"{name}: {error}") from error
         except EtcdAeroError:
             raise  # the old rows could not be fetched: not the validator's word
-        except Exception as error:
-            raise ValidationFailed(f"{name} raised {type(error).__name__}: {error}") from error
+        except BaseException as error:
+            if interrupts(error):
+                raise
+            raise ValidationFailed(f"{name} raised {text_of(error)}") from error
         if verdict is not None and verdict is not True:
             raise ValidationFailed(f"{name}: {verdict if isinstance(verdict, str) else 'refused the new rows'}")

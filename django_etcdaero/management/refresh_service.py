@@ -19,10 +19,11 @@ from django.db import close_old_connections, connections
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
-from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason, text_of
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.client.watch import Watch
 from django_etcdaero.runtime import Runtime
+from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import wait
 
 logger = logging.getLogger("django_etcdaero.refresh")
@@ -84,14 +85,14 @@ class RefreshService:
             try:
                 watch = self._watch_requests(dataset, watch, wake)
                 pause = self._turn(dataset)
-            except Exception as error:
+            except BaseException as error:  # whatever a receiver of signals raises: nobody else serves the dataset
                 if self._stopping.is_set():
                     return
                 self._log(dataset, error)
                 pause = SETTLE
             wake.wait(pause)
 
-    def _log(self, dataset: Dataset[Any, Any], error: Exception) -> None:
+    def _log(self, dataset: Dataset[Any, Any], error: BaseException) -> None:
         told, text = self._told.get(dataset.name), text_of(error)
         self._told[dataset.name] = text
         if same_reason(text, told):

@@ -27,6 +27,7 @@ from django_etcdaero.keyvalue.embedded import drop_memory as drop_engine
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.records.memory.store import MemoryStore
 from django_etcdaero.records.memory.store import drop_memory as drop_records
+from django_etcdaero.system.error_text import text_of
 from tests.keyvalue.interposed import InterposedEngine
 
 _numbers = itertools.count(1)
@@ -77,7 +78,7 @@ class Remembering:
         self.loads.append((dataset.name, snapshot.version))
 
     def failed(self, dataset: Any, error: Exception, phase: str) -> None:
-        self.failures.append((dataset.name, phase, f"{type(error).__name__}: {error}"))
+        self.failures.append((dataset.name, phase, text_of(error)))
 
     def lock_lost(self, dataset: Any) -> None:
         self.locks_lost.append(dataset.name)

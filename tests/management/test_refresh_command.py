@@ -71,6 +71,16 @@ def test_a_failure_is_exit_code_1_and_stops_no_other() -> None:
     assert text.startswith("bad: backing off after a failure: RuntimeError: down (on ")
 
 
+def test_a_load_that_exits_is_a_failure_and_stops_no_other() -> None:
+    declare("bad").errors.append(SystemExit(0))
+    declare("good")
+    code, text = run("etcdaero_refresh")
+    assert code == 1
+    first, second = text.splitlines()
+    assert first == "bad: failed, no version yet: RuntimeError: load() raised SystemExit: 0"
+    assert second.startswith("good: refreshed")
+
+
 def test_a_dry_run_says_so_and_writes_nothing() -> None:
     prices = declare()
     code, text = run("etcdaero_refresh", "--dry-run")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import _thread
+import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from django_etcdaero import dataset
-from django_etcdaero.datasets.state.status import RefreshResult
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EncodeError, ResponseError
 from django_etcdaero.management import refresh_service
 from django_etcdaero.management.refresh_service import RefreshService
@@ -125,3 +127,34 @@ def test_a_refresh_that_fails_in_other_words_each_time_is_told_once(
     told = told_of(prices, fail, monkeypatch)
     assert [result.error for result in told] == [f"ClusterError: {first}", "ResponseError: damaged"]
     assert complaints(caplog) == [f"dataset prices: refresh failed: {each}" for each in (first, "damaged")]
+
+
+def test_whatever_a_load_or_a_receiver_of_its_signals_raises_the_service_goes_on(
+    registry: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresh_service, "SETTLE", 0.01)
+    told: list[RefreshResult] = []
+    errors: list[BaseException | None] = [SystemExit(3), asyncio.CancelledError(), None]
+
+    @dataset(refresh_every=timedelta(seconds=1))
+    def prices() -> dict[str, int]:
+        error = errors.pop(0)
+        if error is not None:
+            raise error
+        _thread.interrupt_main()
+        return {"a": 1}
+
+    def tell(result: RefreshResult) -> None:
+        told.append(result)
+        if result.outcome is Outcome.FAILED:
+            prices.request_refresh()
+            raise SystemExit("a receiver that exits")
+
+    monkeypatch.setattr("django_etcdaero.datasets.state.schedule.backoff", lambda failures, every: 0.0)
+    monkeypatch.setattr("django_etcdaero.datasets.publish.refresh.backoff", lambda failures, every: 0.0)
+    RefreshService([prices], runtime, tell).run()
+    assert [result.error for result in told[:2]] == [
+        "RuntimeError: load() raised SystemExit: 3",
+        "RuntimeError: load() raised CancelledError",
+    ]
+    assert errors == []

@@ -7,6 +7,8 @@ from dataclasses import is_dataclass
 from typing import Any, Literal, TypeAlias
 
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.system.error_text import message_of
+from django_etcdaero.system.interruption import interrupts
 
 from .explain import shown
 
@@ -38,6 +40,10 @@ def make_rows(row_type: Callable[..., Any], keys: Sequence[Any], rows: Sequence[
             else:
                 raise TypeError(f"a {kind.__name__} has no fields; it takes a dict, list or tuple")
         except Exception as error:  # whatever a __post_init__ raises
+            if interrupts(error):
+                raise
             name = getattr(row_type, "__qualname__", repr(row_type))
-            raise ConfigurationError(f"row {shown(key)} does not fit the row type {name}: {error}") from error
+            raise ConfigurationError(
+                f"row {shown(key)} does not fit the row type {name}: {message_of(error)}"
+            ) from error
     return made

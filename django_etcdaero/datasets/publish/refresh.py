@@ -16,12 +16,14 @@ from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
-from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason, text_of
+from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason
 from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import mod_revision, put
+from django_etcdaero.system.error_text import text_of
+from django_etcdaero.system.interruption import interrupts
 
 from .commit import give_back, move_announcement
 from .publication import Publication
@@ -65,12 +67,17 @@ class Refresh:
         self._stopped = False
 
     def run(self) -> RefreshResult:
-        """Do it, and say what happened. Raises nothing that a source or a store raises. Once only."""
+        """Do it, and say what happened. Once only.
+
+        Raises nothing that a source or a store raises; only what interrupts it from outside, such as a signal.
+        """
         try:
             return self._run(self._host.stores(self._dataset.using))
         except Fenced as error:
             return self._result(Outcome.FENCED, error=str(error))
         except Exception as error:
+            if interrupts(error):
+                raise
             return self._failed(error)
 
     def stop(self) -> None:
@@ -165,7 +172,7 @@ class Refresh:
         except Fenced:
             raise
         except Exception as error:
-            if lock is not None and not self._stopped:
+            if lock is not None and not self._stopped and not interrupts(error):
                 self._note_failure(error)
             raise
         return self._result(**published._asdict(), pinned=self._state.pin is not None)

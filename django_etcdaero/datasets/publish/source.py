@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import DuplicateKey, EncodeError
+from django_etcdaero.system.error_text import text_of
+from django_etcdaero.system.interruption import interrupts
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Called as ``progress(phase, done, total)``; ``total`` is ``None`` where it is not known."""
@@ -18,10 +20,20 @@ STEP = 1000
 def load_rows(dataset: Declared[Any, Any], progress: Progress | None = None) -> dict[Any, Any]:
     """Call ``load()`` and return its rows.
 
-    Raises what it raises; ``EncodeError`` for something that is neither a mapping nor an iterable of pairs, and
-    ``DuplicateKey``.
+    Raises what it raises, as a ``RuntimeError`` what is no ``Exception`` (a source that exits must not end whoever
+    loads); ``EncodeError`` for something that is neither a mapping nor an iterable of pairs, and ``DuplicateKey``.
     """
-    tell = progress or (lambda phase, done, total: None)
+    try:
+        return _rows_of(dataset, progress or (lambda phase, done, total: None))
+    except Exception:
+        raise
+    except BaseException as error:
+        if interrupts(error):
+            raise
+        raise RuntimeError(f"load() raised {text_of(error)}") from error
+
+
+def _rows_of(dataset: Declared[Any, Any], tell: Progress) -> dict[Any, Any]:
     tell("load", 0, None)
     source: object = dataset.load()
     if isinstance(source, Mapping):

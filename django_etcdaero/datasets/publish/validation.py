@@ -14,6 +14,8 @@ from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.validators import validate
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ResponseError, ValidationFailed
+from django_etcdaero.system.error_text import text_of
+from django_etcdaero.system.interruption import interrupts
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -79,5 +81,7 @@ def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest
         raise ValidationFailed(f"no process could load the new rows: {error}") from error
     except EtcdAeroError:
         raise
-    except Exception as error:
-        raise ValidationFailed(f"prepare() raised {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        if interrupts(error):
+            raise
+        raise ValidationFailed(f"prepare() raised {text_of(error)}") from error

@@ -26,11 +26,12 @@ from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import request_load
-from django_etcdaero.datasets.state.status import State, same_reason, text_of
+from django_etcdaero.datasets.state.status import State, same_reason
 from django_etcdaero.datasets.state.stored_state import StoredState
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
 from django_etcdaero.keyvalue.client.watch import Watch
+from django_etcdaero.system.error_text import text_of
 
 from . import decision
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy

@@ -13,9 +13,10 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.datasets.state.status import same_reason, text_of
+from django_etcdaero.datasets.state.status import same_reason
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.system import forks
+from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background
 
 if TYPE_CHECKING:

@@ -109,13 +109,8 @@ class RefreshResult:
 _NO_ANSWER = frozenset(each.__name__ for each in (ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy))
 
 
-def text_of(error: BaseException) -> str:
-    """Return the error's type and message, as status and results show it."""
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
 def same_reason(text: str | None, told: str | None) -> bool:
-    """Tell whether two texts of :func:`text_of` name one reason; ``None`` is no failure."""
+    """Tell whether two texts of ``text_of()`` name one reason; ``None`` is no failure."""
     return _reason(text) == _reason(told)
 
 
