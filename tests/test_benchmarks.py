@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import subprocess
@@ -62,3 +63,24 @@ def test_a_benchmark_works(script: str, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"\d", done.stdout)
+
+
+def test_the_table_of_features_says_of_the_cache_what_it_can_do(tmp_path: Path) -> None:
+    options = ["--only=django-etcdaero", f"--csv={tmp_path}/found.csv", "--why"]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/cache_features.py", *options],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert columns(tmp_path / "found.csv") == columns(ROOT / "docs" / "cache-features.csv"), done.stdout
+
+
+def columns(table: Path) -> list[tuple[str, str, str]]:
+    """Return features with what the column of the cache and that of FusionCache, which is not measured, say of them."""
+    with table.open(newline="") as file:
+        return [(row[""], row["django-etcdaero"], row["FusionCache"]) for row in csv.DictReader(file, delimiter="|")]

@@ -23,9 +23,9 @@ from django_etcdaero.system.steps import drive
 
 from . import options as cache_options
 from .asynchronous import AsyncMethods
-from .codec import MISSING
+from .codec import MISSING, is_number
 from .core import Core, core_of
-from .lifetime import Life, life_of
+from .lifetime import Life, earlier, life_of
 from .loading import logger
 from .reading import Found
 from .request import Request, load_of, names
@@ -180,9 +180,14 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             return []
 
         def write() -> list[str]:
-            life = self._life(seconds)
+            whole, of_numbers, jitter = self._life(seconds, 0), self._life(seconds), self._options.JITTER
             entries = self._core.entries
-            stamps = entries.stamps(self.key_prefix, names(tags), life)
+            stamps = entries.stamps(self.key_prefix, names(tags), whole)
+
+            def life(value: Any) -> Life:
+                # A number has no header that could say when it expires: those of one call expire together.
+                return of_numbers if is_number(value) else earlier(whole, jitter)
+
             return entries.put_many(self.key_prefix, {each: data[key] for each, key in made.items()}, life, stamps)
 
         self._core.counters.sets += len(made)

@@ -72,24 +72,32 @@ class Entries(Reading):
             self._put(record_key, encoded, life, stale.record.generation)
 
     def put_many(
-        self, prefix: str, items: Mapping[str, Any], life: Life, tags: tuple[tuple[str, bytes], ...] = ()
+        self,
+        prefix: str,
+        items: Mapping[str, Any],
+        lives: Callable[[Any], Life],
+        tags: tuple[tuple[str, bytes], ...] = (),
     ) -> list[str]:
-        """Write many entries; return the keys of those that are too large, whose old entries are gone."""
-        small: dict[bytes, Value] = {}
+        """Write many entries; return the keys of those that are too large, whose old entries are gone.
+
+        ``lives`` returns the life for a value; those with one ``ttl`` are written together.
+        """
+        small: dict[int | None, dict[bytes, Value]] = {}
         refused: list[str] = []
         for key, value in items.items():
             record_key = self.record_key(prefix, key)
+            life = lives(value)
             try:
                 encoded = self._encode_or_bury(record_key, key, value, life, tags)
                 if isinstance(encoded, Envelope):
                     self._put(record_key, encoded, life)
                 else:
-                    small[record_key] = encoded
+                    small.setdefault(life.ttl, {})[record_key] = encoded
             except RecordTooBig:
                 refused.append(key)
-        if small:
-            self._store().put_many(small, ttl=life.ttl)
-            self._evict(next(iter(small)))
+        for ttl, records in small.items():
+            self._store().put_many(records, ttl=ttl)
+            self._evict(next(iter(records)))
         return refused
 
     def add(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> bool:

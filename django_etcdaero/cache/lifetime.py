@@ -44,3 +44,12 @@ def life_of(seconds: float | None, *, stale: float = 0.0, jitter: float = 0.0, e
     if not stale and not exact and seconds >= BY_THE_STORE and seconds == int(seconds):
         return Life(int(seconds))
     return Life(max(1, min(MAX_TTL, math.ceil(seconds + stale))), time.time() + seconds)
+
+
+def earlier(life: Life, jitter: float) -> Life:
+    """Return a life that ends earlier by a random share of its time, ``jitter`` at most, while the record stays."""
+    if life.ttl is None or not jitter:
+        return life
+    now = time.time()
+    left = life.ttl if life.expires == NEVER else life.expires - now
+    return life._replace(expires=now + left * (1 - random.random() * jitter))

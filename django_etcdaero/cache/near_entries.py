@@ -157,10 +157,14 @@ class NearEntries(Entries):
             return super().put_loaded(prefix, key, value, life, tags, over)
 
     def put_many(
-        self, prefix: str, items: Mapping[str, Any], life: Life, tags: tuple[tuple[str, bytes], ...] = ()
+        self,
+        prefix: str,
+        items: Mapping[str, Any],
+        lives: Callable[[Any], Life],
+        tags: tuple[tuple[str, bytes], ...] = (),
     ) -> list[str]:
         with self._telling(prefix, items):
-            return super().put_many(prefix, items, life, tags)
+            return super().put_many(prefix, items, lives, tags)
 
     def touch(self, prefix: str, key: str, life: Life) -> bool:
         with self._telling(prefix, (key,)):

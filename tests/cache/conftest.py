@@ -93,10 +93,6 @@ MARKS = {
 """Kinds that are left to the whole suite."""
 
 
-FOR_SUITES = [pytest.param(kind, marks=MARKS.get(kind, [])) for kind in ("memory", "sqlite", "aerospike")]
-"""For suites of others. (Their settings know nothing of our database, and on etcd they take minutes.)"""
-
-
 @pytest.fixture(params=[pytest.param(kind, marks=MARKS.get(kind, [])) for kind in LOCATIONS])
 def location(request: pytest.FixtureRequest) -> Iterator[str]:
     """A location with nothing in it."""

@@ -188,6 +188,18 @@ def test_jitter_lets_entries_expire_earlier_never_later(make_cache: MakeCache) -
         cache.set("k", "v", jitter=1)
 
 
+def test_jitter_lets_entries_of_one_batch_expire_one_after_the_other(make_cache: MakeCache) -> None:
+    cache = make_cache(JITTER=0.5)
+    cache.set_many({"number": 1, **{str(number): "v" for number in range(20)}}, 1000)
+    found = [cache.ttl(str(number)) for number in range(20)]
+    assert all(left is not None and 498 <= left <= 1000 for left in found)
+    assert len(set(found)) > 5
+    assert 498 <= (cache.ttl("number") or 0) <= 1000
+    assert cache.incr("number") == 2
+    cache.set_many({"for": "ever"}, None)
+    assert cache.ttl("for") is None
+
+
 # --- many at a time --------------------------------------------------------------------------------------------------
 
 

@@ -6,14 +6,12 @@ process of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import django
 import pytest
 
 from tests.cache import suites
-from tests.cache.conftest import FOR_SUITES, LOCATIONS
 from tests.paths import ROOT
 from tests.programs import distributions
 
@@ -26,11 +24,26 @@ USERS = ["sessions_tests", "messages_tests", "csrf_tests", "decorators"]
 DATABASE_ONLY = {"test_empty_session_saved (sessions_tests.tests.SessionMiddlewareTests.test_empty_session_saved)"}
 """Looks for the session in the database, and so fails with every other engine."""
 
-
-@pytest.fixture(params=FOR_SUITES)
-def location(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A location with nothing in it."""
-    yield from LOCATIONS[request.param](request)
+IN_EVENT_LOOPS = {
+    "test_create_and_save_async (sessions_tests.tests.CacheSessionTests.test_create_and_save_async)",
+    *(
+        f"{name} (sessions_tests.tests.{suite}.{name})"
+        for suite in ("CacheDBSessionTests", "CacheDBSessionWithTimeZoneTests")
+        for name in (
+            "test_actual_expiry_async",
+            "test_cycle_async",
+            "test_cycle_with_no_session_cache_async",
+            "test_delete_async",
+            "test_flush_async",
+            "test_invalid_key_async",
+            "test_save_async",
+            "test_save_doesnt_clear_data_async",
+            "test_session_asave_does_not_resurrect_session_logged_out_in_other_context",
+        )
+    ),
+}
+"""Block in an event loop, which a database refuses: the first calls ``get()`` there, the others ``cached_db``, whose
+``aexists()`` does. With Django's ``DatabaseCache`` they fail as well."""
 
 
 @pytest.fixture(scope="module")
@@ -52,5 +65,5 @@ def test_caches_and_their_middleware(django_tests: Path, location: str) -> None:
 def test_what_uses_caches(django_tests: Path, location: str) -> None:
     arguments = ["runtests.py", f"--settings={SETTINGS}", "--parallel=1", *USERS]
     result = suites.run(django_tests, location, *arguments, path=[ROOT, django_tests])
-    assert result.failed == DATABASE_ONLY, result.output
+    assert result.failed == DATABASE_ONLY | (IN_EVENT_LOOPS if location.startswith("db:") else set()), result.output
     assert result.ran > 900

@@ -1,10 +1,10 @@
 """For the tests of django-ratelimit, whose source distribution has no settings."""
 
-from etcdaero_injection import CACHE, caches
+from etcdaero_injection import CACHE, caches, databases
 
 SECRET_KEY = "only for tests"
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "django_ratelimit"]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DATABASES = databases("default")
 DEFAULT_AUTO_FIELD = "django.db.models.AutoField"
 CACHES = {
     **caches("default"),

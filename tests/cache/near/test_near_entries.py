@@ -213,8 +213,10 @@ def test_an_expired_entry_that_was_kept_for_a_failure_is_not_held(process: Make)
 
 WRITES: dict[str, Callable[[Process], Any]] = {
     "put": lambda process: process.put("k", "new"),
-    "put_many": lambda process: process.entries.put_many("", {"k": "new"}, LIFE),
-    "many": lambda process: process.entries.put_many("", {"k": "new", **{f"o{n}": "" for n in range(500)}}, LIFE),
+    "put_many": lambda process: process.entries.put_many("", {"k": "new"}, lambda _: LIFE),
+    "many": lambda process: process.entries.put_many(
+        "", {"k": "new", **{f"o{n}": "" for n in range(500)}}, lambda _: LIFE
+    ),
     "replace": lambda process: process.entries.replace("", "k", "new", LIFE),
     "swap": lambda process: process.entries.swap("", "k", "new", LIFE),
     "touch": lambda process: process.entries.touch("", "k", life_of(500)),
@@ -362,7 +364,7 @@ def test_ones_own_change_during_a_fetch_drops_what_was_fetched(process: Make) ->
     one.store.during = lambda: one.put("k", "new")
     assert one.get("k") == "old"
     assert one.held("k") is None
-    one.store.during = lambda: one.entries.put_many("", {f"k{number}": "" for number in range(500)}, LIFE)
+    one.store.during = lambda: one.entries.put_many("", {f"k{number}": "" for number in range(500)}, lambda _: LIFE)
     assert one.get("k") == "new"
     assert one.held("k") is None
 
@@ -427,7 +429,7 @@ def test_another_cache_of_the_alias_keeps_what_it_has(process: Make) -> None:
     settle(one, two)
     for prefix in ("a", "b"):
         assert two.entries.look(prefix, "k") is not None
-    one.entries.put_many("a", {f"k{number}": "" for number in range(500)}, LIFE)
+    one.entries.put_many("a", {f"k{number}": "" for number in range(500)}, lambda _: LIFE)
     wait_until(lambda: two.entries.near("a", "k") is None, what="the notice")
     assert two.entries.near("b", "k") is not None
 
