@@ -17,8 +17,8 @@ T = TypeVar("T")
 SIZE = 16
 """Threads at most, of all stores of the process together."""
 
-_pool: tuple[int, Any, int] | None = None
-"""The process that made it, the pool, and the thread whose greenlets may wait for it."""
+_pool: tuple[int, Any] | None = None
+"""The process that made it, and the pool."""
 
 
 def patched() -> bool:
@@ -34,15 +34,14 @@ def blocking(call: Callable[[], T]) -> T:
     """
     if not patched():
         return call()
-    global _pool
-    thread = _native_thread()
-    if _pool is None or _pool[0] != os.getpid():
-        from gevent.threadpool import ThreadPool
+    from gevent import get_hub
+    from gevent.threadpool import ThreadPool
 
-        _pool = os.getpid(), ThreadPool(SIZE), thread
-    _, pool, home = _pool
-    if thread != home:  # a thread that is really one: it stops nobody
-        return call()
+    if not get_hub().main_hub:
+        return call()  # in a thread that really is one, which stops nobody
+    global _pool
+    if _pool is None or _pool[0] != os.getpid():
+        _pool = os.getpid(), ThreadPool(SIZE)
     answer: list[T] = []
     raised: list[BaseException] = []  # what leaves the thread by itself is printed by gevent
 
@@ -52,7 +51,7 @@ def blocking(call: Callable[[], T]) -> T:
         except BaseException as error:
             raised.append(error)
 
-    task = pool.spawn(make)
+    task = _pool[1].spawn(make)
     try:
         task.get()
     except BaseException:
@@ -61,10 +60,3 @@ def blocking(call: Callable[[], T]) -> T:
     if raised:
         raise raised.pop()
     return answer[0]
-
-
-def _native_thread() -> int:
-    from gevent.monkey import get_original
-
-    ident: int = get_original("_thread", "get_ident")()
-    return ident
