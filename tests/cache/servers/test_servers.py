@@ -5,6 +5,8 @@ An end that takes minutes is a hang: how long exactly it takes says more about t
 
 from __future__ import annotations
 
+import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +83,19 @@ def test_uvicorn_with_awaitable_methods(records: Records, tmp_path: Path, worker
         check_clients(server, records, threads=8, path="awork")
         server.end()  # by the signal itself, if it is one process
         assert "Traceback" not in server.said
+
+
+def test_a_store_that_does_not_answer_does_not_stop_the_event_loop(records: Records, tmp_path: Path) -> None:
+    command = uvicorn()
+    with serving(tmp_path, command, location=records.location) as server, ThreadPoolExecutor(20) as threads:
+        assert server.get("aget", key="nothing") == {"found": None}
+        records.process.send_signal(signal.SIGSTOP)
+        try:
+            waiting = [threads.submit(server.get, "aget", key="nothing") for _ in range(20)]
+            for _ in range(20):
+                assert server.get("atold")["made"] == 1
+            assert not any(each.done() for each in waiting)
+        finally:
+            records.process.send_signal(signal.SIGCONT)
+        assert [each.result() for each in waiting] == [{"found": None}] * 20
+        server.end()
