@@ -114,7 +114,9 @@ class Connection:
         while True:
             client = self._begin(until)
             try:
-                return errors.OK, self._made(call, client, until)
+                if self._greenlets:
+                    return errors.OK, _in_pool(call, client, until)
+                return errors.OK, call(client, _milliseconds(until))
             except client.raised as error:
                 code, in_doubt = error.code or 0, write and bool(error.in_doubt)
                 if code in expected and not in_doubt:
@@ -122,7 +124,7 @@ class Connection:
                 pause = _pause(code, attempts)
                 if in_doubt or code not in again or time.monotonic() + pause + LAST_ATTEMPT > until:
                     asked = ttl is not None and code == errors.FORBIDDEN
-                    refused = ttl if asked and self._made(_takes_no_ttl, client, until) else None
+                    refused = ttl if asked and _in_pool(_takes_no_ttl, client, until) else None
                     raise errors.translate(
                         self._address, code, str(error.msg or ""), in_doubt=in_doubt, ttl=refused
                     ) from error
@@ -130,11 +132,6 @@ class Connection:
                 self._end()
             time.sleep(pause)
             attempts += 1
-
-    def _made(self, call: Callable[[NativeClient, int], T], client: NativeClient, until: float) -> T:
-        if self._greenlets:
-            return gevent_pool.blocking(lambda: call(client, _milliseconds(until)))
-        return call(client, _milliseconds(until))
 
     # --- life --------------------------------------------------------------------------------------------------------
 
@@ -256,6 +253,10 @@ def _open(address: AerospikeAddress, until: float, detached: Detached) -> Native
             name = address.tls.name or "', '".join(host for host, _ in found.answering)
             said = f"no encrypted connection ({said}): is the port for TLS, its certificate trusted and for '{name}'?"
         raise errors.translate(address, error.code or 0, said, in_doubt=False, ttl=None) from error
+
+
+def _in_pool(call: Callable[[NativeClient, int], T], client: NativeClient, until: float) -> T:
+    return gevent_pool.blocking(lambda: call(client, _milliseconds(until)))
 
 
 def _milliseconds(until: float) -> int:
