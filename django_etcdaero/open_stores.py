@@ -12,7 +12,7 @@ from . import conf, schemes
 from .exceptions import EtcdAeroError
 from .stores.address import is_split
 from .stores.local import MemoryAddress
-from .system import forks
+from .system import forks, uwsgi
 
 if TYPE_CHECKING:
     from .conf import AliasSettings
@@ -71,6 +71,8 @@ class OpenStores:
                             name = f"at-{address.safe}"
                             used = MemoryAddress(_memory_name(name))
                             self._in_memory.add(name)
+                        if not isinstance(used, MemoryAddress):
+                            uwsgi.check_forks(address.safe)
                         found = self._records[address, timeout] = schemes.open_store(used, timeout=timeout)
         return found
 
@@ -139,6 +141,9 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
     if memory_only:
         memory = MemoryAddress(_memory_name(alias))
         settings = dataclasses.replace(settings, kv=memory, records=memory)
+    for address in (settings.kv, settings.records):
+        if not isinstance(address, MemoryAddress):
+            uwsgi.check_forks(address.safe)
     engine = conf.open_engine(settings)
     try:
         records = conf.open_store(settings, engine=engine)

@@ -106,6 +106,7 @@ class Core:
             retry_interval=options.RETRY_INTERVAL,
             counters=self.counters,
             repeat=self._repeat,
+            forget=self.entries.forget_near,
         )
         self.loading = Loading(
             self.entries,

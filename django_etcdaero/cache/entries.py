@@ -11,7 +11,15 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from django_etcdaero.exceptions import KeyExists, KeyNotFound, RecordTooBig, StoreBusy, VersionConflict
+from django_etcdaero.exceptions import (
+    ConfigurationError,
+    KeyExists,
+    KeyNotFound,
+    RecordTooBig,
+    StoreBusy,
+    StoreFull,
+    VersionConflict,
+)
 from django_etcdaero.records.store import Record, Value
 
 from . import parts
@@ -26,6 +34,9 @@ ATTEMPTS: Final = 50
 
 TOMBSTONE_TTL: Final = 86_400
 """Seconds that the mark of a deleted entry stays whose record had no time to live."""
+
+NO_TOMBSTONES: Final = (ConfigurationError, StoreFull)
+"""What a store says that takes no marks, because it is full or lets nothing expire. Records are then really removed."""
 
 
 class Entries(Reading):
@@ -220,7 +231,10 @@ class Entries(Reading):
         if store.deleted_may_return:
             tombstone = Envelope(0, 0, now, b"", tombstone=True).pack()
             ttl = max(TOMBSTONE_TTL if record.ttl is None else record.ttl for record in there.values())
-            store.put_many(dict.fromkeys(there, tombstone), ttl=ttl)
+            try:
+                store.put_many(dict.fromkeys(there, tombstone), ttl=ttl)
+            except NO_TOMBSTONES:
+                store.delete_many(there)
         elif len(there) == 1:
             counted *= store.delete(next(iter(there)))
         else:
@@ -370,6 +384,9 @@ class Entries(Reading):
         """Let nothing be left of an entry whose new value cannot be stored."""
         store = self._store()
         if store.deleted_may_return:
-            store.put(record_key, Envelope(0, 0, time.time(), b"", tombstone=True).pack(), ttl=TOMBSTONE_TTL)
+            try:
+                store.put(record_key, Envelope(0, 0, time.time(), b"", tombstone=True).pack(), ttl=TOMBSTONE_TTL)
+            except NO_TOMBSTONES:
+                store.delete(record_key)
         else:
             store.delete(record_key)

@@ -218,6 +218,10 @@ class NearEntries(Entries):
             if changed:
                 self._notices.publish(_about(generation, changed))
 
+    def forget_near(self) -> None:
+        """Drop everything: something was not written, and what this process has said counts for itself all the same."""
+        self._held.drop_all()
+
     # --- what others have changed ------------------------------------------------------------------------------------
 
     def forget(self, notice: Notice) -> None:

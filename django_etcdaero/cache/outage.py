@@ -3,6 +3,8 @@
 With ``IGNORE_EXCEPTIONS`` a failure opens a circuit: for ``RETRY_INTERVAL`` seconds nothing is asked of the store, then
 one call tries. So an outage costs a timeout now and then, and is logged at its start and its end. Deletions and other
 invalidations that did not reach the store are repeated before anything is read from it again.
+
+A store that is full is not away: what it has can be read, and entries that could not be replaced are removed at once.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from django_etcdaero.exceptions import (
     ConfigurationError,
     DeadlineExceeded,
     EtcdAeroError,
+    KeyNotFound,
     OutcomeUnknown,
     StoreFull,
 )
@@ -77,7 +80,10 @@ class Pending:
 
 
 class Outage:
-    """Sees to the calls of one cache. ``repeat(pending)`` does what was left undone, and raises if it cannot."""
+    """Sees to the calls of one cache. ``repeat(pending)`` does what was left undone, and raises if it cannot.
+
+    ``forget()`` is called when something was left undone: nothing that is held in memory may stand in for it.
+    """
 
     def __init__(
         self,
@@ -86,18 +92,22 @@ class Outage:
         retry_interval: float,
         counters: Counters,
         repeat: Callable[[Pending], object],
+        forget: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ignore = ignore
         self._interval = retry_interval
         self._counters = counters
         self._repeat = repeat
+        self._forget = forget
         self._clock = clock
         self._lock = threading.Lock()
         self._closed_at: float | None = None
         """``None``: the store answers. Else the time from which on one call may try."""
         self._since = 0.0
         self._last: EtcdAeroError | None = None
+        self._full = False
+        """The last write found no room."""
         self.pending = Pending()
 
     @property
@@ -122,14 +132,32 @@ class Outage:
                 self._counters.errors += 1
                 raise
         try:
-            return self._guarded(call)
+            answer = self._guarded(call)
         except EtcdAeroError as error:
             if undone is not None:
-                with self._lock:
-                    undone(self.pending)
-                if self._closed_at is None:
-                    self._open(error)  # whatever it was: what is left undone is repeated when the circuit closes
+                self._leave_undone(undone, error)
             return default
+        if undone is not None:
+            self._full = False
+        return answer
+
+    def _leave_undone(self, undone: Callable[[Pending], object], error: EtcdAeroError) -> None:
+        with self._lock:
+            undone(self.pending)
+        self._forget()
+        if self._closed_at is not None:
+            return
+        if isinstance(error, StoreFull):
+            if not self._full:
+                self._full = True
+                logger.error("the store of the cache is full, what is written is not kept: %s", error)
+            try:
+                self._repeat_pending()
+            except EtcdAeroError as other:
+                error = other
+            else:
+                return
+        self._open(error)  # whatever it was: what is left undone is repeated when the circuit closes
 
     def insist(self, call: Callable[[], T]) -> T:
         """Return what ``call`` does, or raise, whether errors are ignored or not; while the store is away at once."""
@@ -137,6 +165,8 @@ class Outage:
             return self._guarded(call)
         try:
             return call()
+        except KeyNotFound:  # an answer
+            raise
         except EtcdAeroError:
             self._counters.errors += 1
             raise
@@ -147,6 +177,8 @@ class Outage:
             self._try_again(retry_at)
         try:
             return call()
+        except KeyNotFound:  # an answer
+            raise
         except EtcdAeroError as error:
             self._counters.errors += 1
             if isinstance(error, AWAY):
@@ -166,24 +198,28 @@ class Outage:
                 raise ClusterError(f"the store was away {now - self._since:.1f} s ago: {self._last}")
             self._closed_at = now + self._interval  # the others wait for what this one finds
         try:
-            while True:
-                with self._lock:
-                    pending = self.pending
-                    if not pending:
-                        self._closed_at = None
-                        break
-                    self.pending = Pending()
-                try:
-                    self._repeat(pending)
-                except BaseException:
-                    with self._lock:
-                        self._put_back(pending)
-                    raise
+            self._repeat_pending()
         except EtcdAeroError as error:
             self._counters.errors += 1
             self._open(error)
             raise
         logger.warning("the store of the cache answers again, after %.1f s", self._clock() - self._since)
+
+    def _repeat_pending(self) -> None:
+        """Do what was left undone, until there is nothing more, and close the circuit; raise if that fails."""
+        while True:
+            with self._lock:
+                pending = self.pending
+                if not pending:
+                    self._closed_at = None
+                    return
+                self.pending = Pending()
+            try:
+                self._repeat(pending)
+            except BaseException:
+                with self._lock:
+                    self._put_back(pending)
+                raise
 
     def _open(self, error: EtcdAeroError) -> None:
         with self._lock:

@@ -210,6 +210,9 @@ class Reading:
     def after_fork_in_child(self) -> None:
         """Forget what belongs to the parent."""
 
+    def forget_near(self) -> None:
+        """Drop what is held in this process."""
+
     def _read(self, prefix: str, records: Mapping[str, tuple[bytes, Record]], *, stale: bool) -> dict[str, Found]:
         now = time.time()
         entries: dict[str, Envelope] = {}

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
-from django_etcdaero.exceptions import KeyExists
+from django_etcdaero.exceptions import KeyExists, StoreFull
 from django_etcdaero.records.arguments import MAX_TTL
 from django_etcdaero.records.store import RecordStore
 
@@ -94,7 +94,11 @@ class Stamps:
         if present:
             lives = [meta.ttl for meta in present.values()]
             known = [ttl for ttl in lives if ttl is not None]
-            self._replace(present, max(known) if len(known) == len(lives) else None, max_age)
+            try:
+                self._replace(present, max(known) if len(known) == len(lives) else None, max_age)
+            except StoreFull:  # no stamp is as good as another one
+                self._store().delete_many(present)
+                self.forget_some(present)
 
     def _replace(self, names: Iterable[bytes], ttl: int | None, max_age: float) -> None:
         stamps = {name: os.urandom(STAMP_BYTES) for name in names}

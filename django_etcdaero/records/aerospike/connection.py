@@ -24,7 +24,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.stores.aerospike import AerospikeAddress
-from django_etcdaero.system import forks
+from django_etcdaero.system import forks, gevent_pool
 
 from . import errors, probe
 from .client_config import check_files, client_config
@@ -68,6 +68,7 @@ class Connection:
         self._address = address
         self._timeout = timeout
         self._pid = os.getpid()
+        self._greenlets = gevent_pool.patched()
         self._closed = False
         self._connecting = threading.Lock()  # guards the next
         self._detached = Detached()
@@ -113,6 +114,8 @@ class Connection:
         while True:
             client = self._begin(until)
             try:
+                if self._greenlets:
+                    return errors.OK, _in_pool(call, client, until)
                 return errors.OK, call(client, _milliseconds(until))
             except client.raised as error:
                 code, in_doubt = error.code or 0, write and bool(error.in_doubt)
@@ -121,7 +124,7 @@ class Connection:
                 pause = _pause(code, attempts)
                 if in_doubt or code not in again or time.monotonic() + pause + LAST_ATTEMPT > until:
                     asked = ttl is not None and code == errors.FORBIDDEN
-                    refused = ttl if asked and _takes_no_ttl(client, until) else None
+                    refused = ttl if asked and _in_pool(_takes_no_ttl, client, until) else None
                     raise errors.translate(
                         self._address, code, str(error.msg or ""), in_doubt=in_doubt, ttl=refused
                     ) from error
@@ -240,7 +243,7 @@ def _open(address: AerospikeAddress, until: float, detached: Detached) -> Native
         return NativeClient(address, client_config(address, found.answering, CONNECT_TIMEOUT, must_connect=True))
 
     try:
-        return detached.result(CLIENT, connect, until - time.monotonic())
+        return detached.result(CLIENT, lambda: gevent_pool.blocking(connect), until - time.monotonic())
     except TimeoutError as error:
         raise DeadlineExceeded(f"{address.safe}: still connecting when the time allowed ran out") from error
     except NativeClient.raised as error:
@@ -250,6 +253,10 @@ def _open(address: AerospikeAddress, until: float, detached: Detached) -> Native
             name = address.tls.name or "', '".join(host for host, _ in found.answering)
             said = f"no encrypted connection ({said}): is the port for TLS, its certificate trusted and for '{name}'?"
         raise errors.translate(address, error.code or 0, said, in_doubt=False, ttl=None) from error
+
+
+def _in_pool(call: Callable[[NativeClient, int], T], client: NativeClient, until: float) -> T:
+    return gevent_pool.blocking(lambda: call(client, _milliseconds(until)))
 
 
 def _milliseconds(until: float) -> int:
@@ -262,9 +269,9 @@ def _pause(code: int, attempts: int) -> float:
     return min(longest, doubled) * random.uniform(0.5, 1.0)
 
 
-def _takes_no_ttl(client: NativeClient, until: float) -> bool:
+def _takes_no_ttl(client: NativeClient, ms: int) -> bool:
     """Tell whether a namespace that has just forbidden a write forbids every one with a time to live."""
     try:
-        return client.takes_no_ttl(_milliseconds(until))
+        return client.takes_no_ttl(ms)
     except client.raised:
         return True  # as a server does that nobody has configured

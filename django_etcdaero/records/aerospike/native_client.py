@@ -234,7 +234,14 @@ class NativeClient:
 
 def _reading(ms: int) -> dict[str, Any]:
     # Half the time for one attempt, so that another node with a copy is tried when the first one is silent.
-    return {"total_timeout": ms, "socket_timeout": max(1, ms // 2), "max_retries": 2}
+    # All copies, where a node that was away has come back with what it knew and has not been told the rest yet: of one
+    # copy each it would give what was overwritten or deleted meanwhile. At other times a record has no such copies.
+    return {
+        "total_timeout": ms,
+        "socket_timeout": max(1, ms // 2),
+        "max_retries": 2,
+        "read_mode_ap": aerospike.POLICY_READ_MODE_AP_ALL,
+    }
 
 
 def _once(ms: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.stores.endpoint import Endpoint
 
 from .certificates import read_credentials, stamp
+from .grpc_gevent import adapt
 from .renewals import KeepAliveMany
 
 _Etcd3Client: Any = load_etcd3().Etcd3Client
@@ -65,6 +66,7 @@ class MemberClient(_Etcd3Client):  # type: ignore[misc] # the package has no typ
         """
         self._tls = tls
         self._files = self._stamp()
+        adapt()
         super().__init__(
             host=endpoint.bracketed,
             port=endpoint.port,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.records.aerospike.standin.records import Record
+
 
 @dataclass
 class Faults:
@@ -21,3 +23,5 @@ class Faults:
     """That many rows at the end of each batch are not answered, though the batch as a whole succeeds."""
     rows_failing: dict[int, int] | None = None
     """Row index in a batch to result code, instead of executing that row."""
+    old_copies: dict[bytes, Record] = field(default_factory=dict)
+    """Records by digest that a node has which was away and has come back: given to reads that do not ask all copies."""

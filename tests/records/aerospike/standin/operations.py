@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 from tests.records.aerospike.standin import filters
 from tests.records.aerospike.standin.faults import Faults
 from tests.records.aerospike.standin.frames import (
     ALL_BINS,
+    ALL_COPIES,
     ALL_OPS,
     CREATE_ONLY,
     CREATE_OR_REPLACE,
@@ -50,14 +52,16 @@ def execute(space: Namespace, request: Request, faults: Faults) -> Reply:
             return Reply(20)
         space.supervise()
         if not request.info2 & WRITE:
-            return _read(space, request)
+            return _read(space, request, faults.old_copies)
         if request.info2 & DELETE:
             return _remove(space, request)
         return _write(space, request, full=faults.full)
 
 
-def _read(space: Namespace, request: Request) -> Reply:
+def _read(space: Namespace, request: Request, old_copies: Mapping[bytes, Record]) -> Reply:
     record = space.live(request.digest)
+    if not request.info1 & ALL_COPIES:
+        record = old_copies.get(request.digest, record)
     if record is None:
         return Reply(2)
     if not filters.holds(request.fields.get(FILTER), record):
