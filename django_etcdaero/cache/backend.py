@@ -438,6 +438,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def _add(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None = None) -> bool:
         entries, prefix = self._core.entries, self.key_prefix
         seconds = self._seconds(timeout)
+        entries.catch_up(prefix)
         if seconds == 0:
             return entries.get(prefix, made) is None
         life = self._life(seconds, jitter)

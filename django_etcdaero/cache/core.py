@@ -99,6 +99,7 @@ class Core:
             room=self.place.room,
             stamp_max_age=options.STAMP_MAX_AGE,
             wrote_parts=self.sweeper.mark,
+            patience=options.CALL_TIMEOUT,
             bound=Bound(self.place.store, most, share) if self.place.in_memory else None,
         )
         self.outage = Outage(
