@@ -28,7 +28,7 @@ from .core import Core, core_of
 from .lifetime import Life, life_of
 from .loading import logger
 from .reading import Found
-from .request import Request, load_of, names
+from .request import Request, names, plain_value, refuse_awaitable, refuse_to_await
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.queue.lock import Lock
@@ -227,6 +227,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         which goes on in the background. ``eager``: share (0 to 1) of the timeout after which a value is loaded anew
         in the background, before it expires.
         """
+        refuse_to_await(default)
         request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter)
         if request is None:
             return self._get_or_add(key, default, timeout, version, tags)
@@ -496,8 +497,11 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         soft_timeout: float | None,
         eager: float | None,
         jitter: float | None,
+        *,
+        awaited: bool = False,
     ) -> Request | None:
         """Return what is to be loaded; ``None`` where nothing is: there is a value, or it may not be stored."""
+        refuse_awaitable(default, "default must not be what is to be awaited")
         if eager is not None and not 0 < eager <= 1:
             raise ValueError(f"eager must be a share of the timeout, above 0 and at most 1, not {eager}")
         for name, seconds in (("stale", stale), ("soft_timeout", soft_timeout)):
@@ -509,20 +513,21 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         return Request(
             prefix=self.key_prefix,
             key=self.make_and_validate_key(key, version),
-            load=load_of(default),
+            load=default,
             timeout=seconds,
             tags=names(tags),
             stale=self._options.STALE if stale is None else stale,
             soft_timeout=soft_timeout,
             eager=eager if seconds is not None else None,
             jitter=self._jitter(jitter),
+            awaited=awaited,
         )
 
     def _get_or_add(self, key: Any, default: Any, timeout: Any, version: int | None, tags: Iterable[str]) -> Any:
         value = self.get(key, self._missing_key, version=version)
         if value is not self._missing_key:
             return value
-        value = default() if callable(default) else default
+        value = plain_value(default) if callable(default) else default
         if self._core.outage.away:
             return value
         try:

@@ -24,6 +24,7 @@ from django_etcdaero.system.pool import Pool
 from . import compressors, serializers
 from .background import Background
 from .bound import Bound
+from .claims import Claims
 from .codec import Codec
 from .counters import Counters
 from .entries import Entries
@@ -112,7 +113,7 @@ class Core:
             self.entries,
             self.outage,
             self.counters,
-            self.place.store,
+            Claims(self.entries, self.place.store, ttl=options.LOAD_TIMEOUT),
             background,
             pools.get,
             load_timeout=options.LOAD_TIMEOUT,
