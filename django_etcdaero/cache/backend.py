@@ -29,6 +29,7 @@ from .lifetime import Life, life_of
 from .loading import logger
 from .reading import Found
 from .request import Request, names, plain_value, refuse_awaitable, refuse_to_await
+from .times import moment_of, share_of, span_of, timeout_of
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.queue.lock import Lock
@@ -56,6 +57,13 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         try:
             self._options = cache_options.read(given)
             super().__init__({**params, "OPTIONS": given})
+        except OverflowError as error:
+            raise ImproperlyConfigured(
+                f"CACHES: TIMEOUT, MAX_ENTRIES or CULL_FREQUENCY is no number: {error}"
+            ) from None
+        except ConfigurationError as error:
+            raise ImproperlyConfigured(f"CACHES: {error}") from None
+        try:
             if not location:
                 raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
             identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
@@ -175,6 +183,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if not made:
             return []
         seconds = self._seconds(timeout)
+        wanted = self._tags(tags, *made)
         if seconds == 0:
             self._delete(tuple(made))
             return []
@@ -182,7 +191,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         def write() -> list[str]:
             life = self._life(seconds)
             entries = self._core.entries
-            stamps = entries.stamps(self.key_prefix, names(tags), life)
+            stamps = entries.stamps(self.key_prefix, wanted, life)
             return entries.put_many(self.key_prefix, {each: data[key] for each, key in made.items()}, life, stamps)
 
         self._core.counters.sets += len(made)
@@ -285,16 +294,16 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def pexpire(self, key: Any, timeout: Any, version: int | None = None) -> bool:
         """Let an entry expire after ``timeout`` milliseconds from now."""
-        return self.touch(key, timeout / 1000, version=version)
+        seconds = self._seconds(timeout)
+        return self.touch(key, None if seconds is None else seconds / 1000, version=version)
 
     def expire_at(self, key: Any, when: datetime | float, version: int | None = None) -> bool:
         """Let an entry expire at ``when``, a datetime or seconds since the epoch; return whether there was one."""
-        moment = when.timestamp() if isinstance(when, datetime) else when
-        return self.touch(key, moment - time.time(), version=version)
+        return self.touch(key, moment_of(when) - time.time(), version=version)
 
     def pexpire_at(self, key: Any, when: datetime | float, version: int | None = None) -> bool:
         """Let an entry expire at ``when``, a datetime or milliseconds since the epoch."""
-        return self.expire_at(key, when if isinstance(when, datetime) else when / 1000, version=version)
+        return self.touch(key, moment_of(when, unit=0.001) - time.time(), version=version)
 
     def persist(self, key: Any, version: int | None = None) -> bool:
         """Let an entry never expire; return whether there was one."""
@@ -397,25 +406,21 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def _seconds(self, timeout: Any) -> float | None:
         """Return a timeout in seconds: ``None`` never, 0 at once. Raises ``TypeError``, ``ValueError``."""
-        if timeout is DEFAULT_TIMEOUT:
-            timeout = self.default_timeout
-        if timeout is None:
-            return None
-        if not isinstance(timeout, int | float):
-            timeout = float(timeout)  # a Decimal, or a str of the settings
-        if math.isnan(timeout):
-            raise ValueError("timeout must be a number of seconds or None, not nan")
-        return max(0.0, float(timeout))
+        return timeout_of(self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout)
 
     def _life(self, seconds: float | None, jitter: float | None = None) -> Life:
         return life_of(seconds, jitter=self._jitter(jitter))
 
     def _jitter(self, jitter: float | None) -> float:
-        if jitter is None:
-            return self._options.JITTER
-        if not 0 <= jitter <= 0.9:
-            raise ValueError(f"jitter must be a share of the timeout, at least 0 and at most 0.9, not {jitter}")
-        return jitter
+        return self._options.JITTER if jitter is None else share_of(jitter, "jitter", most=0.9)
+
+    def _tags(self, tags: Iterable[str], *made: str) -> tuple[str, ...]:
+        """Return ``tags``, if entries with these keys can have them. Raises ``TypeError``, ``ValueError``."""
+        if tags == ():
+            return ()
+        found = names(tags)
+        self._core.entries.check_tags(found, max(made, key=len))
+        return found
 
     def _refused(self, key: object, error: RecordTooBig) -> None:
         self._core.counters.too_big += 1
@@ -428,7 +433,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             core.entries.delete(self.key_prefix, (made,))
             return
         life = self._life(seconds, jitter)
-        stamps = core.entries.stamps(self.key_prefix, names(tags), life)
+        stamps = core.entries.stamps(self.key_prefix, self._tags(tags, made), life)
         core.counters.sets += 1
         core.sweeper.consider()
         try:
@@ -445,7 +450,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         life = self._life(seconds, jitter)
         self._core.counters.sets += 1
         self._core.sweeper.consider()
-        return entries.add(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+        return entries.add(prefix, made, value, life, entries.stamps(prefix, self._tags(tags, made), life))
 
     def _replace(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None) -> bool:
         entries, prefix = self._core.entries, self.key_prefix
@@ -455,7 +460,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         life = self._life(seconds, jitter)
         self._core.counters.sets += 1
         try:
-            return entries.replace(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+            return entries.replace(prefix, made, value, life, entries.stamps(prefix, self._tags(tags, made), life))
         except RecordTooBig as error:
             self._refused(made, error)
             return False
@@ -470,7 +475,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         life = self._life(seconds, jitter)
         self._core.counters.sets += 1
         try:
-            found = entries.swap(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+            found = entries.swap(prefix, made, value, life, entries.stamps(prefix, self._tags(tags, made), life))
         except RecordTooBig as error:
             self._refused(made, error)
             return None
@@ -502,24 +507,27 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     ) -> Request | None:
         """Return what is to be loaded; ``None`` where nothing is: there is a value, or it may not be stored."""
         refuse_awaitable(default, "default must not be what is to be awaited")
-        if eager is not None and not 0 < eager <= 1:
-            raise ValueError(f"eager must be a share of the timeout, above 0 and at most 1, not {eager}")
-        for name, seconds in (("stale", stale), ("soft_timeout", soft_timeout)):
-            if seconds is not None and not seconds >= 0:
-                raise ValueError(f"{name} must be a number of seconds of at least 0, not {seconds}")
+        if eager is not None:
+            eager = share_of(eager, "eager", most=1, above_zero=True)
+        if soft_timeout is not None:
+            soft_timeout = span_of(soft_timeout, "soft_timeout")
+        stale = span_of(self._options.STALE if stale is None else stale, "stale")
+        share = self._jitter(jitter)
+        made = self.make_and_validate_key(key, version)
+        wanted = self._tags(tags, made)
         seconds = self._seconds(timeout)
         if not callable(default) or seconds == 0:
             return None
         return Request(
             prefix=self.key_prefix,
-            key=self.make_and_validate_key(key, version),
+            key=made,
             load=default,
             timeout=seconds,
-            tags=names(tags),
-            stale=self._options.STALE if stale is None else stale,
+            tags=wanted,
+            stale=stale,
             soft_timeout=soft_timeout,
             eager=eager if seconds is not None else None,
-            jitter=self._jitter(jitter),
+            jitter=share,
             awaited=awaited,
         )
 

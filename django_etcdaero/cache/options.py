@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.records.arguments import MAX_TTL
 
 from . import compressors, serializers
 
@@ -84,11 +85,11 @@ _CHECKS: Final[Mapping[str, Callable[[object], str | None]]] = {
     "CALL_TIMEOUT": _number(0.01, 600),
     "JITTER": _number(0, 0.9),
     "STALE": _number(0),
-    "STALE_RETRY": _number(0.1),
+    "STALE_RETRY": _number(0.1, MAX_TTL),
     "LOAD_TIMEOUT": _number(1, 86400),
     "LOAD_WAIT": _number(0, 600),
     "STAMP_MAX_AGE": _number(0, 3600),
-    "SWEEP_INTERVAL": _number(0),
+    "SWEEP_INTERVAL": _number(0, MAX_TTL),
     "RETRY_INTERVAL": _number(0.01, 3600),
 }
 

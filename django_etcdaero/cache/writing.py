@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from django_etcdaero.exceptions import KeyExists, RecordTooBig, StoreBusy, VersionConflict
+from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.store import Value
 
 from . import parts
 from .bound import Bound
 from .codec import is_number
-from .envelope import NEVER, STAMP_BYTES, Envelope, unpack
+from .envelope import MAX_HEADER_FIELDS, NEVER, STAMP_BYTES, TAG_OVERHEAD, Envelope, unpack
 from .lifetime import Life
-from .reading import Found, Reading
+from .reading import Found, Reading, encoded
 
 AT_ONCE: Final = 3
 """Times that a change is tried without a pause when others change the same entry."""
@@ -49,6 +50,21 @@ class Writing(Reading):
         self._wrote_parts = wrote_parts
         self._patience = patience
         self._bound = bound
+
+    def check_tags(self, tags: Iterable[str], key: str) -> None:
+        """Raise ``ValueError`` if an entry cannot have all these tags, before anything is made or asked for it."""
+        longest = MAX_KEY_BYTES - len(self._room) - 1 - STAMP_BYTES
+        size = 0
+        for tag in tags:
+            length = len(encoded(tag))
+            if length > longest:
+                raise ValueError(f"tags: {tag[:40]!r}… is too long: {length} bytes, a tag may have {longest}")
+            size += TAG_OVERHEAD + length
+        most = MAX_HEADER_FIELDS - (len(text) if len(text := encoded(key)) > self._longest_key else 0)
+        if size > most:
+            raise ValueError(
+                f"tags take {size} bytes together ({TAG_OVERHEAD} each beside the names), allowed are {most}"
+            )
 
     def _encode_or_bury(
         self, record_key: bytes, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...]
