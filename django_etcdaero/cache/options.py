@@ -39,7 +39,8 @@ class CacheOptions:
     COMPRESS_MIN_LENGTH: int = 1024
     COMPRESS_LEVEL: int | None = None
     MAX_VALUE_BYTES: int = 16 * 1024 * 1024
-    """Largest value, serialized, before it is compressed; what does not fit into one record is kept in several."""
+    """Largest value as it is stored: serialized and, where that is chosen, compressed (eight times as large before).
+    What does not fit into one record is kept in several."""
     CALL_TIMEOUT: float = 5.0
     """What one call to the store may take."""
     JITTER: float = 0.0
