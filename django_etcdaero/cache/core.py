@@ -101,7 +101,7 @@ class Core:
             stamp_max_age=options.STAMP_MAX_AGE,
             wrote_parts=self.sweeper.mark,
             patience=options.CALL_TIMEOUT,
-            bound=Bound(self.place.store, most, share) if self.place.in_memory else None,
+            bound=Bound(self.place.store, most, share, room=self.place.room) if self.place.in_memory else None,
         )
         self.outage = Outage(
             ignore=options.IGNORE_EXCEPTIONS,

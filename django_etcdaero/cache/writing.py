@@ -51,6 +51,12 @@ class Writing(Reading):
         self._patience = patience
         self._bound = bound
 
+    def stamps(self, prefix: str, tags: Iterable[str], life: Life) -> tuple[tuple[str, bytes], ...]:
+        found = super().stamps(prefix, tags, life)
+        if found and self._bound is not None and (evicted := self._bound.keep_stamps(self.generation(prefix))):
+            self._stamps.forget_some(evicted)
+        return found
+
     def check_tags(self, tags: Iterable[str], key: str) -> None:
         """Raise ``ValueError`` if an entry cannot have all these tags, before anything is made or asked for it."""
         longest = MAX_KEY_BYTES - len(self._room) - 1 - STAMP_BYTES
@@ -145,8 +151,7 @@ class Writing(Reading):
     def _evict(self, record_key: bytes) -> None:
         """Keep the entries beside ``record_key``, which was written, within their bound."""
         if self._bound is not None:
-            start = len(self._room) + 1
-            self._drop_parts(self._bound.keep(record_key[:start], start + STAMP_BYTES, record_key))
+            self._drop_parts(self._bound.keep(record_key))
 
     def _drop_parts(self, records: Mapping[bytes, Value]) -> None:
         """Delete the parts of entries that were replaced or removed."""
