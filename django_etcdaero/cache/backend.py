@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound, RecordTooBig
+from django_etcdaero.records.arguments import MAX_TTL
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.steps import drive
@@ -91,7 +92,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         there is one.
         """
         made = self.make_and_validate_key(key, version)
-        return self._core.outage.insist(lambda: self._add(made, value, timeout, tags))
+        return self._core.outage.insist("add", lambda: self._add(made, value, timeout, tags))
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return a value, ``default`` if there is none."""
@@ -125,17 +126,17 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             if (nx and xx) or get:
                 raise ValueError("nx, xx and get exclude each other")
             if nx:
-                return self._core.outage.insist(lambda: self._add(made, value, timeout, tags, jitter))
-            return self._run(lambda: self._replace(made, value, timeout, tags, jitter), False, made)
+                return self._core.outage.insist("add", lambda: self._add(made, value, timeout, tags, jitter))
+            return self._run("set", lambda: self._replace(made, value, timeout, tags, jitter), False, made)
         if get:
-            return self._run(lambda: self._swap(made, value, timeout, tags, jitter), None, made)
-        return self._run(lambda: self._set(made, value, timeout, tags, jitter), None, made)
+            return self._run("set", lambda: self._swap(made, value, timeout, tags, jitter), None, made)
+        return self._run("set", lambda: self._set(made, value, timeout, tags, jitter), None, made)
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Give an entry another timeout; return whether there was one."""
         made = self.make_and_validate_key(key, version)
         seconds = self._seconds(timeout)
-        return self._run(lambda: self._touch(made, seconds), False, made)
+        return self._run("touch", lambda: self._touch(made, seconds), False, made)
 
     def delete(self, key: Any, version: int | None = None) -> bool:
         """Delete an entry; return whether there was one."""
@@ -149,7 +150,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Add to a number and return the sum, atomically; its timeout stays. Raises ``ValueError`` if there is none."""
         made = self.make_and_validate_key(key, version)
         try:
-            return self._core.outage.insist(lambda: self._core.entries.increment(self.key_prefix, made, delta))
+            return self._core.outage.insist("incr", lambda: self._core.entries.increment(self.key_prefix, made, delta))
         except KeyNotFound:
             raise ValueError(f"Key '{key}' not found") from None
 
@@ -165,7 +166,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         counters = self._core.counters
         values = self._near_values(made) if self._options.NEAR is not None else {}
         if missing := [each for each in made if each not in values] if values else list(made):
-            values |= self._run(lambda: self._core.entries.values(self.key_prefix, missing), dict[str, Any]())
+            values |= self._run(
+                "get_many", lambda: self._core.entries.values(self.key_prefix, missing), dict[str, Any]()
+            )
         counters.hits += len(values)
         counters.misses += len(made) - len(values)
         return {made[each]: value for each, value in values.items()}
@@ -196,7 +199,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
         self._core.counters.sets += len(made)
         self._core.sweeper.consider()
-        refused = self._run(write, list(made), *made)
+        refused = self._run("set_many", write, list(made), *made)
         return [made[each] for each in refused]
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> int | None:  # type: ignore[override]
@@ -213,7 +216,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if seconds == 0:
             return self._delete(made)
         life = self._life(seconds)
-        return self._run(lambda: len(self._core.entries.touch_many(self.key_prefix, made, life)), 0, *made)
+        return self._run(
+            "touch_many", lambda: len(self._core.entries.touch_many(self.key_prefix, made, life)), 0, *made
+        )
 
     def get_or_set(
         self,
@@ -251,14 +256,16 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """
         version = self.version if version is None else version
         old, new = self.make_and_validate_key(key, version), self.make_and_validate_key(key, version + delta)
-        if not self._run(lambda: self._core.entries.move(self.key_prefix, old, new), False, old):
+        if not self._run("incr_version", lambda: self._core.entries.move(self.key_prefix, old, new), False, old):
             raise ValueError(f"Key '{key}' not found")
         return version + delta
 
     def clear(self) -> None:
         """Let no entry with this cache's key prefix count any more, of any version; others in the store stay."""
         prefix = self.key_prefix
-        self._core.outage.run(lambda: self._core.clear(prefix), None, undone=lambda pending: pending.clear(prefix))
+        self._core.outage.run(
+            "clear", lambda: self._core.clear(prefix), None, undone=lambda pending: pending.clear(prefix)
+        )
 
     def close(self, **kwargs: Any) -> None:
         """Do nothing: Django calls this at the end of each request, and connections outlive requests."""
@@ -269,6 +276,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Let no entry count any more that was stored with one of ``tags``, however many there are."""
         wanted, prefix = set(names(tags)), self.key_prefix
         self._core.outage.run(
+            "invalidate_tags",
             lambda: self._core.entries.invalidate(prefix, wanted),
             None,
             undone=lambda pending: pending.invalidate(prefix, wanted),
@@ -314,7 +322,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
         Reads every entry of the cache: for maintenance, not for requests.
         """
-        return self._run(lambda: list(self.iter_keys(pattern, version=version)), list[str]())
+        return self._run("keys", lambda: list(self.iter_keys(pattern, version=version)), list[str]())
 
     def iter_keys(self, pattern: str = "*", itersize: int = 1000, version: int | None = None) -> Iterator[str]:
         """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time."""
@@ -327,7 +335,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool."""
         matches = self._matcher(pattern, version)
         entries, prefix = self._core.entries, self.key_prefix
-        found = self._run(lambda: [made for made in entries.keys(prefix, itersize) if matches(made)], list[str]())
+        found = self._run(
+            "keys", lambda: [made for made in entries.keys(prefix, itersize) if matches(made)], list[str]()
+        )
         return sum(self._delete(found[start : start + itersize]) for start in range(0, len(found), itersize))
 
     def reverse_key(self, key: str) -> str:
@@ -359,8 +369,12 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Return the record store itself, with all that is in it."""
         return self._core.place.store()
 
-    def stats(self, *, reset: bool = False) -> dict[str, int]:
-        """Return what this cache has done in this process, counted since its start; ``reset`` begins anew."""
+    def stats(self, *, reset: bool = False) -> dict[str, Any]:
+        """Return what this cache has done in this process, counted since its start; ``reset`` begins anew.
+
+        ``latencies`` has a histogram of seconds for each operation that asked the store, and for loads (``load``):
+        ``count``, ``sum``, and ``buckets``, how many took no longer than so many seconds.
+        """
         counts = self._core.counters.as_dict()
         if reset:
             self._core.counters.reset()
@@ -378,15 +392,18 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         made = self.key_func(pattern, glob.escape(self.key_prefix), version)
         return re.compile(fnmatch.translate(made)).match
 
-    def _run(self, call: Callable[[], T], default: T, *changed: str) -> T:
-        """Ask the store; ``changed`` are the keys whose entries must go if it is away."""
+    def _run(self, operation: str, call: Callable[[], T], default: T, *changed: str) -> T:
+        """Ask the store, for what is counted as ``operation``.
+
+        ``changed`` are the keys whose entries must go if it is away.
+        """
         if not changed:
-            return self._core.outage.run(call, default)
+            return self._core.outage.run(operation, call, default)
         prefix, keys = self.key_prefix, set(changed)
-        return self._core.outage.run(call, default, undone=lambda pending: pending.delete(prefix, keys))
+        return self._core.outage.run(operation, call, default, undone=lambda pending: pending.delete(prefix, keys))
 
     def _peek(self, made: str) -> Found | None:
-        return self._core.outage.run(partial(self._core.entries.get, self.key_prefix, made), None)
+        return self._core.outage.run("get", partial(self._core.entries.get, self.key_prefix, made), None)
 
     def _near_values(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return those values that are to be had without a call to the store."""
@@ -397,7 +414,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         core, prefix = self._core, self.key_prefix
         value = core.entries.near_value(prefix, made)
         if value is MISSING:
-            value = core.outage.run(lambda: core.entries.value(prefix, made), MISSING)
+            value = core.outage.run("get", lambda: core.entries.value(prefix, made), MISSING)
             if value is MISSING:
                 core.counters.misses += 1
                 return MISSING
@@ -487,7 +504,12 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         return self._core.entries.touch(self.key_prefix, made, self._life(seconds))
 
     def _delete(self, made: Collection[str]) -> int:
-        deleted = self._run(lambda: self._core.entries.delete(self.key_prefix, made), 0, *made)
+        deleted = self._run(
+            "delete" if len(made) == 1 else "delete_many",
+            lambda: self._core.entries.delete(self.key_prefix, made),
+            0,
+            *made,
+        )
         self._core.counters.deletes += deleted
         return deleted
 
@@ -506,12 +528,13 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         awaited: bool = False,
     ) -> Request | None:
         """Return what is to be loaded; ``None`` where nothing is: there is a value, or it may not be stored."""
-        refuse_awaitable(default, "default must not be what is to be awaited")
+        if not callable(default):
+            refuse_awaitable(default, "default must not be what is to be awaited")
         if eager is not None:
             eager = share_of(eager, "eager", most=1, above_zero=True)
         if soft_timeout is not None:
             soft_timeout = span_of(soft_timeout, "soft_timeout")
-        stale = span_of(self._options.STALE if stale is None else stale, "stale")
+        stale = min(self._options.STALE, MAX_TTL) if stale is None else span_of(stale, "stale")
         share = self._jitter(jitter)
         made = self.make_and_validate_key(key, version)
         wanted = self._tags(tags, made)

@@ -108,6 +108,7 @@ class Core:
             retry_interval=options.RETRY_INTERVAL,
             counters=self.counters,
             repeat=self._repeat,
+            times=not self.place.in_memory,
         )
         self.loading = Loading(
             self.entries,

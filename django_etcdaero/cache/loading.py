@@ -126,7 +126,7 @@ class Loading:
             if request.soft_timeout is not None and found is not None:
                 ended = self._in_background(request, found, token, flight)
                 if ended is None:  # too many load already: another time
-                    await self._call(partial(self._claims.release, request, token), None)
+                    await self._call("claim", partial(self._claims.release, request, token), None)
                     self._counters.stale_hits += 1
                     return found.value
                 handed_over = True
@@ -156,7 +156,7 @@ class Loading:
                     self._release_soon(request, token)
                     raise
                 if found is not None and found.fresh:  # another process has just loaded it
-                    await self._call(partial(self._claims.give_back, request, token), None)
+                    await self._call("claim", partial(self._claims.give_back, request, token), None)
                     return None, found
                 return token, found
             if stale is not None:
@@ -165,7 +165,7 @@ class Loading:
                 waited = True
                 self._counters.waits += 1
             if time.monotonic() >= limit:
-                holder = await self._call(partial(self._claims.holder, request), _WITHOUT)
+                holder = await self._call("claim", partial(self._claims.holder, request), _WITHOUT)
                 if holder is not None:
                     return holder, None
             await Pause(min(pause, max(0.0, limit - time.monotonic())))
@@ -180,12 +180,12 @@ class Loading:
         try:
             value = await self._load_and_write(request, stale, token)
         except Exception:
-            await self._call(release, None)
+            await self._call("claim", release, None)
             raise
         except BaseException:
             self._release_soon(request, token)
             raise
-        await self._call(release, None)
+        await self._call("claim", release, None)
         return value
 
     def _release_soon(self, request: Request, token: bytes) -> None:
@@ -219,12 +219,14 @@ class Loading:
             if token:
                 self._release_soon(request, token)
 
-        call = partial(self._outage.run, take, _WITHOUT)
+        call = partial(self._outage.run, "claim", take, _WITHOUT)
         return await self._in_thread(InThread(self._pool, call, self._call_timeout, give_up=give_up), _WITHOUT)
 
     async def _load_and_write(self, request: Request, stale: Found | None, token: bytes) -> Any:
         life = request.life
-        tags = await self._call(lambda: self._entries.stamps(request.prefix, request.tags, life), None)
+        tags: tuple[tuple[str, bytes], ...] | None = ()
+        if request.tags:
+            tags = await self._call("stamps", lambda: self._entries.stamps(request.prefix, request.tags, life), None)
         try:
             value = await self._make(request)
         except Exception as error:
@@ -235,20 +237,23 @@ class Loading:
             if stale.fresh:
                 self._rest(request)
             else:
-                await self._call(lambda: self._stand_in(request, stale), None)
+                await self._call("set", lambda: self._stand_in(request, stale), None)
             return stale.value
         if tags is not None:  # else the store is away
-            await self._call(lambda: self._write(request, value, request.life, tags, token, stale), None)
+            await self._call("set", lambda: self._write(request, value, request.life, tags, token, stale), None)
         return value
 
     async def _make(self, request: Request) -> Any:
         self._counters.loads += 1
+        started = time.perf_counter()
         try:
             with self._flights.inside(request.prefix, request.key):
                 return await Load(request.load)
         except Exception:
             self._counters.load_errors += 1
             raise
+        finally:
+            self._counters.took("load", time.perf_counter() - started)
 
     # --- in the background -------------------------------------------------------------------------------------------
 
@@ -267,14 +272,14 @@ class Loading:
 
         async def work(request: Request) -> None:
             try:
-                token = await self._call(lambda: self._claims.take(request), None)
+                token = await self._call("claim", lambda: self._claims.take(request), None)
                 if not token:
                     return
                 now = await self._look(request)
                 if now is not None and now.envelope is not None and now.envelope.created == envelope.created:
                     await self._fill(request, now, token)
                 else:  # another process has just renewed it
-                    await self._call(lambda: self._claims.give_back(request, token), None)
+                    await self._call("claim", lambda: self._claims.give_back(request, token), None)
             except Exception as error:
                 flight.error = error
                 raise
@@ -328,9 +333,9 @@ class Loading:
 
     # --- calls to the store ------------------------------------------------------------------------------------------
 
-    async def _call(self, function: Callable[[], T], default: T) -> T:
+    async def _call(self, operation: str, function: Callable[[], T], default: T) -> T:
         return await self._in_thread(
-            InThread(self._pool, lambda: self._outage.run(function, default), self._call_timeout), default
+            InThread(self._pool, lambda: self._outage.run(operation, function, default), self._call_timeout), default
         )
 
     async def _in_thread(self, call: Step[T], default: T) -> T:
@@ -343,7 +348,7 @@ class Loading:
 
     async def _look(self, request: Request) -> Found | None:
         stale = request.stale > 0
-        return await self._call(lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
+        return await self._call("get", lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
 
     def _write(
         self,

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final, TypeVar
 
 from django_etcdaero.exceptions import (
@@ -77,7 +78,10 @@ class Pending:
 
 
 class Outage:
-    """Sees to the calls of one cache. ``repeat(pending)`` does what was left undone, and raises if it cannot."""
+    """Sees to the calls of one cache. ``repeat(pending)`` does what was left undone, and raises if it cannot.
+
+    ``times``: measure how long calls take. Where they take no longer than looking at a clock that is a waste.
+    """
 
     def __init__(
         self,
@@ -86,12 +90,14 @@ class Outage:
         retry_interval: float,
         counters: Counters,
         repeat: Callable[[Pending], object],
+        times: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ignore = ignore
         self._interval = retry_interval
         self._counters = counters
         self._repeat = repeat
+        self._times = times
         self._clock = clock
         self._lock = threading.Lock()
         self._closed_at: float | None = None
@@ -110,15 +116,22 @@ class Outage:
         """Whether a store that is away counts as an empty one."""
         return self._ignore
 
-    def run(self, call: Callable[[], T], default: T, *, undone: Callable[[Pending], object] | None = None) -> T:
+    def run(
+        self,
+        operation: str,
+        call: Callable[[], T],
+        default: T,
+        *,
+        undone: Callable[[Pending], object] | None = None,
+    ) -> T:
         """Return what ``call`` does, or ``default`` when the store is away and errors are ignored.
 
-        ``undone(pending)`` notes then what must be done when it is back.
+        ``operation``: what its time is counted as. ``undone(pending)`` notes then what must be done when it is back.
         """
         if not self._ignore:
-            return self._counted(call)
+            return self._counted(operation, call)
         try:
-            return self._guarded(call)
+            return self._guarded(operation, call)
         except EtcdAeroError as error:
             if undone is not None:
                 with self._lock:
@@ -127,25 +140,32 @@ class Outage:
                     self._open(error)  # whatever it was: what is left undone is repeated when the circuit closes
             return default
 
-    def insist(self, call: Callable[[], T]) -> T:
+    def insist(self, operation: str, call: Callable[[], T]) -> T:
         """Return what ``call`` does, or raise, whether errors are ignored or not; while the store is away at once."""
         if self._ignore:
-            return self._guarded(call)
-        return self._counted(call)
+            return self._guarded(operation, call)
+        return self._counted(operation, call)
 
-    def _counted(self, call: Callable[[], T]) -> T:
+    def _counted(self, operation: str, call: Callable[[], T]) -> T:
         try:
-            return call()
+            return self._timed(operation, call) if self._times else call()
         except EtcdAeroError:
             self._counters.errors += 1
             raise
 
-    def _guarded(self, call: Callable[[], T]) -> T:
+    def _timed(self, operation: str, call: Callable[[], T]) -> T:
+        started = perf_counter()
+        try:
+            return call()
+        finally:
+            self._counters.took(operation, perf_counter() - started)
+
+    def _guarded(self, operation: str, call: Callable[[], T]) -> T:
         retry_at = self._closed_at
         if retry_at is not None:
             self._try_again(retry_at)
         try:
-            return call()
+            return self._timed(operation, call) if self._times else call()
         except EtcdAeroError as error:
             self._counters.errors += 1
             if isinstance(error, AWAY):

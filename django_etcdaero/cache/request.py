@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from types import FunctionType
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
@@ -79,6 +80,8 @@ class Load(Step[Any]):
 
 def is_coroutine_function(function: object) -> bool:
     """Tell whether calling ``function`` gives a coroutine, as far as that can be told without calling it."""
+    if type(function) is FunctionType and not function.__dict__:  # not marked as one: the quick way
+        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
     while isinstance(function, partial):
         function = function.func
     return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004

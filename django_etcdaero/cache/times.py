@@ -53,7 +53,7 @@ def _no_bool(name: str, value: object, wanted: str) -> object:
 
 
 def _number(name: str, value: object, wanted: str) -> float:
-    if not isinstance(value, str | SupportsFloat):
+    if type(value) is not float and type(value) is not int and not isinstance(value, str | SupportsFloat):
         raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
     try:
         number = float(value)
