@@ -28,7 +28,7 @@ from .codec import MISSING
 from .core import Core, core_of
 from .lifetime import Life, life_of
 from .loading import logger
-from .reading import Found
+from .reading import Found, encoded
 from .request import Request, names, plain_value, refuse_awaitable, refuse_to_await
 from .times import moment_of, share_of, span_of, timeout_of
 
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from django_etcdaero.keyvalue.queue.lock import Lock
 
 T = TypeVar("T")
+
+MAX_PREFIX = 500
+"""Bytes of the longest ``KEY_PREFIX``."""
 
 _EASY = re.compile(r"[!-~\u00a1-\U0010ffff]{1,250}")
 """Keys that Django's rules for portable keys have nothing against."""
@@ -65,6 +68,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         except ConfigurationError as error:
             raise ImproperlyConfigured(f"CACHES: {error}") from None
         try:
+            self.key_prefix = str(self.key_prefix)
+            if (size := len(encoded(self.key_prefix))) > MAX_PREFIX:
+                raise ConfigurationError(f"KEY_PREFIX has {size} bytes, allowed are {MAX_PREFIX}")
             if not location:
                 raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
             identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
