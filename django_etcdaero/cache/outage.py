@@ -2,7 +2,8 @@
 
 With ``IGNORE_EXCEPTIONS`` a failure opens a circuit: for ``RETRY_INTERVAL`` seconds nothing is asked of the store, then
 one call tries. So an outage costs a timeout now and then, and is logged at its start and its end. Deletions and other
-invalidations that did not reach the store are repeated before anything is read from it again.
+invalidations that did not reach the store are repeated before anything is read from it again. A store that is full is
+not away: it is read, and what could not be written to it is deleted there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 AWAY: Final = (Cancelled, ClusterError, ConfigurationError, DeadlineExceeded, OutcomeUnknown, PermissionError)
 """Errors after which the store is left alone for a while."""
+
+FULL_INTERVAL: Final = 60.0
+"""Seconds between two log lines that say that the store is full."""
 
 MAX_PENDING: Final = 10_000
 """Keys whose deletion is remembered; of more, the whole cache is cleared instead."""
@@ -103,6 +107,7 @@ class Outage:
         self._closed_at: float | None = None
         """``None``: the store answers. Else the time from which on one call may try."""
         self._since = 0.0
+        self._told_full: float | None = None
         self._last: EtcdAeroError | None = None
         self.pending = Pending()
 
@@ -133,7 +138,7 @@ class Outage:
         try:
             return self._guarded(operation, call)
         except EtcdAeroError as error:
-            if undone is not None:
+            if undone is not None and not (isinstance(error, StoreFull) and self._undo_now(undone)):
                 with self._lock:
                     undone(self.pending)
                 if self._closed_at is None:
@@ -170,9 +175,29 @@ class Outage:
             self._counters.errors += 1
             if isinstance(error, AWAY):
                 self._open(error)
-            elif not isinstance(error, StoreFull):
+            elif isinstance(error, StoreFull):
+                self._tell_full(error)
+            else:
                 logger.warning("ignored: %s: %s", type(error).__name__, error)
             raise
+
+    def _tell_full(self, error: StoreFull) -> None:
+        now = self._clock()
+        with self._lock:
+            if self._told_full is not None and now < self._told_full + FULL_INTERVAL:
+                return
+            self._told_full = now
+        logger.error("the store of the cache is full, what is written is not kept: %s", error)
+
+    def _undo_now(self, undone: Callable[[Pending], object]) -> bool:
+        """Let the old entry not stay in place of one that the store had no room for; return whether that was done."""
+        pending = Pending()
+        undone(pending)
+        try:
+            self._repeat(pending)
+        except EtcdAeroError:
+            return False
+        return True
 
     def _try_again(self, retry_at: float) -> None:
         """Go on if this call is the one that tries, and what was left undone is done; else raise."""

@@ -350,6 +350,29 @@ def test_a_secret_key_can_be_rotated(signed: EtcdAeroCache) -> None:
         assert signed.get_many(["k", "large", "new"]) == {}
 
 
+def test_processes_of_before_and_after_a_rotation_serve_together(signed: EtcdAeroCache) -> None:
+    """Without the new key among the fallbacks of the old processes their entries are misses, and nothing worse."""
+    old = override_settings(SECRET_KEY="old", SECRET_KEY_FALLBACKS=[])
+    new = override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"])
+    prepared = override_settings(SECRET_KEY="old", SECRET_KEY_FALLBACKS=["new"])
+    for number in range(3):
+        with new:
+            assert signed.get_or_set("k", lambda number=number: f"new {number}", 60) == f"new {number}"  # type: ignore[misc]
+            signed.set("n", number, tags=["t"])
+        with prepared:
+            assert signed.get("k") == f"new {number}"
+            assert signed.incr("n") == number + 1
+            assert signed.set("n", number, tags=["t"], get=True) == number + 1
+        with old:
+            assert signed.get("k") is None
+            assert signed.get("n") == number
+            assert signed.add("k", f"old {number}", 60) is True
+        with new:
+            assert signed.get("k") == f"old {number}"
+            assert signed.incr("n") == number + 1
+            signed.delete("k")
+
+
 @pytest.mark.parametrize("secret", ["é", "x" * 500, b"bytes", "\ud800"])
 def test_secret_keys_of_all_kinds(signed: EtcdAeroCache, secret: Any) -> None:
     with override_settings(SECRET_KEY=secret):
