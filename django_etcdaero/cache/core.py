@@ -22,6 +22,7 @@ from django_etcdaero.system import forks
 from django_etcdaero.system.pool import Pool
 
 from . import compressors, serializers
+from .asking import Asking
 from .background import Background
 from .bound import Bound
 from .claims import Claims
@@ -34,6 +35,7 @@ from .near_entries import NearEntries
 from .notices import notices_of
 from .options import CacheOptions
 from .outage import Outage, Pending
+from .outcome import Outcome
 from .place import Place, place_of
 from .sweeping import Sweeper
 
@@ -110,17 +112,16 @@ class Core:
             repeat=self._repeat,
             times=not self.place.in_memory,
         )
+        claims = Claims(self.entries, self.place.store, ttl=options.LOAD_TIMEOUT)
         self.loading = Loading(
             self.entries,
-            self.outage,
+            Asking(self.outage, pools.get, timeout=options.CALL_TIMEOUT),
+            claims,
+            Outcome(self.entries, claims, self.counters, stale_retry=options.STALE_RETRY),
             self.counters,
-            Claims(self.entries, self.place.store, ttl=options.LOAD_TIMEOUT),
             background,
-            pools.get,
             load_timeout=options.LOAD_TIMEOUT,
             load_wait=options.LOAD_WAIT,
-            stale_retry=options.STALE_RETRY,
-            call_timeout=options.CALL_TIMEOUT,
         )
         self._resource = _Forget(self)
 

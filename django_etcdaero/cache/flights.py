@@ -63,6 +63,17 @@ class Flights:
         flight.ended.set()
 
     @contextmanager
+    def landing(self, prefix: str, key: str, flight: Flight) -> Iterator[None]:
+        """Let those who wait go on at the end of the body, or fail as it does."""
+        try:
+            yield
+        except Exception as error:
+            flight.error = error
+            raise
+        finally:
+            self.land(prefix, key, flight)
+
+    @contextmanager
     def inside(self, prefix: str, key: str) -> Iterator[None]:
         """Note that what the body calls, it calls while it loads that entry."""
         mark = _Inside(self, prefix, key)

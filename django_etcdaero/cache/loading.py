@@ -25,17 +25,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from django_etcdaero.exceptions import DeadlineExceeded, RecordTooBig
-from django_etcdaero.system.pool import InThread, Pool
-from django_etcdaero.system.steps import Pause, Step, adrive, drive
+from django_etcdaero.system.steps import Pause, adrive, drive
 
+from .asking import Asking
 from .background import Background
 from .claims import Claims
 from .counters import Counters
 from .entries import Entries
 from .flights import Flight, Flights, outside
-from .lifetime import Life, life_of
-from .outage import Outage
+from .outcome import Outcome
 from .reading import Found
 from .request import Load, Request, Wait, from_a_thread, is_coroutine_function
 
@@ -47,43 +45,34 @@ FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.1
 """Seconds between two looks at an entry that another process loads: they grow from the one to the other."""
 
-MAX_RESTING: Final = 1000
-"""Entries of which it is known that loading them failed a moment ago."""
-
 _WITHOUT: Final[bytes | None] = b""
 """The token of who loads while the store is away."""
 
 
 class Loading:
-    """Loads entries of one cache. ``pool()`` gives the threads that call the store for event loops."""
+    """Loads entries of one cache. ``ask`` makes calls to the store."""
 
     def __init__(
         self,
         entries: Entries,
-        outage: Outage,
-        counters: Counters,
+        ask: Asking,
         claims: Claims,
+        outcome: Outcome,
+        counters: Counters,
         background: Background,
-        pool: Callable[[], Pool],
         *,
         load_timeout: float,
         load_wait: float,
-        stale_retry: float,
-        call_timeout: float,
     ) -> None:
         self._entries = entries
-        self._outage = outage
-        self._counters = counters
+        self._ask = ask.call
         self._claims = claims
+        self._outcome = outcome
+        self._counters = counters
         self._background = background
-        self._pool = pool
         self._load_timeout = load_timeout
         self._load_wait = load_wait
-        self._stale_retry = stale_retry
-        self._call_timeout = call_timeout
         self._flights = Flights(longest=load_timeout)
-        self._resting: dict[tuple[str, str], float] = {}
-        """Entries that were not renewed early, because loading failed, and until when that is not tried again."""
 
     def after_fork_in_child(self) -> None:
         """Forget the loads of the parent."""
@@ -126,7 +115,7 @@ class Loading:
             if request.soft_timeout is not None and found is not None:
                 ended = self._in_background(request, found, token, flight)
                 if ended is None:  # too many load already: another time
-                    await self._call("claim", partial(self._claims.release, request, token), None)
+                    await self._ask("claim", partial(self._claims.release, request, token), None)
                     self._counters.stale_hits += 1
                     return found.value
                 handed_over = True
@@ -156,7 +145,7 @@ class Loading:
                     self._release_soon(request, token)
                     raise
                 if found is not None and found.fresh:  # another process has just loaded it
-                    await self._call("claim", partial(self._claims.give_back, request, token), None)
+                    await self._ask("claim", partial(self._claims.give_back, request, token), None)
                     return None, found
                 return token, found
             if stale is not None:
@@ -165,7 +154,7 @@ class Loading:
                 waited = True
                 self._counters.waits += 1
             if time.monotonic() >= limit:
-                holder = await self._call("claim", partial(self._claims.holder, request), _WITHOUT)
+                holder = await self._ask("claim", partial(self._claims.holder, request), _WITHOUT)
                 if holder is not None:
                     return holder, None
             await Pause(min(pause, max(0.0, limit - time.monotonic())))
@@ -180,12 +169,12 @@ class Loading:
         try:
             value = await self._load_and_write(request, stale, token)
         except Exception:
-            await self._call("claim", release, None)
+            await self._ask("claim", release, None)
             raise
         except BaseException:
             self._release_soon(request, token)
             raise
-        await self._call("claim", release, None)
+        await self._ask("claim", release, None)
         return value
 
     def _release_soon(self, request: Request, token: bytes) -> None:
@@ -219,14 +208,13 @@ class Loading:
             if token:
                 self._release_soon(request, token)
 
-        call = partial(self._outage.run, "claim", take, _WITHOUT)
-        return await self._in_thread(InThread(self._pool, call, self._call_timeout, give_up=give_up), _WITHOUT)
+        return await self._ask("claim", take, _WITHOUT, give_up=give_up)
 
     async def _load_and_write(self, request: Request, stale: Found | None, token: bytes) -> Any:
         life = request.life
         tags: tuple[tuple[str, bytes], ...] | None = ()
         if request.tags:
-            tags = await self._call("stamps", lambda: self._entries.stamps(request.prefix, request.tags, life), None)
+            tags = await self._ask("stamps", lambda: self._entries.stamps(request.prefix, request.tags, life), None)
         try:
             value = await self._make(request)
         except Exception as error:
@@ -235,12 +223,12 @@ class Loading:
             logger.warning("loading %r failed, its stale value stands in: %s", request.key, error)
             self._counters.stale_hits += 1
             if stale.fresh:
-                self._rest(request)
+                self._outcome.rest(request)
             else:
-                await self._call("set", lambda: self._stand_in(request, stale), None)
+                await self._ask("set", lambda: self._outcome.stand_in(request, stale), None)
             return stale.value
         if tags is not None:  # else the store is away
-            await self._call("set", lambda: self._write(request, value, request.life, tags, token, stale), None)
+            await self._ask("set", lambda: self._outcome.write(request, value, tags, token, stale), None)
         return value
 
     async def _make(self, request: Request) -> Any:
@@ -264,27 +252,22 @@ class Loading:
         envelope = found.envelope
         if envelope.created + request.eager * (envelope.expires - envelope.created) > time.time():
             return
-        if self._resting and self._resting.get((request.prefix, request.key), 0.0) > time.monotonic():
+        if self._outcome.rests(request):
             return
         flight, begins = self._flights.join(request.prefix, request.key)
         if not begins:
             return
 
         async def work(request: Request) -> None:
-            try:
-                token = await self._call("claim", lambda: self._claims.take(request), None)
+            with self._flights.landing(request.prefix, request.key, flight):
+                token = await self._ask("claim", lambda: self._claims.take(request), None)
                 if not token:
                     return
                 now = await self._look(request)
                 if now is not None and now.envelope is not None and now.envelope.created == envelope.created:
                     await self._fill(request, now, token)
                 else:  # another process has just renewed it
-                    await self._call("claim", lambda: self._claims.give_back(request, token), None)
-            except Exception as error:
-                flight.error = error
-                raise
-            finally:
-                self._flights.land(request.prefix, request.key, flight)
+                    await self._ask("claim", lambda: self._claims.give_back(request, token), None)
 
         if self._begin(request, work) is None:
             self._flights.land(request.prefix, request.key, flight)
@@ -295,13 +278,8 @@ class Loading:
         results: list[Any] = []
 
         async def work(request: Request) -> None:
-            try:
+            with self._flights.landing(request.prefix, request.key, flight):
                 results.append(await self._fill(request, found, token))
-            except Exception as error:
-                flight.error = error
-                raise
-            finally:
-                self._flights.land(request.prefix, request.key, flight)
 
         ended = self._begin(request, work)
         return None if ended is None else (ended, results)
@@ -331,67 +309,9 @@ class Loading:
         self._counters.stale_hits += 1
         return found.value
 
-    # --- calls to the store ------------------------------------------------------------------------------------------
-
-    async def _call(self, operation: str, function: Callable[[], T], default: T) -> T:
-        return await self._in_thread(
-            InThread(self._pool, lambda: self._outage.run(operation, function, default), self._call_timeout), default
-        )
-
-    async def _in_thread(self, call: Step[T], default: T) -> T:
-        try:
-            return await call
-        except DeadlineExceeded:
-            if not self._outage.ignores:
-                raise
-            return default  # all threads wait for a store that is away
-
     async def _look(self, request: Request) -> Found | None:
         stale = request.stale > 0
-        return await self._call("get", lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
-
-    def _write(
-        self,
-        request: Request,
-        value: Any,
-        life: Life,
-        tags: tuple[tuple[str, bytes], ...],
-        token: bytes,
-        over: Found | None,
-    ) -> None:
-        if not token:
-            return  # the store is away
-        if self._claims.owns(request, token) is None:
-            logger.warning(
-                "%r is not written: while it was loaded it was deleted or cleared, or LOAD_TIMEOUT was over",
-                request.key,
-            )
-            return
-        try:
-            written = self._entries.put_loaded(request.prefix, request.key, value, life, tags, over)
-            if written and self._claims.owns(request, token) is None:  # deleted between the look before and the writing
-                self._entries.delete(request.prefix, (request.key,))
-        except RecordTooBig as error:
-            self._counters.too_big += 1
-            logger.warning("%r was not stored: %s", request.key, error)
-
-    def _stand_in(self, request: Request, stale: Found) -> None:
-        """Let the stale value count for a while, and the record live no longer than it would have."""
-        tags = () if stale.envelope is None else stale.envelope.tags
-        stamps = self._entries.stamps(request.prefix, [tag for tag, _ in tags], stale.life)
-        left = stale.until - time.time() if stale.record.ttl is not None else request.stale
-        retry = min(self._stale_retry, left)
-        if retry > 0:
-            life = life_of(retry, stale=left - retry, exact=True)
-            self._entries.stand_in(request.prefix, request.key, stale, life, stamps)
-
-    def _rest(self, request: Request) -> None:
-        """Do not try to renew the entry early for a while: it failed, and there is time."""
-        now = time.monotonic()
-        if len(self._resting) >= MAX_RESTING:
-            self._resting = {key: end for key, end in self._resting.items() if end > now}
-        if len(self._resting) < MAX_RESTING:
-            self._resting[request.prefix, request.key] = now + self._stale_retry
+        return await self._ask("get", lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
 
 
 def _in_event_loop() -> bool:
