@@ -20,10 +20,6 @@ from .serializers import Serializer
 
 logger = logging.getLogger("django_etcdaero.cache")
 
-MAX_RATIO: Final = 8
-"""How many times larger than the largest body a value may be before it is compressed, and when it is read. What is in
-the store cannot make a process use more memory than that for one entry."""
-
 MISSING: Final = object()
 """What decoding gives for an entry that cannot be read."""
 
@@ -59,10 +55,9 @@ class Codec:
         data = self._serializer.dumps(value)
         serializer, compressor = self._serializer.code, compressors.NONE
         if self._compressor is not None and len(data) >= self._min_length:
-            if len(data) > MAX_RATIO * self._max_bytes:
-                raise RecordTooBig(
-                    f"a value of {len(data)} bytes, allowed are {MAX_RATIO * self._max_bytes} before it is compressed"
-                )
+            if len(data) > compressors.MAX_RATIO * self._max_bytes:
+                most = compressors.MAX_RATIO * self._max_bytes
+                raise RecordTooBig(f"a value of {len(data)} bytes, allowed are {most} before it is compressed")
             smaller = self._compressor.compress(data, self._level)
             if len(smaller) < len(data):
                 data, compressor = smaller, self._compressor.code
@@ -136,7 +131,7 @@ class Codec:
                 compressor = compressors.BY_CODE.get(envelope.compressor)
                 if compressor is None:
                     raise CorruptBlock(f"there is no compressor {envelope.compressor}")
-                data = compressor.decompress(data, MAX_RATIO * self._max_bytes)
+                data = compressor.decompress(data, compressors.MAX_RATIO * self._max_bytes)
             return self._readable[envelope.serializer].loads(data)
         except Exception as error:  # a class that is gone, a package that is not there: an entry of other code
             logger.warning("an entry that cannot be read: %r: %s: %s", key, type(error).__name__, error)

@@ -185,6 +185,7 @@ class Entries(Writing):
         What is being loaded meanwhile is not written: it may have been read before what the deletion is about. Where
         others have cleared a moment ago it deletes what was written since then as well.
         """
+        counted = 0
         for _ in range(CLEARED):
             generation = self.generation(prefix)
             counted, current = self._delete(prefix, keys)

@@ -134,7 +134,11 @@ class Outage:
         ``operation``: what its time is counted as. ``undone(pending)`` notes then what must be done when it is back.
         """
         if not self._ignore:
-            return self._counted(operation, call)
+            try:
+                return self._timed(operation, call) if self._times else call()
+            except EtcdAeroError:
+                self._counters.errors += 1
+                raise
         try:
             return self._guarded(operation, call)
         except EtcdAeroError as error:
@@ -149,9 +153,6 @@ class Outage:
         """Return what ``call`` does, or raise, whether errors are ignored or not; while the store is away at once."""
         if self._ignore:
             return self._guarded(operation, call)
-        return self._counted(operation, call)
-
-    def _counted(self, operation: str, call: Callable[[], T]) -> T:
         try:
             return self._timed(operation, call) if self._times else call()
         except EtcdAeroError:

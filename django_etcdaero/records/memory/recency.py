@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import suppress
 
 
 class Recency:
@@ -24,15 +23,18 @@ class Recency:
         """
         if start in self._lengths:
             return False
-        self._lengths[start] = length, like
+        self._lengths = {**self._lengths, start: (length, like)}  # another one: readers go through it without a lock
         return True
 
     def read(self, key: bytes) -> None:
         """A record was read. Needs no lock: what another thread does meanwhile may cost the key its place only."""
-        group = self._group(key) if self._lengths else None
-        if group is not None:
-            with suppress(KeyError):
-                self._groups[group].move_to_end(key)
+        for start, (length, like) in self._lengths.items():
+            if key.startswith(start):
+                try:  # noqa: SIM105 - for each read of a cache: `suppress` costs more than the rest
+                    self._groups[key[:length] if start is like else like + key[len(start) : length]].move_to_end(key)
+                except KeyError:
+                    pass
+                return
 
     def written(self, key: bytes) -> None:
         """A record was written."""
