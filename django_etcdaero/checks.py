@@ -18,6 +18,7 @@ W003      ``GRPC_ENABLE_FORK_SUPPORT`` is off in the environment
 W004      an option of the process's one reader is set for another alias than ``default``
 W005      an attribute of a dataset's class that nothing reads is called nearly like an option
 W006      (``--deploy``) a ``mem:`` cache: no process sees what another stores
+W007      (``--deploy``) a cache's ``NEAR`` whose ``KV`` fewer processes see: not all are told of changes
 ========  =============================================================================================
 """
 
@@ -131,8 +132,8 @@ def check_caches(**kwargs: Any) -> list[CheckMessage]:
 
 
 def check_caches_for_deployment(**kwargs: Any) -> list[CheckMessage]:
-    """W006, with ``--deploy``: caches that only one process can see."""
-    return [each for each in _caches(deploy=True) if each.id == "etcdaero.W006"]
+    """W006 and W007, with ``--deploy``: caches that fewer processes see, or are told of, than may be meant."""
+    return [each for each in _caches(deploy=True) if each.id in ("etcdaero.W006", "etcdaero.W007")]
 
 
 def _caches(*, deploy: bool) -> list[CheckMessage]:

@@ -170,6 +170,10 @@ class CorruptBlock(ResponseError):
     """A stored block, page or root is not what its name (its digest) says."""
 
 
+class RecursiveLoad(EtcdAeroError, RuntimeError):
+    """The cache's ``get_or_set`` was called for a key inside the very function that loads that key."""
+
+
 class RecordTooBig(EtcdAeroError, ValueError):
     """The value is larger than the store takes in one record."""
 

@@ -155,7 +155,7 @@ class AsyncMethods:
         jitter: float | None = None,
     ) -> Any:
         """As ``get_or_set``; ``default`` may be a coroutine function. Another function is called in a thread."""
-        request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter)
+        request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter, awaited=True)
         if request is not None:
             self._core.sweeper.consider()
             return await adrive(self._core.loading.get_or_load(request))

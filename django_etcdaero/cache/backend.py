@@ -17,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound, RecordTooBig
+from django_etcdaero.records.arguments import MAX_TTL
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.steps import drive
@@ -27,13 +28,17 @@ from .codec import MISSING, is_number
 from .core import Core, core_of
 from .lifetime import Life, earlier, life_of
 from .loading import logger
-from .reading import Found
-from .request import Request, load_of, names
+from .reading import Found, encoded
+from .request import Request, names, plain_value, refuse_awaitable, refuse_to_await
+from .times import moment_of, share_of, span_of, timeout_of
 
 if TYPE_CHECKING:
     from django_etcdaero.keyvalue.queue.lock import Lock
 
 T = TypeVar("T")
+
+MAX_PREFIX = 500
+"""Bytes of the longest ``KEY_PREFIX``."""
 
 _EASY = re.compile(r"[!-~\u00a1-\U0010ffff]{1,250}")
 """Keys that Django's rules for portable keys have nothing against."""
@@ -56,6 +61,16 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         try:
             self._options = cache_options.read(given)
             super().__init__({**params, "OPTIONS": given})
+        except OverflowError as error:
+            raise ImproperlyConfigured(
+                f"CACHES: TIMEOUT, MAX_ENTRIES or CULL_FREQUENCY is no number: {error}"
+            ) from None
+        except ConfigurationError as error:
+            raise ImproperlyConfigured(f"CACHES: {error}") from None
+        try:
+            self.key_prefix = str(self.key_prefix)
+            if (size := len(encoded(self.key_prefix))) > MAX_PREFIX:
+                raise ConfigurationError(f"KEY_PREFIX has {size} bytes, allowed are {MAX_PREFIX}")
             if not location:
                 raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
             identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
@@ -83,7 +98,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         there is one.
         """
         made = self.make_and_validate_key(key, version)
-        return self._core.outage.insist(lambda: self._add(made, value, timeout, tags))
+        return self._core.outage.insist("add", lambda: self._add(made, value, timeout, tags))
 
     def get(self, key: Any, default: Any = None, version: int | None = None) -> Any:
         """Return a value, ``default`` if there is none."""
@@ -117,17 +132,17 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             if (nx and xx) or get:
                 raise ValueError("nx, xx and get exclude each other")
             if nx:
-                return self._core.outage.insist(lambda: self._add(made, value, timeout, tags, jitter))
-            return self._run(lambda: self._replace(made, value, timeout, tags, jitter), False, made)
+                return self._core.outage.insist("add", lambda: self._add(made, value, timeout, tags, jitter))
+            return self._run("set", lambda: self._replace(made, value, timeout, tags, jitter), False, made)
         if get:
-            return self._run(lambda: self._swap(made, value, timeout, tags, jitter), None, made)
-        return self._run(lambda: self._set(made, value, timeout, tags, jitter), None, made)
+            return self._run("set", lambda: self._swap(made, value, timeout, tags, jitter), None, made)
+        return self._run("set", lambda: self._set(made, value, timeout, tags, jitter), None, made)
 
     def touch(self, key: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Give an entry another timeout; return whether there was one."""
         made = self.make_and_validate_key(key, version)
         seconds = self._seconds(timeout)
-        return self._run(lambda: self._touch(made, seconds), False, made)
+        return self._run("touch", lambda: self._touch(made, seconds), False, made)
 
     def delete(self, key: Any, version: int | None = None) -> bool:
         """Delete an entry; return whether there was one."""
@@ -141,7 +156,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Add to a number and return the sum, atomically; its timeout stays. Raises ``ValueError`` if there is none."""
         made = self.make_and_validate_key(key, version)
         try:
-            return self._core.outage.insist(lambda: self._core.entries.increment(self.key_prefix, made, delta))
+            return self._core.outage.insist("incr", lambda: self._core.entries.increment(self.key_prefix, made, delta))
         except KeyNotFound:
             raise ValueError(f"Key '{key}' not found") from None
 
@@ -157,7 +172,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         counters = self._core.counters
         values = self._near_values(made) if self._options.NEAR is not None else {}
         if missing := [each for each in made if each not in values] if values else list(made):
-            values |= self._run(lambda: self._core.entries.values(self.key_prefix, missing), dict[str, Any]())
+            values |= self._run(
+                "get_many", lambda: self._core.entries.values(self.key_prefix, missing), dict[str, Any]()
+            )
         counters.hits += len(values)
         counters.misses += len(made) - len(values)
         return {made[each]: value for each, value in values.items()}
@@ -175,6 +192,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if not made:
             return []
         seconds = self._seconds(timeout)
+        wanted = self._tags(tags, *made)
         if seconds == 0:
             self._delete(tuple(made))
             return []
@@ -182,7 +200,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         def write() -> list[str]:
             whole, of_numbers, jitter = self._life(seconds, 0), self._life(seconds), self._options.JITTER
             entries = self._core.entries
-            stamps = entries.stamps(self.key_prefix, names(tags), whole)
+            stamps = entries.stamps(self.key_prefix, wanted, whole)
 
             def life(value: Any) -> Life:
                 # A number has no header that could say when it expires: those of one call expire together.
@@ -192,7 +210,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
         self._core.counters.sets += len(made)
         self._core.sweeper.consider()
-        refused = self._run(write, list(made), *made)
+        refused = self._run("set_many", write, list(made), *made)
         return [made[each] for each in refused]
 
     def delete_many(self, keys: Iterable[Any], version: int | None = None) -> int | None:  # type: ignore[override]
@@ -209,7 +227,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         if seconds == 0:
             return self._delete(made)
         life = self._life(seconds)
-        return self._run(lambda: len(self._core.entries.touch_many(self.key_prefix, made, life)), 0, *made)
+        return self._run(
+            "touch_many", lambda: len(self._core.entries.touch_many(self.key_prefix, made, life)), 0, *made
+        )
 
     def get_or_set(
         self,
@@ -232,6 +252,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         which goes on in the background. ``eager``: share (0 to 1) of the timeout after which a value is loaded anew
         in the background, before it expires.
         """
+        refuse_to_await(default)
         request = self._request(key, default, timeout, version, tags, stale, soft_timeout, eager, jitter)
         if request is None:
             return self._get_or_add(key, default, timeout, version, tags)
@@ -246,14 +267,16 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """
         version = self.version if version is None else version
         old, new = self.make_and_validate_key(key, version), self.make_and_validate_key(key, version + delta)
-        if not self._run(lambda: self._core.entries.move(self.key_prefix, old, new), False, old):
+        if not self._run("incr_version", lambda: self._core.entries.move(self.key_prefix, old, new), False, old):
             raise ValueError(f"Key '{key}' not found")
         return version + delta
 
     def clear(self) -> None:
         """Let no entry with this cache's key prefix count any more, of any version; others in the store stay."""
         prefix = self.key_prefix
-        self._core.outage.run(lambda: self._core.clear(prefix), None, undone=lambda pending: pending.clear(prefix))
+        self._core.outage.run(
+            "clear", lambda: self._core.clear(prefix), None, undone=lambda pending: pending.clear(prefix)
+        )
 
     def close(self, **kwargs: Any) -> None:
         """Do nothing: Django calls this at the end of each request, and connections outlive requests."""
@@ -264,6 +287,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Let no entry count any more that was stored with one of ``tags``, however many there are."""
         wanted, prefix = set(names(tags)), self.key_prefix
         self._core.outage.run(
+            "invalidate_tags",
             lambda: self._core.entries.invalidate(prefix, wanted),
             None,
             undone=lambda pending: pending.invalidate(prefix, wanted),
@@ -289,16 +313,16 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def pexpire(self, key: Any, timeout: Any, version: int | None = None) -> bool:
         """Let an entry expire after ``timeout`` milliseconds from now."""
-        return self.touch(key, timeout / 1000, version=version)
+        seconds = self._seconds(timeout)
+        return self.touch(key, None if seconds is None else seconds / 1000, version=version)
 
     def expire_at(self, key: Any, when: datetime | float, version: int | None = None) -> bool:
         """Let an entry expire at ``when``, a datetime or seconds since the epoch; return whether there was one."""
-        moment = when.timestamp() if isinstance(when, datetime) else when
-        return self.touch(key, moment - time.time(), version=version)
+        return self.touch(key, moment_of(when) - time.time(), version=version)
 
     def pexpire_at(self, key: Any, when: datetime | float, version: int | None = None) -> bool:
         """Let an entry expire at ``when``, a datetime or milliseconds since the epoch."""
-        return self.expire_at(key, when if isinstance(when, datetime) else when / 1000, version=version)
+        return self.touch(key, moment_of(when, unit=0.001) - time.time(), version=version)
 
     def persist(self, key: Any, version: int | None = None) -> bool:
         """Let an entry never expire; return whether there was one."""
@@ -309,7 +333,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
         Reads every entry of the cache: for maintenance, not for requests.
         """
-        return self._run(lambda: list(self.iter_keys(pattern, version=version)), list[str]())
+        return self._run("keys", lambda: list(self.iter_keys(pattern, version=version)), list[str]())
 
     def iter_keys(self, pattern: str = "*", itersize: int = 1000, version: int | None = None) -> Iterator[str]:
         """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time."""
@@ -322,7 +346,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool."""
         matches = self._matcher(pattern, version)
         entries, prefix = self._core.entries, self.key_prefix
-        found = self._run(lambda: [made for made in entries.keys(prefix, itersize) if matches(made)], list[str]())
+        found = self._run(
+            "keys", lambda: [made for made in entries.keys(prefix, itersize) if matches(made)], list[str]()
+        )
         return sum(self._delete(found[start : start + itersize]) for start in range(0, len(found), itersize))
 
     def reverse_key(self, key: str) -> str:
@@ -354,8 +380,12 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Return the record store itself, with all that is in it."""
         return self._core.place.store()
 
-    def stats(self, *, reset: bool = False) -> dict[str, int]:
-        """Return what this cache has done in this process, counted since its start; ``reset`` begins anew."""
+    def stats(self, *, reset: bool = False) -> dict[str, Any]:
+        """Return what this cache has done in this process, counted since its start; ``reset`` begins anew.
+
+        ``latencies`` has a histogram of seconds for each operation that asked the store, and for loads (``load``):
+        ``count``, ``sum``, and ``buckets``, how many took no longer than so many seconds.
+        """
         counts = self._core.counters.as_dict()
         if reset:
             self._core.counters.reset()
@@ -373,15 +403,18 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         made = self.key_func(pattern, glob.escape(self.key_prefix), version)
         return re.compile(fnmatch.translate(made)).match
 
-    def _run(self, call: Callable[[], T], default: T, *changed: str) -> T:
-        """Ask the store; ``changed`` are the keys whose entries must go if it is away."""
+    def _run(self, operation: str, call: Callable[[], T], default: T, *changed: str) -> T:
+        """Ask the store, for what is counted as ``operation``.
+
+        ``changed`` are the keys whose entries must go if it is away.
+        """
         if not changed:
-            return self._core.outage.run(call, default)
+            return self._core.outage.run(operation, call, default)
         prefix, keys = self.key_prefix, set(changed)
-        return self._core.outage.run(call, default, undone=lambda pending: pending.delete(prefix, keys))
+        return self._core.outage.run(operation, call, default, undone=lambda pending: pending.delete(prefix, keys))
 
     def _peek(self, made: str) -> Found | None:
-        return self._core.outage.run(partial(self._core.entries.get, self.key_prefix, made), None)
+        return self._core.outage.run("get", partial(self._core.entries.get, self.key_prefix, made), None)
 
     def _near_values(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return those values that are to be had without a call to the store."""
@@ -392,7 +425,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         core, prefix = self._core, self.key_prefix
         value = core.entries.near_value(prefix, made) if core.options.NEAR is not None else MISSING
         if value is MISSING:
-            value = core.outage.run(lambda: core.entries.value(prefix, made), MISSING)
+            value = core.outage.run("get", lambda: core.entries.value(prefix, made), MISSING)
             if value is MISSING:
                 core.counters.misses += 1
                 return MISSING
@@ -401,25 +434,21 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def _seconds(self, timeout: Any) -> float | None:
         """Return a timeout in seconds: ``None`` never, 0 at once. Raises ``TypeError``, ``ValueError``."""
-        if timeout is DEFAULT_TIMEOUT:
-            timeout = self.default_timeout
-        if timeout is None:
-            return None
-        if not isinstance(timeout, int | float):
-            timeout = float(timeout)  # a Decimal, or a str of the settings
-        if math.isnan(timeout):
-            raise ValueError("timeout must be a number of seconds or None, not nan")
-        return max(0.0, float(timeout))
+        return timeout_of(self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout)
 
     def _life(self, seconds: float | None, jitter: float | None = None) -> Life:
         return life_of(seconds, jitter=self._jitter(jitter))
 
     def _jitter(self, jitter: float | None) -> float:
-        if jitter is None:
-            return self._options.JITTER
-        if not 0 <= jitter <= 0.9:
-            raise ValueError(f"jitter must be a share of the timeout, at least 0 and at most 0.9, not {jitter}")
-        return jitter
+        return self._options.JITTER if jitter is None else share_of(jitter, "jitter", most=0.9)
+
+    def _tags(self, tags: Iterable[str], *made: str) -> tuple[str, ...]:
+        """Return ``tags``, if entries with these keys can have them. Raises ``TypeError``, ``ValueError``."""
+        if tags == ():
+            return ()
+        found = names(tags)
+        self._core.entries.check_tags(found, max(made, key=len))
+        return found
 
     def _refused(self, key: object, error: RecordTooBig) -> None:
         self._core.counters.too_big += 1
@@ -432,7 +461,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             core.entries.delete(self.key_prefix, (made,))
             return
         life = self._life(seconds, jitter)
-        stamps = core.entries.stamps(self.key_prefix, names(tags), life)
+        stamps = core.entries.stamps(self.key_prefix, self._tags(tags, made), life)
         core.counters.sets += 1
         core.sweeper.consider()
         try:
@@ -443,12 +472,13 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def _add(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None = None) -> bool:
         entries, prefix = self._core.entries, self.key_prefix
         seconds = self._seconds(timeout)
+        entries.catch_up(prefix)
         if seconds == 0:
             return entries.get(prefix, made) is None
         life = self._life(seconds, jitter)
         self._core.counters.sets += 1
         self._core.sweeper.consider()
-        return entries.add(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+        return entries.add(prefix, made, value, life, entries.stamps(prefix, self._tags(tags, made), life))
 
     def _replace(self, made: str, value: Any, timeout: Any, tags: Iterable[str], jitter: float | None) -> bool:
         entries, prefix = self._core.entries, self.key_prefix
@@ -458,7 +488,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         life = self._life(seconds, jitter)
         self._core.counters.sets += 1
         try:
-            return entries.replace(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+            return entries.replace(prefix, made, value, life, entries.stamps(prefix, self._tags(tags, made), life))
         except RecordTooBig as error:
             self._refused(made, error)
             return False
@@ -473,7 +503,7 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         life = self._life(seconds, jitter)
         self._core.counters.sets += 1
         try:
-            found = entries.swap(prefix, made, value, life, entries.stamps(prefix, names(tags), life))
+            found = entries.swap(prefix, made, value, life, entries.stamps(prefix, self._tags(tags, made), life))
         except RecordTooBig as error:
             self._refused(made, error)
             return None
@@ -485,7 +515,12 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         return self._core.entries.touch(self.key_prefix, made, self._life(seconds))
 
     def _delete(self, made: Collection[str]) -> int:
-        deleted = self._run(lambda: self._core.entries.delete(self.key_prefix, made), 0, *made)
+        deleted = self._run(
+            "delete" if len(made) == 1 else "delete_many",
+            lambda: self._core.entries.delete(self.key_prefix, made),
+            0,
+            *made,
+        )
         self._core.counters.deletes += deleted
         return deleted
 
@@ -500,33 +535,41 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         soft_timeout: float | None,
         eager: float | None,
         jitter: float | None,
+        *,
+        awaited: bool = False,
     ) -> Request | None:
         """Return what is to be loaded; ``None`` where nothing is: there is a value, or it may not be stored."""
-        if eager is not None and not 0 < eager <= 1:
-            raise ValueError(f"eager must be a share of the timeout, above 0 and at most 1, not {eager}")
-        for name, seconds in (("stale", stale), ("soft_timeout", soft_timeout)):
-            if seconds is not None and not seconds >= 0:
-                raise ValueError(f"{name} must be a number of seconds of at least 0, not {seconds}")
+        if not callable(default):
+            refuse_awaitable(default, "default must not be what is to be awaited")
+        if eager is not None:
+            eager = share_of(eager, "eager", most=1, above_zero=True)
+        if soft_timeout is not None:
+            soft_timeout = span_of(soft_timeout, "soft_timeout")
+        stale = min(self._options.STALE, MAX_TTL) if stale is None else span_of(stale, "stale")
+        share = self._jitter(jitter)
+        made = self.make_and_validate_key(key, version)
+        wanted = self._tags(tags, made)
         seconds = self._seconds(timeout)
         if not callable(default) or seconds == 0:
             return None
         return Request(
             prefix=self.key_prefix,
-            key=self.make_and_validate_key(key, version),
-            load=load_of(default),
+            key=made,
+            load=default,
             timeout=seconds,
-            tags=names(tags),
-            stale=self._options.STALE if stale is None else stale,
+            tags=wanted,
+            stale=stale,
             soft_timeout=soft_timeout,
             eager=eager if seconds is not None else None,
-            jitter=self._jitter(jitter),
+            jitter=share,
+            awaited=awaited,
         )
 
     def _get_or_add(self, key: Any, default: Any, timeout: Any, version: int | None, tags: Iterable[str]) -> Any:
         value = self.get(key, self._missing_key, version=version)
         if value is not self._missing_key:
             return value
-        value = default() if callable(default) else default
+        value = plain_value(default) if callable(default) else default
         if self._core.outage.away:
             return value
         try:

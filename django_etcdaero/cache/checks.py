@@ -13,7 +13,7 @@ from django.utils.module_loading import import_string
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import ConfigurationError
-from django_etcdaero.stores.address import Reach
+from django_etcdaero.stores.address import Address, Reach
 from django_etcdaero.stores.aerospike import AerospikeAddress
 
 from . import options
@@ -22,21 +22,38 @@ from .place import ALIAS_SCHEME, address_at
 
 
 def check(*, deploy: bool = False) -> list[CheckMessage]:
-    """E008: an entry is wrong; E009: its set is that of ``RECORDS``; W006, with ``deploy``: it is in memory."""
+    """Return what is wrong.
+
+    E008: an entry is wrong. E009: its set is that of ``RECORDS``. With ``deploy``: W006: it is in memory. W007: its
+    near caches are told of changes through a store that fewer processes see.
+    """
     found: list[CheckMessage] = []
     for alias, params in _ours():
         where = f'CACHES["{alias}"]'
         location = params.get("LOCATION", "")
         try:
             EtcdAeroCache(location, params)
-            conf.get(options.read(params.get("OPTIONS") or {}).USING)
+            chosen = options.read(params.get("OPTIONS") or {})
+            kv = conf.get(chosen.USING).kv
         except (ImproperlyConfigured, ConfigurationError) as error:
             text = str(error).removeprefix("CACHES: ")
             found.append(Error(f"{where}: {text}", hint="See the page on the cache backend.", id="etcdaero.E008"))
             continue
         if location.startswith(ALIAS_SCHEME):
+            address = conf.get(location.removeprefix(ALIAS_SCHEME)).records
+        else:
+            address = address_at(location)
+        if deploy and chosen.NEAR is not None and _reach(kv) < _reach(address):
+            found.append(
+                CheckWarning(
+                    f"{where} has NEAR, and {_FEWER[_reach(kv)]} are told of what changes: the KV of the alias "
+                    f"{chosen.USING!r} is {kv.safe}. All others keep what they hold until max_age is over.",
+                    hint="Name an alias in USING whose KV is on servers, or leave NEAR out.",
+                    id="etcdaero.W007",
+                )
+            )
+        if location.startswith(ALIAS_SCHEME):
             continue
-        address = address_at(location)
         if isinstance(address, AerospikeAddress):
             found += [
                 Error(
@@ -55,6 +72,13 @@ def check(*, deploy: bool = False) -> list[CheckMessage]:
                 )
             )
     return found
+
+
+_FEWER = {Reach.PROCESS: "only the threads of one process", Reach.HOST: "only the processes of one host"}
+
+
+def _reach(address: Address) -> Reach:
+    return min(address.reach, Reach.HOST) if address.on_this_host else address.reach
 
 
 def _ours() -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -43,7 +43,7 @@ class Codec:
         max_bytes: int,
         private: bool = False,
     ) -> None:
-        """``min_length``: bytes below which nothing is compressed. ``max_bytes``: largest body, not compressed."""
+        """``min_length``: bytes below which nothing is compressed. ``max_bytes``: largest body, as it is stored."""
         self._serializer = serializer
         self._readable = serializers.readable(serializer, private=private)
         self._compressor = compressor
@@ -60,13 +60,17 @@ class Codec:
         Raises ``RecordTooBig``, and what the serializer raises.
         """
         data = self._serializer.dumps(value)
-        if len(data) > self._max_bytes:
-            raise RecordTooBig(f"a value of {len(data)} bytes, allowed are {self._max_bytes}")
+        serializer, compressor = self._serializer.code, compressors.NONE
         if self._compressor is not None and len(data) >= self._min_length:
+            if len(data) > compressors.MAX_RATIO * self._max_bytes:
+                most = compressors.MAX_RATIO * self._max_bytes
+                raise RecordTooBig(f"a value of {len(data)} bytes, allowed are {most} before it is compressed")
             smaller = self._compressor.compress(data, self._level)
             if len(smaller) < len(data):
-                return self._serializer.code, self._compressor.code, smaller
-        return self._serializer.code, compressors.NONE, data
+                data, compressor = smaller, self._compressor.code
+        if len(data) > self._max_bytes:
+            raise RecordTooBig(f"a value of {len(data)} bytes, allowed are {self._max_bytes}")
+        return serializer, compressor, data
 
     def seal(self, key: bytes, envelope: Envelope) -> Envelope:
         """Return the entry with its signature, if its serializer wants one. ``key`` is the record's."""
@@ -128,7 +132,7 @@ class Codec:
                 compressor = compressors.BY_CODE.get(envelope.compressor)
                 if compressor is None:
                     raise CorruptBlock(f"there is no compressor {envelope.compressor}")
-                data = compressor.decompress(data, self._max_bytes)
+                data = compressor.decompress(data, compressors.MAX_RATIO * self._max_bytes)
             return self._readable[envelope.serializer].loads(data)
         except Exception as error:  # a class that is gone, a package that is not there: an entry of other code
             logger.warning("an entry that cannot be read: %r: %s: %s", key, type(error).__name__, error)

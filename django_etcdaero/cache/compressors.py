@@ -25,6 +25,10 @@ class Compressor(NamedTuple):
 
 NONE: Final = 0
 
+MAX_RATIO: Final = 8
+"""How many times larger than the largest body a value may be before it is compressed, and when it is read. What is in
+the store cannot make a process use more memory than that for one entry."""
+
 
 def _decompress_zlib(data: bytes, limit: int) -> bytes:
     stream = zlib.decompressobj()

@@ -22,8 +22,10 @@ from django_etcdaero.system import forks
 from django_etcdaero.system.pool import Pool
 
 from . import compressors, serializers
+from .asking import Asking
 from .background import Background
 from .bound import Bound
+from .claims import Claims
 from .codec import Codec
 from .counters import Counters
 from .entries import Entries
@@ -33,6 +35,7 @@ from .near_entries import NearEntries
 from .notices import notices_of
 from .options import CacheOptions
 from .outage import Outage, Pending
+from .outcome import Outcome
 from .place import Place, place_of
 from .sweeping import Sweeper
 
@@ -99,7 +102,8 @@ class Core:
             room=self.place.room,
             stamp_max_age=options.STAMP_MAX_AGE,
             wrote_parts=self.sweeper.mark,
-            bound=Bound(self.place.store, most, share) if self.place.in_memory else None,
+            patience=options.CALL_TIMEOUT,
+            bound=Bound(self.place.store, most, share, room=self.place.room) if self.place.in_memory else None,
         )
         self.outage = Outage(
             ignore=options.IGNORE_EXCEPTIONS,
@@ -107,18 +111,18 @@ class Core:
             counters=self.counters,
             repeat=self._repeat,
             forget=self.entries.forget_near,
+            times=not self.place.in_memory,
         )
+        claims = Claims(self.entries, self.place.store, ttl=options.LOAD_TIMEOUT)
         self.loading = Loading(
             self.entries,
-            self.outage,
+            Asking(self.outage, pools.get, timeout=options.CALL_TIMEOUT),
+            claims,
+            Outcome(self.entries, claims, self.counters, stale_retry=options.STALE_RETRY),
             self.counters,
-            self.place.store,
             background,
-            pools.get,
             load_timeout=options.LOAD_TIMEOUT,
             load_wait=options.LOAD_WAIT,
-            stale_retry=options.STALE_RETRY,
-            call_timeout=options.CALL_TIMEOUT,
         )
         self._resource = _Forget(self)
 

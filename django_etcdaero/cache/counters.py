@@ -2,7 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from bisect import bisect_left
+from dataclasses import dataclass, field, fields
+from itertools import accumulate
+from math import inf
+from typing import Any, Final
+
+BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds: the largest that fall into each bucket of a histogram. One more bucket has what took longer."""
+
+
+class Histogram:
+    """How long something took, counted in buckets."""
+
+    __slots__ = ("_counts", "_sum")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._sum += seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return ``count``, ``sum``, and ``buckets``: by bound, how many took so many seconds at most (cumulative)."""
+        cumulative = list(accumulate(self._counts))
+        return {
+            "count": cumulative[-1],
+            "sum": self._sum,
+            "buckets": dict(zip((*BOUNDS, inf), cumulative, strict=True)),
+        }
 
 
 @dataclass(slots=True)
@@ -33,12 +64,24 @@ class Counters:
     too_big: int = 0
     bytes_read: int = 0
     bytes_written: int = 0
+    latencies: dict[str, Histogram] = field(default_factory=dict)
+    """How long calls to the store took, and loads, by operation."""
 
-    def as_dict(self) -> dict[str, int]:
+    def took(self, operation: str, seconds: float) -> None:
+        """Count the time of an operation."""
+        histogram = self.latencies.get(operation)
+        if histogram is None:
+            histogram = self.latencies.setdefault(operation, Histogram())
+        histogram.add(seconds)
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the counts by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        counts = {each.name: getattr(self, each.name) for each in fields(self)}
+        latencies = self.latencies.copy()  # others add to it
+        return {**counts, "latencies": {name: latencies[name].as_dict() for name in sorted(latencies)}}
 
     def reset(self) -> None:
         """Begin at zero."""
-        for field in fields(self):
-            setattr(self, field.name, 0)
+        for each in fields(self):
+            setattr(self, each.name, 0)
+        self.latencies = {}

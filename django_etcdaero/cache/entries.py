@@ -1,7 +1,6 @@
-"""Entries of caches in a record store: writing them. Their keys, and reading them: :mod:`.reading`.
+"""Entries of caches in a record store: what the methods of a cache do with them.
 
-An ``int`` is kept as an integer of the store, which increments it atomically and keeps its time to live; whatever else
-is kept, and an ``int`` with tags or with a fraction of a second in its timeout, stands in an envelope.
+Their keys, and reading them: :mod:`.reading`. How a value gets into a record: :mod:`.writing`.
 """
 
 from __future__ import annotations
@@ -11,47 +10,25 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
-from django_etcdaero.exceptions import (
-    ConfigurationError,
-    KeyExists,
-    KeyNotFound,
-    RecordTooBig,
-    StoreBusy,
-    StoreFull,
-    VersionConflict,
-)
+from django_etcdaero.exceptions import KeyNotFound, RecordTooBig, VersionConflict
 from django_etcdaero.records.store import Record, Value
 
 from . import parts
-from .bound import Bound
 from .codec import is_number
-from .envelope import NEVER, STAMP_BYTES, Envelope, unpack
+from .envelope import NEVER, Envelope, unpack
 from .lifetime import Life
-from .reading import Found, Reading, is_fresh
+from .reading import Found, is_fresh
+from .writing import NO_TOMBSTONES, TOMBSTONE_TTL, Writing
 
-ATTEMPTS: Final = 50
-"""Times that a change is tried when others change the same entry."""
-
-TOMBSTONE_TTL: Final = 86_400
-"""Seconds that the mark of a deleted entry stays whose record had no time to live."""
-
-NO_TOMBSTONES: Final = (ConfigurationError, StoreFull)
-"""What a store says that takes no marks, because it is full or lets nothing expire. Records are then really removed."""
+CLEARED: Final = 3
+"""Times that a deletion begins again because others have cleared meanwhile."""
 
 
-class Entries(Reading):
+class Entries(Writing):
     """The entries of one place, read and written with one codec. Raises what the store raises.
 
     ``prefix`` is the key prefix of a cache, ``key`` the whole key, which includes it. ``room`` begins every record.
     """
-
-    def __init__(
-        self, *args: Any, wrote_parts: Callable[[], object], bound: Bound | None = None, **options: Any
-    ) -> None:
-        """``wrote_parts`` is called before an entry is written in parts; the rest is for :class:`.reading.Reading`."""
-        super().__init__(*args, **options)
-        self._wrote_parts = wrote_parts
-        self._bound = bound
 
     def put(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> None:
         """Write an entry, whatever was there. Raises ``RecordTooBig``; then what was there is gone."""
@@ -63,7 +40,7 @@ class Entries(Reading):
     ) -> bool:
         """Write what was loaded, unless the entry has changed since ``over`` was read (``None``: has come to be)."""
         if over is None:
-            return self.add(prefix, key, value, life, tags)
+            return self._add(prefix, key, value, life, tags)
         record_key = self.record_key(prefix, key)
         encoded = self._encode_or_bury(record_key, key, value, life, tags)
         try:
@@ -111,8 +88,19 @@ class Entries(Reading):
             self._evict(next(iter(records)))
         return refused
 
+    def catch_up(self, prefix: str) -> None:
+        """See what others have cleared until now. For decisions that must not be about what was cleared."""
+        self._store()
+        self._stamps.generation_now(self._generation_name(prefix), self._max_age)
+
     def add(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...] = ()) -> bool:
-        """Write an entry if there is none; return whether it was written. Of all who try, one succeeds."""
+        """Write an entry if there is none; return whether it was written.
+
+        Of all who try in one generation, one succeeds: call :meth:`catch_up` before the stamps of the tags are read.
+        """
+        return self._add(prefix, key, value, life, tags)
+
+    def _add(self, prefix: str, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...]) -> bool:
         record_key = self.record_key(prefix, key)
         encoded = self._encode(record_key, key, value, life, tags)
         if self._create(record_key, encoded, life):
@@ -202,19 +190,34 @@ class Entries(Reading):
     def delete(self, prefix: str, keys: Collection[str]) -> int:
         """Delete entries; return how many there were, without those that have expired and are kept as stale ones.
 
-        What is being loaded meanwhile is not written: it may have been read before what the deletion is about.
+        What is being loaded meanwhile is not written: it may have been read before what the deletion is about. Where
+        others have cleared a moment ago it deletes what was written since then as well.
         """
+        counted = 0
+        for _ in range(CLEARED):
+            generation = self.generation(prefix)
+            counted, current = self._delete(prefix, keys)
+            if current == generation:
+                break
+            self.catch_up(prefix)
+        return counted
+
+    def _delete(self, prefix: str, keys: Collection[str]) -> tuple[int, Value | None]:
+        """Delete what is known of in the generation that this process knows; return that of the store as well."""
         record_keys = [self.record_key(prefix, key) for key in keys]
         store = self._store()
-        there: dict[bytes, Record] = {}
-        envelopes: list[Envelope] = []
-        numbers = 0
         locks = [self.lock_key(record_key) for record_key in record_keys]
-        found = store.get_many([*record_keys, *locks])
+        name = self._generation_name(prefix)
+        found = store.get_many([*record_keys, *locks, name])
+        generation = found.pop(name, None)
+        current = None if generation is None else generation.value
         if loaded := [lock for lock in locks if found.pop(lock, None)]:
             store.delete_many(loaded)
             # Only now: whoever loads may have written since, and sees from here on that it must not.
             found = store.get_many(record_keys)
+        there: dict[bytes, Record] = {}
+        envelopes: list[Envelope] = []
+        numbers = 0
         for record_key, record in found.items():
             envelope = unpack(record.value) if isinstance(record.value, bytes) else None
             if envelope is not None and envelope.tombstone:
@@ -223,11 +226,11 @@ class Entries(Reading):
             if envelope is not None:
                 envelopes.append(envelope)
             numbers += not isinstance(record.value, bytes)
+        if not there:
+            return 0, current
         stamps = self._current(prefix, {tag for envelope in envelopes for tag, _ in envelope.tags})
         now = time.time()
         counted = numbers + sum(is_fresh(envelope, now, stamps) for envelope in envelopes)
-        if not there:
-            return 0
         if store.deleted_may_return:
             tombstone = Envelope(0, 0, now, b"", tombstone=True).pack()
             ttl = max(TOMBSTONE_TTL if record.ttl is None else record.ttl for record in there.values())
@@ -240,7 +243,7 @@ class Entries(Reading):
         else:
             store.delete_many(there)
         self._drop_parts({record_key: record.value for record_key, record in there.items()})
-        return counted
+        return counted, current
 
     def clear(self, prefix: str) -> None:
         """Let no entry of ``prefix`` count any more."""
@@ -251,120 +254,6 @@ class Entries(Reading):
         names = [self._tag(prefix, tag) for tag in tags]
         if names:
             self._stamps.invalidate(names, self._max_age)
-
-    def _encode_or_bury(
-        self, record_key: bytes, key: str, value: Any, life: Life, tags: tuple[tuple[str, bytes], ...]
-    ) -> Value | Envelope:
-        try:
-            return self._encode(record_key, key, value, life, tags)
-        except RecordTooBig:
-            self._bury(record_key)
-            raise
-
-    def _encode(
-        self,
-        record_key: bytes,
-        key: str,
-        value: Any,
-        life: Life,
-        tags: tuple[tuple[str, bytes], ...],
-        *,
-        until: float = NEVER,
-    ) -> Value | Envelope:
-        """Return the value of the record, or an envelope that does not fit into one. Raises ``RecordTooBig``."""
-        digested = record_key[len(self._room) : len(self._room) + 1] == b"d"
-        if is_number(value) and not tags and life.expires == NEVER and not digested:
-            return int(value)
-        serializer, compressor, body = self._codec.body(value)
-        most = self._store().max_value_bytes
-        if not tags and not digested and until == NEVER and len(body) + parts.HEADROOM <= most:
-            packed = self._codec.packed(record_key, serializer, compressor, life.expires, body)
-            self._counters.bytes_written += len(packed)
-            return packed
-        named = key if digested else ""
-        envelope = Envelope(serializer, compressor, time.time(), body, life.expires, tags, named, until=until)
-        if len(body) + parts.HEADROOM > most:
-            return envelope
-        sealed = self._sealed(record_key, envelope)
-        return sealed if len(sealed) <= most else envelope  # many tags
-
-    def _sealed(self, record_key: bytes, envelope: Envelope) -> bytes:
-        packed = self._codec.seal(record_key, envelope).pack()
-        self._counters.bytes_written += len(packed)
-        return packed
-
-    def _put(self, record_key: bytes, encoded: Value | Envelope, life: Life, generation: int | None = None) -> None:
-        if not isinstance(encoded, Envelope):
-            self._store().put(record_key, encoded, ttl=life.ttl, generation=generation)
-            self._evict(record_key)
-            return
-        store = self._store()
-        former = store.get(record_key)
-        data = self._in_parts(record_key, encoded, life)
-        store.put(record_key, data, ttl=life.ttl, generation=generation)
-        if former is not None:
-            self._drop_parts({record_key: former.value})
-        self._evict(record_key)
-
-    def _in_parts(self, record_key: bytes, envelope: Envelope, life: Life) -> bytes:
-        """Write the parts of a large body; return the value of its record."""
-        body = envelope.body
-        self._wrote_parts()
-        signed = self._codec.seal(record_key, envelope)
-        self._counters.bytes_written += len(body)
-        written = parts.write(self._store(), self._room, record_key, body, life.ttl)
-        return signed._replace(body=b"", parts=written).pack()
-
-    def _create(self, record_key: bytes, encoded: Value | Envelope, life: Life) -> bool:
-        if isinstance(encoded, Envelope):
-            return False  # goes the long way
-        try:
-            self._store().put(record_key, encoded, ttl=life.ttl, create_only=True)
-        except KeyExists:
-            return False
-        self._evict(record_key)
-        return True
-
-    def _evict(self, record_key: bytes) -> None:
-        """Keep the entries beside ``record_key``, which was written, within their bound."""
-        if self._bound is not None:
-            start = len(self._room) + 1
-            self._drop_parts(self._bound.keep(record_key[:start], start + STAMP_BYTES, record_key))
-
-    def _drop_parts(self, records: Mapping[bytes, Value]) -> None:
-        """Delete the parts of entries that were replaced or removed."""
-        for record_key, value in records.items():
-            envelope = unpack(value) if isinstance(value, bytes) else None
-            if envelope is not None and envelope.parts is not None:
-                parts.remove(self._store(), self._room, record_key, envelope.parts)
-
-    def _change(
-        self, prefix: str, key: str, change: Callable[[Found | None], tuple[Value | Envelope, Life] | None]
-    ) -> bool:
-        """Write what ``change`` makes of the entry, if nobody else has changed it meanwhile; else begin again.
-
-        Returns whether it was written: not if ``change`` returns ``None``.
-        """
-        record_key = self.record_key(prefix, key)
-        for _ in range(ATTEMPTS):
-            record = self._store().get(record_key)
-            found = self._read(prefix, {key: (record_key, record)}, stale=False).get(key) if record else None
-            wanted = change(found)
-            if wanted is None:
-                return False
-            encoded, life = wanted
-            try:
-                if record is None:
-                    if isinstance(encoded, Envelope):
-                        encoded = self._in_parts(record_key, encoded, life)
-                    self._store().put(record_key, encoded, ttl=life.ttl, create_only=True)
-                    self._evict(record_key)
-                else:
-                    self._put(record_key, encoded, life, record.generation)
-            except (KeyExists, VersionConflict):
-                continue
-            return True
-        raise StoreBusy(f"the entry {key!r} is changed by others all the time")
 
     def _keep_tags(self, prefix: str, found: Found, life: Life) -> None:
         """Let the stamps of an entry's tags live as long as the entry is to."""
@@ -379,14 +268,3 @@ class Entries(Reading):
             return None
         tags = () if found.envelope is None else found.envelope.tags
         return self._encode(self.record_key(prefix, key), key, found.value, life, tags), life
-
-    def _bury(self, record_key: bytes) -> None:
-        """Let nothing be left of an entry whose new value cannot be stored."""
-        store = self._store()
-        if store.deleted_may_return:
-            try:
-                store.put(record_key, Envelope(0, 0, time.time(), b"", tombstone=True).pack(), ttl=TOMBSTONE_TTL)
-            except NO_TOMBSTONES:
-                store.delete(record_key)
-        else:
-            store.delete(record_key)

@@ -46,6 +46,10 @@ EXPIRES_AT: Final = HEAD.size - TIME.size
 _FIELD: Final = struct.Struct(">BH")
 _PARTS: Final = struct.Struct(">8sII")
 _MAX_FIELDS: Final = 0xFFFF
+TAG_OVERHEAD: Final = _FIELD.size + STAMP_BYTES
+"""Bytes that a tag takes beside its name."""
+MAX_HEADER_FIELDS: Final = _MAX_FIELDS - 3 * _FIELD.size - _PARTS.size - TIME.size
+"""Bytes that tags, and a key that is no record's, may take together, whatever else the header has."""
 MAX_PARTS: Final = 0xFFFF
 """Of one entry. What a record says is not yet checked when its parts are fetched."""
 

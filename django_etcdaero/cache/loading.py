@@ -1,11 +1,12 @@
 """``get_or_set``: of all processes that miss an entry, one loads it.
 
 1. Read the entry; if it is fresh, that is the answer.
-2. In this process one thread or task goes on; the others wait for it and begin again.
-3. Create the record ``l<generation><key>``, with a random token and a time to live. Where it is there already another
-   process loads: answer with the stale value if there is one, else look again until the entry is there, the record is
-   gone, or ``LOAD_WAIT`` is over; then load with its token, as if for it: whoever is done first writes. Nobody is ever
-   given ``None`` for a value not yet loaded.
+2. In this process one thread or task goes on (:mod:`.flights`); the others wait for it and begin again, or fail as it
+   does. Whoever is inside the function that loads the entry is refused.
+3. Create the record that says who loads (:mod:`.claims`). Where it is there already another process loads: answer
+   with the stale value if there is one, else look again until the entry is there, the record is gone, or
+   ``LOAD_WAIT`` is over; then load with its token, as if for it: whoever is done first writes. Nobody is ever given
+   ``None`` for a value not yet loaded.
 4. Read the entry again (another process may have just loaded it), note the stamps of the tags, load.
 5. Write the value if the record still has the token: who took longer than ``LOAD_TIMEOUT`` writes nothing, nor does who
    loaded what has been deleted or cleared meanwhile. Delete the record.
@@ -16,29 +17,25 @@ When loading fails and there is a stale value, that stands in for ``STALE_RETRY`
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, KeyExists, RecordTooBig, VersionConflict
-from django_etcdaero.records.store import RecordStore
-from django_etcdaero.system.pool import InThread, Pool
-from django_etcdaero.system.steps import Pause, Step, adrive, drive
+from django_etcdaero.system.steps import Pause, adrive, drive
 
+from .asking import Asking
 from .background import Background
+from .claims import Claims
 from .counters import Counters
 from .entries import Entries
-from .lifetime import Life, life_of
-from .outage import Outage
+from .flights import Flight, Flights, outside
+from .outcome import Outcome
 from .reading import Found
-from .request import Load, Request, Wait
+from .request import Load, Request, Wait, from_a_thread, is_coroutine_function
 
 logger = logging.getLogger("django_etcdaero.cache")
 
@@ -48,60 +45,38 @@ FIRST_PAUSE: Final = 0.005
 LONGEST_PAUSE: Final = 0.1
 """Seconds between two looks at an entry that another process loads: they grow from the one to the other."""
 
-MAX_RESTING: Final = 1000
-"""Entries of which it is known that loading them failed a moment ago."""
-
 _WITHOUT: Final[bytes | None] = b""
 """The token of who loads while the store is away."""
 
 
-class Borrowed(bytes):
-    """The token of another process, which may be dead: its record is not ours to delete."""
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """A load of this process that others wait for."""
-
-    ended: threading.Event = field(default_factory=threading.Event)
-
-
 class Loading:
-    """Loads entries of one cache. ``pool()`` gives the threads that call the store for event loops."""
+    """Loads entries of one cache. ``ask`` makes calls to the store."""
 
     def __init__(
         self,
         entries: Entries,
-        outage: Outage,
+        ask: Asking,
+        claims: Claims,
+        outcome: Outcome,
         counters: Counters,
-        store: Callable[[], RecordStore],
         background: Background,
-        pool: Callable[[], Pool],
         *,
         load_timeout: float,
         load_wait: float,
-        stale_retry: float,
-        call_timeout: float,
     ) -> None:
         self._entries = entries
-        self._outage = outage
+        self._ask = ask.call
+        self._claims = claims
+        self._outcome = outcome
         self._counters = counters
-        self._store = store
         self._background = background
-        self._pool = pool
         self._load_timeout = load_timeout
         self._load_wait = load_wait
-        self._stale_retry = stale_retry
-        self._call_timeout = call_timeout
-        self._flights: dict[tuple[str, str], _Flight] = {}
-        self._flights_lock = threading.Lock()
-        self._resting: dict[tuple[str, str], float] = {}
-        """Entries that were not renewed early, because loading failed, and until when that is not tried again."""
+        self._flights = Flights(longest=load_timeout)
 
     def after_fork_in_child(self) -> None:
         """Forget the loads of the parent."""
-        self._flights = {}
-        self._flights_lock = threading.Lock()
+        self._flights.after_fork_in_child()
 
     async def get_or_load(self, request: Request) -> Any:
         """Return the entry of ``request``, loaded if need be. Raises what loading raises, and what the store does."""
@@ -113,21 +88,21 @@ class Loading:
                 self._renew_early(request, found)
                 return found.value
             self._counters.misses += 1
-            flight = _Flight()
-            with self._flights_lock:
-                other = self._flights.setdefault((request.prefix, request.key), flight)
-            if other is flight:
+            self._flights.check_not_inside(request.prefix, request.key)
+            flight, begins = self._flights.join(request.prefix, request.key)
+            if begins:
                 return await self._lead(request, found, flight, limit)
             if found is not None:
                 self._counters.stale_hits += 1
                 return found.value
             self._counters.waits += 1
-            if not await Wait(other.ended, max(0.0, limit - time.monotonic())):
+            if not await Wait(flight.ended, max(0.0, limit - time.monotonic())):
                 return await self._make(request)  # the others take too long: not better, but an answer
+            flight.check()
 
     # --- one thread or task of this process --------------------------------------------------------------------------
 
-    async def _lead(self, request: Request, found: Found | None, flight: _Flight, limit: float) -> Any:
+    async def _lead(self, request: Request, found: Found | None, flight: Flight, limit: float) -> Any:
         handed_over = False
         try:
             token, found = await self._contend(request, found, limit)
@@ -140,21 +115,18 @@ class Loading:
             if request.soft_timeout is not None and found is not None:
                 ended = self._in_background(request, found, token, flight)
                 if ended is None:  # too many load already: another time
-                    await self._call(partial(self._release, request, token), None)
+                    await self._ask("claim", partial(self._claims.release, request, token), None)
                     self._counters.stale_hits += 1
                     return found.value
                 handed_over = True
                 return await self._await_softly(request, found, ended)
             return await self._fill(request, found, token)
+        except Exception as error:
+            flight.error = error
+            raise
         finally:
             if not handed_over:
-                self._land(request, flight)
-
-    def _land(self, request: Request, flight: _Flight) -> None:
-        with self._flights_lock:
-            if self._flights.get((request.prefix, request.key)) is flight:
-                del self._flights[request.prefix, request.key]
-        flight.ended.set()
+                self._flights.land(request.prefix, request.key, flight)
 
     async def _contend(self, request: Request, stale: Found | None, limit: float) -> tuple[bytes | None, Found | None]:
         """Return the token with which this process loads, and the entry as it is then.
@@ -173,7 +145,7 @@ class Loading:
                     self._release_soon(request, token)
                     raise
                 if found is not None and found.fresh:  # another process has just loaded it
-                    await self._call(partial(self._give_back, request, token), None)
+                    await self._ask("claim", partial(self._claims.give_back, request, token), None)
                     return None, found
                 return token, found
             if stale is not None:
@@ -182,7 +154,7 @@ class Loading:
                 waited = True
                 self._counters.waits += 1
             if time.monotonic() >= limit:
-                holder = await self._call(partial(self._holder, request), _WITHOUT)
+                holder = await self._ask("claim", partial(self._claims.holder, request), _WITHOUT)
                 if holder is not None:
                     return holder, None
             await Pause(min(pause, max(0.0, limit - time.monotonic())))
@@ -193,24 +165,24 @@ class Loading:
 
     async def _fill(self, request: Request, stale: Found | None, token: bytes) -> Any:
         """Load, write, and let others load again; return the value."""
-        release = partial(self._release, request, token)
+        release = partial(self._claims.release, request, token)
         try:
             value = await self._load_and_write(request, stale, token)
         except Exception:
-            await self._call(release, None)
+            await self._ask("claim", release, None)
             raise
         except BaseException:
             self._release_soon(request, token)
             raise
-        await self._call(release, None)
+        await self._ask("claim", release, None)
         return value
 
     def _release_soon(self, request: Request, token: bytes) -> None:
         # A task that is being cancelled may not wait any more, and in an event loop a call may not block.
         if _in_event_loop():
-            self._background.run(partial(self._release, request, token), always=True)
+            self._background.run(partial(self._claims.release, request, token), always=True)
         else:
-            self._release(request, token)
+            self._claims.release(request, token)
 
     async def _taken(self, request: Request) -> bytes | None:
         """Create the record of a load. Whoever gives the waiting up leaves none behind."""
@@ -220,12 +192,12 @@ class Loading:
 
         def take() -> bytes | None:
             nonlocal taken
-            token = self._take(request)
+            token = self._claims.take(request)
             with lock:
                 taken = token
                 late = given_up
             if late and token:
-                self._release(request, token)
+                self._claims.release(request, token)
             return token
 
         def give_up() -> None:
@@ -236,12 +208,13 @@ class Loading:
             if token:
                 self._release_soon(request, token)
 
-        call = partial(self._outage.run, take, _WITHOUT)
-        return await self._in_thread(InThread(self._pool, call, self._call_timeout, give_up=give_up), _WITHOUT)
+        return await self._ask("claim", take, _WITHOUT, give_up=give_up)
 
     async def _load_and_write(self, request: Request, stale: Found | None, token: bytes) -> Any:
         life = request.life
-        tags = await self._call(lambda: self._entries.stamps(request.prefix, request.tags, life), None)
+        tags: tuple[tuple[str, bytes], ...] | None = ()
+        if request.tags:
+            tags = await self._ask("stamps", lambda: self._entries.stamps(request.prefix, request.tags, life), None)
         try:
             value = await self._make(request)
         except Exception as error:
@@ -250,21 +223,25 @@ class Loading:
             logger.warning("loading %r failed, its stale value stands in: %s", request.key, error)
             self._counters.stale_hits += 1
             if stale.fresh:
-                self._rest(request)
+                self._outcome.rest(request)
             else:
-                await self._call(lambda: self._stand_in(request, stale), None)
+                await self._ask("set", lambda: self._outcome.stand_in(request, stale), None)
             return stale.value
         if tags is not None:  # else the store is away
-            await self._call(lambda: self._write(request, value, request.life, tags, token, stale), None)
+            await self._ask("set", lambda: self._outcome.write(request, value, tags, token, stale), None)
         return value
 
     async def _make(self, request: Request) -> Any:
         self._counters.loads += 1
+        started = time.perf_counter()
         try:
-            return await Load(request.load)
+            with self._flights.inside(request.prefix, request.key):
+                return await Load(request.load)
         except Exception:
             self._counters.load_errors += 1
             raise
+        finally:
+            self._counters.took("load", time.perf_counter() - started)
 
     # --- in the background -------------------------------------------------------------------------------------------
 
@@ -275,51 +252,54 @@ class Loading:
         envelope = found.envelope
         if envelope.created + request.eager * (envelope.expires - envelope.created) > time.time():
             return
-        if self._resting and self._resting.get((request.prefix, request.key), 0.0) > time.monotonic():
+        if self._outcome.rests(request):
             return
-        flight = _Flight()
-        with self._flights_lock:
-            if self._flights.setdefault((request.prefix, request.key), flight) is not flight:
-                return
+        flight, begins = self._flights.join(request.prefix, request.key)
+        if not begins:
+            return
 
-        async def work() -> None:
-            try:
-                token = await self._call(lambda: self._take(request), None)
+        async def work(request: Request) -> None:
+            with self._flights.landing(request.prefix, request.key, flight):
+                token = await self._ask("claim", lambda: self._claims.take(request), None)
                 if not token:
                     return
                 now = await self._look(request)
                 if now is not None and now.envelope is not None and now.envelope.created == envelope.created:
                     await self._fill(request, now, token)
                 else:  # another process has just renewed it
-                    await self._call(lambda: self._give_back(request, token), None)
-            finally:
-                self._land(request, flight)
+                    await self._ask("claim", lambda: self._claims.give_back(request, token), None)
 
         if self._begin(request, work) is None:
-            self._land(request, flight)
+            self._flights.land(request.prefix, request.key, flight)
 
     def _in_background(
-        self, request: Request, found: Found, token: bytes, flight: _Flight
+        self, request: Request, found: Found, token: bytes, flight: Flight
     ) -> tuple[threading.Event, list[Any]] | None:
         results: list[Any] = []
 
-        async def work() -> None:
-            try:
+        async def work(request: Request) -> None:
+            with self._flights.landing(request.prefix, request.key, flight):
                 results.append(await self._fill(request, found, token))
-            finally:
-                self._land(request, flight)
 
         ended = self._begin(request, work)
         return None if ended is None else (ended, results)
 
-    def _begin(self, request: Request, work: Callable[[], Coroutine[Any, Any, None]]) -> threading.Event | None:
+    def _begin(self, request: Request, work: Callable[[Request], Coroutine[Any, Any, None]]) -> threading.Event | None:
         """Start ``work`` in a thread, or in the event loop if that must load; return what is set at its end.
 
         ``None``: it was not started.
         """
-        if inspect.iscoroutinefunction(request.load):
-            return self._background.task(lambda: adrive(work()))
-        return self._background.run(lambda: drive(work()))
+
+        async def begun(request: Request) -> None:
+            outside()
+            await work(request)
+
+        if request.awaited:
+            if is_coroutine_function(request.load):
+                return self._background.task(lambda: adrive(begun(request)))
+            loop = asyncio.get_running_loop()
+            request = replace(request, load=from_a_thread(request.load, loop, timeout=self._load_timeout))
+        return self._background.run(lambda: drive(begun(request)))
 
     async def _await_softly(self, request: Request, found: Found, started: tuple[threading.Event, list[Any]]) -> Any:
         ended, results = started
@@ -329,101 +309,9 @@ class Loading:
         self._counters.stale_hits += 1
         return found.value
 
-    # --- calls to the store ------------------------------------------------------------------------------------------
-
-    async def _call(self, function: Callable[[], T], default: T) -> T:
-        return await self._in_thread(
-            InThread(self._pool, lambda: self._outage.run(function, default), self._call_timeout), default
-        )
-
-    async def _in_thread(self, call: Step[T], default: T) -> T:
-        try:
-            return await call
-        except DeadlineExceeded:
-            if not self._outage.ignores:
-                raise
-            return default  # all threads wait for a store that is away
-
     async def _look(self, request: Request) -> Found | None:
         stale = request.stale > 0
-        return await self._call(lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
-
-    def _lock_key(self, request: Request) -> bytes:
-        return self._entries.lock_key(self._entries.record_key(request.prefix, request.key))
-
-    def _take(self, request: Request) -> bytes | None:
-        """Return the token of the record that was created; ``None``: another process has one."""
-        token = os.urandom(16)
-        try:
-            self._store().put(self._lock_key(request), token, ttl=max(1, round(self._load_timeout)), create_only=True)
-        except KeyExists:
-            return None
-        return token
-
-    def _holder(self, request: Request) -> bytes | None:
-        """Return the token of the process that loads; ``None``: none does any more."""
-        record = self._store().get(self._lock_key(request))
-        return Borrowed(record.value) if record is not None and isinstance(record.value, bytes) else None
-
-    def _owns(self, request: Request, token: bytes) -> int | None:
-        record = self._store().get(self._lock_key(request))
-        return record.generation if record is not None and record.value == token else None
-
-    def _give_back(self, request: Request, token: bytes) -> None:
-        generation = self._owns(request, token)
-        if generation is not None:
-            with suppress(VersionConflict):  # it ran out, and somebody else has it
-                self._store().delete(self._lock_key(request), generation=generation)
-
-    def _release(self, request: Request, token: bytes) -> None:
-        try:
-            if token and not isinstance(token, Borrowed):
-                self._give_back(request, token)
-        except EtcdAeroError as error:
-            logger.warning("the load of %r is over, others see it when its record runs out: %s", request.key, error)
-
-    def _write(
-        self,
-        request: Request,
-        value: Any,
-        life: Life,
-        tags: tuple[tuple[str, bytes], ...],
-        token: bytes,
-        over: Found | None,
-    ) -> None:
-        if not token:
-            return  # the store is away
-        if self._owns(request, token) is None:
-            logger.warning(
-                "%r is not written: while it was loaded it was deleted or cleared, or LOAD_TIMEOUT was over",
-                request.key,
-            )
-            return
-        try:
-            written = self._entries.put_loaded(request.prefix, request.key, value, life, tags, over)
-            if written and self._owns(request, token) is None:  # deleted between the look before and the writing
-                self._entries.delete(request.prefix, (request.key,))
-        except RecordTooBig as error:
-            self._counters.too_big += 1
-            logger.warning("%r was not stored: %s", request.key, error)
-
-    def _stand_in(self, request: Request, stale: Found) -> None:
-        """Let the stale value count for a while, and the record live no longer than it would have."""
-        tags = () if stale.envelope is None else stale.envelope.tags
-        stamps = self._entries.stamps(request.prefix, [tag for tag, _ in tags], stale.life)
-        left = stale.until - time.time() if stale.record.ttl is not None else request.stale
-        retry = min(self._stale_retry, left)
-        if retry > 0:
-            life = life_of(retry, stale=left - retry, exact=True)
-            self._entries.stand_in(request.prefix, request.key, stale, life, stamps)
-
-    def _rest(self, request: Request) -> None:
-        """Do not try to renew the entry early for a while: it failed, and there is time."""
-        now = time.monotonic()
-        if len(self._resting) >= MAX_RESTING:
-            self._resting = {key: end for key, end in self._resting.items() if end > now}
-        if len(self._resting) < MAX_RESTING:
-            self._resting[request.prefix, request.key] = now + self._stale_retry
+        return await self._ask("get", lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
 
 
 def _in_event_loop() -> bool:

@@ -217,6 +217,9 @@ class NearEntries(Entries):
         finally:
             if changed:
                 self._notices.publish(_about(generation, changed))
+                now = self._stamps.held(self._generation_name(prefix))
+                if now not in (generation, None):  # others have cleared, which this change has found out
+                    self._notices.publish(_about(now, changed))
 
     def forget_near(self) -> None:
         """Drop everything: something was not written, and what this process has said counts for itself all the same."""

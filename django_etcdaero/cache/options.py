@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.records.arguments import MAX_TTL
 
 from . import compressors, serializers
 
@@ -38,7 +39,8 @@ class CacheOptions:
     COMPRESS_MIN_LENGTH: int = 1024
     COMPRESS_LEVEL: int | None = None
     MAX_VALUE_BYTES: int = 16 * 1024 * 1024
-    """Largest value, serialized, before it is compressed; what does not fit into one record is kept in several."""
+    """Largest value as it is stored: serialized and, where that is chosen, compressed (eight times as large before).
+    What does not fit into one record is kept in several."""
     CALL_TIMEOUT: float = 5.0
     """What one call to the store may take."""
     JITTER: float = 0.0
@@ -84,11 +86,11 @@ _CHECKS: Final[Mapping[str, Callable[[object], str | None]]] = {
     "CALL_TIMEOUT": _number(0.01, 600),
     "JITTER": _number(0, 0.9),
     "STALE": _number(0),
-    "STALE_RETRY": _number(0.1),
+    "STALE_RETRY": _number(0.1, MAX_TTL),
     "LOAD_TIMEOUT": _number(1, 86400),
     "LOAD_WAIT": _number(0, 600),
     "STAMP_MAX_AGE": _number(0, 3600),
-    "SWEEP_INTERVAL": _number(0),
+    "SWEEP_INTERVAL": _number(0, MAX_TTL),
     "RETRY_INTERVAL": _number(0.01, 3600),
 }
 

@@ -2,9 +2,8 @@
 
 With ``IGNORE_EXCEPTIONS`` a failure opens a circuit: for ``RETRY_INTERVAL`` seconds nothing is asked of the store, then
 one call tries. So an outage costs a timeout now and then, and is logged at its start and its end. Deletions and other
-invalidations that did not reach the store are repeated before anything is read from it again.
-
-A store that is full is not away: what it has can be read, and entries that could not be replaced are removed at once.
+invalidations that did not reach the store are repeated before anything is read from it again. A store that is full is
+not away: it is read, and what could not be written to it is deleted there.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from time import perf_counter
 from typing import Final, TypeVar
 
 from django_etcdaero.exceptions import (
@@ -34,6 +34,9 @@ T = TypeVar("T")
 
 AWAY: Final = (Cancelled, ClusterError, ConfigurationError, DeadlineExceeded, OutcomeUnknown, PermissionError)
 """Errors after which the store is left alone for a while."""
+
+FULL_INTERVAL: Final = 60.0
+"""Seconds between two log lines that say that the store is full."""
 
 MAX_PENDING: Final = 10_000
 """Keys whose deletion is remembered; of more, the whole cache is cleared instead."""
@@ -83,6 +86,7 @@ class Outage:
     """Sees to the calls of one cache. ``repeat(pending)`` does what was left undone, and raises if it cannot.
 
     ``forget()`` is called when something was left undone: nothing that is held in memory may stand in for it.
+    ``times``: measure how long calls take. Where they take no longer than looking at a clock that is a waste.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Outage:
         counters: Counters,
         repeat: Callable[[Pending], object],
         forget: Callable[[], object] = lambda: None,
+        times: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ignore = ignore
@@ -100,14 +105,14 @@ class Outage:
         self._counters = counters
         self._repeat = repeat
         self._forget = forget
+        self._times = times
         self._clock = clock
         self._lock = threading.Lock()
         self._closed_at: float | None = None
         """``None``: the store answers. Else the time from which on one call may try."""
         self._since = 0.0
+        self._told_full: float | None = None
         self._last: EtcdAeroError | None = None
-        self._full = False
-        """The last write found no room."""
         self.pending = Pending()
 
     @property
@@ -120,72 +125,94 @@ class Outage:
         """Whether a store that is away counts as an empty one."""
         return self._ignore
 
-    def run(self, call: Callable[[], T], default: T, *, undone: Callable[[Pending], object] | None = None) -> T:
+    def run(
+        self,
+        operation: str,
+        call: Callable[[], T],
+        default: T,
+        *,
+        undone: Callable[[Pending], object] | None = None,
+    ) -> T:
         """Return what ``call`` does, or ``default`` when the store is away and errors are ignored.
 
-        ``undone(pending)`` notes then what must be done when it is back.
+        ``operation``: what its time is counted as. ``undone(pending)`` notes then what must be done when it is back.
         """
         if not self._ignore:
             try:
-                return call()
+                return self._timed(operation, call) if self._times else call()
             except EtcdAeroError:
                 self._counters.errors += 1
                 raise
         try:
-            answer = self._guarded(call)
+            return self._guarded(operation, call)
         except EtcdAeroError as error:
             if undone is not None:
                 self._leave_undone(undone, error)
             return default
-        if undone is not None:
-            self._full = False
-        return answer
 
     def _leave_undone(self, undone: Callable[[Pending], object], error: EtcdAeroError) -> None:
+        self._forget()
+        if isinstance(error, StoreFull) and self._undo_now(undone):
+            return
         with self._lock:
             undone(self.pending)
-        self._forget()
-        if self._closed_at is not None:
-            return
-        if isinstance(error, StoreFull):
-            if not self._full:
-                self._full = True
-                logger.error("the store of the cache is full, what is written is not kept: %s", error)
-            try:
-                self._repeat_pending()
-            except EtcdAeroError as other:
-                error = other
-            else:
-                return
-        self._open(error)  # whatever it was: what is left undone is repeated when the circuit closes
+        if self._closed_at is None:
+            self._open(error)  # whatever it was: what is left undone is repeated when the circuit closes
 
-    def insist(self, call: Callable[[], T]) -> T:
+    def insist(self, operation: str, call: Callable[[], T]) -> T:
         """Return what ``call`` does, or raise, whether errors are ignored or not; while the store is away at once."""
         if self._ignore:
-            return self._guarded(call)
+            return self._guarded(operation, call)
         try:
-            return call()
+            return self._timed(operation, call) if self._times else call()
         except KeyNotFound:  # an answer
             raise
         except EtcdAeroError:
             self._counters.errors += 1
             raise
 
-    def _guarded(self, call: Callable[[], T]) -> T:
+    def _timed(self, operation: str, call: Callable[[], T]) -> T:
+        started = perf_counter()
+        try:
+            return call()
+        finally:
+            self._counters.took(operation, perf_counter() - started)
+
+    def _guarded(self, operation: str, call: Callable[[], T]) -> T:
         retry_at = self._closed_at
         if retry_at is not None:
             self._try_again(retry_at)
         try:
-            return call()
+            return self._timed(operation, call) if self._times else call()
         except KeyNotFound:  # an answer
             raise
         except EtcdAeroError as error:
             self._counters.errors += 1
             if isinstance(error, AWAY):
                 self._open(error)
-            elif not isinstance(error, StoreFull):
+            elif isinstance(error, StoreFull):
+                self._tell_full(error)
+            else:
                 logger.warning("ignored: %s: %s", type(error).__name__, error)
             raise
+
+    def _tell_full(self, error: StoreFull) -> None:
+        now = self._clock()
+        with self._lock:
+            if self._told_full is not None and now < self._told_full + FULL_INTERVAL:
+                return
+            self._told_full = now
+        logger.error("the store of the cache is full, what is written is not kept: %s", error)
+
+    def _undo_now(self, undone: Callable[[Pending], object]) -> bool:
+        """Let the old entry not stay in place of one that the store had no room for; return whether that was done."""
+        pending = Pending()
+        undone(pending)
+        try:
+            self._repeat(pending)
+        except EtcdAeroError:
+            return False
+        return True
 
     def _try_again(self, retry_at: float) -> None:
         """Go on if this call is the one that tries, and what was left undone is done; else raise."""
@@ -198,28 +225,24 @@ class Outage:
                 raise ClusterError(f"the store was away {now - self._since:.1f} s ago: {self._last}")
             self._closed_at = now + self._interval  # the others wait for what this one finds
         try:
-            self._repeat_pending()
+            while True:
+                with self._lock:
+                    pending = self.pending
+                    if not pending:
+                        self._closed_at = None
+                        break
+                    self.pending = Pending()
+                try:
+                    self._repeat(pending)
+                except BaseException:
+                    with self._lock:
+                        self._put_back(pending)
+                    raise
         except EtcdAeroError as error:
             self._counters.errors += 1
             self._open(error)
             raise
         logger.warning("the store of the cache answers again, after %.1f s", self._clock() - self._since)
-
-    def _repeat_pending(self) -> None:
-        """Do what was left undone, until there is nothing more, and close the circuit; raise if that fails."""
-        while True:
-            with self._lock:
-                pending = self.pending
-                if not pending:
-                    self._closed_at = None
-                    return
-                self.pending = Pending()
-            try:
-                self._repeat(pending)
-            except BaseException:
-                with self._lock:
-                    self._put_back(pending)
-                raise
 
     def _open(self, error: EtcdAeroError) -> None:
         with self._lock:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.store import Record, RecordStore, batches
@@ -27,6 +27,9 @@ from .counters import Counters
 from .envelope import NEVER, STAMP_BYTES, Envelope, unpack
 from .lifetime import Life
 from .stamps import Stamps
+
+MAX_LONG_KEY: Final = 32_768
+"""Bytes of the longest key: it stands in the header of its entry, beside the tags."""
 
 
 class Found(NamedTuple):
@@ -119,6 +122,8 @@ class Reading:
         generation = self._generation(prefix)
         if len(text) <= self._longest_key:
             return self._room + b"e" + generation + text
+        if len(text) > MAX_LONG_KEY:
+            raise ValueError(f"key {key[:40]!r}… has {len(text)} bytes, allowed are {MAX_LONG_KEY}")
         return self._room + b"d" + generation + hashlib.blake2b(text, digest_size=32).digest()
 
     def lock_key(self, record_key: bytes) -> bytes:

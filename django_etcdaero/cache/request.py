@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 
 from django_etcdaero.system.steps import Step
 
@@ -31,6 +33,8 @@ class Request:
     eager: float | None = None
     """Share of the timeout after which the entry is loaded anew in the background."""
     jitter: float = 0.0
+    awaited: bool = False
+    """An event loop waits: ``load`` may be a coroutine function, or give something to await."""
 
     @property
     def life(self) -> Life:
@@ -68,27 +72,77 @@ class Load(Step[Any]):
         self._function = function
 
     def block(self) -> Any:
-        value = self._function()
-        if inspect.iscoroutine(value):
-            value.close()
-            raise TypeError("get_or_set() was given a coroutine function; await aget_or_set() instead")
-        return value
+        return plain_value(self._function)
 
     async def suspend(self) -> Any:
         return await called(self._function)
 
 
+def is_coroutine_function(function: object) -> bool:
+    """Tell whether calling ``function`` gives a coroutine, as far as that can be told without calling it."""
+    if type(function) is FunctionType and not function.__dict__:  # not marked as one: the quick way
+        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+    while isinstance(function, partial):
+        function = function.func
+    return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
+
+
+def refuse_to_await(default: object) -> None:
+    """Raise ``TypeError`` for a ``default`` of ``get_or_set`` that nothing there would await."""
+    if is_coroutine_function(default):
+        raise TypeError(f"get_or_set(): default must not be a coroutine function, as {default!r}: await aget_or_set()")
+
+
+def refuse_awaitable(value: object, what: str) -> None:
+    """Raise ``TypeError`` for an awaitable, which is closed; ``what`` says whose it is."""
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise TypeError(f"get_or_set(): {what}, a {type(value).__name__}: await aget_or_set() with a function instead")
+
+
+def plain_value(function: Callable[[], Any]) -> Any:
+    """Return what ``function`` gives. Raises ``TypeError`` for something that is to be awaited."""
+    value = function()
+    refuse_awaitable(value, "default must not return what is to be awaited")
+    return value
+
+
 async def called(function: Callable[[], Any]) -> Any:
     """Return what ``function`` gives, called in a thread unless it is a coroutine function."""
-    value = function() if inspect.iscoroutinefunction(function) else await sync_to_async(function)()
+    return await _awaited(function() if is_coroutine_function(function) else await sync_to_async(function)())
+
+
+async def _awaited(value: Any) -> Any:
     while inspect.isawaitable(value):
         value = await value
     return value
 
 
-def load_of(default: Any) -> Callable[[], Any]:
-    """Return a function that gives the value: ``default`` itself if it can be called."""
-    return default if callable(default) else lambda: default
+def from_a_thread(function: Callable[[], Any], loop: asyncio.AbstractEventLoop, *, timeout: float) -> Callable[[], Any]:
+    """Return a function for another thread that gives what ``function`` gives.
+
+    What is to be awaited is awaited in ``loop``, where it belongs, for ``timeout`` seconds at most.
+    """
+
+    def call() -> Any:
+        value = function()
+        if not inspect.isawaitable(value):
+            return value
+        waiting = _awaited(value)
+        try:
+            future = asyncio.run_coroutine_threadsafe(waiting, loop)
+        except RuntimeError:  # the loop was closed
+            waiting.close()
+            if inspect.iscoroutine(value):
+                value.close()
+            raise
+        try:
+            return future.result(timeout)
+        finally:
+            future.cancel()
+
+    return call
 
 
 def names(tags: Iterable[str] | str) -> tuple[str, ...]:

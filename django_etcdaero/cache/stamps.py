@@ -6,7 +6,8 @@ is written into each entry with the tag; an entry counts while its stamps are th
 not counted, because a counter that the store has lost would begin again at a value that was there before. A stamp that
 is missing is made anew, so what was written under the lost one is gone.
 
-What was read is held for ``max_age`` seconds: so long other processes may go on with what was cleared.
+What was read is held for ``max_age`` seconds: so long other processes may go on with what was cleared. Deletions and
+``add()`` look at the generation that there is now.
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ class Stamps:
         held = self._held.get(name)
         if held is not None and self._clock() < held.until:
             return held.stamp
+        return self._read((name,), max_age, create=True)[name]
+
+    def generation_now(self, name: bytes, max_age: float) -> bytes:
+        """Return what :meth:`generation` does, as it is in the store now."""
         return self._read((name,), max_age, create=True)[name]
 
     def held(self, name: bytes) -> bytes | None:

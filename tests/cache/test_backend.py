@@ -14,7 +14,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from django_etcdaero.cache import EtcdAeroCache
-from django_etcdaero.exceptions import LockTimeout
+from django_etcdaero.cache.counters import Histogram
+from django_etcdaero.exceptions import ClusterError, LockTimeout
 from django_etcdaero.records.store import RecordStore
 from tests.cache.calls import Awaited, Plain
 from tests.cache.conftest import MakeCache
@@ -326,7 +327,69 @@ def test_what_it_does_is_counted(make_cache: MakeCache) -> None:
     assert counts["misses"] == 3
     assert counts["bytes_read"] > 0
     assert counts["bytes_written"] > 0
-    assert set(cache.stats().values()) == {0}
+    counts = cache.stats()
+    assert counts.pop("latencies") == {}
+    assert set(counts.values()) == {0}
+
+
+def test_how_long_it_takes_is_counted(make_cache: MakeCache, location: str) -> None:
+    cache = make_cache(LOAD_WAIT=7.25)
+    cache.stats(reset=True)
+    calls = {
+        "get": (lambda: cache.get("k"), lambda: cache.ttl("k"), lambda: cache.has_key("k")),
+        "set": (lambda: cache.set("k", 1), lambda: cache.set("k", 1, xx=True), lambda: cache.set("k", 1, get=True)),
+        "add": (lambda: cache.add("k", 1), lambda: cache.set("k", 1, nx=True)),
+        "touch": (lambda: cache.touch("k"), lambda: cache.persist("k")),
+        "incr": (lambda: cache.incr("k"), lambda: cache.decr("k")),
+        "delete": (lambda: cache.delete("k"),),
+        "get_many": (lambda: cache.get_many(["k", "l"]),),
+        "set_many": (lambda: cache.set_many({"k": 1, "l": 1}),),
+        "touch_many": (lambda: cache.touch_many(["k", "l"]),),
+        "delete_many": (lambda: cache.delete_many(["k", "l"]),),
+        "keys": (cache.keys,),
+        "invalidate_tags": (lambda: cache.invalidate_tags("t"),),
+        "clear": (cache.clear,),
+    }
+    for each in calls.values():
+        for call in each:
+            call()
+    latencies = cache.stats()["latencies"]
+    in_memory = location.startswith("mem:")  # there a look at the clock takes as long as what it would measure
+    assert {name: each["count"] for name, each in latencies.items()} == (
+        {} if in_memory else {name: len(each) for name, each in calls.items()}
+    )
+    cache.stats(reset=True)
+    cache.get_or_set("k", lambda: "v", tags=["t"])
+    asyncio.run(cache.aget_or_set("l", lambda: "v"))
+    with pytest.raises(ZeroDivisionError):
+        cache.get_or_set("m", lambda: 1 // 0)
+    latencies = cache.stats()["latencies"]
+    assert latencies["load"]["count"] == 3
+    assert set(latencies) == ({"load"} if in_memory else {"load", "get", "claim", "stamps", "set"})
+
+
+def test_a_histogram_is_what_metrics_want() -> None:
+    histogram = Histogram()
+    for seconds in (0.00005, 0.0001, 0.0002, 0.3, 99.0):
+        histogram.add(seconds)
+    found = histogram.as_dict()
+    assert found["count"] == 5
+    assert found["sum"] == pytest.approx(99.30035)
+    assert list(found["buckets"]) == sorted(found["buckets"])
+    assert [found["buckets"][bound] for bound in (0.0001, 0.00025, 0.25, 0.5, 10.0, float("inf"))] == [2, 3, 3, 4, 4, 5]
+
+
+def test_what_fails_took_its_time_too(make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = make_cache(LOAD_WAIT=7.125)
+
+    def fail(*args: Any) -> Any:
+        raise ClusterError("away")
+
+    monkeypatch.setattr(cache._core.entries, "value", fail)
+    monkeypatch.setattr(cache._core.outage, "_times", True)
+    with pytest.raises(ClusterError):
+        cache.get("k")
+    assert cache.stats()["latencies"]["get"]["count"] == 1
 
 
 def test_it_is_no_cache_of_django_in_disguise() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import run_checks
+from django.db import connections
 from pytest_django import Settings
 
 from django_etcdaero import checks
@@ -77,6 +78,69 @@ def test_w006_a_cache_in_memory(settings: Settings) -> None:
     assert "W006" in [number for number, _ in found(deploy=True)]
     caches(settings, "sqlite:////tmp/cache.sqlite3")
     assert "W006" not in [number for number, _ in found(deploy=True)]
+
+
+@pytest.fixture
+def server_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a database ``servers``, which the checks do not open."""
+    monkeypatch.setitem(connections.settings, "servers", {**connections.settings["default"], "ENGINE": POSTGRESQL})
+
+
+POSTGRESQL = "django.db.backends.postgresql"
+SERVERS = {"KV": "etcd://etcd.example:2379", "RECORDS": "aerospike://one.example:3000/ns/rows", "PREFIX": "shop"}
+FILES = {"KV": "sqlite:////tmp/kv.sqlite3", "RECORDS": "sqlite:////tmp/rows.sqlite3"}
+MEMORY = {"KV": "mem:w007", "RECORDS": "mem:w007"}
+LOOPBACK = {**SERVERS, "KV": "etcd://localhost:2379"}
+
+
+@pytest.mark.parametrize(
+    ("alias", "location", "told"),
+    [
+        (FILES, "aerospike://one.example:3000/ns/cache", "only the processes of one host"),
+        (FILES, "etcd://etcd.example:2379/cache", "only the processes of one host"),
+        (FILES, "db:servers", "only the processes of one host"),
+        ({**FILES, "RECORDS": "aerospike://one.example:3000/ns/rows"}, "etcdaero:default", "one host"),
+        (LOOPBACK, "aerospike://one.example:3000/ns/cache", "only the processes of one host"),
+        (MEMORY, "aerospike://one.example:3000/ns/cache", "only the threads of one process"),
+        (MEMORY, "sqlite:////tmp/cache.sqlite3", "only the threads of one process"),
+    ],
+)
+@pytest.mark.usefixtures("server_database")
+def test_w007_changes_that_not_all_are_told_of(settings: Settings, alias: Any, location: str, told: str) -> None:
+    settings.ETCDAERO = {"default": {"PREFIX": "shop", **alias}}
+    caches(settings, location, NEAR={})
+    [message] = [text for number, text in found(deploy=True) if number == "W007"]
+    assert told in message
+    assert message.startswith('CACHES["default"] has NEAR')
+    assert "W007" not in [number for number, _ in found()]
+    caches(settings, location)
+    assert "W007" not in [number for number, _ in found(deploy=True)]
+
+
+@pytest.mark.parametrize(
+    ("alias", "location"),
+    [
+        (SERVERS, "aerospike://one.example:3000/ns/cache"),
+        (SERVERS, "db:servers"),
+        (SERVERS, "etcdaero:default"),
+        (SERVERS, "sqlite:////tmp/cache.sqlite3"),
+        (FILES, "sqlite:////tmp/cache.sqlite3"),
+        (FILES, "etcdaero:default"),
+        (FILES, "mem:"),
+        (MEMORY, "mem:"),
+    ],
+)
+@pytest.mark.usefixtures("server_database")
+def test_w007_is_not_told_where_all_are(settings: Settings, alias: Any, location: str) -> None:
+    settings.ETCDAERO = {"default": {"PREFIX": "shop", **alias}}
+    caches(settings, location, NEAR={})
+    assert not {"W007", "E008"} & {number for number, _ in found(deploy=True)}
+
+
+def test_w007_is_about_the_alias_that_using_names(settings: Settings) -> None:
+    settings.ETCDAERO = {"default": FILES, "servers": SERVERS}
+    caches(settings, "aerospike://one.example:3000/ns/cache", NEAR={}, USING="servers")
+    assert "W007" not in [number for number, _ in found(deploy=True)]
 
 
 def test_caches_of_others_are_not_ours_to_check(settings: Settings) -> None:

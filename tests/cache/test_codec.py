@@ -195,9 +195,10 @@ def test_every_level_works(make_cache: MakeCache, name: str) -> None:
 def test_a_large_value_that_compresses_well_is_read_or_refused(make_cache: MakeCache, caplog: Any) -> None:
     cache = make_cache(COMPRESSOR="zlib", MAX_VALUE_BYTES=100_000)
     cache.set("k", "old")
-    cache.set("k", "x" * 90_000)
-    assert cache.get("k") == "x" * 90_000
-    cache.set("k", "x" * 110_000)
+    for size in (90_000, 110_000, 790_000):  # it is larger before it is compressed only
+        cache.set("k", "x" * size)
+        assert cache.get("k") == "x" * size
+    cache.set("k", "x" * 810_000)
     assert cache.get("k") is None
     assert "was not stored" in caplog.text
 
@@ -347,6 +348,29 @@ def test_a_secret_key_can_be_rotated(signed: EtcdAeroCache) -> None:
         assert signed.get_many(["k", "large", "new"]) == {"k": "v", "new": "v"}
     with override_settings(SECRET_KEY="another"):
         assert signed.get_many(["k", "large", "new"]) == {}
+
+
+def test_processes_of_before_and_after_a_rotation_serve_together(signed: EtcdAeroCache) -> None:
+    """Without the new key among the fallbacks of the old processes their entries are misses, and nothing worse."""
+    old = override_settings(SECRET_KEY="old", SECRET_KEY_FALLBACKS=[])
+    new = override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["old"])
+    prepared = override_settings(SECRET_KEY="old", SECRET_KEY_FALLBACKS=["new"])
+    for number in range(3):
+        with new:
+            assert signed.get_or_set("k", lambda number=number: f"new {number}", 60) == f"new {number}"  # type: ignore[misc]
+            signed.set("n", number, tags=["t"])
+        with prepared:
+            assert signed.get("k") == f"new {number}"
+            assert signed.incr("n") == number + 1
+            assert signed.set("n", number, tags=["t"], get=True) == number + 1
+        with old:
+            assert signed.get("k") is None
+            assert signed.get("n") == number
+            assert signed.add("k", f"old {number}", 60) is True
+        with new:
+            assert signed.get("k") == f"old {number}"
+            assert signed.incr("n") == number + 1
+            signed.delete("k")
 
 
 @pytest.mark.parametrize("secret", ["é", "x" * 500, b"bytes", "\ud800"])

@@ -129,28 +129,6 @@ def test_many_tasks_make_one_load(cache: EtcdAeroCache) -> None:
     assert loader.count == 1
 
 
-def test_a_load_that_fails_is_made_by_another(make_cache: MakeCache) -> None:
-    ready = threading.Event()
-    count: list[int] = []
-
-    def load() -> str:
-        count.append(1)
-        if len(count) == 1:
-            assert ready.wait(30)
-            raise LookupError
-        return "v"
-
-    with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(make_cache().get_or_set, "k", load)
-        wait_until(lambda: count)
-        second = threads.submit(make_cache().get_or_set, "k", load)
-        wait_until(lambda: make_cache().stats()["waits"] >= 1)
-        ready.set()
-        with pytest.raises(LookupError):
-            first.result(30)
-        assert second.result(30) == "v"
-
-
 def test_who_waits_too_long_loads_without_waiting_any_more(make_cache: MakeCache, elsewhere: MakeCache) -> None:
     slow = Loader(free=False)
     with ThreadPoolExecutor(1) as threads:
@@ -183,14 +161,14 @@ def test_what_another_process_has_just_loaded_is_not_loaded_again(
     else:
         cache.get_or_set("k", lambda: "old", 300, eager=eager)
     loading = late._core.loading
-    take = loading._take
+    take = loading._claims.take
 
     def after_the_other(request: Any) -> bytes | None:
         cache.delete("k")
         cache.get_or_set("k", lambda: "new", 300, stale=60, eager=eager)
         return take(request)
 
-    monkeypatch.setattr(loading, "_take", after_the_other)
+    monkeypatch.setattr(loading._claims, "take", after_the_other)
     assert late.get_or_set("k", loader, 300, stale=60, eager=eager) == ("new" if eager is None else "old")
     wait_until(lambda: not loading._flights)
     assert loader.count == 0

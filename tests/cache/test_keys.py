@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.core.cache.backends.base import CacheKeyWarning
+from django.core.exceptions import ImproperlyConfigured
 
 from django_etcdaero.cache import EtcdAeroCache
 from tests.cache.calls import Awaited, Plain
@@ -142,13 +143,67 @@ def test_what_is_listed_is_there(make_cache: MakeCache) -> None:
     assert other.keys() == ["of the other"]
 
 
-@pytest.mark.parametrize("prefix", ["a:b", "[x]*", "日本", ""])
+PREFIXES = [
+    "a:b",
+    "[x]*",
+    "日本",
+    "",
+    ":",
+    "::",
+    " ",
+    "a b",
+    "\n",
+    "\0",
+    "a\0b",
+    "%",
+    "%s",
+    "%(key)s",
+    "*",
+    "?",
+    "[!x]",
+]
+PREFIXES += ["[a-z]", "]", "\\", "(", ".*", "😀", "\ud800", "x" * 500]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES, ids=lambda prefix: ascii(prefix)[:12])
 def test_prefixes_of_all_kinds(make_cache: MakeCache, prefix: str) -> None:
     cache, other = make_cache({"KEY_PREFIX": prefix}), make_cache({"KEY_PREFIX": "x"})
     cache.set("k:1", "v")
     other.set("k:1", "of the other")
     assert cache.keys() == cache.keys("k*") == ["k:1"]
     assert cache.get(cache.keys()[0]) == "v"
+    cache.set("[x]*", 5, tags=["t"])
+    assert cache.keys("[[]x]*") == ["[x]*"]
+    assert cache.incr("[x]*") == cache.get_or_set("[x]*", lambda: 0) == 6
+    cache.invalidate_tags("t")
+    assert cache.get("[x]*") is None
+    assert cache.delete_pattern("k*") == 1
+    cache.set("k", "v")
+    cache.clear()
+    assert cache.keys() == []
+    assert other.keys() == ["k:1"]
+
+
+def test_all_prefixes_are_apart(make_cache: MakeCache) -> None:
+    caches = {prefix: make_cache({"KEY_PREFIX": prefix}) for prefix in PREFIXES}
+    for prefix, cache in caches.items():
+        cache.set("k", f"of {prefix!r}")
+    assert {prefix: cache.get("k") for prefix, cache in caches.items()} == {each: f"of {each!r}" for each in caches}
+    for cache in caches.values():
+        assert cache.keys("*") == ["k"]
+
+
+@pytest.mark.parametrize("prefix", ["x" * 501, "日" * 167, "y" * 5000])
+def test_a_prefix_that_is_too_long_is_refused_when_it_is_configured(make_cache: MakeCache, prefix: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"KEY_PREFIX has \d+ bytes, allowed are 500"):
+        make_cache({"KEY_PREFIX": prefix}, IGNORE_EXCEPTIONS=True)
+
+
+def test_a_prefix_that_is_no_text_is_taken_as_django_takes_it(make_cache: MakeCache) -> None:
+    cache = make_cache({"KEY_PREFIX": 5})
+    cache.set("k", "v")
+    assert cache.keys() == ["k"]
+    assert make_cache({"KEY_PREFIX": "5"}).get("k") == "v"
 
 
 def swapped(key: str, prefix: str, version: int) -> str:

@@ -171,3 +171,46 @@ def test_a_value_that_may_not_be_larger_than_it_is_now_is_stored(make_cache: Mak
     value = large()
     cache.set("k", value)
     assert cache.get("k") == value
+
+
+# --- compressed ------------------------------------------------------------------------------------------------------
+
+COMPRESSORS = ["zlib", "zstd", "lz4"]
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_what_counts_is_what_is_stored(make_cache: MakeCache, compressor: str) -> None:
+    cache = make_cache(MAX_VALUE_BYTES=LIMIT, COMPRESSOR=compressor)
+    value = "x" * (7 * LIMIT)
+    for kind in (Plain(cache), Awaited(cache)):
+        kind.set("k", value)
+        assert kind.get("k") == value
+        assert kind.set_many({"l": value}, tags=["t"]) == []
+        assert kind.get_many(["k", "l"]) == {"k": value, "l": value}
+        assert kind.get_or_set("m", lambda: value, 60, stale=60) == value
+    assert cache.stats()["too_big"] == 0
+    assert cache.stats()["bytes_written"] < LIMIT
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_a_value_that_does_not_get_smaller_is_as_large_as_it_is(make_cache: MakeCache, compressor: str) -> None:
+    cache = make_cache(MAX_VALUE_BYTES=LIMIT, COMPRESSOR=compressor)
+    cache.set("k", "old")
+    for value in (os.urandom(LIMIT + 100), "x" * (9 * LIMIT)):  # too many bytes stored; too many before
+        with pytest.raises(RecordTooBig, match=r"a value of \d+ bytes, allowed are"):
+            cache.add("k2", value)
+        cache.set("k", value)
+        assert cache.get("k") is None
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS)
+def test_little_that_unpacks_to_much_is_a_miss(
+    make_cache: MakeCache, compressor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever can write to the store makes no process use more memory than the bound."""
+    make_cache(MAX_VALUE_BYTES=1024**2, COMPRESSOR=compressor, SERIALIZER="json").set("k", "x" * (9 * LIMIT))
+    reading = make_cache(MAX_VALUE_BYTES=LIMIT, SERIALIZER="json")
+    assert reading.get("k") is None
+    assert reading.get_many(["k"]) == {}
+    assert reading.stats()["unreadable"] > 0
+    assert "larger than an entry may be" in caplog.text

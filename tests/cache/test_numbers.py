@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.cache import EtcdAeroCache
+from django_etcdaero.exceptions import StoreBusy
 from tests.cache.calls import Awaited, Plain
 from tests.cache.conftest import LOCATIONS, SHARED, MakeCache
 from tests.programs import cache_loading
@@ -114,6 +116,46 @@ def test_threads_count_together(make_cache: MakeCache, start: int) -> None:
         for future in [threads.submit(count) for _ in range(6)]:
             future.result(60)
     assert make_cache().get("k") == start + 60
+
+
+@pytest.mark.parametrize("options", [{"tags": ["t"]}, {"timeout": 600.5}], ids=["tagged", "fraction"])
+def test_many_threads_count_what_the_store_cannot(make_cache: MakeCache, options: dict[str, Any]) -> None:
+    make_cache(CALL_TIMEOUT=60).set("k", 0, **options)
+    ready = threading.Barrier(16)
+
+    def count(_: int) -> None:
+        cache = make_cache(CALL_TIMEOUT=60)
+        ready.wait(30)
+        for _ in range(10):
+            cache.incr("k")
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(count, range(16)))
+    assert make_cache().get("k") == 160
+
+
+def test_a_number_that_others_change_all_the_time_is_an_error_in_time(
+    make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(CALL_TIMEOUT=0.2)
+    cache.set("k", 1, tags=["t"])
+    entries = cache._core.entries
+    put = entries._put
+    tries: list[int] = []
+
+    def overtaken(record_key: bytes, *args: Any) -> None:
+        record = cache.get_client().get(record_key)
+        assert record is not None
+        cache.get_client().put(record_key, record.value)
+        tries.append(1)
+        put(record_key, *args)
+
+    monkeypatch.setattr(entries, "_put", overtaken)
+    with pytest.raises(StoreBusy, match=":1:k"):
+        cache.incr("k")
+    assert len(tries) > 3
+    monkeypatch.setattr(entries, "_put", put)
+    assert cache.incr("k") == 2
 
 
 def test_of_all_threads_that_add_one_does(make_cache: MakeCache) -> None:

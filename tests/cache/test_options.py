@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from django_etcdaero.cache import EtcdAeroCache
+from django_etcdaero.cache import EtcdAeroCache, bound
 from django_etcdaero.cache.options import CacheOptions
 
 NUMBERS = {
@@ -107,6 +107,32 @@ def test_options_of_djangos_own_base_class_are_taken() -> None:
     cache.set_many({str(number): "v" for number in range(20)})
     assert len(cache.keys()) <= 5
     assert len(other.keys()) == 100
+    cache.get_client().truncate()
+
+
+@pytest.mark.filterwarnings("ignore::django.core.cache.backends.base.CacheKeyWarning")
+def test_the_bound_of_memory_is_one_for_keys_of_all_lengths() -> None:
+    cache = EtcdAeroCache("mem:bound", {"OPTIONS": {"MAX_ENTRIES": 10, "CULL_FREQUENCY": 3}})
+    for number in range(40):
+        cache.set(f"{number}", "v")
+        cache.set(f"{number}{'x' * 2000}", "v")
+        assert len(cache.keys()) <= 10
+    assert {key.strip("x") for key in cache.keys()} >= {"39", "38"}  # those used last  # noqa: SIM118
+    cache.get_client().truncate()
+
+
+def test_the_stamps_of_tags_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bound, "FEWEST_STAMPS", 50)
+    cache = EtcdAeroCache("mem:bound", {"OPTIONS": {"MAX_ENTRIES": 5, "STAMP_MAX_AGE": 0}})
+    for number in range(300):
+        cache.set("k", number, None, tags=[f"t{number}", "always"])
+        assert cache.get("k") == number  # an entry that is used keeps its tags
+    assert len([key for key, _ in cache.get_client().scan() if key.startswith(b"cache:t")]) <= 52
+    cache.set("old", "v", None, tags=["old"])
+    assert cache.get("old") == "v"
+    for number in range(300):
+        cache.set("k", number, None, tags=[f"u{number}"])
+    assert cache.get("old") is None  # a stamp that is gone makes it invalid, never valid
     cache.get_client().truncate()
 
 

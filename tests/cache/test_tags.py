@@ -203,3 +203,19 @@ def test_what_was_loaded_from_data_of_before_an_invalidation_does_not_count(cach
 
     asyncio.run(main())
     assert cache.get("k") is None
+
+
+@pytest.mark.filterwarnings("ignore::django.core.cache.backends.base.CacheKeyWarning")
+def test_as_many_tags_as_an_entry_can_have(cache: EtcdAeroCache) -> None:
+    tags = [f"{number:0489}" for number in range(130)]
+    for value in ("v", 5, "x" * 1_500_000):
+        cache.set("k", value, 60, tags=tags)
+        assert cache.get("k") == value
+        cache.get_or_set("l", lambda value=value: value, 60, tags=tags, stale=60)  # type: ignore[misc]
+        assert cache.get("l") == value
+        cache.invalidate_tags(tags[-1])
+        assert cache.get("k") is cache.get("l") is None
+    with pytest.raises(ValueError, match="allowed are 33"):
+        cache.set("k" * 32_000, "v", tags=tags)
+    cache.set("k" * 32_000, "v", tags=tags[:64])
+    assert cache.get("k" * 32_000) == "v"

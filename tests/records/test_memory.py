@@ -89,3 +89,12 @@ def test_records_of_before_count(clock: Clock) -> None:
     assert store.evict(b"ea", 1, 2) == {b"ea1": b"ea1"}
     store.close()
     drop_memory(name)
+
+
+def test_keys_that_begin_otherwise_may_be_in_one_group(store: MemoryStore) -> None:
+    put(store, b"da1", b"db1")
+    store.follow(b"d", LENGTH, like=b"e")
+    put(store, b"ea1", b"da2", b"x")
+    store.get(b"da1")
+    assert store.evict(b"ea", 2, 2) == {b"ea1": b"ea1"}
+    assert left(store) == [b"da1", b"da2", b"db1", b"x"]

@@ -12,15 +12,15 @@ import pytest
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.system import uwsgi
 
-ME = os.getpid()
+ME, OTHER = 4711, 4712
 CASES = [
-    # worker, master, processes, options, refused
+    # worker, master, processes, options, refused; the process is ME
     (0, ME, 2, {}, True),
     (0, ME, 1, {}, True),
     (0, 0, 2, {}, True),
     (0, 0, 1, {}, False),
-    (1, ME + 1, 2, {}, False),
-    (2, ME + 1, 2, {"lazy-apps": True}, False),
+    (1, OTHER, 2, {}, False),
+    (2, OTHER, 2, {"lazy-apps": True}, False),
     (0, ME, 2, {"py-call-uwsgi-fork-hooks": True}, False),
     (0, ME, 2, {b"py-call-uwsgi-fork-hooks": True}, False),
     (0, ME, 2, {"py-call-osafterfork": True}, True),
@@ -33,6 +33,7 @@ def test_what_is_opened_where_uwsgi_forks(
 ) -> None:
     told = SimpleNamespace(worker_id=lambda: worker, masterpid=lambda: master, numproc=processes, opt=options)
     monkeypatch.setitem(sys.modules, "uwsgi", told)
+    monkeypatch.setattr(os, "getpid", lambda: ME)
     if refused:
         with pytest.raises(ConfigurationError, match=r"^mem:x would be opened .* Set py-call-uwsgi-fork-hooks = true"):
             uwsgi.check_forks("mem:x")

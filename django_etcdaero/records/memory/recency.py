@@ -12,23 +12,26 @@ class Recency:
     """
 
     def __init__(self) -> None:
-        self._lengths: dict[bytes, int] = {}
-        """How many bytes tell the group, by how the keys begin that are followed."""
+        self._lengths: dict[bytes, tuple[int, bytes]] = {}
+        """How many bytes tell the group, and with what its name begins, by how the keys begin that are followed."""
         self._groups: dict[bytes, OrderedDict[bytes, None]] = {}
 
-    def follow(self, start: bytes, length: int) -> bool:
-        """Follow keys that begin with ``start``, in groups by their first ``length`` bytes; ``False``: as before."""
+    def follow(self, start: bytes, length: int, like: bytes) -> bool:
+        """Follow keys that begin with ``start``, in groups by their first ``length`` bytes; ``False``: as before.
+
+        The names of the groups begin with ``like`` instead of ``start``.
+        """
         if start in self._lengths:
             return False
-        self._lengths = {**self._lengths, start: length}  # another one: readers go through it without a lock
+        self._lengths = {**self._lengths, start: (length, like)}  # another one: readers go through it without a lock
         return True
 
     def read(self, key: bytes) -> None:
         """A record was read. Needs no lock: what another thread does meanwhile may cost the key its place only."""
-        for start, length in self._lengths.items():
+        for start, (length, like) in self._lengths.items():
             if key.startswith(start):
                 try:  # noqa: SIM105 - for each read of a cache: `suppress` costs more than the rest
-                    self._groups[key[:length]].move_to_end(key)
+                    self._groups[key[:length] if start is like else like + key[len(start) : length]].move_to_end(key)
                 except KeyError:
                     pass
                 return
@@ -71,7 +74,7 @@ class Recency:
         return [key for key, _ in zip(keys, range(min(number, size - 1)), strict=False)]
 
     def _group(self, key: bytes) -> bytes | None:
-        for start, length in self._lengths.items():
+        for start, (length, like) in self._lengths.items():
             if key.startswith(start):
-                return key[:length]
+                return key[:length] if start is like else like + key[len(start) : length]
         return None

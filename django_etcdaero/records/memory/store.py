@@ -239,13 +239,14 @@ class MemoryStore(RecordStore):
         with self._locked(timeout):
             self._space.clear()
 
-    def follow(self, start: bytes, length: int) -> None:
+    def follow(self, start: bytes, length: int, *, like: bytes | None = None) -> None:
         """Know from now on which records are used whose keys begin with ``start``.
 
-        They fall into groups by the first ``length`` bytes of their keys, for :meth:`evict`.
+        They fall into groups by the first ``length`` bytes of their keys, for :meth:`evict`: as if they began with
+        ``like``, which is as long as ``start``, if that is given.
         """
         with self._locked(None):
-            if self._space.recency.follow(start, length):
+            if self._space.recency.follow(start, length, start if like is None else like):
                 for key in self._space.entries:
                     self._space.recency.written(key)
 

@@ -184,6 +184,7 @@ class Process:
             room=b"cache/",
             stamp_max_age=3600.0,
             wrote_parts=lambda: None,
+            patience=5.0,
             near=self.near,
             notices=speaker.notices,
             settled=lambda: self.settled,

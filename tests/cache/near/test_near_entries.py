@@ -339,6 +339,19 @@ def test_a_clear_elsewhere_is_seen_soon_however_long_stamps_are_held(process: Ma
     wait_until(lambda: two.get("k") is None, what="the invalidation")
 
 
+def test_who_missed_a_clear_tells_of_what_it_deletes_now(process: Make) -> None:
+    one, late = process(), process(listen=False)
+    one.put("k", "old")
+    late.entries.generation("")
+    one.entries.clear("")
+    one.put("k", "new")
+    one.get("k")
+    assert one.held("k") == "new"
+    late.entries.delete("", ("k",))
+    wait_until(lambda: one.held("k") is None, what="the deletion in the generation of now")
+    assert one.get("k") is None
+
+
 @EVERY_ENGINE
 def test_a_change_during_a_fetch_drops_what_was_fetched(process: Make) -> None:
     one, two = both(process)
