@@ -47,7 +47,7 @@ TIMED = {
     "get_or_set": lambda cache, timeout: cache.get_or_set("k", lambda: "v", timeout),
     "get_or_set of a value": lambda cache, timeout: cache.get_or_set("k", "v", timeout),
 }
-WRONG = [NAN, Decimal("NaN"), "nan", "soon", "", b"60", timedelta(seconds=60), 1j, [60], {}, object()]
+WRONG = [NAN, Decimal("NaN"), "nan", "soon", "", b"60", timedelta(seconds=60), 1j, [60], {}, ...]
 TOO_LONG = [HUGE, INF, 1e300, 10**30, Decimal("1e999"), "1e400", str(HUGE)]
 LONG = [60, 60.0, Decimal(60), Fraction(120, 2), "60", " 60.0 "]
 NOTHING = [0, -1, -0.5, -HUGE, -INF, Decimal("-1e999"), "-5", False]
