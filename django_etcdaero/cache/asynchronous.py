@@ -5,7 +5,6 @@ Django's own would go through a thread for each key of a batch (before 6.1), and
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
@@ -16,6 +15,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_etcdaero.system.steps import adrive
 
 from .codec import MISSING
+from .context import as_here
 from .core import pools
 from .request import called
 
@@ -65,9 +65,9 @@ class AsyncMethods:
         call = partial(method, *args, **kwargs)
         if self._core.place.store().info.kind == "memory":
             return call()
-        context = contextvars.copy_context()
+        here = as_here(call)
         # Twice its own time: a call that waits for a thread is not yet late.
-        return await pools.get().run(lambda _: context.run(call), timeout=2 * self._core.options.CALL_TIMEOUT)
+        return await pools.get().run(lambda _: here(), timeout=2 * self._core.options.CALL_TIMEOUT)
 
     def _near_value(self, key: Any, version: int | None) -> Any:
         if self._core.options.NEAR is None:

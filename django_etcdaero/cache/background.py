@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
+
+from .context import as_here
 
 logger = logging.getLogger("django_etcdaero.cache")
 
@@ -32,11 +33,11 @@ class Background:
         if not always and len([thread for thread in tuple(self._running) if thread.is_alive()]) >= self._size:
             return None
         ended = threading.Event()
-        context = contextvars.copy_context()
+        here = as_here(function)
 
         def work() -> None:
             try:
-                context.run(function)
+                here()
             except Exception:
                 logger.exception("a load in the background failed")
             finally:
