@@ -16,8 +16,8 @@ _restore: Callable[[contextvars.Context], Any] | None = getattr(asgiref.sync, "_
 def as_here(function: Callable[[], T]) -> Callable[[], T]:
     """Return what calls ``function`` with the context that there is now: language, time zone, the project's own.
 
-    Copying the context variables is not enough: since asgiref 3.13 what Django keeps in them belongs to a thread, unless
-    asgiref itself hands it on.
+    Copying the context variables is not enough: since asgiref 3.13 what Django keeps in them belongs to a thread,
+    unless asgiref itself hands it on.
     """
     context = contextvars.copy_context()
     if _restore is None:
