@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from django_etcdaero import conf
+from django_etcdaero.exceptions import StoreFull
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system import forks
 from django_etcdaero.system.pool import Pool
@@ -110,7 +111,10 @@ class Core:
             retry_interval=options.RETRY_INTERVAL,
             counters=self.counters,
             repeat=self._repeat,
+            look=lambda: self.place.store().exists(self.place.room + b"m"),
+            start=partial(background.run, always=True),
             forget=self.entries.forget_near,
+            full=self.sweeper.hurry,
             times=not self.place.in_memory,
         )
         claims = Claims(self.entries, self.place.store, ttl=options.LOAD_TIMEOUT)
@@ -123,13 +127,17 @@ class Core:
             background,
             load_timeout=options.LOAD_TIMEOUT,
             load_wait=options.LOAD_WAIT,
+            here_only=_here_only,
         )
         self._resource = _Forget(self)
 
     def clear(self, prefix: str) -> None:
         """Let no entry of ``prefix`` count any more. Raises what the store raises."""
-        self.sweeper.mark()
-        self.entries.clear(prefix)
+        try:
+            self.sweeper.mark()
+            self.entries.clear(prefix)
+        except StoreFull:  # there is no room for a new generation, or for the mark of what is to be swept
+            self.entries.empty(prefix)
 
     def _repeat(self, pending: Pending) -> None:
         self.place.stamps.forget()  # others may have changed them while the store was away
@@ -155,6 +163,7 @@ class _Forget:
     def abandon(self) -> None:
         self._core.loading.after_fork_in_child()
         self._core.entries.after_fork_in_child()
+        self._core.outage.after_fork_in_child()
         self._core.counters.reset()
         forks.protect(self)
 
@@ -173,6 +182,14 @@ def _kv(alias: str) -> KV:
 
 def _ttl(alias: str) -> int:
     return conf.get(alias).options.SESSION_TTL
+
+
+def _here_only() -> bool:
+    """Tell whether a load must be made by its caller: in a transaction another connection reads what was before it.
+
+    Tests are in transactions, and in a test run nothing should go on behind a test's back.
+    """
+    return runtime.memory_only or any(each.in_atomic_block for each in connections.all(initialized_only=True))
 
 
 @lru_cache(maxsize=1)

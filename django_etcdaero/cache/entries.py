@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from django_etcdaero.exceptions import KeyNotFound, RecordTooBig, VersionConflict
-from django_etcdaero.records.store import Record, Value
+from django_etcdaero.records.store import Record, Value, batches
 
 from . import parts
 from .codec import is_number
@@ -19,6 +19,9 @@ from .envelope import NEVER, Envelope, unpack
 from .lifetime import Life
 from .reading import Found, is_fresh
 from .writing import NO_TOMBSTONES, TOMBSTONE_TTL, Writing
+
+BATCH: Final = 500
+"""Records that are removed at a time."""
 
 CLEARED: Final = 3
 """Times that a deletion begins again because others have cleared meanwhile."""
@@ -248,6 +251,13 @@ class Entries(Writing):
     def clear(self, prefix: str) -> None:
         """Let no entry of ``prefix`` count any more."""
         self._stamps.renew(self._generation_name(prefix), self._max_age)
+
+    def empty(self, prefix: str) -> None:
+        """Remove all entries of ``prefix``, for a store that is full. Costs a look at each."""
+        store, generation = self._store(), self.generation(prefix)
+        for kind in (b"e", b"d", b"p", b"q"):
+            for batch in batches((key for key, _ in store.scan(self._room + kind + generation)), BATCH):
+                store.delete_many(batch)
 
     def invalidate(self, prefix: str, tags: Iterable[str]) -> None:
         """Let no entry with one of ``tags`` count any more."""

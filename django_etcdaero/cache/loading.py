@@ -25,6 +25,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
+from django_etcdaero.exceptions import StoreFull
 from django_etcdaero.system.steps import Pause, adrive, drive
 
 from .asking import Asking
@@ -63,7 +64,9 @@ class Loading:
         *,
         load_timeout: float,
         load_wait: float,
+        here_only: Callable[[], bool],
     ) -> None:
+        """``here_only()``: whether nothing may be loaded in the background now."""
         self._entries = entries
         self._ask = ask.call
         self._claims = claims
@@ -72,6 +75,7 @@ class Loading:
         self._background = background
         self._load_timeout = load_timeout
         self._load_wait = load_wait
+        self._here_only = here_only
         self._flights = Flights(longest=load_timeout)
 
     def after_fork_in_child(self) -> None:
@@ -112,7 +116,7 @@ class Loading:
                 if not found.fresh:
                     self._counters.stale_hits += 1
                 return found.value
-            if request.soft_timeout is not None and found is not None:
+            if request.soft_timeout is not None and found is not None and not self._here_only():
                 ended = self._in_background(request, found, token, flight)
                 if ended is None:  # too many load already: another time
                     await self._ask("claim", partial(self._claims.release, request, token), None)
@@ -228,7 +232,10 @@ class Loading:
                 await self._ask("set", lambda: self._outcome.stand_in(request, stale), None)
             return stale.value
         if tags is not None:  # else the store is away
-            await self._ask("set", lambda: self._outcome.write(request, value, tags, token, stale), None)
+            try:
+                await self._ask("set", lambda: self._outcome.write(request, value, tags, token, stale), None)
+            except StoreFull as error:  # the value is there all the same, for who asked for it
+                logger.error("%r was not stored: %s", request.key, error)
         return value
 
     async def _make(self, request: Request) -> Any:
@@ -252,7 +259,7 @@ class Loading:
         envelope = found.envelope
         if envelope.created + request.eager * (envelope.expires - envelope.created) > time.time():
             return
-        if self._outcome.rests(request):
+        if self._outcome.rests(request) or self._here_only():
             return
         flight, begins = self._flights.join(request.prefix, request.key)
         if not begins:

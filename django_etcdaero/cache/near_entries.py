@@ -186,6 +186,12 @@ class NearEntries(Entries):
         finally:
             self._notices.publish(Notice(stamps={self._generation_room + prefix.encode("utf-8", "surrogatepass")}))
 
+    def empty(self, prefix: str) -> None:
+        try:
+            super().empty(prefix)
+        finally:
+            self._notices.publish(Notice(stamps={self._generation_room + prefix.encode("utf-8", "surrogatepass")}))
+
     def invalidate(self, prefix: str, tags: Iterable[str]) -> None:
         tags = tuple(tags)
         names = {self._tag(prefix, tag) for tag in tags}

@@ -1,9 +1,10 @@
 """What a cache does while its store is away: raise, or go on as if it were empty.
 
-With ``IGNORE_EXCEPTIONS`` a failure opens a circuit: for ``RETRY_INTERVAL`` seconds nothing is asked of the store, then
-one call tries. So an outage costs a timeout now and then, and is logged at its start and its end. Deletions and other
-invalidations that did not reach the store are repeated before anything is read from it again. A store that is full is
-not away: it is read, and what could not be written to it is deleted there.
+With ``IGNORE_EXCEPTIONS`` a failure opens a circuit: nothing is asked of the store, and every ``RETRY_INTERVAL``
+seconds a look at it is taken in the background. So an outage costs the calls that meet it one timeout and no later one,
+and is logged at its start and its end. Deletions and other invalidations that did not reach the store are repeated
+before anything is read from it again. A store that is full is not away: it is read, and what could not be written to it
+is deleted there.
 """
 
 from __future__ import annotations
@@ -85,7 +86,9 @@ class Pending:
 class Outage:
     """Sees to the calls of one cache. ``repeat(pending)`` does what was left undone, and raises if it cannot.
 
-    ``forget()`` is called when something was left undone: nothing that is held in memory may stand in for it.
+    ``look()`` asks the store something, ``start(function)`` calls a function in the background.
+    ``forget()`` is called when something was left undone: nothing that is held in memory may stand in for it;
+    ``full()`` when the store has no room.
     ``times``: measure how long calls take. Where they take no longer than looking at a clock that is a waste.
     """
 
@@ -96,7 +99,10 @@ class Outage:
         retry_interval: float,
         counters: Counters,
         repeat: Callable[[Pending], object],
+        look: Callable[[], object],
+        start: Callable[[Callable[[], object]], object],
         forget: Callable[[], object] = lambda: None,
+        full: Callable[[], object] = lambda: None,
         times: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -104,12 +110,16 @@ class Outage:
         self._interval = retry_interval
         self._counters = counters
         self._repeat = repeat
+        self._look = look
+        self._start = start
         self._forget = forget
+        self._when_full = full
         self._times = times
         self._clock = clock
         self._lock = threading.Lock()
         self._closed_at: float | None = None
-        """``None``: the store answers. Else the time from which on one call may try."""
+        """``None``: the store answers. Else the time from which on it may be looked at."""
+        self._looking = False
         self._since = 0.0
         self._told_full: float | None = None
         self._last: EtcdAeroError | None = None
@@ -140,8 +150,8 @@ class Outage:
         if not self._ignore:
             try:
                 return self._timed(operation, call) if self._times else call()
-            except EtcdAeroError:
-                self._counters.errors += 1
+            except EtcdAeroError as error:
+                self._count(error)
                 raise
         try:
             return self._guarded(operation, call)
@@ -167,9 +177,14 @@ class Outage:
             return self._timed(operation, call) if self._times else call()
         except KeyNotFound:  # an answer
             raise
-        except EtcdAeroError:
-            self._counters.errors += 1
+        except EtcdAeroError as error:
+            self._count(error)
             raise
+
+    def _count(self, error: EtcdAeroError) -> None:
+        self._counters.errors += 1
+        if isinstance(error, StoreFull):
+            self._when_full()
 
     def _timed(self, operation: str, call: Callable[[], T]) -> T:
         started = perf_counter()
@@ -179,15 +194,14 @@ class Outage:
             self._counters.took(operation, perf_counter() - started)
 
     def _guarded(self, operation: str, call: Callable[[], T]) -> T:
-        retry_at = self._closed_at
-        if retry_at is not None:
-            self._try_again(retry_at)
+        if self._closed_at is not None:
+            self._refuse()
         try:
             return self._timed(operation, call) if self._times else call()
         except KeyNotFound:  # an answer
             raise
         except EtcdAeroError as error:
-            self._counters.errors += 1
+            self._count(error)
             if isinstance(error, AWAY):
                 self._open(error)
             elif isinstance(error, StoreFull):
@@ -214,17 +228,24 @@ class Outage:
             return False
         return True
 
-    def _try_again(self, retry_at: float) -> None:
-        """Go on if this call is the one that tries, and what was left undone is done; else raise."""
+    def _refuse(self) -> None:
+        """Raise, because the store is away; look at it in the background if it is time for that."""
         now = self._clock()
         with self._lock:
             if self._closed_at is None:
                 return
-            if now < self._closed_at or retry_at != self._closed_at:
-                self._counters.ignored += 1
-                raise ClusterError(f"the store was away {now - self._since:.1f} s ago: {self._last}")
-            self._closed_at = now + self._interval  # the others wait for what this one finds
+            self._counters.ignored += 1
+            error = ClusterError(f"the store was away {now - self._since:.1f} s ago: {self._last}")
+            looks = now >= self._closed_at and not self._looking
+            self._looking = self._looking or looks
+        if looks and self._start(self._try_again) is None:  # no thread to be had
+            self._looking = False
+        raise error
+
+    def _try_again(self) -> None:
+        """Look at the store, do what was left undone, and close the circuit."""
         try:
+            self._look()
             while True:
                 with self._lock:
                     pending = self.pending
@@ -241,8 +262,15 @@ class Outage:
         except EtcdAeroError as error:
             self._counters.errors += 1
             self._open(error)
-            raise
-        logger.warning("the store of the cache answers again, after %.1f s", self._clock() - self._since)
+        else:
+            logger.warning("the store of the cache answers again, after %.1f s", self._clock() - self._since)
+        finally:
+            self._looking = False
+
+    def after_fork_in_child(self) -> None:
+        """Forget who was looking in the parent."""
+        self._lock = threading.Lock()
+        self._looking = False
 
     def _open(self, error: EtcdAeroError) -> None:
         with self._lock:

@@ -26,6 +26,9 @@ logger = logging.getLogger("django_etcdaero.cache")
 BATCH: Final = 500
 """Records that are looked at or removed at a time."""
 
+HURRY: Final = 5.0
+"""Seconds between two sweeps of a store that is full."""
+
 YOUNG: Final = 60.0
 """Seconds for which the parts of an entry may be there before the entry is."""
 
@@ -51,6 +54,7 @@ class Sweeper:
         self._room = room
         self._interval = interval
         self._clock = clock
+        self._hurry = 0.0
         self._next = clock() + interval * random.random() if interval else float("inf")
 
     def mark(self) -> None:
@@ -62,6 +66,17 @@ class Sweeper:
         if self._clock() >= self._next:
             self._next = self._clock() + self._interval
             self._start(self._take_turn)
+
+    def hurry(self) -> None:
+        """Sweep in the background, now, because the store is full; at most every ``HURRY`` seconds."""
+        if self._clock() >= self._hurry:
+            self._hurry = self._clock() + HURRY
+            self._start(self._sweep_if_marked)
+
+    def _sweep_if_marked(self) -> None:
+        with suppress(EtcdAeroError):
+            if self._store().exists(self._room + b"m") is not None:
+                self.sweep()
 
     def _take_turn(self) -> None:
         with suppress(EtcdAeroError):  # another time, or another process

@@ -22,6 +22,7 @@ from tests.cache.calls import Awaited, Plain
 from tests.keyvalue.etcd.servers import Server
 from tests.paths import ROOT
 from tests.records.aerospike.serving import SET, served
+from tests.waiting import wait_until
 
 LARGE = os.urandom(300_000)
 
@@ -201,3 +202,36 @@ def test_a_file_that_may_not_be_written_to(open_path: Path, closed: str) -> None
     assert set(_unprivileged(open_path)) == {"ConfigurationError True"}  # it is named
     ignoring = ["None", "None", "None", "loaded", "False", "ClusterError True"]
     assert _unprivileged(open_path, IGNORE_EXCEPTIONS=True) == ignoring
+
+
+def test_it_can_be_cleared(limited: Limited, kind: Any) -> None:
+    cache = EtcdAeroCache(limited.location, {})
+    cache.set("k", "v", None)
+    limited.fill(cache)
+    if not limited.deletes:
+        with contextlib.suppress(StoreFull):
+            kind(cache).clear()
+            assert cache.get("k") is None
+        return
+    kind(cache).clear()
+    assert cache.get("k") is None
+    assert not list(cache.keys("*"))
+    if limited.location.startswith("sqlite:"):  # where that makes room
+
+        def written() -> bool:
+            with contextlib.suppress(StoreFull):
+                cache.set("k", LARGE)
+                return True
+            return False
+
+        wait_until(written, what="what was cleared being swept")
+        assert cache.get("k") == LARGE
+
+
+def test_what_was_loaded_is_given_though_there_is_no_room_for_it(limited: Limited, kind: Any) -> None:
+    cache = EtcdAeroCache(limited.location, {})
+    cache.set("k", "v", None)
+    limited.fill(cache)
+    if limited.deletes:
+        with contextlib.suppress(StoreFull):  # the record that says who loads needs room, too
+            assert kind(cache).get_or_set("loaded", lambda: LARGE, 60) == LARGE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -130,6 +131,25 @@ def test_a_dead_store_costs_one_timeout_and_then_nothing(site: Site, line: Line)
     assert cache.stats()["errors"] == asked == 1
     assert cache.stats()["ignored"] >= 1000
     line.thaw()
+
+
+def test_only_the_first_call_meets_it_the_store_is_looked_at_in_the_background(site: Site, line: Line) -> None:
+    cache = site.cut_off(IGNORE_EXCEPTIONS=True, RETRY_INTERVAL=0.01)
+    cache.set("k", 1)
+    line.freeze()
+    assert cache.get("k") is None
+    asked: list[str] = []
+    value = cache._core.entries.value
+
+    def noted(*args: Any) -> Any:
+        asked.append(threading.current_thread().name)
+        return value(*args)
+
+    cache._core.entries.value = noted  # type: ignore[method-assign]
+    wait_until(lambda: cache.get("k") is None and cache.stats()["errors"] >= 3, 30, "the store being looked at twice")
+    assert asked == []
+    line.thaw()
+    wait_until(lambda: cache.get("k") == 1, what="the store being found again")
 
 
 def test_it_goes_on_by_itself_when_the_store_is_back(site: Site, line: Line) -> None:
