@@ -72,7 +72,8 @@ class Connection:
         self._closed = False
         self._connecting = threading.Lock()  # guards the next
         self._detached = Detached()
-        self._state = threading.Condition()  # guards what follows
+        self._lock = threading.RLock()  # guards what follows
+        self._state = threading.Condition(self._lock)  # the same; for each call the lock itself, which costs less
         self._client: NativeClient | None = None
         self._calls = 0
         self._forks = 0
@@ -177,7 +178,7 @@ class Connection:
 
     def _begin(self, until: float) -> NativeClient:
         self.check_usable()
-        with self._state:
+        with self._lock:
             if self._forks and not self._state.wait_for(lambda: not self._forks, max(0.0, until - time.monotonic())):
                 raise StoreBusy(f"{self._address.safe}: this process is forking for longer than the time allowed")
             self._calls += 1
@@ -188,7 +189,7 @@ class Connection:
             raise
 
     def _end(self) -> None:
-        with self._state:
+        with self._lock:
             self._calls -= 1
             if self._calls:
                 return

@@ -45,6 +45,8 @@ BATCH_WRITES, BATCH_WRITE_BYTES = 1000, 4_000_000
 SCAN_PAGE = 1000
 """Records that a scan reads at a time."""
 
+_NOT_FOUND = (errors.NOT_FOUND,)
+
 MAX_GENERATION = 0xFFFF
 """Of larger ones the client would send the lower 16 bits."""
 
@@ -90,7 +92,10 @@ class AerospikeStore(ConnectedStore):
 
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
         arguments.check_key(key)
-        return self._read(lambda client, ms: client.get(key, ms), timeout)
+        if timeout is not None:
+            arguments.check_timeout(timeout)
+        until = self._connection.until(timeout)
+        return self._connection.run(lambda client, ms: client.get(key, ms), until, expected=_NOT_FOUND)[1]
 
     def _put(self, key: bytes, value: Value, ttl: int | None, generation: int | None, timeout: float | None) -> None:
         def call(client: NativeClient, ms: int) -> None:
