@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
 
-from django_etcdaero.exceptions import ConfigurationError, KeyNotFound, RecordTooBig
+from django_etcdaero.exceptions import KeyNotFound, RecordTooBig
 from django_etcdaero.records.arguments import MAX_TTL
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
@@ -26,9 +25,10 @@ from . import options as cache_options
 from .asynchronous import AsyncMethods
 from .codec import MISSING, is_number
 from .core import Core, core_of
+from .faults import faults
 from .lifetime import Life, earlier, life_of
 from .loading import logger
-from .reading import Found, encoded
+from .reading import Found
 from .request import Request, names, plain_value, refuse_awaitable, refuse_to_await
 from .times import moment_of, share_of, span_of, timeout_of
 
@@ -37,8 +37,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_PREFIX = 500
-"""Bytes of the longest ``KEY_PREFIX``."""
+_SET_UP = frozenset(
+    {"_core", "_options", "_reverse", "_max_entries", "_cull_frequency"}
+    | {"default_timeout", "key_func", "key_prefix", "version"}
+)
+"""The attributes that an instance with wrong settings does not have."""
 
 _EASY = re.compile(r"[!-~\u00a1-\U0010ffff]{1,250}")
 """Keys that Django's rules for portable keys have nothing against."""
@@ -57,29 +60,27 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     """
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
+        """Read the settings. What is wrong with them is raised at each use, as ``ImproperlyConfigured``, and not here:
+        Django makes an instance of each cache in its system checks, which are to report it."""
+        self._wrong: str | None = next(faults(location, params), None)
+        if self._wrong is not None:
+            return
         given = params.get("OPTIONS") or {}
-        try:
-            self._options = cache_options.read(given)
-            super().__init__({**params, "OPTIONS": given})
-        except OverflowError as error:
-            raise ImproperlyConfigured(
-                f"CACHES: TIMEOUT, MAX_ENTRIES or CULL_FREQUENCY is no number: {error}"
-            ) from None
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(f"CACHES: {error}") from None
-        try:
-            self.key_prefix = str(self.key_prefix)
-            if (size := len(encoded(self.key_prefix))) > MAX_PREFIX:
-                raise ConfigurationError(f"KEY_PREFIX has {size} bytes, allowed are {MAX_PREFIX}")
-            if not location:
-                raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
-            identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
-            self._core: Core = core_of(
-                location, identity, self._options, most=self._max_entries, share=self._cull_frequency
-            )
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(f"CACHES: {error}") from None
-        self._reverse = _imported(self._options.REVERSE_KEY_FUNCTION)
+        self._options = cache_options.read(given)
+        super().__init__({**params, "OPTIONS": given})
+        self.key_prefix = str(self.key_prefix)
+        identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
+        self._core: Core = core_of(
+            location, identity, self._options, most=self._max_entries, share=self._cull_frequency
+        )
+        self._reverse = cache_options.reverse_of(self._options.REVERSE_KEY_FUNCTION)
+
+    if not TYPE_CHECKING:  # or every name would count as an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _SET_UP and self.__dict__.get("_wrong") is not None:
+                raise ImproperlyConfigured(f"CACHES: {self._wrong}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # --- Django's methods --------------------------------------------------------------------------------------------
 
@@ -581,15 +582,3 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             self._refused(key, error)
             return value
         return self.get(key, value, version=version)
-
-
-def _imported(reverse: Any) -> Callable[[str], str] | None:
-    if isinstance(reverse, str):
-        try:
-            reverse = import_string(reverse)
-        except ImportError as error:
-            raise ImproperlyConfigured(f"CACHES: OPTIONS['REVERSE_KEY_FUNCTION'] cannot be imported: {error}") from None
-    if reverse is not None and not callable(reverse):
-        raise ImproperlyConfigured(f"CACHES: OPTIONS['REVERSE_KEY_FUNCTION'] must be a function, not {reverse!r}")
-    found: Callable[[str], str] | None = reverse
-    return found
