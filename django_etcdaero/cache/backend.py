@@ -12,10 +12,10 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
 from django.core.exceptions import ImproperlyConfigured
 
-from django_etcdaero.exceptions import KeyNotFound, RecordTooBig
+from django_etcdaero.exceptions import ConfigurationError, KeyNotFound, RecordTooBig
 from django_etcdaero.records.arguments import MAX_TTL
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
@@ -42,6 +42,8 @@ _SET_UP = frozenset(
     | {"default_timeout", "key_func", "key_prefix", "version"}
 )
 """The attributes that an instance with wrong settings does not have."""
+
+_NO_REVERSE = "OPTIONS['REVERSE_KEY_FUNCTION'] must name the inverse of KEY_FUNCTION: keys cannot be told without it"
 
 _EASY = re.compile(r"[!-~\u00a1-\U0010ffff]{1,250}")
 """Keys that Django's rules for portable keys have nothing against."""
@@ -286,6 +288,8 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def invalidate_tags(self, *tags: str) -> None:
         """Let no entry count any more that was stored with one of ``tags``, however many there are."""
+        if any(not isinstance(tag, str) for tag in tags):
+            raise TypeError("invalidate_tags takes tags one by one, each a str: invalidate_tags('a', 'b'), or *tags")
         wanted, prefix = set(names(tags)), self.key_prefix
         self._core.outage.run(
             "invalidate_tags",
@@ -332,19 +336,23 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def keys(self, pattern: str = "*", version: int | None = None) -> list[str]:
         """Return the keys that match ``pattern`` (``*``, ``?``, ``[…]``), as they are given to :meth:`get`.
 
-        Reads every entry of the cache: for maintenance, not for requests.
+        Reads every entry of the cache: for maintenance, not for requests. Raises ``ConfigurationError`` with a
+        ``KEY_FUNCTION`` whose inverse is not known.
         """
-        return self._run("keys", lambda: list(self.iter_keys(pattern, version=version)), list[str]())
+        found = self.iter_keys(pattern, version=version)
+        return self._run("keys", lambda: list(found), list[str]())
 
     def iter_keys(self, pattern: str = "*", itersize: int = 1000, version: int | None = None) -> Iterator[str]:
-        """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time."""
-        matches = self._matcher(pattern, version)
-        for made in self._core.entries.keys(self.key_prefix, itersize):
-            if matches(made):
-                yield self.reverse_key(made)
+        """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time. Raises what that does, at once."""
+        reverse, matches = self._reversing(), self._matcher(pattern, version)
+        made = self._core.entries.keys(self.key_prefix, itersize)
+        return (reverse(each) for each in made if matches(each))
 
     def delete_pattern(self, pattern: str, version: int | None = None, itersize: int = 1000) -> int:
-        """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool."""
+        """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool.
+
+        Raises ``ConfigurationError`` with a ``KEY_FUNCTION`` that changes the pattern and whose inverse is not known.
+        """
         matches = self._matcher(pattern, version)
         entries, prefix = self._core.entries, self.key_prefix
         found = self._run(
@@ -356,10 +364,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Return the key that was given, of one as it is stored: the inverse of ``KEY_FUNCTION``.
 
         Uses ``OPTIONS["REVERSE_KEY_FUNCTION"]``, a function or its path, or undoes what Django's own function does.
+        Raises ``ConfigurationError`` for another ``KEY_FUNCTION`` without it.
         """
-        if self._reverse is not None:
-            return self._reverse(key)
-        return key.removeprefix(f"{self.key_prefix}:").partition(":")[2]
+        return self._reversing()(key)
 
     def lock(self, key: Any, version: int | None = None, *, ttl: int | None = None) -> Lock:
         """Return the lock of that name of the alias ``OPTIONS["USING"]``: fair, and with a fencing token.
@@ -400,9 +407,28 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             super().validate_key(key)
 
     def _matcher(self, pattern: str, version: int | None) -> Callable[[str], object]:
+        """Return what tells whether a key, as it is stored, matches. Raises ``ConfigurationError`` if nothing can."""
         version = self.version if version is None else version
-        made = self.key_func(pattern, glob.escape(self.key_prefix), version)
-        return re.compile(fnmatch.translate(made)).match
+        if self._reverse is None:
+            made = self.key_func(pattern, glob.escape(self.key_prefix), version)
+            if pattern not in made:
+                raise ConfigurationError(_NO_REVERSE)
+            return re.compile(fnmatch.translate(made)).match
+        reverse, match = self._reverse, re.compile(fnmatch.translate(pattern)).match
+
+        def matches(stored: str) -> bool:
+            key = reverse(stored)
+            return match(key) is not None and self.make_key(key, version) == stored
+
+        return matches
+
+    def _reversing(self) -> Callable[[str], str]:
+        if self._reverse is not None:
+            return self._reverse
+        if self.key_func is not default_key_func:
+            raise ConfigurationError(_NO_REVERSE)
+        start = f"{self.key_prefix}:"
+        return lambda stored: stored.removeprefix(start).partition(":")[2]
 
     def _run(self, operation: str, call: Callable[[], T], default: T, *changed: str) -> T:
         """Ask the store, for what is counted as ``operation``.
