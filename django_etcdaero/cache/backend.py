@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _SET_UP = frozenset(
-    {"_core", "_options", "_reverse", "_max_entries", "_cull_frequency"}
+    {"_core", "_options", "_reverse", "_inverse", "_max_entries", "_cull_frequency"}
     | {"default_timeout", "key_func", "key_prefix", "version"}
 )
 """The attributes that an instance with wrong settings does not have."""
@@ -71,11 +71,17 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         self._options = cache_options.read(given)
         super().__init__({**params, "OPTIONS": given})
         self.key_prefix = str(self.key_prefix)
+        self._reverse = cache_options.reverse_of(self._options.REVERSE_KEY_FUNCTION)
+        self._inverse = self._reverse or _inverse_of(self.key_func, self.key_prefix)
         identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
         self._core: Core = core_of(
-            location, identity, self._options, most=self._max_entries, share=self._cull_frequency
+            location,
+            identity,
+            self._options,
+            most=self._max_entries,
+            share=self._cull_frequency,
+            shown=self._inverse or str,
         )
-        self._reverse = cache_options.reverse_of(self._options.REVERSE_KEY_FUNCTION)
 
     if not TYPE_CHECKING:  # or every name would count as an attribute
 
@@ -423,12 +429,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         return matches
 
     def _reversing(self) -> Callable[[str], str]:
-        if self._reverse is not None:
-            return self._reverse
-        if self.key_func is not default_key_func:
+        if self._inverse is None:
             raise ConfigurationError(_NO_REVERSE)
-        start = f"{self.key_prefix}:"
-        return lambda stored: stored.removeprefix(start).partition(":")[2]
+        return self._inverse
 
     def _run(self, operation: str, call: Callable[[], T], default: T, *changed: str) -> T:
         """Ask the store, for what is counted as ``operation``.
@@ -608,3 +611,8 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             self._refused(key, error)
             return value
         return self.get(key, value, version=version)
+
+
+def _inverse_of(key_func: object, prefix: str) -> Callable[[str], str] | None:
+    start = f"{prefix}:"
+    return (lambda made: made.removeprefix(start).partition(":")[2]) if key_func is default_key_func else None
