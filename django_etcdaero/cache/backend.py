@@ -12,9 +12,8 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
+from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache, default_key_func
 from django.core.exceptions import ImproperlyConfigured
-from django.utils.module_loading import import_string
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound, RecordTooBig
 from django_etcdaero.records.arguments import MAX_TTL
@@ -26,9 +25,10 @@ from . import options as cache_options
 from .asynchronous import AsyncMethods
 from .codec import MISSING, is_number
 from .core import Core, core_of
+from .faults import faults
 from .lifetime import Life, earlier, life_of
 from .loading import logger
-from .reading import Found, encoded
+from .reading import Found
 from .request import Request, names, plain_value, refuse_awaitable, refuse_to_await
 from .times import moment_of, share_of, span_of, timeout_of
 
@@ -37,8 +37,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_PREFIX = 500
-"""Bytes of the longest ``KEY_PREFIX``."""
+_SET_UP = frozenset(
+    {"_core", "_options", "_reverse", "_inverse", "_max_entries", "_cull_frequency"}
+    | {"default_timeout", "key_func", "key_prefix", "version"}
+)
+"""The attributes that an instance with wrong settings does not have."""
+
+_NO_REVERSE = "OPTIONS['REVERSE_KEY_FUNCTION'] must name the inverse of KEY_FUNCTION: keys cannot be told without it"
 
 _EASY = re.compile(r"[!-~\u00a1-\U0010ffff]{1,250}")
 """Keys that Django's rules for portable keys have nothing against."""
@@ -57,29 +62,33 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     """
 
     def __init__(self, location: str, params: Mapping[str, Any]) -> None:
+        """Read the settings. What is wrong with them is raised at each use, as ``ImproperlyConfigured``, and not here:
+        Django makes an instance of each cache in its system checks, which are to report it."""
+        self._wrong: str | None = next(faults(location, params), None)
+        if self._wrong is not None:
+            return
         given = params.get("OPTIONS") or {}
-        try:
-            self._options = cache_options.read(given)
-            super().__init__({**params, "OPTIONS": given})
-        except OverflowError as error:
-            raise ImproperlyConfigured(
-                f"CACHES: TIMEOUT, MAX_ENTRIES or CULL_FREQUENCY is no number: {error}"
-            ) from None
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(f"CACHES: {error}") from None
-        try:
-            self.key_prefix = str(self.key_prefix)
-            if (size := len(encoded(self.key_prefix))) > MAX_PREFIX:
-                raise ConfigurationError(f"KEY_PREFIX has {size} bytes, allowed are {MAX_PREFIX}")
-            if not location:
-                raise ConfigurationError("LOCATION must be a URL, as 'aerospike://host:3000/namespace/set' or 'mem:'")
-            identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
-            self._core: Core = core_of(
-                location, identity, self._options, most=self._max_entries, share=self._cull_frequency
-            )
-        except ConfigurationError as error:
-            raise ImproperlyConfigured(f"CACHES: {error}") from None
-        self._reverse = _imported(self._options.REVERSE_KEY_FUNCTION)
+        self._options = cache_options.read(given)
+        super().__init__({**params, "OPTIONS": given})
+        self.key_prefix = str(self.key_prefix)
+        self._reverse = cache_options.reverse_of(self._options.REVERSE_KEY_FUNCTION)
+        self._inverse = self._reverse or _inverse_of(self.key_func, self.key_prefix)
+        identity = tuple(sorted((str(name), repr(value)) for name, value in params.items()))
+        self._core: Core = core_of(
+            location,
+            identity,
+            self._options,
+            most=self._max_entries,
+            share=self._cull_frequency,
+            shown=self._inverse or str,
+        )
+
+    if not TYPE_CHECKING:  # or every name would count as an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            if name in _SET_UP and self.__dict__.get("_wrong") is not None:
+                raise ImproperlyConfigured(f"CACHES: {self._wrong}")
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # --- Django's methods --------------------------------------------------------------------------------------------
 
@@ -285,6 +294,8 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
 
     def invalidate_tags(self, *tags: str) -> None:
         """Let no entry count any more that was stored with one of ``tags``, however many there are."""
+        if any(not isinstance(tag, str) for tag in tags):
+            raise TypeError("invalidate_tags takes tags one by one, each a str: invalidate_tags('a', 'b'), or *tags")
         wanted, prefix = set(names(tags)), self.key_prefix
         self._core.outage.run(
             "invalidate_tags",
@@ -331,19 +342,23 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
     def keys(self, pattern: str = "*", version: int | None = None) -> list[str]:
         """Return the keys that match ``pattern`` (``*``, ``?``, ``[…]``), as they are given to :meth:`get`.
 
-        Reads every entry of the cache: for maintenance, not for requests.
+        Reads every entry of the cache: for maintenance, not for requests. Raises ``ConfigurationError`` with a
+        ``KEY_FUNCTION`` whose inverse is not known.
         """
-        return self._run("keys", lambda: list(self.iter_keys(pattern, version=version)), list[str]())
+        found = self.iter_keys(pattern, version=version)
+        return self._run("keys", lambda: list(found), list[str]())
 
     def iter_keys(self, pattern: str = "*", itersize: int = 1000, version: int | None = None) -> Iterator[str]:
-        """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time."""
-        matches = self._matcher(pattern, version)
-        for made in self._core.entries.keys(self.key_prefix, itersize):
-            if matches(made):
-                yield self.reverse_key(made)
+        """Yield what :meth:`keys` returns, reading ``itersize`` entries at a time. Raises what that does, at once."""
+        reverse, matches = self._reversing(), self._matcher(pattern, version)
+        made = self._core.entries.keys(self.key_prefix, itersize)
+        return (reverse(each) for each in made if matches(each))
 
     def delete_pattern(self, pattern: str, version: int | None = None, itersize: int = 1000) -> int:
-        """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool."""
+        """Delete the entries whose keys match; return how many. Reads every entry: tags are the better tool.
+
+        Raises ``ConfigurationError`` with a ``KEY_FUNCTION`` that changes the pattern and whose inverse is not known.
+        """
         matches = self._matcher(pattern, version)
         entries, prefix = self._core.entries, self.key_prefix
         found = self._run(
@@ -355,10 +370,9 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         """Return the key that was given, of one as it is stored: the inverse of ``KEY_FUNCTION``.
 
         Uses ``OPTIONS["REVERSE_KEY_FUNCTION"]``, a function or its path, or undoes what Django's own function does.
+        Raises ``ConfigurationError`` for another ``KEY_FUNCTION`` without it.
         """
-        if self._reverse is not None:
-            return self._reverse(key)
-        return key.removeprefix(f"{self.key_prefix}:").partition(":")[2]
+        return self._reversing()(key)
 
     def lock(self, key: Any, version: int | None = None, *, ttl: int | None = None) -> Lock:
         """Return the lock of that name of the alias ``OPTIONS["USING"]``: fair, and with a fencing token.
@@ -399,9 +413,25 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
             super().validate_key(key)
 
     def _matcher(self, pattern: str, version: int | None) -> Callable[[str], object]:
+        """Return what tells whether a key, as it is stored, matches. Raises ``ConfigurationError`` if nothing can."""
         version = self.version if version is None else version
-        made = self.key_func(pattern, glob.escape(self.key_prefix), version)
-        return re.compile(fnmatch.translate(made)).match
+        if self._reverse is None:
+            made = self.key_func(pattern, glob.escape(self.key_prefix), version)
+            if pattern not in made:
+                raise ConfigurationError(_NO_REVERSE)
+            return re.compile(fnmatch.translate(made)).match
+        reverse, match = self._reverse, re.compile(fnmatch.translate(pattern)).match
+
+        def matches(stored: str) -> bool:
+            key = reverse(stored)
+            return match(key) is not None and self.make_key(key, version) == stored
+
+        return matches
+
+    def _reversing(self) -> Callable[[str], str]:
+        if self._inverse is None:
+            raise ConfigurationError(_NO_REVERSE)
+        return self._inverse
 
     def _run(self, operation: str, call: Callable[[], T], default: T, *changed: str) -> T:
         """Ask the store, for what is counted as ``operation``.
@@ -583,13 +613,6 @@ class EtcdAeroCache(AsyncMethods, BaseCache):
         return self.get(key, value, version=version)
 
 
-def _imported(reverse: Any) -> Callable[[str], str] | None:
-    if isinstance(reverse, str):
-        try:
-            reverse = import_string(reverse)
-        except ImportError as error:
-            raise ImproperlyConfigured(f"CACHES: OPTIONS['REVERSE_KEY_FUNCTION'] cannot be imported: {error}") from None
-    if reverse is not None and not callable(reverse):
-        raise ImproperlyConfigured(f"CACHES: OPTIONS['REVERSE_KEY_FUNCTION'] must be a function, not {reverse!r}")
-    found: Callable[[str], str] | None = reverse
-    return found
+def _inverse_of(key_func: object, prefix: str) -> Callable[[str], str] | None:
+    start = f"{prefix}:"
+    return (lambda made: made.removeprefix(start).partition(":")[2]) if key_func is default_key_func else None

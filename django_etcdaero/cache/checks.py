@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
-from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.stores.address import Address, Reach
 from django_etcdaero.stores.aerospike import AerospikeAddress
+from django_etcdaero.stores.local import FileAddress
 
 from . import options
 from .backend import EtcdAeroCache
-from .place import ALIAS_SCHEME, address_at
+from .faults import faults
+from .place import ALIAS_SCHEME, address_of
 
 
 def check(*, deploy: bool = False) -> list[CheckMessage]:
@@ -31,18 +33,12 @@ def check(*, deploy: bool = False) -> list[CheckMessage]:
     for alias, params in _ours():
         where = f'CACHES["{alias}"]'
         location = params.get("LOCATION", "")
-        try:
-            EtcdAeroCache(location, params)
-            chosen = options.read(params.get("OPTIONS") or {})
-            kv = conf.get(chosen.USING).kv
-        except (ImproperlyConfigured, ConfigurationError) as error:
-            text = str(error).removeprefix("CACHES: ")
-            found.append(Error(f"{where}: {text}", hint="See the page on the cache backend.", id="etcdaero.E008"))
+        if wrong := _faults(location, params):
+            hint = "See the page on the cache backend."
+            found += [Error(f"{where}: {text}", hint=hint, id="etcdaero.E008") for text in wrong]
             continue
-        if location.startswith(ALIAS_SCHEME):
-            address = conf.get(location.removeprefix(ALIAS_SCHEME)).records
-        else:
-            address = address_at(location)
+        chosen = options.read(params.get("OPTIONS") or {})
+        kv, address = conf.get(chosen.USING).kv, address_of(location)
         if deploy and chosen.NEAR is not None and _reach(kv) < _reach(address):
             found.append(
                 CheckWarning(
@@ -74,6 +70,27 @@ def check(*, deploy: bool = False) -> list[CheckMessage]:
     return found
 
 
+def _faults(location: object, params: Mapping[str, Any]) -> list[str]:
+    found = list(faults(location, params))
+    given = params.get("OPTIONS") or {}
+    using = given.get("USING", conf.DEFAULT_ALIAS) if isinstance(given, Mapping) else None
+    if isinstance(using, str):
+        try:
+            conf.get(using)
+        except ConfigurationError as error:
+            found.append(str(error))
+    try:
+        address = address_of(location)
+    except ConfigurationError:
+        return list(dict.fromkeys(found))
+    found += [
+        f"LOCATION {address.safe} is the file of the KV of the alias {alias!r}: keys and a cache cannot be in one file"
+        for alias, entry in _aliases()
+        if isinstance(address, FileAddress) and entry.kv == address
+    ]
+    return list(dict.fromkeys(found))
+
+
 _FEWER = {Reach.PROCESS: "only the threads of one process", Reach.HOST: "only the processes of one host"}
 
 
@@ -92,15 +109,17 @@ def _ours() -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _aliases_with(address: AerospikeAddress) -> list[str]:
-    found = []
+    return [
+        alias
+        for alias, entry in _aliases()
+        if isinstance(entry.records, AerospikeAddress) and _same_set(entry.records, address)
+    ]
+
+
+def _aliases() -> Iterator[tuple[str, conf.AliasSettings]]:
     for alias in conf.aliases():
-        try:
-            records = conf.get(alias).records
-        except ConfigurationError:
-            continue  # E001 to E004 say it
-        if isinstance(records, AerospikeAddress) and _same_set(records, address):
-            found.append(alias)
-    return found
+        with suppress(ConfigurationError):  # E001 to E004 say it
+            yield alias, conf.get(alias)
 
 
 def _same_set(one: AerospikeAddress, other: AerospikeAddress) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -18,15 +17,13 @@ from .compressors import Compressor
 from .envelope import EXPIRES_AT, FORMAT, HEAD, MAGIC, SIGNATURE_BYTES, SIGNED, TIME, Envelope
 from .serializers import Serializer
 
-logger = logging.getLogger("django_etcdaero.cache")
-
 _SIGNED_HEAD: Final = HEAD.size + SIGNATURE_BYTES
 
 _LONG: Final = 2048
 """Bytes from which on a body is signed by its SHA-256."""
 
 MISSING: Final = object()
-"""What decoding gives for an entry that cannot be read."""
+"""What stands for a value that is not there, or cannot be read."""
 
 
 class Codec:
@@ -83,17 +80,15 @@ class Codec:
         """Tell whether the entry may be read: its serializer is one of those, and it has the signature it needs."""
         serializer = self._readable.get(envelope.serializer)
         if serializer is None:
-            logger.warning("an entry of a serializer that is not read here (%d): %r", envelope.serializer, key)
             return False
         if not serializer.signed:
             return True
-        if envelope.signature is not None:
-            head, body = envelope.signed_parts()
-            for secret in self._secrets():
-                if hmac.compare_digest(_signature(secret, key, head, body), envelope.signature):
-                    return True
-        logger.warning("an entry whose signature is wrong was not read: %r", key)
-        return False
+        if envelope.signature is None:
+            return False
+        head, body = envelope.signed_parts()
+        return any(
+            hmac.compare_digest(_signature(secret, key, head, body), envelope.signature) for secret in self._secrets()
+        )
 
     def packed(self, key: bytes, serializer: int, compressor: int, expires: float, body: bytes) -> bytes:
         """Return the record of an entry of the commonest kind, made now: as by :meth:`seal` and ``pack()``."""
@@ -124,8 +119,16 @@ class Codec:
         except Exception:
             return MISSING  # the long way says why
 
-    def value(self, key: bytes, envelope: Envelope) -> Any:
-        """Return the value of an authentic entry, ``MISSING`` if it cannot be read (which is logged)."""
+    def read(self, key: bytes, envelope: Envelope) -> Any:
+        """Return the value of an entry. Raises ``CorruptBlock``, which says why, if it may not or cannot be read."""
+        if envelope.serializer not in self._readable:
+            raise CorruptBlock(f"its serializer is not read here ({envelope.serializer})")
+        if not self.authentic(key, envelope):
+            raise CorruptBlock("its signature is wrong; was SECRET_KEY changed?")
+        return self.value(envelope)
+
+    def value(self, envelope: Envelope) -> Any:
+        """Return the value of an authentic entry. Raises ``CorruptBlock`` if it cannot be read."""
         data = envelope.body
         try:
             if envelope.compressor != compressors.NONE:
@@ -135,8 +138,7 @@ class Codec:
                 data = compressor.decompress(data, compressors.MAX_RATIO * self._max_bytes)
             return self._readable[envelope.serializer].loads(data)
         except Exception as error:  # a class that is gone, a package that is not there: an entry of other code
-            logger.warning("an entry that cannot be read: %r: %s: %s", key, type(error).__name__, error)
-            return MISSING
+            raise CorruptBlock(f"{type(error).__name__}: {error}") from error
 
 
 def is_number(value: object) -> bool:

@@ -76,8 +76,11 @@ class Pools:
 class Core:
     """One entry of ``CACHES``. Raises ``ConfigurationError`` for what is wrong with its location."""
 
-    def __init__(self, location: str, options: CacheOptions, *, most: int, share: int) -> None:
-        """``most`` and ``share`` bound a cache in memory (see :mod:`.bound`)."""
+    def __init__(
+        self, location: str, options: CacheOptions, *, most: int, share: int, shown: Callable[[str], str]
+    ) -> None:
+        """``most`` and ``share`` bound a cache in memory (see :mod:`.bound`); ``shown`` makes of a key the one that
+        messages tell."""
         self.options = options
         self.counters = Counters()
         self.place = place_of(location, timeout=options.CALL_TIMEOUT)
@@ -102,6 +105,7 @@ class Core:
             self.counters,
             room=self.place.room,
             stamp_max_age=options.STAMP_MAX_AGE,
+            shown=shown,
             wrote_parts=self.sweeper.mark,
             patience=options.CALL_TIMEOUT,
             bound=Bound(self.place.store, most, share, room=self.place.room) if self.place.in_memory else None,
@@ -210,13 +214,16 @@ _cores: dict[Any, Core] = {}
 _lock = threading.Lock()
 
 
-def core_of(location: str, identity: Hashable, options: CacheOptions, *, most: int, share: int) -> Core:
-    """Return what the instances of one entry of ``CACHES`` share; ``identity`` tells entries apart."""
+def core_of(location: str, identity: Hashable, options: CacheOptions, **more: Any) -> Core:
+    """Return what the instances of one entry of ``CACHES`` share; ``identity`` tells entries apart.
+
+    ``more`` is for :class:`Core`.
+    """
     key = (location, identity)
     found = _cores.get(key)
     if found is None:
         with _lock:
             found = _cores.get(key)
             if found is None:
-                found = _cores[key] = Core(location, options, most=most, share=share)
+                found = _cores[key] = Core(location, options, **more)
     return found

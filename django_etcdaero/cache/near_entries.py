@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import Record, Value
 
 from .codec import MISSING
@@ -122,9 +123,11 @@ class NearEntries(Entries):
         return self._found(held)
 
     def _decoded(self, held: Held) -> Any:
-        value = self._codec.value(held.digest, held.envelope)
-        if value is not MISSING:
-            self._counters.near_hits += 1
+        try:
+            value = self._codec.value(held.envelope)
+        except CorruptBlock:
+            return MISSING  # who asks the store then is told why
+        self._counters.near_hits += 1
         return value
 
     def _found(self, held: Held) -> Found | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
+
+from django.utils.module_loading import import_string
 
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.arguments import MAX_TTL
@@ -117,32 +119,65 @@ def _near(given: object) -> NearOptions | None:
     return NearOptions(**given)
 
 
-def read(given: object) -> CacheOptions:
-    """Return the options of a cache. Raises ``ConfigurationError``, naming the option, for what is wrong in them."""
+def faults(given: object) -> Iterator[str]:
+    """Yield all that is wrong with the options of a cache, naming the option."""
     if not isinstance(given, Mapping):
-        raise ConfigurationError(f"OPTIONS must be a dict, not {type(given).__name__}")
+        yield f"OPTIONS must be a dict, not {type(given).__name__}"
+        return
     for name, value in given.items():
         if name in DJANGO_OPTIONS:
             continue
         if name not in NAMES:
             close = difflib.get_close_matches(str(name), NAMES, n=1)
             known = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(NAMES)}"
-            raise ConfigurationError(f"OPTIONS has the unknown key {name!r}; {known}")
+            yield f"OPTIONS has the unknown key {name!r}; {known}"
+            continue
         check = _CHECKS.get(name)
         if check is not None and (wrong := check(value)):
-            raise ConfigurationError(f"OPTIONS[{name!r}] {wrong}, not {value!r}")
-    values = {name: value for name, value in given.items() if name not in DJANGO_OPTIONS}
-    options = CacheOptions(**{**values, "NEAR": _near(values.get("NEAR"))})
+            yield f"OPTIONS[{name!r}] {wrong}, not {value!r}"
+    options = CacheOptions(**{name: value for name, value in given.items() if name in NAMES})
     if options.NEAR is not None and options.STAMP_MAX_AGE == 0:
-        raise ConfigurationError("OPTIONS['NEAR'] needs an OPTIONS['STAMP_MAX_AGE'] above 0")
-    if not isinstance(options.USING, str):
-        raise ConfigurationError(f"OPTIONS['USING'] must be the name of an alias of ETCDAERO, not {options.USING!r}")
-    if not isinstance(options.IGNORE_EXCEPTIONS, bool):
-        raise ConfigurationError("OPTIONS['IGNORE_EXCEPTIONS'] must be True or False")
-    serializers.chosen(options.SERIALIZER)
-    compressor = compressors.chosen(options.COMPRESSOR)
-    level = options.COMPRESS_LEVEL
+        yield "OPTIONS['NEAR'] needs an OPTIONS['STAMP_MAX_AGE'] above 0"
+    using: object = options.USING
+    if not isinstance(using, str):
+        yield f"OPTIONS['USING'] must be the name of an alias of ETCDAERO, not {using!r}"
+    ignore: object = options.IGNORE_EXCEPTIONS
+    if not isinstance(ignore, bool):
+        yield "OPTIONS['IGNORE_EXCEPTIONS'] must be True or False"
+    for call in (
+        lambda: _near(options.NEAR),
+        lambda: reverse_of(options.REVERSE_KEY_FUNCTION),
+        lambda: serializers.chosen(options.SERIALIZER),
+        lambda: _check_compressor(options),
+    ):
+        try:
+            call()
+        except ConfigurationError as error:
+            yield str(error)
+
+
+def read(given: object) -> CacheOptions:
+    """Return the options of a cache. Raises ``ConfigurationError``, naming the option, for what is wrong in them."""
+    for wrong in faults(given):
+        raise ConfigurationError(wrong)
+    values = {name: value for name, value in dict(given).items() if name in NAMES}  # type: ignore[call-overload] # checked
+    return CacheOptions(**{**values, "NEAR": _near(values.get("NEAR"))})
+
+
+def reverse_of(given: object) -> Callable[[str], str] | None:
+    """Return ``REVERSE_KEY_FUNCTION``, imported if it is a path. Raises ``ConfigurationError``."""
+    if isinstance(given, str):
+        try:
+            given = import_string(given)
+        except ImportError as error:
+            raise ConfigurationError(f"OPTIONS['REVERSE_KEY_FUNCTION'] cannot be imported: {error}") from None
+    if given is not None and not callable(given):
+        raise ConfigurationError(f"OPTIONS['REVERSE_KEY_FUNCTION'] must be a function, not {given!r}")
+    return given
+
+
+def _check_compressor(options: CacheOptions) -> None:
+    compressor, level = compressors.chosen(options.COMPRESSOR), options.COMPRESS_LEVEL
     if level is not None and (compressor is None or isinstance(level, bool) or level not in compressor.levels):
         allowed = "no compressor was chosen" if compressor is None else f"{compressor.name} has {compressor.levels}"
         raise ConfigurationError(f"OPTIONS['COMPRESS_LEVEL'] is {level!r}; {allowed}")
-    return options

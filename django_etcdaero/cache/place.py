@@ -14,12 +14,15 @@ from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.address import Address, Plane
 from django_etcdaero.stores.database import ROOM as RECORDS_ROOM
 from django_etcdaero.stores.database import DatabaseAddress
+from django_etcdaero.stores.etcd_records import EtcdRecordsAddress
 from django_etcdaero.stores.local import MemoryAddress
 
 from .stamps import Stamps
 
 ALIAS_SCHEME: Final = "etcdaero:"
 """``etcdaero:ALIAS`` is the record store of an alias of ``ETCDAERO``."""
+
+EXAMPLES: Final = "'aerospike://host:3000/namespace/set' or 'mem:'"
 
 ROOM: Final = b"cache:"
 """How the keys of caches begin; in an alias's store its prefix and a slash come before. No prefix of an alias has a
@@ -91,11 +94,27 @@ def place_of(location: str, *, timeout: float) -> Place:
     return found
 
 
+def address_of(location: object) -> Address:
+    """Return where the entries of a cache with this ``LOCATION`` are. Raises ``ConfigurationError``."""
+    if not isinstance(location, str):
+        raise ConfigurationError(
+            f"LOCATION must be one URL (str), as {EXAMPLES}, not {type(location).__name__}; several hosts of one store "
+            f"are in one URL, separated by commas"
+        )
+    if not location:
+        raise ConfigurationError(f"LOCATION must be a URL, as {EXAMPLES}")
+    if location.startswith(ALIAS_SCHEME):
+        return conf.get(location.removeprefix(ALIAS_SCHEME)).records
+    return address_at(location)
+
+
 @lru_cache(maxsize=64)
 def address_at(location: str) -> Address:
     """Read a ``LOCATION`` that is no alias. Raises ``ConfigurationError``."""
     try:
         address = schemes.parse(location, plane=Plane.RECORDS, base_dir=conf.base_dir())
+        if isinstance(address, EtcdRecordsAddress):
+            _ = address.room  # raises where there is none
     except ConfigurationError as error:
         raise ConfigurationError(f"LOCATION {error}, or {ALIAS_SCHEME}ALIAS of ETCDAERO") from None
     if isinstance(address, DatabaseAddress) and address.room == RECORDS_ROOM:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.store import Record, RecordStore, batches
 
@@ -27,6 +28,7 @@ from .counters import Counters
 from .envelope import NEVER, STAMP_BYTES, Envelope, unpack
 from .lifetime import Life
 from .stamps import Stamps
+from .unreadable import Unreadable
 
 MAX_LONG_KEY: Final = 32_768
 """Bytes of the longest key: it stands in the header of its entry, beside the tags."""
@@ -87,11 +89,14 @@ class Reading:
         *,
         room: bytes,
         stamp_max_age: float,
+        shown: Callable[[str], str] = str,
     ) -> None:
+        """``shown`` makes of a key the one that messages tell."""
         self._store = store
         self._stamps = stamps
         self._codec = codec
         self._counters = counters
+        self._unreadable = Unreadable(counters, shown)
         self._room = room
         self._max_age = stamp_max_age
         self._longest_key = MAX_KEY_BYTES - len(room) - 2 - STAMP_BYTES  # one for the lock's, which is longer by one
@@ -230,10 +235,10 @@ class Reading:
             self._counters.bytes_read += len(record.value)
             envelope = unpack(record.value)
             if envelope is None:
-                self._counters.unreadable += 1
+                self._unreadable.add(key, "it is damaged, or of another format")
             elif not envelope.tombstone and (envelope.expires > now or (stale and envelope.until > now)):
                 if envelope.key and envelope.key != key:
-                    self._counters.unreadable += 1
+                    self._unreadable.add(key, "it is of another key")
                     continue
                 entries[key] = envelope
                 tags.update(tag for tag, _ in envelope.tags)
@@ -244,13 +249,15 @@ class Reading:
                 continue
             record_key, record = records[key]
             whole = self._whole(record_key, envelope)
-            value = MISSING
-            if whole is not None and self._codec.authentic(record_key, whole):
-                value = self._codec.value(record_key, whole)
-            if value is MISSING:
-                self._counters.unreadable += 1
+            if whole is None:
+                self._counters.unreadable += 1  # not told: it is replaced at this moment, or was evicted in part
+                continue
+            try:
+                value = self._codec.read(record_key, whole)
+            except CorruptBlock as error:
+                self._unreadable.add(key, str(error))
             else:
-                found[key] = Found(value, fresh, record, envelope, whole.body if whole else b"")
+                found[key] = Found(value, fresh, record, envelope, whole.body)
         return found
 
     def _current(self, prefix: str, tags: Collection[str]) -> dict[str, bytes]:

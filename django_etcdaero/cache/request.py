@@ -149,10 +149,10 @@ def names(tags: Iterable[str] | str) -> tuple[str, ...]:
     """Return ``tags`` as a tuple. Raises ``TypeError`` for anything but an iterable of ``str``, and for one ``str``."""
     if isinstance(tags, str):
         raise TypeError(f"tags must be a list of str, not the str {tags!r}")
-    found = tuple(dict.fromkeys(tags))
+    found = tuple(tags)
     for tag in found:
         if not isinstance(tag, str):
             raise TypeError(f"a tag must be a str, not {type(tag).__name__}")
         if not tag:
             raise ValueError("a tag must have one character at least")
-    return found
+    return tuple(dict.fromkeys(found))

@@ -8,6 +8,8 @@ import pickle
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from django.core.serializers.json import DjangoJSONEncoder
+
 from django_etcdaero.exceptions import ConfigurationError
 
 
@@ -29,7 +31,8 @@ def _dump_pickle(value: Any) -> bytes:
 
 
 def _dump_json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=True).encode("utf-8", "surrogatepass")
+    text = json.dumps(value, cls=DjangoJSONEncoder, ensure_ascii=False, separators=(",", ":"), allow_nan=True)
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _load_json(data: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +14,7 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from django_etcdaero.cache import EtcdAeroCache
+from django_etcdaero.cache import EtcdAeroCache, backend
 from django_etcdaero.cache.counters import Histogram
 from django_etcdaero.exceptions import ClusterError, LockTimeout
 from django_etcdaero.records.store import RecordStore
@@ -425,9 +426,35 @@ def test_instances_are_made_for_each_thread_and_share_all_but_their_attributes(l
 
 
 @pytest.mark.parametrize("location", ["", "redis://localhost", "mem", "etcdaero:none", "aerospike://host"])
-def test_a_wrong_location_is_refused_at_once(location: str) -> None:
+def test_a_wrong_location_is_refused_at_the_first_use(location: str) -> None:
+    cache = EtcdAeroCache(location, {})
     with pytest.raises(ImproperlyConfigured, match=r"LOCATION|none"):
-        EtcdAeroCache(location, {})
+        cache.get("k")
+
+
+def test_whatever_is_asked_of_a_cache_with_wrong_settings_tells_it() -> None:
+    cache, right = (
+        EtcdAeroCache("redis://localhost", {"OPTIONS": {"IGNORE_EXCEPTIONS": True}}),
+        EtcdAeroCache("mem:", {}),
+    )
+    for call in (
+        lambda: cache.get("k"),
+        lambda: cache.set("k", "v"),
+        lambda: cache.get_or_set("k", "v"),
+        lambda: asyncio.run(cache.aget("k")),
+        cache.clear,
+        cache.keys,
+        cache.stats,
+        lambda: cache.lock("k"),
+        lambda: cache.make_key("k"),
+        lambda: cache.default_timeout,
+    ):
+        with pytest.raises(ImproperlyConfigured, match="LOCATION"):
+            call()
+    cache.close()
+    assert not hasattr(cache, "something")
+    assert set(vars(right)) - {"_wrong"} == backend._SET_UP
+    assert copy.copy(right).get("k") is None
 
 
 def test_the_records_of_an_alias_have_a_room_for_the_cache() -> None:

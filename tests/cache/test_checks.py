@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +48,10 @@ def test_what_is_right_is_not_mentioned(settings: Settings, location: str) -> No
         ("", {}, "LOCATION must be a URL"),
         ("redis://h:6379", {}, "no known URL scheme"),
         ("sqlite:", {}, "sqlite:"),
+        (["mem:"], {}, r"LOCATION must be one URL \(str\).*, not list"),
+        (("etcd://h:2379/c", "etcd://i:2379/c"), {}, "LOCATION must be one URL"),
+        (Path("/tmp/cache"), {}, "LOCATION must be one URL"),
+        ("etcd://h:2379", {}, "LOCATION .*a path must follow the hosts"),
         ("etcdaero:other", {}, "no alias 'other'"),
         ("mem:", {"STAEL": 1}, "unknown key 'STAEL'; did you mean 'STALE'?"),
         ("mem:", {"STALE": "1"}, r"OPTIONS\['STALE'\] must be a number"),
@@ -58,6 +66,59 @@ def test_e008_wrong_entries(settings: Settings, location: str, options: dict[str
     assert number == "E008"
     assert message.startswith('CACHES["default"]: ')
     assert re.search(told, message), message
+
+
+def test_e008_tells_all_that_is_wrong_in_all_caches(settings: Settings) -> None:
+    settings.CACHES = {
+        "default": {"BACKEND": OURS, "LOCATION": "redis://h", "OPTIONS": {"STAEL": 1, "JITTER": 5}},
+        "pages": {"BACKEND": OURS, "LOCATION": "mem:", "KEY_FUNCTION": "no.such", "OPTIONS": {"NEAR": {"bytes": 1}}},
+        "others": {"BACKEND": OURS, "LOCATION": "mem:", "TIMEOUT": float("inf"), "KEY_PREFIX": "x" * 501},
+    }
+    messages = [message for _, message in found()]
+    assert [message.partition(":")[0] for message in messages] == [
+        *['CACHES["default"]'] * 3,
+        *['CACHES["pages"]'] * 2,
+        *['CACHES["others"]'] * 2,
+    ]
+    told = "\n".join(messages)
+    for name in ("STAEL", "JITTER", "redis:", "NEAR", "KEY_FUNCTION", "TIMEOUT", "KEY_PREFIX"):
+        assert name in told
+
+
+def test_e008_the_file_of_an_alias_for_keys(settings: Settings) -> None:
+    settings.ETCDAERO = {"default": FILES}
+    caches(settings, "sqlite:////tmp/../tmp/kv.sqlite3")
+    assert [(number, "KV of the alias 'default'" in message) for number, message in found()] == [("E008", True)]
+    caches(settings, FILES["RECORDS"])
+    assert found() == []
+
+
+SETTINGS = f"""
+SECRET_KEY = "x"
+INSTALLED_APPS = ["django_etcdaero"]
+CACHES = {{
+    "default": {{"BACKEND": "{OURS}", "LOCATION": ["redis://h", "redis://i"]}},
+    "pages": {{"BACKEND": "{OURS}", "LOCATION": "mem:", "OPTIONS": {{"STAEL": 1, "JITTER": 5}}}},
+}}
+"""
+
+
+def test_e008_is_what_the_command_prints(tmp_path: Path) -> None:
+    (tmp_path / "wrong_caches.py").write_text(SETTINGS)
+    run = subprocess.run(
+        [sys.executable, "-m", "django", "check", "--settings=wrong_caches"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in run.stderr
+    told = re.findall(
+        r'E008\) CACHES\["(\w+)"\]: \S*(LOCATION|STAEL|JITTER)', run.stderr.replace("OPTIONS has the unknown key ", "")
+    )
+    assert sorted(told) == [("default", "LOCATION"), ("pages", "JITTER"), ("pages", "STAEL")], run.stderr
+    assert run.returncode == 1
 
 
 def test_e008_never_tells_a_password(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import warnings
 from typing import Any
 
@@ -10,6 +11,7 @@ from django.core.cache.backends.base import CacheKeyWarning
 from django.core.exceptions import ImproperlyConfigured
 
 from django_etcdaero.cache import EtcdAeroCache
+from django_etcdaero.exceptions import ConfigurationError
 from tests.cache.calls import Awaited, Plain
 from tests.cache.conftest import MakeCache
 
@@ -196,7 +198,7 @@ def test_all_prefixes_are_apart(make_cache: MakeCache) -> None:
 @pytest.mark.parametrize("prefix", ["x" * 501, "日" * 167, "y" * 5000])
 def test_a_prefix_that_is_too_long_is_refused_when_it_is_configured(make_cache: MakeCache, prefix: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"KEY_PREFIX has \d+ bytes, allowed are 500"):
-        make_cache({"KEY_PREFIX": prefix}, IGNORE_EXCEPTIONS=True)
+        make_cache({"KEY_PREFIX": prefix}, IGNORE_EXCEPTIONS=True).get("k")
 
 
 def test_a_prefix_that_is_no_text_is_taken_as_django_takes_it(make_cache: MakeCache) -> None:
@@ -222,3 +224,36 @@ def test_a_key_function_and_its_reverse(make_cache: MakeCache) -> None:
         assert cache.keys("k*") == ["k"]
         assert cache.reverse_key(cache.make_key("k")) == "k"
         assert cache.delete_pattern("*") == 1
+
+
+def coded(key: str, prefix: str, version: int) -> str:
+    return base64.b32encode(f"{version}:{key}".encode()).decode()
+
+
+def decoded(key: str) -> str:
+    return base64.b32decode(key).decode().partition(":")[2]
+
+
+@pytest.mark.parametrize("ignore", [False, True])
+def test_keys_that_cannot_be_told_are_refused(make_cache: MakeCache, ignore: bool) -> None:
+    cache = make_cache({"KEY_FUNCTION": swapped}, IGNORE_EXCEPTIONS=ignore)
+    cache.set_many({"a1": "v", "a2": "v", "b": "v"})
+    for call in (cache.keys, cache.iter_keys, lambda: Awaited(cache).keys("*"), lambda: cache.reverse_key("a1|1|")):
+        with pytest.raises(ConfigurationError, match="REVERSE_KEY_FUNCTION"):
+            call()
+    assert cache.delete_pattern("a?") == 2  # where the function keeps the pattern as it is
+    assert cache.get("b") == "v"
+    hidden = make_cache({"KEY_FUNCTION": coded}, IGNORE_EXCEPTIONS=ignore)
+    with pytest.raises(ConfigurationError, match="REVERSE_KEY_FUNCTION"):
+        hidden.delete_pattern("*")
+
+
+def test_keys_of_a_function_that_hides_them(make_cache: MakeCache) -> None:
+    cache = make_cache({"KEY_FUNCTION": coded}, REVERSE_KEY_FUNCTION=decoded)
+    cache.set_many({"a1": "v", "a2": "v", "b": "v"})
+    cache.set("a1", "v", version=2)
+    assert sorted(cache.keys("a*")) == ["a1", "a2"]
+    assert cache.keys(version=2) == ["a1"]
+    assert cache.delete_pattern("a*") == 2
+    assert cache.keys() == ["b"]
+    assert cache.get("a1", version=2) == "v"

@@ -1,4 +1,4 @@
-"""``OPTIONS``: what is wrong is named when the cache is made, before anything is asked of a store."""
+"""``OPTIONS``: what is wrong is named at the first use, before anything is asked of a store."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ WRONG = [(name, value) for table in (NUMBERS, OTHERS) for name, values in table.
 @pytest.mark.parametrize(("name", "value"), WRONG, ids=lambda each: repr(each)[:30])
 def test_a_wrong_value_is_refused_and_named(name: str, value: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
-        EtcdAeroCache("mem:options", {"OPTIONS": {name: value}})
+        EtcdAeroCache("mem:options", {"OPTIONS": {name: value}}).get("k")
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 @pytest.mark.parametrize("value", [float("nan"), None, [1]])
 def test_what_is_no_number_is_refused_and_named(name: str, value: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match=name):
-        EtcdAeroCache("mem:options", {"OPTIONS": {name: value}})
+        EtcdAeroCache("mem:options", {"OPTIONS": {name: value}}).get("k")
 
 
 def test_every_option_is_tried_here() -> None:
@@ -70,7 +70,7 @@ def test_every_option_is_tried_here() -> None:
 )
 def test_what_else_is_wrong_is_named(options: Any, text: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=text):
-        EtcdAeroCache("mem:options", {"OPTIONS": options})
+        EtcdAeroCache("mem:options", {"OPTIONS": options}).get("k")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_package_that_is_not_there_is_named(
 
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(ImproperlyConfigured, match=rf"{option}.*{re.escape(package)}"):
-        EtcdAeroCache("mem:options", {"OPTIONS": {option: name}})
+        EtcdAeroCache("mem:options", {"OPTIONS": {option: name}}).get("k")
 
 
 def test_options_of_djangos_own_base_class_are_taken() -> None:
@@ -138,4 +138,4 @@ def test_the_stamps_of_tags_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatc
 
 def test_none_of_the_options_is_needed() -> None:
     for params in ({}, {"OPTIONS": None}, {"OPTIONS": {}}):
-        EtcdAeroCache("mem:options", params)
+        EtcdAeroCache("mem:options", params).get("k")

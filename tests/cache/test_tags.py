@@ -219,3 +219,16 @@ def test_as_many_tags_as_an_entry_can_have(cache: EtcdAeroCache) -> None:
         cache.set("k" * 32_000, "v", tags=tags)
     cache.set("k" * 32_000, "v", tags=tags[:64])
     assert cache.get("k" * 32_000) == "v"
+
+
+@pytest.mark.parametrize("tags", [(["a", "b"],), ({"a"},), (("a",),), ("a", ["b"]), (5,), (None,)], ids=repr)
+def test_tags_are_invalidated_one_by_one_and_not_as_a_list(calls: Any, tags: Any) -> None:
+    calls.set("k", "v", tags=["a"])
+    with pytest.raises(TypeError, match=r"tags one by one, .*\*tags"):
+        calls.invalidate_tags(*tags)
+    assert calls.get("k") == "v"
+
+
+def test_a_tag_is_no_list(calls: Any) -> None:
+    with pytest.raises(TypeError, match="a tag must be a str, not list"):
+        calls.set("k", "v", tags=[["a"]])

@@ -246,7 +246,7 @@ def test_stamps_must_be_held_for_a_moment() -> None:
 
 def test_an_alias_that_is_not_there_is_told_at_once() -> None:
     with pytest.raises(ImproperlyConfigured, match="'elsewhere'"):
-        EtcdAeroCache("mem:", {"OPTIONS": {"NEAR": {}, "USING": "elsewhere"}})
+        EtcdAeroCache("mem:", {"OPTIONS": {"NEAR": {}, "USING": "elsewhere"}}).get("k")
 
 
 def test_nothing_starts_before_the_first_use(make: Make) -> None:
@@ -259,4 +259,4 @@ def test_nothing_starts_before_the_first_use(make: Make) -> None:
 
 def test_the_backend_tells_it_as_django_does() -> None:
     with pytest.raises(ImproperlyConfigured, match="NEAR"):
-        EtcdAeroCache("mem:", {"OPTIONS": {"NEAR": 5}})
+        EtcdAeroCache("mem:", {"OPTIONS": {"NEAR": 5}}).get("k")

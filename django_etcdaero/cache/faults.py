@@ -1,0 +1,48 @@
+"""What is wrong with an entry of ``CACHES``, found without a look at files or network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from django.core.cache.backends.base import BaseCache
+
+from django_etcdaero import conf
+from django_etcdaero.exceptions import ConfigurationError
+
+from . import options
+from .place import address_of
+from .reading import encoded
+
+MAX_PREFIX: Final = 500
+"""Bytes of the longest ``KEY_PREFIX``."""
+
+
+def faults(location: object, params: Mapping[str, Any]) -> Iterator[str]:
+    """Yield all that is wrong, as text that names it."""
+    given = params.get("OPTIONS") or {}
+    of_options = list(options.faults(given))
+    yield from of_options
+    yield from _told(lambda: _read_by_django({**params, "OPTIONS": given if isinstance(given, Mapping) else {}}))
+    prefix = str(params.get("KEY_PREFIX", ""))
+    if (size := len(encoded(prefix))) > MAX_PREFIX:
+        yield f"KEY_PREFIX has {size} bytes, allowed are {MAX_PREFIX}"
+    yield from _told(lambda: address_of(location))
+    if not of_options and given.get("NEAR") is not None:
+        yield from _told(lambda: conf.get(options.read(given).USING))  # not first by the thread that sends
+
+
+def _told(call: Callable[[], object]) -> Iterator[str]:
+    try:
+        call()
+    except ConfigurationError as error:
+        yield str(error)
+
+
+def _read_by_django(params: dict[str, Any]) -> None:
+    try:
+        BaseCache(params)
+    except OverflowError as error:
+        raise ConfigurationError(f"TIMEOUT, MAX_ENTRIES or CULL_FREQUENCY is no number: {error}") from None
+    except ImportError as error:
+        raise ConfigurationError(f"KEY_FUNCTION cannot be imported: {error}") from None
