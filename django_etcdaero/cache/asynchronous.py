@@ -17,49 +17,17 @@ from django_etcdaero.system.steps import adrive
 from .codec import MISSING
 from .context import as_here
 from .core import pools
+from .habits import Habits
 from .request import called
 
 if TYPE_CHECKING:
-    from .core import Core
+    pass
 
 T = TypeVar("T")
 
 
-class AsyncMethods:
+class AsyncMethods(Habits):
     """The awaitable twins. A task that is cancelled goes on at once; its call ends by its own deadline."""
-
-    if TYPE_CHECKING:
-        _core: Core
-        add: Callable[..., Any]
-        get: Callable[..., Any]
-        set: Callable[..., Any]
-        touch: Callable[..., Any]
-        delete: Callable[..., Any]
-        has_key: Callable[..., Any]
-        incr: Callable[..., Any]
-        decr: Callable[..., Any]
-        get_many: Callable[..., Any]
-        set_many: Callable[..., Any]
-        delete_many: Callable[..., Any]
-        touch_many: Callable[..., Any]
-        incr_version: Callable[..., Any]
-        decr_version: Callable[..., Any]
-        clear: Callable[..., Any]
-        invalidate_tags: Callable[..., Any]
-        ttl: Callable[..., Any]
-        pttl: Callable[..., Any]
-        expire: Callable[..., Any]
-        pexpire: Callable[..., Any]
-        expire_at: Callable[..., Any]
-        pexpire_at: Callable[..., Any]
-        persist: Callable[..., Any]
-        keys: Callable[..., Any]
-        delete_pattern: Callable[..., Any]
-        _request: Callable[..., Any]
-        _get_or_add: Callable[..., Any]
-        _near_values: Callable[[Iterable[str]], dict[str, Any]]
-        key_prefix: str
-        make_and_validate_key: Callable[..., str]
 
     async def _in_thread(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         call = partial(method, *args, **kwargs)

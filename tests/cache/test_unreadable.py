@@ -28,7 +28,7 @@ def coded(key: str, prefix: str, version: int) -> str:
 @pytest.mark.parametrize(
     ("params", "told"),
     [({"KEY_PREFIX": "shop"}, "'a:b 0'"), ({"VERSION": 7}, "'a:b 0'"), ({"KEY_FUNCTION": coded}, "'coded-a:b 0'")],
-    ids=str,
+    ids=["prefix", "version", "key function"],
 )
 @pytest.mark.filterwarnings("ignore::django.core.cache.backends.base.CacheKeyWarning")
 def test_the_first_is_told_with_the_key_that_users_know(
