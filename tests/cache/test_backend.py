@@ -14,7 +14,8 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
-from django_etcdaero.cache import EtcdAeroCache, backend
+from django_etcdaero.cache import EtcdAeroCache
+from django_etcdaero.cache.calls import _SET_UP
 from django_etcdaero.cache.counters import Histogram
 from django_etcdaero.exceptions import ClusterError, LockTimeout
 from django_etcdaero.records.store import RecordStore
@@ -453,7 +454,7 @@ def test_whatever_is_asked_of_a_cache_with_wrong_settings_tells_it() -> None:
             call()
     cache.close()
     assert not hasattr(cache, "something")
-    assert set(vars(right)) - {"_wrong"} == backend._SET_UP
+    assert set(vars(right)) - {"_wrong"} == _SET_UP
     assert copy.copy(right).get("k") is None
 
 
