@@ -78,7 +78,12 @@ def chosen(setting: object) -> Serializer:
                 raise ConfigurationError("SERIALIZER 'msgpack' needs the package msgpack, which is not there") from None
         return BUILT_IN[setting]
     if isinstance(setting, type):
-        setting = setting()
+        kind = setting
+        try:
+            setting = kind()
+        except Exception as error:  # code of the project
+            what = f"{kind.__name__}() raised {type(error).__name__}: {error}"
+            raise ConfigurationError(f"SERIALIZER is a class that must be made without arguments: {what}") from error
     dumps, loads = getattr(setting, "dumps", None), getattr(setting, "loads", None)
     if not callable(dumps) or not callable(loads):
         raise ConfigurationError(f"SERIALIZER must be a name or have dumps and loads, not {setting!r}")

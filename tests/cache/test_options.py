@@ -11,6 +11,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from django_etcdaero.cache import EtcdAeroCache, bound
+from django_etcdaero.cache.faults import faults
 from django_etcdaero.cache.options import CacheOptions
 
 NUMBERS = {
@@ -139,3 +140,26 @@ def test_the_stamps_of_tags_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatc
 def test_none_of_the_options_is_needed() -> None:
     for params in ({}, {"OPTIONS": None}, {"OPTIONS": {}}):
         EtcdAeroCache("mem:options", params).get("k")
+
+
+class NeedsAnArgument:
+    def __init__(self, argument: object) -> None: ...
+
+
+ODD = [[], {}, [1], {"a": 1}, object(), 5, 5.5, b"x", float("nan"), {1}, NeedsAnArgument, "", "x", "a.b", True, 10**400]
+PARAMS = ("TIMEOUT", "KEY_PREFIX", "VERSION", "KEY_FUNCTION", "OPTIONS")
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:20])
+def test_whatever_is_written_in_the_settings_is_read_or_told(value: object) -> None:
+    for name in (*(field.name for field in fields(CacheOptions)), "MAX_ENTRIES", "CULL_FREQUENCY"):
+        assert all(isinstance(wrong, str) for wrong in faults("mem:", {"OPTIONS": {name: value}}))
+    for name in PARAMS:
+        assert all(isinstance(wrong, str) for wrong in faults("mem:", {name: value}))
+    assert len(list(faults(value, {}))) == 1
+
+
+@pytest.mark.parametrize("value", [5, b"x", ["a.b"], "no.such.function", "nodots"], ids=repr)
+def test_a_key_function_that_is_none_is_named(value: object) -> None:
+    with pytest.raises(ImproperlyConfigured, match="KEY_FUNCTION"):
+        EtcdAeroCache("mem:options", {"KEY_FUNCTION": value}).get("k")

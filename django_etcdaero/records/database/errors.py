@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from django.apps import apps
+
 from django_etcdaero.exceptions import (
     ClusterError,
     ConfigurationError,
@@ -18,6 +22,8 @@ from django_etcdaero.stores.database import DatabaseAddress
 
 from .dialect import Fault
 from .table import TABLE
+
+APP: Final = "django_etcdaero"
 
 _REFUSED_LOGINS = ("password authentication failed", "no password supplied", "authentication failed for user")
 """How PostgreSQL refuses a login; its driver tells no code for what happens before a connection is there."""
@@ -41,9 +47,11 @@ def translate(address: DatabaseAddress, error: Exception, fault: Fault, *, write
     if fault in (Fault.AGAIN, Fault.LOCKED):
         return StoreBusy(f"{place}: {fault.value}: {said}")
     if fault is Fault.NO_TABLE:
+        installed = not apps.apps_ready or apps.is_installed(APP)
+        first = "" if installed else f'add "{APP}" to INSTALLED_APPS, whose migration makes it, and '
         return ConfigurationError(
-            f"{place}: the database has no table {TABLE!r}, or one of another release; run: "
-            f"python manage.py migrate django_etcdaero --database={address.alias}"
+            f"{place}: the database has no table {TABLE!r}, or one of another release; {first}run: "
+            f"python manage.py migrate {APP} --database={address.alias}"
         )
     if fault is Fault.DENIED:
         return PermissionDenied(f"{place}: {said}")
