@@ -60,7 +60,7 @@ class Methods(Calls):
     ) -> Any:
         """Store a value.
 
-        ``tags``: the names with which :meth:`invalidate_tags` finds it. ``nx``: only if there is none; ``xx``: only if
+        ``tags``: the names with which ``invalidate_tags()`` finds it. ``nx``: only if there is none; ``xx``: only if
         there is one; then the answer is whether it was stored. ``get``: the answer is the value before, or ``None``.
         ``jitter``: share (0 to 0.9) of the timeout by which it may expire earlier.
 
