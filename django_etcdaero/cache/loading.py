@@ -27,6 +27,7 @@ from typing import Any, Final, TypeVar
 
 from django_etcdaero.exceptions import StoreFull
 from django_etcdaero.system.steps import Pause, adrive, drive
+from django_etcdaero.system.threads import in_event_loop
 
 from .asking import Asking
 from .background import Background
@@ -183,7 +184,7 @@ class Loading:
 
     def _release_soon(self, request: Request, token: bytes) -> None:
         # A task that is being cancelled may not wait any more, and in an event loop a call may not block.
-        if _in_event_loop():
+        if in_event_loop():
             self._background.run(partial(self._claims.release, request, token), always=True)
         else:
             self._claims.release(request, token)
@@ -319,11 +320,3 @@ class Loading:
     async def _look(self, request: Request) -> Found | None:
         stale = request.stale > 0
         return await self._ask("get", lambda: self._entries.look(request.prefix, request.key, stale=stale), None)
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

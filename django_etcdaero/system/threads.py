@@ -10,6 +10,7 @@ fault now and then (2 to 13 of 100 processes that ended right after a call to et
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import math
 import os
@@ -104,4 +105,13 @@ def _wait(nap: Callable[[float | None], bool], timeout: float) -> bool:
     while not nap(max(0.0, min(_NAP, limit - time.monotonic()))):
         if time.monotonic() >= limit:
             return False
+    return True
+
+
+def in_event_loop() -> bool:
+    """Tell whether an event loop runs in this thread, so that it must not block."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
     return True

@@ -5,7 +5,6 @@ The hot path is one attribute of one object: ``self._live_state.rows``, which al
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,6 +14,7 @@ from django_etcdaero.datasets.host import host
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
+from django_etcdaero.system.threads import in_event_loop
 
 from .live_state import LiveState
 
@@ -103,7 +103,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         """Be what is read before the first load: wait once, boundedly; later fail at once."""
         host().ensure_reader()
         live = self._live_state
-        if not live.answered and _in_event_loop():
+        if not live.answered and in_event_loop():
             raise DatasetNotReady(f"{self._why_not_ready()}; in async code, 'await dataset.aready()' first")
         if not live.answered and not live.waited_in_vain and host().reader_refusal() is None:
             host().wake_reader()
@@ -212,11 +212,3 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
 def live_state(dataset: LiveDataset[Any, Any]) -> LiveState:
     """Return what this process holds of a dataset: for the reader, and for those who start, stop and test it."""
     return dataset._live_state
-
-
-def _in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
