@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
+from django_etcdaero.exceptions import DeadlineExceeded
+from django_etcdaero.runtime import runtime
 from django_etcdaero.system.steps import adrive
 
 from .codec import MISSING
@@ -31,11 +33,17 @@ class AsyncMethods(Habits):
 
     async def _in_thread(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         call = partial(method, *args, **kwargs)
-        if self._core.place.store().info.kind == "memory":
+        if self._core.place.in_memory or runtime.memory_only:
             return call()
         here = as_here(call)
         # Twice its own time: a call that waits for a thread is not yet late.
-        return await pools.get().run(lambda _: here(), timeout=2 * self._core.options.CALL_TIMEOUT)
+        try:
+            return await pools.get().run(lambda _: here(), timeout=2 * self._core.options.CALL_TIMEOUT)
+        except DeadlineExceeded as error:
+            if not self._core.outage.ignores:
+                raise
+            self._core.outage.give_up(error)  # all threads wait for it: it counts as away, and is not asked here
+            return call()
 
     def _near_value(self, key: Any, version: int | None) -> Any:
         if self._core.options.NEAR is None:

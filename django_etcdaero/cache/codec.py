@@ -50,6 +50,8 @@ class Codec:
         self._min_length = min_length
         self._level = level
         self._max_bytes = max_bytes
+        self.longest = compressors.MAX_RATIO * max_bytes
+        """Bytes that no value has, as it is stored or unpacked."""
 
     def body(self, value: Any) -> tuple[int, int, bytes]:
         """Return the codes of serializer and compressor, and the bytes.

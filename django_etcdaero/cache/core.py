@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.signals import setting_changed
-from django.db import close_old_connections, connections
+from django.db import connections
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import StoreFull
@@ -96,7 +96,7 @@ class Core:
             max_bytes=options.MAX_VALUE_BYTES,
             private=self.place.private,
         )
-        background = Background(close_old_connections)
+        background = Background(_close_connections)
         self.sweeper = Sweeper(self.place.store, background.run, room=self.place.room, interval=options.SWEEP_INTERVAL)
         self.entries = _kind_of_entries(options, self.place)(
             self.place.store,
@@ -188,12 +188,22 @@ def _ttl(alias: str) -> int:
     return conf.get(alias).options.SESSION_TTL
 
 
+def _close_connections() -> None:
+    """Close the connections of a thread that ends."""
+    for each in connections.all(initialized_only=True):
+        if not each.in_atomic_block:
+            each.close()
+
+
 def _here_only() -> bool:
     """Tell whether a load must be made by its caller: in a transaction another connection reads what was before it.
 
     Tests are in transactions, and in a test run nothing should go on behind a test's back.
     """
-    return runtime.memory_only or any(each.in_atomic_block for each in connections.all(initialized_only=True))
+    return runtime.memory_only or any(
+        each.in_atomic_block or (each.connection is not None and not each.autocommit)
+        for each in connections.all(initialized_only=True)
+    )
 
 
 @lru_cache(maxsize=1)

@@ -83,5 +83,4 @@ class Counters:
     def reset(self) -> None:
         """Begin at zero."""
         for each in fields(self):
-            setattr(self, each.name, 0)
-        self.latencies = {}
+            setattr(self, each.name, {} if each.name == "latencies" else 0)

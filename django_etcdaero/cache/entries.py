@@ -254,10 +254,14 @@ class Entries(Writing):
 
     def empty(self, prefix: str) -> None:
         """Remove all entries of ``prefix``, for a store that is full. Costs a look at each."""
-        store, generation = self._store(), self.generation(prefix)
-        for kind in (b"e", b"d", b"p", b"q"):
-            for batch in batches((key for key, _ in store.scan(self._room + kind + generation)), BATCH):
-                store.delete_many(batch)
+        store, generations = self._store(), {self.generation(prefix)}
+        self.catch_up(prefix)
+        generations.add(self.generation(prefix))
+        # The records of loads first: who loads must not write what is of before.
+        for kind in (b"le", b"ld", b"e", b"d", b"p", b"q"):
+            for generation in generations:
+                for batch in batches((key for key, _ in store.scan(self._room + kind + generation)), BATCH):
+                    store.delete_many(batch)
 
     def invalidate(self, prefix: str, tags: Iterable[str]) -> None:
         """Let no entry with one of ``tags`` count any more."""

@@ -116,11 +116,21 @@ def outside() -> None:
 
 def _again(error: Exception) -> Exception:
     """Return an exception to raise in another thread: a copy, with the first as its cause, or the very same."""
-    try:
-        twin = copy.copy(error)
-    except Exception:  # its class wants other arguments than it has
-        return error
-    if type(twin) is not type(error) or twin.args != error.args:
-        return error
-    twin.__cause__ = error
+    for copied in (copy.copy, _bare):
+        try:
+            twin = copied(error)
+            same = type(twin) is type(error) and twin.args == error.args and str(twin) == str(error)
+        except Exception:  # noqa: S112 - its class wants other arguments than it has
+            continue
+        if same:
+            twin.__cause__ = error
+            return twin
+    return error
+
+
+def _bare(error: Exception) -> Exception:
+    """Return a copy that was made without calling the constructor of a class that takes other arguments."""
+    twin = type(error).__new__(type(error))
+    twin.args = error.args
+    twin.__dict__.update(vars(error))
     return twin

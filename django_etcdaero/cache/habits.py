@@ -92,8 +92,11 @@ class Habits(Methods):
         """
         matches = self._matcher(pattern, version)
         entries, prefix = self._core.entries, self.key_prefix
-        found = self._run(
-            "keys", lambda: [made for made in entries.keys(prefix, itersize) if matches(made)], list[str]()
+        found = self._core.outage.run(
+            "keys",
+            lambda: [made for made in entries.keys(prefix, itersize) if matches(made)],
+            list[str](),
+            undone=lambda pending: pending.clear(prefix),  # which they are is not known: rather all than none
         )
         return sum(self._delete(found[start : start + itersize]) for start in range(0, len(found), itersize))
 

@@ -21,11 +21,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, TypeVar
 
-from django_etcdaero.exceptions import StoreFull
+from django_etcdaero.exceptions import EtcdAeroError, StoreFull
 from django_etcdaero.system.steps import Pause, adrive, drive
 from django_etcdaero.system.threads import in_event_loop
 
@@ -90,7 +91,7 @@ class Loading:
             found = self._entries.near(request.prefix, request.key) or await self._look(request)
             if found is not None and found.fresh:
                 self._counters.hits += 1
-                self._renew_early(request, found)
+                await self._renew_early(request, found)
                 return found.value
             self._counters.misses += 1
             self._flights.check_not_inside(request.prefix, request.key)
@@ -117,10 +118,10 @@ class Loading:
                 if not found.fresh:
                     self._counters.stale_hits += 1
                 return found.value
-            if request.soft_timeout is not None and found is not None and not self._here_only():
+            if request.soft_timeout is not None and found is not None and not await self._stays():
                 ended = self._in_background(request, found, token, flight)
                 if ended is None:  # too many load already: another time
-                    await self._ask("claim", partial(self._claims.release, request, token), None)
+                    await self._let_go(request, token)
                     self._counters.stale_hits += 1
                     return found.value
                 handed_over = True
@@ -142,15 +143,18 @@ class Loading:
         pause = FIRST_PAUSE
         waited = False
         while True:
-            token = await self._taken(request)
+            try:
+                token = await self._taken(request)
+            except StoreFull:  # there is no room to say who loads: each for itself then
+                token = _WITHOUT
             if token is not None:
                 try:
-                    found = await self._look(request)
+                    found = await self._read(request)
                 except BaseException:
                     self._release_soon(request, token)
                     raise
                 if found is not None and found.fresh:  # another process has just loaded it
-                    await self._ask("claim", partial(self._claims.give_back, request, token), None)
+                    await self._let_go(request, token)
                     return None, found
                 return token, found
             if stale is not None:
@@ -170,17 +174,22 @@ class Loading:
 
     async def _fill(self, request: Request, stale: Found | None, token: bytes) -> Any:
         """Load, write, and let others load again; return the value."""
-        release = partial(self._claims.release, request, token)
         try:
             value = await self._load_and_write(request, stale, token)
         except Exception:
-            await self._ask("claim", release, None)
+            await self._let_go(request, token)
             raise
         except BaseException:
             self._release_soon(request, token)
             raise
-        await self._ask("claim", release, None)
+        await self._let_go(request, token)
         return value
+
+    async def _let_go(self, request: Request, token: bytes) -> None:
+        """Let others load. Whoever is cancelled while it waits for that leaves it to a thread; nothing is raised."""
+        release, later = partial(self._claims.release, request, token), partial(self._release_soon, request, token)
+        with suppress(EtcdAeroError):  # the record runs out by itself
+            await self._ask("claim", release, None, give_up=later)
 
     def _release_soon(self, request: Request, token: bytes) -> None:
         # A task that is being cancelled may not wait any more, and in an event loop a call may not block.
@@ -253,14 +262,14 @@ class Loading:
 
     # --- in the background -------------------------------------------------------------------------------------------
 
-    def _renew_early(self, request: Request, found: Found) -> None:
+    async def _renew_early(self, request: Request, found: Found) -> None:
         """Load an entry anew in the background when the eager part of its timeout is over."""
         if request.eager is None or found.envelope is None:
             return
         envelope = found.envelope
         if envelope.created + request.eager * (envelope.expires - envelope.created) > time.time():
             return
-        if self._outcome.rests(request) or self._here_only():
+        if self._outcome.rests(request) or await self._stays():
             return
         flight, begins = self._flights.join(request.prefix, request.key)
         if not begins:
@@ -271,11 +280,11 @@ class Loading:
                 token = await self._ask("claim", lambda: self._claims.take(request), None)
                 if not token:
                     return
-                now = await self._look(request)
+                now = await self._read(request)
                 if now is not None and now.envelope is not None and now.envelope.created == envelope.created:
                     await self._fill(request, now, token)
                 else:  # another process has just renewed it
-                    await self._ask("claim", lambda: self._claims.give_back(request, token), None)
+                    await self._let_go(request, token)
 
         if self._begin(request, work) is None:
             self._flights.land(request.prefix, request.key, flight)
@@ -316,6 +325,15 @@ class Loading:
             return results[0]
         self._counters.stale_hits += 1
         return found.value
+
+    async def _read(self, request: Request) -> Found | None:
+        """Return the entry as it is in the store, whatever a near cache holds: with what tells whether it changes."""
+        stale = request.stale > 0
+        return await self._ask("get", lambda: self._entries.get(request.prefix, request.key, stale=stale), None)
+
+    async def _stays(self) -> bool:
+        """Tell whether the caller must load. Of a task the thread is asked that synchronous code runs in."""
+        return bool(await Load(self._here_only))
 
     async def _look(self, request: Request) -> Found | None:
         stale = request.stale > 0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
-from django_etcdaero.exceptions import KeyNotFound, RecordTooBig
+from django_etcdaero.exceptions import EtcdAeroError, KeyNotFound, RecordTooBig, StoreFull
 from django_etcdaero.system.steps import drive
 
 from .codec import MISSING, is_number
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     pass
 
 from .calls import Calls
+from .loading import logger
 
 
 class Methods(Calls):
@@ -235,5 +236,10 @@ class Methods(Calls):
                 self.add(key, value, timeout=timeout, version=version)
         except RecordTooBig as error:
             self._refused(key, error)
+            return value
+        except EtcdAeroError as error:  # it is there all the same, for who asked for it
+            if not isinstance(error, StoreFull) and not self._core.outage.ignores:
+                raise
+            logger.warning("%r was not stored: %s", key, error)
             return value
         return self.get(key, value, version=version)

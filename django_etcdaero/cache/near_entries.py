@@ -193,7 +193,8 @@ class NearEntries(Entries):
         try:
             super().empty(prefix)
         finally:
-            self._notices.publish(Notice(stamps={self._generation_room + prefix.encode("utf-8", "surrogatepass")}))
+            self._held.drop_all()
+            self._notices.publish(Notice(everything=True))
 
     def invalidate(self, prefix: str, tags: Iterable[str]) -> None:
         tags = tuple(tags)

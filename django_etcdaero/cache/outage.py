@@ -24,6 +24,7 @@ from django_etcdaero.exceptions import (
     EtcdAeroError,
     KeyNotFound,
     OutcomeUnknown,
+    RecordTooBig,
     StoreFull,
 )
 
@@ -35,6 +36,9 @@ T = TypeVar("T")
 
 AWAY: Final = (Cancelled, ClusterError, ConfigurationError, DeadlineExceeded, OutcomeUnknown, PermissionError)
 """Errors after which the store is left alone for a while."""
+
+ANSWERS: Final = (KeyNotFound, RecordTooBig)
+"""Errors that say something of the entry, not of the store."""
 
 FULL_INTERVAL: Final = 60.0
 """Seconds between two log lines that say that the store is full."""
@@ -79,6 +83,10 @@ class Pending:
         self.keys.pop(prefix, None)
         self.tags.pop(prefix, None)
 
+    def prefixes(self) -> set[str]:
+        """Return the key prefixes of which something must go."""
+        return {*self.keys, *self.tags, *self.cleared}
+
     def __bool__(self) -> bool:
         return bool(self.keys or self.tags or self.cleared)
 
@@ -120,9 +128,11 @@ class Outage:
         self._closed_at: float | None = None
         """``None``: the store answers. Else the time from which on it may be looked at."""
         self._looking = False
+        self._recovered = 0
+        """How often the store has come back."""
         self._since = 0.0
         self._told_full: float | None = None
-        self._last: EtcdAeroError | None = None
+        self._last: Exception | None = None
         self.pending = Pending()
 
     @property
@@ -150,11 +160,15 @@ class Outage:
         if not self._ignore:
             try:
                 return self._timed(operation, call) if self._times else call()
+            except ANSWERS:
+                raise
             except EtcdAeroError as error:
                 self._count(error)
                 raise
         try:
             return self._guarded(operation, call)
+        except ANSWERS:
+            raise
         except EtcdAeroError as error:
             if undone is not None:
                 self._leave_undone(undone, error)
@@ -162,7 +176,7 @@ class Outage:
 
     def _leave_undone(self, undone: Callable[[Pending], object], error: EtcdAeroError) -> None:
         self._forget()
-        if isinstance(error, StoreFull) and self._undo_now(undone):
+        if not isinstance(error, AWAY) and self._undo_now(undone):
             return
         with self._lock:
             undone(self.pending)
@@ -175,7 +189,7 @@ class Outage:
             return self._guarded(operation, call)
         try:
             return self._timed(operation, call) if self._times else call()
-        except KeyNotFound:  # an answer
+        except ANSWERS:
             raise
         except EtcdAeroError as error:
             self._count(error)
@@ -185,6 +199,10 @@ class Outage:
         self._counters.errors += 1
         if isinstance(error, StoreFull):
             self._when_full()
+
+    def give_up(self, error: EtcdAeroError) -> None:
+        """Let the store count as away: calls have waited for it for too long."""
+        self._open(error)
 
     def _timed(self, operation: str, call: Callable[[], T]) -> T:
         started = perf_counter()
@@ -196,14 +214,16 @@ class Outage:
     def _guarded(self, operation: str, call: Callable[[], T]) -> T:
         if self._closed_at is not None:
             self._refuse()
+        began = self._recovered
         try:
             return self._timed(operation, call) if self._times else call()
-        except KeyNotFound:  # an answer
+        except ANSWERS:
             raise
         except EtcdAeroError as error:
             self._count(error)
             if isinstance(error, AWAY):
-                self._open(error)
+                if began == self._recovered:  # else it is the last outage that this call has met
+                    self._open(error)
             elif isinstance(error, StoreFull):
                 self._tell_full(error)
             else:
@@ -224,7 +244,9 @@ class Outage:
         undone(pending)
         try:
             self._repeat(pending)
-        except EtcdAeroError:
+        except Exception as error:
+            if not isinstance(error, EtcdAeroError):
+                logger.exception("what was left undone cannot be done")
             return False
         return True
 
@@ -251,15 +273,21 @@ class Outage:
                     pending = self.pending
                     if not pending:
                         self._closed_at = None
+                        self._recovered += 1
                         break
                     self.pending = Pending()
                 try:
                     self._repeat(pending)
-                except BaseException:
+                except BaseException as error:
                     with self._lock:
-                        self._put_back(pending)
+                        if isinstance(error, EtcdAeroError) or not isinstance(error, Exception):
+                            self._put_back(pending)
+                        else:  # not the store's word: it would be the same each time
+                            logger.exception("what was left undone cannot be done, so everything is cleared")
+                            for prefix in pending.prefixes() - pending.cleared:
+                                self.pending.clear(prefix)
                     raise
-        except EtcdAeroError as error:
+        except Exception as error:
             self._counters.errors += 1
             self._open(error)
         else:
@@ -271,8 +299,9 @@ class Outage:
         """Forget who was looking in the parent."""
         self._lock = threading.Lock()
         self._looking = False
+        self.pending = Pending()  # the parent sees to its own
 
-    def _open(self, error: EtcdAeroError) -> None:
+    def _open(self, error: Exception) -> None:
         with self._lock:
             first = self._closed_at is None
             self._last = error

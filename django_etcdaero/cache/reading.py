@@ -296,6 +296,8 @@ class Reading:
         """Return the entry with its body; ``None`` if a part of it is missing."""
         if envelope.parts is None:
             return envelope
+        if envelope.parts.length > self._codec.longest:
+            return None  # nobody writes that much: it is not fetched
         body = parts.read(self._store(), self._room, record_key, envelope.parts)
         if body is None:
             return None

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from django_etcdaero.exceptions import EtcdAeroError, KeyExists
+from django_etcdaero.exceptions import EtcdAeroError, KeyExists, VersionConflict
 from django_etcdaero.records.arguments import MAX_TTL
 from django_etcdaero.records.store import RecordStore, batches
 
@@ -91,11 +91,14 @@ class Sweeper:
     def sweep(self) -> int:
         """Remove what cannot be reached; return how many records that were. Raises what the store raises."""
         store = self._store()
-        store.delete(self._room + b"m")  # first: who clears from now on marks again
+        mark = store.exists(self._room + b"m")
         removed, parts_left = self._sweep_parts(store)
         removed += self._sweep_generations(store)
-        if parts_left:
+        if parts_left and mark is None:
             self.mark()
+        elif mark is not None and not parts_left:
+            with suppress(VersionConflict):  # who has cleared meanwhile has marked again
+                store.delete(self._room + b"m", generation=mark.generation)
         if removed:
             logger.info("swept %d records of the cache that nobody could reach", removed)
         return removed
