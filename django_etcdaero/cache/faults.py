@@ -44,6 +44,6 @@ def _read_by_django(params: dict[str, Any]) -> None:
         BaseCache(params)
     except OverflowError as error:
         raise ConfigurationError(f"TIMEOUT, MAX_ENTRIES or CULL_FREQUENCY is no number: {error}") from None
-    except (ImportError, AttributeError, TypeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         text = "KEY_FUNCTION must be a function or its path"
         raise ConfigurationError(f"{text}, not {params.get('KEY_FUNCTION')!r}: {error}") from None

@@ -169,7 +169,7 @@ def reverse_of(given: object) -> Callable[[str], str] | None:
     if isinstance(given, str):
         try:
             given = import_string(given)
-        except ImportError as error:
+        except (ImportError, TypeError, ValueError) as error:  # ".x" is no path at all
             raise ConfigurationError(f"OPTIONS['REVERSE_KEY_FUNCTION'] cannot be imported: {error}") from None
     if given is not None and not callable(given):
         raise ConfigurationError(f"OPTIONS['REVERSE_KEY_FUNCTION'] must be a function, not {given!r}")
@@ -178,6 +178,6 @@ def reverse_of(given: object) -> Callable[[str], str] | None:
 
 def _check_compressor(options: CacheOptions) -> None:
     compressor, level = compressors.chosen(options.COMPRESSOR), options.COMPRESS_LEVEL
-    if level is not None and (compressor is None or isinstance(level, bool) or level not in compressor.levels):
+    if level is not None and (compressor is None or type(level) is not int or level not in compressor.levels):
         allowed = "no compressor was chosen" if compressor is None else f"{compressor.name} has {compressor.levels}"
         raise ConfigurationError(f"OPTIONS['COMPRESS_LEVEL'] is {level!r}; {allowed}")

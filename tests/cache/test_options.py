@@ -159,7 +159,7 @@ def test_whatever_is_written_in_the_settings_is_read_or_told(value: object) -> N
     assert len(list(faults(value, {}))) == 1
 
 
-@pytest.mark.parametrize("value", [5, b"x", ["a.b"], "no.such.function", "nodots"], ids=repr)
+@pytest.mark.parametrize("value", [5, b"x", ["a.b"], "no.such.function", "nodots", ".x", "..x"], ids=repr)
 def test_a_key_function_that_is_none_is_named(value: object) -> None:
     with pytest.raises(ImproperlyConfigured, match="KEY_FUNCTION"):
         EtcdAeroCache("mem:options", {"KEY_FUNCTION": value}).get("k")

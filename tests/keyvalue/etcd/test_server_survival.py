@@ -44,7 +44,7 @@ def test_five_thousand_calls_that_time_out_leave_the_server_running(server: Serv
     pid = server.process.pid
     clients = [KV(connect([server.endpoint], timeout=3)) for _ in range(4)]
     fill(clients[0])
-    holder = clients[0].lock("L")
+    holder = clients[0].lock("L", ttl=60)  # whatever the load of the machine
     holder.acquire(timeout=10)
     numbers = iter(range(CALLS))
     late: list[EtcdAeroError] = []
@@ -97,7 +97,7 @@ def test_a_thousand_cancelled_awaits_leave_the_server_running(server: Server, co
     pid = server.process.pid
     kv = KV(connect([server.endpoint], timeout=3))
     fill(kv)
-    holder = kv.lock("L")
+    holder = kv.lock("L", ttl=60)
     holder.acquire(timeout=10)
     cancelled = 0
 

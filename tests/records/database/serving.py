@@ -15,7 +15,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,8 @@ class PostgreSQLServer:
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         for pid in (self.process.pid, *map(int, children)):
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # one that has just ended
+                os.kill(pid, number)
             if number == signal.SIGSTOP:
                 wait_until(lambda pid=pid: stopped(pid), what="a process that has stopped")
 
@@ -170,7 +171,10 @@ class PostgreSQLServer:
 
 def stopped(pid: int) -> bool:
     """Tell whether no thread of a process runs any more; SIGSTOP takes its time. (One that had ended waits as "Z".)"""
-    stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    try:
+        stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except FileNotFoundError:
+        return True
     return all(stat.rpartition(")")[2].split()[0] in "TZ" for stat in stats)
 
 
