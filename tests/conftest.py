@@ -129,6 +129,16 @@ def mariadb_table(django_db_blocker: Any) -> Iterator[mariadb_serving.MariaDBSer
         yield server
 
 
+@pytest.fixture(autouse=True)
+def _requests_may_begin(django_db_blocker: Any) -> Iterator[None]:
+    """Let connections be looked at that tests before have left open, as Django does at each request, and commands do.
+
+    One to a database in memory is never closed.
+    """
+    with django_db_blocker.unblock():
+        yield
+
+
 @pytest.fixture
 def databases_allowed(django_db_blocker: Any) -> Iterator[None]:
     """Let databases be used: pytest-django forbids it by default."""

@@ -86,7 +86,7 @@ def bound(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> An
         with transaction.atomic():
             yield
     else:
-        monkeypatch.setattr(type(runtime), "memory_only", property(lambda self: True))
+        monkeypatch.setattr(runtime.open_stores, "memory_only", True)
         yield
 
 
