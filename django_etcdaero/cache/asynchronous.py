@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
@@ -21,9 +21,6 @@ from .context import as_here
 from .core import pools
 from .habits import Habits
 from .request import called
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 

@@ -25,9 +25,6 @@ from .reading import Found
 from .request import Request, names, refuse_awaitable
 from .times import share_of, span_of, timeout_of
 
-if TYPE_CHECKING:
-    pass
-
 T = TypeVar("T")
 
 _SET_UP = frozenset(

@@ -111,6 +111,8 @@ class Loading:
     async def _lead(self, request: Request, found: Found | None, flight: Flight, limit: float) -> Any:
         handed_over = False
         try:
+            # Before there is a record of the load, which a task that is cancelled here would leave behind.
+            softly = request.soft_timeout is not None and found is not None and not await self._stays()
             token, found = await self._contend(request, found, limit)
             if token is None:
                 if found is None:
@@ -118,7 +120,7 @@ class Loading:
                 if not found.fresh:
                     self._counters.stale_hits += 1
                 return found.value
-            if request.soft_timeout is not None and found is not None and not await self._stays():
+            if softly and found is not None:
                 ended = self._in_background(request, found, token, flight)
                 if ended is None:  # too many load already: another time
                     await self._let_go(request, token)

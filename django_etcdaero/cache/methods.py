@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from django_etcdaero.exceptions import EtcdAeroError, KeyNotFound, RecordTooBig, StoreFull
 from django_etcdaero.system.steps import drive
 
+from .calls import Calls
 from .codec import MISSING, is_number
 from .lifetime import Life, earlier
-from .request import plain_value, refuse_to_await
-
-if TYPE_CHECKING:
-    pass
-
-from .calls import Calls
 from .loading import logger
+from .request import plain_value, refuse_to_await
 
 
 class Methods(Calls):

@@ -158,13 +158,7 @@ class Outage:
         ``operation``: what its time is counted as. ``undone(pending)`` notes then what must be done when it is back.
         """
         if not self._ignore:
-            try:
-                return self._timed(operation, call) if self._times else call()
-            except ANSWERS:
-                raise
-            except EtcdAeroError as error:
-                self._count(error)
-                raise
+            return self._counted(operation, call)
         try:
             return self._guarded(operation, call)
         except ANSWERS:
@@ -185,20 +179,18 @@ class Outage:
 
     def insist(self, operation: str, call: Callable[[], T]) -> T:
         """Return what ``call`` does, or raise, whether errors are ignored or not; while the store is away at once."""
-        if self._ignore:
-            return self._guarded(operation, call)
+        return self._guarded(operation, call) if self._ignore else self._counted(operation, call)
+
+    def _counted(self, operation: str, call: Callable[[], T]) -> T:
         try:
             return self._timed(operation, call) if self._times else call()
         except ANSWERS:
             raise
         except EtcdAeroError as error:
-            self._count(error)
+            self._counters.errors += 1
+            if isinstance(error, StoreFull):
+                self._when_full()
             raise
-
-    def _count(self, error: EtcdAeroError) -> None:
-        self._counters.errors += 1
-        if isinstance(error, StoreFull):
-            self._when_full()
 
     def give_up(self, error: EtcdAeroError) -> None:
         """Let the store count as away: calls have waited for it for too long."""
@@ -216,11 +208,10 @@ class Outage:
             self._refuse()
         began = self._recovered
         try:
-            return self._timed(operation, call) if self._times else call()
+            return self._counted(operation, call)
         except ANSWERS:
             raise
         except EtcdAeroError as error:
-            self._count(error)
             if isinstance(error, AWAY):
                 if began == self._recovered:  # else it is the last outage that this call has met
                     self._open(error)
