@@ -141,8 +141,8 @@ def _requests_may_begin(django_db_blocker: Any) -> Iterator[None]:
 
 @pytest.fixture
 def databases_allowed(django_db_blocker: Any) -> Iterator[None]:
-    """Let databases be used: pytest-django forbids it by default."""
+    """Let databases be used that the test itself forbids: with ``db`` it has the default one only. Closes them."""
     with django_db_blocker.unblock():
         yield
         for connection in connections.all(initialized_only=True):
-            connection.close()  # or the next test that closes old ones would be told that it may not
+            connection.close()

@@ -238,6 +238,20 @@ def test_a_task_that_is_cancelled_while_a_release_waits_for_a_thread_releases(ma
     wait_until(lambda: not list(cache.get_client().scan(b"cache:l")), what="the release")
 
 
+def test_a_task_that_is_cancelled_before_its_load_goes_to_the_background_leaves_no_claim(make_cache: MakeCache) -> None:
+    cache = make_cache()
+    cache.get_or_set("k", lambda: "old", 0.001, stale=600)
+    wait_until(lambda: cache.get("k") is None, what="the value being stale")
+
+    async def cancelled() -> bool:
+        raise asyncio.CancelledError
+
+    cache._core.loading._stays = cancelled  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cache.aget_or_set("k", lambda: "new", 600, stale=600, soft_timeout=1.0))
+    assert not list(cache.get_client().scan(b"cache:l"))
+
+
 @pytest.mark.usefixtures("transactional_db")
 def test_a_task_in_a_transaction_loads_itself(make_cache: MakeCache) -> None:
     cache = make_cache()
