@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.registry import datasets
+from django_etcdaero.runtime import runtime
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.records.database import mariadb as mariadb_serving
 from tests.records.database.serving import ALIAS, CLOCK, SHARED, PostgreSQLServer, alias, migrate
@@ -59,6 +60,13 @@ def started() -> Callable[[], set[str]]:
     """Names of the package's threads that run and did not before the test: those of earlier ones end when idle."""
     before = set(threading.enumerate())
     return lambda: {each.name for each in set(threading.enumerate()) - before if each.name.startswith("etcdaero-")}
+
+
+@pytest.fixture
+def closing() -> Iterator[None]:
+    """Close what the runtime of this process has opened, so that no later test meets its reader."""
+    yield
+    runtime.close()
 
 
 @pytest.fixture

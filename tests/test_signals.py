@@ -16,6 +16,8 @@ from django_etcdaero.runtime import runtime
 from django_etcdaero.signals import dataset_failed, dataset_loaded, dataset_published, lock_lost
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("closing")
+
 SIGNALS = {"published": dataset_published, "loaded": dataset_loaded, "failed": dataset_failed, "lock_lost": lock_lost}
 
 Received = list[tuple[str, Any, dict[str, Any]]]

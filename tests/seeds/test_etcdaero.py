@@ -18,6 +18,8 @@ from django_etcdaero.schemes import parse
 from django_etcdaero.stores.address import Plane
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.usefixtures("closing")
+
 
 @pytest.fixture
 def source(registry: object) -> Callable[..., Any]:
