@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.core.signals import request_started
 
@@ -26,10 +26,13 @@ from .system import forks
 from .system.serving import is_test_run, may_start_in_fork, serves, test_run_declared
 
 if TYPE_CHECKING:
+    from .datasets.declared import Declared
     from .datasets.read.live_state import LiveState
     from .datasets.read.reader import Reader
     from .datasets.stores import Stores
     from .keyvalue.facade import KV
+
+T = TypeVar("T")
 
 logger = logging.getLogger("django_etcdaero.runtime")
 
@@ -126,10 +129,15 @@ class Runtime(Host):
             presence_ttl=options.SESSION_TTL,
         )
 
-    def wake_reader(self) -> None:
+    def wake_reader(self, dataset: Declared[Any, Any]) -> None:
         reader = self._reader
         if reader is not None:
-            reader.wake()
+            reader.wake(dataset)
+
+    def run_project_code(self, function: Callable[[], T]) -> T:
+        from .project_code import run_project_code  # here: ready() must stay cheap
+
+        return run_project_code(function)
 
     def reader_refusal(self) -> str | None:
         reader = self._reader

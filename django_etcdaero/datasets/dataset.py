@@ -78,7 +78,7 @@ class Dataset(LiveDataset[K, V]):
         from .publish.refresh import Refresh
 
         result = Refresh(self, host(), force=force, wait=wait).run()
-        host().wake_reader()
+        host().wake_reader(self)
         return result
 
     def request_refresh(self) -> None:

@@ -6,7 +6,8 @@ binds a :class:`Host` once; datasets ask it for the stores of their alias when t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from django_etcdaero.exceptions import ConfigurationError
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from .snapshot import Snapshot
     from .state.announcement import Announcement
     from .stores import Stores
+
+
+T = TypeVar("T")
 
 
 class Listener(Protocol):
@@ -50,8 +54,14 @@ class Host(Protocol):
         Never raises, never waits for a store.
         """
 
-    def wake_reader(self) -> None:
-        """Make a running reader look at the announcements now."""
+    def wake_reader(self, dataset: Declared[Any, Any]) -> None:
+        """Make a running reader look at the announcement of ``dataset`` now, because somebody waits for it."""
+
+    def run_project_code(self, function: Callable[[], T]) -> T:
+        """Call a function of the project in this thread, which belongs to the package; return what it returns.
+
+        The function does not meet what another one has left behind in the thread. Raises what it raises.
+        """
 
     def reader_refusal(self) -> str | None:
         """Say why no reader runs in this process, or ``None`` when one does."""

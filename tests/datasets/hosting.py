@@ -13,6 +13,7 @@ from typing import Any
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.read.announced import AnnouncementView
 from django_etcdaero.datasets.read.follower import Follower
 from django_etcdaero.datasets.read.reader import Reader
 from django_etcdaero.datasets.registry import datasets
@@ -145,10 +146,13 @@ class FakeHost:
             start, self.start = self.start, None
             start()
 
-    def wake_reader(self) -> None:
+    def wake_reader(self, dataset: Any) -> None:
         self.woken += 1
         if self.reader is not None:
-            self.reader.wake()
+            self.reader.wake(dataset)
+
+    def run_project_code(self, function: Callable[[], Any]) -> Any:
+        return function()
 
     def reader_refusal(self) -> str | None:
         return None if self.reader is not None and self.reader.alive else self.refusal
@@ -257,16 +261,36 @@ def publish(dataset: Any, rows: Mapping[Any, Any] | None = None, *, host: Any = 
     return result
 
 
+class Following:
+    """A follower that looks and takes a step only when told to."""
+
+    def __init__(
+        self, dataset: Any, host: Any, *, splay: float, stopped: Callable[[], bool], copy_interval: float
+    ) -> None:
+        self.view = AnnouncementView(dataset.using, host, changed=lambda name: None, poll_interval=30.0)
+        self.follower = Follower(
+            dataset, host, self.view, stopped=stopped, poll_interval=30.0, copy_interval=copy_interval, splay=splay
+        )
+
+    def step(self) -> None:
+        """Look at what is announced, and do what it asks for."""
+        self.view.look([self.follower.dataset])
+        self.follower.step()
+
+    def close(self) -> None:
+        self.view.close()
+
+
 def follow(
     dataset: Any,
     host: Any,
     *,
     splay: float = 0.0,
-    pause: Callable[[float], bool] = lambda seconds: False,
     stopped: Callable[[], bool] = lambda: False,
-) -> Follower:
-    """Return a follower that takes a step only when told to."""
-    return Follower(dataset, host, wake=lambda: None, pause=pause, stopped=stopped, poll_interval=30.0, splay=splay)
+    copy_interval: float = 0.0,
+) -> Following:
+    """Return what follows a dataset a step at a time; by default each looks at the announcement copy."""
+    return Following(dataset, host, splay=splay, stopped=stopped, copy_interval=copy_interval)
 
 
 def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:

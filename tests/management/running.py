@@ -44,7 +44,8 @@ def register(
 ) -> None:
     """Register a process as its reader does; ``started`` tells processes apart."""
     schemas = dict.fromkeys(versions, schema)
-    Presence(runtime.stores(using).kv, ttl=30, started=started).publish(versions, states, schemas)
+    otherwise = {name: (version, states.get(name, "")) for name, version in versions.items()}
+    Presence(runtime.stores(using).kv, ttl=30, started=started).publish(schemas, revision=0, otherwise=otherwise)
 
 
 def kv_away(monkeypatch: pytest.MonkeyPatch) -> None:

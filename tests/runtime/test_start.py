@@ -82,7 +82,7 @@ def test_a_reader_that_outlives_the_closing_overwrites_nothing(fresh: Runtime, m
     entered, proceed, slow = threading.Event(), threading.Event(), [True]
 
     def prepare(rows: Any) -> None:
-        if threading.current_thread().name == "etcdaero-reader" and slow[0]:
+        if threading.current_thread().name == "etcdaero-load" and slow[0]:
             slow[0] = False
             entered.set()
             assert proceed.wait(20)
@@ -97,14 +97,15 @@ def test_a_reader_that_outlives_the_closing_overwrites_nothing(fresh: Runtime, m
     prices.refresh()
     fresh.ensure_reader()
     assert entered.wait(20)
-    (old,) = [thread for thread in threading.enumerate() if thread.name == "etcdaero-reader"]
+    old = [thread for thread in threading.enumerate() if thread.name in ("etcdaero-reader", "etcdaero-load")]
     fresh.restart()
     value[0] = "new"
     prices.refresh(force=True)
     assert prices.wait_version(2, timeout=20)["a"] == "new"
     proceed.set()
-    old.join(20)
-    assert not old.is_alive()
+    for thread in old:
+        thread.join(20)
+        assert not thread.is_alive()
     assert (prices["a"], prices.status().version, prices.status().state) == ("new", 2, "VALID")
 
 

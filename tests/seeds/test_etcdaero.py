@@ -91,7 +91,7 @@ def test_re_load_aero_looks_at_once_for_all_keys(source: Callable[..., Any]) -> 
     runtime.ensure_reader()
     for each in made:
         each.refresh()
-    runtime.wake_reader()
+        runtime.wake_reader(each)
     for number, each in enumerate(made):
         wait_until(lambda each=each: each.status().version == 1, what="the version")  # type: ignore[misc]
         assert each["a"] == number

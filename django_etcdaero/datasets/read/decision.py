@@ -35,6 +35,9 @@ class Seen:
     """The announcement copy of the record store."""
     copy_read: bool = False
     """Whether ``copy`` was looked for."""
+    fresh: bool = True
+    """Whether ``announced`` was read after the last newer copy was seen; not so where it was read before, once for all
+    datasets of the alias."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +129,7 @@ def remember(memory: Memory, seen: Seen) -> Memory:
     if seen.reached:
         if seen.announced is None:
             return _recovered(memory)  # nothing to load, and the stores answer
-        if seen.announced.order < memory.newest_copy:
+        if seen.fresh and seen.announced.order < memory.newest_copy:
             # A copy is written after its announcement, which is not there to be read.
             memory = replace(memory, overruled=memory.newest_copy)
     wanted = _wanted(memory, seen)

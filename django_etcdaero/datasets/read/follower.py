@@ -1,19 +1,21 @@
-"""Following one dataset: look at its announcement, load what it names, and swap.
+"""Following one dataset: do what its announcement asks for, load what it names, and swap.
 
-What to do is decided by :mod:`.decision`; here it is carried out. Any error leaves the version in use where it is. An
-announcement that could not be loaded is remembered and tried again later and later; a newer one is tried at once.
-Missing or damaged parts are asked for by a repair request.
+What is announced is seen by :mod:`.announced`, what to do is decided by :mod:`.decision`; here it is carried out, in
+steps. Any error leaves the version in use where it is. An announcement that could not be loaded is remembered and tried
+again later and later; a newer one is tried at once. Missing or damaged parts are asked for by a repair request.
 
-A look that fails is repeated later and later, up to the poll interval, and told once for each reason. Only a look that
+A step that fails is repeated later and later, up to the poll interval, and told once for each reason. Only a step that
 nothing went wrong with ends that: while one store is away the other one may well give a newer version.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -27,21 +29,23 @@ from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.status import State, same_reason
-from django_etcdaero.datasets.state.stored_state import StoredState
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
-from django_etcdaero.keyvalue.client.watch import Watch
 from django_etcdaero.system.error_text import text_of
 
 from . import decision
+from .announced import AnnouncementView, Name
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
 from .live import LiveDataset, live_state
+from .live_state import Held, Work
 from .standing import Standing
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
 SPLAY_BYTES = 1 << 20
 """Fetches of more than this many bytes are spread out, so that all processes do not hit the store in one moment."""
+LOOK_AHEAD = 2.0
+"""Seconds before the moment in which rows become too old at which it is looked whether they have to."""
 MOST_DROPPED = 10_000
 """Rows that may be freed, and ..."""
 MOST_ENTRIES = 200_000
@@ -49,112 +53,151 @@ MOST_ENTRIES = 200_000
 
 
 class Follower:
-    """One dataset of one process. Used by the reader's thread only, except for :meth:`look_now`.
+    """One dataset of one process. One step is made at a time, in whatever thread; all else may be used by any.
 
-    ``wake`` is called (from any thread) when there is something to do; ``pause(seconds)`` sleeps and returns true when
-    the reader is to stop, ``stopped()`` whether it was told to: from then on the dataset is left alone, because another
-    reader may have it already. ``poll_interval`` is how often the announcement is read however healthy the watch looks,
-    in seconds, with jitter; ``splay`` the longest random delay before a large fetch, in seconds.
+    ``view`` is what is announced under the dataset's alias. ``stopped()`` says whether the reader was told to stop:
+    from then on the dataset is left alone, because another reader may have it already. ``poll_interval`` is the longest
+    time until a failure is tried again, and ``copy_interval`` that between two looks at the announcement copy, in
+    seconds, with jitter; ``splay`` the longest random delay before a large fetch that nobody waits for.
     """
 
     def __init__(
         self,
         dataset: LiveDataset[Any, Any],
         host: Host,
+        view: AnnouncementView,
         *,
-        wake: Callable[[], None],
-        pause: Callable[[float], bool],
         stopped: Callable[[], bool],
         poll_interval: float,
+        copy_interval: float,
         splay: float,
     ) -> None:
         self.dataset = dataset
-        self.next_at = 0.0
+        self.name: Name = (dataset.name, dataset.schema)
+        self.view = view
+        self.copy_interval = copy_interval
+        self.next_at = math.inf
         """When the next step is due, on the monotonic clock."""
+        self.wanted = False
+        """Whether somebody waits for the dataset."""
+        self.first_bytes = 0
+        """Stored bytes of all datasets that this process still has to load for the first time."""
         self._host = host
         self._live = live_state(dataset)
-        self._wake = wake
-        self._pause = pause
         self._stopped = stopped
         self._poll_interval = poll_interval
         self._splay = splay
-        self._look = True
-        self._watch: Watch | None = None
+        self._splayed: tuple[str, float] | None = None
+        """The announcement whose fetch is put off, and until when."""
+        self._look = False
         self._assembled: Assembled | None = None
         self._memory = Memory()
+        self._copy_at = 0.0
+        """When the announcement copy is to be looked at, on the monotonic clock."""
+        self._copy_look = -1
+        """Looks that the view had made when the copy was read last."""
         self._standing = Standing(dataset)
+        left, loaded = self._live.held, self._live.loaded
+        if left is not None and loaded is not None and loaded.announcement and left.id == loaded.announcement.id:
+            # Of the reader before this one, or of that of the process from which this one was forked.
+            self._assembled, self._memory = left.assembled, Memory(held=left.id, order=left.order)
 
     def due(self, now: float) -> bool:
-        """Tell whether a step is due at ``now`` (monotonic clock)."""
-        return self._look or now >= self.next_at
+        """Tell whether a step is due at ``now`` (monotonic clock); none is before the first look at the alias."""
+        return (self._look or now >= self.next_at) and bool(self.view.looks or self.view.away)
 
-    def look_now(self) -> None:
-        """Make the next step due at once."""
+    def look_now(self, *, wanted: bool = False) -> None:
+        """Make the next step due at once; ``wanted``: because somebody waits for the dataset."""
+        self.wanted = self.wanted or (wanted and not self._live.readable)
         self._look = True
 
-    def close(self) -> None:
-        """End the watch."""
-        if self._watch is not None:
-            self._watch.cancel()
-            self._watch = None
+    @property
+    def missing_bytes(self) -> int:
+        """Stored bytes of the announced version if it would be the first one."""
+        announced = None if self._assembled is not None else self.view.announced(self.name)
+        return 0 if announced is None else announced.announcement.stored_bytes
+
+    @property
+    def behind(self) -> bool:
+        """Whether something is announced that the process does not hold."""
+        announced, loaded = self.view.announced(self.name), self._live.loaded
+        held = None if loaded is None or loaded.announcement is None else loaded.announcement.id
+        return announced is not None and announced.announcement.id != held
+
+    @property
+    def as_announced(self) -> bool:
+        """Whether the process holds what is announced, and nothing is wrong."""
+        announced = self.view.announced(self.name)
+        return announced is not None and not self.behind and self.dataset.status().state is State.VALID
 
     def step(self) -> None:
-        """Look at the announcement and do what it asks for. Never raises."""
+        """Do what the announcement asks for. Never raises."""
         self._look = False
-        self.next_at = time.monotonic() + self._poll_interval * random.uniform(0.85, 1.15)
+        self.next_at = math.inf
         reached = False
         try:
             stores = self._host.stores(self.dataset.using)
-            try:
-                stored = self._read_state(stores)
-            except EtcdAeroError as away:
-                if self._follow_copy(stores, away):
-                    raise
-            else:
+            away = self.view.away
+            if away is None:
                 reached = True
-                self._follow_state(stored, stores)
+                self._follow_state(stores)
+            elif self._follow_copy(stores, away):
+                raise away.with_traceback(None)
         except BaseException as error:  # SystemExit and the like, raised by a project's code, must not end the reader
             if not self._stopped():
                 self._fail(error, reached=reached)
         self._tell()
 
+    # --- what time does ----------------------------------------------------------------------------------------------
+
+    @property
+    def too_old_at(self) -> float:
+        """When rows that are read become too old, on the monotonic clock; infinity: never, as far as is known."""
+        at = self._standing.too_old_at if self._live.readable else math.inf
+        return at if math.isinf(at) else time.monotonic() + at - time.time()
+
+    @property
+    def look_ahead(self) -> float:
+        """How many seconds before that moment it is looked whether the source was read meanwhile."""
+        max_stale = self.dataset.max_stale
+        return 0.0 if max_stale is None else min(LOOK_AHEAD, max_stale.total_seconds() / 10)
+
+    def grow_old(self) -> None:
+        """Let nobody read the rows any more if they are too old, whatever a step is busy with."""
+        self._tell()
+
     # --- looking -----------------------------------------------------------------------------------------------------
 
-    def _read_state(self, stores: Stores) -> StoredState:
-        layout = self.dataset.layout(stores.prefix)
-        if self._watch is None or self._watch.closed:
-            if self._memory.failures:
-                read_state(stores.kv, layout)  # who may not read is refused each watch, too
-
-            def changed(item: object) -> None:
-                self._look = True
-                self._wake()
-
-            self._watch = stores.kv.watch(layout.announcement, callback=changed)
-        return read_state(stores.kv, layout)
-
-    def _follow_state(self, stored: StoredState, stores: Stores) -> None:
+    def _follow_state(self, stores: Stores) -> None:
         """Do what the coordination plane says, and see to the announcement copy."""
-        if stored.checked is not None:
-            self._standing.source_read_at = stored.checked.load_started
-        current = stored.announced
-        seen = Seen(reached=True, announced=current)
+        looks, current, checked = self.view.looks, self.view.announced(self.name), self.view.checked(self.name)
+        if checked is not None:
+            self._standing.source_read_at = checked.load_started
+        seen = Seen(reached=True, announced=current, fresh=looks > self._copy_look)
         action = self._decide(seen)
         if isinstance(action, Load):  # the publisher writes the copy itself at this moment, and all processes are busy
             self._load(action.version, stores, reached=True)
         elif isinstance(action, ReadCopy):
-            self._standing.change(State.VALID)
-            self._check_copy(seen, self._blocks(stores))
+            now = time.monotonic()
+            if self._standing.copy_error is None:
+                self._standing.change(State.VALID)
+            if now >= self._copy_at:
+                self._copy_at = now + self.copy_interval * random.uniform(0.85, 1.15)
+                self._copy_look = looks
+                self._standing.change(State.VALID)
+                self._check_copy(seen, self._blocks(stores))
+            self.next_at = min(self.next_at, self._copy_at)
         elif current is None and self._live.loaded is None:
             self._standing.change(State.INITIALIZING, f"no version has been published yet; {stores.remedy}")
         elif current is None:
             self._standing.change(State.INTERRUPTED, "no version is announced any more; the next refresh publishes one")
 
-    def _follow_copy(self, stores: Stores, away: EtcdAeroError) -> bool:
+    def _follow_copy(self, stores: Stores, away: BaseException) -> bool:
         """Do what the announcement copy says; return whether ``away``, why nothing else is known, is to be told.
 
         It is not while the version of the copy is not to be tried again yet, nor when the reader is to stop.
         """
+        self._copy_look, self._copy_at = self.view.looks, 0.0
         try:
             copy = self._blocks(stores).read_copy()
         except EtcdAeroError as too:
@@ -179,7 +222,10 @@ class Follower:
         """
         text = None
         try:
-            action = self._decide(replace(seen, copy=blocks.read_copy(), copy_read=True))
+            copy = blocks.read_copy()
+            action = self._decide(replace(seen, copy=copy, copy_read=True))
+            if copy is not None and copy.order > max(self._memory.order, self._memory.overruled):
+                self.view.look_now(everything=True)  # for the announcement that it is a copy of
             if isinstance(action, WriteCopy):
                 blocks.write_copy(action.version.announcement, action.version.mod_revision)
         except EtcdAeroError as error:
@@ -197,25 +243,29 @@ class Follower:
     # --- loading -----------------------------------------------------------------------------------------------------
 
     def _load(self, version: Copy, stores: Stores, *, reached: bool) -> bool:
-        """Bring a version into use; return false when the reader was told to stop meanwhile."""
-        announcement = version.announcement
+        """Bring a version into use; return false when that is put off, or the reader was told to stop meanwhile."""
+        announcement, label = version.announcement, f"version {version.announcement.version}"
         try:
-            assembled = self._fetch(announcement, self._blocks(stores))
+            with self._busy(f"fetching {label}"):
+                assembled = self._fetch(announcement, self._blocks(stores))
             if assembled is None:
                 return False
-            index = self.dataset.prepare(assembled.view)
+            with self._busy(f"prepare() of {label}"):
+                index = self.dataset.prepare(assembled.view)
             snapshot = Snapshot(self.dataset.name, assembled.rows, index, announcement)
-            before, self._assembled = self._assembled, assembled
-            self._memory = decision.loaded(self._memory, version, reached=reached)
+            memory = decision.loaded(self._memory, version, reached=reached)
             standing = self._standing
-            standing.source_read_at = max(standing.source_read_at or 0.0, announcement.load_started)
-            standing.lag = max(0.0, time.time() - announcement.published_at)
-            self._standing.change(State.VALID)
             with self._live.guard:
                 if self._stopped():
                     return False
+                before, self._assembled = self._assembled, assembled
+                self._memory = memory
+                self.wanted = False
+                standing.source_read_at = max(standing.source_read_at or 0.0, announcement.load_started)
+                standing.lag = max(0.0, time.time() - announcement.published_at)
+                standing.change(State.VALID)
+                self._live.held = Held(announcement.id, memory.order, assembled)
                 old = self._tell(snapshot)
-            self._host.listener.loaded(self.dataset, snapshot)
         except BaseException as error:
             self._memory = replace(self._memory, failed=announcement.id)
             if isinstance(error, CorruptBlock):
@@ -223,6 +273,7 @@ class Follower:
             if isinstance(error, MissingRecords) and stores.missing:
                 raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
+        self._tell_listener(snapshot)
         dropped = 0 if before is None else before.own_rows(assembled)
         del before, assembled, snapshot, index
         if old is not None and (dropped > MOST_DROPPED or len(old.rows) > MOST_ENTRIES):
@@ -231,18 +282,52 @@ class Follower:
             free_rows(rows)
         return True
 
+    def _tell_listener(self, snapshot: Snapshot[Any, Any]) -> None:
+        try:
+            with self._busy(f"receivers of dataset_loaded of version {snapshot.version}"):
+                self._host.listener.loaded(self.dataset, snapshot)
+        except BaseException:  # the version is in use whatever a receiver raises
+            logger.exception("dataset %s: a receiver of dataset_loaded failed", self.dataset.name)
+
+    @contextmanager
+    def _busy(self, what: str) -> Iterator[None]:
+        """Let the status say what is being done, for the case that it takes long."""
+        work = self._live.work = Work(what, time.time())
+        try:
+            yield
+        finally:
+            if self._live.work is work:  # not that of a reader that was started meanwhile
+                self._live.work = None
+
     def _fetch(self, announcement: Announcement, blocks: BlockStore) -> Assembled | None:
-        """Return the announced version in memory, or ``None`` when the reader was told to stop meanwhile."""
+        """Return the announced version in memory, or ``None`` when its fetch is put off.
+
+        So it is when all processes want much at once, for a random time, unless somebody waits for it here.
+        """
         before = self._assembled
         if before is None:
             self._standing.error = f"version {announcement.version} is being loaded"
             self._tell()
+        if before is None and self._put_off(announcement, max(self.first_bytes, announcement.stored_bytes)):
+            return None
         manifest = Manifest.load(blocks.fetch, bytes.fromhex(announcement.root))
-        if before is not None and self._splay:
-            wanted = len(missing_blocks(before, manifest)) / max(1, len(manifest.blocks)) * announcement.stored_bytes
-            if wanted > SPLAY_BYTES and self._pause(random.uniform(0, self._splay)):
+        if before is not None:
+            share = len(missing_blocks(before, manifest)) / max(1, len(manifest.blocks))
+            if self._put_off(announcement, share * announcement.stored_bytes):
                 return None
         return assemble(announcement, manifest, blocks.fetch, rows=self.dataset.rows, before=before)
+
+    def _put_off(self, announcement: Announcement, wanted: float) -> bool:
+        now = time.monotonic()
+        if self.wanted or not self._splay or wanted <= SPLAY_BYTES:
+            return False
+        if self._splayed is None or self._splayed[0] != announcement.id:
+            self._splayed = announcement.id, now + random.uniform(0, self._splay)
+        until = self._splayed[1]
+        if now >= until:
+            return False
+        self.next_at = min(self.next_at, until)
+        return True
 
     def _ask_for_repair(self, damaged: str, stores: Stores) -> None:
         now = time.monotonic()
@@ -269,7 +354,8 @@ class Follower:
             longest=self._poll_interval,
             jitter=random.uniform(0.8, 1.2),
         )
-        self.next_at = min(self.next_at, self._memory.retry_at)
+        if reached:  # otherwise the next look at the coordination plane is the next try
+            self.next_at = min(self.next_at, self._memory.retry_at)
         self._standing.change(State.INITIALIZING if self._live.loaded is None else State.INTERRUPTED, text)
         if news:
             if not isinstance(error, Exception):
@@ -285,8 +371,4 @@ class Follower:
         with self._live.guard:
             if self._stopped():
                 return None
-            now, too_old_at = time.time(), self._standing.too_old_at
-            before = self._standing.tell(snapshot, failures=self._memory.failures, now=now)
-            if now < too_old_at and self._live.loaded is not None:
-                self.next_at = min(self.next_at, time.monotonic() + too_old_at - now)
-            return before
+            return self._standing.tell(snapshot, failures=self._memory.failures, now=time.time())

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import host
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
-from django_etcdaero.datasets.state.status import DatasetStatus
+from django_etcdaero.datasets.state.status import DatasetStatus, State
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
 from django_etcdaero.system.threads import in_event_loop
 
-from .live_state import LiveState
+from .live_state import LiveState, Work
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
         def prepare(self, rows: Any, /) -> Index_co: ...
         def _begin_waiting(self, timeout: float | None, /) -> tuple[Callable[[], bool], float]: ...
         def _answer(self) -> Snapshot[Any, Any, Any]: ...
+        def _wake_reader(self) -> None: ...
+        def _trouble(self) -> str | None: ...
 
 
 class LiveDataset(Declared[K, V], Rows[K, V]):
@@ -106,7 +110,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         if not live.answered and in_event_loop():
             raise DatasetNotReady(f"{self._why_not_ready()}; in async code, 'await dataset.aready()' first")
         if not live.answered and not live.waited_in_vain and host().reader_refusal() is None:
-            host().wake_reader()
+            host().wake_reader(self)
             live.wait(lambda: live.answered, self.first_read_timeout)
             live.waited_in_vain = not live.answered
         return self._answer()
@@ -121,7 +125,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         raise DatasetNotReady(self._why_not_ready())
 
     def _why_not_ready(self) -> str:
-        reason = host().reader_refusal() or self._live_state.health.error or "the reader has not answered yet"
+        reason = host().reader_refusal() or self._trouble() or "the reader has not answered yet"
         return f"dataset {self.name!r} is not loaded in this process: {reason}"
 
     def _begin_waiting(self, timeout: float | None) -> tuple[Callable[[], bool], float]:
@@ -129,11 +133,20 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         host().ensure_reader()
         live = self._live_state
         if not live.readable:
-            host().wake_reader()
+            host().wake_reader(self)
         limit = self.first_read_timeout if timeout is None else timeout
         if host().reader_refusal() is not None:
             limit = 0.0
         return (lambda: live.answered) if timeout is None else (lambda: live.readable), limit
+
+    def _wake_reader(self) -> None:
+        host().ensure_reader()
+        host().wake_reader(self)
+
+    def _trouble(self) -> str | None:
+        """Say why the current version is not held, as far as is known."""
+        stuck = self._live_state.stuck
+        return self._live_state.health.error if stuck is None else _said(stuck)
 
     def wait_ready(self: _Indexed[Index], timeout: float | None = None) -> Snapshot[K, V, Index]:
         """Wait until a version is held that may be read, and return it.
@@ -156,8 +169,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         ``timeout`` is in seconds. Starts the reader of this process if need be. Raises ``DeadlineExceeded``, or
         ``DatasetNotReady`` at once where none may run that could load it.
         """
-        host().ensure_reader()
-        host().wake_reader()
+        self._wake_reader()
         live = self._live_state
 
         def there() -> bool:
@@ -173,7 +185,8 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
             raise DatasetNotReady(
                 f"dataset {self.name!r}: version {at_least} cannot arrive in this process; held: {held} ({refusal})"
             )
-        reason = f" ({live.health.error})" if live.health.error else ""
+        trouble = self._trouble()
+        reason = f" ({trouble})" if trouble else ""
         raise DeadlineExceeded(
             f"dataset {self.name!r}: version {at_least} did not arrive within {timeout:g} s; held: {held}{reason}"
         )
@@ -189,7 +202,13 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         if live.reader_died():
             live.report_dead_reader()
             host().ensure_reader()
-        health, loaded = live.health, live.loaded
+        health, loaded, stuck, busy = live.health, live.loaded, live.stuck, live.work
+        if stuck is not None:
+            if health.state is State.VALID:
+                health = replace(health, state=State.INTERRUPTED, since=stuck.since)
+            said = _said(stuck)
+            error = said if health.error is None or health.state is not State.STALE else f"{health.error}; {said}"
+            health = replace(health, error=error, error_at=stuck.since)
         announcement = loaded.announcement if loaded else None
         read_at = health.source_read_at
         return DatasetStatus(
@@ -206,7 +225,14 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
             error=health.error,
             error_at=health.error_at,
             failures=health.failures,
+            busy_with=None if busy is None else busy.what,
+            busy_since=None if busy is None else busy.since,
         )
+
+
+def _said(stuck: Work) -> str:
+    since = datetime.fromtimestamp(stuck.since, UTC)
+    return f"{stuck.what} is under way since {since:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def live_state(dataset: LiveDataset[Any, Any]) -> LiveState:

@@ -13,12 +13,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import DatasetStale
 from django_etcdaero.system.threads import wait_for
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.blocks.assembly import Assembled
+
+
+STUCK_AFTER = 10.0
+"""Seconds after which the status says what the reader is busy with, and is not VALID any more."""
 
 
 class Placeholder:
@@ -53,6 +60,24 @@ class Placeholder:
         return getattr(self.resolve().rows, name)
 
 
+class Work(NamedTuple):
+    """What a reader is doing for a dataset."""
+
+    what: str
+    since: float
+    """Seconds since the epoch."""
+
+
+class Held(NamedTuple):
+    """What a reader leaves to the next one of this process, or of its children."""
+
+    id: str
+    """Of the announcement that was loaded."""
+    order: tuple[int, int]
+    """Epoch and revision of that announcement."""
+    assembled: Assembled
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """What the reader knows of a dataset; replaced as a whole."""
@@ -79,12 +104,15 @@ class LiveState:
         "current",
         "guard",
         "health",
+        "held",
         "loaded",
         "overridden",
         "reader_died",
         "rows",
         "waited_in_vain",
+        "waits_for",
         "wakers",
+        "work",
     )
 
     def __init__(self, name: str, first_read: Callable[[], Snapshot[Any, Any]]) -> None:
@@ -99,8 +127,14 @@ class LiveState:
         self.overridden: Snapshot[Any, Any] | None = None
         """What :meth:`override` put in place, if anything."""
         self._refusal: str | None = None
+        self.held: Held | None = None
+        """Of ``loaded``, if the ids are equal: in the child of a fork they may not be."""
         self.reader_died: Callable[[], bool] = _never
         """Whether the reader ended although nobody stopped it."""
+        self.work: Work | None = None
+        """What the reader does for this dataset just now."""
+        self.waits_for: Callable[[], Work | None] = _nothing
+        """What the reader does for all datasets of the alias just now."""
         self.health = Health(since=time.time())
         self._reset_waiting()
 
@@ -114,6 +148,7 @@ class LiveState:
     def after_fork_in_child(self) -> None:
         """Make the locks anew: another thread of the parent may have held them. The snapshot is served on."""
         self._reset_waiting()
+        self.work, self.waits_for = None, _nothing
         self.reader_died = _never  # the parent's reader is not in this process
 
     # --- changing what is read ---------------------------------------------------------------------------------------
@@ -146,6 +181,7 @@ class LiveState:
         """Be as if nothing had been loaded yet. For tests."""
         self.waited_in_vain = False
         self.health = Health(since=time.time())
+        self.held = None
         self.install(None)
 
     def _show(self) -> None:
@@ -182,10 +218,19 @@ class LiveState:
         """Whether there are rows that may be read."""
         return isinstance(self.current, Snapshot)
 
-    def followed(self, *, died: Callable[[], bool]) -> None:
-        """Tell who follows this dataset from now on: ``died`` says whether it ended although nobody stopped it."""
+    def followed(self, *, died: Callable[[], bool], waits_for: Callable[[], Work | None] | None = None) -> None:
+        """Tell who follows this dataset from now on.
+
+        ``died`` says whether the reader ended although nobody stopped it, ``waits_for`` what it does for the alias.
+        """
         with self.guard:
-            self.reader_died = died
+            self.reader_died, self.waits_for, self.work = died, waits_for or _nothing, None
+
+    @property
+    def stuck(self) -> Work | None:
+        """What the reader has been doing for this dataset for longer than ``STUCK_AFTER``, if anything."""
+        longest = min(filter(None, (self.work, self.waits_for())), key=lambda work: work.since, default=None)
+        return longest if longest is not None and time.time() - longest.since >= STUCK_AFTER else None
 
     def report(self, **changes: Any) -> None:
         """Change ``health``; ``since`` follows from a change of ``state``."""
@@ -238,3 +283,7 @@ class LiveState:
 
 def _never() -> bool:
     return False
+
+
+def _nothing() -> Work | None:
+    return None

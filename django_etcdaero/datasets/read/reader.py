@@ -1,46 +1,72 @@
-"""The reader of a process: one thread that keeps all its datasets on the announced versions.
+"""The reader of a process: keeps all its datasets on the announced versions.
 
-It sleeps until a watch reports a change of an announcement, a poll is due, or somebody wakes it; then each dataset's
-:class:`.follower.Follower` takes one step. It also keeps the process's registration up to date (:mod:`.presence`).
+One thread sleeps until a watch reports a change of an announcement, a poll is due, rows grow too old, or somebody waits
+for a dataset. It calls nothing that could block: whatever asks a store or runs code of the project is a job of
+:class:`~django_etcdaero.system.workers.Workers`. A job is a look at what is announced under an alias
+(:mod:`.announced`), a step of one dataset (:mod:`.follower`), or the registration under an alias (:mod:`.registering`).
+So a store that does not answer, and code that does not return, hold up what needs them and nothing else.
 """
 
 from __future__ import annotations
 
 import logging
-import random
+import math
 import threading
 import time
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.datasets.state.status import same_reason
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.system import forks
-from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background
+from django_etcdaero.system.workers import Workers
 
 if TYPE_CHECKING:
+    from django_etcdaero.datasets.declared import Declared
     from django_etcdaero.datasets.host import Host
-    from django_etcdaero.datasets.state.presence import Presence
-    from django_etcdaero.keyvalue.facade import KV
 
+    from .announced import AnnouncementView, Name
     from .follower import Follower
     from .live import LiveDataset
+    from .live_state import Work
+    from .registering import Registering
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
 RECOVERY = 1.0
 """Seconds of rest after an error that nobody foresaw; then the reader goes on."""
-REGISTER_WITHIN = 0.3
-"""Longest time in seconds until a process tells that it holds another version."""
+COPIES = 10
+"""Announcement copies that are looked at in one poll interval, more or less: who has more datasets looks at each of
+them less often."""
+
+
+class _Alias:
+    """What a reader has for one alias."""
+
+    def __init__(self, view: AnnouncementView, registering: Registering) -> None:
+        self.view = view
+        self.registering = registering
+        self.followers: dict[Name, Follower] = {}
+        self.looking_since: float | None = None
+        """Since when a look is under way, seconds since the epoch."""
+
+    def looking(self) -> Work | None:
+        """Return the look that is under way."""
+        from .live_state import Work
+
+        since = self.looking_since
+        return None if since is None else Work(f"a look at KV of the alias {self.view.alias!r}", since)
 
 
 class Reader:
-    """Owns the thread ``etcdaero-reader``.
+    """Owns the thread ``etcdaero-reader``, and those called ``etcdaero-load`` while there is something to do.
 
     ``datasets`` is looked at again and again: a view of the registry, so that what is declared later is found as well.
-    ``poll_interval`` and ``splay`` are seconds (see :class:`.follower.Follower`), ``presence_ttl`` the seconds after
-    which a dead process's registration vanishes.
+    ``poll_interval`` is how often the announcements are read however healthy the watch looks, ``splay`` the longest
+    random delay before a large fetch, both in seconds; ``presence_ttl`` the seconds after which a dead process's
+    registration vanishes.
     """
 
     def __init__(
@@ -53,19 +79,18 @@ class Reader:
         presence_ttl: int,
     ) -> None:
         self._host = host
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
+        self._datasets = datasets
+        self._poll_interval = poll_interval
+        self._splay = splay
         self._presence_ttl = presence_ttl
         self._started = time.time()
-        self._poll_interval = poll_interval
-        self._presences: dict[str, tuple[KV, Presence]] = {}
-        self._present_at = 0.0
-        self._registered: object = None
-        self._unregistered: dict[str, str] = {}
-        """Why this process is not registered, by alias, as it was told."""
-        self._datasets = datasets
-        self._splay = splay
-        self._followers: list[Follower] = []
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._followers: dict[Declared[Any, Any], Follower] = {}
+        self._aliases: dict[str, _Alias] = {}
+        self._wanted: deque[Declared[Any, Any]] = deque()
+        """Datasets that somebody waits for and that are still to be looked at."""
+        self._workers = Workers("etcdaero-load")
         self._thread = Background(self._run, name="etcdaero-reader")
 
     @property
@@ -82,27 +107,29 @@ class Reader:
         """Start the thread. It does all input and output; this returns at once."""
         self._thread.start()
 
-    def wake(self) -> None:
-        """Look at all announcements now."""
-        for follower in tuple(self._followers):
-            follower.look_now()
+    def wake(self, dataset: Declared[Any, Any]) -> None:
+        """Look at what is announced for ``dataset`` now, because somebody waits for it."""
+        self._wanted.append(dataset)
         self._wake.set()
 
     def stop(self, timeout: float) -> None:
-        """Stop the thread and wait for it, at most ``timeout`` seconds."""
+        """Stop the threads and wait for them, at most ``timeout`` seconds."""
+        limit = time.monotonic() + timeout
         self._stopping.set()
         self._wake.set()
+        self._workers.stop()
         self._thread.join(timeout)
+        self._workers.join(max(0.0, limit - time.monotonic()))
+
+    # --- the thread --------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         with forks.postponed():  # here: it takes its time, and starting the reader must not
-            from django_etcdaero.datasets.state import presence  # noqa: F401
-
-            from . import follower  # noqa: F401
+            from . import registering  # noqa: F401
         try:
             while not self._stopping.is_set():
                 try:
-                    self._round()
+                    self._wake.wait(self._round())
                 except BaseException:
                     # SystemExit and MemoryError too: without this thread nothing newer would ever be read.
                     logger.exception("the reader met an unexpected error and goes on in %g s", RECOVERY)
@@ -110,78 +137,155 @@ class Reader:
         finally:
             self._end()
 
-    def _round(self) -> None:
+    def _round(self) -> float:
+        """Let begin what is due; return in how many seconds to look again, unless the thread is woken before."""
         self._wake.clear()
         self._find_datasets()
-        for follower in self._followers:
-            if self._stopping.is_set():
-                return
-            if follower.due(time.monotonic()):
-                follower.step()
-        if not self._stopping.is_set():
-            self._register()
-        due = min([self._present_at, *(follower.next_at for follower in self._followers)])
-        self._wake.wait(max(0.0, due - time.monotonic()))
+        self._serve_wanted()
+        now = time.monotonic()
+        due = [self._begin(alias, now) for alias in self._aliases.values()]
+        due += [self._begin_step(follower, now) for follower in self._followers.values()]
+        tend_at = self._workers.tend()
+        if tend_at is not None:
+            due.append(tend_at)
+        # At the latest after a poll interval, for datasets that are declared meanwhile.
+        return max(0.0, min(self._poll_interval, *(each - time.monotonic() for each in due)))
 
     def _find_datasets(self) -> None:
         from .follower import Follower
         from .live import live_state
 
-        followed = {follower.dataset for follower in self._followers}
         for dataset in tuple(self._datasets):
-            if dataset in followed:
+            if dataset in self._followers:
                 continue
+            alias = self._aliases.get(dataset.using) or self._add_alias(dataset.using)
             follower = Follower(
                 dataset,
                 self._host,
-                wake=self._wake.set,
-                pause=self._stopping.wait,
+                alias.view,
                 stopped=self._stopping.is_set,
                 poll_interval=self._poll_interval,
+                copy_interval=self._poll_interval,
                 splay=self._splay,
             )
-            self._followers.append(follower)
-            live_state(dataset).followed(died=lambda: self.died)
+            self._followers[dataset] = alias.followers[follower.name] = follower
+            live_state(dataset).followed(died=lambda: self.died, waits_for=alias.looking)
+            follower.look_now()
+            alias.view.look_now()
+            for each in self._followers.values():
+                each.copy_interval = self._poll_interval * max(1.0, len(self._followers) / COPIES)
 
-    def _register(self) -> None:
-        """Write the registration when what it says has changed, or at each poll."""
-        from django_etcdaero.datasets.state.presence import Presence
+    def _add_alias(self, name: str) -> _Alias:
+        from .announced import AnnouncementView
+        from .registering import Registering
 
-        statuses = [(follower.dataset, follower.dataset.status()) for follower in self._followers]
-        said = [(dataset.name, status.version, status.state) for dataset, status in statuses]
-        now = time.monotonic()
-        if said != self._registered:
-            # A little later, at random: just now all processes load what was announced.
-            self._registered = said
-            self._present_at = min(self._present_at, now + random.uniform(0, REGISTER_WITHIN))
-        if now < self._present_at:
-            return
-        self._present_at = now + self._poll_interval
-        for alias in {dataset.using for dataset, _ in statuses}:
-            of_alias = [(dataset, status) for dataset, status in statuses if dataset.using == alias]
+        view = AnnouncementView(
+            name, self._host, changed=lambda which: self._changed(alias, which), poll_interval=self._poll_interval
+        )
+        alias = self._aliases[name] = _Alias(
+            view,
+            Registering(
+                view,
+                self._host,
+                ttl=self._presence_ttl,
+                started=self._started,
+                poll_interval=self._poll_interval,
+            ),
+        )
+        return alias
+
+    def _changed(self, alias: _Alias, which: Name | None) -> None:
+        """Take notice of another announcement or load under an alias; called by any thread."""
+        if which is None:
+            followers = tuple(alias.followers.values())
+            missing = sum(follower.missing_bytes for follower in followers)
+            for follower in followers:
+                follower.first_bytes = missing
+                follower.look_now()
+        elif which in alias.followers:
+            alias.followers[which].look_now()
+        alias.registering.changed()
+        self._wake.set()
+
+    def _serve_wanted(self) -> None:
+        while self._wanted:
+            follower = self._followers.get(self._wanted.popleft())
+            if follower is None:
+                continue
+            follower.look_now(wanted=True)
+            if not follower.view.looks or follower.view.away is not None or not follower.view.watching:
+                follower.view.look_now()
+            elif not follower.behind:
+                self._submit((self._look_at, follower), partial(self._look_at, follower), follower, urgent=True)
+
+    # --- what is due -------------------------------------------------------------------------------------------------
+
+    def _begin(self, alias: _Alias, now: float) -> float:
+        """Let a look and a registration begin if they are due; return when the next one is."""
+        if now >= alias.view.next_at:
+            self._submit((self._look, alias), partial(self._look, alias), alias)
+        if now >= alias.registering.next_at:
+            self._submit((self._register, alias), partial(self._register, alias), alias)
+        # What is due now is begun, and whoever makes it wakes this thread at its end.
+        return min((each.next_at for each in (alias.view, alias.registering) if each.next_at > now), default=math.inf)
+
+    def _begin_step(self, follower: Follower, now: float) -> float:
+        """Let a step begin if it is due, and the rows grow old; return when the next of both is."""
+        next_at = follower.next_at
+        if follower.due(now):
+            next_at = math.inf
+            self._submit(follower, partial(self._step, follower), follower, urgent=follower.wanted)
+        too_old_at = follower.too_old_at
+        if now >= too_old_at:
+            follower.grow_old()
+            return next_at
+        look_at = too_old_at - follower.look_ahead
+        if now < look_at:
+            return min(next_at, look_at)
+        if follower.view.looked_at < look_at:  # perhaps the source was read meanwhile and gave nothing new
+            alias = self._aliases[follower.view.alias]
+            self._submit((self._look, alias), partial(self._look, alias), alias)
+        return min(next_at, too_old_at)
+
+    def _submit(self, key: object, job: Callable[[], object], of: Follower | _Alias, *, urgent: bool = False) -> None:
+        def run() -> None:
             try:
-                kv = self._host.stores(alias).kv
-                if alias not in self._presences or self._presences[alias][0] is not kv:
-                    self._presences[alias] = (kv, Presence(kv, ttl=self._presence_ttl, started=self._started))
-                self._presences[alias][1].publish(
-                    {dataset.name: status.version for dataset, status in of_alias},
-                    {dataset.name: str(status.state) for dataset, status in of_alias},
-                    {dataset.name: dataset.schema for dataset, _ in of_alias},
-                )
-            except EtcdAeroError as error:
-                told, self._unregistered[alias] = self._unregistered.get(alias), text_of(error)
-                if not same_reason(self._unregistered[alias], told):
-                    logger.warning(
-                        "alias %r: this process could not be registered for etcdaero_status: %s", alias, error
-                    )
-            else:
-                self._unregistered.pop(alias, None)
+                if not self._stopping.is_set():
+                    job()
+            except BaseException:
+                logger.exception("the reader met an unexpected error and goes on")
+            finally:
+                self._wake.set()
+
+        self._workers.submit(key, run, group=of.view.alias, urgent=urgent)
+
+    # --- jobs --------------------------------------------------------------------------------------------------------
+
+    def _look(self, alias: _Alias) -> None:
+        alias.looking_since = time.time()
+        try:
+            alias.view.look([follower.dataset for follower in tuple(alias.followers.values())])
+        finally:
+            alias.looking_since = None
+            if self._stopping.is_set():
+                alias.view.close()
+
+    def _look_at(self, follower: Follower) -> None:
+        try:
+            follower.view.look_at(follower.dataset)
+        except EtcdAeroError:
+            follower.view.look_now()  # which tells why
+        else:
+            follower.look_now()
+
+    def _step(self, follower: Follower) -> None:
+        self._host.run_project_code(follower.step)
+        self._aliases[follower.view.alias].registering.changed()
+
+    def _register(self, alias: _Alias) -> None:
+        alias.registering.register(tuple(alias.followers.values()))
 
     def _end(self) -> None:
-        for follower in self._followers:
-            follower.close()
-        for _, presence in self._presences.values():
-            try:
-                presence.withdraw()
-            except EtcdAeroError as error:
-                logger.debug("this process's registration could not be withdrawn: %s", error)
+        for alias in self._aliases.values():
+            alias.view.close()
+            alias.registering.withdraw()

@@ -1,8 +1,12 @@
-"""Who reads: each process with a reader keeps a key ``processes/<host>-<pid>-<random>`` under a lease.
+"""Who reads: each process with a reader keeps two keys under a lease, which vanish with it.
 
-The value is a JSON object of host, pid, start, and for each dataset the version held, the state and the schema, so that
-a status page can say how many of the processes have arrived on a version. The key vanishes with the process. A process
-that uses several aliases registers under each, with the same host, pid and start.
+``processes/<host>-<pid>-<random>`` says who it is and which datasets it reads, and is written once.
+``processes/<host>-<pid>-<random>/held`` says what it holds, and is as small for a thousand datasets as for one: the mod
+revision of the newest announcement that the process has seen, and by name only the datasets that do not stand as
+announced then. So an announcement costs each process one small write, and a status page still can say which version
+each process holds: that which was announced at the revision.
+
+A process that uses several aliases registers under each, with the same host, pid and start.
 """
 
 from __future__ import annotations
@@ -10,29 +14,59 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from django_etcdaero.datasets.layout import PROCESSES
-from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.exceptions import Compacted, FutureRevision, ResponseError
 from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.keyvalue.values import KeyValue
 
+from .reading import Announcements, read_announcements
+from .status import State
 from .stored_value import StoredValue
+
+_HELD = "/held"
+MOST_LOOKS_BACK = 20
+"""Revisions at which announcements are looked up for processes that have not seen the newest; of others it is not told
+what they hold. They are few: only processes that are just about to load are behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Process(StoredValue):
-    """A process as it registered itself."""
+class Registration(StoredValue):
+    """Who a process is."""
 
     started: float
     """Seconds since the epoch."""
+    schemas: dict[str, int]
+    """Schema of each dataset that it reads: versions of different schemas have nothing to do with each other."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held(StoredValue):
+    """What a process holds."""
+
+    revision: int
+    """Mod revision of the newest announcement that it has seen; 0: none yet."""
+    otherwise: dict[str, list[int | str | None]]
+    """Version and state of the datasets that are not as announced at the revision, and valid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """A process as it registered itself."""
+
+    host: str
+    pid: int
+    started: float
+    """Seconds since the epoch."""
     versions: dict[str, int | None]
-    """Version held, by dataset; ``None``: none yet."""
+    """Version held, by dataset; ``None``: none yet, or it is not known."""
     states: dict[str, str]
     """State, by dataset."""
     schemas: dict[str, int]
-    """Schema, by dataset: versions of different schemas have nothing to do with each other."""
+    """Schema, by dataset."""
 
 
 class Presence:
@@ -43,30 +77,101 @@ class Presence:
         self._ttl = ttl
         self._key = f"{PROCESSES}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._started = started
-        self._written: tuple[int, bytes] | None = None
+        self._written: dict[str, tuple[int, bytes]] = {}
+        """Lease and value of each key."""
 
-    def publish(self, versions: dict[str, int | None], states: dict[str, str], schemas: dict[str, int]) -> None:
-        """Write the registration if it changed, or if its lease was lost. Raises what the store raises."""
-        value = Process(started=self._started, versions=versions, states=states, schemas=schemas).encode()
+    def publish(
+        self, schemas: Mapping[str, int], *, revision: int, otherwise: Mapping[str, tuple[int | None, str]]
+    ) -> bool:
+        """Write what has changed, or all of it if the lease was lost; return whether anything was written.
+
+        Raises what the store raises.
+
+        The arguments are as in :class:`Registration` and :class:`Held`.
+        """
         lease = self._kv.session(self._ttl).lease
-        if self._written != (lease.id, value):
-            self._kv.put(self._key, value, lease=lease)
-            self._written = (lease.id, value)
+        held = Held(revision=revision, otherwise={name: [*each] for name, each in otherwise.items()})
+        values = {self._key: Registration(started=self._started, schemas=dict(schemas)), self._key + _HELD: held}
+        written = False
+        for key, each in values.items():
+            value = each.encode()
+            if self._written.get(key) != (lease.id, value):
+                self._kv.put(key, value, lease=lease)
+                self._written[key] = (lease.id, value)
+                written = True
+        return written
 
     def withdraw(self) -> None:
         """Delete the registration. Raises what the store raises."""
-        if self._written is not None:
-            self._kv.delete(self._key)
-            self._written = None
+        if self._written:
+            self._kv.delete_range(self._key, self._key + "0")  # "0" comes right after "/"
+            self._written = {}
 
 
 def processes(kv: KV) -> list[Process]:
-    """Return the registered processes, ordered by host and pid; entries that make no sense are left out."""
-    found: list[Process] = []
-    for item in kv.range(PROCESSES, prefix=True).kvs:
-        with suppress(ResponseError):
-            found.append(Process.decode(item.value))
+    """Return the registered processes, ordered by host and pid; entries that make no sense are left out.
+
+    Reads the announcements as well. Raises what the store raises.
+    """
+    answer = kv.range(PROCESSES, prefix=True)
+    items = {item.key.decode(errors="replace"): item for item in answer.kvs}
+    announced = _Announced(kv, answer.revision)
+    found = []
+    for key, item in items.items():
+        if not key.endswith(_HELD):
+            with suppress(ResponseError):
+                found.append(_process(item, items.get(key + _HELD), announced))
     return sorted(found, key=_identity)
+
+
+class _Announced:
+    """What was announced at several revisions."""
+
+    def __init__(self, kv: KV, revision: int) -> None:
+        self._kv = kv
+        self._revision = revision
+        self._found: dict[int, Announcements | None] = {}
+
+    def version(self, dataset: tuple[str, int], at: int) -> int | None:
+        """Return the version of the dataset that was announced at the mod revision of an announcement."""
+        newest = self._at(self._revision)
+        current = None if newest is None else newest.found.get(dataset)
+        if current is None or current.mod_revision > at:
+            earlier = self._at(at) if len(self._found) <= MOST_LOOKS_BACK else None
+            current = None if earlier is None else earlier.found.get(dataset)
+        return None if current is None or current.announcement is None else current.announcement.version
+
+    def _at(self, revision: int) -> Announcements | None:
+        if revision not in self._found:
+            try:
+                self._found[revision] = read_announcements(self._kv, revision=revision)
+            except (Compacted, FutureRevision):
+                self._found[revision] = None
+        return self._found[revision]
+
+
+def _process(item: KeyValue, held: KeyValue | None, announced: _Announced) -> Process:
+    who = Registration.decode(item.value)
+    what = Held(revision=0, otherwise={}) if held is None else Held.decode(held.value)
+    versions: dict[str, int | None] = {}
+    states: dict[str, str] = {}
+    for name, schema in who.schemas.items():
+        version, state = None, str(State.INITIALIZING)
+        if name in what.otherwise:
+            version, state = _checked(what.otherwise[name])
+        elif what.revision:
+            version, state = announced.version((name, schema), what.revision), str(State.VALID)
+        versions[name], states[name] = version, state
+    return Process(
+        host=who.host, pid=who.pid, started=who.started, versions=versions, states=states, schemas=who.schemas
+    )
+
+
+def _checked(otherwise: object) -> tuple[int | None, str]:
+    match otherwise:
+        case [int() | None as version, str() as state]:
+            return version, state
+    raise ResponseError(f"a process is registered with {otherwise!r} in the place of a version and a state")
 
 
 def merged(registrations: Iterable[Process]) -> list[Process]:

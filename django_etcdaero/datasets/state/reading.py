@@ -11,15 +11,18 @@ two counts.
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
-from django_etcdaero.datasets.layout import ANNOUNCEMENTS, Layout, dataset_of
+from django_etcdaero.datasets.layout import ANNOUNCEMENTS, DATASETS, LOADS, Layout, dataset_of
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
 
 from .announcement import Announcement
 from .stored_state import Attempt, Checked, LoadRequest, Pin, StoredState
+
+_FORMER = re.compile(rb"%s([^/\x80-\xff]+)/s(0|[1-9][0-9]*)/(?:current|checked)" % DATASETS.encode())
 
 TRIES = 5
 """How often a state is read when its revision vanishes meanwhile: the store was compacted, or replaced by another."""
@@ -46,19 +49,41 @@ class Announcements(NamedTuple):
     """Revision of the store."""
 
 
-def read_announcements(kv: KV, *, min_mod_revision: int = 0) -> Announcements:
+def read_announcements(kv: KV, *, min_mod_revision: int = 0, revision: int = 0) -> Announcements:
     """Read all announcements of the alias of ``kv``: those that have changed in ``min_mod_revision`` or later.
 
-    Not those that older code has written and no publisher has moved yet: :func:`read_state` finds them. Raises what
-    the store raises.
+    ``revision``: as of that revision of the store; 0: now. Not those that older code has written and no publisher has
+    moved yet: :func:`read_state` finds them. Raises what the store raises.
     """
-    answer = kv.range(ANNOUNCEMENTS, prefix=True, min_mod_revision=min_mod_revision)
+    answer = kv.range(ANNOUNCEMENTS, prefix=True, min_mod_revision=min_mod_revision, revision=revision)
     found: dict[tuple[str, int], Announced] = {}
     for item in answer.kvs:
         dataset = dataset_of(item.key)
         if dataset is not None:
-            found[dataset] = _announced(item)
+            found[dataset] = announced(item)
     return Announcements(found, answer.count, answer.revision)
+
+
+def read_loads(kv: KV, *, min_mod_revision: int = 0) -> dict[tuple[str, int], Checked]:
+    """Read the last load of each dataset of the alias of ``kv``, if it has changed in ``min_mod_revision`` or later.
+
+    Not those that older code has written: :func:`read_state` finds them. Raises what the store raises.
+    """
+    found: dict[tuple[str, int], Checked] = {}
+    for item in kv.range(LOADS, prefix=True, min_mod_revision=min_mod_revision).kvs:
+        dataset, checked = dataset_of(item.key), Checked.believe(item)
+        if dataset is not None and checked is not None:
+            found[dataset] = checked
+    return found
+
+
+def read_former(kv: KV) -> set[tuple[str, int]]:
+    """Return name and schema of the datasets of which older code has left an announcement or a load in its place.
+
+    Raises what the store raises.
+    """
+    found = (_FORMER.fullmatch(item.key) for item in kv.range(DATASETS, prefix=True, keys_only=True).kvs)
+    return {(match[1].decode(), int(match[2])) for match in found if match}
 
 
 def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = None) -> StoredState:
@@ -71,10 +96,10 @@ def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = 
     while True:
         if announcements is None:
             answer = kv.range(layout.announcement)
-            announced = _announced(answer.kvs[0]) if answer.kvs else _NOT_ANNOUNCED
+            found = announced(answer.kvs[0]) if answer.kvs else _NOT_ANNOUNCED
             revision = answer.revision
         else:
-            announced = announcements.found.get((layout.name, layout.schema), _NOT_ANNOUNCED)
+            found = announcements.found.get((layout.name, layout.schema), _NOT_ANNOUNCED)
             revision = announcements.revision
         try:
             others = [
@@ -88,32 +113,33 @@ def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = 
                 raise
             announcements = None
         else:
-            return _state(layout, announced, {item.key.decode(errors="replace"): item for item in others})
+            return _state(layout, found, {item.key.decode(errors="replace"): item for item in others})
 
 
 _NOT_ANNOUNCED = Announced(None, 0)
 
 
-def _announced(item: KeyValue) -> Announced:
+def announced(item: KeyValue) -> Announced:
+    """Read what stands under an announcement's key."""
     return Announced(Announcement.believe(item), item.mod_revision)
 
 
-def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) -> StoredState:
+def _state(layout: Layout, own: Announced, others: dict[str, KeyValue]) -> StoredState:
     def revision(key: str) -> int:
         return others[key].mod_revision if key in others else 0
 
     former = others.get(layout.former_announcement)
-    current = announced
-    if former is not None and former.mod_revision > announced.mod_revision:
-        moving = _announced(former)
-        current = moving if moving.announcement is not None else announced
+    current = own
+    if former is not None and former.mod_revision > own.mod_revision:
+        moving = announced(former)
+        current = moving if moving.announcement is not None else own
     pin = others.get(layout.pin)
-    own, before = others.get(layout.checked), others.get(layout.former_checked)
-    checked = max(filter(None, (own, before)), key=lambda item: item.mod_revision, default=None)
+    loads = others.get(layout.checked), others.get(layout.former_checked)
+    checked = max(filter(None, loads), key=lambda item: item.mod_revision, default=None)
     return StoredState(
         current=current.announcement,
         current_revision=current.mod_revision,
-        announcement_revision=announced.mod_revision,
+        announcement_revision=own.mod_revision,
         former_revision=revision(layout.former_announcement),
         pin=Pin.decode(pin.value) if pin else None,
         pin_revision=revision(layout.pin),

@@ -20,8 +20,8 @@ class State(enum.StrEnum):
     VALID = "VALID"
     """The current version is held."""
     INTERRUPTED = "INTERRUPTED"
-    """An older version is served: the stores cannot be reached, the newest version could not be loaded, or the reader
-    of this process ended unexpectedly."""
+    """An older version is served, or may be: the stores cannot be reached, the newest version could not be loaded, the
+    reader of this process has been busy with one thing for long, or it ended unexpectedly."""
     STALE = "STALE"
     """The source has not been read successfully for longer than ``max_stale``; reading raises ``DatasetStale``."""
 
@@ -50,6 +50,10 @@ class DatasetStatus:
     error_at: float | None = None
     failures: int = 0
     """Failed attempts to load since the last success."""
+    busy_with: str | None = None
+    """What the reader of this process does for the dataset just now."""
+    busy_since: float | None = None
+    """Since when; after some seconds the state is INTERRUPTED instead of VALID."""
 
 
 class Outcome(enum.StrEnum):

@@ -28,7 +28,7 @@ class Reading:
         host.reader = self  # type: ignore[assignment]
         self.woken = 0
 
-    def wake(self) -> None:
+    def wake(self, dataset: Any) -> None:
         self.woken += 1
 
     def stop(self, timeout: float) -> None:

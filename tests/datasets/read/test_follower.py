@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets.read import announced
 from django_etcdaero.datasets.read import follower as following
+from django_etcdaero.datasets.read.announced import AnnouncementView
 from django_etcdaero.datasets.state.status import State
 from tests.datasets.hosting import FakeHost, away, follow, publish
 from tests.waiting import wait_until
@@ -80,42 +82,40 @@ def test_an_emptied_coordination_store_is_followed_on(host: FakeHost, declare: A
 
 def test_a_change_is_told_by_the_watch(host: FakeHost, declare: Any) -> None:
     prices = declare()
-    woken: list[int] = []
-    follower = following.Follower(
-        prices,
-        host,
-        wake=lambda: woken.append(1),
-        pause=lambda seconds: False,
-        stopped=lambda: False,
-        poll_interval=3600.0,
-        splay=0.0,
-    )
-    follower.step()
-    now = follower.next_at - 3600.0
-    assert not follower.due(now)
+    changed: list[Any] = []
+    view = AnnouncementView("default", host, changed=changed.append, poll_interval=3600.0)
+    view.look([prices])
+    assert changed == [None]
     publish(prices)
-    wait_until(lambda: woken, what="the watch's report")
-    assert follower.due(now)
+    wait_until(lambda: ("prices", 1) in changed, what="the watch's report")
+    found = view.announced(("prices", 1))
+    assert found is not None
+    assert found.announcement == host.state(prices).current
+    follower = following.Follower(
+        prices, host, view, stopped=lambda: False, poll_interval=3600.0, copy_interval=0.0, splay=0.0
+    )
+    calls = host.engine.calls.copy()
     follower.step()
+    assert host.engine.calls == calls  # the coordination plane is not asked again
     assert prices["a"] == 1
-    follower.close()
+    view.close()
 
 
 def test_the_poll_comes_with_jitter(host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    follower = follow(declare(), host)
+    prices = declare()
+    view = AnnouncementView("default", host, changed=lambda name: None, poll_interval=30.0)
     now = 1000.0
-    clock = SimpleNamespace(monotonic=lambda: now, time=following.time.time)
-    monkeypatch.setattr(following, "time", clock)
+    monkeypatch.setattr(announced, "time", SimpleNamespace(monotonic=lambda: now))
     pauses = []
     for _ in range(20):
-        follower.step()
-        pauses.append(follower.next_at - now)
+        view.look([prices])
+        pauses.append(view.next_at - now)
     monkeypatch.undo()
-    follower.close()
+    view.close()
     assert len(set(pauses)) == 20
     assert 30 * 0.85 <= min(pauses) < 30 < max(pauses) <= 30 * 1.15
-    assert not follower.due(follower.next_at - 0.001)
-    assert follower.due(follower.next_at)
+    view.look_now()
+    assert view.next_at < now
 
 
 # --- stopped ---------------------------------------------------------------------------------------------------------

@@ -195,30 +195,32 @@ def test_a_root_that_claims_another_number_of_rows_is_refused(host: FakeHost, de
         assemble(current, manifest, blocks.fetch, rows="plain")
 
 
-def test_a_large_fetch_is_spread_out_and_ends_when_the_reader_stops(host: FakeHost, declare: Any) -> None:
-    stopping = False
-    pauses: list[float] = []
-
-    def pause(seconds: float) -> bool:
-        pauses.append(seconds)
-        return stopping
-
+def test_a_large_fetch_that_nobody_waits_for_is_put_off(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
     rows = {number: random.Random(number).randbytes(4000) for number in range(700)}
     prices = declare(rows)
-    follower = follow(prices, host, splay=5.0, pause=pause)
+    follower = follow(prices, host, splay=5.0)
     publish(prices)
     follower.step()
-    assert pauses == []  # the first version is wanted at once
+    assert prices.status().version is None  # nobody waits for it
+    assert now < follower.follower.next_at <= now + 5
+    follower.follower.look_now(wanted=True)
+    follower.step()
+    assert prices.status().version == 1
     publish(prices, rows | {1: b"small"})
     follower.step()
-    assert pauses == []
+    assert prices.status().version == 2
     publish(prices, {number: value[::-1] for number, value in rows.items()})
-    stopping = True
     follower.step()
-    assert len(pauses) == 1
-    assert 0 <= pauses[0] <= 5
-    assert prices.snapshot().version == 2
-    stopping = False
+    put_off = follower.follower.next_at
+    assert now < put_off <= now + 5
+    assert (prices.status().version, prices.status().state) == (2, State.VALID)
     follower.step()
-    assert prices.snapshot().version == 3
+    assert (prices.status().version, follower.follower.next_at) == (2, put_off)
+    now = put_off
+    follower.step()
+    assert prices.status().version == 3
     follower.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -91,13 +93,22 @@ def test_another_reader_that_loads_nothing_knows_that_something_is_served(host: 
 # --- stopped ---------------------------------------------------------------------------------------------------------
 
 
-def test_it_looks_again_in_the_moment_when_the_rows_become_too_old(host: FakeHost, declare: Any) -> None:
+def test_in_the_moment_when_the_rows_become_too_old_they_are_refused(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     prices = declare(max_stale=timedelta(seconds=10))
     publish(prices)
     follower = follow(prices, host)
     follower.step()
     assert prices["a"] == 1
-    assert follower.due(following.time.monotonic() + 10)
+    left = follower.follower.too_old_at - time.monotonic()
+    assert 0 < left <= 10
+    now = time.time()
+    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=time.monotonic, time=lambda: now + left + 0.001))
+    follower.follower.grow_old()  # what the reader does then, whatever a step is busy with
+    with pytest.raises(DatasetStale):
+        prices["a"]
+    assert math.isinf(follower.follower.too_old_at)
     follower.close()
 
 

@@ -6,18 +6,29 @@ import os
 import socket
 from typing import Any
 
+import pytest
+
 from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.datasets.state.overview import versions_held
 from django_etcdaero.datasets.state.presence import Presence, Process, merged, processes
-from tests.datasets.hosting import FakeHost
+from django_etcdaero.datasets.state.reading import read_announcements
+from tests.datasets.hosting import FakeHost, publish
+
+
+def told(presence: Presence, revision: int = 0, schemas: dict[str, int] | None = None, **otherwise: Any) -> bool:
+    """Register a process that reads the dataset ``prices``."""
+    return presence.publish({"prices": 1} if schemas is None else schemas, revision=revision, otherwise=otherwise)
+
+
+def newest(host: FakeHost) -> int:
+    """Return the mod revision of the newest announcement."""
+    return max(each.mod_revision for each in read_announcements(host.kv).found.values())
 
 
 def test_a_registration_is_read_back(host: FakeHost) -> None:
     presence = Presence(host.kv, ttl=30, started=1.0)
     assert processes(host.kv) == []
-    presence.publish(
-        {"prices": 3, "stock": None}, {"prices": "VALID", "stock": "INITIALIZING"}, {"prices": 1, "stock": 2}
-    )
+    told(presence, schemas={"prices": 1, "stock": 2}, prices=(3, "VALID"), stock=(None, "INITIALIZING"))
     (found,) = processes(host.kv)
     assert (found.host, found.pid) == (socket.gethostname(), os.getpid())
     assert found.started == 1.0
@@ -26,37 +37,78 @@ def test_a_registration_is_read_back(host: FakeHost) -> None:
     assert found.schemas == {"prices": 1, "stock": 2}
     presence.withdraw()
     assert processes(host.kv) == []
+    assert host.kv.range(PROCESSES, prefix=True).count == 0
     presence.withdraw()
 
 
-def test_it_is_written_only_when_it_changes(host: FakeHost) -> None:
+def test_what_a_process_holds_is_told_by_a_revision(host: FakeHost, declare: Any) -> None:
+    prices, stock = declare(), declare(name="stock")
     presence = Presence(host.kv, ttl=30, started=1.0)
-    for version, writes in ((1, 1), (1, 1), (2, 2), (2, 2)):
-        presence.publish({"prices": version}, {}, {})
-        (item,) = host.kv.range(PROCESSES, prefix=True).kvs
-        assert item.version == writes
+    schemas = {"prices": 1, "stock": 1}
+
+    def held() -> dict[str, int | None]:
+        (process,) = processes(host.kv)
+        return process.versions
+
+    publish(prices, {"a": 1})
+    publish(stock, {"a": 1})
+    told(presence, newest(host), schemas)
+    assert held() == {"prices": 1, "stock": 1}
+    publish(prices, {"a": 2})
+    assert held() == {"prices": 1, "stock": 1}  # it has not told yet that it has seen the new one
+    publish(stock, {"a": 2})
+    told(presence, newest(host), schemas, stock=(1, "INTERRUPTED"))
+    assert held() == {"prices": 2, "stock": 1}
+    (process,) = processes(host.kv)
+    assert process.states == {"prices": "VALID", "stock": "INTERRUPTED"}
+    prices.rollback(1)
+    assert held() == {"prices": 2, "stock": 1}
+    told(presence, newest(host), schemas)
+    assert held() == {"prices": 1, "stock": 2}
+
+
+def test_what_was_announced_at_a_revision_that_was_compacted_is_not_known(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    publish(prices, {"a": 1})
+    told(Presence(host.kv, ttl=30, started=1.0), newest(host))
+    publish(prices, {"a": 2})
+    host.kv.compact(host.kv.put("x", "").revision)
+    (process,) = processes(host.kv)
+    assert process.versions == {"prices": None}
+
+
+def test_only_what_changes_is_written_and_the_size_does_not_depend_on_the_datasets(host: FakeHost) -> None:
+    presence = Presence(host.kv, ttl=30, started=1.0)
+    schemas = {f"dataset-{number}": 1 for number in range(1000)}
+    seen = []
+    for revision in (1, 1, 2, 2):
+        written = told(presence, revision, schemas)
+        seen.append((written, *(each.version for each in host.kv.range(PROCESSES, prefix=True).kvs)))
+    assert seen == [(True, 1, 1), (False, 1, 1), (True, 1, 2), (False, 1, 2)]
+    _, held = host.kv.range(PROCESSES, prefix=True).kvs
+    assert len(held.key) + len(held.value) < 200
 
 
 def test_it_goes_with_its_lease_and_comes_back_with_the_next(host: FakeHost) -> None:
     presence = Presence(host.kv, ttl=30, started=1.0)
-    presence.publish({"prices": 1}, {}, {})
+    told(presence)
     host.kv.session(30).lease.revoke()
     assert processes(host.kv) == []
-    presence.publish({"prices": 1}, {}, {})
+    told(presence)
     assert len(processes(host.kv)) == 1
 
 
 def test_processes_of_one_host_do_not_get_into_each_others_way(host: FakeHost) -> None:
     one, other = Presence(host.kv, ttl=30, started=1.0), Presence(host.other().kv, ttl=30, started=2.0)
-    one.publish({"prices": 1}, {}, {})
-    other.publish({"prices": 2}, {}, {})
+    told(one, prices=(1, "VALID"))
+    told(other, prices=(2, "VALID"))
     assert sorted(process.versions["prices"] or 0 for process in processes(host.kv)) == [1, 2]
     one.withdraw()
     assert [process.versions["prices"] for process in processes(host.kv)] == [2]
 
 
 def test_entries_that_make_no_sense_are_left_out(host: FakeHost) -> None:
-    good = '{"host": "b", "pid": 1, "started": 1, "versions": {}, "states": {}, "schemas": {}'
+    good = '{"host": "b", "pid": 1, "started": 1, "schemas": {}'
     for number, value in enumerate(
         ("", "[]", "{}", good, good.replace('"b"', "5") + "}", good.replace("{}", "[]") + "}", "\xff")
     ):
@@ -64,6 +116,14 @@ def test_entries_that_make_no_sense_are_left_out(host: FakeHost) -> None:
     assert processes(host.kv) == []
     host.kv.put(f"{PROCESSES}y", good + ', "of": "a newer version"}')
     assert [process.host for process in processes(host.kv)] == ["b"]
+
+
+@pytest.mark.parametrize("held", ["", "{}", '{"revision": 1, "otherwise": {"prices": HERE}}'])
+@pytest.mark.parametrize("odd", ["7", "[]", '["1", "VALID"]', "[1]", "[1, 2]", "null", "[true, 1]"])
+def test_a_process_that_holds_what_makes_no_sense_is_left_out(host: FakeHost, held: str, odd: str) -> None:
+    host.kv.put(f"{PROCESSES}y", '{"host": "b", "pid": 1, "started": 1, "schemas": {"prices": 1}}')
+    host.kv.put(f"{PROCESSES}y/held", held.replace("HERE", odd))
+    assert processes(host.kv) == []
 
 
 def process(host_name: str, pid: int, *, schema: int = 1, started: float = 1.0, **versions: int | None) -> Process:
