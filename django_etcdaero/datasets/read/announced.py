@@ -130,7 +130,7 @@ class AnnouncementView:
         self._asked = True
 
     def look(self, datasets: Collection[Declared[Any, Any]]) -> None:
-        """Read what has changed; ``datasets`` are those that matter. Never raises: see :attr:`away`."""
+        """Read what has changed; ``datasets`` are those that matter. Never raises: see ``away``."""
         self._asked, self.looked_at = False, time.monotonic()
         everything, self._everything = self._everything or self.looks % FULL_EVERY == 0, False
         delay = self._poll_interval * random.uniform(0.85, 1.15)

@@ -149,7 +149,7 @@ class Reader:
         if tend_at is not None:
             due.append(tend_at)
         # At the latest after a poll interval, for datasets that are declared meanwhile.
-        return max(0.0, min(self._poll_interval, *(each - time.monotonic() for each in due)))
+        return max(0.0, min([self._poll_interval, *(each - time.monotonic() for each in due)]))
 
     def _find_datasets(self) -> None:
         from .follower import Follower
