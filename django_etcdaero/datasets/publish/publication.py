@@ -44,6 +44,7 @@ from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 from django_etcdaero.keyvalue.values import Operation
+from django_etcdaero.system.clocks import elapsed
 
 from .commit import GuardedCommit
 from .expiry import Expiry
@@ -69,9 +70,12 @@ class Published(NamedTuple):
 
 
 class Load(NamedTuple):
-    """A load of the source that is through. Times are seconds, ``started`` since the epoch."""
+    """A load of the source that is through. Times are seconds."""
 
     started: float
+    """Since the epoch."""
+    began: float
+    """The same moment on the clock of durations."""
     seconds: float
     latest: Announcement | None
     """The version that it is compared with: the announced one; while pinned the newest of the history."""
@@ -142,9 +146,9 @@ class Publication:
             raise
 
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
-        started = time.time()
+        started, began = time.time(), elapsed()
         rows = load_rows(self._dataset, self._progress)
-        load = Load(started, time.time() - started, self._latest())
+        load = Load(started, began, elapsed() - began, self._latest())
         run_validators(self._dataset, self._blocks, load.latest, rows)
         return rows, load
 
@@ -266,6 +270,7 @@ class Publication:
             id=secrets.token_hex(8),
             load_started=load.started,
             load_seconds=load.seconds,
+            noted_after=elapsed() - load.began,
             version=version,
             request_revision=self._state.request_revision if self._state.request else 0,
         )

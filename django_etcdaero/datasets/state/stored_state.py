@@ -19,6 +19,8 @@ class Checked(StoredValue):
     version: int
     request_revision: int
     """Revision of the newest request this load answers (0: none)."""
+    noted_after: float = 0.0
+    """Seconds from the beginning of the load until this was written down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
