@@ -2,17 +2,18 @@
 
 Coordination plane, below the alias's prefix: ``announcements/<name>/s<schema>`` is the announcement that readers
 follow. The announcements of all datasets stand side by side, so that one range reads them and one watch follows them,
-and no other key wakes that watch. All else stands under ``datasets/<name>/s<schema>/``:
+and no other key wakes that watch. Likewise ``loads/<name>/s<schema>`` is the last successful load: when it began, what
+it found, which request it answers. All else stands under ``datasets/<name>/s<schema>/``:
 
 ``lock/…``            who refreshes (:mod:`django_etcdaero.keyvalue.queue.lock`)
 ``history/<version>`` announcements of the kept versions, the current one's included
 ``retired/<version>`` announcements that left the history and whose blocks are still to be given a time to live;
                       with an id added, those about to be made, for the case that nothing comes of them
 ``pin``               present while an operator holds the announcement on one version
-``checked``           the last successful load: when it began, what it found, which request it answers
 ``attempt``           the last failed load: when, why, and when to try again
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
 ``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.commit`)
+``checked``           where older code kept the last load; the next one moves it
 
 ``records/`` is left to the records of the alias, where both planes are one etcd.
 
@@ -32,17 +33,18 @@ from django_etcdaero.stores.address import RECORDS_ROOM
 
 ANNOUNCEMENTS = "announcements/"
 DATASETS = "datasets/"
+LOADS = "loads/"
 PROCESSES = "processes/"
 """Who reads: see :mod:`.state.presence`."""
 CACHES = "caches/"
 """What processes tell each other of caches: see :mod:`django_etcdaero.cache.notices`."""
-RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, PROCESSES, RECORDS_ROOM)
+RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, LOADS, PROCESSES, RECORDS_ROOM)
 """How the package's own keys begin, below an alias's prefix. Keys, locks and elections of users begin otherwise."""
 
 GARBAGE_TTL = 24 * 3600
 """Seconds that blocks live on after no kept version names them: far longer than any reader takes to load a version."""
 
-_ANNOUNCEMENT = re.compile(rb"%s([^/\x80-\xff]+)/s(0|[1-9][0-9]*)" % ANNOUNCEMENTS.encode())
+_SIDE_BY_SIDE = re.compile(rb"(?:%s|%s)([^/\x80-\xff]+)/s(0|[1-9][0-9]*)" % (ANNOUNCEMENTS.encode(), LOADS.encode()))
 
 
 class _Key:
@@ -63,17 +65,22 @@ class Layout:
     name: str
     schema: int
 
-    lock, pin, checked, attempt, request = _Key(), _Key(), _Key(), _Key(), _Key()
+    lock, pin, attempt, request = _Key(), _Key(), _Key(), _Key()
 
     @property
     def base(self) -> str:
-        """Start of all keys of the dataset but the announcement, relative to the alias's prefix."""
+        """Start of all keys of the dataset but those side by side, relative to the alias's prefix."""
         return f"{DATASETS}{self.name}/s{self.schema}/"
 
     @property
     def announcement(self) -> str:
-        """Key of the announcement. :func:`announced_by` is the inverse."""
+        """Key of the announcement. :func:`dataset_of` is the inverse."""
         return f"{ANNOUNCEMENTS}{self.name}/s{self.schema}"
+
+    @property
+    def checked(self) -> str:
+        """Key of the last successful load. :func:`dataset_of` is the inverse."""
+        return f"{LOADS}{self.name}/s{self.schema}"
 
     @property
     def former_announcement(self) -> str:
@@ -81,8 +88,13 @@ class Layout:
         return self.base + "current"
 
     @property
+    def former_checked(self) -> str:
+        """Key of the last load in stores that older code has written."""
+        return self.base + "checked"
+
+    @property
     def state_ranges(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        """Two ranges of keys, each with its exclusive end: ``attempt``, ``checked`` and ``current``, and ``pin`` and
+        """Two ranges of keys, each with its exclusive end: ``attempt`` and what older code has written, and ``pin`` and
         ``request``. In the order of keys these are neighbours."""
         return (self.attempt, self.former_announcement + "\0"), (self.pin, self.request + "\0")
 
@@ -113,7 +125,7 @@ class Layout:
         return self.records + b"current"
 
 
-def announced_by(key: bytes) -> tuple[str, int] | None:
-    """Return name and schema of the dataset whose announcement stands under ``key``; ``None``: it is no such key."""
-    match = _ANNOUNCEMENT.fullmatch(key)
+def dataset_of(key: bytes) -> tuple[str, int] | None:
+    """Return name and schema of the dataset whose announcement or last load stands under ``key``, or ``None``."""
+    match = _SIDE_BY_SIDE.fullmatch(key)
     return (match[1].decode(), int(match[2])) if match else None

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.datasets.layout import ANNOUNCEMENTS, DATASETS, RESERVED, Layout, announced_by
+from django_etcdaero.datasets.layout import ANNOUNCEMENTS, DATASETS, RESERVED, Layout, dataset_of
 from tests.datasets.hosting import FakeHost, publish
 
 
 @pytest.mark.parametrize("name", ["prices", "a.b-c_d", "s1", "..", "announcements", "0"])
 @pytest.mark.parametrize("schema", [0, 1, 10, 2**40])
-def test_the_key_of_an_announcement_tells_whose_it_is(name: str, schema: int) -> None:
+def test_the_keys_that_stand_side_by_side_tell_whose_they_are(name: str, schema: int) -> None:
     layout = Layout(prefix="t", name=name, schema=schema)
     assert layout.announcement == f"announcements/{name}/s{schema}"
-    assert announced_by(layout.announcement.encode()) == (name, schema)
+    assert layout.checked == f"loads/{name}/s{schema}"
+    assert dataset_of(layout.announcement.encode()) == dataset_of(layout.checked.encode()) == (name, schema)
 
 
 @pytest.mark.parametrize(
@@ -30,12 +31,14 @@ def test_the_key_of_an_announcement_tells_whose_it_is(name: str, schema: int) ->
         b"announcements//s1",
         b"announcements/a/b/s1",
         b"datasets/prices/s1",
+        b"loads/prices",
+        b"loads/prices/s1/x",
         b"announcements/\xff/s1",
         "announcements/prices/s\u0661".encode(),
     ],
 )
-def test_other_keys_are_nobodys_announcement(key: bytes) -> None:
-    assert announced_by(key) is None
+def test_other_keys_are_nobodys(key: bytes) -> None:
+    assert dataset_of(key) is None
 
 
 def test_all_that_the_package_writes_begins_with_a_reserved_part(host: FakeHost, declare: Any) -> None:
@@ -48,6 +51,7 @@ def test_all_that_the_package_writes_begins_with_a_reserved_part(host: FakeHost,
     prices.request_refresh()
     keys = [item.key.decode() for item in host.kv.range("", prefix=True).kvs]
     assert all(key.startswith(RESERVED) for key in keys), keys
-    assert [key for key in keys if not key.startswith(DATASETS)] == [prices.layout("t").announcement]
+    layout = prices.layout("t")
+    assert [key for key in keys if not key.startswith(DATASETS)] == [layout.announcement, layout.checked]
     assert not any(one.startswith(other) for one in RESERVED for other in RESERVED if one != other)
     assert ANNOUNCEMENTS in RESERVED

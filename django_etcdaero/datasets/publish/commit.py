@@ -51,6 +51,8 @@ class GuardedCommit:
         """
         value = checked.encode()
         steps = [put(self._layout.checked, value), delete(self._layout.attempt), *operations]
+        if self._state.former_checked_revision:
+            steps.append(delete(self._layout.former_checked))
         for _ in range(TRIES):
             unknown: OutcomeUnknown | None = None
             try:
@@ -71,7 +73,7 @@ class GuardedCommit:
         return self._kv.txn().when(
             *as_read(self._layout, self._state),
             mod_revision(self._layout.pin) == self._state.pin_revision,
-            mod_revision(self._layout.checked) == self._state.checked_revision,
+            *loaded_as_read(self._layout, self._state),
             self._lock.compare(),
         )
 
@@ -120,6 +122,14 @@ def as_read(layout: Layout, state: StoredState) -> list[Compare]:
     return [
         mod_revision(layout.announcement) == state.announcement_revision,
         mod_revision(layout.former_announcement) == state.former_revision,
+    ]
+
+
+def loaded_as_read(layout: Layout, state: StoredState) -> list[Compare]:
+    """Return the conditions that no load was finished since ``state`` was read, by older code either."""
+    return [
+        mod_revision(layout.checked) == state.own_checked_revision,
+        mod_revision(layout.former_checked) == state.former_checked_revision,
     ]
 
 

@@ -21,11 +21,11 @@ from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checke
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
 from django_etcdaero.keyvalue.queue.lock import Lock
-from django_etcdaero.keyvalue.txn import mod_revision, put
+from django_etcdaero.keyvalue.txn import put
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
-from .commit import give_back, move_announcement
+from .commit import give_back, loaded_as_read, move_announcement
 from .publication import Publication
 from .source import Progress
 
@@ -188,9 +188,9 @@ class Refresh:
             failures=failures,
             error=text_of(error)[:2000],
         )
-        nothing_since = mod_revision(self._layout.checked) == self._state.checked_revision
+        nothing_since = loaded_as_read(self._layout, self._state)
         try:
-            self._stores.kv.txn().when(nothing_since).then(put(self._layout.attempt, attempt.encode())).commit()
+            self._stores.kv.txn().when(*nothing_since).then(put(self._layout.attempt, attempt.encode())).commit()
         except EtcdAeroError as problem:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 

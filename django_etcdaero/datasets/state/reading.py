@@ -1,18 +1,19 @@
 """Reading what the coordination plane says about datasets.
 
 The announcements of all datasets of an alias stand side by side: one range reads them all. The state of one dataset is
-read in three ranges of one revision: the announcement, whose answer tells the revision, and then the other keys as they
+read in four ranges of one revision: the announcement, whose answer tells the revision, and then the other keys as they
 were at that revision. (Not in a transaction: some etcd servers end when a transaction that only reads is cancelled.)
 
-Where the announcement is still under the key where older code kept it, that one counts: so processes that read find it
-before the first publisher has moved it. While publishers of older code still run, the newer of the two counts.
+Where the announcement or the last load is still under the key where older code kept it, that one counts: so processes
+that read find it before the first publisher has moved it. While publishers of older code still run, the newer of the
+two counts.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from django_etcdaero.datasets.layout import ANNOUNCEMENTS, Layout, announced_by
+from django_etcdaero.datasets.layout import ANNOUNCEMENTS, Layout, dataset_of
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
@@ -54,7 +55,7 @@ def read_announcements(kv: KV, *, min_mod_revision: int = 0) -> Announcements:
     answer = kv.range(ANNOUNCEMENTS, prefix=True, min_mod_revision=min_mod_revision)
     found: dict[tuple[str, int], Announced] = {}
     for item in answer.kvs:
-        dataset = announced_by(item.key)
+        dataset = dataset_of(item.key)
         if dataset is not None:
             found[dataset] = _announced(item)
     return Announcements(found, answer.count, answer.revision)
@@ -77,7 +78,9 @@ def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = 
             revision = announcements.revision
         try:
             others = [
-                item for start, end in layout.state_ranges for item in kv.range(start, end, revision=revision).kvs
+                item
+                for start, end in ((layout.checked, layout.checked + "\0"), *layout.state_ranges)
+                for item in kv.range(start, end, revision=revision).kvs
             ]
         except (Compacted, FutureRevision):
             tries += 1
@@ -105,6 +108,8 @@ def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) ->
         moving = _announced(former)
         current = moving if moving.announcement is not None else announced
     pin = others.get(layout.pin)
+    own, before = others.get(layout.checked), others.get(layout.former_checked)
+    checked = max(filter(None, (own, before)), key=lambda item: item.mod_revision, default=None)
     return StoredState(
         current=current.announcement,
         current_revision=current.mod_revision,
@@ -112,8 +117,10 @@ def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) ->
         former_revision=revision(layout.former_announcement),
         pin=Pin.decode(pin.value) if pin else None,
         pin_revision=revision(layout.pin),
-        checked=Checked.believe(others.get(layout.checked)),
-        checked_revision=revision(layout.checked),
+        checked=Checked.believe(checked),
+        checked_revision=0 if checked is None else checked.mod_revision,
+        own_checked_revision=revision(layout.checked),
+        former_checked_revision=revision(layout.former_checked),
         attempt=Attempt.believe(others.get(layout.attempt)),
         attempt_revision=revision(layout.attempt),
         request=LoadRequest.believe(others.get(layout.request)),

@@ -74,6 +74,10 @@ class StoredState:
     pin_revision: int = 0
     checked: Checked | None = None
     checked_revision: int = 0
+    """Revision of the load that counts: the newer one, while older code leaves another in its old place."""
+    own_checked_revision: int = 0
+    former_checked_revision: int = 0
+    """Revision of a load that a publisher has still to move."""
     attempt: Attempt | None = None
     attempt_revision: int = 0
     request: LoadRequest | None = None

@@ -99,7 +99,8 @@ def test_a_lock_that_is_lost_at_every_try_ends_in_a_refusal(scene: Scene) -> Non
     real = scene.host.engine.txn
 
     def lose_it_first(request: Any, *, timeout: float | None = None) -> Any:
-        if any(getattr(each, "key", b"").endswith(b"checked") for each in request.success) and request.compares:
+        written = {getattr(each, "key", b"").decode(errors="replace") for each in request.success}
+        if request.compares and any(key.endswith(scene.layout.checked) for key in written):
             scene.drop_lock()
         return real(request, timeout=timeout)
 

@@ -22,6 +22,7 @@ from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.overview import overview
 from django_etcdaero.datasets.state.status import Outcome, State
+from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.exceptions import Fenced
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.engine import Engine
@@ -331,3 +332,36 @@ def test_a_former_announcement_that_makes_no_sense_is_dropped(host: FakeHost, de
     assert host.state(prices).current is not None
     assert prices.refresh().outcome is Outcome.FRESH
     assert places(host, prices) == (moved, None)
+
+
+def test_the_last_load_is_found_in_its_old_place_until_the_next_one_moves_it(old: FakeHost, prices: Any) -> None:
+    layout = prices.layout("t")
+    former = old.kv.get(layout.former_checked)
+    assert former is not None
+    assert old.kv.get(layout.checked) is None
+    before = old.state(prices)
+    assert before.checked == Checked.decode(former.value)
+    assert (before.checked_revision, before.own_checked_revision) == (former.mod_revision, 0)
+    assert prices.refresh(force=True).ok
+    assert old.kv.get(layout.former_checked) is None
+    after = old.state(prices)
+    assert after.checked is not None
+    assert after.checked.load_started > before.checked.load_started
+    assert (after.checked_revision, after.former_checked_revision) == (after.own_checked_revision, 0)
+
+
+def test_a_load_that_older_code_finishes_meanwhile_counts_and_fences(old: FakeHost, prices: Any) -> None:
+    layout = prices.layout("t")
+    assert prices.refresh(force=True).ok
+    checked = old.state(prices).checked
+    assert checked is not None
+    newer = dataclasses.replace(checked, id="older-code", load_started=time.time())
+
+    def finish() -> None:
+        old.kv.put(layout.former_checked, newer.encode())
+
+    prices.source.during = finish
+    assert prices.refresh(force=True).outcome is Outcome.FENCED
+    assert old.state(prices).checked == newer
+    assert prices.refresh(force=True).ok
+    assert old.kv.get(layout.former_checked) is None

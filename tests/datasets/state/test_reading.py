@@ -54,7 +54,7 @@ def test_an_announcement_that_makes_no_sense_is_told_apart_from_none(host: FakeH
     assert read.found["cities", 1].announcement is not None
 
 
-def test_a_state_is_read_in_three_ranges_of_one_revision(host: FakeHost, declare: Any) -> None:
+def test_a_state_is_read_in_four_ranges_of_one_revision(host: FakeHost, declare: Any) -> None:
     prices = declare()
     publish(prices, {"a": 1})
     before = host.state(prices)
@@ -75,7 +75,7 @@ def test_a_state_is_read_in_three_ranges_of_one_revision(host: FakeHost, declare
     assert before.checked_revision < after.checked_revision < after.current_revision
     calls = host.engine.calls.copy()
     assert read_state(host.kv, prices.layout("t"), announcements=read_announcements(host.kv)) == after
-    assert host.engine.calls - calls == {"range": 3}
+    assert host.engine.calls - calls == {"range": 4}
 
 
 @pytest.mark.parametrize("error", [Compacted("compacted"), FutureRevision("restored")])

@@ -123,8 +123,8 @@ def test_the_examples_of_the_page_work(
             connect(endpoints, user=user, password=f"another-long-one-{user}") for user in ("shop-web", "shop-refresh")
         )
         base = b"shop/datasets/prices/s1/"
-        names = [base + each for each in (b"pin", b"checked", b"lock/1", b"history/1", b"request/1", b"reques")]
-        for name in (b"shop/announcements/prices/s1", *names):
+        names = [base + each for each in (b"pin", b"lock/1", b"history/1", b"request/1", b"reques")]
+        for name in (b"shop/announcements/prices/s1", b"shop/loads/prices/s1", *names):
             with pytest.raises(PermissionDenied):
                 web.put(PutRequest(name))
             with pytest.raises(PermissionDenied):
