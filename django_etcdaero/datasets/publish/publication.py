@@ -37,6 +37,7 @@ from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
 from django_etcdaero.datasets.stores import Stores
@@ -140,7 +141,8 @@ class Publication:
         if self._lock is None or self._force:
             return
         try:
-            refuse_repair_in_vain(self._dataset, self._state, self._blocks, self._latest)
+            ages = sightings(self._kv, self._layout).ages(time.time())
+            refuse_repair_in_vain(self._dataset, self._state, ages, self._blocks, self._latest)
         except CorruptBlock:
             self._answer_request()
             raise
@@ -273,6 +275,7 @@ class Publication:
             noted_after=elapsed() - load.began,
             version=version,
             request_revision=self._state.request_revision if self._state.request else 0,
+            request_id=self._state.request.id if self._state.request else "",
         )
 
     def _commit(self, lock: Lock, checked: Checked, operations: Sequence[Operation] = ()) -> int:

@@ -1,8 +1,8 @@
 """How old a load is, whatever the clocks of two hosts say.
 
-The last load of a dataset is noted with the wall clock of the host that loaded. Another host's clock may differ from
-that by hours. So what the clocks say is believed only within what this process has seen for itself, on one clock that
-never steps:
+The last load of a dataset (and the last one that failed) is noted with the wall clock of the host that loaded. Another
+host's clock may differ from that by hours. So what the clocks say is believed only within what this process has seen
+for itself, on one clock that never steps:
 
 * The load is at least as old as it took until it was noted, and then as the note has been here to be seen.
 * If this process looked before and the note was not there yet, the load is at most as old as that look, and as it took.
@@ -18,7 +18,7 @@ import math
 from typing import NamedTuple, Self
 
 from .announcement import Announcement
-from .stored_state import Checked
+from .stored_state import Attempt, Checked
 
 SKEW = 60.0
 """Seconds by which the clocks of two hosts may differ before rows are refused too early as too old."""
@@ -45,6 +45,11 @@ class Load(NamedTuple):
         took = max(0.0, announcement.load_seconds, announcement.published_at - announcement.load_started)
         return cls(announcement.id, announcement.load_started, took)
 
+    @classmethod
+    def of_attempt(cls, attempt: Attempt) -> Self:
+        """Return the load that failed; it counts from the failure on."""
+        return cls(f"{attempt.host}/{attempt.pid}/{attempt.failures}", attempt.at, 0.0)
+
 
 class Age(NamedTuple):
     """How old a load is. Seconds."""
@@ -57,6 +62,8 @@ class Age(NamedTuple):
     """How far the other clock is proven to be ahead of this host's (negative: behind it); 0: nothing is proven."""
     arrived: bool
     """Whether this process saw it arrive, so that no clocks of two hosts are compared."""
+    began: float
+    """When it began, on this host's clock (seconds since the epoch)."""
 
 
 class Sighting(NamedTuple):
@@ -79,6 +86,7 @@ class Sighting(NamedTuple):
             at_least=max(least, min(most, said - SKEW)),
             skew=seconds - said,
             arrived=not math.isinf(most),
+            began=self.load.started - (seconds - said),
         )
 
 
@@ -107,11 +115,16 @@ class AgeMemory:
         noted = self._noted
         if load is None:
             noted = None
-        elif noted is None or noted.load.id != load.id:
-            arrived = 0 <= self._revision < revision
+        elif noted is None or noted.load != load:
+            # The same one with other times was not written by who loaded: that proves nothing.
+            arrived = 0 <= self._revision < revision and (noted is None or noted.load.id != load.id)
             noted = Sighting(load, answered, self._asked if arrived else -math.inf)
         self._asked, self._revision = asked, max(self._revision, revision)
         self._noted = self.sighting = noted
+
+    def noted(self, load: Load, *, after: float, before: float) -> None:
+        """Take in that this process itself has noted ``load``, ``after`` one moment and ``before`` another."""
+        self._noted = self.sighting = Sighting(load, before, after)
 
     def announced(self, load: Load, *, answered: float) -> None:
         """Take in that rows of ``load`` were announced, which counts until the next look if it began later.

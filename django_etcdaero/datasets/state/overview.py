@@ -14,6 +14,7 @@ from django_etcdaero.keyvalue.queue.lock import Holder
 from .presence import Process
 from .reading import Announcements, read_state
 from .schedule import held_back_until, is_due, next_due
+from .sightings import sightings
 from .stored_state import Attempt, StoredState
 
 
@@ -28,17 +29,16 @@ class Overview:
     held_back_until: float | None
     holder: Holder | None
     """Who refreshes at this moment."""
+    age: float | None
+    """Seconds since the source was last read successfully, as well as this process can know."""
+    clock_skew: int
+    """Seconds by which the clock of the host that loaded last is proven to be ahead of that here (negative: behind it);
+    0: nothing is proven."""
 
     @property
     def version(self) -> int | None:
         """The version that readers are to hold."""
         return self.stored.current.version if self.stored.current else None
-
-    @property
-    def age(self) -> float | None:
-        """Seconds since the source was last read successfully."""
-        checked = self.stored.checked
-        return None if checked is None else max(0.0, time.time() - checked.load_started)
 
     @property
     def failure(self) -> Attempt | None:
@@ -52,14 +52,17 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
     Raises what the store raises.
     """
     layout = dataset.layout(stores.prefix)
-    stored, now = read_state(stores.kv, layout, announcements=announcements), time.time()
+    stored = read_state(stores.kv, layout, announcements=announcements)
+    ages = sightings(stores.kv, layout).ages(time.time())
     return Overview(
         name=dataset.name,
         stored=stored,
-        due=is_due(stored, dataset.refresh_every, now=now),
-        next_due=next_due(stored, dataset.refresh_every),
-        held_back_until=held_back_until(stored, now=now),
+        due=is_due(stored, dataset, ages),
+        next_due=next_due(stored, dataset, ages),
+        held_back_until=held_back_until(stored, dataset, ages),
         holder=stores.kv.lock(layout.lock).holder(),
+        age=ages.load.seconds if stored.checked is not None and ages.load is not None else None,
+        clock_skew=round(ages.load.skew) if ages.load is not None else 0,
     )
 
 

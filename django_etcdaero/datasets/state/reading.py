@@ -17,8 +17,10 @@ from django_etcdaero.datasets.layout import ANNOUNCEMENTS, Layout, dataset_of
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
+from django_etcdaero.system.clocks import elapsed
 
 from .announcement import Announcement
+from .sightings import sightings
 from .stored_state import Attempt, Checked, LoadRequest, Pin, StoredState
 
 TRIES = 5
@@ -44,6 +46,8 @@ class Announcements(NamedTuple):
     than before means that one was deleted."""
     revision: int
     """Revision of the store."""
+    asked: float
+    """When they were asked for, on the clock of :func:`.clocks.elapsed`."""
 
 
 def read_announcements(kv: KV, *, min_mod_revision: int = 0) -> Announcements:
@@ -52,13 +56,14 @@ def read_announcements(kv: KV, *, min_mod_revision: int = 0) -> Announcements:
     Not those that older code has written and no publisher has moved yet: :func:`read_state` finds them. Raises what
     the store raises.
     """
+    asked = elapsed()
     answer = kv.range(ANNOUNCEMENTS, prefix=True, min_mod_revision=min_mod_revision)
     found: dict[tuple[str, int], Announced] = {}
     for item in answer.kvs:
         dataset = dataset_of(item.key)
         if dataset is not None:
             found[dataset] = _announced(item)
-    return Announcements(found, answer.count, answer.revision)
+    return Announcements(found, answer.count, answer.revision, asked)
 
 
 def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = None) -> StoredState:
@@ -70,12 +75,13 @@ def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = 
     tries = 0
     while True:
         if announcements is None:
+            asked = elapsed()
             answer = kv.range(layout.announcement)
             announced = _announced(answer.kvs[0]) if answer.kvs else _NOT_ANNOUNCED
             revision = answer.revision
         else:
             announced = announcements.found.get((layout.name, layout.schema), _NOT_ANNOUNCED)
-            revision = announcements.revision
+            revision, asked = announcements.revision, announcements.asked
         try:
             others = [
                 item
@@ -88,7 +94,9 @@ def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = 
                 raise
             announcements = None
         else:
-            return _state(layout, announced, {item.key.decode(errors="replace"): item for item in others})
+            state = _state(layout, announced, {item.key.decode(errors="replace"): item for item in others})
+            sightings(kv, layout).look(state, asked=asked)
+            return state
 
 
 _NOT_ANNOUNCED = Announced(None, 0)

@@ -19,6 +19,8 @@ class Checked(StoredValue):
     version: int
     request_revision: int
     """Revision of the newest request this load answers (0: none)."""
+    request_id: str = ""
+    """Id of that request, which stays what it is when the store is moved or restored; empty: none."""
     noted_after: float = 0.0
     """Seconds from the beginning of the load until this was written down."""
 
@@ -31,6 +33,8 @@ class Attempt(StoredValue):
     next_at: float
     failures: int
     error: str
+    person: str = ""
+    """Id of the person's request that it was to answer; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +46,10 @@ class LoadRequest(StoredValue):
     """The stored blocks must be read back and checked, because a reader found some missing or damaged."""
     wanted: bool = False
     """A repair, and somebody had asked for a load before it."""
+    id: str = ""
+    """Random, another one whenever something is added to what is wanted. Empty in a request of older code."""
+    person: str = ""
+    """The id that it had when a person asked last; empty: no person did."""
 
     @property
     def by_person(self) -> bool:
@@ -91,8 +99,13 @@ class StoredState:
     @property
     def pending(self) -> LoadRequest | None:
         """The request that no load has answered yet."""
-        answered = self.checked.request_revision if self.checked else 0
-        return self.request if self.request and self.request_revision > answered else None
+        if self.request is None or self.checked is None:
+            return self.request
+        if self.request.id:
+            answered = self.request.id == self.checked.request_id
+        else:
+            answered = self.request_revision <= self.checked.request_revision
+        return None if answered else self.request
 
     def next_epoch(self, copy: Copy | None) -> int:
         """Return the epoch of the next announcement; ``copy``: the announcement copy in the record store.

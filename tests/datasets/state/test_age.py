@@ -39,13 +39,13 @@ def test_nothing_is_known_at_first() -> None:
 def test_a_process_that_has_just_started_believes_the_clocks_and_allows_for_their_difference() -> None:
     memory = AgeMemory()
     look(memory, load(ago=100), 5, 0.0)
-    assert at(memory, 10.0) == Age(seconds=110.0, at_least=110.0 - SKEW, skew=0.0, arrived=False)
+    assert at(memory, 10.0) == Age(seconds=110.0, at_least=110.0 - SKEW, skew=0.0, arrived=False, began=NOW - 100)
 
 
 def test_what_a_process_has_seen_for_itself_counts_more_than_a_beginning_in_the_future() -> None:
     memory = AgeMemory()
     look(memory, load(ago=-30 * 86400, took=4), 5, 0.0)
-    assert at(memory, 0.0) == Age(seconds=4.0, at_least=4.0, skew=30 * 86400 + 4.0, arrived=False)
+    assert at(memory, 0.0) == Age(seconds=4.0, at_least=4.0, skew=30 * 86400 + 4.0, arrived=False, began=NOW - 4)
     assert at(memory, 100.0)[:2] == (104.0, 104.0)
 
 
@@ -53,7 +53,7 @@ def test_a_load_that_was_seen_to_arrive_is_no_older_than_the_look_before() -> No
     memory = AgeMemory()
     look(memory, load("old", ago=7000), 5, 0.0)
     look(memory, load("new", ago=600 - 30, took=3), 6, 30.0)  # by a host whose clock is ten minutes behind
-    assert at(memory, 30.0) == Age(seconds=33.0, at_least=33.0, skew=33.0 - 600.0, arrived=True)
+    assert at(memory, 30.0) == Age(seconds=33.0, at_least=33.0, skew=33.0 - 600.0, arrived=True, began=NOW - 3)
     assert at(memory, 90.0)[:2] == (93.0, 93.0)
 
 
@@ -61,7 +61,7 @@ def test_within_what_was_seen_the_clocks_tell() -> None:
     memory = AgeMemory()
     look(memory, load("old", ago=7000), 5, 0.0)
     look(memory, load("new", ago=-90, took=3), 6, 100.0)
-    assert at(memory, 100.0) == Age(seconds=10.0, at_least=3.0, skew=0.0, arrived=True)
+    assert at(memory, 100.0) == Age(seconds=10.0, at_least=3.0, skew=0.0, arrived=True, began=NOW + 90)
 
 
 def test_the_first_load_of_all_is_seen_to_arrive_too() -> None:
@@ -75,7 +75,7 @@ def test_a_store_that_is_an_older_state_of_itself_makes_nothing_look_younger() -
     memory = AgeMemory()
     look(memory, load("new", ago=10), 50, 0.0)
     look(memory, load("restored", ago=9000), 20, 5.0)
-    assert at(memory, 5.0) == Age(seconds=9005.0, at_least=9005.0 - SKEW, skew=0.0, arrived=False)
+    assert at(memory, 5.0) == Age(seconds=9005.0, at_least=9005.0 - SKEW, skew=0.0, arrived=False, began=NOW - 9000)
     look(memory, None, 0, 6.0)
     look(memory, load("restored later", ago=9000), 30, 7.0)
     assert not at(memory, 7.0).arrived
@@ -96,6 +96,27 @@ def test_the_same_load_seen_again_is_not_seen_anew() -> None:
     assert at(memory, 40.0).seconds == 40.0
 
 
+def test_the_same_load_with_other_times_proves_no_arrival() -> None:
+    memory = AgeMemory()
+    look(memory, load(ago=10), 5, 0.0)
+    look(memory, load(ago=4000), 6, 1.0)
+    assert at(memory, 1.0) == Age(seconds=4001.0, at_least=4001.0 - SKEW, skew=0.0, arrived=False, began=NOW - 4000)
+
+
+def test_of_its_own_load_a_process_knows_the_age_though_its_clock_is_set() -> None:
+    memory = AgeMemory()
+    look(memory, load("old", ago=50), 5, 0.0)
+    memory.noted(load("own", took=3, ago=3), after=0.5, before=1.0)
+    look(memory, load("own", took=3, ago=3), 6, 2.0)
+    for step in (0.0, 1e6, -1e6):
+        age = memory.age(now=NOW + 7 + step, clock=7.0)
+        assert age is not None
+        assert age.seconds == pytest.approx(9.0, abs=1.0)
+        assert age.skew == pytest.approx(-step, abs=2)
+    look(memory, load("other", ago=-8), 7, 8.0)
+    assert at(memory, 8.0)[:4] == (0.0, 0.0, 0.0, True)
+
+
 def test_an_announcement_counts_until_the_next_look_if_its_load_began_later() -> None:
     memory = AgeMemory()
     memory.announced(load("announced", ago=20), answered=0.0)
@@ -104,7 +125,7 @@ def test_an_announcement_counts_until_the_next_look_if_its_load_began_later() ->
     memory.announced(load("rolled back", ago=500), answered=1.0)
     assert at(memory, 1.0).seconds == 11.0
     memory.announced(load("copy", ago=-1), answered=2.0)
-    assert at(memory, 2.0) == Age(seconds=1.0, at_least=0.0, skew=0.0, arrived=False)
+    assert at(memory, 2.0) == Age(seconds=1.0, at_least=0.0, skew=0.0, arrived=False, began=NOW + 1)
     look(memory, load("noted", ago=10), 5, 3.0)
     assert at(memory, 3.0).seconds == 13.0
 
