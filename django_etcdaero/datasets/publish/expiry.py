@@ -8,7 +8,7 @@ a publisher killed before it finished leaves a note for the next one; so does on
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
@@ -41,12 +41,13 @@ class Expiry:
     def __init__(self, kv: KV, layout: Layout, blocks: BlockStore, *, keep: int, held: set[int], new: Manifest) -> None:
         self._kv = kv
         self._blocks = blocks
-        history = {entry.version: item for entry, item in _entries(kv.range(layout.history(), prefix=True).kvs)}
-        left_over = [item for _, item in _entries(kv.range(layout.retired(), prefix=True).kvs)]
-        known = [Announcement.decode(item.value) for item in history.values()]
+        found = kept(kv.range(layout.history(), prefix=True).kvs)
+        history = {entry.version: item for entry, item in found}
+        left_over = kept(kv.range(layout.retired(), prefix=True).kvs)
+        known = [entry for entry, _ in found]
         leaving = choose(known, keep=keep, held=held)
         self.newest_version = max(history, default=0)
-        self._marks = [layout.retired(entry.version) for entry in leaving] + [item.key for item in left_over]
+        self._marks = [layout.retired(entry.version) for entry in leaving] + [item.key for _, item in left_over]
         self.operations: list[Operation] = []
         for entry in leaving:
             self.operations.append(delete(history[entry.version].key))
@@ -54,7 +55,7 @@ class Expiry:
         self._generations: dict[bytes, int] | None = {}
         """Of the records that are to expire; ``None``: that cannot be known now."""
         if self._marks:
-            gone = leaving + [Announcement.decode(item.value) for item in left_over]
+            gone = leaving + [entry for entry, _ in left_over]
             staying = [entry for entry in known if entry not in leaving]
             self._generations = self._garbage(gone, staying, new)
 
@@ -93,12 +94,7 @@ class Expiry:
             logger.warning("cleaning up after a publication is left to the next one: %s", error)
 
 
-def _entries(items: tuple[KeyValue, ...]) -> list[tuple[Announcement, KeyValue]]:
-    """Return the readable entries; one that makes no sense must not stop every publication to come."""
-    found = []
-    for item in items:
-        try:
-            found.append((Announcement.decode(item.value), item))
-        except ResponseError as error:
-            logger.warning("%s: %s", item.key.decode(errors="replace"), error)
-    return found
+def kept(items: Iterable[KeyValue]) -> list[tuple[Announcement, KeyValue]]:
+    """Return the entries, ordered by version; one that makes no sense is left out: it must stop no publication."""
+    believed = ((Announcement.believe(item), item) for item in items)
+    return sorted([(entry, item) for entry, item in believed if entry is not None], key=lambda each: each[0].version)

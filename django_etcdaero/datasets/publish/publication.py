@@ -36,7 +36,7 @@ from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.announcement import MOST_VERSION, Announcement
 from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
@@ -48,7 +48,7 @@ from django_etcdaero.keyvalue.values import Operation
 from django_etcdaero.system.clocks import elapsed
 
 from .commit import GuardedCommit
-from .expiry import Expiry
+from .expiry import Expiry, kept
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
@@ -158,8 +158,8 @@ class Publication:
         """Return the version to compare with: the announced one; while pinned the newest of the history."""
         if self._state.pin is None:
             return self._state.current
-        items = self._kv.range(self._layout.history(), prefix=True).kvs
-        return Announcement.decode(items[-1].value) if items else self._state.current
+        newest = kept(self._kv.range(self._layout.history(), prefix=True).kvs)
+        return newest[-1][0] if newest else self._state.current
 
     # --- 3. store what is missing ------------------------------------------------------------------------------------
 
@@ -211,11 +211,12 @@ class Publication:
             held={state.pin.version} if state.pin is not None else set(),
             new=manifest,
         )
-        version = 1 + max(
+        numbers = [
             expiry.newest_version,
             state.current.version if state.current else 0,
             copy.announcement.version if copy else 0,
-        )
+        ]
+        version = 1 + max((number for number in numbers if number < MOST_VERSION), default=0)
         announcement = Announcement(
             id=secrets.token_hex(8),
             version=version,
@@ -285,7 +286,7 @@ class Publication:
         return GuardedCommit(self._kv, self._layout, self._state, lock, lost).run(checked, operations)
 
     def _answer_request(self) -> None:
-        """Remove the request that this load answers; a newer one stays."""
-        if self._state.request is not None:
+        """Remove the request that this load answers, also one that makes no sense; a newer one stays."""
+        if self._state.request_revision:
             key, revision = self._layout.request, self._state.request_revision
             self._kv.txn().when(mod_revision(key) == revision).then(delete(key)).commit()

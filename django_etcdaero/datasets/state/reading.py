@@ -112,7 +112,7 @@ def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) ->
 
     former = others.get(layout.former_announcement)
     current = announced
-    if former is not None and former.mod_revision > announced.mod_revision:
+    if former is not None and (former.mod_revision > announced.mod_revision or announced.announcement is None):
         moving = _announced(former)
         current = moving if moving.announcement is not None else announced
     pin = others.get(layout.pin)

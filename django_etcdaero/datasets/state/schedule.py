@@ -31,6 +31,7 @@ EARLY = 0.9
 REQUEST_EVERY = 5.0
 """Seconds that a service leaves between the beginnings of two loads that were asked for, where the dataset does not
 say; twice as long as the last one took, if that is longer: so the source is busy half of the time at most."""
+LONGEST_APART = 3600.0
 FIRST_BACKOFF = 5.0
 """Seconds to hold back after one failure; doubled with each further one."""
 LONGEST_BACKOFF = 300.0
@@ -74,11 +75,12 @@ def held_back_until(
     attempt, age = state.attempt, ages.failure
     if attempt is None or age is None:
         return None
-    pause, pending = attempt.next_at - attempt.at, state.pending
+    pause, pending = min(attempt.next_at - attempt.at, LONGEST_BACKOFF), state.pending
     if pending is not None and pending.by_person and attempt.person != pending.person:
         apart = _request_every(declared, state.checked, serving) if attempt.person else 0.0
         pause = min(pause, apart)
-    until = min(attempt.next_at - age.skew, age.began + pause)
+    # What makes no sense holds nobody back for long; what does is told to the last digit.
+    until = attempt.next_at - age.skew if pause == attempt.next_at - attempt.at else age.began + pause
     unknown = not age.arrived and age.skew > pause
     return None if unknown or ages.now >= until else until
 
@@ -88,7 +90,7 @@ def _request_every(declared: Declared[Any, Any], last: Checked | None, serving: 
         return declared.request_every.total_seconds()
     if not serving:  # whoever called will not call again as soon as somebody asks
         return 0.0
-    return max(REQUEST_EVERY, 2 * last.load_seconds if last else 0.0)
+    return max(REQUEST_EVERY, min(2 * last.load_seconds, LONGEST_APART) if last else 0.0)
 
 
 def backoff(failures: int, period: timedelta | None) -> float:
