@@ -156,6 +156,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         records=records,
         prefix=settings.prefix,
         lock_ttl=settings.options.LOCK_TTL,
+        garbage_ttl=settings.options.GARBAGE_TTL,
         missing=_why_missing(settings),
     )
     if not memory_only:

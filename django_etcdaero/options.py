@@ -25,6 +25,9 @@ class Options:
     """Seconds after which a dead process is no longer listed; 2 to 3600."""
     CALL_TIMEOUT: float = 5.0
     """Seconds that one call to a store may take; 0.05 to 300."""
+    GARBAGE_TTL: int = 24 * 3600
+    """Seconds that the rows of replaced versions stay in the record store; 3600 to 2592000. No process may take longer
+    to load a version, and no refresh to store one."""
     SPLAY: float = 2.0
     """Longest random delay in seconds before a large version is fetched; 0 to 300."""
 
@@ -49,6 +52,7 @@ _RANGES: Final = {
     "LOCK_TTL": _Range(2, 3600, whole=True),
     "SESSION_TTL": _Range(2, 3600, whole=True),
     "CALL_TIMEOUT": _Range(0.05, 300, whole=False),
+    "GARBAGE_TTL": _Range(3600, 30 * 24 * 3600, whole=True),
     "SPLAY": _Range(0, 300, whole=False),
 }
 READER_OPTIONS: Final = ("START", "POLL_INTERVAL", "SESSION_TTL", "SPLAY")

@@ -222,6 +222,11 @@ def test_a_lease_has_whole_seconds_and_at_least_two(value: float) -> None:
     assert "must be a whole number of seconds from 2 to 3600" in option_refusal("LOCK_TTL", value)
 
 
+@pytest.mark.parametrize("value", [0, 3599, 2592001, 7200.0])
+def test_what_is_replaced_stays_for_an_hour_at_least(value: float) -> None:
+    assert "must be a whole number of seconds from 3600 to 2592000" in option_refusal("GARBAGE_TTL", value)
+
+
 @pytest.mark.parametrize("value", ["Auto", "on", True, None, ["auto"]])
 def test_start_must_be_one_of_its_words(value: Any) -> None:
     message = option_refusal("START", value)

@@ -48,7 +48,7 @@ from django_etcdaero.keyvalue.values import Operation
 from django_etcdaero.system.clocks import elapsed
 
 from .commit import GuardedCommit
-from .expiry import Expiry, kept
+from .expiry import Expiry, kept, note_of
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
@@ -105,6 +105,7 @@ class Publication:
         self._kv = stores.kv
         self._layout = dataset.layout(stores.prefix)
         self._blocks = BlockStore(stores.records, self._layout)
+        self._garbage_ttl = stores.garbage_ttl
         self._state = state
         self._lock = lock
         self._force = force
@@ -131,7 +132,7 @@ class Publication:
             if self._lock is not None:
                 checked = self._announce(self._lock, announcement, load, storing, expiry)
                 # 5. Expire.
-                expiry.run()
+                expiry.run(self._state.condemned)
         outcome = Outcome.UNCHANGED if version is None else Outcome.REFRESHED
         return Published(outcome, version, checked, manifest.rows, storing.bytes_written, storing.bytes_total)
 
@@ -170,6 +171,7 @@ class Publication:
             base,
             verify=self._state.pending is not None and self._state.pending.repair,
             dry_run=self._lock is None,
+            ttl=self._garbage_ttl,
             progress=self._progress,
         )
 
@@ -210,6 +212,7 @@ class Publication:
             keep=self._dataset.keep,
             held={state.pin.version} if state.pin is not None else set(),
             new=manifest,
+            ttl=self._garbage_ttl,
         )
         numbers = [
             expiry.newest_version,
@@ -258,7 +261,8 @@ class Publication:
         Whoever publishes next takes it for one of a version that is retired, and lets its records expire, but for those
         that kept versions need. So it may stay, and be written again, whatever has come of the announcement.
         """
-        key, value = self._layout.intended(announcement.version, announcement.id), announcement.encode()
+        key = self._layout.intended(announcement.version, announcement.id)
+        value = note_of(announcement, now=time.time()).encode()
         self._kv.put(key, value)
         try:
             yield key

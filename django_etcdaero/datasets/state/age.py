@@ -22,6 +22,8 @@ from .stored_state import Attempt, Checked
 
 SKEW = 60.0
 """Seconds by which the clocks of two hosts may differ before rows are refused too early as too old."""
+PROOF = 1.0
+"""Seconds within which two clocks agree: their rates differ slightly, and they are looked at one after the other."""
 
 
 class Load(NamedTuple):
@@ -80,13 +82,14 @@ class Sighting(NamedTuple):
         said = now - self.load.started
         least = max(0.0, clock - self.seen_at) + self.load.took
         most = max(least, clock - self.absent_at + self.load.took)
-        seconds = max(least, min(most, said))
+        believed = least - PROOF <= said <= most + PROOF
+        seconds = max(0.0, said) if believed else max(least, min(most, said))
         return Age(
             seconds=seconds,
             at_least=max(least, min(most, said - SKEW)),
-            skew=seconds - said,
+            skew=0.0 if believed else seconds - said,
             arrived=not math.isinf(most),
-            began=self.load.started - (seconds - said),
+            began=self.load.started if believed else now - seconds,
         )
 
 

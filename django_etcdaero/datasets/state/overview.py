@@ -31,6 +31,8 @@ class Overview:
     """Who refreshes at this moment."""
     age: float | None
     """Seconds since the source was last read successfully, as well as this process can know."""
+    expiring_bytes: int
+    """Stored bytes of replaced versions that stand in the record store until they expire."""
     clock_skew: int
     """Seconds by which the clock of the host that loaded last is proven to be ahead of that here (negative: behind it);
     0: nothing is proven."""
@@ -62,6 +64,7 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
         held_back_until=held_back_until(stored, dataset, ages),
         holder=stores.kv.lock(layout.lock).holder(),
         age=ages.load.seconds if stored.checked is not None and ages.load is not None else None,
+        expiring_bytes=stored.condemned.bytes(ages.now) if stored.condemned is not None else 0,
         clock_skew=round(ages.load.skew) if ages.load is not None else 0,
     )
 

@@ -21,7 +21,7 @@ from django_etcdaero.system.clocks import elapsed
 
 from .announcement import Announcement
 from .sightings import sightings
-from .stored_state import Attempt, Checked, LoadRequest, Pin, StoredState
+from .stored_state import Attempt, Checked, Condemned, LoadRequest, Pin, StoredState
 
 TRIES = 5
 """How often a state is read when its revision vanishes meanwhile: the store was compacted, or replaced by another."""
@@ -131,6 +131,7 @@ def _state(layout: Layout, announced: Announced, others: dict[str, KeyValue]) ->
         former_checked_revision=revision(layout.former_checked),
         attempt=Attempt.believe(others.get(layout.attempt)),
         attempt_revision=revision(layout.attempt),
+        condemned=Condemned.believe(others.get(layout.condemned)),
         request=LoadRequest.believe(others.get(layout.request)),
         request_revision=revision(layout.request),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .announcement import Announcement, Copy
-from .stored_value import StoredValue
+from .stored_value import MOST, StoredValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,31 @@ class LoadRequest(StoredValue):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Condemned(StoredValue):
+    """What of replaced versions still stands in the record store."""
+
+    hours: dict[str, int]
+    """Stored bytes by the hour since the epoch in which they expire."""
+
+    def complaint(self) -> str | None:
+        """Say that it holds something else than numbers."""
+        for hour, size in self.hours.items():
+            if not (hour.isdecimal() and hour.isascii() and len(hour) < 10 and type(size) is int and 0 <= size < MOST):
+                return "has bad 'hours'"
+        return None
+
+    def bytes(self, now: float) -> int:
+        """Return how many bytes are still there at ``now`` (seconds since the epoch)."""
+        return sum(size for hour, size in self.hours.items() if int(hour) >= now // 3600)
+
+    def plus(self, size: int, *, until: float, now: float) -> Condemned:
+        """Return what is there when ``size`` bytes that expire at ``until`` are added, as written by this process."""
+        left = {hour: stays for hour, stays in self.hours.items() if int(hour) >= now // 3600}
+        hour = str(int(until // 3600))
+        return Condemned(hours=left | {hour: left.get(hour, 0) + size})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pin(StoredValue):
     """An operator's hold on one version."""
 
@@ -88,6 +113,7 @@ class StoredState:
     """Revision of a load that a publisher has still to move."""
     attempt: Attempt | None = None
     attempt_revision: int = 0
+    condemned: Condemned | None = None
     request: LoadRequest | None = None
     request_revision: int = 0
 
