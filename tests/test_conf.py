@@ -337,3 +337,14 @@ def test_calls_may_take_the_call_timeout_by_default(settings: Settings, monkeypa
     settings.ETCDAERO = {"default": {**MEMORY, "OPTIONS": {"CALL_TIMEOUT": 0.5}}}
     conf.open_store(conf.get()).close()
     assert given == [0.5]
+
+
+@pytest.mark.parametrize("value", [None, 5, "x" * 101, "a\nb"])
+def test_the_name_of_a_project_is_short(value: Any) -> None:
+    assert "must be a str of at most 100 printable characters" in option_refusal("PROJECT", value)
+
+
+@pytest.mark.parametrize(("urls", "package"), [("shop.urls", "shop"), ("urls", ""), (None, ""), ("a.b.c", "a")])
+def test_the_package_of_a_project_is_that_of_its_urls(settings: Settings, urls: Any, package: str) -> None:
+    settings.ROOT_URLCONF = urls
+    assert conf.package() == package

@@ -20,6 +20,10 @@ class Stores:
     """Seconds after which a dead refresher's lock is free."""
     garbage_ttl: int = GARBAGE_TTL
     """Seconds that records live on when no version needs them any more."""
+    project: str = ""
+    """The name that the settings give the project; empty: none."""
+    package: str = ""
+    """The package of the project's URLs, which tells projects without a name apart; empty: it is not known."""
     remedy: str = "run 'manage.py etcdaero_refresh'"
     """What to do where nothing has been published yet."""
     missing: str = ""

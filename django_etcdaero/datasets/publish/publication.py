@@ -37,6 +37,7 @@ from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.announcement import MOST_VERSION, Announcement
+from django_etcdaero.datasets.state.project import project_of, tell_of_other_project
 from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
@@ -105,7 +106,7 @@ class Publication:
         self._kv = stores.kv
         self._layout = dataset.layout(stores.prefix)
         self._blocks = BlockStore(stores.records, self._layout)
-        self._garbage_ttl = stores.garbage_ttl
+        self._stores = stores
         self._state = state
         self._lock = lock
         self._force = force
@@ -113,6 +114,7 @@ class Publication:
 
     def run(self) -> Published:
         """Load and publish. Raises what sources and stores raise, ``Fenced`` and ``CorruptBlock``."""
+        tell_of_other_project(self._dataset, self._stores, self._state.current)
         self._refuse_load_in_vain()
         # 2. Load and validate.
         rows, load = self._load_and_validate()
@@ -171,7 +173,7 @@ class Publication:
             base,
             verify=self._state.pending is not None and self._state.pending.repair,
             dry_run=self._lock is None,
-            ttl=self._garbage_ttl,
+            ttl=self._stores.garbage_ttl,
             progress=self._progress,
         )
 
@@ -212,7 +214,7 @@ class Publication:
             keep=self._dataset.keep,
             held={state.pin.version} if state.pin is not None else set(),
             new=manifest,
-            ttl=self._garbage_ttl,
+            ttl=self._stores.garbage_ttl,
         )
         numbers = [
             expiry.newest_version,
@@ -230,6 +232,7 @@ class Publication:
             load_started=load.started,
             load_seconds=load.seconds,
             published_at=time.time(),
+            project=project_of(self._dataset, self._stores),
         )
         trial_load(self._dataset, announcement, manifest, storing.fetch)
         return announcement, expiry

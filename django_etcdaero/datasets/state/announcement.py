@@ -38,6 +38,8 @@ class Announcement(StoredValue):
     load_started: float
     load_seconds: float
     published_at: float
+    project: str = ""
+    """Which project published it: see :mod:`.project`."""
 
     def complaint(self) -> str | None:
         """Say that it names no root that could exist, or goes beyond what may be counted on from."""

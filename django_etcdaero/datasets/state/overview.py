@@ -12,6 +12,7 @@ from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.queue.lock import Holder
 
 from .presence import Process
+from .project import other_project
 from .reading import Announcements, read_state
 from .schedule import held_back_until, is_due, next_due
 from .sightings import sightings
@@ -31,6 +32,8 @@ class Overview:
     """Who refreshes at this moment."""
     age: float | None
     """Seconds since the source was last read successfully, as well as this process can know."""
+    other_project: str | None
+    """The project that published the current version, if it is another than that of this process."""
     expiring_bytes: int
     """Stored bytes of replaced versions that stand in the record store until they expire."""
     clock_skew: int
@@ -64,6 +67,7 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
         held_back_until=held_back_until(stored, dataset, ages),
         holder=stores.kv.lock(layout.lock).holder(),
         age=ages.load.seconds if stored.checked is not None and ages.load is not None else None,
+        other_project=other_project(dataset, stores, stored.current),
         expiring_bytes=stored.condemned.bytes(ages.now) if stored.condemned is not None else 0,
         clock_skew=round(ages.load.skew) if ages.load is not None else 0,
     )
