@@ -96,6 +96,12 @@ def problems() -> tuple[Problem, ...]:
     return _parsed().problems
 
 
+def package() -> str:
+    """Return the package that the project's URLs are in; empty when they are in none."""
+    urls = getattr(settings, "ROOT_URLCONF", None)
+    return urls.partition(".")[0] if isinstance(urls, str) and "." in urls else ""
+
+
 def open_engine(used: AliasSettings) -> Engine:
     """Open the key-value engine of an alias. Raises what the engine raises when it cannot be opened."""
     return schemes.open_engine(used.kv, timeout=used.options.CALL_TIMEOUT)

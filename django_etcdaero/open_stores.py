@@ -156,6 +156,9 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         records=records,
         prefix=settings.prefix,
         lock_ttl=settings.options.LOCK_TTL,
+        garbage_ttl=settings.options.GARBAGE_TTL,
+        project=settings.options.PROJECT,
+        package=conf.package(),
         missing=_why_missing(settings),
     )
     if not memory_only:

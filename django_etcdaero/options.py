@@ -25,6 +25,12 @@ class Options:
     """Seconds after which a dead process is no longer listed; 2 to 3600."""
     CALL_TIMEOUT: float = 5.0
     """Seconds that one call to a store may take; 0.05 to 300."""
+    GARBAGE_TTL: int = 24 * 3600
+    """Seconds that the rows of replaced versions stay in the record store; 3600 to 2592000. No process may take longer
+    to load a version, and no refresh to store one."""
+    PROJECT: str = ""
+    """Name of the project, by which two that share stores and a prefix by mistake are told apart; at most 100
+    characters."""
     SPLAY: float = 2.0
     """Longest random delay in seconds before a large version is fetched; 0 to 300."""
 
@@ -49,6 +55,7 @@ _RANGES: Final = {
     "LOCK_TTL": _Range(2, 3600, whole=True),
     "SESSION_TTL": _Range(2, 3600, whole=True),
     "CALL_TIMEOUT": _Range(0.05, 300, whole=False),
+    "GARBAGE_TTL": _Range(3600, 30 * 24 * 3600, whole=True),
     "SPLAY": _Range(0, 300, whole=False),
 }
 READER_OPTIONS: Final = ("START", "POLL_INTERVAL", "SESSION_TTL", "SPLAY")
@@ -62,6 +69,9 @@ def complaint(name: str, value: object) -> str | None:
     if name == "START":
         allowed = ", ".join(repr(start) for start in get_args(Start))
         return None if value in get_args(Start) else f"must be one of {allowed}, not {_shown(value)}"
+    if name == "PROJECT":
+        fits = isinstance(value, str) and len(value) <= 100 and value.isprintable()
+        return None if fits else f"must be a str of at most 100 printable characters, not {_shown(value)}"
     least, most, whole = _RANGES[name]
     if isinstance(value, int if whole else int | float) and not isinstance(value, bool) and least <= value <= most:
         return None

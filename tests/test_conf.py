@@ -222,6 +222,11 @@ def test_a_lease_has_whole_seconds_and_at_least_two(value: float) -> None:
     assert "must be a whole number of seconds from 2 to 3600" in option_refusal("LOCK_TTL", value)
 
 
+@pytest.mark.parametrize("value", [0, 3599, 2592001, 7200.0])
+def test_what_is_replaced_stays_for_an_hour_at_least(value: float) -> None:
+    assert "must be a whole number of seconds from 3600 to 2592000" in option_refusal("GARBAGE_TTL", value)
+
+
 @pytest.mark.parametrize("value", ["Auto", "on", True, None, ["auto"]])
 def test_start_must_be_one_of_its_words(value: Any) -> None:
     message = option_refusal("START", value)
@@ -332,3 +337,14 @@ def test_calls_may_take_the_call_timeout_by_default(settings: Settings, monkeypa
     settings.ETCDAERO = {"default": {**MEMORY, "OPTIONS": {"CALL_TIMEOUT": 0.5}}}
     conf.open_store(conf.get()).close()
     assert given == [0.5]
+
+
+@pytest.mark.parametrize("value", [None, 5, "x" * 101, "a\nb"])
+def test_the_name_of_a_project_is_short(value: Any) -> None:
+    assert "must be a str of at most 100 printable characters" in option_refusal("PROJECT", value)
+
+
+@pytest.mark.parametrize(("urls", "package"), [("shop.urls", "shop"), ("urls", ""), (None, ""), ("a.b.c", "a")])
+def test_the_package_of_a_project_is_that_of_its_urls(settings: Settings, urls: Any, package: str) -> None:
+    settings.ROOT_URLCONF = urls
+    assert conf.package() == package

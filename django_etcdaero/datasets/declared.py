@@ -14,6 +14,7 @@ V = TypeVar("V")
 
 OPTIONS = (
     "refresh_every",
+    "request_every",
     "schema",
     "using",
     "keep",
@@ -33,6 +34,9 @@ class Declared(Generic[K, V]):
     """``[a-z0-9_.-]+``; part of keys and records."""
     refresh_every: ClassVar[timedelta | None] = None
     """Time between the beginnings of two loads; ``None``: only on request."""
+    request_every: ClassVar[timedelta | None] = None
+    """Least time between the beginnings of two loads that were asked for. ``None``: of those that a service makes, 5
+    seconds, or twice as long as the last one took if that is longer."""
     schema: ClassVar[int] = 1
     """Raise it when the shape of the rows changes: old and new code then refresh and read what is theirs."""
     using: ClassVar[str] = "default"

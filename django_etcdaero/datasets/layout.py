@@ -11,6 +11,7 @@ it found, which request it answers. All else stands under ``datasets/<name>/s<sc
                       with an id added, those about to be made, for the case that nothing comes of them
 ``pin``               present while an operator holds the announcement on one version
 ``attempt``           the last failed load: when, why, and when to try again
+``condemned``         how many bytes of versions that went are still to expire, and when
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
 ``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.commit`)
 ``checked``           where older code kept the last load; the next one moves it
@@ -42,7 +43,8 @@ RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, LOADS, PROCESSES, RECORDS_ROOM)
 """How the package's own keys begin, below an alias's prefix. Keys, locks and elections of users begin otherwise."""
 
 GARBAGE_TTL = 24 * 3600
-"""Seconds that blocks live on after no kept version names them: far longer than any reader takes to load a version."""
+"""Seconds that blocks live on after no kept version names them, unless the alias says otherwise: far longer than any
+reader takes to load a version."""
 
 _SIDE_BY_SIDE = re.compile(rb"(?:%s|%s)([^/\x80-\xff]+)/s(0|[1-9][0-9]*)" % (ANNOUNCEMENTS.encode(), LOADS.encode()))
 
@@ -65,7 +67,7 @@ class Layout:
     name: str
     schema: int
 
-    lock, pin, attempt, request = _Key(), _Key(), _Key(), _Key()
+    lock, pin, attempt, condemned, request = _Key(), _Key(), _Key(), _Key(), _Key()
 
     @property
     def base(self) -> str:

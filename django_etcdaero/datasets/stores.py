@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.records.store import RecordStore
 
@@ -17,6 +18,12 @@ class Stores:
     prefix: str
     lock_ttl: int = 10
     """Seconds after which a dead refresher's lock is free."""
+    garbage_ttl: int = GARBAGE_TTL
+    """Seconds that records live on when no version needs them any more."""
+    project: str = ""
+    """The name that the settings give the project; empty: none."""
+    package: str = ""
+    """The package of the project's URLs, which tells projects without a name apart; empty: it is not known."""
     remedy: str = "run 'manage.py etcdaero_refresh'"
     """What to do where nothing has been published yet."""
     missing: str = ""

@@ -112,7 +112,7 @@ class RefreshService:
         """Refresh if due; return how many seconds to sleep at most."""
         close_old_connections()
         told = self._told.get(dataset.name)
-        refresh = self._refreshes[dataset.name] = Refresh(dataset, self._runtime, wait=QUEUE, told=told)
+        refresh = self._refreshes[dataset.name] = Refresh(dataset, self._runtime, wait=QUEUE, told=told, serving=True)
         if self._stopping.is_set():  # looked at after it can be seen: whoever set this first has not stopped it
             return 0.0
         try:

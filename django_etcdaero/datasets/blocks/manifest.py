@@ -122,8 +122,7 @@ class Manifest:
         and whatever ``fetch`` raises.
         """
         root = _read_root(root_digest, _fetch(fetch, Kind.ROOT, [root_digest])[0])
-        joined = root["pages"]
-        digests = [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
+        digests = _cut(root["pages"])
         pages = [
             _read_page(digest, plain) for digest, plain in zip(digests, _fetch(fetch, Kind.PAGE, digests), strict=True)
         ]
@@ -170,6 +169,17 @@ class Manifest:
             page = [first, last - first, odd, b"".join(self.blocks[begin:end]), self.sizes[begin:end]]
             yield cast(bytes, msgpack.packb(page))
             begin = end
+
+
+def pages_of(root_digest: bytes, stored: bytes) -> tuple[bytes, ...]:
+    """Return the digests of the pages that a stored root names. Raises ``CorruptBlock`` and ``ResponseError``."""
+    return tuple(_cut(_read_root(root_digest, verified(Kind.ROOT, root_digest, stored))["pages"]))
+
+
+def sizes_of(page_digest: bytes, stored: bytes) -> dict[bytes, int]:
+    """Return the digests and stored sizes of the blocks that a stored page names. Raises ``CorruptBlock``."""
+    page = _read_page(page_digest, verified(Kind.PAGE, page_digest, stored))
+    return dict(zip(page.blocks, page.sizes, strict=True))
 
 
 class _Page(NamedTuple):
@@ -233,12 +243,16 @@ def _read_page(digest: bytes, plain: bytes) -> _Page:
         ):
             raise ValueError("its counts do not fit together")
         indices = [index for index in range(first, first + count) for _ in range(odd.get(index, 1))]
-        blocks = [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
+        blocks = _cut(joined)
         if not len(indices) == len(blocks) == len(joined) / DIGEST_BYTES == len(sizes):
             raise ValueError("it does not have a digest and a size for each block")
     except (TypeError, ValueError, AttributeError) as error:
         raise DamagedRecord.of(Kind.PAGE, digest, error) from error
     return _Page(count, indices, blocks, sizes)
+
+
+def _cut(joined: bytes) -> list[bytes]:
+    return [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
 
 
 def _decoded(kind: Kind, digest: bytes, plain: bytes) -> Any:

@@ -29,6 +29,7 @@ from django_etcdaero.keyvalue.txn import mod_revision, put
 from django_etcdaero.records.store import batches
 
 from .commit import as_read, drop_former
+from .expiry import kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +45,14 @@ def versions(dataset: Declared[Any, Any], stores: Stores) -> list[Version]:
     """Return the kept versions, the newest first."""
     layout = dataset.layout(stores.prefix)
     state = read_state(stores.kv, layout)
-    entries = [Announcement.decode(item.value) for item in stores.kv.range(layout.history(), prefix=True).kvs]
+    entries = [entry for entry, _ in kept(stores.kv.range(layout.history(), prefix=True).kvs)]
     return [
         Version(
             announcement=entry,
             current=state.current is not None and state.current.version == entry.version,
             pinned=state.pin is not None and state.pin.version == entry.version,
         )
-        for entry in sorted(entries, key=lambda entry: entry.version, reverse=True)
+        for entry in reversed(entries)
     ]
 
 
@@ -60,10 +61,10 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
     layout = dataset.layout(stores.prefix)
     state = read_state(stores.kv, layout)
     item = stores.kv.get(layout.history(version))
-    if item is None or state.current is None:
+    entry = Announcement.believe(item)
+    if item is None or entry is None or state.current is None:
         kept = ", ".join(str(each.announcement.version) for each in versions(dataset, stores)) or "none"
         raise KeyNotFound(f"dataset {dataset.name!r} has no kept version {version}; kept: {kept}")
-    entry = Announcement.decode(item.value)
     blocks = BlockStore(stores.records, layout)
     manifest = Manifest.load(blocks.fetch, bytes.fromhex(entry.root))
     names = set(manifest.digests())

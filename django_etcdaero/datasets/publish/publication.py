@@ -36,7 +36,9 @@ from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.announcement import MOST_VERSION, Announcement
+from django_etcdaero.datasets.state.project import project_of, tell_of_other_project
+from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
 from django_etcdaero.datasets.stores import Stores
@@ -44,9 +46,10 @@ from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 from django_etcdaero.keyvalue.values import Operation
+from django_etcdaero.system.clocks import elapsed
 
 from .commit import GuardedCommit
-from .expiry import Expiry
+from .expiry import Expiry, kept, note_of
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
@@ -69,9 +72,12 @@ class Published(NamedTuple):
 
 
 class Load(NamedTuple):
-    """A load of the source that is through. Times are seconds, ``started`` since the epoch."""
+    """A load of the source that is through. Times are seconds."""
 
     started: float
+    """Since the epoch."""
+    began: float
+    """The same moment on the clock of durations."""
     seconds: float
     latest: Announcement | None
     """The version that it is compared with: the announced one; while pinned the newest of the history."""
@@ -100,6 +106,7 @@ class Publication:
         self._kv = stores.kv
         self._layout = dataset.layout(stores.prefix)
         self._blocks = BlockStore(stores.records, self._layout)
+        self._stores = stores
         self._state = state
         self._lock = lock
         self._force = force
@@ -107,6 +114,7 @@ class Publication:
 
     def run(self) -> Published:
         """Load and publish. Raises what sources and stores raise, ``Fenced`` and ``CorruptBlock``."""
+        tell_of_other_project(self._dataset, self._stores, self._state.current)
         self._refuse_load_in_vain()
         # 2. Load and validate.
         rows, load = self._load_and_validate()
@@ -126,7 +134,7 @@ class Publication:
             if self._lock is not None:
                 checked = self._announce(self._lock, announcement, load, storing, expiry)
                 # 5. Expire.
-                expiry.run()
+                expiry.run(self._state.condemned)
         outcome = Outcome.UNCHANGED if version is None else Outcome.REFRESHED
         return Published(outcome, version, checked, manifest.rows, storing.bytes_written, storing.bytes_total)
 
@@ -136,15 +144,16 @@ class Publication:
         if self._lock is None or self._force:
             return
         try:
-            refuse_repair_in_vain(self._dataset, self._state, self._blocks, self._latest)
+            ages = sightings(self._kv, self._layout).ages(time.time())
+            refuse_repair_in_vain(self._dataset, self._state, ages, self._blocks, self._latest)
         except CorruptBlock:
             self._answer_request()
             raise
 
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
-        started = time.time()
+        started, began = time.time(), elapsed()
         rows = load_rows(self._dataset, self._progress)
-        load = Load(started, time.time() - started, self._latest())
+        load = Load(started, began, elapsed() - began, self._latest())
         run_validators(self._dataset, self._blocks, load.latest, rows)
         return rows, load
 
@@ -152,8 +161,8 @@ class Publication:
         """Return the version to compare with: the announced one; while pinned the newest of the history."""
         if self._state.pin is None:
             return self._state.current
-        items = self._kv.range(self._layout.history(), prefix=True).kvs
-        return Announcement.decode(items[-1].value) if items else self._state.current
+        newest = kept(self._kv.range(self._layout.history(), prefix=True).kvs)
+        return newest[-1][0] if newest else self._state.current
 
     # --- 3. store what is missing ------------------------------------------------------------------------------------
 
@@ -164,6 +173,7 @@ class Publication:
             base,
             verify=self._state.pending is not None and self._state.pending.repair,
             dry_run=self._lock is None,
+            ttl=self._stores.garbage_ttl,
             progress=self._progress,
         )
 
@@ -204,12 +214,14 @@ class Publication:
             keep=self._dataset.keep,
             held={state.pin.version} if state.pin is not None else set(),
             new=manifest,
+            ttl=self._stores.garbage_ttl,
         )
-        version = 1 + max(
+        numbers = [
             expiry.newest_version,
             state.current.version if state.current else 0,
             copy.announcement.version if copy else 0,
-        )
+        ]
+        version = 1 + max((number for number in numbers if number < MOST_VERSION), default=0)
         announcement = Announcement(
             id=secrets.token_hex(8),
             version=version,
@@ -220,6 +232,7 @@ class Publication:
             load_started=load.started,
             load_seconds=load.seconds,
             published_at=time.time(),
+            project=project_of(self._dataset, self._stores),
         )
         trial_load(self._dataset, announcement, manifest, storing.fetch)
         return announcement, expiry
@@ -251,7 +264,8 @@ class Publication:
         Whoever publishes next takes it for one of a version that is retired, and lets its records expire, but for those
         that kept versions need. So it may stay, and be written again, whatever has come of the announcement.
         """
-        key, value = self._layout.intended(announcement.version, announcement.id), announcement.encode()
+        key = self._layout.intended(announcement.version, announcement.id)
+        value = note_of(announcement, now=time.time()).encode()
         self._kv.put(key, value)
         try:
             yield key
@@ -266,8 +280,10 @@ class Publication:
             id=secrets.token_hex(8),
             load_started=load.started,
             load_seconds=load.seconds,
+            noted_after=elapsed() - load.began,
             version=version,
             request_revision=self._state.request_revision if self._state.request else 0,
+            request_id=self._state.request.id if self._state.request else "",
         )
 
     def _commit(self, lock: Lock, checked: Checked, operations: Sequence[Operation] = ()) -> int:
@@ -277,7 +293,7 @@ class Publication:
         return GuardedCommit(self._kv, self._layout, self._state, lock, lost).run(checked, operations)
 
     def _answer_request(self) -> None:
-        """Remove the request that this load answers; a newer one stays."""
-        if self._state.request is not None:
+        """Remove the request that this load answers, also one that makes no sense; a newer one stays."""
+        if self._state.request_revision:
             key, revision = self._layout.request, self._state.request_revision
             self._kv.txn().when(mod_revision(key) == revision).then(delete(key)).commit()

@@ -16,12 +16,14 @@ from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is_due, next_due
+from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason
 from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import put
+from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
@@ -40,7 +42,8 @@ class Refresh:
 
     ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
     validates, encodes and loads on trial without writing anything (and without the lock). ``told`` is the error of the
-    refresh before this one, if that has been told: the listener is not told the same reason again.
+    refresh before this one, if that has been told: the listener is not told the same reason again. ``serving``: a
+    service refreshes whenever it is due, so that it leaves some time between loads that are asked for.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Refresh:
         dry_run: bool = False,
         progress: Progress | None = None,
         told: str | None = None,
+        serving: bool = False,
     ) -> None:
         self._dataset = dataset
         self._host = host
@@ -61,7 +65,8 @@ class Refresh:
         self._dry_run = dry_run
         self._progress = progress
         self._told = told
-        self._began = time.monotonic()
+        self._serving = serving
+        self._began = elapsed()
         self._state = NOTHING
         self._lock: Lock | None = None
         self._stopped = False
@@ -97,6 +102,7 @@ class Refresh:
         self._stores = stores
         self._layout = self._dataset.layout(stores.prefix)
         self._blocks = BlockStore(stores.records, self._layout)
+        self._sightings = sightings(stores.kv, self._layout)
         self._state = read_state(stores.kv, self._layout)
         if self._dry_run:
             return self._publish(None)
@@ -148,12 +154,12 @@ class Refresh:
     def _not_due(self) -> RefreshResult | None:
         if self._force:
             return None
-        state, now = self._state, time.time()
-        until = held_back_until(state, now=now)
+        state, ages = self._state, self._sightings.ages(time.time())
+        until = held_back_until(state, self._dataset, ages, serving=self._serving)
         if until is not None and state.attempt is not None:
             said = f"{state.attempt.error} (on {state.attempt.host}/{state.attempt.pid})"
             return self._result(Outcome.BACKOFF, error=said, next_due=until)
-        if is_due(state, self._dataset.refresh_every, now=now) or self._root_is_gone():
+        if is_due(state, self._dataset, ages, serving=self._serving) or self._root_is_gone():
             return None
         return self._result(Outcome.FRESH)
 
@@ -181,16 +187,19 @@ class Refresh:
         """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""
         before = self._state.attempt
         failures = before.failures + 1 if before is not None else 1
-        now = time.time()
+        now, asked = time.time(), elapsed()
         attempt = Attempt(
             at=now,
             next_at=now + backoff(failures, self._dataset.refresh_every),
             failures=failures,
             error=text_of(error)[:2000],
+            person=self._state.pending.person if self._state.pending is not None else "",
         )
         nothing_since = loaded_as_read(self._layout, self._state)
         try:
-            self._stores.kv.txn().when(*nothing_since).then(put(self._layout.attempt, attempt.encode())).commit()
+            done = self._stores.kv.txn().when(*nothing_since).then(put(self._layout.attempt, attempt.encode())).commit()
+            if done.succeeded:
+                self._sightings.failed(attempt, after=asked)
         except EtcdAeroError as problem:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 
@@ -202,15 +211,20 @@ class Refresh:
     def _result(
         self, outcome: Outcome, *, checked: Checked | None = None, version: int | None = None, **fields: Any
     ) -> RefreshResult:
-        state = self._state if checked is None else dataclasses.replace(self._state, checked=checked)
+        state = self._state
+        if checked is not None:
+            state = dataclasses.replace(state, checked=checked)
+            self._sightings.loaded(checked, after=self._began)
         if version is None and state.current is not None:
             version = state.current.version
-        fields.setdefault("next_due", next_due(state, self._dataset.refresh_every))
+        if "next_due" not in fields and self._state is not NOTHING:
+            ages = self._sightings.ages(time.time())
+            fields["next_due"] = next_due(state, self._dataset, ages, serving=self._serving)
         return RefreshResult(
             name=self._dataset.name,
             outcome=outcome,
             version=version,
-            seconds=time.monotonic() - self._began,
+            seconds=elapsed() - self._began,
             dry_run=self._dry_run,
             version_known=self._state is not NOTHING,
             **fields,

@@ -8,7 +8,6 @@ rows, and while it cannot, every process that starts asks for a repair.
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.schedule import is_due
+from django_etcdaero.datasets.state.sightings import Ages
 from django_etcdaero.datasets.state.stored_state import StoredState
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
@@ -28,7 +28,11 @@ from .storing import load_manifest
 
 
 def refuse_repair_in_vain(
-    dataset: Declared[Any, Any], state: StoredState, blocks: BlockStore, newest: Callable[[], Announcement | None]
+    dataset: Declared[Any, Any],
+    state: StoredState,
+    ages: Ages,
+    blocks: BlockStore,
+    newest: Callable[[], Announcement | None],
 ) -> None:
     """Raise ``CorruptBlock`` when a load is wanted for a repair only, and the source has nothing to repair with.
 
@@ -40,7 +44,7 @@ def refuse_repair_in_vain(
         return
     if request is None or not request.repair or request.by_person:
         return
-    if is_due(dataclasses.replace(state, request=None), dataset.refresh_every, now=time.time()):
+    if is_due(dataclasses.replace(state, request=None), dataset, ages):
         return
     given, lost = load_manifest(blocks, newest()), lost_parts(blocks, state.current)
     if given is not None and lost and lost.isdisjoint(given.digests()):

@@ -16,7 +16,6 @@ from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
 from django_etcdaero.datasets.declared import Declared
-from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import ResponseError
 
@@ -44,6 +43,7 @@ class Storing:
 
     ``base`` is a version whose blocks are certain to stay (the announced one); ``verify`` reads back what exists
     already and rewrites what is damaged; with ``dry_run`` nothing is written, but kept in memory for :meth:`fetch`.
+    ``ttl``: seconds that what is written lives unless it is made permanent.
     """
 
     def __init__(
@@ -54,6 +54,7 @@ class Storing:
         *,
         verify: bool,
         dry_run: bool,
+        ttl: int,
         progress: Progress | None,
     ) -> None:
         self._dataset = dataset
@@ -61,6 +62,7 @@ class Storing:
         self._base = base
         self._verify = verify
         self._dry_run = dry_run
+        self._ttl = ttl
         self._progress = progress
         self._sizes = dict(zip(base.blocks, base.sizes, strict=True)) if base is not None else {}
         self._certain = set(base.digests()) if base is not None else set()
@@ -144,10 +146,10 @@ class Storing:
             # touch brings a new generation, which makes that publisher stay away.
             mortal = {digest for digest, meta in found.items() if meta.ttl is not None}
             unsure = found.keys() - mortal - self._certain
-            gone = (unsure - self._blocks.keep_forever(unsure)) | (mortal - self._blocks.renew(mortal, GARBAGE_TTL))
+            gone = (unsure - self._blocks.keep_forever(unsure)) | (mortal - self._blocks.renew(mortal, self._ttl))
             absent += gone - set(absent)
             if absent:
-                self._blocks.write({digest: stored[digest] for digest in absent}, GARBAGE_TTL)
+                self._blocks.write({digest: stored[digest] for digest in absent}, self._ttl)
             self._mortal.update(mortal, absent)
         for digest in absent:
             self._written[digest] = len(stored[digest])

@@ -16,20 +16,22 @@ from typing import Any, NamedTuple, TypeAlias
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.layout import ANNOUNCEMENTS, Layout, dataset_of
+from django_etcdaero.datasets.state.age import AgeMemory, Load
 from django_etcdaero.datasets.state.announcement import Copy
 from django_etcdaero.datasets.state.reading import (
     Announced,
+    Loaded,
     announced,
     read_announcements,
     read_former,
     read_loads,
     read_state,
 )
-from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.client.watch import Resync, Watch
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import Event, EventType
+from django_etcdaero.system.clocks import elapsed
 
 FIRST_RETRY = 0.5
 """Seconds before a look that failed is repeated; doubled each time up to the poll interval."""
@@ -44,7 +46,7 @@ class _Found(NamedTuple):
     """What older code has left of one dataset, or newer code put in its place."""
 
     announced: Copy | None
-    checked: Checked | None
+    loaded: Loaded
 
 
 class AnnouncementView:
@@ -60,6 +62,8 @@ class AnnouncementView:
         """Why the last look failed."""
         self.looks = 0
         """Looks that did not fail."""
+        self.ages: dict[Name, AgeMemory] = {}
+        """What each look tells about the last loads, of the datasets that have put something here."""
         self.looked_at = 0.0
         """When the last look began, on the monotonic clock."""
         self._host = host
@@ -77,7 +81,7 @@ class AnnouncementView:
         self._known: dict[Name, Announced] = {}
         self._events: list[tuple[Name, int, Announced | None]] | None = None
         """What the watch has told since the look that is under way began: mod revision, and ``None`` for deleted."""
-        self._loads: dict[Name, Checked] = {}
+        self._loads: dict[Name, Loaded] = {}
         self._former: dict[Name, _Found] = {}
         """Of datasets of which something still stands where older code kept it."""
         self._revision = 0
@@ -92,19 +96,13 @@ class AnnouncementView:
         with self._lock:
             found, former = self._known.get(name), self._former.get(name)
         moving = None if former is None else former.announced
-        if moving is not None and (found is None or moving.mod_revision > found.mod_revision):
+        if moving is not None and (
+            found is None or found.announcement is None or moving.mod_revision > found.mod_revision
+        ):
             return moving
         if found is None or found.announcement is None:
             return None
         return Copy(mod_revision=found.mod_revision, announcement=found.announcement)
-
-    def checked(self, name: Name) -> Checked | None:
-        """Return the last successful load of a dataset."""
-        with self._lock:
-            found, former = self._loads.get(name), self._former.get(name)
-        if former is not None and former.checked is not None:
-            return former.checked  # the newer one, as the whole state says
-        return found
 
     @property
     def newest(self) -> int:
@@ -157,15 +155,17 @@ class AnnouncementView:
         """Read what is announced for one dataset. Raises what the store raises."""
         name = dataset.name, dataset.schema
         stores = self._host.stores(self.alias)
+        asked = elapsed()
         state = read_state(stores.kv, dataset.layout(stores.prefix))
+        loaded = Loaded(state.checked, state.checked_revision)
         with self._lock:
             known = self._known.get(name)
             if state.announcement_revision and (known is None or known.mod_revision < state.announcement_revision):
                 self._known[name] = Announced(state.current, state.announcement_revision)
-            if state.checked is not None:
-                self._loads[name] = state.checked
+            self._loads[name] = loaded
             if state.former_revision or state.former_checked_revision:
-                self._former[name] = _Found(state.announced, state.checked)
+                self._former[name] = _Found(state.announced, loaded)
+        self._remember(name, loaded, asked=asked, answered=elapsed())
         self._changed(name)
 
     def close(self) -> None:
@@ -184,7 +184,7 @@ class AnnouncementView:
         """Read announcements and loads; return the datasets of which anything is new."""
         with self._lock:
             self._events = []
-        since = 0 if everything else self._revision + 1
+        since, asked = 0 if everything else self._revision + 1, elapsed()
         found = read_announcements(kv, min_mod_revision=since)
         if since and (
             found.revision < self._revision or found.keys != len(self._known.keys() | found.found) + self._strange
@@ -202,7 +202,7 @@ class AnnouncementView:
             self._known = dict(found.found) if since == 0 else self._known | found.found
             self._loads = dict(loads) if since == 0 else self._loads | loads
             self._former = {
-                name: _Found(state.announced, state.checked)
+                name: _Found(state.announced, Loaded(state.checked, state.checked_revision))
                 for name, state in states.items()
                 if state.former_revision or state.former_checked_revision
             }
@@ -213,12 +213,22 @@ class AnnouncementView:
                 self._put(*event)
             self._events = None
             after: tuple[dict[Name, Any], ...] = self._known, self._loads, self._former
+            counting = self._loads | {name: former.loaded for name, former in self._former.items()}
+        answered = elapsed()
+        for name in tuple(self.ages):
+            self._remember(name, counting.get(name, Loaded(None, 0)), asked=asked, answered=answered)
         return {
             name
             for one, other in zip(before, after, strict=True)
             for name in one.keys() | other.keys()
             if one.get(name) != other.get(name)
         }
+
+    def _remember(self, name: Name, loaded: Loaded, *, asked: float, answered: float) -> None:
+        memory, checked = self.ages.get(name), loaded.checked
+        if memory is not None:
+            load = None if checked is None else Load.of_checked(checked)
+            memory.look(load, loaded.mod_revision, asked=asked, answered=answered)
 
     def _told(self, item: object) -> None:
         """Take an item of the watch."""

@@ -25,12 +25,15 @@ from django_etcdaero.datasets.blocks.digests import MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
+from django_etcdaero.datasets.state.project import tell_of_other_project
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.status import State, same_reason
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
+from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 
 from . import decision
@@ -97,6 +100,7 @@ class Follower:
         self._copy_look = -1
         """Looks that the view had made when the copy was read last."""
         self._standing = Standing(dataset)
+        view.ages[self.name] = self._live.age
         left, loaded = self._live.held, self._live.loaded
         if left is not None and loaded is not None and loaded.announcement and left.id == loaded.announcement.id:
             # Of the reader before this one, or of that of the process from which this one was forked.
@@ -153,8 +157,7 @@ class Follower:
     @property
     def too_old_at(self) -> float:
         """When rows that are read become too old, on the monotonic clock; infinity: never, as far as is known."""
-        at = self._standing.too_old_at if self._live.readable else math.inf
-        return at if math.isinf(at) else time.monotonic() + at - time.time()
+        return time.monotonic() + self._standing.too_old_in if self._live.readable else math.inf
 
     @property
     def look_ahead(self) -> float:
@@ -170,9 +173,7 @@ class Follower:
 
     def _follow_state(self, stores: Stores) -> None:
         """Do what the coordination plane says, and see to the announcement copy."""
-        looks, current, checked = self.view.looks, self.view.announced(self.name), self.view.checked(self.name)
-        if checked is not None:
-            self._standing.source_read_at = checked.load_started
+        looks, current = self.view.looks, self.view.announced(self.name)
         seen = Seen(reached=True, announced=current, fresh=looks > self._copy_look)
         action = self._decide(seen)
         if isinstance(action, Load):  # the publisher writes the copy itself at this moment, and all processes are busy
@@ -245,6 +246,7 @@ class Follower:
     def _load(self, version: Copy, stores: Stores, *, reached: bool) -> bool:
         """Bring a version into use; return false when that is put off, or the reader was told to stop meanwhile."""
         announcement, label = version.announcement, f"version {version.announcement.version}"
+        tell_of_other_project(self.dataset, stores, announcement)
         try:
             with self._busy(f"fetching {label}"):
                 assembled = self._fetch(announcement, self._blocks(stores))
@@ -261,7 +263,7 @@ class Follower:
                 before, self._assembled = self._assembled, assembled
                 self._memory = memory
                 self.wanted = False
-                standing.source_read_at = max(standing.source_read_at or 0.0, announcement.load_started)
+                self._live.age.announced(AnnouncedLoad.of_announcement(announcement), answered=elapsed())
                 standing.lag = max(0.0, time.time() - announcement.published_at)
                 standing.change(State.VALID)
                 self._live.held = Held(announcement.id, memory.order, assembled)
@@ -371,4 +373,4 @@ class Follower:
         with self._live.guard:
             if self._stopped():
                 return None
-            return self._standing.tell(snapshot, failures=self._memory.failures, now=time.time())
+            return self._standing.tell(snapshot, failures=self._memory.failures)

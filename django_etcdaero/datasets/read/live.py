@@ -16,6 +16,7 @@ from django_etcdaero.datasets.host import host
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
+from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.threads import in_event_loop
 
 from .live_state import LiveState, Work
@@ -210,7 +211,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
             error = said if health.error is None or health.state is not State.STALE else f"{health.error}; {said}"
             health = replace(health, error=error, error_at=stuck.since)
         announcement = loaded.announcement if loaded else None
-        read_at = health.source_read_at
+        age = live.age.age(now=time.time(), clock=elapsed())
         return DatasetStatus(
             name=self.name,
             state=health.state,
@@ -220,7 +221,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
             rows=len(loaded.rows) if loaded else 0,
             bytes=announcement.stored_bytes if announcement else 0,
             published_at=announcement.published_at if announcement else None,
-            age=None if read_at is None else max(0.0, time.time() - read_at),
+            age=None if age is None else age.seconds,
             lag=health.lag,
             error=health.error,
             error_at=health.error_at,

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.state.age import AgeMemory
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import DatasetStale
 from django_etcdaero.system.threads import wait_for
@@ -87,7 +88,6 @@ class Health:
     error: str | None = None
     error_at: float | None = None
     failures: int = 0
-    source_read_at: float | None = None
     lag: float | None = None
 
 
@@ -101,6 +101,7 @@ class LiveState:
         "_first_read",
         "_name",
         "_refusal",
+        "age",
         "current",
         "guard",
         "health",
@@ -127,6 +128,8 @@ class LiveState:
         self.overridden: Snapshot[Any, Any] | None = None
         """What :meth:`override` put in place, if anything."""
         self._refusal: str | None = None
+        self.age = AgeMemory()
+        """What is known of when the source was read."""
         self.held: Held | None = None
         """Of ``loaded``, if the ids are equal: in the child of a fork they may not be."""
         self.reader_died: Callable[[], bool] = _never
@@ -181,7 +184,7 @@ class LiveState:
         """Be as if nothing had been loaded yet. For tests."""
         self.waited_in_vain = False
         self.health = Health(since=time.time())
-        self.held = None
+        self.held, self.age = None, AgeMemory()
         self.install(None)
 
     def _show(self) -> None:

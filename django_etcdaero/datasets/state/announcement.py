@@ -10,11 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from dataclasses import dataclass
 
 from django_etcdaero.exceptions import ResponseError
 
-from .stored_value import StoredValue, load_object
+from .stored_value import MOST, StoredValue, load_object
+
+MOST_VERSION = 10**12 - 1
+"""The greatest number of a version: it has as many digits as there is room for in the keys of the history."""
+_ROOT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +38,16 @@ class Announcement(StoredValue):
     load_started: float
     load_seconds: float
     published_at: float
+    project: str = ""
+    """Which project published it: see :mod:`.project`."""
+
+    def complaint(self) -> str | None:
+        """Say that it names no root that could exist, or goes beyond what may be counted on from."""
+        if not _ROOT.fullmatch(self.root):
+            return f"has a bad 'root': {ascii(self.root)[:100]}"
+        if self.version > MOST_VERSION or self.epoch > MOST // 2:
+            return "has a version or an epoch that nobody has counted up to"
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +74,9 @@ class Copy:
             raise ResponseError("the announcement copy in the record store is not bytes")
         fields = load_object(value, "announcement copy")
         revision, inner = fields.get("mod_revision"), fields.get("announcement")
-        if not isinstance(revision, int) or not isinstance(inner, dict):
+        if type(revision) is not int or not 0 <= revision < 2**63 or not isinstance(inner, dict):
             raise ResponseError("the announcement copy in the record store lacks its fields")
-        return cls(mod_revision=revision, announcement=Announcement.decode(json.dumps(inner).encode()))
+        announcement = Announcement.of(inner)
+        if announcement.epoch > MOST // 4:  # the next one would still be counted on from
+            raise ResponseError("the announcement copy in the record store has an epoch that nobody has counted up to")
+        return cls(mod_revision=revision, announcement=announcement)

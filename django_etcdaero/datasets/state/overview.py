@@ -12,8 +12,10 @@ from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.queue.lock import Holder
 
 from .presence import Process
+from .project import other_project
 from .reading import Announcements, read_state
 from .schedule import held_back_until, is_due, next_due
+from .sightings import sightings
 from .stored_state import Attempt, StoredState
 
 
@@ -28,17 +30,20 @@ class Overview:
     held_back_until: float | None
     holder: Holder | None
     """Who refreshes at this moment."""
+    age: float | None
+    """Seconds since the source was last read successfully, as well as this process can know."""
+    other_project: str | None
+    """The project that published the current version, if it is another than that of this process."""
+    expiring_bytes: int
+    """Stored bytes of replaced versions that stand in the record store until they expire."""
+    clock_skew: int
+    """Seconds by which the clock of the host that loaded last is proven to be ahead of that here (negative: behind it);
+    0: nothing is proven."""
 
     @property
     def version(self) -> int | None:
         """The version that readers are to hold."""
         return self.stored.current.version if self.stored.current else None
-
-    @property
-    def age(self) -> float | None:
-        """Seconds since the source was last read successfully."""
-        checked = self.stored.checked
-        return None if checked is None else max(0.0, time.time() - checked.load_started)
 
     @property
     def failure(self) -> Attempt | None:
@@ -52,14 +57,19 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
     Raises what the store raises.
     """
     layout = dataset.layout(stores.prefix)
-    stored, now = read_state(stores.kv, layout, announcements=announcements), time.time()
+    stored = read_state(stores.kv, layout, announcements=announcements)
+    ages = sightings(stores.kv, layout).ages(time.time())
     return Overview(
         name=dataset.name,
         stored=stored,
-        due=is_due(stored, dataset.refresh_every, now=now),
-        next_due=next_due(stored, dataset.refresh_every),
-        held_back_until=held_back_until(stored, now=now),
+        due=is_due(stored, dataset, ages),
+        next_due=next_due(stored, dataset, ages),
+        held_back_until=held_back_until(stored, dataset, ages),
         holder=stores.kv.lock(layout.lock).holder(),
+        age=ages.load.seconds if stored.checked is not None and ages.load is not None else None,
+        other_project=other_project(dataset, stores, stored.current),
+        expiring_bytes=stored.condemned.bytes(ages.now) if stored.condemned is not None else 0,
+        clock_skew=round(ages.load.skew) if ages.load is not None else 0,
     )
 
 

@@ -18,9 +18,11 @@ from django_etcdaero.datasets.layout import ANNOUNCEMENTS, DATASETS, LOADS, Layo
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
+from django_etcdaero.system.clocks import elapsed
 
 from .announcement import Announcement
-from .stored_state import Attempt, Checked, LoadRequest, Pin, StoredState
+from .sightings import sightings
+from .stored_state import Attempt, Checked, Condemned, LoadRequest, Pin, StoredState
 
 _FORMER = re.compile(rb"%s([^/\x80-\xff]+)/s(0|[1-9][0-9]*)/(?:current|checked)" % DATASETS.encode())
 
@@ -47,6 +49,8 @@ class Announcements(NamedTuple):
     than before means that one was deleted."""
     revision: int
     """Revision of the store."""
+    asked: float
+    """When they were asked for, on the clock of :func:`.clocks.elapsed`."""
 
 
 def read_announcements(kv: KV, *, min_mod_revision: int = 0, revision: int = 0) -> Announcements:
@@ -55,25 +59,35 @@ def read_announcements(kv: KV, *, min_mod_revision: int = 0, revision: int = 0) 
     ``revision``: as of that revision of the store; 0: now. Not those that older code has written and no publisher has
     moved yet: :func:`read_state` finds them. Raises what the store raises.
     """
+    asked = elapsed()
     answer = kv.range(ANNOUNCEMENTS, prefix=True, min_mod_revision=min_mod_revision, revision=revision)
     found: dict[tuple[str, int], Announced] = {}
     for item in answer.kvs:
         dataset = dataset_of(item.key)
         if dataset is not None:
             found[dataset] = announced(item)
-    return Announcements(found, answer.count, answer.revision)
+    return Announcements(found, answer.count, answer.revision, asked)
 
 
-def read_loads(kv: KV, *, min_mod_revision: int = 0) -> dict[tuple[str, int], Checked]:
+class Loaded(NamedTuple):
+    """The last successful load of a dataset, as it is noted."""
+
+    checked: Checked | None
+    """``None``: there is none, or it makes no sense."""
+    mod_revision: int
+    """0: there is none."""
+
+
+def read_loads(kv: KV, *, min_mod_revision: int = 0) -> dict[tuple[str, int], Loaded]:
     """Read the last load of each dataset of the alias of ``kv``, if it has changed in ``min_mod_revision`` or later.
 
     Not those that older code has written: :func:`read_state` finds them. Raises what the store raises.
     """
-    found: dict[tuple[str, int], Checked] = {}
+    found: dict[tuple[str, int], Loaded] = {}
     for item in kv.range(LOADS, prefix=True, min_mod_revision=min_mod_revision).kvs:
-        dataset, checked = dataset_of(item.key), Checked.believe(item)
-        if dataset is not None and checked is not None:
-            found[dataset] = checked
+        dataset = dataset_of(item.key)
+        if dataset is not None:
+            found[dataset] = Loaded(Checked.believe(item), item.mod_revision)
     return found
 
 
@@ -95,12 +109,13 @@ def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = 
     tries = 0
     while True:
         if announcements is None:
+            asked = elapsed()
             answer = kv.range(layout.announcement)
             found = announced(answer.kvs[0]) if answer.kvs else _NOT_ANNOUNCED
             revision = answer.revision
         else:
             found = announcements.found.get((layout.name, layout.schema), _NOT_ANNOUNCED)
-            revision = announcements.revision
+            revision, asked = announcements.revision, announcements.asked
         try:
             others = [
                 item
@@ -113,7 +128,9 @@ def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = 
                 raise
             announcements = None
         else:
-            return _state(layout, found, {item.key.decode(errors="replace"): item for item in others})
+            state = _state(layout, found, {item.key.decode(errors="replace"): item for item in others})
+            sightings(kv, layout).look(state, asked=asked)
+            return state
 
 
 _NOT_ANNOUNCED = Announced(None, 0)
@@ -130,7 +147,7 @@ def _state(layout: Layout, own: Announced, others: dict[str, KeyValue]) -> Store
 
     former = others.get(layout.former_announcement)
     current = own
-    if former is not None and former.mod_revision > own.mod_revision:
+    if former is not None and (former.mod_revision > own.mod_revision or own.announcement is None):
         moving = announced(former)
         current = moving if moving.announcement is not None else own
     pin = others.get(layout.pin)
@@ -149,6 +166,7 @@ def _state(layout: Layout, own: Announced, others: dict[str, KeyValue]) -> Store
         former_checked_revision=revision(layout.former_checked),
         attempt=Attempt.believe(others.get(layout.attempt)),
         attempt_revision=revision(layout.attempt),
+        condemned=Condemned.believe(others.get(layout.condemned)),
         request=LoadRequest.believe(others.get(layout.request)),
         request_revision=revision(layout.request),
     )

@@ -1,13 +1,19 @@
 """When a dataset is to be loaded: decisions over what the coordination plane says; and how a load is asked for.
 
 A load is due when 0.9 periods have passed since the last successful one *began* (so that a cron job of the same period
-never skips every other run), when that beginning lies in the future (a clock was wrong), when there never was one, or
-when somebody asked after it began. After a failure the ``attempt`` key holds all nodes back, longer with each failure,
-so that a broken source is not hammered by one node after the other.
+never skips every other run), when there never was one, or when somebody asked after it began. Who asks again and again
+gets a load each ``request_every``: what came in between is answered by one. After a failure the ``attempt`` key holds
+all nodes back, longer with each failure, so that a broken source is not hammered by one node after the other.
+
+How long ago something was is what this process has seen of it (:mod:`.sightings`), so nodes whose clocks differ agree
+on it. Only of a load that it did not see arrive a process knows no more than what the clocks say. One that began in the
+future, by less than a period, then counts as one of this moment: it is loaded again too late, at most by a period, and
+not by two nodes in turn. What lies further ahead is due.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from datetime import timedelta
 from typing import Any
@@ -15,43 +21,76 @@ from typing import Any
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.txn import mod_revision, put
+from django_etcdaero.keyvalue.values import KeyValue
 
-from .stored_state import LoadRequest, StoredState
+from .sightings import Ages
+from .stored_state import Checked, LoadRequest, StoredState
 
 EARLY = 0.9
 """Fraction of the period after which a load is due."""
+REQUEST_EVERY = 5.0
+"""Seconds that a service leaves between the beginnings of two loads that were asked for, where the dataset does not
+say; twice as long as the last one took, if that is longer: so the source is busy half of the time at most."""
+LONGEST_APART = 3600.0
 FIRST_BACKOFF = 5.0
 """Seconds to hold back after one failure; doubled with each further one."""
 LONGEST_BACKOFF = 300.0
 
 
-def next_due(state: StoredState, period: timedelta | None) -> float | None:
-    """Return when the next scheduled load is due, seconds since the epoch; ``None``: only on request."""
-    if period is None or state.checked is None:
-        return None
-    return state.checked.load_started + EARLY * period.total_seconds()
+def next_due(state: StoredState, declared: Declared[Any, Any], ages: Ages, *, serving: bool = False) -> float | None:
+    """Return when the next load is due, seconds since the epoch on this host's clock; ``None``: only on request.
 
-
-def is_due(state: StoredState, period: timedelta | None, *, now: float) -> bool:
-    """Tell whether a load is due at ``now`` (seconds since the epoch), failures left aside."""
-    if state.current is None or state.checked is None or state.pending is not None:
-        return True
-    due = next_due(state, period)
-    return due is not None and (state.checked.load_started > now or now >= due)
-
-
-def held_back_until(state: StoredState, *, now: float) -> float | None:
-    """Return until when the last failure forbids another load, or ``None``.
-
-    A request of a person that is newer than the failure is not held back; a repair is (readers ask by themselves).
+    ``serving``: to a process that refreshes whenever it is due, not to one that was called to refresh once.
     """
-    attempt = state.attempt
-    if attempt is None or not attempt.at <= now < attempt.next_at:
+    age, times = ages.load, []
+    if state.checked is None or age is None:
         return None
-    pending = state.pending
-    if pending is not None and not pending.repair and state.request_revision > state.attempt_revision:
+    if declared.refresh_every is not None:
+        period = declared.refresh_every.total_seconds()
+        unknown = not age.arrived and age.skew > period
+        times.append(ages.now if unknown else age.began + EARLY * period)
+    if state.pending is not None:
+        apart = _request_every(declared, state.checked, serving) if state.checked.request_id else 0.0
+        times.append(age.began + apart)
+    return min(times, default=None)
+
+
+def is_due(state: StoredState, declared: Declared[Any, Any], ages: Ages, *, serving: bool = False) -> bool:
+    """Tell whether a load is due, failures left aside; ``serving`` as in :func:`next_due`."""
+    if state.current is None or state.checked is None or ages.load is None:
+        return True
+    due = next_due(state, declared, ages, serving=serving)
+    return due is not None and ages.now >= due
+
+
+def held_back_until(
+    state: StoredState, declared: Declared[Any, Any], ages: Ages, *, serving: bool = False
+) -> float | None:
+    """Return until when the last failure forbids another load, seconds since the epoch on this host's clock.
+
+    ``None``: it does not. A repair is held back (readers ask by themselves). A person's request that came after the
+    load that failed began is not, or if that load was asked for as well, only as long as any second request is.
+    ``serving`` as in :func:`next_due`.
+    """
+    attempt, age = state.attempt, ages.failure
+    if attempt is None or age is None:
         return None
-    return attempt.next_at
+    pause, pending = min(attempt.next_at - attempt.at, LONGEST_BACKOFF), state.pending
+    if pending is not None and pending.by_person and attempt.person != pending.person:
+        apart = _request_every(declared, state.checked, serving) if attempt.person else 0.0
+        pause = min(pause, apart)
+    # What makes no sense holds nobody back for long; what does is told to the last digit.
+    until = attempt.next_at - age.skew if pause == attempt.next_at - attempt.at else age.began + pause
+    unknown = not age.arrived and age.skew > pause
+    return None if unknown or ages.now >= until else until
+
+
+def _request_every(declared: Declared[Any, Any], last: Checked | None, serving: bool) -> float:
+    if declared.request_every is not None:
+        return declared.request_every.total_seconds()
+    if not serving:  # whoever called will not call again as soon as somebody asks
+        return 0.0
+    return max(REQUEST_EVERY, min(2 * last.load_seconds, LONGEST_APART) if last else 0.0)
 
 
 def backoff(failures: int, period: timedelta | None) -> float:
@@ -61,17 +100,41 @@ def backoff(failures: int, period: timedelta | None) -> float:
 
 
 def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -> None:
-    """Put a request for a load; a pending request for a repair stays one."""
-    key = dataset.layout(stores.prefix).request
+    """Ask for a load; ``repair``: a reader does, because stored blocks are to be checked. A pending repair stays one.
+
+    A reader leaves it at the repair that is pending already. A person's request is always a new one: what is pending
+    may be under way, and would not show what has changed since. But one that was made since this call began will do.
+    Raises what the store raises.
+    """
+    layout, lost = dataset.layout(stores.prefix), False
     while True:
-        before = stores.kv.get(key)
-        pending = LoadRequest.believe(before)
+        before = stores.kv.get(layout.request)
+        pending = _unanswered(stores, layout.checked, before)
+        if pending is not None and _will_do(pending, repair=repair, lost=lost):
+            return
+        id_ = secrets.token_hex(8)
         request = LoadRequest(
             at=time.time(),
             repair=repair or (pending is not None and pending.repair),
             wanted=not repair or (pending is not None and pending.by_person),
+            id=id_,
+            person=id_ if not repair else pending.person if pending is not None else "",
         )
         seen = before.mod_revision if before else 0
-        done = stores.kv.txn().when(mod_revision(key) == seen).then(put(key, request.encode())).commit()
-        if done.succeeded:
+        same = mod_revision(layout.request) == seen
+        if stores.kv.txn().when(same).then(put(layout.request, request.encode())).commit().succeeded:
             return
+        lost = True
+
+
+def _will_do(pending: LoadRequest, *, repair: bool, lost: bool) -> bool:
+    return pending.repair if repair else lost and pending.by_person
+
+
+def _unanswered(stores: Stores, checked: str, request: KeyValue | None) -> LoadRequest | None:
+    """Return the request, unless the last load has answered it and its removal is still to come."""
+    found = LoadRequest.believe(request)
+    if found is None or request is None:
+        return None
+    last = Checked.believe(stores.kv.get(checked))
+    return StoredState(request=found, request_revision=request.mod_revision, checked=last).pending

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .announcement import Announcement, Copy
-from .stored_value import StoredValue
+from .stored_value import MOST, StoredValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +19,10 @@ class Checked(StoredValue):
     version: int
     request_revision: int
     """Revision of the newest request this load answers (0: none)."""
+    request_id: str = ""
+    """Id of that request, which stays what it is when the store is moved or restored; empty: none."""
+    noted_after: float = 0.0
+    """Seconds from the beginning of the load until this was written down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +33,8 @@ class Attempt(StoredValue):
     next_at: float
     failures: int
     error: str
+    person: str = ""
+    """Id of the person's request that it was to answer; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +46,40 @@ class LoadRequest(StoredValue):
     """The stored blocks must be read back and checked, because a reader found some missing or damaged."""
     wanted: bool = False
     """A repair, and somebody had asked for a load before it."""
+    id: str = ""
+    """Random, another one whenever something is added to what is wanted. Empty in a request of older code."""
+    person: str = ""
+    """The id that it had when a person asked last; empty: no person did."""
 
     @property
     def by_person(self) -> bool:
         """Whether not only readers want it."""
         return self.wanted or not self.repair
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condemned(StoredValue):
+    """What of replaced versions still stands in the record store."""
+
+    hours: dict[str, int]
+    """Stored bytes by the hour since the epoch in which they expire."""
+
+    def complaint(self) -> str | None:
+        """Say that it holds something else than numbers."""
+        for hour, size in self.hours.items():
+            if not (hour.isdecimal() and hour.isascii() and len(hour) < 10 and type(size) is int and 0 <= size < MOST):
+                return "has bad 'hours'"
+        return None
+
+    def bytes(self, now: float) -> int:
+        """Return how many bytes are still there at ``now`` (seconds since the epoch)."""
+        return sum(size for hour, size in self.hours.items() if int(hour) >= now // 3600)
+
+    def plus(self, size: int, *, until: float, now: float) -> Condemned:
+        """Return what is there when ``size`` bytes that expire at ``until`` are added, as written by this process."""
+        left = {hour: stays for hour, stays in self.hours.items() if int(hour) >= now // 3600}
+        hour = str(int(until // 3600))
+        return Condemned(hours=left | {hour: left.get(hour, 0) + size})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +113,7 @@ class StoredState:
     """Revision of a load that a publisher has still to move."""
     attempt: Attempt | None = None
     attempt_revision: int = 0
+    condemned: Condemned | None = None
     request: LoadRequest | None = None
     request_revision: int = 0
 
@@ -89,8 +125,13 @@ class StoredState:
     @property
     def pending(self) -> LoadRequest | None:
         """The request that no load has answered yet."""
-        answered = self.checked.request_revision if self.checked else 0
-        return self.request if self.request and self.request_revision > answered else None
+        if self.request is None or self.checked is None:
+            return self.request
+        if self.request.id:
+            answered = self.request.id == self.checked.request_id
+        else:
+            answered = self.request_revision <= self.checked.request_revision
+        return None if answered else self.request
 
     def next_epoch(self, copy: Copy | None) -> int:
         """Return the epoch of the next announcement; ``copy``: the announcement copy in the record store.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ import pytest
 from django_etcdaero.datasets.blocks import block_store as blockstore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.layout import GARBAGE_TTL
+from django_etcdaero.datasets.publish import expiry
 from django_etcdaero.datasets.publish.expiry import MOST, choose
 from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.overview import overview
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.exceptions import ClusterError
 from tests.datasets.hosting import FakeHost, follow, many, publish
@@ -316,6 +320,117 @@ def test_an_entry_that_makes_no_sense_stops_no_publication(host: FakeHost, decla
     host.kv.put(prices.layout("t").history(7), b"{")
     assert publish(prices, {"a": 2}).version == 2
     assert publish(prices, {"a": 3}).version == 3
+
+
+def when_announced(host: FakeHost, action: Any) -> None:
+    """Call ``action`` once, in the moment after a version was announced."""
+
+    def arrive(*args: Any, **options: Any) -> None:
+        if args[0].endswith(b"/current") and len(versions_announced(host)) > before:
+            host.records.before.pop("get")
+            action()
+
+    before = len(versions_announced(host))
+    host.records.before["get"] = arrive
+
+
+def versions_announced(host: FakeHost) -> list[tuple[str, int]]:
+    return host.listener.publications
+
+
+@pytest.mark.parametrize("stands", ["the machine", "the process"])
+def test_whoever_was_suspended_longer_than_records_live_lets_nothing_expire(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch, stands: str
+) -> None:
+    # Records that went and came back have the generations of before.
+    prices = declare(keep=1)
+    publish(prices, many(100))
+    before = host.blocks(prices).exists(needed(host, prices))
+    other = host.other()
+
+    def a_day_passes() -> None:
+        host.kv.delete_range(prices.layout("t").lock + "/", prefix=True)
+        assert publish(prices, {"a": 2}, host=other).outcome is Outcome.REFRESHED
+        host.aliases["default"].now += GARBAGE_TTL + 1
+        assert publish(prices, many(100), host=other).outcome is Outcome.REFRESHED
+        real = expiry.elapsed if stands == "the process" else time.time
+        where: Any = expiry if stands == "the process" else time
+        monkeypatch.setattr(where, real.__name__, lambda: real() + GARBAGE_TTL + 1)
+
+    when_announced(host, a_day_passes)
+    assert publish(prices, {"a": 1}).outcome is Outcome.REFRESHED
+    assert "get" not in host.records.before
+    assert host.blocks(prices).exists(before) == before
+    assert_kept_for_ever(host, prices)
+
+
+def lose_a_page(host: FakeHost, dataset: Any) -> None:
+    current = host.state(dataset).current
+    assert current is not None
+    page = Manifest.load(host.blocks(dataset).fetch, bytes.fromhex(current.root)).pages[0]
+    assert host.records.inner.delete(dataset.layout("t").record(page))
+
+
+def test_a_version_that_stays_unreadable_holds_nothing_back_for_ever(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = many(300)
+    prices = declare(rows, keep=2)
+    publish(prices)
+    prices.rollback(1)
+    lose_a_page(host, prices)
+    for number in range(4):
+        publish(prices, rows | {"k1": {"n": -number}})
+    assert len(retired(host, prices)) == 2
+    assert set(host.ttls(prices).values()) == {None}
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + GARBAGE_TTL + 10)
+    publish(prices, rows | {"k1": {"n": -10}})
+    assert len(retired(host, prices)) == 1  # the one that went just now
+    assert GARBAGE_TTL in set(host.ttls(prices).values())
+    for each in prices.history()[:2]:
+        assert {host.ttls(prices)[digest] for digest in names(host, prices, each.announcement)} == {None}
+
+
+def test_a_publication_reads_no_more_of_kept_versions_than_differs(host: FakeHost, declare: Any) -> None:
+    rows = {k: {"n": 0} for k in range(100_000)}
+    prices = declare(rows, keep=8)
+    for number in range(9):
+        publish(prices, rows | {7: {"n": number}})
+    read: list[int] = []
+    host.records.before["get_many"] = lambda keys, **options: read.append(len(keys))
+    publish(prices, rows | {7: {"n": 10}})
+    pages = len(Manifest.load(host.blocks(prices).fetch, bytes.fromhex(host.state(prices).current.root)).pages)  # type: ignore[union-attr]
+    assert pages > 6
+    # The announced manifest, the roots of nine versions, and the one page in which each differs.
+    assert sum(read) <= (1 + pages) + 9 + 9 + (1 + pages)
+
+
+def test_what_waits_to_expire_is_known_and_told_when_it_becomes_much(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(expiry, "FEW_BYTES", 0)
+    prices = declare(keep=2)
+    sizes = []
+    for number in range(20):
+        publish(prices, {f"{number}-{key}": key for key in range(200)})
+        sizes.append(host.state(prices).current.stored_bytes)  # type: ignore[union-attr]
+    seen = overview(prices, host.stores("default"))
+    assert seen.expiring_bytes == sum(sizes[:-2])
+    told = [each.getMessage() for each in caplog.records if "GARBAGE_TTL" in each.getMessage()]
+    assert len(told) == 1
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + GARBAGE_TTL + 3600)
+    assert overview(prices, host.stores("default")).expiring_bytes == 0
+
+
+def test_the_time_that_replaced_versions_stay_is_the_alias_s(host: FakeHost, declare: Any) -> None:
+    alias = host.aliases["default"]
+    alias.stores = dataclasses.replace(alias.stores, garbage_ttl=7200)
+    prices = declare(keep=1)
+    publish(prices, {"a": 1})
+    publish(prices, {"a": 2})
+    assert set(host.ttls(prices).values()) == {None, 7200}
 
 
 class Killed(BaseException):
