@@ -19,10 +19,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, free_rows, missing_blocks
+from django_etcdaero.datasets.blocks.assembly import Assembled, free_rows
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import MissingRecords
-from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
@@ -39,14 +38,13 @@ from django_etcdaero.system.error_text import text_of
 from . import decision
 from .announced import AnnouncementView, Name
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
+from .fetching import Fetching
 from .live import LiveDataset, live_state
 from .live_state import Held, Work
 from .standing import Standing
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
-SPLAY_BYTES = 1 << 20
-"""Fetches of more than this many bytes are spread out, so that all processes do not hit the store in one moment."""
 LOOK_AHEAD = 2.0
 """Seconds before the moment in which rows become too old at which it is looked whether they have to."""
 MOST_DROPPED = 10_000
@@ -89,9 +87,7 @@ class Follower:
         self._live = live_state(dataset)
         self._stopped = stopped
         self._poll_interval = poll_interval
-        self._splay = splay
-        self._splayed: tuple[str, float] | None = None
-        """The announcement whose fetch is put off, and until when."""
+        self._fetching = Fetching(dataset.rows, splay=splay)
         self._look = False
         self._assembled: Assembled | None = None
         self._memory = Memory()
@@ -302,34 +298,17 @@ class Follower:
                 self._live.work = None
 
     def _fetch(self, announcement: Announcement, blocks: BlockStore) -> Assembled | None:
-        """Return the announced version in memory, or ``None`` when its fetch is put off.
-
-        So it is when all processes want much at once, for a random time, unless somebody waits for it here.
-        """
-        before = self._assembled
-        if before is None:
+        """Return the announced version in memory, or ``None`` when its fetch is put off."""
+        if self._assembled is None:
             self._standing.error = f"version {announcement.version} is being loaded"
             self._tell()
-        if before is None and self._put_off(announcement, max(self.first_bytes, announcement.stored_bytes)):
-            return None
-        manifest = Manifest.load(blocks.fetch, bytes.fromhex(announcement.root))
-        if before is not None:
-            share = len(missing_blocks(before, manifest)) / max(1, len(manifest.blocks))
-            if self._put_off(announcement, share * announcement.stored_bytes):
-                return None
-        return assemble(announcement, manifest, blocks.fetch, rows=self.dataset.rows, before=before)
-
-    def _put_off(self, announcement: Announcement, wanted: float) -> bool:
-        now = time.monotonic()
-        if self.wanted or not self._splay or wanted <= SPLAY_BYTES:
-            return False
-        if self._splayed is None or self._splayed[0] != announcement.id:
-            self._splayed = announcement.id, now + random.uniform(0, self._splay)
-        until = self._splayed[1]
-        if now >= until:
-            return False
-        self.next_at = min(self.next_at, until)
-        return True
+        fetched = self._fetching.fetch(
+            announcement, blocks, before=self._assembled, wanted=self.wanted, first_bytes=self.first_bytes
+        )
+        if isinstance(fetched, Assembled):
+            return fetched
+        self.next_at = min(self.next_at, fetched)
+        return None
 
     def _ask_for_repair(self, damaged: str, stores: Stores) -> None:
         now = time.monotonic()

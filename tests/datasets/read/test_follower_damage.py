@@ -13,7 +13,7 @@ import pytest
 
 from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.read import decision
+from django_etcdaero.datasets.read import decision, fetching
 from django_etcdaero.datasets.read import follower as following
 from django_etcdaero.datasets.state.status import Outcome, State
 from django_etcdaero.exceptions import CorruptBlock
@@ -199,7 +199,7 @@ def test_a_large_fetch_that_nobody_waits_for_is_put_off(
     host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
-    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    monkeypatch.setattr(fetching, "time", SimpleNamespace(monotonic=lambda: now))
     rows = {number: random.Random(number).randbytes(4000) for number in range(700)}
     prices = declare(rows)
     follower = follow(prices, host, splay=5.0)

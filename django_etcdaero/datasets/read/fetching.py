@@ -1,0 +1,63 @@
+"""Fetching a version, or putting that off: all processes of all hosts want a new version in one moment.
+
+Who wants much waits a random time, unless somebody waits for the dataset in this process.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_blocks
+from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.state.announcement import Announcement
+
+SPLAY_BYTES = 1 << 20
+"""Fetches of more than this many bytes are spread out."""
+
+
+class Fetching:
+    """The fetches of one dataset, whose option ``rows`` this is; ``splay``: the longest delay in seconds."""
+
+    def __init__(self, rows: Any, *, splay: float) -> None:
+        self._rows = rows
+        self._splay = splay
+        self._put_off: tuple[str, float] | None = None
+        """The announcement whose fetch is put off, and until when."""
+
+    def fetch(
+        self,
+        announcement: Announcement,
+        blocks: BlockStore,
+        *,
+        before: Assembled | None,
+        wanted: bool,
+        first_bytes: int,
+    ) -> Assembled | float:
+        """Return the announced version in memory, or until when its fetch is put off, on the monotonic clock.
+
+        ``before`` is the version held, ``first_bytes`` are those of all versions that the process still has to fetch
+        for the first time; ``wanted``: it is not put off. Raises ``CorruptBlock``, and what the store raises.
+        """
+        if before is None:
+            until = self._until(announcement, max(first_bytes, announcement.stored_bytes), wanted=wanted)
+            if until is not None:
+                return until
+        manifest = Manifest.load(blocks.fetch, bytes.fromhex(announcement.root))
+        if before is not None:
+            share = len(missing_blocks(before, manifest)) / max(1, len(manifest.blocks))
+            until = self._until(announcement, share * announcement.stored_bytes, wanted=wanted)
+            if until is not None:
+                return until
+        return assemble(announcement, manifest, blocks.fetch, rows=self._rows, before=before)
+
+    def _until(self, announcement: Announcement, size: float, *, wanted: bool) -> float | None:
+        if wanted or not self._splay or size <= SPLAY_BYTES:
+            return None
+        now = time.monotonic()
+        if self._put_off is None or self._put_off[0] != announcement.id:
+            self._put_off = announcement.id, now + random.uniform(0, self._splay)
+        until = self._put_off[1]
+        return until if now < until else None
