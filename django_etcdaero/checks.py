@@ -40,10 +40,17 @@ from .stores.local import FileAddress
 
 TAG: Final = "etcdaero"
 
-_PROBLEM_IDS: Final = {None: "E001", "KV": "E002", "RECORDS": "E002", "PREFIX": "E003", "OPTIONS": "E004"}
+_PROBLEM_IDS: Final = {
+    None: "E001",
+    "KV": "E002",
+    "RECORDS": "E002",
+    "PREFIX": "E003",
+    "PROJECT": "E003",
+    "OPTIONS": "E004",
+}
 _PROBLEM_HINTS: Final = {
     "E001": 'Write ETCDAERO = {"default": {"KV": ..., "RECORDS": ..., "PREFIX": ..., "OPTIONS": {...}}}; each of the '
-    "four keys may be left out.",
+    "keys may be left out.",
     "E002": "Correct the URL; left out of settings and environment it is a SQLite file under BASE_DIR/.etcdaero/.",
     "E003": "Choose a name that no other project or deployment uses on these stores, such as 'shop' or 'shop/staging'.",
     "E004": f"OPTIONS may have the keys {', '.join(OPTION_NAMES)}; leave one out for its default.",

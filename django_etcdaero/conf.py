@@ -39,7 +39,8 @@ _ALIAS = re.compile(r"[A-Za-z0-9_.-]+")
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 # A record's key has at most 1,024 bytes; this leaves the larger part of it to what comes after the prefix.
 _MAX_PREFIX = 200
-_KEYS = ("KV", "RECORDS", "PREFIX", "OPTIONS")
+_MAX_PROJECT = 100
+_KEYS = ("KV", "RECORDS", "PREFIX", "OPTIONS", "PROJECT")
 
 changed = Signal()
 """Sent after the settings were changed by ``override_settings`` and what was parsed of the old ones is forgotten.
@@ -59,7 +60,7 @@ class Problem:
     alias: str | None
     """The alias it concerns; ``None``: all of them."""
     key: str | None
-    """``"KV"``, ``"RECORDS"``, ``"PREFIX"`` or ``"OPTIONS"``; ``None``: the structure around them."""
+    """``"KV"``, ``"RECORDS"``, ``"PREFIX"``, ``"PROJECT"`` or ``"OPTIONS"``; ``None``: the structure around them."""
     message: str
 
 
@@ -73,6 +74,8 @@ class AliasSettings:
     prefix: str
     """Begins every key, record and lock of this alias; without a slash at either end."""
     options: Options
+    project: str = ""
+    """Name of the project; empty: it has none."""
 
 
 def get(alias: str = DEFAULT_ALIAS) -> AliasSettings:
@@ -173,10 +176,11 @@ class _AliasReader:
         kv = self._address(Plane.KV)
         records = self._address(Plane.RECORDS)
         prefix = self._prefix(kv, records)
+        project = self._project()
         options = self._options()
         if self.problems or kv is None or records is None or options is None:
             return None
-        return AliasSettings(self.alias, kv, records.of_alias(prefix), prefix, options)
+        return AliasSettings(self.alias, kv, records.of_alias(prefix), prefix, options, project)
 
     def _problem(self, key: str | None, message: str) -> None:
         self.problems.append(Problem(self.alias, key, message))
@@ -217,6 +221,15 @@ class _AliasReader:
             allowed = f"1 to {_MAX_PREFIX} letters, digits, '_', '.' and '-', with single slashes only between them"
             self._problem("PREFIX", f"{origin} must be a str of {allowed}, not {prefix!r}")
         return prefix
+
+    def _project(self) -> str:
+        given = self.entries.get("PROJECT", "")
+        if isinstance(given, str) and len(given) <= _MAX_PROJECT and given.isprintable():
+            return given
+        shown = repr(given) if isinstance(given, str) else type(given).__name__
+        message = f'{self.path}["PROJECT"] must be a str of at most {_MAX_PROJECT} printable characters, not {shown}'
+        self._problem("PROJECT", message)
+        return ""
 
     def _options(self) -> Options | None:
         path = f'{self.path}["OPTIONS"]'

@@ -157,7 +157,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         prefix=settings.prefix,
         lock_ttl=settings.options.LOCK_TTL,
         garbage_ttl=settings.options.GARBAGE_TTL,
-        project=settings.options.PROJECT,
+        project=settings.project,
         package=conf.package(),
         missing=_why_missing(settings),
     )

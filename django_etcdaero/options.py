@@ -28,9 +28,6 @@ class Options:
     GARBAGE_TTL: int = 24 * 3600
     """Seconds that the rows of replaced versions stay in the record store; 3600 to 2592000. No process may take longer
     to load a version, and no refresh to store one."""
-    PROJECT: str = ""
-    """Name of the project, by which two that share stores and a prefix by mistake are told apart; at most 100
-    characters."""
     SPLAY: float = 2.0
     """Longest random delay in seconds before a large version is fetched; 0 to 300."""
 
@@ -69,9 +66,6 @@ def complaint(name: str, value: object) -> str | None:
     if name == "START":
         allowed = ", ".join(repr(start) for start in get_args(Start))
         return None if value in get_args(Start) else f"must be one of {allowed}, not {_shown(value)}"
-    if name == "PROJECT":
-        fits = isinstance(value, str) and len(value) <= 100 and value.isprintable()
-        return None if fits else f"must be a str of at most 100 printable characters, not {_shown(value)}"
     least, most, whole = _RANGES[name]
     if isinstance(value, int if whole else int | float) and not isinstance(value, bool) and least <= value <= most:
         return None

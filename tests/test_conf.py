@@ -341,7 +341,15 @@ def test_calls_may_take_the_call_timeout_by_default(settings: Settings, monkeypa
 
 @pytest.mark.parametrize("value", [None, 5, "x" * 101, "a\nb"])
 def test_the_name_of_a_project_is_short(value: Any) -> None:
-    assert "must be a str of at most 100 printable characters" in option_refusal("PROJECT", value)
+    expected = 'ETCDAERO["default"]["PROJECT"] must be a str of at most 100 printable characters'
+    assert expected in refusal({"default": {"PROJECT": value}})
+
+
+def test_a_project_may_have_a_name(settings: Settings) -> None:
+    settings.ETCDAERO = {"default": {"PROJECT": "shop, staging"}}
+    assert conf.get().project == "shop, staging"
+    settings.ETCDAERO = {}
+    assert conf.get().project == ""
 
 
 @pytest.mark.parametrize(("urls", "package"), [("shop.urls", "shop"), ("urls", ""), (None, ""), ("a.b.c", "a")])

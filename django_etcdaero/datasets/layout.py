@@ -43,8 +43,8 @@ RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, LOADS, PROCESSES, RECORDS_ROOM)
 """How the package's own keys begin, below an alias's prefix. Keys, locks and elections of users begin otherwise."""
 
 GARBAGE_TTL = 24 * 3600
-"""Seconds that blocks live on after no kept version names them, unless the alias says otherwise: far longer than any
-reader takes to load a version."""
+"""Seconds that blocks live on after no kept version names them, unless the alias says otherwise (its stores do): far
+longer than any reader takes to load a version."""
 
 _SIDE_BY_SIDE = re.compile(rb"(?:%s|%s)([^/\x80-\xff]+)/s(0|[1-9][0-9]*)" % (ANNOUNCEMENTS.encode(), LOADS.encode()))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.records.store import RecordStore
 
@@ -18,7 +17,7 @@ class Stores:
     prefix: str
     lock_ttl: int = 10
     """Seconds after which a dead refresher's lock is free."""
-    garbage_ttl: int = GARBAGE_TTL
+    garbage_ttl: int = 24 * 3600
     """Seconds that records live on when no version needs them any more."""
     project: str = ""
     """The name that the settings give the project; empty: none."""

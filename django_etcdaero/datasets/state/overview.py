@@ -18,6 +18,9 @@ from .schedule import held_back_until, is_due, next_due
 from .sightings import sightings
 from .stored_state import Attempt, StoredState
 
+WRONG = 5
+"""Seconds by which two clocks may differ without a word."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
@@ -44,6 +47,19 @@ class Overview:
     def version(self) -> int | None:
         """The version that readers are to hold."""
         return self.stored.current.version if self.stored.current else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong around the dataset, in words, besides a failure."""
+        found = []
+        if self.other_project is not None:
+            found.append(f"published by another project ({self.other_project}) under the same PREFIX")
+        if abs(self.clock_skew) >= WRONG and self.stored.checked is not None:
+            direction = "ahead of" if self.clock_skew > 0 else "behind"
+            found.append(
+                f"the clock of {self.stored.checked.host} is {abs(self.clock_skew)} s {direction} that of here"
+            )
+        return found
 
     @property
     def failure(self) -> Attempt | None:

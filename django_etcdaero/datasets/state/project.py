@@ -2,7 +2,7 @@
 
 Each announcement says which project published it. It is a hint and no identity, and it must not cry wolf: processes of
 one project have different hosts, paths, settings and versions of the code. So two are taken for different projects
-only if they say so by name (the option ``PROJECT``), or, where neither has one, if both the package of their URLs and
+only if they say so by name (the setting ``PROJECT``), or, where neither has one, if both the package of their URLs and
 the place of the dataset's declaration differ: services that share a declaration share the data on purpose.
 """
 
@@ -54,7 +54,7 @@ def tell_of_other_project(dataset: Declared[Any, Any], stores: Stores, announced
     _told.add((stores.prefix, dataset.name, other))
     logger.warning(
         "dataset %s: version %d was published by another project (%s, on %s; this is %s): two that share stores need "
-        "different PREFIXes; if they are one, give both the same PROJECT in OPTIONS",
+        "different PREFIXes; if they are one, give both the same PROJECT",
         dataset.name,
         announced.version,
         other,

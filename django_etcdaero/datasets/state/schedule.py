@@ -32,6 +32,7 @@ REQUEST_EVERY = 5.0
 """Seconds that a service leaves between the beginnings of two loads that were asked for, where the dataset does not
 say; twice as long as the last one took, if that is longer: so the source is busy half of the time at most."""
 LONGEST_APART = 3600.0
+"""The most that this is: how long the last one took may make no sense."""
 FIRST_BACKOFF = 5.0
 """Seconds to hold back after one failure; doubled with each further one."""
 LONGEST_BACKOFF = 300.0

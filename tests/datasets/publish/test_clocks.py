@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -127,3 +128,4 @@ def test_the_overview_tells_the_age_that_was_seen_and_the_difference_of_the_cloc
     seen = overview(prices, host.stores("default"))
     assert seen.age == pytest.approx(5, abs=0.1)
     assert seen.clock_skew == pytest.approx(-600, abs=6)
+    assert re.fullmatch(r"the clock of \S+ is \d+ s behind that of here", *seen.warnings)

@@ -50,7 +50,9 @@ def test_what_another_project_published_is_told_once(
         assert publish(prices, {"a": -number}, host=other).ok  # it is told, not refused
         announced = host.state(prices).current
         tell_of_other_project(prices, host.stores("default"), announced)
-    assert overview(prices, host.stores("default")).other_project == "staging"
+    seen = overview(prices, host.stores("default"))
+    assert seen.other_project == "staging"
+    assert seen.warnings == ["published by another project (staging) under the same PREFIX"]
     said = [each.getMessage() for each in caplog.records if "another project" in each.getMessage()]
     assert len(said) == 2  # once in each of the two
     assert "PREFIX" in said[0]
