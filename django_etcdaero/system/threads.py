@@ -18,8 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
-_NAP = 0.5
-"""Seconds after which the main thread sees a signal that came in the wrong moment."""
+from .conditions import NAP, Flag
 
 
 class _Starting:
@@ -88,7 +87,7 @@ def join(thread: threading.Thread, timeout: float) -> bool:
     return not thread.is_alive()
 
 
-def wait(event: threading.Event, timeout: float) -> bool:
+def wait(event: threading.Event | Flag, timeout: float) -> bool:
     """Wait until ``event`` is set, at most ``timeout`` seconds (may be infinite); return whether it is."""
     return _wait(lambda seconds: event.wait(seconds), timeout)
 
@@ -102,7 +101,7 @@ def _wait(nap: Callable[[float | None], bool], timeout: float) -> bool:
     if threading.current_thread() is not threading.main_thread():
         return nap(None if timeout == math.inf else timeout)
     limit = time.monotonic() + timeout
-    while not nap(max(0.0, min(_NAP, limit - time.monotonic()))):
+    while not nap(max(0.0, min(NAP, limit - time.monotonic()))):
         if time.monotonic() >= limit:
             return False
     return True

@@ -6,12 +6,12 @@ import heapq
 import itertools
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy
+from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import Background
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._due: list[tuple[float, int, Task]] = []
         self._numbers = itertools.count()  # keeps tasks due at the same time in order, and off comparing tasks
         self._thread = Background(self._run, name=name)

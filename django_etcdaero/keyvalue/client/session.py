@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, LeaseNotFound
 from django_etcdaero.keyvalue.arguments import check_seconds
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import wait
 
@@ -75,7 +76,7 @@ class _Grant:
     """A lease that one thread asks for, for all who want the same session."""
 
     def __init__(self) -> None:
-        self.done = threading.Event()
+        self.done = Flag()
         self.error: EtcdAeroError | None = None
 
 

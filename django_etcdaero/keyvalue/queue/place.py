@@ -193,7 +193,7 @@ class Place:
                     return
                 self.guard.start(self.token, self.seen)
                 deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
-                ended = await wait(self.guard, left, (self._client, deletion), poll=poll)
+                ended = await wait(self.guard, left, (self._client, deletion), poll=poll, orphaned=self.drop)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:

@@ -18,6 +18,7 @@ from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.gate import Enter, Entry, Gate, Send
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
+from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, name_request, translate
 from django_etcdaero.system.steps import Pause, drive
@@ -28,8 +29,8 @@ _monotonic = time.monotonic
 
 _PROBE = rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True)
 
-_FAILURES = (grpc.RpcError, ValueError)
-"""What gRPC raises; ``ValueError``: the channel was closed in another thread."""
+_FAILURES = (grpc.RpcError, ChannelClosed)
+"""What calls of gRPC raise."""
 
 _DOUBTS = 2
 """After so many requests in a row without an answer the token is taken for the reason.
@@ -59,9 +60,11 @@ class UnaryCalls:
         failed: Failure | None = None
         tokens, token = self._tokens, self._tokens.current
         if not tokens.needed or (token is not None and not self._doubted()):
-            gate = self._gate
-            gate.enter(deadline)
+            gate, mark = self._gate, object()
             try:
+                gate.inside.add(mark)
+                if not gate.is_open:
+                    gate.wait(mark, deadline)
                 choice, member = self._balancer.pick()
                 left = deadline - _monotonic()
                 if left > 0:
@@ -76,7 +79,9 @@ class UnaryCalls:
                             self._answered(choice)
                         return answer
             finally:
-                gate.leave()
+                gate.inside.discard(mark)
+                if not gate.is_open:
+                    gate.left()
         return drive(self.ask(method, message, deadline, repeat=repeat, leader=leader, failed=failed))
 
     async def ask(
@@ -187,7 +192,7 @@ class UnaryCalls:
         code, details = None, str(error)
         if isinstance(error, DeadlineExceeded):  # while waiting for another thread to log in
             fault = CallFault.LATE if repeat else CallFault.UNSENT
-        elif isinstance(error, ValueError):
+        elif isinstance(error, ChannelClosed):
             fault = CallFault.UNCONNECTED
         else:
             assert isinstance(error, grpc.RpcError)

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal import enum_type_wrapper
 
-from .deadlines import InRealTime
+from .calling import StreamCall, UnaryCall
 from .schema import ENUMS, MESSAGES, SERVICES
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
@@ -140,7 +140,7 @@ def _multi_callable(channel: Any, service: str, method: str, request: str, respo
         request_serializer=NAMES[request.lstrip("~")].SerializeToString,
         response_deserializer=NAMES[response.lstrip("~")].FromString,
     )
-    return InRealTime(call)
+    return (StreamCall if response[0] == "~" else UnaryCall)(call, channel)
 
 
 def _stub(service: str, methods: str) -> type:

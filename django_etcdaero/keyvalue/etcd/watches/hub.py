@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from dataclasses import dataclass
 
@@ -29,11 +28,14 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.keyvalue.etcd.calls.retries import FIRST_TRY
 from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
-from django_etcdaero.keyvalue.etcd.connection.gate import Gate
+from django_etcdaero.keyvalue.etcd.connection.gate import Entry, Gate
+from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
+from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.messages.faults import describe
 from django_etcdaero.keyvalue.values import WatchLost
+from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import Background
 
 from .sinks import SinkThread
@@ -65,7 +67,7 @@ class WatchHub:
         self._tokens = tokens
         self._gate = gate
         self._sinks = SinkThread()
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = Condition()
         self._watches: dict[EtcdWatch, None] = {}  # in the order in which they were asked for
         self._stream: WatchStream | None = None
         self._thread = Background(self._run, name="etcdaero-watch")
@@ -122,6 +124,13 @@ class WatchHub:
         if stream is not None:
             stream.interrupt()
 
+    def leave(self, member: MemberClient) -> None:
+        """End the stream if it is on ``member``; it is opened again on another channel, and nothing is missed."""
+        with self._changed:
+            stream = self._stream
+        if stream is not None and stream.member is member:
+            stream.interrupt()
+
     def stop(self) -> None:
         """End all watches as ``CLOSED`` and join the threads, within some seconds. The gate must be shut before."""
         with self._changed:
@@ -163,14 +172,15 @@ class WatchHub:
     def _serve(self) -> bool:
         """Open a stream and read it until it ends; return whether it was this side that ended it."""
         self._identify()
-        self._gate.enter(None)
+        entry = Entry(self._gate)
+        entry.enter(None)
         stream: WatchStream | None = None
         try:
             choice, member = self._balancer.pick()
             stream = WatchStream(choice, member, self._tokens, calls=self._calls, sinks=self._sinks)
             with self._changed:
                 self._stream, self._trouble = stream, None
-                if self._gate.is_closed:  # whoever closed it has found no stream to interrupt
+                if not self._gate.is_open or member.interrupted:  # who would have interrupted it has found no stream
                     return True
                 for watch in self._watches:
                     stream.ask(watch)
@@ -191,14 +201,14 @@ class WatchHub:
             text = describe(error.code(), error.details() or "")
             _log.info("the watch stream to %s broke, it is opened again: %s", stream.choice.name, text)
             return False
-        except ValueError:  # the channel was closed in another thread
+        except (ChannelClosed, ValueError):  # the channel was closed in another thread
             return True
         finally:
             with self._changed:
                 self._stream = None
             if stream is not None:
                 stream.end()
-            self._gate.leave()
+            entry.leave()
 
     def _identify(self) -> None:
         """Find out which store there is now, and end all watches if it is not the one they were on."""
