@@ -48,6 +48,15 @@ def _end() -> None:
         starting.over = True
 
 
+class _Thread(threading.Thread):
+    """A thread of this package."""
+
+
+def in_background() -> bool:
+    """Tell whether this is a thread of this package: nobody waits for what it does."""
+    return isinstance(threading.current_thread(), _Thread)
+
+
 class Background:
     """One daemon thread, made when it is first needed."""
 
@@ -68,7 +77,7 @@ class Background:
         starting = _of_this_process()
         with starting.lock:
             if not starting.over:
-                self._thread = threading.Thread(target=self._target, name=self._name, daemon=True)
+                self._thread = _Thread(target=self._target, name=self._name, daemon=True)
                 self._thread.start()
 
     def join(self, timeout: float) -> bool:

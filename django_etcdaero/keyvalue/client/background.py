@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import inspect
 import itertools
 import logging
 import random
@@ -23,6 +24,10 @@ TRANSIENT = (ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy)
 
 Task: TypeAlias = Callable[[], "float | None"]
 """Work for a :class:`Worker`: returns the seconds until it wants to run again, ``None`` when it is done."""
+
+
+ToldOf: TypeAlias = "Callable[[T], object] | Callable[[], object]"
+"""A function of a user's that is called with what it is to hear of, unless it takes nothing."""
 
 
 def backoff(attempt: int, *, limit: float = 5.0) -> float:
@@ -98,13 +103,26 @@ class CallbackThreads(Worker):
         super().stop(timeout=timeout)
         self.losses.stop(timeout=timeout)
 
-    def report_loss(self, callback: Callable[[T], object], lost: T, what: str) -> None:
-        """Call ``callback(lost)`` in the thread for losses. An error is logged; ``what`` is what messages call it."""
+    def report_loss(self, callback: ToldOf[T], lost: T, what: str) -> None:
+        """Call ``callback(lost)`` in the thread for losses, or ``callback()`` if it takes nothing, as ``event.set``.
+
+        An error is logged; ``what`` is what messages call it.
+        """
 
         def call() -> None:
             try:
-                callback(lost)
+                callback(*((lost,) if _takes_one(callback) else ()))
             except Exception:
                 logger.exception("%s failed", what)
 
         self.losses.submit(call)
+
+
+def _takes_one(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # what it takes cannot be told
+        pass
+    return True

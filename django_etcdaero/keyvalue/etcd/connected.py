@@ -26,6 +26,7 @@ from django_etcdaero.system import forks
 
 from .administration.member_calls import MemberCalls
 from .administration.sync import MemberSync
+from .calls.outage import Outage
 from .calls.unary import UnaryCalls
 from .connection import grpc_forks
 from .connection.balancer import Balancer
@@ -76,7 +77,8 @@ class ConnectedEngine(Engine):
         self._gate = Gate(self.info.location)
         self._tokens = Tokens(*(credentials.user, credentials.password) if credentials else (None, None))
         self._balancer = Balancer(cluster.endpoints, self._connect)
-        self._calls = UnaryCalls(self._balancer, self._tokens, self._gate)
+        self._outage = Outage(self._balancer, self._gate)
+        self._calls = UnaryCalls(self._balancer, self._tokens, self._gate, self._outage)
         self._hub = WatchHub(self._calls, self._balancer, self._tokens, self._gate)
         self._interrupted = InterruptedChannels(self._hub.leave)
         self._member_calls = MemberCalls(self._balancer, self._tokens, self._gate, threads=self._threads)
@@ -133,6 +135,7 @@ class ConnectedEngine(Engine):
             self.abandon()
             return
         if self._gate.shut():
+            self._outage.stop()
             self._stop_threads()
             self._hub.stop()
             self._balancer.drop()
@@ -146,6 +149,7 @@ class ConnectedEngine(Engine):
         if not self._gate.close():
             return
         self._hub.interrupt()
+        self._outage.interrupt()
         empty = self._gate.wait_empty(timeout * 0.75)
         self._balancer.drop()
         self._interrupted.close(max(0.0, deadline - time.monotonic()))
@@ -160,7 +164,7 @@ class ConnectedEngine(Engine):
     def abandon(self) -> None:
         # No lock of the inherited objects is taken here: a thread of the parent may hold it for ever.
         _inherited.append((self._balancer, self._hub, self._calls, self._tokens, self._member_calls, self._sync))
-        _inherited.append(self._interrupted)
+        _inherited.append((self._interrupted, self._outage))
         self._gate = Gate(self.info.location)
         self._gate.shut()
         self._forget_threads()

@@ -13,6 +13,9 @@ takes it off, and from then on it is theirs: it is neither overwritten nor delet
 is false, until they delete it; then it is put back. A change that keeps the lease is respected too. Closing revokes the
 lease and does nothing else, so it cannot delete what belongs to others.
 
+**What is taken over.** The key that a process of this host left which is dead for certain:
+:mod:`django_etcdaero.keyvalue.recipes.predecessor`.
+
 **How.** A watch of the key and the end of the lease only wake up a task of the client's background thread, which
 compares what is there with what should be and writes on the condition that this is still so.
 """
@@ -36,6 +39,7 @@ from django_etcdaero.system.turns import Claim, Turn
 from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .kept_key import LEAVE_TIMEOUT, KeptKey
+from .predecessor import this_holder
 
 _GRACE = 1.0
 """Seconds after its deadline in which a call has ended, unless something is very wrong."""
@@ -73,7 +77,7 @@ class TemporaryKey(TwinBlocks):
         self._modified = 0  # the mod revision of what is there; 0: not known
         self._former: set[int] = set()  # leases lost since the key was last placed
         what = f"temporary key {self.label!r}"
-        self._kept = KeptKey(client, self.key, what, ttl=ttl, lost=self._lose, wake=self._wake)
+        self._kept = KeptKey(client, self.key, what, ttl=ttl, lost=self._lose, wake=self._wake, about=this_holder())
 
     async def create(self, *, replace: bool, timeout: float | None) -> None:
         """Put the key, on a new lease, within ``timeout`` seconds (``None``: the engine's default). Once."""
@@ -133,9 +137,9 @@ class TemporaryKey(TwinBlocks):
             if self._closed:
                 return
             self._closed = True
-        self._kept.end()
         claim = Claim(LEAVE_TIMEOUT + _GRACE)
         try:
+            self._kept.end()
             await Take(self._turn, claim, LEAVE_TIMEOUT)
             await self._kept.leave()
         except BaseException:
@@ -148,6 +152,13 @@ class TemporaryKey(TwinBlocks):
 
     async def _leave(self, error: type[BaseException] | None) -> None:
         await self._close()
+
+    def abort(self) -> None:
+        """Close it in the background, whatever state it is in."""
+        self._closed = True
+        self._kept.abort()
+
+    _abort = abort
 
     # writing ---------------------------------------------------------------------------------------------------------
 
@@ -198,9 +209,9 @@ class TemporaryKey(TwinBlocks):
         kept.look()
         value = self._value
         lease, timeout = kept.lease, self._patience
-        ours = put(self.key, value, lease=lease)
+        ours = kept.puts(value)
         absent = create_revision(self.key) == 0
-        result = self._client.txn().when(absent).then(ours).otherwise(get(self.key)).commit(timeout=timeout)
+        result = self._client.txn().when(absent).then(*ours).otherwise(get(self.key)).commit(timeout=timeout)
         self._modified = result.revision
         if not result.succeeded:
             found = txn.found(result.responses[0])[0]
@@ -210,7 +221,7 @@ class TemporaryKey(TwinBlocks):
                 return kept.note(result.revision, placed=False)
             if found.lease != lease.id or (self._unwritten and found.value != value):
                 unchanged = mod_revision(self.key) == found.mod_revision
-                result = self._client.txn().when(unchanged).then(ours).commit(timeout=timeout)
+                result = self._client.txn().when(unchanged).then(*ours).commit(timeout=timeout)
                 if not result.succeeded:
                     return False
                 self._modified = result.revision
@@ -290,20 +301,3 @@ class TemporaryKey(TwinBlocks):
                 return
             self._lost = True
         logger.warning("temporary key %r is lost: %s", self.label, why)
-
-
-async def temporary_key(
-    client: Client, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
-) -> TemporaryKey:
-    """Put a key that exists for as long as this process holds it:
-    :mod:`django_etcdaero.keyvalue.recipes.temporary`.
-
-    ``ttl``: seconds after which the key of a dead process is gone. ``timeout`` is for putting it there. Raises
-    ``KeyExists`` if somebody has the key already, this process included; ``replace=True`` takes it over then: of two
-    that do so the later one has it. Also raises what granting a lease and a transaction raise; nothing stays in the
-    store then, or not for longer than the time to live. The answer is a context manager, an asynchronous one too, that
-    closes it.
-    """
-    made = TemporaryKey(client, key, value, ttl=ttl)
-    await made.create(replace=replace, timeout=timeout)
-    return made

@@ -177,6 +177,12 @@ class Balancer:
                 if choice in self._choices:
                     self._current = choice
 
+    def revive(self, endpoint: Endpoint) -> None:
+        """Note that a member answers at ``endpoint``."""
+        for choice in tuple(self._choices):
+            if choice.endpoint == endpoint:
+                self.worked(choice)
+
     def drop(self) -> None:
         """Close all channels; calls under way end as cancelled. They are made anew when needed."""
         with self._lock:

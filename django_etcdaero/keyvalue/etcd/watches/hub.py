@@ -48,6 +48,10 @@ _JOIN_TIMEOUT = 5.0
 _LONGEST_PAUSE = 5.0
 _IDENTIFY_TIMEOUT = 5.0
 
+_LOOKS = 3
+_LOOK_PAUSE = 0.05
+"""So often, seconds apart, a store is looked at that is less far than it was."""
+
 
 @dataclass(slots=True)
 class _Store:
@@ -56,6 +60,14 @@ class _Store:
     cluster_id: int
     raft_term: int
     revision: int
+
+    def continues(self, known: _Store) -> bool:
+        """Tell whether it is the store that was ``known`` before."""
+        return (
+            self.cluster_id == known.cluster_id
+            and self.raft_term >= known.raft_term
+            and self.revision >= known.revision
+        )
 
 
 class WatchHub:
@@ -212,21 +224,18 @@ class WatchHub:
 
     def _identify(self) -> None:
         """Find out which store there is now, and end all watches if it is not the one they were on."""
-        with self._changed:
-            key = next((watch.request.key for watch in self._watches if watch.established), None)
-            key = key if key is not None else next((watch.request.key for watch in self._watches), b"")
-        message = rpc.RangeRequest(key=key or b"\0", keys_only=True)
-        try:
-            header = self._calls.run("Range", message, timeout=_IDENTIFY_TIMEOUT, repeat=True).header
-        except PermissionDenied:
-            return  # the answer to the watch itself tells its owner
-        found = _Store(header.cluster_id, header.raft_term, header.revision)
-        known, self._store = self._store, found
-        if known is None or (
-            found.cluster_id == known.cluster_id
-            and found.raft_term >= known.raft_term
-            and found.revision >= known.revision
-        ):
+        known = self._store
+        for _ in range(_LOOKS):
+            try:
+                found = self._look()
+            except PermissionDenied:
+                return  # the answer to the watch itself tells its owner
+            if known is None or found.continues(known):
+                break
+            # An event may be here before the write that made it has ended, and reads do not show that one yet.
+            time.sleep(_LOOK_PAUSE)
+        self._store = found
+        if known is None or found.continues(known):
             return
         _log.warning(
             "the etcd store was wiped, replaced or restored (revision %d, was %d)", found.revision, known.revision
@@ -236,6 +245,15 @@ class WatchHub:
         for watch in gone:
             self.forget(watch)
             self._sinks.submit(watch, lost(WatchLost.RESET, found.revision))
+
+    def _look(self) -> _Store:
+        """Read what store there is. Raises ``PermissionDenied``, and what other reads raise."""
+        with self._changed:
+            key = next((watch.request.key for watch in self._watches if watch.established), None)
+            key = key if key is not None else next((watch.request.key for watch in self._watches), b"")
+        message = rpc.RangeRequest(key=key or b"\0", keys_only=True)
+        header = self._calls.run("Range", message, timeout=_IDENTIFY_TIMEOUT, repeat=True).header
+        return _Store(header.cluster_id, header.raft_term, header.revision)
 
     def _seen(self, revision: int) -> int:
         """Return the highest revision that the store has shown, ``revision`` included."""
