@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import faulthandler
+import itertools
 import json
 import os
 import random
@@ -187,7 +188,9 @@ def main(store: str, hits: int, seed: int) -> dict[str, Any]:
     return {
         "interruptions": raised,
         "errors": background.errors,
-        "each number once": background.seen == list(range(1, background.written + 1)),
+        "wrong order": [
+            pair for pair in itertools.pairwise([0, *background.seen, background.written + 1]) if pair[1] != pair[0] + 1
+        ],
         "lease": lease.alive,
         "temporary key": found is not None and found.value.decode(),
     }

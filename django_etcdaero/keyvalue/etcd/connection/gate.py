@@ -226,7 +226,7 @@ class Send(Step[Any]):
             under_way.cancel()
             raise
         if under_way.code() is StatusCode.OK:
-            return under_way.result()
+            return self._call.read(under_way)
         raise under_way
 
 

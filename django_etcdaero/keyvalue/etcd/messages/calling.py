@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.interruption import interrupts
@@ -71,27 +72,57 @@ class GuardedChannel:
         self.stream_stream = channel.stream_stream
 
 
+class UnreadableAnswer(grpc.RpcError):  # type: ignore[misc] # gRPC has no types
+    """What the server has sent is no answer."""
+
+    def code(self) -> Any:
+        """Return what gRPC says in such a case."""
+        return grpc.StatusCode.INTERNAL
+
+    def details(self) -> str:
+        """Return what is wrong with it."""
+        return str(self)
+
+
 class UnaryCall:
-    """A call of gRPC with one answer, which takes what that takes. Raises ``grpc.RpcError`` and ``ChannelClosed``."""
+    """A call of gRPC with one answer, which takes what that takes. Raises ``grpc.RpcError`` and ``ChannelClosed``.
 
-    __slots__ = ("_call", "_interrupted")
+    It turns messages into bytes and back by itself: what a signal handler raises while gRPC does so is lost.
+    """
 
-    def __init__(self, call: Any, channel: Any) -> None:
+    __slots__ = ("_call", "_interrupted", "_parse", "_serialize")
+
+    def __init__(
+        self, call: Any, channel: Any, serialize: Callable[[Any], Any] = bytes, parse: Callable[[Any], Any] = bytes
+    ) -> None:
         self._call = call
+        self._serialize = serialize
+        self._parse = parse
         self._interrupted: Callable[[], object] = getattr(channel, "interrupted", _ignore)
 
     def __call__(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
         try:
-            return self._call(message, in_real_time(timeout), metadata, **options)
+            answer = self._call(self._serialize(message), in_real_time(timeout), metadata, **options)
+            return answer if answer is None else self._parse(answer)
         except grpc.RpcError:
             raise
+        except DecodeError as error:
+            raise UnreadableAnswer(f"the answer cannot be read: {error}") from error
         except BaseException as error:
             self._judge(error)
             raise
 
     def future(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
-        """Send without waiting for the answer."""
-        return self._start(self._call.future, message, timeout, metadata, options)
+        """Send without waiting for the answer, of which :meth:`read` makes a message."""
+        return self._start(self._call.future, self._serialize(message), timeout, metadata, options)
+
+    def read(self, under_way: Any) -> Any:
+        """Return the answer to what :meth:`future` has sent, and that has ended well."""
+        answer = under_way.result()
+        try:
+            return answer if answer is None else self._parse(answer)
+        except DecodeError as error:
+            raise UnreadableAnswer(f"the answer cannot be read: {error}") from error
 
     def _start(self, call: Any, message: Any, timeout: float | None, metadata: Any, options: dict[str, Any]) -> Any:
         try:
