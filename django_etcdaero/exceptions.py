@@ -9,6 +9,7 @@ library or of SQLite crosses the two waists (:mod:`django_etcdaero.keyvalue.engi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 
 class EtcdAeroError(Exception):
@@ -26,12 +27,14 @@ class Cancelled(EtcdAeroError):
 class ClusterError(EtcdAeroError, ConnectionError):
     """No endpoint of the store could answer.
 
-    ``errors`` maps each endpoint (or file) to what was wrong with it, as text without credentials.
+    ``errors`` maps each endpoint (or file) to what was wrong with it, as text without credentials. ``since``: since
+    when none has answered (UTC), if that was known and the call not even tried; ``None`` for one that was.
     """
 
-    def __init__(self, message: str, errors: Mapping[str, str] | None = None) -> None:
+    def __init__(self, message: str, errors: Mapping[str, str] | None = None, *, since: datetime | None = None) -> None:
         super().__init__(message)
         self.errors: dict[str, str] = dict(errors or {})
+        self.since = since
 
 
 class ResponseError(EtcdAeroError):

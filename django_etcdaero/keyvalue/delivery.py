@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import suppress
 
 from .values import WatchBatch, WatchHandle, WatchRequest, WatchSink
 
@@ -37,8 +38,12 @@ class Delivery(WatchHandle):
     def cancel(self) -> None:
         """End the watch, after the call of its sink that may be under way (and which is given a second)."""
         self._ended = True
-        if self._calling.acquire(timeout=_CANCEL_TIMEOUT):
-            self._calling.release()
+        lock = self._calling
+        try:
+            lock.acquire(timeout=_CANCEL_TIMEOUT)
+        finally:  # one step, also where a signal handler raises before it is known whether the lock was taken
+            with suppress(RuntimeError):  # it was not
+                lock.release()
 
     def deliver(self, batch: WatchBatch) -> None:
         """Give ``batch`` to the sink, unless the watch has ended. Never raises."""

@@ -11,7 +11,7 @@ from django_etcdaero.system.twins import twins
 from .arguments import IterateOptions
 from .client.client import Client
 from .keys import Text
-from .recipes import atomic, paging, temporary
+from .recipes import atomic, holding, paging
 from .recipes.contention import MAX_ATTEMPTS
 from .recipes.stm import AsyncTransaction, Isolation, Transaction, transact
 from .values import KeyValue
@@ -97,7 +97,8 @@ class KV(Client):
         answer: T = await adrive(steps)
         return answer
 
-    temporary_key, atemporary_key = twins(temporary.temporary_key)
+    temporary_key = holding.temporary_key
+    atemporary_key = holding.atemporary_key
 
     # locks, leaders and objects --------------------------------------------------------------------------------------
 

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from .conditions import Condition
+
 PATIENCE = 1.0
 """Longest time in seconds that a fork waits for the calls of one resource."""
 IMPORT_PATIENCE = 10.0
@@ -60,7 +62,7 @@ def _living(*, inherited: bool = False) -> list[Resource]:
 
 class _Blocks:
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.changed = Condition()
         self.inside: list[int] = []
         """The threads that are in a block, once for each."""
 

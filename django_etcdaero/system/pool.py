@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
 
+from .conditions import Condition
 from .steps import Step
 from .threads import join
 
@@ -69,7 +70,7 @@ class Pool:
 
     def __init__(self, size: int = SIZE) -> None:
         self._size = size
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._jobs: deque[_Job] = deque()
         self._threads: list[threading.Thread] = []
         self._idle = 0

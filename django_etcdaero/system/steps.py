@@ -12,18 +12,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from .turns import Claim, Turn
 
 P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _LOCK_POLL = 0.01
-"""Seconds between two tries of a task to take a lock that threads take as well."""
+"""Seconds between two tries of a task to take a turn that threads take as well."""
 
 
 class Step(ABC, Generic[T_co]):
@@ -81,21 +82,22 @@ class Apply(Step[T]):
         return cast("T", await answer if inspect.isawaitable(answer) else answer)
 
 
-class Acquire(Step[bool]):
-    """Take a lock within some seconds; the answer is whether it was taken."""
+class Take(Step[bool]):
+    """Take a turn within some seconds; the answer is whether it was taken."""
 
-    __slots__ = ("_lock", "_timeout")
+    __slots__ = ("_claim", "_timeout", "_turn")
 
-    def __init__(self, lock: threading.Lock, timeout: float) -> None:
-        self._lock = lock
+    def __init__(self, turn: Turn, claim: Claim, timeout: float) -> None:
+        self._turn = turn
+        self._claim = claim
         self._timeout = timeout
 
     def block(self) -> bool:
-        return self._lock.acquire(timeout=self._timeout)
+        return self._turn.wait(self._claim, self._timeout)
 
     async def suspend(self) -> bool:
         limit = time.monotonic() + self._timeout
-        while not (taken := self._lock.acquire(blocking=False)) and time.monotonic() < limit:
+        while not (taken := self._turn.take(self._claim)) and time.monotonic() < limit:
             await asyncio.sleep(_LOCK_POLL)
         return taken
 

@@ -18,8 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 
-_NAP = 0.5
-"""Seconds after which the main thread sees a signal that came in the wrong moment."""
+from .conditions import NAP, Flag
 
 
 class _Starting:
@@ -49,6 +48,15 @@ def _end() -> None:
         starting.over = True
 
 
+class _Thread(threading.Thread):
+    """A thread of this package."""
+
+
+def in_background() -> bool:
+    """Tell whether this is a thread of this package: nobody waits for what it does."""
+    return isinstance(threading.current_thread(), _Thread)
+
+
 class Background:
     """One daemon thread, made when it is first needed."""
 
@@ -69,7 +77,7 @@ class Background:
         starting = _of_this_process()
         with starting.lock:
             if not starting.over:
-                self._thread = threading.Thread(target=self._target, name=self._name, daemon=True)
+                self._thread = _Thread(target=self._target, name=self._name, daemon=True)
                 self._thread.start()
 
     def join(self, timeout: float) -> bool:
@@ -88,7 +96,7 @@ def join(thread: threading.Thread, timeout: float) -> bool:
     return not thread.is_alive()
 
 
-def wait(event: threading.Event, timeout: float) -> bool:
+def wait(event: threading.Event | Flag, timeout: float) -> bool:
     """Wait until ``event`` is set, at most ``timeout`` seconds (may be infinite); return whether it is."""
     return _wait(lambda seconds: event.wait(seconds), timeout)
 
@@ -102,7 +110,7 @@ def _wait(nap: Callable[[float | None], bool], timeout: float) -> bool:
     if threading.current_thread() is not threading.main_thread():
         return nap(None if timeout == math.inf else timeout)
     limit = time.monotonic() + timeout
-    while not nap(max(0.0, min(_NAP, limit - time.monotonic()))):
+    while not nap(max(0.0, min(NAP, limit - time.monotonic()))):
         if time.monotonic() >= limit:
             return False
     return True

@@ -46,12 +46,24 @@ class TwinBlocks:
         """End it; ``error`` is what the body has raised."""
         raise NotImplementedError
 
+    def _abort(self) -> None:
+        """End it in the background, if it has not ended: a signal handler has raised between two steps."""
+        raise NotImplementedError
+
     def __enter__(self) -> Self:
-        drive(self._enter())
-        return self
+        try:
+            drive(self._enter())
+            return self
+        except BaseException:
+            self._abort()
+            raise
 
     def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> None:
-        drive(self._leave(error))
+        try:
+            drive(self._leave(error))
+        except BaseException:
+            self._abort()
+            raise
 
     async def __aenter__(self) -> Self:
         await adrive(self._enter())

@@ -23,6 +23,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue import KV, Engine, EventType, Leadership
 from django_etcdaero.keyvalue.objects import LeasedObject, LeaseState
+from django_etcdaero.system.turns import Claim
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import keys
 from tests.waiting import wait_until
@@ -284,11 +285,14 @@ def test_a_temporary_key(kv: KV, other: KV) -> None:
 def test_an_update_does_not_block_the_loop_while_the_background_has_its_turn(kv: KV) -> None:
     async def main() -> None:
         held = await kv.atemporary_key("T", "old")
-        with held._turn:
-            update = asyncio.create_task(held.aupdate("new"))
-            for _ in range(10):
-                await asyncio.sleep(0)
-            assert not update.done()
+        await until(lambda: held._turn.holder is None, "the end of the first look")
+        background = Claim(60)
+        assert held._turn.take(background)
+        update = asyncio.create_task(held.aupdate("new"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not update.done()
+        held._turn.give_back(background)
         assert await update
         await held.aclose()
 

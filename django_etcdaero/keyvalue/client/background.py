@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import inspect
 import itertools
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy
+from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import Background
 
 T = TypeVar("T")
@@ -23,6 +24,10 @@ TRANSIENT = (ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy)
 
 Task: TypeAlias = Callable[[], "float | None"]
 """Work for a :class:`Worker`: returns the seconds until it wants to run again, ``None`` when it is done."""
+
+
+ToldOf: TypeAlias = "Callable[[T], object] | Callable[[], object]"
+"""A function of a user's that is called with what it is to hear of, unless it takes nothing."""
 
 
 def backoff(attempt: int, *, limit: float = 5.0) -> float:
@@ -38,7 +43,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._due: list[tuple[float, int, Task]] = []
         self._numbers = itertools.count()  # keeps tasks due at the same time in order, and off comparing tasks
         self._thread = Background(self._run, name=name)
@@ -98,13 +103,26 @@ class CallbackThreads(Worker):
         super().stop(timeout=timeout)
         self.losses.stop(timeout=timeout)
 
-    def report_loss(self, callback: Callable[[T], object], lost: T, what: str) -> None:
-        """Call ``callback(lost)`` in the thread for losses. An error is logged; ``what`` is what messages call it."""
+    def report_loss(self, callback: ToldOf[T], lost: T, what: str) -> None:
+        """Call ``callback(lost)`` in the thread for losses, or ``callback()`` if it takes nothing, as ``event.set``.
+
+        An error is logged; ``what`` is what messages call it.
+        """
 
         def call() -> None:
             try:
-                callback(lost)
+                callback(*((lost,) if _takes_one(callback) else ()))
             except Exception:
                 logger.exception("%s failed", what)
 
         self.losses.submit(call)
+
+
+def _takes_one(function: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # what it takes cannot be told
+        pass
+    return True

@@ -146,7 +146,7 @@ class Feed:
 
         ``timeout`` (seconds) is for each call to the store.
         """
-        with self.changed:
+        with self.changed.lock:
             if self.ended:
                 return None, 0.0
             if self._pending:
@@ -177,14 +177,14 @@ class Feed:
         if old is not None:
             old.cancel()
         kvs, revision = await self._snapshot(timeout)
-        with self.changed:
+        with self.changed.lock:
             self._sink = _Sink(self)
             self._pending.append(Resync(reason, kvs, revision))
             self._missing = None
         try:
             await self.start(after=revision, timeout=timeout)
         except BaseException:
-            with self.changed:
+            with self.changed.lock:
                 self._sink = _Sink(self)
                 self._pending.clear()
                 self._missing = reason
@@ -214,7 +214,7 @@ class Feed:
 
     def receive(self, sink: _Sink, batch: WatchBatch) -> None:
         """Take a batch from the engine, unless ``sink`` belongs to a watch of the past."""
-        with self.changed:
+        with self.changed.lock:
             if sink is not self._sink or self.ended or self._missing is not None:
                 return
             if self._pending and len(self._pending) + len(batch.events) > self._max_pending:
@@ -242,7 +242,7 @@ class Feed:
 
     def end(self, error: EtcdAeroError | None) -> bool:
         """End the watch and drop what is pending. Return whether it was this call that ended it."""
-        with self.changed:
+        with self.changed.lock:
             if self.ended:
                 return False
             self.ended = True

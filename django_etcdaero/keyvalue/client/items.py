@@ -99,7 +99,7 @@ class Inbox(Items[T], AsyncItems[T]):
             self._scope.open_engine()  # in the child of a fork nothing will come
         if not await Until(self._changed, self._has_news, seconds):
             raise DeadlineExceeded("nothing came in time")
-        with self._changed:
+        with self._changed.lock:
             if self._ended:
                 raise self._error or Cancelled("the iteration has ended")
             return self._pending.popleft()
@@ -113,7 +113,7 @@ class Inbox(Items[T], AsyncItems[T]):
 
     def _end(self, error: EtcdAeroError | None) -> bool:
         """End it, with the error that consumers get from now on. Return False if it had ended."""
-        with self._changed:
+        with self._changed.lock:
             if self._ended:
                 return False
             self._ended = True

@@ -14,7 +14,6 @@ import operator
 import os
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
@@ -23,7 +22,7 @@ from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
 from django_etcdaero.system.steps import Call
 from django_etcdaero.system.twins import TwinBlocks, twins
 
-from .background import logger
+from .background import ToldOf, logger
 from .scope import Scope
 from .steps import Alarm
 
@@ -100,8 +99,11 @@ class Lease(Alarm, TwinBlocks):
         """True when the lease ended without being revoked here: deadline passed, or the store does not know it."""
         return self.inherited or (self._check_ended() and self._lost)
 
-    def on_lost(self, callback: Callable[[Lease], object]) -> None:
-        """Call ``callback(lease)`` once, when the lease is lost (or if it is), in the thread of all such callbacks."""
+    def on_lost(self, callback: ToldOf[Lease]) -> None:
+        """Call ``callback(lease)`` once, when the lease is lost (or if it is), in the thread of all such callbacks.
+
+        One that takes nothing, such as ``event.set``, is called without it.
+        """
 
         def report() -> None:
             if self._lost:
@@ -172,6 +174,9 @@ class Lease(Alarm, TwinBlocks):
             await self._revoke()
         except EtcdAeroError as failure:
             logger.warning("lease %x could not be revoked and will run out: %s", self.id, failure)
+
+    def _abort(self) -> None:
+        self.renewed = False  # it runs out
 
     # how it ends -----------------------------------------------------------------------------------------------------
 

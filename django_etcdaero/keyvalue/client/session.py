@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, LeaseNotFound
 from django_etcdaero.keyvalue.arguments import check_seconds
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import wait
 
-from .background import TRANSIENT, logger
+from .background import TRANSIENT, ToldOf, logger
 from .lease import Lease, check_ttl
 from .renewal import LeaseRenewal
 from .scope import Scope
@@ -43,7 +43,7 @@ class Session:
         """True when its lease was lost, and with it every key on it."""
         return self.lease.lost
 
-    def on_lost(self, callback: Callable[[Lease], object]) -> None:
+    def on_lost(self, callback: ToldOf[Lease]) -> None:
         """Call ``callback(lease)`` once when the session is lost, as :meth:`Lease.on_lost` does."""
         self.lease.on_lost(callback)
 
@@ -75,7 +75,7 @@ class _Grant:
     """A lease that one thread asks for, for all who want the same session."""
 
     def __init__(self) -> None:
-        self.done = threading.Event()
+        self.done = Flag()
         self.error: EtcdAeroError | None = None
 
 

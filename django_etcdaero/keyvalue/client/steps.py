@@ -23,8 +23,8 @@ from django_etcdaero.keyvalue.values import (
     WatchLost,
     WatchRequest,
 )
+from django_etcdaero.system.conditions import Bell
 from django_etcdaero.system.steps import Call, Step
-from django_etcdaero.system.threads import wait_for
 
 from .scope import Scope
 
@@ -79,35 +79,46 @@ class Read(Step[RangeResult]):
 # --- waiting ---------------------------------------------------------------------------------------------------------
 
 
-class Changes(threading.Condition):
-    """A condition for which threads wait, and tasks."""
+class Changes:
+    """A lock, and a way for threads and tasks to wait for what it guards."""
 
     def __init__(self, wake: Callable[[], object] | None = None) -> None:
         """``wake()`` is called, with the lock, whenever something changed; it must not raise."""
-        super().__init__()
+        self.bell = Bell()
         self.wakers: list[Callable[[], object]] = [] if wake is None else [wake]
+        self.lock = threading.RLock()
 
     def notify_all(self) -> None:
         """Wake all who wait. With the lock."""
-        super().notify_all()
-        for wake in self.wakers:
+        self.bell.ring()
+        for wake in tuple(self.wakers):
             wake()
 
 
 class Until(Step[bool]):
     """Wait until ``condition()``, at most some seconds (``None``: without a limit); the answer is whether it holds."""
 
-    __slots__ = ("_changes", "_condition", "_seconds")
+    __slots__ = ("_changes", "_condition", "_orphaned", "_seconds")
 
-    def __init__(self, changes: Changes, condition: Callable[[], bool], seconds: float | None) -> None:
-        """All of ``changes`` are woken when ``condition()`` may have come true."""
+    def __init__(
+        self,
+        changes: Changes,
+        condition: Callable[[], bool],
+        seconds: float | None,
+        *,
+        orphaned: Callable[[], object] | None = None,
+    ) -> None:
+        """All of ``changes`` are woken when ``condition()``, which needs no lock, may have come true.
+
+        ``orphaned()`` is called then if the event loop that waits has been closed, from the thread that wakes.
+        """
         self._changes = changes
         self._condition = condition
         self._seconds = seconds
+        self._orphaned = orphaned
 
     def block(self) -> bool:
-        with self._changes:
-            return wait_for(self._changes, self._condition, self._seconds)
+        return self._changes.bell.wait_for(self._condition, self._seconds)
 
     async def suspend(self) -> bool:
         if self._condition():
@@ -115,11 +126,13 @@ class Until(Step[bool]):
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            with suppress(RuntimeError):  # the loop was closed
+            try:
                 loop.call_soon_threadsafe(woken.set)
+            except RuntimeError:  # the loop was closed
+                if self._orphaned is not None:
+                    self._orphaned()
 
-        with self._changes:
-            self._changes.wakers.append(wake)
+        self._changes.wakers.append(wake)
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
@@ -128,8 +141,7 @@ class Until(Step[bool]):
                         woken.clear()
             return self._condition()
         finally:
-            with self._changes:
-                self._changes.wakers.remove(wake)
+            self._changes.wakers.remove(wake)
 
 
 class Alarm:
@@ -171,18 +183,28 @@ async def wait(
     watch: tuple[Scope, WatchRequest] | None = None,
     *,
     poll: float = math.inf,
+    orphaned: Callable[[], object] | None = None,
 ) -> WatchLost | None:
     """Wait for the first events of a watch, for the end of the watch or for ``alarm``, whichever comes first.
 
     Return the reason for which the watch ended, if it did. ``left()`` returns the
     seconds left (0: the wait is over) or raises to end the wait; it is asked again when they have passed, and each
-    ``poll`` seconds.
+    ``poll`` seconds. ``orphaned()`` is called instead if the event loop that waits was closed before.
     """
     woken = _Woken()
     handle = None if watch is None else await watch[0].start_watch(watch[1], woken, timeout=left())
     alarm.subscribe(woken.wake)
+
+    def leave() -> None:
+        if handle is not None:
+            handle.cancel()
+        if orphaned is not None:
+            orphaned()
+
     try:
-        while (seconds := left()) > 0 and not await Until(woken.changes, woken.is_set, min(seconds, poll)):
+        while (seconds := left()) > 0 and not await Until(
+            woken.changes, woken.is_set, min(seconds, poll), orphaned=leave
+        ):
             continue
     finally:
         alarm.unsubscribe(woken.wake)
@@ -209,7 +231,7 @@ class _Woken(PromptSink):
         return self._set
 
     def wake(self) -> None:
-        with self.changes:
+        with self.changes.lock:
             self._set = True
             self.changes.notify_all()
 

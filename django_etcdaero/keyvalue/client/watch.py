@@ -120,7 +120,7 @@ class Watch(_Held, Items[WatchItem]):
     # callbacks -------------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
-        with self._feed.changed:
+        with self._feed.changed.lock:
             if self._scheduled or self._feed.ended:
                 return
             self._scheduled = True
@@ -131,7 +131,7 @@ class Watch(_Held, Items[WatchItem]):
         assert self._callback is not None
         feed = self._feed
         for _ in range(_TURN):
-            with feed.changed:
+            with feed.changed.lock:
                 if not feed.has_work or feed.ended:
                     self._scheduled = False
                     break

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -41,10 +42,8 @@ class GuardedConnection:
 
     def read(self, work: Work[T], timeout: float) -> T:
         """Return ``work(cursor)``, done in no transaction or in one that it ends itself; it may be called twice."""
-        self._recover()
-        try:
-            if not self._lock.acquire(blocking=False):
-                self._wait_for_turn(timeout)
+
+        def use() -> T:
             try:
                 return work(self._current(timeout))
             except sqlite3.Error as error:
@@ -52,34 +51,25 @@ class GuardedConnection:
                     raise
                 self._undo()
                 return self._insist(work, time.monotonic() + timeout)
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
-        finally:
-            self._finish()
+
+        return self._use(use, timeout)
 
     def write(self, work: Work[T], timeout: float) -> T:
         """Return ``work(cursor)``, done in one write transaction that is undone when it raises."""
         deadline = time.monotonic() + timeout
-        self._recover()
-        try:
-            if not self._lock.acquire(blocking=False):
-                self._wait_for_turn(timeout)
+
+        def use() -> T:
             cursor = self._insist(_begin, deadline)
             result = work(cursor)
             cursor.execute("COMMIT")
             return result
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
-        finally:
-            self._finish()
+
+        return self._use(use, timeout)
 
     def close(self, timeout: float) -> None:
         """Close the connection; one that is stuck in somebody's call for longer than ``timeout`` seconds is left."""
-        if self._lock.acquire(timeout=max(timeout, 0)):
-            try:
-                self._drop()
-            finally:
-                self._lock.release()
+        with suppress(StoreBusy):
+            self._use(self._drop, timeout)
 
     def rest(self, timeout: float) -> None:
         """Wait ``timeout`` seconds at most until nobody uses the connection, and let nobody until :meth:`resume`."""
@@ -110,6 +100,34 @@ class GuardedConnection:
 
     # ------------------------------------------------------------------------------------------------------------------
 
+    def _use(self, use: Callable[[], T], timeout: float) -> T:
+        """Return ``use()``, called in the turn of this thread. What it leaves is undone, and errors are translated.
+
+        A signal handler may raise between any two steps. ``with`` gives the lock back whatever happens; what is left
+        of a transaction, if undoing it was interrupted, is undone by whoever comes next.
+        """
+        self._recover()
+        inside = False
+        try:
+            if not self._lock.acquire(blocking=False):
+                self._wait_for_turn(timeout)
+            with self._lock:
+                inside = True
+                self._lock.release()  # ``with`` has taken it a second time, to give it back in the end
+                try:
+                    self._undo()
+                    return use()
+                except sqlite3.Error as error:
+                    raise self._fault(error) from error
+                finally:
+                    try:
+                        self._undo()
+                    except sqlite3.Error:
+                        self._drop()  # what cannot be undone is undone by the next connection that opens the file
+        finally:
+            if not inside and self._owned() and not self._nested():
+                self._lock.release()
+
     def _wait_for_turn(self, timeout: float) -> None:
         if not self._lock.acquire(timeout=min(max(timeout, 0), threading.TIMEOUT_MAX)):
             raise StoreBusy(f"{self.place} is held by another thread of this process")
@@ -131,25 +149,14 @@ class GuardedConnection:
         if connection is not None and connection.in_transaction:
             connection.rollback()
 
-    def _finish(self) -> None:
-        if not self._owned():
-            return
-        try:
-            self._undo()
-        except sqlite3.Error:
-            self._drop()  # what cannot be undone is undone by the next connection that opens the file
-        finally:
-            self._lock.release()
-
     def _owned(self) -> bool:
         owned: bool = self._lock._is_owned()  # type: ignore[attr-defined] # what threading.Condition uses
         return owned
 
     def _recover(self) -> None:
-        """Undo what is left of a call of this thread that a signal handler ended by raising, between any two steps.
+        """End the call that this thread is in, if a signal handler uses the store that has interrupted one.
 
-        A handler that uses the store and returns comes here too. The cursor of the call that it interrupted is closed,
-        so that call fails instead of going on outside its transaction.
+        The cursor of that call is closed, so that it fails instead of going on outside its transaction.
         """
         if not self._owned():
             return
@@ -159,8 +166,17 @@ class GuardedConnection:
             self._undo()
         if self._connection is not None:
             self._cursor = self._connection.cursor()
-        while self._owned():
+        while not self._nested() and self._owned():  # nobody is: two handlers have raised, one after the other
             self._lock.release()
+
+    def _nested(self) -> bool:
+        """Tell whether this thread is inside of another call, which a signal handler has interrupted."""
+        frame = sys._getframe().f_back
+        code, calls = GuardedConnection._use.__code__, 0
+        while frame is not None:
+            calls += frame.f_code is code and frame.f_locals.get("self") is self
+            frame = frame.f_back
+        return calls > 1
 
     def _drop(self) -> None:
         connection, self._connection, self._cursor = self._connection, None, None

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.values import WatchLost
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.sqlite.path import same_file
 from django_etcdaero.system.threads import Background
 
@@ -62,7 +63,7 @@ class WatchHub:
         self._clock = clock
         self._expire = expire
         self._poll = poll
-        self._wake = threading.Event()
+        self._wake = Flag()
         self._lock = threading.RLock()
         self._thread = Background(self._run, name="etcdaero-watch")
         self._stopping = False

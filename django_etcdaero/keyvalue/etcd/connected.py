@@ -26,16 +26,21 @@ from django_etcdaero.system import forks
 
 from .administration.member_calls import MemberCalls
 from .administration.sync import MemberSync
+from .calls.outage import Outage
 from .calls.unary import UnaryCalls
 from .connection import grpc_forks
 from .connection.balancer import Balancer
 from .connection.gate import Gate
+from .connection.interrupted import InterruptedChannels
 from .connection.member import MemberClient
 from .connection.tokens import Tokens
 from .messages.classes import REQUESTS, rpc
 from .watches.hub import WatchHub
 
 _getpid = os.getpid
+
+_CLOSE_TIMEOUT = 1.0
+"""Seconds that closing waits for channels through which exceptions have gone."""
 
 _inherited: list[Any] = []
 """What a fork has left here: kept for ever, because gRPC's objects must not be touched in a child, not even to free."""
@@ -72,8 +77,10 @@ class ConnectedEngine(Engine):
         self._gate = Gate(self.info.location)
         self._tokens = Tokens(*(credentials.user, credentials.password) if credentials else (None, None))
         self._balancer = Balancer(cluster.endpoints, self._connect)
-        self._calls = UnaryCalls(self._balancer, self._tokens, self._gate)
+        self._outage = Outage(self._balancer, self._gate)
+        self._calls = UnaryCalls(self._balancer, self._tokens, self._gate, self._outage)
         self._hub = WatchHub(self._calls, self._balancer, self._tokens, self._gate)
+        self._interrupted = InterruptedChannels(self._hub.leave)
         self._member_calls = MemberCalls(self._balancer, self._tokens, self._gate, threads=self._threads)
         self._sync: MemberSync | None = None
         if cluster.sync is not None:
@@ -92,11 +99,16 @@ class ConnectedEngine(Engine):
         return f"<EtcdEngine {self.info.location}>"
 
     def _connect(self, endpoint: Endpoint) -> MemberClient:
-        member = MemberClient(endpoint, tls=self._tls, timeout=self._timeout)
+        member = MemberClient(endpoint, tls=self._tls, timeout=self._timeout, interrupted=self._leave)
         grpc_forks.arm()
         if self._sync is not None:
             self._sync.start()
         return member
+
+    def _leave(self, member: MemberClient) -> None:
+        """Have all calls made on another channel from now on. In the thread that was interrupted."""
+        self._balancer.leave(member)
+        self._interrupted.add(member)
 
     @property
     def endpoint(self) -> str:
@@ -123,9 +135,12 @@ class ConnectedEngine(Engine):
             self.abandon()
             return
         if self._gate.shut():
+            self._outage.stop()
             self._stop_threads()
             self._hub.stop()
             self._balancer.drop()
+            self._interrupted.stop()
+            self._interrupted.close(_CLOSE_TIMEOUT)
             if self._sync is not None:
                 self._sync.stop()
 
@@ -134,8 +149,10 @@ class ConnectedEngine(Engine):
         if not self._gate.close():
             return
         self._hub.interrupt()
+        self._outage.interrupt()
         empty = self._gate.wait_empty(timeout * 0.75)
         self._balancer.drop()
+        self._interrupted.close(max(0.0, deadline - time.monotonic()))
         if not empty:  # what was under way ends as cancelled now
             self._gate.wait_empty(max(0.0, deadline - time.monotonic()))
         grpc_forks.wait_for_threads()
@@ -147,6 +164,7 @@ class ConnectedEngine(Engine):
     def abandon(self) -> None:
         # No lock of the inherited objects is taken here: a thread of the parent may hold it for ever.
         _inherited.append((self._balancer, self._hub, self._calls, self._tokens, self._member_calls, self._sync))
+        _inherited.append((self._interrupted, self._outage))
         self._gate = Gate(self.info.location)
         self._gate.shut()
         self._forget_threads()

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.system.interruption import interrupts
 
 from .containers import ANY, array_form, dict_form, fixed_tuple_form
 from .forms import Form, Json, Misfit, expected, named
@@ -204,6 +205,8 @@ def _hooked(cls: Any) -> Form:
         try:
             return cls.from_json(data)
         except Exception as error:  # whatever the class raises, it means that this cannot be read
+            if interrupts(error):
+                raise
             raise Misfit(f"{name}.from_json() failed: {error!r}") from error
 
     return Form(name, encode, decode, frozenset((cls,)), _OBJECT)
@@ -244,6 +247,8 @@ def _dataclass(cls: type, members: Mapping[str, Form], *, strict: bool) -> Form:
         try:
             return cls(**values)
         except Exception as error:  # whatever a __post_init__ raises
+            if interrupts(error):
+                raise
             raise Misfit(f"{name} refused its fields: {error!r}") from error
 
     return Form(name, encode, decode, frozenset((cls,)), _OBJECT)

@@ -9,10 +9,9 @@ again: what it stood for may be another's by now.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
 from typing import TypeVar
 
-from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.background import TRANSIENT, ToldOf, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Alarm, pause
@@ -70,7 +69,7 @@ class LeasedObject(Alarm, TwinBlocks):
             return LeaseState.LOST
         return self._end
 
-    def on_end(self, callback: Callable[[LeasedObject], object]) -> None:
+    def on_end(self, callback: ToldOf[LeasedObject]) -> None:
         """Call ``callback(leased)`` once, when it has ended (or if it has), from a thread that such callbacks share.
 
         ``leased.state`` says how. A callback that raises is logged. In the child of a fork nothing happens.
@@ -105,11 +104,14 @@ class LeasedObject(Alarm, TwinBlocks):
     async def _leave(self, error: type[BaseException] | None) -> None:
         await self._cancel()
 
+    def _abort(self) -> None:
+        self._kept.end()
+        self._kept.leave_in_background()
+
     # how it ends -----------------------------------------------------------------------------------------------------
 
     def _lose(self) -> None:
-        if self._finish(LeaseState.LOST):
-            logger.warning("the object %r under lease %x is lost", self._label, self.lease.id)
+        self._finish(LeaseState.LOST)
 
     def _lose_key(self, why: str) -> None:
         """Be told by the watch that another is in the key, or nothing."""
@@ -145,6 +147,8 @@ class LeasedObject(Alarm, TwinBlocks):
             if self._end is not LeaseState.ACTIVE:
                 return False
             self._end = state
+        if state is LeaseState.LOST:
+            logger.warning("the object %r under lease %x is lost", self._label, self.lease.id)
         self.lease.unsubscribe(self._lose)
         self._kept.end()
         self._ring()

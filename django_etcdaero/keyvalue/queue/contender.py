@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
-from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
+from django_etcdaero.exceptions import ClusterError, EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
 from django_etcdaero.keyvalue.arguments import check_seconds, end_of
-from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
+from django_etcdaero.keyvalue.client.background import TRANSIENT, ToldOf, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.session import Session
@@ -18,7 +17,7 @@ from django_etcdaero.keyvalue.client.steps import is_over, seconds_left
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
-from django_etcdaero.system.steps import Call
+from django_etcdaero.system.steps import Call, Pause
 from django_etcdaero.system.twins import twins
 
 from .holder import Holder
@@ -28,6 +27,9 @@ from .reading import LEAVE_TIMEOUT, read_queue
 
 _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
+
+_RETRY = 0.25
+"""Seconds until somebody who wants to wait for the name asks a store again that is away."""
 
 _GRACE = 1.0
 """Seconds that leaving the queue may take when the time to wait in it is over."""
@@ -54,7 +56,7 @@ class Contender:
         self._mutex = threading.Lock()
         self._busy = False
         self._place: Place | None = None
-        self._callbacks: list[Callable[[Any], object]] = []
+        self._callbacks: list[ToldOf[Any]] = []
 
     def __repr__(self) -> str:
         place = self._place
@@ -84,8 +86,8 @@ class Contender:
         place = self._holding()
         return create_revision(place.key) == place.token
 
-    def on_lost(self, callback: Callable[[Any], object]) -> None:
-        """Call ``callback(self)`` whenever what this object holds is lost.
+    def on_lost(self, callback: ToldOf[Any]) -> None:
+        """Call ``callback(self)``, or ``callback()`` if it takes nothing, whenever what this object holds is lost.
 
         All callbacks of a client that tell of a loss share one thread, which does nothing else: none may block.
         """
@@ -137,9 +139,9 @@ class Contender:
                     )
                 mine = self._busy = True
             try:
-                await self._contend(entry, limit, once=once, stop=stop)
+                await self._insist(entry, limit, once=once, stop=stop)
             except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
-                await self._contend(entry, limit, once=once, stop=stop)
+                await self._insist(entry, limit, once=once, stop=stop)
         except BaseException as error:  # of a signal handler, too, which may raise anywhere
             if mine:
                 self._busy = False
@@ -149,6 +151,19 @@ class Contender:
             if late and isinstance(error, TRANSIENT) and not isinstance(error, LockTimeout):
                 raise LockTimeout(f"{self.label!r} could not be had in time: {error}") from error
             raise
+
+    async def _insist(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
+        """Contend, again and again where there is time left and the store is known to be away, as far as that goes."""
+        while True:
+            try:
+                await self._contend(entry, limit, once=once, stop=stop)
+                return
+            except ClusterError as error:
+                if error.since is None or limit is None or limit - time.monotonic() <= _RETRY:
+                    raise
+                if stop is not None and stop.is_set():
+                    raise
+            await Pause(_RETRY)
 
     async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
         """Enter the queue until ``entry``, and wait in it until ``limit``."""
@@ -216,7 +231,7 @@ class Contender:
         for callback in tuple(self._callbacks):
             self._report(callback)
 
-    def _report(self, callback: Callable[[Any], object]) -> None:
+    def _report(self, callback: ToldOf[Any]) -> None:
         self._client.callbacks.report_loss(callback, self, f"the on_lost callback of {self.kind} {self.label!r}")
 
 

@@ -21,6 +21,7 @@ from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logge
 from django_etcdaero.keyvalue.client.steps import wait
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 from django_etcdaero.system.twins import twins
 
@@ -43,7 +44,7 @@ class Leadership:
     """
 
     def __init__(self, election: Candidate, stop: threading.Event) -> None:
-        self.lost = threading.Event()
+        self.lost = Flag()
         """Set when the leadership is lost."""
         self.stop = stop
         """Set by the caller of ``run`` who wants it to end."""

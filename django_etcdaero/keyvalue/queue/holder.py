@@ -35,7 +35,7 @@ class Holder:
         """Read a contender's key and what it ``told`` by its introduction; never fails, whatever that is."""
         try:
             about = json.loads(told)
-        except ValueError:
+        except (ValueError, RecursionError):
             about = None
         if not isinstance(about, dict):
             return cls(kv.key, kv.create_revision, kv.lease)
@@ -45,8 +45,8 @@ class Holder:
             kv.create_revision,
             kv.lease,
             host=host if isinstance(host, str) else "",
-            pid=pid if isinstance(pid, int) else None,
-            since=_time(since),
+            pid=pid if isinstance(pid, int) and not isinstance(pid, bool) else None,
+            since=_time(since) if isinstance(since, str) else None,
             identity=about,
         )
 
@@ -121,9 +121,9 @@ def introduction(client: Client, *, process: bool = False) -> bytes:
     return json.dumps(told).encode()
 
 
-def _time(text: object) -> datetime | None:
+def _time(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(str(text))
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

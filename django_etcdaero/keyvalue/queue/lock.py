@@ -99,6 +99,11 @@ class Lock(Contender, TwinBlocks):
                 raise
             logger.warning("%s", loss)
 
+    def _abort(self) -> None:
+        place = self._place
+        if place is not None:
+            self._drop(place)
+
     def check(self) -> None:
         """Raise ``LockLost`` if the lock is not held any more. Asks no store: :meth:`compare` is the real guard."""
         if not self.held:

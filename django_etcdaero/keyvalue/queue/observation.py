@@ -94,14 +94,14 @@ class Observation(Inbox[ElectionEvent]):
 
     def elected(self, leader: Leader) -> None:
         """Be told that the own candidate leads now."""
-        with self._changed:
+        with self._changed.lock:
             if not (self._mine and leader.same_as(self._told)):
                 self._mine, self._told = True, leader
                 self._emit(Elected(leader))
 
     def lost(self, leader: Leader) -> None:
         """Be told that the own candidate, which led as ``leader``, does not any more."""
-        with self._changed:
+        with self._changed.lock:
             told = self._told
             if self._mine and isinstance(told, Leader) and told.same_as(leader):
                 self._mine, self._told = False, _UNTOLD
@@ -111,7 +111,7 @@ class Observation(Inbox[ElectionEvent]):
 
     def _look(self) -> float | None:
         """Task for the background: see who leads, and watch whether it stays so."""
-        with self._changed:
+        with self._changed.lock:
             if self._ended:
                 return None
             self._number += 1
@@ -144,7 +144,7 @@ class Observation(Inbox[ElectionEvent]):
         return None
 
     def _keep(self, handle: WatchHandle) -> None:
-        with self._changed:
+        with self._changed.lock:
             self._handle = handle
             ended = self._ended
         if ended:
@@ -152,7 +152,7 @@ class Observation(Inbox[ElectionEvent]):
 
     def feed(self, sink: _Sink, batch: WatchBatch) -> None:
         """Take a batch of a watch."""
-        with self._changed:
+        with self._changed.lock:
             if sink.number != self._number or self._ended:
                 return
         if batch.lost is WatchLost.CLOSED:
@@ -169,20 +169,20 @@ class Observation(Inbox[ElectionEvent]):
             else:
                 again = True
         if again:
-            with self._changed:
+            with self._changed.lock:
                 self._number += 1
             self._client.chores.submit(self._look)
 
     def _see(self, leader: Leader | None, revision: int) -> None:
         """Take note of who leads, according to the store at ``revision``."""
-        with self._changed:
+        with self._changed.lock:
             led_as = self._told if self._mine else None
         if isinstance(led_as, Leader):
             if revision < led_as.token or (leader is not None and leader.token < led_as.token):
                 return  # that was before the own candidate won
             if leader is None or not self._election.owns(leader):
                 self._election.report_loss(led_as)  # nobody is to hear of it from here before the candidate knows
-        with self._changed:
+        with self._changed.lock:
             told = self._told
             same = leader is not None and leader.same_as(told)
             if leader is not None and self._election.owns(leader):
@@ -231,7 +231,7 @@ class Observation(Inbox[ElectionEvent]):
         if not super()._end(error):
             return False
         self._election.unfollow(self)
-        with self._changed:
+        with self._changed.lock:
             handle = self._handle
         if handle is not None:
             handle.cancel()

@@ -44,6 +44,9 @@ from .reading import LEAVE_TIMEOUT, delete_in_background
 
 _TRIES = 3
 
+_LONGEST_PAUSE = 1.0
+"""Seconds between two looks at a store that is away; where it is known to be, they cost nothing."""
+
 _STOP_POLL = 0.1
 """Seconds between two looks at the event that ends a wait from outside."""
 
@@ -193,7 +196,7 @@ class Place:
                     return
                 self.guard.start(self.token, self.seen)
                 deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
-                ended = await wait(self.guard, left, (self._client, deletion), poll=poll)
+                ended = await wait(self.guard, left, (self._client, deletion), poll=poll, orphaned=self.drop)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:
@@ -205,7 +208,7 @@ class Place:
                 failures += 1
                 trouble = error
                 logger.debug("waiting for %r: %s", self.name, error)
-                await pause(self.session.lease, min(backoff(failures), left()))
+                await pause(self.session.lease, min(backoff(failures, limit=_LONGEST_PAUSE), left()))
 
     def _time_left(self, limit: float | None, trouble: EtcdAeroError | None) -> float:
         lease = self.session.lease

@@ -40,6 +40,6 @@ async def succeed(client: Client, place: Place, limit: float) -> bool:
 def _left_by_the_dead(introduction: bytes) -> bool:
     try:
         told = json.loads(introduction)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(told, dict) and is_dead(told.get("process"))

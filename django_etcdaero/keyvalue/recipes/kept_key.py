@@ -18,8 +18,18 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease, check_ttl
 from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
 from django_etcdaero.keyvalue.txn import create_revision, put
-from django_etcdaero.keyvalue.values import Event, EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.values import (
+    Event,
+    EventType,
+    PutRequest,
+    WatchBatch,
+    WatchHandle,
+    WatchLost,
+    WatchRequest,
+)
 from django_etcdaero.system.steps import Call, drive
+
+from . import predecessor
 
 LEAVE_TIMEOUT = 2.0
 """Seconds that the revocation of the lease may take."""
@@ -40,6 +50,7 @@ class KeptKey:
         ttl: int,
         lost: Callable[[str], object],
         wake: Callable[[], object],
+        about: bytes | None = None,
     ) -> None:
         """``lost(why)`` is called when the watch saw that the key is not one's own (any more), ``wake()`` when there is
         something to be done: the key does not exist, or nobody watches it any more. ``what`` names it in messages."""
@@ -50,6 +61,7 @@ class KeptKey:
         """The key is in the store and one's own."""
         self.doubted = False
         """That may not be so any more."""
+        self._about = about
         self._client = client
         self._what = what
         self._lost = lost
@@ -75,12 +87,21 @@ class KeptKey:
         limit = time.monotonic() + patience
         self.lease = await Call(client.lease, client.alease, self.ttl, timeout=patience)
         try:
-            txn = client.txn().then(put(self.key, value, lease=self.lease))
-            put_first = txn if replace else txn.when(create_revision(self.key) == 0)
-            result = await Commit(put_first, max(0.0, limit - time.monotonic()))
+            puts = self.puts(value)
+            txn = client.txn().then(*puts)
+            if not replace:
+                txn = txn.when(create_revision(self.key) == 0)
+                if self._about is not None:
+                    txn = txn.otherwise(*predecessor.reads(self.key))
+            result = await Commit(txn, max(0.0, limit - time.monotonic()))
+            revision = result.revision
             if not result.succeeded:
-                raise KeyExists(f"{self._what} exists already")
-            self.note(result.revision, placed=True)
+                revision = 0
+                if self._about is not None:
+                    revision = await predecessor.succeed(client, self.key, result, puts, lambda: seconds_left(limit))
+                if not revision:
+                    raise KeyExists(f"{self._what} exists already")
+            self.note(revision, placed=True)
             if watched:
                 await self.watch(timeout=seconds_left(limit))
         except BaseException as error:
@@ -90,7 +111,14 @@ class KeptKey:
             else:
                 self.leave_in_background()
             raise
-        return result.revision
+        return revision
+
+    def puts(self, value: bytes) -> list[PutRequest]:
+        """Return the writes that put the key, and who holds it."""
+        own = [put(self.key, value, lease=self.lease)]
+        if self._about is not None:
+            own.append(put(predecessor.second_key(self.key), self._about, lease=self.lease))
+        return own
 
     async def leave(self, *, timeout: float = LEAVE_TIMEOUT) -> None:
         """Delete the key, if it still is one's own, by ending the lease. A failure is logged."""
@@ -102,6 +130,12 @@ class KeptKey:
     def leave_in_background(self) -> None:
         """Delete the key as :meth:`leave` does, without waiting for it."""
         self._client.chores.submit(lambda: drive(self.leave()))
+
+    def abort(self) -> None:
+        """Watch the key no more, and delete it in the background if it has been put."""
+        self.end()
+        if hasattr(self, "lease"):
+            self.leave_in_background()
 
     # finding out -----------------------------------------------------------------------------------------------------
 

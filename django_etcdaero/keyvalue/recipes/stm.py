@@ -41,6 +41,7 @@ from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.keyvalue.txn import delete, put
 from django_etcdaero.keyvalue.values import PutRequest, TxnResult
+from django_etcdaero.system.interruption import interrupts
 from django_etcdaero.system.steps import Apply, Pause
 from django_etcdaero.system.twins import twins
 
@@ -164,8 +165,8 @@ async def transact(
         conflict: TxnResult | None = None
         try:
             answer = await Apply(function, handle)
-        except Exception:
-            if not attempt.outdated:
+        except Exception as error:
+            if not attempt.outdated or interrupts(error):
                 raise
         finally:
             handle.close()

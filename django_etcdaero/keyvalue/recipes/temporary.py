@@ -13,6 +13,9 @@ takes it off, and from then on it is theirs: it is neither overwritten nor delet
 is false, until they delete it; then it is put back. A change that keeps the lease is respected too. Closing revokes the
 lease and does nothing else, so it cannot delete what belongs to others.
 
+**What is taken over.** The key that a process of this host left which is dead for certain:
+:mod:`django_etcdaero.keyvalue.recipes.predecessor`.
+
 **How.** A watch of the key and the end of the lease only wake up a task of the client's background thread, which
 compares what is there with what should be and writes on the condition that this is still so.
 """
@@ -22,18 +25,30 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
-from django_etcdaero.keyvalue.client.steps import Commit
+from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
-from django_etcdaero.system.steps import Acquire, drive
+from django_etcdaero.system.steps import Take, drive
+from django_etcdaero.system.turns import Claim, Turn
 from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .kept_key import LEAVE_TIMEOUT, KeptKey
+from .predecessor import this_holder
+
+_GRACE = 1.0
+"""Seconds after its deadline in which a call has ended, unless something is very wrong."""
+
+_ROUND = 2
+"""So many times to live at most pass while the background looks after a key once."""
+
+_SOON = 0.05
+"""Seconds after which the background looks again whether it is its turn."""
 
 
 class TemporaryKey(TwinBlocks):
@@ -52,20 +67,21 @@ class TemporaryKey(TwinBlocks):
         self._client = client
         self._pid = os.getpid()
         self._value = to_bytes(value, name="value")
-        self._turn = threading.Lock()  # held during calls, by the background, update() or close()
+        self._turn = Turn()  # during calls, of the background, update() or close()
         self._mutex = threading.Lock()  # held for moments, guards the state below
         self._closed = False
         self._unwritten = False  # the store may have another value than this object
         self._lost = False  # the loss has been logged
         self._wakings = 0
         self._failures = 0
+        self._modified = 0  # the mod revision of what is there; 0: not known
         self._former: set[int] = set()  # leases lost since the key was last placed
         what = f"temporary key {self.label!r}"
-        self._kept = KeptKey(client, self.key, what, ttl=ttl, lost=self._lose, wake=self._wake)
+        self._kept = KeptKey(client, self.key, what, ttl=ttl, lost=self._lose, wake=self._wake, about=this_holder())
 
     async def create(self, *, replace: bool, timeout: float | None) -> None:
         """Put the key, on a new lease, within ``timeout`` seconds (``None``: the engine's default). Once."""
-        await self._kept.create(self._value, replace=replace, watched=False, timeout=timeout)
+        self._modified = await self._kept.create(self._value, replace=replace, watched=False, timeout=timeout)
         self._kept.lease.subscribe(self._lease_ended)
         self._wake()
 
@@ -94,15 +110,16 @@ class TemporaryKey(TwinBlocks):
         if self._closed:
             raise InvalidRequest(f"temporary key {self.label!r} is closed")
         self._client.open_engine()
-        if not await Acquire(self._turn, self._patience):
-            with self._mutex:
-                self._value, self._unwritten = new, True
-            self._wake()
-            return False
+        claim = Claim(self._patience + _GRACE)
         try:
+            if not await Take(self._turn, claim, self._patience):
+                with self._mutex:
+                    self._value, self._unwritten = new, True
+                self._wake()
+                return False
             done = await self._write(new)
         finally:
-            self._turn.release()
+            self._turn.give_back(claim)
         if not done:
             self._wake()
         return done
@@ -120,22 +137,28 @@ class TemporaryKey(TwinBlocks):
             if self._closed:
                 return
             self._closed = True
-        self._kept.end()
-        mine = False
+        claim = Claim(LEAVE_TIMEOUT + _GRACE)
         try:
-            mine = await Acquire(self._turn, LEAVE_TIMEOUT)
+            self._kept.end()
+            await Take(self._turn, claim, LEAVE_TIMEOUT)
             await self._kept.leave()
         except BaseException:
             self._kept.leave_in_background()
             raise
         finally:
-            if mine:
-                self._turn.release()
+            self._turn.give_back(claim)
 
     close, aclose = twins(_close)
 
     async def _leave(self, error: type[BaseException] | None) -> None:
         await self._close()
+
+    def abort(self) -> None:
+        """Close it in the background, whatever state it is in."""
+        self._closed = True
+        self._kept.abort()
+
+    _abort = abort
 
     # writing ---------------------------------------------------------------------------------------------------------
 
@@ -145,10 +168,8 @@ class TemporaryKey(TwinBlocks):
 
     async def _write(self, new: bytes) -> bool:
         old, self._value = self._value, new
-        lease = self._kept.lease
-        write = self._client.txn().when(lease_of(self.key) == lease).then(put(self.key, new, lease=lease))
         try:
-            done = (await Commit(write, self._patience)).succeeded
+            done = await self._put(new)
         except (*TRANSIENT, LeaseNotFound) as error:
             logger.debug("the new value of temporary key %r is written later: %s", self.label, error)
             done = False
@@ -162,25 +183,48 @@ class TemporaryKey(TwinBlocks):
         self._unwritten = not done
         return done
 
+    async def _put(self, new: bytes) -> bool:
+        """Write the value over the one that is there. Return False if the key is not one's own.
+
+        Only over that one: an earlier write whose answer was lost, or not waited for, may be on its way still.
+        """
+        lease, limit = self._kept.lease, time.monotonic() + self._patience
+        while True:
+            own = [lease_of(self.key) == lease]
+            if self._modified:
+                own.append(mod_revision(self.key) == self._modified)
+            write = self._client.txn().when(*own).then(put(self.key, new, lease=lease)).otherwise(get(self.key))
+            result = await Commit(write, seconds_left(limit))
+            if result.succeeded:
+                self._modified = result.revision
+                return True
+            there = txn.found(result.responses[0])
+            if not there or there[0].lease != lease.id:
+                return False
+            self._modified = there[0].mod_revision
+
     def _place(self) -> bool:
         """Have the key in the store, on the lease, unless somebody else has it. False: try again."""
         kept = self._kept
         kept.look()
         value = self._value
         lease, timeout = kept.lease, self._patience
-        ours = put(self.key, value, lease=lease)
+        ours = kept.puts(value)
         absent = create_revision(self.key) == 0
-        result = self._client.txn().when(absent).then(ours).otherwise(get(self.key)).commit(timeout=timeout)
+        result = self._client.txn().when(absent).then(*ours).otherwise(get(self.key)).commit(timeout=timeout)
+        self._modified = result.revision
         if not result.succeeded:
             found = txn.found(result.responses[0])[0]
+            self._modified = found.mod_revision
             if found.lease not in (lease.id, *self._former):
                 self._lose("somebody else has it")
                 return kept.note(result.revision, placed=False)
             if found.lease != lease.id or (self._unwritten and found.value != value):
                 unchanged = mod_revision(self.key) == found.mod_revision
-                result = self._client.txn().when(unchanged).then(ours).commit(timeout=timeout)
+                result = self._client.txn().when(unchanged).then(*ours).commit(timeout=timeout)
                 if not result.succeeded:
                     return False
+                self._modified = result.revision
         with self._mutex:
             self._unwritten = self._value != value
         self._former.clear()
@@ -204,25 +248,28 @@ class TemporaryKey(TwinBlocks):
 
     def _tend(self, number: int) -> float | None:
         """Task for the background: bring about what should be; tried again for as long as it fails."""
-        with self._turn:
-            if self._closed or number != self._wakings:
-                return None
-            try:
-                done = self._restore()
-            except Cancelled:
-                return None
-            except LeaseNotFound:
-                self._kept.lease.end(lost=True)
-                return backoff(1)
-            except EtcdAeroError as error:
-                self._failures += 1
-                level = logging.WARNING if self._failures == 1 else logging.DEBUG
-                logger.log(level, "temporary key %r cannot be tended (try %d): %s", self.label, self._failures, error)
-                return backoff(self._failures)
-            finally:
-                self._leave_if_closed()
-            self._failures = 0 if done else self._failures + 1
-            return None if done else backoff(self._failures)
+        if self._closed or number != self._wakings:
+            return None
+        claim = Claim(_ROUND * self.ttl + _GRACE)
+        if not self._turn.take(claim):
+            return _SOON  # this thread has leases and locks to look after, too
+        try:
+            done = self._restore()
+        except Cancelled:
+            return None
+        except LeaseNotFound:
+            self._kept.lease.end(lost=True)
+            return backoff(1)
+        except EtcdAeroError as error:
+            self._failures += 1
+            level = logging.WARNING if self._failures == 1 else logging.DEBUG
+            logger.log(level, "temporary key %r cannot be tended (try %d): %s", self.label, self._failures, error)
+            return backoff(self._failures)
+        finally:
+            self._leave_if_closed()
+            self._turn.give_back(claim)
+        self._failures = 0 if done else self._failures + 1
+        return None if done else backoff(self._failures)
 
     def _restore(self) -> bool:
         kept = self._kept
@@ -254,20 +301,3 @@ class TemporaryKey(TwinBlocks):
                 return
             self._lost = True
         logger.warning("temporary key %r is lost: %s", self.label, why)
-
-
-async def temporary_key(
-    client: Client, key: Text, value: Text = b"1", *, ttl: int = 10, replace: bool = False, timeout: float | None = None
-) -> TemporaryKey:
-    """Put a key that exists for as long as this process holds it:
-    :mod:`django_etcdaero.keyvalue.recipes.temporary`.
-
-    ``ttl``: seconds after which the key of a dead process is gone. ``timeout`` is for putting it there. Raises
-    ``KeyExists`` if somebody has the key already, this process included; ``replace=True`` takes it over then: of two
-    that do so the later one has it. Also raises what granting a lease and a transaction raise; nothing stays in the
-    store then, or not for longer than the time to live. The answer is a context manager, an asynchronous one too, that
-    closes it.
-    """
-    made = TemporaryKey(client, key, value, ttl=ttl)
-    await made.create(replace=replace, timeout=timeout)
-    return made

@@ -48,6 +48,18 @@ def test_a_lost_lock_is_reported_everywhere(kv: KV, lose: Callable[[KV, Lock], N
     assert told == [lock]
 
 
+def test_a_callback_may_take_nothing_as_the_set_method_of_an_event(kv: KV) -> None:
+    lock, told = kv.lock("L"), [threading.Event() for _ in range(3)]
+    lock.acquire()
+    lock.on_lost(told[0].set)
+    kv.session(10).on_lost(told[1].set)
+    lease = kv.lease(10)
+    lease.on_lost(told[2].set)
+    kv.revoke_lease(lease)
+    kv.revoke_lease(kv.session(10).lease)
+    assert [event.wait(10) for event in told] == [True] * 3
+
+
 def test_a_callback_given_after_the_loss_is_called_too_and_errors_stop_no_other(kv: KV) -> None:
     lock = kv.lock("L")
     lock.on_lost(lambda lost: 1 / 0)

@@ -23,6 +23,7 @@ from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.gate import Enter, Entry, Gate, Send
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
+from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import REQUESTS
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
 from django_etcdaero.stores.endpoint import Endpoint
@@ -104,7 +105,7 @@ class MemberCalls(Members):
                 refused = fault is CallFault.TOKEN and tokens.needed
                 if last or not (refused or fault is CallFault.LOST):
                     break
-            except ValueError:  # the channel was closed in another thread
+            except ChannelClosed:
                 trouble = self._interrupted(endpoint)
                 break
             except EtcdAeroError as error:
@@ -137,7 +138,7 @@ class MemberCalls(Members):
                         await Enter(entry, deadline)
                         continue
                     raise self._error(endpoint, error) from error
-                except ValueError as error:  # the channel was closed in another thread
+                except ChannelClosed as error:
                     raise self._interrupted(endpoint) from error
         finally:
             entry.leave()

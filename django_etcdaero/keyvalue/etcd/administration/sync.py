@@ -28,6 +28,7 @@ from django_etcdaero.keyvalue.administration.cluster import LIST_MEMBERS, advert
 from django_etcdaero.keyvalue.administration.maintenance import STATUS
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import Background
 
@@ -61,7 +62,7 @@ class MemberSync:
         self._identities: dict[Endpoint, int] = {}
         """The member last seen at an endpoint."""
         self._failing = False
-        self._stopping = threading.Event()
+        self._stopping = Flag()
         self._lock = threading.Lock()
         self._thread = Background(self._run, name="etcdaero-members")
 

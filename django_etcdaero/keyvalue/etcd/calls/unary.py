@@ -13,23 +13,22 @@ from typing import Any
 
 import grpc
 
-from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.gate import Enter, Entry, Gate, Send
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
-from django_etcdaero.keyvalue.etcd.messages.classes import rpc
+from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, name_request, translate
 from django_etcdaero.system.steps import Pause, drive
 
+from .outage import PROBE, Outage
 from .retries import FIRST_TRY, Failure, Retries
 
 _monotonic = time.monotonic
 
-_PROBE = rpc.RangeRequest(key=b"\0", keys_only=True, serializable=True)
-
-_FAILURES = (grpc.RpcError, ValueError)
-"""What gRPC raises; ``ValueError``: the channel was closed in another thread."""
+_FAILURES = (grpc.RpcError, ChannelClosed)
+"""What calls of gRPC raise."""
 
 _DOUBTS = 2
 """After so many requests in a row without an answer the token is taken for the reason.
@@ -45,10 +44,12 @@ _ENOUGH = 1.0
 class UnaryCalls:
     """Makes the unary calls of one engine."""
 
-    def __init__(self, balancer: Balancer, tokens: Tokens, gate: Gate) -> None:
+    def __init__(self, balancer: Balancer, tokens: Tokens, gate: Gate, outage: Outage | None = None) -> None:
+        """``outage`` is asked whether to try at all, and told when no endpoint could answer."""
         self._balancer = balancer
         self._tokens = tokens
         self._gate = gate
+        self._outage = outage
 
     def run(self, method: str, message: Any, timeout: float, repeat: bool, leader: bool = True) -> Any:
         """Return the answer to ``message``, blocking, within ``timeout`` seconds: :meth:`ask`, by a shorter way.
@@ -59,12 +60,14 @@ class UnaryCalls:
         failed: Failure | None = None
         tokens, token = self._tokens, self._tokens.current
         if not tokens.needed or (token is not None and not self._doubted()):
-            gate = self._gate
-            gate.enter(deadline)
+            gate, mark = self._gate, object()
             try:
+                gate.inside.add(mark)
+                if not gate.is_open:
+                    gate.wait(mark, deadline)
                 choice, member = self._balancer.pick()
                 left = deadline - _monotonic()
-                if left > 0:
+                if left > 0 and not (choice.failures and self._outage is not None and self._outage.is_known):
                     if repeat and len(self._balancer) > 1:
                         left = min(left, FIRST_TRY)
                     try:
@@ -76,7 +79,9 @@ class UnaryCalls:
                             self._answered(choice)
                         return answer
             finally:
-                gate.leave()
+                gate.inside.discard(mark)
+                if not gate.is_open:
+                    gate.left()
         return drive(self.ask(method, message, deadline, repeat=repeat, leader=leader, failed=failed))
 
     async def ask(
@@ -102,6 +107,8 @@ class UnaryCalls:
         ``ClusterError``, ``DeadlineExceeded``, ``StoreBusy`` and ``Cancelled``.
         """
         retries: Retries | None = None
+        if failed is None and self._outage is not None and self._outage.is_known:
+            await self._outage.check(method, deadline)
         while True:
             if failed is None:
                 answer, failed = await self._try(method, message, deadline, retries, repeat=repeat, leader=leader)
@@ -120,6 +127,8 @@ class UnaryCalls:
             try:
                 pause = retries.failed(failed, with_user=self._tokens.needed)
             except EtcdAeroError as error:
+                if isinstance(error, OutcomeUnknown) and self._outage is not None:
+                    self._outage.suspect()
                 raise error from failed.cause
             if pause:
                 await self._pause(failed, min(pause, max(0.0, deadline - _monotonic())))
@@ -138,7 +147,7 @@ class UnaryCalls:
             token = tokens.current
             left = deadline - _monotonic()
             if left <= 0:
-                raise (retries or Retries(self._balancer, repeat)).over(method)
+                raise self._over(method, retries)
             share = left
             if len(self._balancer) > 1:
                 share = min(left, FIRST_TRY if retries is None else retries.share())
@@ -153,7 +162,7 @@ class UnaryCalls:
                 token = tokens.current
                 left = deadline - _monotonic()
                 if left <= 0:
-                    raise (retries or Retries(self._balancer, repeat)).over(method)
+                    raise self._over(method, retries)
             try:
                 seconds = min(left, share) if repeat else left
                 answer = await Send(entry, member.calls[method], message, seconds, tokens.metadata[leader])
@@ -164,6 +173,15 @@ class UnaryCalls:
             return answer, None
         finally:
             entry.leave()
+
+    def _over(self, method: str, retries: Retries | None) -> EtcdAeroError:
+        """Return the error for a call whose time is over."""
+        if retries is None:
+            return Retries(self._balancer, repeat=False).over(method)
+        error = retries.over(method)
+        if self._outage is not None and isinstance(error, ClusterError | DeadlineExceeded):
+            self._outage.suspect()
+        return error
 
     def _doubted(self) -> bool:
         return bool(self._tokens.current) and self._tokens.unanswered >= min(_DOUBTS, len(self._balancer))
@@ -187,7 +205,7 @@ class UnaryCalls:
         code, details = None, str(error)
         if isinstance(error, DeadlineExceeded):  # while waiting for another thread to log in
             fault = CallFault.LATE if repeat else CallFault.UNSENT
-        elif isinstance(error, ValueError):
+        elif isinstance(error, ChannelClosed):
             fault = CallFault.UNCONNECTED
         else:
             assert isinstance(error, grpc.RpcError)
@@ -216,7 +234,7 @@ class UnaryCalls:
         except DeadlineExceeded:
             return
         try:
-            await Send(entry, failed.member.calls["Range"], _PROBE, seconds, wait=True)
+            await Send(entry, failed.member.calls["Range"], PROBE, seconds, wait=True)
         except _FAILURES:  # any answer will do
             return
         finally:

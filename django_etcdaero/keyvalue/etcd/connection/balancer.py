@@ -159,6 +159,15 @@ class Balancer:
                 self._retired.append(choice.member)
                 choice.member = None
 
+    def leave(self, member: MemberClient) -> None:
+        """Use ``member`` no more: the next use of its endpoint connects anew."""
+        with self._lock:
+            for choice in self._choices:
+                if choice.member is member:
+                    choice.member = None
+            for endpoint in [endpoint for endpoint, other in self._others.items() if other is member]:
+                del self._others[endpoint]
+
     def worked(self, choice: Choice) -> None:
         """Note that ``choice`` is healthy."""
         if choice.failures:
@@ -167,6 +176,12 @@ class Balancer:
                 choice.due = 0.0
                 if choice in self._choices:
                     self._current = choice
+
+    def revive(self, endpoint: Endpoint) -> None:
+        """Note that a member answers at ``endpoint``."""
+        for choice in tuple(self._choices):
+            if choice.endpoint == endpoint:
+                self.worked(choice)
 
     def drop(self) -> None:
         """Close all channels; calls under way end as cancelled. They are made anew when needed."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -16,6 +17,7 @@ from grpc import StatusCode
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
 from django_etcdaero.keyvalue.etcd.messages.classes import Metadata
+from django_etcdaero.system.conditions import Bell
 from django_etcdaero.system.steps import Step
 
 _GATE_POLL = 0.01
@@ -23,38 +25,73 @@ _GATE_POLL = 0.01
 
 
 class Gate:
-    """Counts who is inside. It can be closed for a while (callers wait) or shut for good (they are refused)."""
+    """Knows who is inside. It can be closed for a while (callers wait) or shut for good (they are refused).
+
+    There is no lock on the way of a call, which a signal handler that raises could leave taken: whoever goes in adds a
+    mark, and looks whether the gate is open after that; whoever closes it looks for marks after that.
+    """
 
     def __init__(self, location: str) -> None:
         self._location = location
-        self._lock = threading.Lock()  # used directly where every call passes: a condition costs more
-        self._changed = threading.Condition(self._lock)
-        self._inside = 0
-        self._open = True
-        self.is_shut = False
-        """True after :meth:`shut`. Read only; no property, because every call reads it."""
+        self.inside: set[object] = set()
+        """The marks of those who are inside. Every call changes it by itself, in one step each::
 
-    def enter(self, deadline: float | None) -> None:
-        """Go in; wait while the gate is closed, until ``deadline`` (of ``time.monotonic``, ``None``: no limit).
-
-        Raises ``DeadlineExceeded``, and ``Cancelled`` when the gate is shut.
+            mark = object()
+            try:
+                gate.inside.add(mark)
+                if not gate.is_open:
+                    gate.wait(mark, deadline)
+                ...
+            finally:
+                gate.inside.discard(mark)
+                if not gate.is_open:
+                    gate.left()
         """
-        with self._lock:
-            if self._open and not self.is_shut:
-                self._inside += 1
-                return
-            if not self._open:
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                if not self._changed.wait_for(lambda: self._open or self.is_shut, left):
-                    raise self.late()
-            self._go_in()
+        self.is_open = True
+        """False while it is closed, and once it is shut. Read only; no property, because every call reads it."""
+        self.is_shut = False
+        """True after :meth:`shut`. Read only, too."""
+        self._forking = False
+        self._mutex = threading.Lock()  # who closes or shuts it first
+        self._changed = Bell()
 
-    def try_enter(self) -> bool:
-        """Go in if the gate is open; return whether it is. Raises ``Cancelled`` when it is shut."""
-        with self._changed:
-            if self._open or self.is_shut:
-                self._go_in()
-            return self._open
+    def wait(self, mark: object, deadline: float | None) -> None:
+        """Wait outside until the gate is open or ``deadline`` (of ``time.monotonic``, ``None``: no limit) has passed.
+
+        For a caller who has come in with ``mark``, and is inside again afterwards, also if it raises
+        ``DeadlineExceeded``, or ``Cancelled`` because the gate is shut.
+        """
+        while not self.is_open:
+            if self.is_shut:
+                raise self.refused()
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            try:
+                self.inside.discard(mark)
+                self._changed.ring()
+                if not self._changed.wait_for(lambda: self.is_shut or not self._forking, left):
+                    raise self.late()
+            finally:
+                self.inside.add(mark)
+
+    def enter(self, mark: object) -> bool:
+        """Go in with ``mark`` if the gate is open; return whether it is. Raises ``Cancelled`` when it is shut."""
+        self.inside.add(mark)
+        if self.is_open:
+            return True
+        self.leave(mark)
+        if self.is_shut:
+            raise self.refused()
+        return False
+
+    def leave(self, mark: object) -> None:
+        """Go out again."""
+        self.inside.discard(mark)
+        if not self.is_open:
+            self.left()
+
+    def left(self) -> None:
+        """Tell who waits for an empty room that somebody has left."""
+        self._changed.ring()
 
     def late(self) -> DeadlineExceeded:
         """Return the error for a caller who has waited at a closed gate for as long as the call may take."""
@@ -64,76 +101,68 @@ class Gate:
         """Return the error for a caller at a gate that is shut."""
         return Cancelled(f"the engine on {self._location} was closed")
 
-    def _go_in(self) -> None:
-        if self.is_shut:
-            raise self.refused()
-        self._inside += 1
-
-    def leave(self) -> None:
-        """Go out again."""
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0 and (self.is_shut or not self._open):
-                self._changed.notify_all()
-
     def close(self) -> bool:
         """Let nobody in until :meth:`open`; return whether it was open."""
-        with self._changed:
-            was_open, self._open = self._open, False
+        with self._mutex:
+            was_open, self._forking, self.is_open = not self._forking, True, False
             return was_open
 
     def open(self) -> None:
         """Let those in who wait."""
-        with self._changed:
-            self._open = True
-            self._changed.notify_all()
+        with self._mutex:
+            self._forking, self.is_open = False, not self.is_shut
+        self._changed.ring()
 
     def shut(self) -> bool:
         """Let nobody in any more; return whether it was this call that shut it."""
-        with self._changed:
-            first, self.is_shut = not self.is_shut, True
-            self._changed.notify_all()
-            return first
-
-    @property
-    def is_closed(self) -> bool:
-        """True between :meth:`close` and :meth:`open`, and after :meth:`shut`."""
-        return self.is_shut or not self._open
+        with self._mutex:
+            first, self.is_shut, self.is_open = not self.is_shut, True, False
+        self._changed.ring()
+        return first
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds until nobody is inside; return whether that is so."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._inside == 0, timeout)
+        return self._changed.wait_for(lambda: not self.inside, timeout)
 
 
 class Entry:
-    """One caller's entry into the gate. Of one protocol; entering and leaving may be repeated."""
+    """One caller's entry into the gate. Of one protocol; entering and leaving may be repeated.
 
-    __slots__ = ("_inside", "gate")
+    It ends at the latest with this object: what an exception has left inside does not hold up forks for ever.
+    """
+
+    __slots__ = ("__weakref__", "_mark", "gate")
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self._inside: list[bool] = []
+        self._mark = weakref.ref(self, gate.inside.discard)
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it is."""
+        return self._mark in self.gate.inside
 
     def try_enter(self) -> bool:
         """Go in if the gate is open; return whether it is. Raises ``Cancelled`` when it is shut."""
-        if not self._inside:
-            if not self.gate.try_enter():
-                return False
-            self._inside.append(True)
-        return True
+        return self.is_inside or self.gate.enter(self._mark)
 
     def enter(self, deadline: float | None) -> None:
-        """Go in as :meth:`Gate.enter` does."""
-        if not self._inside:
-            self.gate.enter(deadline)
-            self._inside.append(True)
+        """Go in; wait while the gate is closed, until ``deadline`` (of ``time.monotonic``, ``None``: no limit).
+
+        Raises ``DeadlineExceeded``, and ``Cancelled`` when the gate is shut.
+        """
+        if self.try_enter():
+            return
+        try:
+            self.gate.inside.add(self._mark)
+            self.gate.wait(self._mark, deadline)
+        except BaseException:
+            self.leave()
+            raise
 
     def leave(self) -> None:
-        """Go out again, if inside."""
-        with suppress(IndexError):  # one C call on a list is atomic: gRPC's thread and the task's may both come here
-            self._inside.pop()
-            self.gate.leave()
+        """Go out again, if inside. Allowed in gRPC's thread and the task's at once."""
+        self.gate.leave(self._mark)
 
 
 class Enter(Step[None]):
@@ -158,7 +187,7 @@ class Enter(Step[None]):
 class Send(Step[Any]):
     """Make a unary call of gRPC inside the gate; the answer is the server's.
 
-    Raises ``grpc.RpcError``, and ``ValueError`` if the channel was closed. An awaited call has left the gate when it
+    Raises ``grpc.RpcError``, and ``ChannelClosed``. An awaited call has left the gate when it
     ends.
     """
 
@@ -197,7 +226,7 @@ class Send(Step[Any]):
             under_way.cancel()
             raise
         if under_way.code() is StatusCode.OK:
-            return under_way.result()
+            return self._call.read(under_way)
         raise under_way
 
 

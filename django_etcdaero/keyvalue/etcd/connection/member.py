@@ -7,8 +7,10 @@ lost connection) and its way to log in (a token that is never renewed, and that 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from django_etcdaero.keyvalue.etcd.messages.calling import GuardedChannel
 from django_etcdaero.keyvalue.etcd.messages.classes import STUBS, keep_alive_once
 from django_etcdaero.keyvalue.etcd.messages.loading import load_etcd3
 from django_etcdaero.stores.credentials import Tls
@@ -59,9 +61,17 @@ _RANGE_OPTIONS = (
 class MemberClient(_Etcd3Client):  # type: ignore[misc] # the package has no types
     """A client of one endpoint, in one process. Making it does no network I/O, but reads the TLS files."""
 
-    def __init__(self, endpoint: Endpoint, *, tls: Tls | None, timeout: float) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        tls: Tls | None,
+        timeout: float,
+        interrupted: Callable[[MemberClient], object] = lambda _: None,
+    ) -> None:
         """``timeout`` (seconds) is for the methods of ``Etcd3Client``; ``calls`` are given theirs one by one.
 
+        ``interrupted(self)`` is called when an exception from outside has gone through a call: no other is to be made.
         Raises ``ConfigurationError`` that names a TLS file which cannot be used.
         """
         self._tls = tls
@@ -76,15 +86,22 @@ class MemberClient(_Etcd3Client):  # type: ignore[misc] # the package has no typ
             timeout=timeout,
             grpc_options=list(_CHANNEL_OPTIONS),
         )
+        self.interrupted = False
+        """It is not to be used any more."""
+        self._tell = interrupted
+        channel = GuardedChannel(self.channel, self.interrupt)
         self.calls: dict[str, Any] = {
-            method: call
-            for service in _SERVICES
-            for method, call in vars(STUBS[f"{service}Stub"](self.channel)).items()
+            method: call for service in _SERVICES for method, call in vars(STUBS[f"{service}Stub"](channel)).items()
         }
         """The calls by name, for messages of :mod:`~django_etcdaero.keyvalue.etcd.messages.classes`."""
-        self.calls["LeaseKeepAlive"] = keep_alive_once(self.channel)
-        self.calls["LeaseKeepAliveMany"] = KeepAliveMany(self.channel)
-        self.watch_stream: Any = vars(STUBS["WatchStub"](self.channel))["Watch"]
+        self.calls["LeaseKeepAlive"] = keep_alive_once(channel)
+        self.calls["LeaseKeepAliveMany"] = KeepAliveMany(channel)
+        self.watch_stream: Any = vars(STUBS["WatchStub"](channel))["Watch"]
+
+    def interrupt(self) -> None:
+        """Note that an exception from outside has gone through a call, and tell it."""
+        self.interrupted = True
+        self._tell(self)
 
     @property
     def is_outdated(self) -> bool:

@@ -54,7 +54,7 @@ class KeepAliveMany:
     def __call__(self, renewals: Renewals, timeout: float, metadata: Metadata) -> None:
         """Ask once for each lease that waits. Some may still do so afterwards, if others were answered.
 
-        Raises ``grpc.RpcError``, and ``ValueError`` if the channel was closed.
+        Raises ``grpc.RpcError``, and ``ChannelClosed``.
         """
         asked = tuple(renewals.waiting.items())
         sent: dict[int, float] = {}

@@ -15,6 +15,7 @@ import grpc
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, rpc
 from django_etcdaero.system.steps import Step
+from django_etcdaero.system.turns import Claim, Turn
 
 from .gate import Enter, Entry, Send
 from .member import MemberClient
@@ -24,6 +25,9 @@ _UNANSWERED = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 _LEADER = (("hasleader", "true"),)
 """Makes a member that has lost the cluster refuse at once instead of keeping us waiting."""
 
+_GRACE = 1.0
+"""Seconds after its deadline in which a login has ended, unless something is very wrong."""
+
 _POLL = 0.005
 """Seconds between two looks of a task at whether another one has logged in."""
 
@@ -31,12 +35,10 @@ _POLL = 0.005
 class _Login:
     """Logging in to one member, which one caller does at a time."""
 
-    __slots__ = ("code", "details", "failed", "lock", "thread")
+    __slots__ = ("code", "details", "failed", "turn")
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.thread = 0
-        """The thread of the caller who has the lock, whether it waits itself or one of its tasks."""
+        self.turn = Turn()
         self.failed = -math.inf
         """When the member last gave no answer, by ``time.monotonic``; what gRPC said then is ``code`` and ``details``.
 
@@ -46,27 +48,28 @@ class _Login:
         self.details = ""
 
 
-class _Turn(Step[bool]):
-    """Wait for the lock of a login; the answer is whether it was taken."""
+class _TakeTurn(Step[bool]):
+    """Wait for the turn to log in; the answer is whether it was taken."""
 
-    __slots__ = ("_deadline", "_login")
+    __slots__ = ("_claim", "_deadline", "_turn")
 
-    def __init__(self, login: _Login, deadline: float) -> None:
-        self._login = login
+    def __init__(self, turn: Turn, claim: Claim, deadline: float) -> None:
+        self._turn = turn
+        self._claim = claim
         self._deadline = deadline
 
     def block(self) -> bool:
-        login = self._login
-        if login.lock.acquire(blocking=False):
+        if self._turn.take(self._claim):
             return True
-        if login.thread == threading.get_ident():
+        holder = self._turn.holder
+        if holder is not None and holder.thread == self._claim.thread:
             return False  # a task of this thread's event loop has it, and cannot go on while this waits for it
-        if not login.lock.acquire(timeout=max(0.0, self._deadline - time.monotonic())):
+        if not self._turn.wait(self._claim, self._deadline - time.monotonic()):
             raise self._late()
         return True
 
     async def suspend(self) -> bool:
-        while not self._login.lock.acquire(blocking=False):
+        while not self._turn.take(self._claim):
             if time.monotonic() >= self._deadline:
                 raise self._late()
             await asyncio.sleep(_POLL)
@@ -117,14 +120,13 @@ class Tokens:
         ``time.monotonic``) it wants this one: if the member gave somebody no answer after that, it is not asked again.
         The caller is inside the gate by ``entry``, before and after.
 
-        Raises ``grpc.RpcError`` and ``DeadlineExceeded``; ``ValueError`` if the channel was closed.
+        Raises ``grpc.RpcError``, ``ChannelClosed`` and ``DeadlineExceeded``.
         """
         with self._lock:
             login = self._logins.setdefault(member, _Login())
-        taken = await _Turn(login, deadline)
+        claim = Claim(max(0.0, deadline - time.monotonic()) + _GRACE)
         try:
-            if taken:
-                login.thread = threading.get_ident()
+            await _TakeTurn(login.turn, claim, deadline)
             if login.failed >= since:
                 raise _Unanswered(login.code, login.details)
             if self.current == stale:
@@ -140,9 +142,7 @@ class Tokens:
                 self.current = token
                 self.unanswered = 0
         finally:
-            if taken:
-                login.thread = 0
-                login.lock.release()
+            login.turn.give_back(claim)
         if not entry.try_enter():  # an awaited call has left
             await Enter(entry, deadline)
 

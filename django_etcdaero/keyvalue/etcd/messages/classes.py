@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal import enum_type_wrapper
 
-from .deadlines import InRealTime
+from .calling import StreamCall, UnaryCall
 from .schema import ENUMS, MESSAGES, SERVICES
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
@@ -135,12 +135,11 @@ rpc: Any = SimpleNamespace(**NAMES)
 def _multi_callable(channel: Any, service: str, method: str, request: str, response: str) -> Any:
     kind = ("stream" if request[0] == "~" else "unary") + "_" + ("stream" if response[0] == "~" else "unary")
     make: Callable[..., Any] = getattr(channel, kind)
-    call = make(
-        f"/{_PACKAGE}.{service}/{method}",
-        request_serializer=NAMES[request.lstrip("~")].SerializeToString,
-        response_deserializer=NAMES[response.lstrip("~")].FromString,
-    )
-    return InRealTime(call)
+    path = f"/{_PACKAGE}.{service}/{method}"
+    serialize, parse = NAMES[request.lstrip("~")].SerializeToString, NAMES[response.lstrip("~")].FromString
+    if kind == "unary_unary":
+        return UnaryCall(make(path), channel, serialize, parse)
+    return StreamCall(make(path, request_serializer=serialize, response_deserializer=parse), channel)
 
 
 def _stub(service: str, methods: str) -> type:

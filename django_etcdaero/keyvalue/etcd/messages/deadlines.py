@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
 
 _CLOCK = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 """``CLOCK_REALTIME_COARSE``, for which Python has no name: what replaces ``CLOCK_REALTIME`` as well leaves it alone."""
@@ -24,19 +23,3 @@ def in_real_time(seconds: float | None) -> float | None:
         return None
     ahead = time.clock_gettime(_CLOCK) - time.time()
     return seconds if -_SAME < ahead < _SAME else seconds + ahead
-
-
-class InRealTime:
-    """A call of gRPC, which takes what that takes."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    def __call__(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
-        return self._call(message, in_real_time(timeout), metadata, **options)
-
-    def future(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
-        """Send without waiting for the answer."""
-        return self._call.future(message, in_real_time(timeout), metadata, **options)

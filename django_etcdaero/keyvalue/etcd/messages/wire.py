@@ -13,6 +13,7 @@ from django_etcdaero.keyvalue import values
 from django_etcdaero.keyvalue.arguments import INT64, check_choice, check_compare, check_int, check_watch
 from django_etcdaero.keyvalue.duplicates import has_open_deletion, refuse_duplicates
 from django_etcdaero.keyvalue.values import CompareTarget, Event, EventType, KeyValue, SortOrder, SortTarget, new_kv
+from django_etcdaero.system.interruption import interrupts
 
 from .classes import rpc
 
@@ -65,8 +66,8 @@ def range_message(request: values.RangeRequest) -> Any:
         for name in _RARE_OPTIONS:
             if given := getattr(request, name):
                 setattr(message, name, given)
-    except _WRONG_TYPES:
-        raise _explain(request) from None
+    except _WRONG_TYPES as error:
+        raise _explain(request, error) from None
     return message
 
 
@@ -81,16 +82,16 @@ def put_message(request: values.PutRequest) -> Any:
             ignore_value=request.ignore_value,
             ignore_lease=request.ignore_lease,
         )
-    except _WRONG_TYPES:
-        raise _explain(request) from None
+    except _WRONG_TYPES as error:
+        raise _explain(request, error) from None
 
 
 def delete_message(request: values.DeleteRequest) -> Any:
     """Return the message for a deletion."""
     try:
         return _Delete(key=request.key, range_end=request.range_end, prev_kv=request.prev_kv)
-    except _WRONG_TYPES:
-        raise _explain(request) from None
+    except _WRONG_TYPES as error:
+        raise _explain(request, error) from None
 
 
 def txn_message(request: values.TxnRequest) -> Any:
@@ -118,8 +119,8 @@ def _compare(compare: values.Compare) -> Any:
     try:
         message = _Compare(key=compare.key, range_end=compare.range_end, target=compare.target, result=compare.op)
         setattr(message, _OPERANDS[compare.target], compare.operand)
-    except _WRONG_TYPES:
-        raise _explain(compare) from None
+    except _WRONG_TYPES as error:
+        raise _explain(compare, error) from None
     return message
 
 
@@ -154,8 +155,8 @@ def watch_message(request: values.WatchRequest, start_revision: int, watch_id: i
             progress_notify=True,
             fragment=True,
         )
-    except _WRONG_TYPES:
-        raise _explain(request) from None
+    except _WRONG_TYPES as error:
+        raise _explain(request, error) from None
     return rpc.WatchRequest(create_request=create)
 
 
@@ -165,8 +166,13 @@ def lease_message(kind: Any, lease_id: int, **options: Any) -> Any:
     return kind(ID=lease_id, **options)
 
 
-def _explain(request: _Encoded) -> InvalidRequest:
-    """Return the error for a request that could not be encoded, naming the argument that is wrong."""
+def _explain(request: _Encoded, error: Exception) -> Exception:
+    """Return the error for a request that could not be encoded, naming the argument that is wrong.
+
+    ``error`` is what was raised, which is returned if it came from a signal handler.
+    """
+    if interrupts(error):
+        return error
     for field in fields(request):
         value = getattr(request, field.name)
         if field.name in ("key", "range_end", "value"):

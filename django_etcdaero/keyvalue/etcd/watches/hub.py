@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from dataclasses import dataclass
 
@@ -29,11 +28,14 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.keyvalue.etcd.calls.retries import FIRST_TRY
 from django_etcdaero.keyvalue.etcd.calls.unary import UnaryCalls
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
-from django_etcdaero.keyvalue.etcd.connection.gate import Gate
+from django_etcdaero.keyvalue.etcd.connection.gate import Entry, Gate
+from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
+from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.messages.faults import describe
 from django_etcdaero.keyvalue.values import WatchLost
+from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import Background
 
 from .sinks import SinkThread
@@ -46,6 +48,10 @@ _JOIN_TIMEOUT = 5.0
 _LONGEST_PAUSE = 5.0
 _IDENTIFY_TIMEOUT = 5.0
 
+_LOOKS = 3
+_LOOK_PAUSE = 0.05
+"""So often, seconds apart, a store is looked at that is less far than it was."""
+
 
 @dataclass(slots=True)
 class _Store:
@@ -54,6 +60,14 @@ class _Store:
     cluster_id: int
     raft_term: int
     revision: int
+
+    def continues(self, known: _Store) -> bool:
+        """Tell whether it is the store that was ``known`` before."""
+        return (
+            self.cluster_id == known.cluster_id
+            and self.raft_term >= known.raft_term
+            and self.revision >= known.revision
+        )
 
 
 class WatchHub:
@@ -65,7 +79,7 @@ class WatchHub:
         self._tokens = tokens
         self._gate = gate
         self._sinks = SinkThread()
-        self._changed = threading.Condition(threading.RLock())
+        self._changed = Condition()
         self._watches: dict[EtcdWatch, None] = {}  # in the order in which they were asked for
         self._stream: WatchStream | None = None
         self._thread = Background(self._run, name="etcdaero-watch")
@@ -122,6 +136,13 @@ class WatchHub:
         if stream is not None:
             stream.interrupt()
 
+    def leave(self, member: MemberClient) -> None:
+        """End the stream if it is on ``member``; it is opened again on another channel, and nothing is missed."""
+        with self._changed:
+            stream = self._stream
+        if stream is not None and stream.member is member:
+            stream.interrupt()
+
     def stop(self) -> None:
         """End all watches as ``CLOSED`` and join the threads, within some seconds. The gate must be shut before."""
         with self._changed:
@@ -163,14 +184,15 @@ class WatchHub:
     def _serve(self) -> bool:
         """Open a stream and read it until it ends; return whether it was this side that ended it."""
         self._identify()
-        self._gate.enter(None)
+        entry = Entry(self._gate)
+        entry.enter(None)
         stream: WatchStream | None = None
         try:
             choice, member = self._balancer.pick()
             stream = WatchStream(choice, member, self._tokens, calls=self._calls, sinks=self._sinks)
             with self._changed:
                 self._stream, self._trouble = stream, None
-                if self._gate.is_closed:  # whoever closed it has found no stream to interrupt
+                if not self._gate.is_open or member.interrupted:  # who would have interrupted it has found no stream
                     return True
                 for watch in self._watches:
                     stream.ask(watch)
@@ -191,32 +213,29 @@ class WatchHub:
             text = describe(error.code(), error.details() or "")
             _log.info("the watch stream to %s broke, it is opened again: %s", stream.choice.name, text)
             return False
-        except ValueError:  # the channel was closed in another thread
+        except (ChannelClosed, ValueError):  # the channel was closed in another thread
             return True
         finally:
             with self._changed:
                 self._stream = None
             if stream is not None:
                 stream.end()
-            self._gate.leave()
+            entry.leave()
 
     def _identify(self) -> None:
         """Find out which store there is now, and end all watches if it is not the one they were on."""
-        with self._changed:
-            key = next((watch.request.key for watch in self._watches if watch.established), None)
-            key = key if key is not None else next((watch.request.key for watch in self._watches), b"")
-        message = rpc.RangeRequest(key=key or b"\0", keys_only=True)
-        try:
-            header = self._calls.run("Range", message, timeout=_IDENTIFY_TIMEOUT, repeat=True).header
-        except PermissionDenied:
-            return  # the answer to the watch itself tells its owner
-        found = _Store(header.cluster_id, header.raft_term, header.revision)
-        known, self._store = self._store, found
-        if known is None or (
-            found.cluster_id == known.cluster_id
-            and found.raft_term >= known.raft_term
-            and found.revision >= known.revision
-        ):
+        known = self._store
+        for _ in range(_LOOKS):
+            try:
+                found = self._look()
+            except PermissionDenied:
+                return  # the answer to the watch itself tells its owner
+            if known is None or found.continues(known):
+                break
+            # An event may be here before the write that made it has ended, and reads do not show that one yet.
+            time.sleep(_LOOK_PAUSE)
+        self._store = found
+        if known is None or found.continues(known):
             return
         _log.warning(
             "the etcd store was wiped, replaced or restored (revision %d, was %d)", found.revision, known.revision
@@ -226,6 +245,15 @@ class WatchHub:
         for watch in gone:
             self.forget(watch)
             self._sinks.submit(watch, lost(WatchLost.RESET, found.revision))
+
+    def _look(self) -> _Store:
+        """Read what store there is. Raises ``PermissionDenied``, and what other reads raise."""
+        with self._changed:
+            key = next((watch.request.key for watch in self._watches if watch.established), None)
+            key = key if key is not None else next((watch.request.key for watch in self._watches), b"")
+        message = rpc.RangeRequest(key=key or b"\0", keys_only=True)
+        header = self._calls.run("Range", message, timeout=_IDENTIFY_TIMEOUT, repeat=True).header
+        return _Store(header.cluster_id, header.raft_term, header.revision)
 
     def _seen(self, revision: int) -> int:
         """Return the highest revision that the store has shown, ``revision`` included."""

@@ -7,6 +7,7 @@ import threading
 from queue import SimpleQueue
 
 from django_etcdaero.keyvalue.values import WatchBatch
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.threads import Background
 
 from .watching import EtcdWatch
@@ -29,7 +30,7 @@ class SinkThread:
         self._queue: SimpleQueue[tuple[EtcdWatch, WatchBatch] | None] = SimpleQueue()
         self._submitted = 0  # events, counted under the lock
         self._delivered = 0  # events, counted by the thread
-        self._roomy = threading.Event()
+        self._roomy = Flag()
         self._roomy.set()
         self._stopping = False
         self._thread = Background(self._run, name="etcdaero-watch-sinks")

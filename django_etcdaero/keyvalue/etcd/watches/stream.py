@@ -40,6 +40,7 @@ class WatchStream:
     ) -> None:
         """``sinks`` is given the events that are not delivered at once; ``calls`` are for second opinions."""
         self.choice = choice
+        self.member = member
         self._tokens = tokens
         self._token = tokens.current
         """The token it was opened with."""

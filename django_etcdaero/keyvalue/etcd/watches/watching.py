@@ -14,11 +14,14 @@ from django_etcdaero.keyvalue.delivery import Delivery
 from django_etcdaero.keyvalue.etcd.connection.gate import waker
 from django_etcdaero.keyvalue.etcd.messages.wire import events
 from django_etcdaero.keyvalue.values import Event, PromptSink, WatchBatch, WatchLost, WatchRequest, WatchSink
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import Step
 
 
-class Settlement(threading.Event):
+class Settlement(Flag):
     """Set once and for all."""
+
+    __slots__ = ("_listener", "_mutex")
 
     def __init__(self) -> None:
         super().__init__()
