@@ -1,0 +1,49 @@
+"""Code of the project (``load()``, ``prepare()``, receivers of signals) in threads of this package.
+
+Such a thread serves one dataset after the other, for as long as the process lives. What one of them leaves behind must
+not reach the next: a database connection that the server has closed meanwhile, a language or a time zone that was
+activated, variables of a context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextvars import Context
+from typing import Any, TypeVar
+
+from django.db import connections
+
+T = TypeVar("T")
+
+
+def run_project_code(function: Callable[[], T]) -> T:
+    """Call ``function`` in this thread as if nothing had run in it before; return what it returns.
+
+    It runs in an empty context (``contextvars``), where Django's language and time zone are those of the settings.
+    Database connections that are too old or broken are closed before, all of this thread after it, but for those in the
+    middle of a transaction, which belong to whoever began that. Raises what ``function`` raises.
+    """
+    close_old_connections()
+    try:
+        return Context().run(function)
+    finally:
+        close_connections()
+
+
+def close_old_connections() -> None:
+    """Close the database connections of this thread that are too old or broken, but for those in a transaction.
+
+    Django's own function of this name closes those, too.
+    """
+    for connection in _outside_transactions():
+        connection.close_if_unusable_or_obsolete()
+
+
+def close_connections() -> None:
+    """Close the database connections of this thread, but for those in a transaction."""
+    for connection in _outside_transactions():
+        connection.close()
+
+
+def _outside_transactions() -> Iterator[Any]:
+    return (each for each in connections.all(initialized_only=True) if not each.in_atomic_block)
