@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     class _Options(TypedDict, total=False):
         name: str
         refresh_every: timedelta | None
+        load_timeout: timedelta | Literal["auto"] | None
         schema: int
         using: str
         keep: int

@@ -11,13 +11,16 @@ The protocol, in order (key names: :mod:`django_etcdaero.datasets.layout`); the 
     that in ``checked`` and stop.
 4.  **Announce** (:mod:`.commit`). Load the version as readers will. Leave a note in ``retired`` of what is about to be
     made permanent, and make permanent what is not. Then, if the announcement, ``pin`` and ``checked`` still have the
-    revisions read in stage 1 and the lock key is still ours, put the announcement, ``history/<version>`` and
-    ``checked``, drop ``attempt`` and the note, move the oldest history entries to ``retired``. If the comparison fails,
-    nothing has happened for readers: the refresh was fenced off. A lock that was lost on the way may be taken again:
-    what guards the announcement is that those three have not moved.
+    revisions read in stage 1, put the announcement, ``history/<version>`` and ``checked``, drop ``attempt`` and the
+    note, move the oldest history entries to ``retired``. If the comparison fails, nothing has happened for readers: the
+    refresh was fenced off. A lock that was lost on the way is no obstacle: what guards the announcement is that those
+    three have not moved.
 5.  **Expire** (:mod:`.expiry`): give the blocks that only retired versions name a time to live. Their generations were
     read before the announcement, so a block that a later publisher took into use meanwhile (and thereby touched) is
     left alone.
+
+From the beginning of stage 2 until stage 4 is about to announce, the refresh may be given up by another thread: because
+``load_timeout`` is over, or because the process is to end (:mod:`.permission`).
 
 A process may be killed between any two of these steps: what is written before the announcement is found and used by the
 next refresh or vanishes, what is left of stage 5 is done by it.
@@ -47,6 +50,7 @@ from django_etcdaero.keyvalue.values import Operation
 
 from .commit import GuardedCommit
 from .expiry import Expiry
+from .permission import Permission
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
@@ -81,7 +85,8 @@ class Publication:
     """Stages 2 to 5 for one dataset, once.
 
     ``state`` is what was read under ``lock``. Without a lock nothing is written: rows are loaded, validated, encoded
-    and loaded on trial only. ``force`` repairs damage that was repaired in vain before.
+    and loaded on trial only. ``permission`` is that to announce. ``force`` repairs damage that was repaired in vain
+    before.
     """
 
     def __init__(
@@ -91,6 +96,7 @@ class Publication:
         stores: Stores,
         state: StoredState,
         lock: Lock | None,
+        permission: Permission,
         *,
         force: bool,
         progress: Progress | None,
@@ -102,11 +108,13 @@ class Publication:
         self._blocks = BlockStore(stores.records, self._layout)
         self._state = state
         self._lock = lock
+        self._permission = permission
         self._force = force
         self._progress = progress
 
     def run(self) -> Published:
-        """Load and publish. Raises what sources and stores raise, ``Fenced`` and ``CorruptBlock``."""
+        """Load and publish. Raises what sources and stores raise, ``Fenced``, ``CorruptBlock``, and the refusal if the
+        permission was withdrawn."""
         self._refuse_load_in_vain()
         # 2. Load and validate.
         rows, load = self._load_and_validate()
@@ -144,6 +152,7 @@ class Publication:
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
         started = time.time()
         rows = load_rows(self._dataset, self._progress)
+        self._permission.check()
         load = Load(started, time.time() - started, self._latest())
         run_validators(self._dataset, self._blocks, load.latest, rows)
         return rows, load
@@ -185,6 +194,7 @@ class Publication:
     def _note_unchanged(self, load: Load, storing: Storing) -> Checked | None:
         if self._lock is None:
             return None
+        self._permission.use()
         storing.make_permanent()
         checked = self._checked(load, load.latest.version if load.latest is not None else 0)
         self._commit(self._lock, checked)
@@ -231,6 +241,7 @@ class Publication:
         operations = [put(self._layout.history(announcement.version), value), *expiry.operations]
         if self._state.pin is None:
             operations.append(put(self._layout.announcement, value))
+        self._permission.use()
         with self._intending(announcement) as note:
             storing.make_permanent()  # not before it is clear that it will be announced, as far as that can be
             revision = self._commit(lock, checked, [*operations, delete(note)])

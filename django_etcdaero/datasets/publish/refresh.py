@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -19,13 +20,24 @@ from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason
 from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
+from django_etcdaero.exceptions import (
+    Cancelled,
+    EtcdAeroError,
+    Fenced,
+    InvalidRequest,
+    LoadOverdue,
+    LockLost,
+    LockTimeout,
+)
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import mod_revision, put
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
 from .commit import give_back, move_announcement
+from .hanging import HangingLoad, refuse_one_more
+from .limit import TimeLimit
+from .permission import Permission
 from .publication import Publication
 from .source import Progress
 
@@ -40,7 +52,9 @@ class Refresh:
 
     ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
     validates, encodes and loads on trial without writing anything (and without the lock). ``told`` is the error of the
-    refresh before this one, if that has been told: the listener is not told the same reason again.
+    refresh before this one, if that has been told: the listener is not told the same reason again. ``on_overdue`` is
+    called from another thread when the load has not come to its end within ``load_timeout``, with the result of this
+    refresh: all that is left of it then is the thread in which it runs.
     """
 
     def __init__(
@@ -53,6 +67,7 @@ class Refresh:
         dry_run: bool = False,
         progress: Progress | None = None,
         told: str | None = None,
+        on_overdue: Callable[[RefreshResult], object] | None = None,
     ) -> None:
         self._dataset = dataset
         self._host = host
@@ -61,6 +76,9 @@ class Refresh:
         self._dry_run = dry_run
         self._progress = progress
         self._told = told
+        self._on_overdue = on_overdue
+        self._permission = Permission()
+        self._hanging: HangingLoad | None = None
         self._began = time.monotonic()
         self._state = NOTHING
         self._lock: Lock | None = None
@@ -88,6 +106,7 @@ class Refresh:
         most.
         """
         self._stopped = True
+        self._permission.withdraw(Cancelled("the refresh was stopped"))
         if self._lock is not None:
             with suppress(InvalidRequest):  # its own thread gave it back at the same moment
                 give_back(self._lock)
@@ -99,11 +118,13 @@ class Refresh:
         self._blocks = BlockStore(stores.records, self._layout)
         self._state = read_state(stores.kv, self._layout)
         if self._dry_run:
+            refuse_one_more(self._dataset.name)
             return self._publish(None)
         # 1. Take the lock and read: only then what is read stays true.
         idle = None if self._state.former_revision else self._not_due()
         if idle is not None:
             return idle
+        refuse_one_more(self._dataset.name)
         lock = self._lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
         holder = self._acquire(lock)
         if holder is not None:
@@ -165,17 +186,56 @@ class Refresh:
     def _publish(self, lock: Lock | None) -> RefreshResult:
         """Stages 2 to 5."""
         publication = Publication(
-            self._dataset, self._host, self._stores, self._state, lock, force=self._force, progress=self._progress
+            self._dataset,
+            self._host,
+            self._stores,
+            self._state,
+            lock,
+            self._permission,
+            force=self._force,
+            progress=self._progress,
+        )
+        limit = TimeLimit(
+            self._dataset.load_limit(), lambda: self._give_up(lock), name=f"etcdaero-limit-{self._dataset.name}"
         )
         try:
-            published = publication.run()
+            with limit:
+                published = publication.run()
         except Fenced:
             raise
         except Exception as error:
-            if lock is not None and not self._stopped and not interrupts(error):
+            if interrupts(error):
+                raise
+            refusal = self._permission.refusal
+            if refusal is not None:
+                raise refusal from (None if error is refusal else error)
+            if lock is not None:
                 self._note_failure(error)
             raise
+        finally:
+            if self._hanging is not None:
+                self._hanging.end()
         return self._result(**published._asdict(), pinned=self._state.pin is not None)
+
+    def _give_up(self, lock: Lock | None) -> None:
+        """Let others go on, from another thread, while the load hangs; unless it is about to announce."""
+        limit = self._dataset.load_limit() or 0.0
+        what = "and" if lock is None else "so its lock is given up, and"
+        error = LoadOverdue(f"load() has not ended within load_timeout ({limit:g} s), {what} what it gives is refused")
+        if not self._permission.withdraw(error):
+            return
+        try:
+            self._hanging = HangingLoad(self._dataset.name)
+            if lock is not None:
+                with suppress(InvalidRequest):  # its own thread gave it back at the same moment
+                    give_back(lock)
+                self._note_failure(error)
+                self._hanging.leave_word(self._stores, self._layout, limit)
+        finally:
+            result = self._failed(error)
+            self._told = result.error
+            if self._on_overdue is not None:
+                self._on_overdue(result)
 
     def _note_failure(self, error: Exception) -> None:
         """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""

@@ -11,6 +11,7 @@ from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.queue.lock import Holder
 
+from .overdue import OverdueLoad, overdue_loads
 from .presence import Process
 from .reading import Announcements, read_state
 from .schedule import held_back_until, is_due, next_due
@@ -28,6 +29,8 @@ class Overview:
     held_back_until: float | None
     holder: Holder | None
     """Who refreshes at this moment."""
+    overdue: tuple[OverdueLoad, ...] = ()
+    """Loads that hang, the oldest first: each was given up after its ``load_timeout`` and has not ended."""
 
     @property
     def version(self) -> int | None:
@@ -60,6 +63,7 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
         next_due=next_due(stored, dataset.refresh_every),
         held_back_until=held_back_until(stored, now=now),
         holder=stores.kv.lock(layout.lock).holder(),
+        overdue=tuple(overdue_loads(stores.kv, layout)),
     )
 
 
