@@ -25,6 +25,9 @@ logger = logging.getLogger("django_etcdaero.datasets")
 MOST = 3
 """Loads of one dataset that may hang in a process; then no other begins there until one of them has ended."""
 
+WORD_TTL = 30
+"""Seconds after which other processes are no longer told of a load that hangs in a process that died."""
+
 _mutex = threading.Lock()
 _hanging: Counter[tuple[int, str]] = Counter()
 """By process (a fork has none of the threads of its parent) and name of the dataset."""
@@ -57,7 +60,7 @@ class HangingLoad:
     def leave_word(self, stores: Stores, layout: Layout, limit: float) -> None:
         """Tell other processes of it until it ends; ``limit`` is its time in seconds, which is over now."""
         load = OverdueLoad(since=time.time() - limit, limit=limit)
-        self._word = leave_word(stores.kv, layout, load, ttl=stores.lock_ttl)
+        self._word = leave_word(stores.kv, layout, load, ttl=WORD_TTL)
 
     def end(self) -> None:
         """Note that it has ended."""
@@ -65,6 +68,11 @@ class HangingLoad:
             _hanging[self._key] -= 1
         passed = time.monotonic() - self._began
         logger.warning("dataset %s: a load ended %.0f s after it was given up; it is refused", self._name, passed)
-        if self._word is not None:
+        self.take_back_word()
+
+    def take_back_word(self) -> None:
+        """Tell other processes of it no longer. Waits for the store for some seconds at most."""
+        word, self._word = self._word, None
+        if word is not None:
             with suppress(EtcdAeroError):  # it is gone within its time to live
-                self._word.close()
+                word.close()

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.declared import Declared
@@ -22,6 +22,8 @@ from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checke
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import (
     Cancelled,
+    ClusterError,
+    DeadlineExceeded,
     EtcdAeroError,
     Fenced,
     InvalidRequest,
@@ -47,14 +49,24 @@ AGAIN = 0.5
 """Seconds between the loss of a place in the queue for the lock and the next try to get one."""
 
 
+class Line(Protocol):
+    """Whoever runs many refreshes in few threads: it decides which of them wait for a lock."""
+
+    def enter(self) -> float:
+        """Return how many seconds this refresh may wait for the lock, which another process has; 0: not at all."""
+
+    def leave(self) -> bool:
+        """Tell whether it may load, now that it has the lock. If not, it lets the lock go."""
+
+
 class Refresh:
     """One refresh of one dataset.
 
-    ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
-    validates, encodes and loads on trial without writing anything (and without the lock). ``told`` is the error of the
-    refresh before this one, if that has been told: the listener is not told the same reason again. ``on_overdue`` is
-    called from another thread when the load has not come to its end within ``load_timeout``, with the result of this
-    refresh: all that is left of it then is the thread in which it runs.
+    ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock (with ``line`` that is
+    asked); ``dry_run`` loads, validates, encodes and loads on trial without writing anything (and without the lock).
+    ``told`` is the error of the refresh before this one, if that has been told: the listener is not told the same
+    reason again. ``on_overdue`` is called from another thread when the load has not come to its end within
+    ``load_timeout``, with the result of this refresh: all that is left of it then is the thread in which it runs.
     """
 
     def __init__(
@@ -68,6 +80,7 @@ class Refresh:
         progress: Progress | None = None,
         told: str | None = None,
         on_overdue: Callable[[RefreshResult], object] | None = None,
+        line: Line | None = None,
     ) -> None:
         self._dataset = dataset
         self._host = host
@@ -77,7 +90,11 @@ class Refresh:
         self._progress = progress
         self._told = told
         self._on_overdue = on_overdue
+        self._line = line
+        self.store_away = False
+        """Whether it failed because a store of the alias did not answer, before anything was loaded."""
         self._permission = Permission()
+        self._loading = False
         self._hanging: HangingLoad | None = None
         self._began = time.monotonic()
         self._state = NOTHING
@@ -110,6 +127,8 @@ class Refresh:
         if self._lock is not None:
             with suppress(InvalidRequest):  # its own thread gave it back at the same moment
                 give_back(self._lock)
+        if self._hanging is not None:
+            self._hanging.take_back_word()
 
     def _run(self, stores: Stores) -> RefreshResult:
         self._check_stopped()  # whoever opens the stores after the end has opened them anew
@@ -126,7 +145,7 @@ class Refresh:
             return idle
         refuse_one_more(self._dataset.name)
         lock = self._lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
-        holder = self._acquire(lock)
+        holder = self._acquire(lock, self._wait) if self._line is None else self._line_up(lock, self._line)
         if holder is not None:
             return self._result(Outcome.LOCKED, holder=holder)
         try:
@@ -143,14 +162,27 @@ class Refresh:
         if self._stopped:
             raise Cancelled("the refresh was stopped")
 
-    def _acquire(self, lock: Lock) -> str | None:
-        """Take the lock within the time to wait; if that cannot be done say who has it.
+    def _line_up(self, lock: Lock, line: Line) -> str | None:
+        holder = self._acquire(lock, 0.0)
+        if holder is None:
+            return None
+        seconds = line.enter()
+        if seconds <= 0:
+            return holder
+        holder = self._acquire(lock, seconds)
+        if holder is None and not line.leave():
+            give_back(lock)
+            return "nobody: this process is busy with others"
+        return holder
+
+    def _acquire(self, lock: Lock, seconds: float) -> str | None:
+        """Take the lock within ``seconds``; if that cannot be done say who has it.
 
         A place in the queue is lost when this process or the store was away for longer than the lock's time to live, or
         the store was emptied. That says nothing about the lock, so another place is taken.
         """
-        limit = time.monotonic() + self._wait
-        left = self._wait
+        limit = time.monotonic() + seconds
+        left = seconds
         while True:
             try:
                 lock.acquire(timeout=left)
@@ -185,6 +217,7 @@ class Refresh:
 
     def _publish(self, lock: Lock | None) -> RefreshResult:
         """Stages 2 to 5."""
+        self._loading = True
         publication = Publication(
             self._dataset,
             self._host,
@@ -255,6 +288,7 @@ class Refresh:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 
     def _failed(self, error: Exception) -> RefreshResult:
+        self.store_away = not self._loading and isinstance(error, ClusterError | DeadlineExceeded)
         if not self._stopped and not same_reason(text_of(error), self._told):
             self._host.listener.failed(self._dataset, error, "refresh")
         return self._result(Outcome.FAILED, error=text_of(error))

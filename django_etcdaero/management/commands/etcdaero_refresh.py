@@ -19,7 +19,7 @@ from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.management.describe import describe_result, moment
-from django_etcdaero.management.refresh_service import RefreshService
+from django_etcdaero.management.refresh_service import THREADS, RefreshService
 from django_etcdaero.management.scope import chosen_datasets, reach_warnings
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.exiting import exit_on_signals
@@ -34,6 +34,13 @@ def seconds(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ArgumentTypeError(f"{text!r} is not a number of seconds")
     return value
+
+
+def places(text: str) -> int:
+    """Parse a number of threads for argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise ArgumentTypeError(f"{text!r} is not a number of threads from 1 to 1000")
+    return int(text)
 
 
 class ProgressBar:
@@ -89,20 +96,39 @@ class Command(BaseCommand):
             "--wait", type=seconds, default=0.0, metavar="SECONDS", help="how long to wait for another refresher's lock"
         )
         parser.add_argument("--loop", action="store_true", help="stay, and refresh whenever something is due")
+        parser.add_argument(
+            "--threads",
+            type=places,
+            metavar="N",
+            help=f"with --loop: how many datasets may be loaded at a time (default: {THREADS})",
+        )
         parser.add_argument("--dry-run", action="store_true", help="do everything but write and announce")
         parser.add_argument("--json", action="store_true", help="print one JSON object for each result, one a line")
 
     def handle(
-        self, *names: str, force: bool, wait: float, loop: bool, dry_run: bool, json: bool, **options: Any
+        self,
+        *names: str,
+        force: bool,
+        wait: float,
+        loop: bool,
+        threads: int | None,
+        dry_run: bool,
+        json: bool,
+        **options: Any,
     ) -> None:
         if loop and (force or dry_run or wait):
             raise CommandError("--loop does not go with --force, --dry-run or --wait", returncode=2)
+        if threads is not None and not loop:
+            raise CommandError("--threads goes with --loop only: else datasets are loaded one by one", returncode=2)
         chosen = chosen_datasets(names or tuple(options.get("names", ())))
         for warning in reach_warnings():
             self.stderr.write(self.style.WARNING(warning))
         with exit_on_signals(own_process=self._own_process, code=0 if loop else None, close=runtime.close):
             if loop:
-                RefreshService(chosen, runtime, lambda result: self._tell(result, as_json=json)).run()
+                service = RefreshService(
+                    chosen, runtime, lambda result: self._tell(result, as_json=json), threads=threads or THREADS
+                )
+                service.run()
                 return
             failed = False
             for dataset in chosen:
