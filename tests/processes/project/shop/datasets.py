@@ -89,6 +89,11 @@ def load() -> Any:
         case "processes":
             with ProcessPoolExecutor(1) as processes:
                 wait_long(processes)
+        case "terminated pool":
+            with multiprocessing.get_context("fork").Pool(
+                4
+            ) as pool:  # terminates its workers, some of which just begin
+                return {"0": pool.apply(square, (2,))}
         case "pool":
             with multiprocessing.get_context("fork").Pool(2) as pool:
                 squares = pool.map(square, range(20))
