@@ -59,3 +59,15 @@ def test_of_two_services_whose_loads_outlive_their_locks_one_publishes(site: Sit
         service.signal(signal.SIGTERM)
         assert service.wait(20).code == 0
     assert len(site.loads()) == 2
+
+
+def test_the_command_leaves_a_load_that_hangs_behind_refreshes_the_next_dataset_and_exits_with_1(site: Site) -> None:
+    site.mode("hang")
+    ended = site.run("etcdaero_refresh", "--json", SHOP_STOCK="1", SHOP_LOAD_TIMEOUT="0.5", SHOP_LOCK_TTL="300")
+    assert (ended.code, ended.outcomes) == (1, ["failed", "refreshed"]), ended
+    assert [result["name"] for result in ended.results] == ["prices", "stock"]
+    assert ended.results[0]["error"].startswith("LoadOverdue: load() has not ended within load_timeout (0.5 s)")
+    assert site.lock_is_free()
+    attempt = site.state().attempt
+    assert attempt is not None
+    assert attempt.error == ended.results[0]["error"]

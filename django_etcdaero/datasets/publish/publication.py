@@ -5,6 +5,8 @@ The protocol, in order (key names: :mod:`django_etcdaero.datasets.layout`); the 
 1.  **Take the lock and read** (:mod:`.refresh`): take ``lock``, read the announcement, ``pin``, ``checked``,
     ``attempt`` and ``request``. Not due: stop.
 2.  **Load and validate.** Call the dataset's ``load()``; validators see the rows that are current beside the new ones.
+    Code of the project runs in an empty context: rows must not depend on who happens to refresh, such as on the
+    language of a request.
 3.  **Store what is missing** (:mod:`.storing`): encode, and look which blocks exist. Touch those that exist but are not
     part of what is announced (the new generation keeps a slower publisher's clean-up from letting them expire), write
     those that do not, then the pages and the root. Nothing had to be written and the root is the one announced: note
@@ -33,6 +35,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -111,6 +114,8 @@ class Publication:
         self._permission = permission
         self._force = force
         self._progress = progress
+        self.loading = False
+        """Whether it is in ``load()`` or in a validator."""
 
     def run(self) -> Published:
         """Load and publish. Raises what sources and stores raise, ``Fenced``, ``CorruptBlock``, and the refusal if the
@@ -150,11 +155,12 @@ class Publication:
             raise
 
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
-        started = time.time()
-        rows = load_rows(self._dataset, self._progress)
+        started, self.loading = time.time(), True
+        rows = Context().run(load_rows, self._dataset, self._progress)
         self._permission.check()
         load = Load(started, time.time() - started, self._latest())
-        run_validators(self._dataset, self._blocks, load.latest, rows)
+        Context().run(run_validators, self._dataset, self._blocks, load.latest, rows)
+        self.loading = False
         return rows, load
 
     def _latest(self) -> Announcement | None:
@@ -231,7 +237,7 @@ class Publication:
             load_seconds=load.seconds,
             published_at=time.time(),
         )
-        trial_load(self._dataset, announcement, manifest, storing.fetch)
+        Context().run(trial_load, self._dataset, announcement, manifest, storing.fetch)
         return announcement, expiry
 
     def _announce(

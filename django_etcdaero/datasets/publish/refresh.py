@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.declared import Declared
@@ -28,8 +28,6 @@ from django_etcdaero.exceptions import (
     Fenced,
     InvalidRequest,
     LoadOverdue,
-    LockLost,
-    LockTimeout,
 )
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import mod_revision, put
@@ -42,21 +40,9 @@ from .limit import TimeLimit
 from .permission import Permission
 from .publication import Publication
 from .source import Progress
+from .turn import Line, Turn
 
 logger = logging.getLogger("django_etcdaero.datasets")
-
-AGAIN = 0.5
-"""Seconds between the loss of a place in the queue for the lock and the next try to get one."""
-
-
-class Line(Protocol):
-    """Whoever runs many refreshes in few threads: it decides which of them wait for a lock."""
-
-    def enter(self) -> float:
-        """Return how many seconds this refresh may wait for the lock, which another process has; 0: not at all."""
-
-    def leave(self) -> bool:
-        """Tell whether it may load, now that it has the lock. If not, it lets the lock go."""
 
 
 class Refresh:
@@ -92,9 +78,9 @@ class Refresh:
         self._on_overdue = on_overdue
         self._line = line
         self.store_away = False
-        """Whether it failed because a store of the alias did not answer, before anything was loaded."""
+        """Whether it failed because a store of the alias did not answer."""
         self._permission = Permission()
-        self._loading = False
+        self._publication: Publication | None = None
         self._hanging: HangingLoad | None = None
         self._began = time.monotonic()
         self._state = NOTHING
@@ -145,15 +131,19 @@ class Refresh:
             return idle
         refuse_one_more(self._dataset.name)
         lock = self._lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
-        holder = self._acquire(lock, self._wait) if self._line is None else self._line_up(lock, self._line)
+        turn = Turn(lock, self._dataset.name, wait=self._wait, line=self._line)
+        holder = turn.take()
         if holder is not None:
             return self._result(Outcome.LOCKED, holder=holder)
         try:
             self._check_stopped()
+            asked = self._state
             self._state = read_state(stores.kv, self._layout)
             if self._state.former_revision:
                 move_announcement(stores.kv, self._layout, self._state, lock)
                 self._state = read_state(stores.kv, self._layout)
+            if turn.loaded_since(asked.checked, self._state.checked):
+                return self._result(Outcome.FRESH)
             return self._not_due() or self._publish(lock)
         finally:
             give_back(lock)
@@ -161,42 +151,6 @@ class Refresh:
     def _check_stopped(self) -> None:
         if self._stopped:
             raise Cancelled("the refresh was stopped")
-
-    def _line_up(self, lock: Lock, line: Line) -> str | None:
-        holder = self._acquire(lock, 0.0)
-        if holder is None:
-            return None
-        seconds = line.enter()
-        if seconds <= 0:
-            return holder
-        holder = self._acquire(lock, seconds)
-        if holder is None and not line.leave():
-            give_back(lock)
-            return "nobody: this process is busy with others"
-        return holder
-
-    def _acquire(self, lock: Lock, seconds: float) -> str | None:
-        """Take the lock within ``seconds``; if that cannot be done say who has it.
-
-        A place in the queue is lost when this process or the store was away for longer than the lock's time to live, or
-        the store was emptied. That says nothing about the lock, so another place is taken.
-        """
-        limit = time.monotonic() + seconds
-        left = seconds
-        while True:
-            try:
-                lock.acquire(timeout=left)
-                return None
-            except (LockTimeout, LockLost) as error:
-                if left > 0 and isinstance(error, LockLost):
-                    logger.info("dataset %s: queueing for the lock again: %s", self._dataset.name, error)
-                    time.sleep(min(AGAIN, max(0.0, limit - time.monotonic())))
-                    left = max(0.0, limit - time.monotonic())  # 0: one more try, without getting in line
-                    continue
-                holder = lock.holder()
-                if holder is None and error.__cause__ is not None:
-                    raise  # nobody has it: the store was in the way
-                return str(holder or "another process, which has just let go")
 
     def _not_due(self) -> RefreshResult | None:
         if self._force:
@@ -217,8 +171,7 @@ class Refresh:
 
     def _publish(self, lock: Lock | None) -> RefreshResult:
         """Stages 2 to 5."""
-        self._loading = True
-        publication = Publication(
+        publication = self._publication = Publication(
             self._dataset,
             self._host,
             self._stores,
@@ -288,7 +241,8 @@ class Refresh:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 
     def _failed(self, error: Exception) -> RefreshResult:
-        self.store_away = not self._loading and isinstance(error, ClusterError | DeadlineExceeded)
+        loading = self._publication is not None and self._publication.loading  # whatever a source raises is its own
+        self.store_away = not loading and isinstance(error, ClusterError | DeadlineExceeded)
         if not self._stopped and not same_reason(text_of(error), self._told):
             self._host.listener.failed(self._dataset, error, "refresh")
         return self._result(Outcome.FAILED, error=text_of(error))

@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import close_old_connections
 from tqdm import tqdm
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.management.describe import describe_result, moment
+from django_etcdaero.management.one_by_one import OneByOne
 from django_etcdaero.management.refresh_service import THREADS, RefreshService
 from django_etcdaero.management.scope import chosen_datasets, reach_warnings
+from django_etcdaero.project_code import close_old_connections
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.exiting import exit_on_signals
 
@@ -50,8 +51,11 @@ class ProgressBar:
         self._name = name
         self._phase = ""
         self._bar: tqdm[Any] | None = None
+        self._ended = False
 
     def __call__(self, phase: str, done: int, total: int | None) -> None:
+        if self._ended:  # a load that was left behind goes on
+            return
         if phase != self._phase or self._bar is None:
             self.close()
             self._phase = phase
@@ -69,6 +73,11 @@ class ProgressBar:
         self._bar.update(done - self._bar.n)
         if done == total:
             self.close()  # what is logged next must not stand beside it
+
+    def end(self) -> None:
+        """Show nothing any more."""
+        self._ended = True
+        self.close()
 
     def close(self) -> None:
         if self._bar is not None:
@@ -130,21 +139,26 @@ class Command(BaseCommand):
                 )
                 service.run()
                 return
-            failed = False
+            failed, run = False, OneByOne(in_threads=self._own_process)
             for dataset in chosen:
-                result = self._refresh(dataset, force=force, wait=wait, dry_run=dry_run, quiet=json)
+                result = self._refresh(run, dataset, force=force, wait=wait, dry_run=dry_run, quiet=json)
                 self._tell(result, as_json=json)
                 failed = failed or not result.ok
         if failed:
             raise SystemExit(1)
 
     def _refresh(
-        self, dataset: Dataset[Any, Any], *, force: bool, wait: float, dry_run: bool, quiet: bool
+        self, run: OneByOne, dataset: Dataset[Any, Any], *, force: bool, wait: float, dry_run: bool, quiet: bool
     ) -> RefreshResult:
         bar = ProgressBar(dataset.name) if sys.stderr.isatty() and not quiet else None
         close_old_connections()
         try:
-            return Refresh(dataset, runtime, force=force, wait=wait, dry_run=dry_run, progress=bar).run()
+            return run.run(
+                dataset,
+                lambda overdue: Refresh(
+                    dataset, runtime, force=force, wait=wait, dry_run=dry_run, progress=bar, on_overdue=overdue
+                ),
+            )
         except SystemExit as signal:
             # Iterators of the load live on in its frames; they must not meet a closed database connection.
             traceback.clear_frames(signal.__traceback__)
@@ -152,7 +166,7 @@ class Command(BaseCommand):
         finally:
             close_old_connections()
             if bar is not None:
-                bar.close()
+                bar.end()
 
     def _tell(self, result: RefreshResult, *, as_json: bool) -> None:
         if as_json:

@@ -121,4 +121,12 @@ class Prices(Dataset[str, Any]):
 
 prices = Prices
 
+if os.environ.get("SHOP_STOCK") == "1":
+
+    @dataset
+    def stock() -> dict[str, int]:
+        """Return what is in stock: the same each time."""
+        return {"a": 7}
+
+
 faults.arm()
