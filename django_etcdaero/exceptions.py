@@ -154,7 +154,11 @@ class DatasetStale(EtcdAeroError):
 
 
 class Fenced(EtcdAeroError):
-    """A publish was refused: somebody else published (or pinned, or took the lock) since this refresh began."""
+    """A publish was refused: somebody else published, finished a load or pinned since this refresh began."""
+
+
+class LoadOverdue(EtcdAeroError, TimeoutError):
+    """A load has not come to its end within the dataset's ``load_timeout``; what it still gives is refused."""
 
 
 class ValidationFailed(EtcdAeroError):

@@ -61,6 +61,7 @@ def check(cls: type[Declared[Any, Any]]) -> None:
     need("name", named, f"1 to 100 of the characters a-z 0-9 _ . -{f', such as {lower!r}' if named(lower) else ''}")
     need("refresh_every", duration, "a positive timedelta or None")
     need("request_every", lambda value: value == timedelta(0) or duration(value), "a timedelta, not negative, or None")
+    need("load_timeout", lambda value: value == "auto" or duration(value), "a positive timedelta, None or 'auto'")
     need("max_stale", duration, "a positive timedelta or None")
     need("schema", lambda value: number(value, int) and value >= 0, "a whole number of at least 0")
     need("keep", lambda value: number(value, int) and value >= 1, "a whole number of at least 1")

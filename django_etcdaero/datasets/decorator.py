@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         name: str
         refresh_every: timedelta | None
         request_every: timedelta | None
+        load_timeout: timedelta | Literal["auto"] | None
         schema: int
         using: str
         keep: int

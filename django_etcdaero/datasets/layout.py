@@ -12,6 +12,7 @@ it found, which request it answers. All else stands under ``datasets/<name>/s<sc
 ``pin``               present while an operator holds the announcement on one version
 ``attempt``           the last failed load: when, why, and when to try again
 ``condemned``         how many bytes of versions that went are still to expire, and when
+``overdue/…``         loads that hang, for as long as they do (:mod:`.state.overdue`)
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
 ``current``           where older code kept the announcement; the first publisher moves it (:mod:`.publish.commit`)
 ``checked``           where older code kept the last load; the next one moves it
@@ -111,6 +112,11 @@ class Layout:
     def intended(self, version: int, announcement_id: str) -> str:
         """Key of the announcement that a refresh is about to make: a retired one, should it never be made."""
         return f"{self.retired(version)}-{announcement_id}"
+
+    @property
+    def overdue(self) -> str:
+        """Start of the keys of loads that hang. They are in none of the two ranges of the state."""
+        return self.base + "overdue/"
 
     @property
     def records(self) -> bytes:

@@ -3,6 +3,10 @@
 The signal becomes ``SystemExit`` in the main thread, so that locks are given back on the way out. The way out may be
 long: ``with ThreadPoolExecutor()`` waits for its threads, and Python waits for all of them before a process ends, also
 for those that have been abandoned. So a process that is the program's own is ended after a while.
+
+Children that are forked meanwhile end by these signals at once, as programs do by default, for instance when a
+``multiprocessing.Pool`` terminates its workers. Python forgets what signals arrive between a fork and its hooks in the
+child, and a pool waits for ever for a worker that has missed its SIGTERM. So they are held back around each fork.
 """
 
 from __future__ import annotations
@@ -57,8 +61,10 @@ class exit_on_signals:  # noqa: N801 - used as a function
             self._listen()
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._exit)
+        _forks.enter(self)
 
     def __exit__(self, *exc_info: object) -> None:
+        _forks.leave(self)
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self._wakeup >= 0 and os.getpid() == self._pid:
@@ -74,23 +80,20 @@ class exit_on_signals:  # noqa: N801 - used as a function
         self._spare, self._null = os.dup(self._wakeup), os.open(os.devnull, os.O_WRONLY)
         self._watcher.start()
         self._wakeup_before = signal.set_wakeup_fd(self._wakeup, warn_on_full_buffer=False)
-        os.register_at_fork(before=self._before_fork, after_in_parent=self._after_in_parent)
 
     # What a child is told, from its first moment on, must not reach the watcher of the parent.
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Be called in the thread that forks."""
         if self._wakeup >= 0:
             os.dup2(self._null, self._wakeup, inheritable=False)
 
-    def _after_in_parent(self) -> None:
+    def after_in_parent(self) -> None:
+        """Be called in the thread that forked."""
         if self._wakeup >= 0:
             os.dup2(self._spare, self._wakeup, inheritable=False)
 
     def _exit(self, number: int, frame: object) -> None:
-        if number == signal.SIGTERM and os.getpid() != self._pid:
-            # A fork that the load made. The workers of a ProcessPoolExecutor would catch the exception and go on.
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
         if self._own_process and self._seen:
             return  # on the way out already, which the watcher sees to
         self._seen = True
@@ -128,3 +131,52 @@ class exit_on_signals:  # noqa: N801 - used as a function
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
+
+
+class _Forks:
+    """What happens to the blocks that are open at a fork. Hooks cannot be unregistered, so there is one set for all."""
+
+    def __init__(self) -> None:
+        self._open: list[exit_on_signals] = []
+        self._masks: dict[int, set[int]] = {}
+        """The signals that were blocked before the fork, by thread that forks."""
+        self._hooked = False
+
+    def enter(self, block: exit_on_signals) -> None:
+        if not self._hooked:
+            self._hooked = True
+            os.register_at_fork(
+                before=self._before, after_in_parent=self._after_in_parent, after_in_child=self._after_in_child
+            )
+        self._open.append(block)
+
+    def leave(self, block: exit_on_signals) -> None:
+        if block in self._open:
+            self._open.remove(block)
+
+    def _before(self) -> None:
+        if self._open:
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+            self._masks[threading.get_ident()] = {int(each) for each in blocked}
+            for block in tuple(self._open):
+                block.before_fork()
+
+    def _after_in_parent(self) -> None:
+        if threading.get_ident() in self._masks:
+            for block in tuple(self._open):
+                block.after_in_parent()
+            self._unblock()
+
+    def _after_in_child(self) -> None:
+        if threading.get_ident() in self._masks:
+            self._open.clear()
+            for number in _SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            self._unblock()
+        self._masks.clear()  # of other threads of the parent
+
+    def _unblock(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masks.pop(threading.get_ident()))
+
+
+_forks = _Forks()

@@ -100,6 +100,7 @@ def test_the_decorator_with_options(host: FakeHost) -> None:
     @dataset(
         name="price-list",
         refresh_every=timedelta(minutes=5),
+        load_timeout=timedelta(minutes=2),
         schema=3,
         using="default",
         keep=2,
@@ -116,6 +117,7 @@ def test_the_decorator_with_options(host: FakeHost) -> None:
     live = datasets["price-list"]
     assert live is prices
     assert (live.schema, live.keep, live.required, live.first_read_timeout) == (3, 2, False, 0.5)
+    assert (live.load_timeout, live.load_limit()) == (timedelta(minutes=2), 120)
     assert (live.refresh_every, live.max_stale) == (timedelta(minutes=5), timedelta(hours=1))
     assert live.validators == (MinRows(1), MaxShrink(0.5))
     assert served(live, host)["a"] == MappingProxyType({"steps": (1, 2)})
@@ -224,6 +226,7 @@ def loader() -> dict[str, int]:
 
 WRONG = {
     "name": ["", "Prices", "two words", "x/y", "é", "x" * 101, 7, None],
+    "load_timeout": [0, 60, timedelta(0), timedelta(seconds=-1), "never"],
     "refresh_every": [0, 60, timedelta(0), timedelta(seconds=-1), "1h"],
     "max_stale": [0, 60, timedelta(0), timedelta(seconds=-1)],
     "schema": [-1, 1.0, "1", True, None],

@@ -74,7 +74,7 @@ def fail_to_watch(monkeypatch: pytest.MonkeyPatch, prices: Any, end: Callable[[]
 
 def begin_late(monkeypatch: pytest.MonkeyPatch, prices: Any, end: Callable[[], None]) -> None:
     """Let SIGTERM come right before a refresh begins."""
-    monkeypatch.setattr(refresh_service, "close_old_connections", end)
+    monkeypatch.setattr(refresh_service, "run_project_code", lambda function: (end(), function())[1])
 
 
 def load_in_vain(monkeypatch: pytest.MonkeyPatch, prices: Any, end: Callable[[], None]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
 
 import pytest
 from pytest_django import Settings
 
 from django_etcdaero import kv
+from django_etcdaero.datasets.state.overdue import OverdueLoad, leave_word
 from django_etcdaero.management.describe import moment
 from django_etcdaero.runtime import runtime
 from tests.management.running import declare, kv_away, register, run
@@ -130,3 +132,20 @@ def test_a_store_that_is_away_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, op
     assert "no alias 'nowhere'" in text.replace('\\"', '"')
     if options:
         assert set(json.loads(text)["errors"]) == {"prices", "lost", "alias default", "alias nowhere"}
+
+
+def test_a_load_that_hangs_is_told_with_its_process_and_beginning() -> None:
+    prices = declare()
+    stores = runtime.stores("default")
+    layout = prices.layout(stores.prefix)
+    since = time.time() - 700
+    load = OverdueLoad(since=since, limit=600.0, host="far", pid=7)
+    word = leave_word(stores.kv, layout, load, ttl=10)
+    assert word is not None
+    _, text = run("etcdaero_status")
+    said = f"being loaded by far/7 since {moment(since)}, longer than load_timeout (600 s): given up there"
+    assert f"  {said}\n" in text
+    (told,) = json.loads(run("etcdaero_status", "--json")[1])["datasets"][0]["overdue"]
+    assert told == {"host": "far", "pid": 7, "since": since, "limit": 600.0}
+    word.close()
+    assert "being loaded" not in run("etcdaero_status")[1]

@@ -11,6 +11,7 @@ from tests.waiting import wait_until
 
 SQUARES = {str(number): number * number for number in range(20)}
 FORKS = 50
+LOADS = 30
 
 
 def test_load_may_use_a_pool_of_forked_processes(site: Site) -> None:
@@ -62,3 +63,14 @@ def test_a_service_may_use_a_pool_in_each_of_its_loads(site: Site) -> None:
     service.signal(signal.SIGTERM)
     ended = service.wait(10)
     assert (ended.code, ended.outcomes, ended.errors) == (0, ["refreshed", "unchanged"], "")
+
+
+@pytest.mark.timeout(180)
+def test_a_service_may_terminate_the_pool_of_each_of_its_loads(site: Site) -> None:
+    site.mode("terminated pool")
+    service = site.start("etcdaero_refresh", "--loop", "--json", SHOP_EVERY="0.05")
+    wait_until(lambda: service.output.count("\n") >= LOADS, 120, "all loads")
+    service.signal(signal.SIGTERM)
+    ended = service.wait(20)
+    assert (ended.code, ended.errors) == (0, "")
+    assert set(ended.outcomes) == {"refreshed", "unchanged"}

@@ -60,6 +60,42 @@ print("done", flush=True)
 """
 
 
+MANY_ENDED_FORKS = """
+with exiting.exit_on_signals(own_process={own}):
+    for _ in range(200):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(1)
+        os.kill(child, signal.{signal})  # at once: most are not through the hooks of their fork
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.{signal}
+    handler = signal.getsignal(signal.{signal})
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+assert signal.getsignal(signal.{signal}) != handler
+print("done", flush=True)
+"""
+
+FORKING_THREADS = """
+def fork():
+    for _ in range(50):
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+
+with exiting.exit_on_signals(own_process=True):
+    threads = [threading.Thread(target=fork) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except SystemExit as ended:
+        print(ended.code, flush=True)
+"""
+
+
 def run(script: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -85,3 +121,15 @@ def test_a_way_out_that_does_not_end_is_cut_short(name: str, code: int | None, e
 def test_the_end_of_a_fork_is_not_the_end_of_its_parent() -> None:
     ended = run(ENDED_FORK)
     assert (ended.stdout, ended.returncode) == ("done\n", 0), ended.stderr
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_fork_ends_by_a_signal_however_early_it_comes(name: str, own: bool) -> None:
+    ended = run(MANY_ENDED_FORKS.format(signal=name, own=own))
+    assert (ended.stdout, ended.returncode) == ("done\n", 0), ended.stderr
+
+
+def test_threads_that_fork_at_once_leave_the_signals_as_they_were() -> None:
+    ended = run(FORKING_THREADS)
+    assert (ended.stdout, ended.stderr) == ("143\n", "")

@@ -1,8 +1,23 @@
 """The guarded transaction that ends a refresh: stage 4 of the protocol of :mod:`.publication` says what guards it.
 
-Whoever slept, was stopped or lost the network in between is refused here, whatever it believes. (``checked`` is among
-what must not have moved because while readers are pinned a publication leaves the announcement as it is, and because a
-load that found nothing new makes an older load of somebody else worthless all the same.)
+Whoever slept, was stopped or lost the network in between is refused here, whatever it believes, if anything happened to
+the dataset meanwhile: ``announcement``, ``pin`` and ``checked`` must be what they were when the refresh read them.
+(``checked`` is among them because while readers are pinned a publication leaves the announcement as it is, and because
+a load that found nothing new makes an older load of somebody else worthless all the same.)
+
+**The lock is no part of the guard.** A load that keeps the process from renewing its lease (it does not let go of the
+interpreter for longer than ``LOCK_TTL``) loses the lock to the next in the queue, which begins to load as well. If the
+first were refused for that, the second would be refused next for the same reason, and so on, and nobody would ever
+publish. So who is through first announces, and the other one finds ``checked`` moved. Why that is right:
+
+* Every load that succeeds writes ``checked``. So of all loads that overlap one is announced, and the others are refused
+  in full; and a load is only ever refused because another one came through, so somebody always does.
+* What is announced was compared with, and is stored beside, what was announced when its refresh began; both are still
+  true, because the comparison says so. Blocks that a retired version leaves are given a time to live by generation
+  (:mod:`.expiry`), so one that another publisher has taken into use meanwhile stays.
+* The rows may be older than those that the other one is about to have. They are not older than they are noted to be: a
+  request that came after this refresh read its state is not answered by it and stays, and when the next load is due
+  counts from the beginning of this one. So the one that is refused loads again at once where anybody waits for that.
 
 Older code kept the announcement under ``current``, among the dataset's other keys. The first publisher that holds the
 lock moves it: it puts it under ``announcements/`` and deletes the old key, in one transaction that holds only if both
@@ -21,20 +36,20 @@ from contextlib import suppress
 from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
-from django_etcdaero.exceptions import Fenced, LockLost, LockTimeout, OutcomeUnknown
+from django_etcdaero.exceptions import Fenced, LockLost, OutcomeUnknown
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.queue.lock import Lock
-from django_etcdaero.keyvalue.txn import Txn, delete, mod_revision, put
+from django_etcdaero.keyvalue.txn import Txn, delete, found, get, mod_revision, put
 from django_etcdaero.keyvalue.values import Compare, Operation
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
 TRIES = 3
-"""How often it is tried when the lock was lost or the outcome is unknown."""
+"""How often it is tried when the outcome is unknown."""
 
 
 class GuardedCommit:
-    """The end of one refresh that began from ``state`` under ``lock``; ``on_lost`` is called when the lock was lost."""
+    """The end of one refresh that began from ``state`` under ``lock``; ``on_lost`` is called if the lock was lost."""
 
     def __init__(self, kv: KV, layout: Layout, state: StoredState, lock: Lock, on_lost: Callable[[], None]) -> None:
         self._kv = kv
@@ -50,48 +65,49 @@ class GuardedCommit:
         when the store kept the outcome to itself to the end.
         """
         value = checked.encode()
+        held = get(self._lock.compare().key, keys_only=True)
         steps = [put(self._layout.checked, value), delete(self._layout.attempt), *operations]
         if self._state.former_checked_revision:
             steps.append(delete(self._layout.former_checked))
+        steps.append(held)
+        unknown: OutcomeUnknown | None = None
         for _ in range(TRIES):
-            unknown: OutcomeUnknown | None = None
             try:
                 done = self._guarded().then(*steps).commit()
             except OutcomeUnknown as error:
                 unknown = error
             else:
                 if done.succeeded:
+                    self._look_at_lock([each.create_revision for each in found(done.responses[-1])])
                     return done.revision
+                unknown = None
             stored = self._kv.get(self._layout.checked)
             if stored is not None and stored.value == value:  # it has a random id: this try or one before was applied
                 return stored.mod_revision
             if unknown is None:
-                self._take_again()
-        raise unknown or Fenced("the lock was lost again and again while announcing")
+                self._refuse()
+        raise unknown or Fenced("what is stored of the dataset has changed again and again while announcing")
 
     def _guarded(self) -> Txn:
         return self._kv.txn().when(
             *as_read(self._layout, self._state),
             mod_revision(self._layout.pin) == self._state.pin_revision,
             *loaded_as_read(self._layout, self._state),
-            self._lock.compare(),
         )
 
-    def _take_again(self) -> None:
-        """Take the lost lock again, if it is free and nobody loaded or pinned meanwhile."""
-        overtaken = self._overtaken()
-        if overtaken is None or self._lock.lost:
+    def _look_at_lock(self, tokens: list[int]) -> None:
+        if self._lock.lost or tokens != [self._lock.token]:
+            logger.info("the lock %s was lost while loading; nothing else has happened meanwhile", self._layout.lock)
             self._on_lost()
-        if overtaken is not None:
-            raise Fenced(overtaken)
-        with suppress(LockLost):
-            give_back(self._lock)
-        try:
-            self._lock.acquire(timeout=0)
-        except LockTimeout as error:
-            holder = self._lock.holder()
-            raise Fenced(f"the lock was lost while loading and is now held by {holder or 'another process'}") from error
-        logger.info("the lock %s was lost and has been taken again", self._layout.lock)
+
+    def _refuse(self) -> None:
+        """Raise ``Fenced`` with what has happened to the dataset since the refresh began."""
+        overtaken = self._overtaken()
+        if overtaken is None:  # it looks as it did: a key was deleted and is back, or a store answered out of order
+            return
+        if self._lock.lost:
+            self._on_lost()
+        raise Fenced(overtaken)
 
     def _overtaken(self) -> str | None:
         """Say what has happened to the dataset since the refresh began, if anything."""

@@ -5,19 +5,24 @@ The protocol, in order (key names: :mod:`django_etcdaero.datasets.layout`); the 
 1.  **Take the lock and read** (:mod:`.refresh`): take ``lock``, read the announcement, ``pin``, ``checked``,
     ``attempt`` and ``request``. Not due: stop.
 2.  **Load and validate.** Call the dataset's ``load()``; validators see the rows that are current beside the new ones.
+    Code of the project runs in an empty context: rows must not depend on who happens to refresh, such as on the
+    language of a request.
 3.  **Store what is missing** (:mod:`.storing`): encode, and look which blocks exist. Touch those that exist but are not
     part of what is announced (the new generation keeps a slower publisher's clean-up from letting them expire), write
     those that do not, then the pages and the root. Nothing had to be written and the root is the one announced: note
     that in ``checked`` and stop.
 4.  **Announce** (:mod:`.commit`). Load the version as readers will. Leave a note in ``retired`` of what is about to be
     made permanent, and make permanent what is not. Then, if the announcement, ``pin`` and ``checked`` still have the
-    revisions read in stage 1 and the lock key is still ours, put the announcement, ``history/<version>`` and
-    ``checked``, drop ``attempt`` and the note, move the oldest history entries to ``retired``. If the comparison fails,
-    nothing has happened for readers: the refresh was fenced off. A lock that was lost on the way may be taken again:
-    what guards the announcement is that those three have not moved.
+    revisions read in stage 1, put the announcement, ``history/<version>`` and ``checked``, drop ``attempt`` and the
+    note, move the oldest history entries to ``retired``. If the comparison fails, nothing has happened for readers: the
+    refresh was fenced off. A lock that was lost on the way is no obstacle: what guards the announcement is that those
+    three have not moved.
 5.  **Expire** (:mod:`.expiry`): give the blocks that only retired versions name a time to live. Their generations were
     read before the announcement, so a block that a later publisher took into use meanwhile (and thereby touched) is
     left alone.
+
+From the beginning of stage 2 until stage 4 is about to announce, the refresh may be given up by another thread: because
+``load_timeout`` is over, or because the process is to end (:mod:`.permission`).
 
 A process may be killed between any two of these steps: what is written before the announcement is found and used by the
 next refresh or vanishes, what is left of stage 5 is done by it.
@@ -30,6 +35,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import Context
 from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -50,6 +56,7 @@ from django_etcdaero.system.clocks import elapsed
 
 from .commit import GuardedCommit
 from .expiry import Expiry, kept, note_of
+from .permission import Permission
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
@@ -87,7 +94,8 @@ class Publication:
     """Stages 2 to 5 for one dataset, once.
 
     ``state`` is what was read under ``lock``. Without a lock nothing is written: rows are loaded, validated, encoded
-    and loaded on trial only. ``force`` repairs damage that was repaired in vain before.
+    and loaded on trial only. ``permission`` is that to announce. ``force`` repairs damage that was repaired in vain
+    before.
     """
 
     def __init__(
@@ -97,6 +105,7 @@ class Publication:
         stores: Stores,
         state: StoredState,
         lock: Lock | None,
+        permission: Permission,
         *,
         force: bool,
         progress: Progress | None,
@@ -109,11 +118,15 @@ class Publication:
         self._stores = stores
         self._state = state
         self._lock = lock
+        self._permission = permission
         self._force = force
         self._progress = progress
+        self.loading = False
+        """Whether it is in ``load()`` or in a validator."""
 
     def run(self) -> Published:
-        """Load and publish. Raises what sources and stores raise, ``Fenced`` and ``CorruptBlock``."""
+        """Load and publish. Raises what sources and stores raise, ``Fenced``, ``CorruptBlock``, and the refusal if the
+        permission was withdrawn."""
         tell_of_other_project(self._dataset, self._stores, self._state.current)
         self._refuse_load_in_vain()
         # 2. Load and validate.
@@ -151,10 +164,12 @@ class Publication:
             raise
 
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
-        started, began = time.time(), elapsed()
-        rows = load_rows(self._dataset, self._progress)
+        started, began, self.loading = time.time(), elapsed(), True
+        rows = Context().run(load_rows, self._dataset, self._progress)
+        self._permission.check()
         load = Load(started, began, elapsed() - began, self._latest())
-        run_validators(self._dataset, self._blocks, load.latest, rows)
+        Context().run(run_validators, self._dataset, self._blocks, load.latest, rows)
+        self.loading = False
         return rows, load
 
     def _latest(self) -> Announcement | None:
@@ -195,6 +210,7 @@ class Publication:
     def _note_unchanged(self, load: Load, storing: Storing) -> Checked | None:
         if self._lock is None:
             return None
+        self._permission.use()
         storing.make_permanent()
         checked = self._checked(load, load.latest.version if load.latest is not None else 0)
         self._commit(self._lock, checked)
@@ -234,7 +250,7 @@ class Publication:
             published_at=time.time(),
             project=project_of(self._dataset, self._stores),
         )
-        trial_load(self._dataset, announcement, manifest, storing.fetch)
+        Context().run(trial_load, self._dataset, announcement, manifest, storing.fetch)
         return announcement, expiry
 
     def _announce(
@@ -244,6 +260,7 @@ class Publication:
         operations = [put(self._layout.history(announcement.version), value), *expiry.operations]
         if self._state.pin is None:
             operations.append(put(self._layout.announcement, value))
+        self._permission.use()
         with self._intending(announcement) as note:
             storing.make_permanent()  # not before it is clear that it will be announced, as far as that can be
             revision = self._commit(lock, checked, [*operations, delete(note)])

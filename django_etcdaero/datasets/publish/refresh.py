@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -20,7 +21,15 @@ from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason
 from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.exceptions import Cancelled, EtcdAeroError, Fenced, InvalidRequest, LockLost, LockTimeout
+from django_etcdaero.exceptions import (
+    Cancelled,
+    ClusterError,
+    DeadlineExceeded,
+    EtcdAeroError,
+    Fenced,
+    InvalidRequest,
+    LoadOverdue,
+)
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import put
 from django_etcdaero.system.clocks import elapsed
@@ -28,22 +37,25 @@ from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
 from .commit import give_back, loaded_as_read, move_announcement
+from .hanging import HangingLoad, refuse_one_more
+from .limit import TimeLimit
+from .permission import Permission
 from .publication import Publication
 from .source import Progress
+from .turn import Line, Turn
 
 logger = logging.getLogger("django_etcdaero.datasets")
-
-AGAIN = 0.5
-"""Seconds between the loss of a place in the queue for the lock and the next try to get one."""
 
 
 class Refresh:
     """One refresh of one dataset.
 
-    ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock; ``dry_run`` loads,
-    validates, encodes and loads on trial without writing anything (and without the lock). ``told`` is the error of the
-    refresh before this one, if that has been told: the listener is not told the same reason again. ``serving``: a
-    service refreshes whenever it is due, so that it leaves some time between loads that are asked for.
+    ``force`` loads even when it is not due; ``wait`` is how many seconds to wait for the lock (with ``line`` that is
+    asked); ``dry_run`` loads, validates, encodes and loads on trial without writing anything (and without the lock).
+    ``told`` is the error of the refresh before this one, if that has been told: the listener is not told the same
+    reason again. ``serving``: a service refreshes whenever it is due, so that it leaves some time between loads that
+    are asked for. ``on_overdue`` is called from another thread when the load has not come to its end within
+    ``load_timeout``, with the result of this refresh: all that is left of it then is the thread in which it runs.
     """
 
     def __init__(
@@ -57,6 +69,8 @@ class Refresh:
         progress: Progress | None = None,
         told: str | None = None,
         serving: bool = False,
+        on_overdue: Callable[[RefreshResult], object] | None = None,
+        line: Line | None = None,
     ) -> None:
         self._dataset = dataset
         self._host = host
@@ -65,6 +79,13 @@ class Refresh:
         self._dry_run = dry_run
         self._progress = progress
         self._told = told
+        self._on_overdue = on_overdue
+        self._line = line
+        self.store_away = False
+        """Whether it failed because a store of the alias did not answer."""
+        self._permission = Permission()
+        self._publication: Publication | None = None
+        self._hanging: HangingLoad | None = None
         self._serving = serving
         self._began = elapsed()
         self._state = NOTHING
@@ -93,9 +114,12 @@ class Refresh:
         most.
         """
         self._stopped = True
+        self._permission.withdraw(Cancelled("the refresh was stopped"))
         if self._lock is not None:
             with suppress(InvalidRequest):  # its own thread gave it back at the same moment
                 give_back(self._lock)
+        if self._hanging is not None:
+            self._hanging.take_back_word()
 
     def _run(self, stores: Stores) -> RefreshResult:
         self._check_stopped()  # whoever opens the stores after the end has opened them anew
@@ -105,21 +129,27 @@ class Refresh:
         self._sightings = sightings(stores.kv, self._layout)
         self._state = read_state(stores.kv, self._layout)
         if self._dry_run:
+            refuse_one_more(self._dataset.name)
             return self._publish(None)
         # 1. Take the lock and read: only then what is read stays true.
         idle = None if self._state.former_revision else self._not_due()
         if idle is not None:
             return idle
+        refuse_one_more(self._dataset.name)
         lock = self._lock = stores.kv.lock(self._layout.lock, ttl=stores.lock_ttl)
-        holder = self._acquire(lock)
+        turn = Turn(lock, self._dataset.name, wait=self._wait, line=self._line)
+        holder = turn.take()
         if holder is not None:
             return self._result(Outcome.LOCKED, holder=holder)
         try:
             self._check_stopped()
+            asked = self._state
             self._state = read_state(stores.kv, self._layout)
             if self._state.former_revision:
                 move_announcement(stores.kv, self._layout, self._state, lock)
                 self._state = read_state(stores.kv, self._layout)
+            if turn.loaded_since(asked.checked, self._state.checked):
+                return self._result(Outcome.FRESH)
             return self._not_due() or self._publish(lock)
         finally:
             give_back(lock)
@@ -127,29 +157,6 @@ class Refresh:
     def _check_stopped(self) -> None:
         if self._stopped:
             raise Cancelled("the refresh was stopped")
-
-    def _acquire(self, lock: Lock) -> str | None:
-        """Take the lock within the time to wait; if that cannot be done say who has it.
-
-        A place in the queue is lost when this process or the store was away for longer than the lock's time to live, or
-        the store was emptied. That says nothing about the lock, so another place is taken.
-        """
-        limit = time.monotonic() + self._wait
-        left = self._wait
-        while True:
-            try:
-                lock.acquire(timeout=left)
-                return None
-            except (LockTimeout, LockLost) as error:
-                if left > 0 and isinstance(error, LockLost):
-                    logger.info("dataset %s: queueing for the lock again: %s", self._dataset.name, error)
-                    time.sleep(min(AGAIN, max(0.0, limit - time.monotonic())))
-                    left = max(0.0, limit - time.monotonic())  # 0: one more try, without getting in line
-                    continue
-                holder = lock.holder()
-                if holder is None and error.__cause__ is not None:
-                    raise  # nobody has it: the store was in the way
-                return str(holder or "another process, which has just let go")
 
     def _not_due(self) -> RefreshResult | None:
         if self._force:
@@ -170,18 +177,57 @@ class Refresh:
 
     def _publish(self, lock: Lock | None) -> RefreshResult:
         """Stages 2 to 5."""
-        publication = Publication(
-            self._dataset, self._host, self._stores, self._state, lock, force=self._force, progress=self._progress
+        publication = self._publication = Publication(
+            self._dataset,
+            self._host,
+            self._stores,
+            self._state,
+            lock,
+            self._permission,
+            force=self._force,
+            progress=self._progress,
+        )
+        limit = TimeLimit(
+            self._dataset.load_limit(), lambda: self._give_up(lock), name=f"etcdaero-limit-{self._dataset.name}"
         )
         try:
-            published = publication.run()
+            with limit:
+                published = publication.run()
         except Fenced:
             raise
         except Exception as error:
-            if lock is not None and not self._stopped and not interrupts(error):
+            if interrupts(error):
+                raise
+            refusal = self._permission.refusal
+            if refusal is not None:
+                raise refusal from (None if error is refusal else error)
+            if lock is not None:
                 self._note_failure(error)
             raise
+        finally:
+            if self._hanging is not None:
+                self._hanging.end()
         return self._result(**published._asdict(), pinned=self._state.pin is not None)
+
+    def _give_up(self, lock: Lock | None) -> None:
+        """Let others go on, from another thread, while the load hangs; unless it is about to announce."""
+        limit = self._dataset.load_limit() or 0.0
+        what = "and" if lock is None else "so its lock is given up, and"
+        error = LoadOverdue(f"load() has not ended within load_timeout ({limit:g} s), {what} what it gives is refused")
+        if not self._permission.withdraw(error):
+            return
+        try:
+            self._hanging = HangingLoad(self._dataset.name)
+            if lock is not None:
+                with suppress(InvalidRequest):  # its own thread gave it back at the same moment
+                    give_back(lock)
+                self._note_failure(error)
+                self._hanging.leave_word(self._stores, self._layout, limit)
+        finally:
+            result = self._failed(error)
+            self._told = result.error
+            if self._on_overdue is not None:
+                self._on_overdue(result)
 
     def _note_failure(self, error: Exception) -> None:
         """Leave word of the failure for the other nodes, so that they hold back, unless one of them was faster."""
@@ -204,6 +250,8 @@ class Refresh:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
 
     def _failed(self, error: Exception) -> RefreshResult:
+        loading = self._publication is not None and self._publication.loading  # whatever a source raises is its own
+        self.store_away = not loading and isinstance(error, ClusterError | DeadlineExceeded)
         if not self._stopped and not same_reason(text_of(error), self._told):
             self._host.listener.failed(self._dataset, error, "refresh")
         return self._result(Outcome.FAILED, error=text_of(error))

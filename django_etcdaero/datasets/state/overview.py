@@ -11,6 +11,7 @@ from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.queue.lock import Holder
 
+from .overdue import OverdueLoad, overdue_loads
 from .presence import Process
 from .project import other_project
 from .reading import Announcements, read_state
@@ -42,6 +43,8 @@ class Overview:
     clock_skew: int
     """Seconds by which the clock of the host that loaded last is proven to be ahead of that here (negative: behind it);
     0: nothing is proven."""
+    overdue: tuple[OverdueLoad, ...] = ()
+    """Loads that hang, the oldest first: each was given up after its ``load_timeout`` and has not ended."""
 
     @property
     def version(self) -> int | None:
@@ -86,6 +89,7 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
         other_project=other_project(dataset, stores, stored.current),
         expiring_bytes=stored.condemned.bytes(ages.now) if stored.condemned is not None else 0,
         clock_skew=round(ages.load.skew) if ages.load is not None else 0,
+        overdue=tuple(overdue_loads(stores.kv, layout)),
     )
 
 

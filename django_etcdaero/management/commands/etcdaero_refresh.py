@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import close_old_connections
 from tqdm import tqdm
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.management.describe import describe_result, moment
-from django_etcdaero.management.refresh_service import RefreshService
+from django_etcdaero.management.one_by_one import OneByOne
+from django_etcdaero.management.refresh_service import THREADS, RefreshService
 from django_etcdaero.management.scope import chosen_datasets, reach_warnings
+from django_etcdaero.project_code import close_old_connections
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.exiting import exit_on_signals
 
@@ -36,6 +37,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def places(text: str) -> int:
+    """Parse a number of threads for argparse."""
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise ArgumentTypeError(f"{text!r} is not a number of threads from 1 to 1000")
+    return int(text)
+
+
 class ProgressBar:
     """Shows the phases of a refresh on a terminal, one bar after the other."""
 
@@ -43,8 +51,11 @@ class ProgressBar:
         self._name = name
         self._phase = ""
         self._bar: tqdm[Any] | None = None
+        self._ended = False
 
     def __call__(self, phase: str, done: int, total: int | None) -> None:
+        if self._ended:  # a load that was left behind goes on
+            return
         if phase != self._phase or self._bar is None:
             self.close()
             self._phase = phase
@@ -62,6 +73,11 @@ class ProgressBar:
         self._bar.update(done - self._bar.n)
         if done == total:
             self.close()  # what is logged next must not stand beside it
+
+    def end(self) -> None:
+        """Show nothing any more."""
+        self._ended = True
+        self.close()
 
     def close(self) -> None:
         if self._bar is not None:
@@ -89,36 +105,60 @@ class Command(BaseCommand):
             "--wait", type=seconds, default=0.0, metavar="SECONDS", help="how long to wait for another refresher's lock"
         )
         parser.add_argument("--loop", action="store_true", help="stay, and refresh whenever something is due")
+        parser.add_argument(
+            "--threads",
+            type=places,
+            metavar="N",
+            help=f"with --loop: how many datasets may be loaded at a time (default: {THREADS})",
+        )
         parser.add_argument("--dry-run", action="store_true", help="do everything but write and announce")
         parser.add_argument("--json", action="store_true", help="print one JSON object for each result, one a line")
 
     def handle(
-        self, *names: str, force: bool, wait: float, loop: bool, dry_run: bool, json: bool, **options: Any
+        self,
+        *names: str,
+        force: bool,
+        wait: float,
+        loop: bool,
+        threads: int | None,
+        dry_run: bool,
+        json: bool,
+        **options: Any,
     ) -> None:
         if loop and (force or dry_run or wait):
             raise CommandError("--loop does not go with --force, --dry-run or --wait", returncode=2)
+        if threads is not None and not loop:
+            raise CommandError("--threads goes with --loop only: else datasets are loaded one by one", returncode=2)
         chosen = chosen_datasets(names or tuple(options.get("names", ())))
         for warning in reach_warnings():
             self.stderr.write(self.style.WARNING(warning))
         with exit_on_signals(own_process=self._own_process, code=0 if loop else None, close=runtime.close):
             if loop:
-                RefreshService(chosen, runtime, lambda result: self._tell(result, as_json=json)).run()
+                service = RefreshService(
+                    chosen, runtime, lambda result: self._tell(result, as_json=json), threads=threads or THREADS
+                )
+                service.run()
                 return
-            failed = False
+            failed, run = False, OneByOne(in_threads=self._own_process)
             for dataset in chosen:
-                result = self._refresh(dataset, force=force, wait=wait, dry_run=dry_run, quiet=json)
+                result = self._refresh(run, dataset, force=force, wait=wait, dry_run=dry_run, quiet=json)
                 self._tell(result, as_json=json)
                 failed = failed or not result.ok
         if failed:
             raise SystemExit(1)
 
     def _refresh(
-        self, dataset: Dataset[Any, Any], *, force: bool, wait: float, dry_run: bool, quiet: bool
+        self, run: OneByOne, dataset: Dataset[Any, Any], *, force: bool, wait: float, dry_run: bool, quiet: bool
     ) -> RefreshResult:
         bar = ProgressBar(dataset.name) if sys.stderr.isatty() and not quiet else None
         close_old_connections()
         try:
-            return Refresh(dataset, runtime, force=force, wait=wait, dry_run=dry_run, progress=bar).run()
+            return run.run(
+                dataset,
+                lambda overdue: Refresh(
+                    dataset, runtime, force=force, wait=wait, dry_run=dry_run, progress=bar, on_overdue=overdue
+                ),
+            )
         except SystemExit as signal:
             # Iterators of the load live on in its frames; they must not meet a closed database connection.
             traceback.clear_frames(signal.__traceback__)
@@ -126,7 +166,7 @@ class Command(BaseCommand):
         finally:
             close_old_connections()
             if bar is not None:
-                bar.close()
+                bar.end()
 
     def _tell(self, result: RefreshResult, *, as_json: bool) -> None:
         if as_json:

@@ -77,6 +77,7 @@ class Command(BaseCommand):
                     "pin": dataclasses.asdict(each.stored.pin) if each.stored.pin else None,
                     "failure": dataclasses.asdict(each.failure) if each.failure else None,
                     "refreshing": str(each.holder) if each.holder else None,
+                    "overdue": [dataclasses.asdict(load) for load in each.overdue],
                     "processes": [
                         {"version": version, "count": count}
                         for version, count in sorted(held[each.name].items(), key=lambda item: item[0] or 0)
@@ -132,6 +133,9 @@ class Command(BaseCommand):
             lines.append(f"next load due {moment(each.next_due)}")
         if each.holder is not None:
             lines.append(f"being refreshed by {each.holder}")
+        for load in each.overdue:
+            said = f"being loaded by {load.host}/{load.pid} since {moment(load.since)}"
+            lines.append(self.style.ERROR(f"{said}, longer than load_timeout ({load.limit:g} s): given up there"))
         if each.stored.pin is not None:
             lines.append(self.style.WARNING(f"pinned to version {each.stored.pin.version}"))
         if each.failure is not None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from django_etcdaero.datasets.publish.history import rollback
+from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import Outcome
-from tests.datasets.hosting import FakeHost, drop_lock, history, publish
+from tests.datasets.hosting import HOUR, FakeHost, drop_lock, history, in_thread, publish
 
 
-def test_a_lock_that_was_lost_is_taken_again_when_nobody_published(host: FakeHost, declare: Callable[..., Any]) -> None:
+def test_a_lock_that_was_lost_is_told_and_no_obstacle_when_nobody_published(
+    host: FakeHost, declare: Callable[..., Any]
+) -> None:
     prices = declare()
     prices.source.during = lambda: drop_lock(host, prices)
     result = prices.refresh()
@@ -21,7 +25,7 @@ def test_a_lock_that_was_lost_is_taken_again_when_nobody_published(host: FakeHos
     assert host.kv.lock(prices.layout("t").lock).holder() is None
 
 
-def test_a_lock_that_was_lost_is_taken_again_for_unchanged_rows(host: FakeHost, declare: Callable[..., Any]) -> None:
+def test_a_lock_that_was_lost_is_no_obstacle_for_unchanged_rows(host: FakeHost, declare: Callable[..., Any]) -> None:
     prices = declare()
     publish(prices)
     prices.source.during = lambda: drop_lock(host, prices)
@@ -40,7 +44,9 @@ def test_a_lease_that_ran_out_during_the_load_is_no_obstacle(host: FakeHost, dec
     assert prices.refresh(force=True).outcome is Outcome.UNCHANGED
 
 
-def test_a_refresh_whose_lock_somebody_else_has_is_fenced(host: FakeHost, declare: Callable[..., Any]) -> None:
+def test_a_refresh_whose_lock_somebody_else_has_by_now_publishes_if_nothing_else_happened(
+    host: FakeHost, declare: Callable[..., Any]
+) -> None:
     prices = declare()
     lock = host.other().kv.lock(prices.layout("t").lock)
 
@@ -50,13 +56,60 @@ def test_a_refresh_whose_lock_somebody_else_has_is_fenced(host: FakeHost, declar
 
     prices.source.during = steal
     result = prices.refresh()
-    assert (result.outcome, result.ok) == (Outcome.FENCED, False)
-    assert result.error is not None
-    assert "now held by" in result.error
-    assert lock.held
+    assert (result.outcome, result.version) == (Outcome.REFRESHED, 1)
+    assert host.listener.locks_lost == ["prices"]
+    lock.check()
     lock.release()
-    state = host.state(prices)
-    assert (state.current, state.checked, state.attempt) == (None, None, None)
+
+
+def test_of_two_loads_that_take_the_lock_from_each_other_the_first_to_end_is_published(
+    host: FakeHost, declare: Callable[..., Any]
+) -> None:
+    prices, other = declare({"a": 1}), host.other()
+    loading, first_is_through = threading.Event(), threading.Event()
+    overtaking: list[Any] = []
+
+    def overtake() -> None:
+        """Lose the lock, and come to an end when the other one is in the middle of its load."""
+        drop_lock(host, prices)
+        prices.source.during = lambda: (loading.set(), first_is_through.wait(20))
+        overtaking.append(in_thread(lambda: Refresh(prices, other, force=True).run()))
+        assert loading.wait(20)
+
+    prices.source.during = overtake
+    first = prices.refresh(force=True)
+    first_is_through.set()
+    thread, results = overtaking[0]
+    thread.join(20)
+    assert (first.outcome, first.version) == (Outcome.REFRESHED, 1)
+    assert results[0].outcome is Outcome.FENCED
+    assert (other.listener.publications, history(host, prices)) == ([], [1])
+    assert Refresh(prices, other).run().outcome is Outcome.FRESH
+
+
+def test_a_request_that_the_refused_load_would_have_answered_is_answered_by_the_next(
+    host: FakeHost, declare: Callable[..., Any]
+) -> None:
+    prices, other = declare({"a": 1}, refresh_every=HOUR), host.other()
+    loading, first_is_through = threading.Event(), threading.Event()
+    overtaking: list[Any] = []
+
+    def overtake() -> None:
+        drop_lock(host, prices)
+        prices.request_refresh()
+        prices.source.during = lambda: (loading.set(), first_is_through.wait(20))
+        overtaking.append(in_thread(Refresh(prices, other).run))
+        assert loading.wait(20)
+
+    prices.source.during = overtake
+    assert prices.refresh().outcome is Outcome.REFRESHED
+    first_is_through.set()
+    thread, results = overtaking[0]
+    thread.join(20)
+    assert results[0].outcome is Outcome.FENCED
+    assert host.state(prices).pending is not None
+    assert Refresh(prices, other).run().outcome is Outcome.UNCHANGED
+    assert host.state(prices).pending is None
 
 
 def test_a_refresh_that_was_overtaken_is_fenced(host: FakeHost, declare: Callable[..., Any]) -> None:

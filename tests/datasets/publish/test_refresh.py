@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable
@@ -25,6 +26,12 @@ def lock(host: FakeHost) -> Lock:
     lock = host.other().kv.lock("datasets/prices/s1/lock")
     lock.acquire()
     return lock
+
+
+def seem_to_be_elsewhere(host: FakeHost, lock: Lock) -> None:
+    """Let the holder of the lock tell that it is another process."""
+    holder = lock.queue()[0]
+    host.kv.put(holder.key, json.dumps({"host": "elsewhere", "pid": 1}), lease=holder.lease)
 
 
 def queueing(dataset: Any, host: FakeHost, lock: Lock) -> tuple[Refresh, threading.Thread, list[RefreshResult]]:
@@ -258,6 +265,45 @@ def test_who_waited_for_another_refresh_does_not_load_again(host: FakeHost, decl
     thread.join(20)
     assert (answers[0].outcome, answers[0].version) == (Outcome.FRESH, 1)
     assert prices.source.loads == 1
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_who_waited_while_others_loaded_is_content_with_a_load_that_began_after_it_asked(
+    host: FakeHost, declare: Callable[..., Any], lock: Lock, force: bool
+) -> None:
+    prices = declare(refresh_every=timedelta(seconds=0.001))  # always due
+    seem_to_be_elsewhere(host, lock)
+    _, first, results = queueing(prices, host, lock)
+    waiter = host.other()
+    second, answers = in_thread(lambda: Refresh(prices, waiter, force=force, wait=30).run())
+    wait_until(lambda: len(lock.queue()) == 3, what="both in the queue")
+    lock.release()
+    first.join(20)
+    second.join(20)
+    assert results[0].outcome is Outcome.REFRESHED
+    assert answers[0].outcome is Outcome.FRESH
+    assert prices.source.loads == 1
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_who_waited_for_a_load_that_had_begun_before_loads_if_it_is_due(
+    host: FakeHost, declare: Callable[..., Any], force: bool
+) -> None:
+    prices = declare(refresh_every=timedelta(seconds=0.001))
+    other = host.other()
+    waiting: list[Any] = []
+
+    def let_somebody_wait() -> None:
+        waiting.append(in_thread(lambda: Refresh(prices, other, force=force, wait=20).run()))
+        queue = host.kv.lock(prices.layout("t").lock)
+        wait_until(lambda: len(queue.queue()) == 2, what="the other refresh in the queue")
+
+    prices.source.during = let_somebody_wait
+    assert prices.refresh().outcome is Outcome.REFRESHED
+    ((thread, answers),) = waiting
+    thread.join(20)
+    assert answers[0].outcome is Outcome.UNCHANGED
+    assert prices.source.loads == 2
 
 
 def test_failures_hold_all_nodes_back_longer_and_longer(host: FakeHost, declare: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import Any
 
@@ -91,3 +92,31 @@ def test_progress_tells_of_a_mapping_before_and_after_it_is_loaded(declare: Any)
     prices.source.during = lambda: told.append(("loading", 0, None))
     load_rows(prices, lambda *each: told.append(each))
     assert told == [("load", 0, None), ("loading", 0, None), ("load", 2, 2)]
+
+
+# --- where code of the project runs ----------------------------------------------------------------------------------
+
+variable: ContextVar[str] = ContextVar("variable", default="as in a new process")
+
+
+def test_code_of_the_project_finds_and_leaves_nothing_in_the_context_of_who_refreshes(
+    host: FakeHost, declare: Any
+) -> None:
+    seen: dict[str, str] = {}
+
+    def look(where: str) -> None:
+        seen[where] = variable.get()
+        variable.set(f"left by {where}")
+
+    def rows() -> Any:
+        look("load")
+        yield "a", 1
+
+    prices = declare(
+        prepare=lambda self, rows: look("prepare"), validators=[lambda old, new: look("validator")], rows="frozen"
+    )
+    prices.source.rows = rows()
+    variable.set("of the request")
+    assert prices.refresh().outcome is Outcome.REFRESHED
+    assert seen == dict.fromkeys(["load", "validator", "prepare"], "as in a new process")
+    assert variable.get() == "of the request"

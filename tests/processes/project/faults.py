@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,8 @@ def arm() -> None:
     run = GuardedCommit.run
 
     def stop_and_run(self: GuardedCommit, *args: Any) -> int:
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To this thread, which then stops here. Told to the process it is stopped when its main thread is.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return run(self, *args)
 
     GuardedCommit.run = stop_and_run  # type: ignore[method-assign]

@@ -4,9 +4,11 @@
 adds a line to ``loads``.
 """
 
+import ctypes
 import json
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -19,6 +21,7 @@ from django.conf import settings
 from django_etcdaero import Dataset, MinRows, dataset
 
 EVERY = os.environ.get("SHOP_EVERY", "3600")
+LOAD_TIMEOUT = os.environ.get("SHOP_LOAD_TIMEOUT")
 
 
 class Model:
@@ -38,6 +41,20 @@ def wait_long(pool: Executor) -> None:
     work = pool.submit(time.sleep, 600)
     (settings.DIRECTORY / "working").touch()
     work.result()
+
+
+def hang_in_the_first_process() -> None:
+    """Never return in the process that was the first to load."""
+    first = settings.DIRECTORY / "first"
+    if not first.exists():
+        first.write_text(str(os.getpid()))
+    if first.read_text() == str(os.getpid()):
+        threading.Event().wait()
+
+
+def hold_the_interpreter() -> None:
+    """Let no other thread run for longer than a lock lives."""
+    ctypes.PyDLL(None).sleep(4)
 
 
 def load() -> Any:
@@ -62,12 +79,21 @@ def load() -> Any:
             return rows | {"odd one": {"inside": [Model()]}}
         case "empty":
             return {}
+        case "hang":
+            hang_in_the_first_process()
+        case "hold":
+            hold_the_interpreter()
         case "threads":
             with ThreadPoolExecutor(1) as threads:
                 wait_long(threads)
         case "processes":
             with ProcessPoolExecutor(1) as processes:
                 wait_long(processes)
+        case "terminated pool":
+            with multiprocessing.get_context("fork").Pool(
+                4
+            ) as pool:  # terminates its workers, some of which just begin
+                return {"0": pool.apply(square, (2,))}
         case "pool":
             with multiprocessing.get_context("fork").Pool(2) as pool:
                 squares = pool.map(square, range(20))
@@ -83,6 +109,7 @@ class Prices(Dataset[str, Any]):
 
     name = "prices"
     refresh_every = timedelta(seconds=float(EVERY)) if EVERY else None
+    load_timeout = timedelta(seconds=float(LOAD_TIMEOUT)) if LOAD_TIMEOUT else "auto"
     schema = int(os.environ.get("SHOP_SCHEMA", "1"))
     keep = 2
     first_read_timeout = float(os.environ.get("SHOP_PATIENCE", "20"))
@@ -93,5 +120,13 @@ class Prices(Dataset[str, Any]):
 
 
 prices = Prices
+
+if os.environ.get("SHOP_STOCK") == "1":
+
+    @dataset
+    def stock() -> dict[str, int]:
+        """Return what is in stock: the same each time."""
+        return {"a": 7}
+
 
 faults.arm()
