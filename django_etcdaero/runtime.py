@@ -90,9 +90,7 @@ class Runtime(Host):
         self.attach()
         start = self._start_option()
         if start != "off" and not uwsgi.runs_threads():
-            logger.error(
-                "no dataset is read in this process, and no lease of kv is kept alive: %s", uwsgi.NO_THREADS
-            )
+            logger.error("no dataset is read in this process, and no lease of kv is kept alive: %s", uwsgi.NO_THREADS)
         at_once = start == "always" or (start == "auto" and serves(sys.argv, os.environ))
         if at_once and not is_test_run(sys.argv):
             self.ensure_reader()

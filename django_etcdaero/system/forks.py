@@ -90,7 +90,7 @@ _catching = threading.RLock()
 
 
 def in_child(call: Callable[[], object]) -> None:
-    """Have ``call()`` called in the child of each fork when inherited resources have been abandoned, the last one first.
+    """Have ``call()`` called in the child of each fork, after inherited resources were abandoned; the last one first.
 
     Unlike a function given to :func:`os.register_at_fork` it is also called where no hook of Python was run.
     """

@@ -3,8 +3,8 @@
 The C library calls before each fork what was registered with ``pthread_atfork``. Resting as before other forks
 (:mod:`.forks`) is not enough there. A store that stays open cannot be told from the child's own: SQLite would take the
 parent's locks on a file for its own, and gRPC has threads that are not there. And whoever forks in C does not hold the
-lock of Python's interpreter: a thread that has it, or waits for it, in that moment blocks the child for ever. So threads
-must have ended.
+lock of Python's interpreter: a thread that has it, or waits for it, in that moment blocks the child for ever. So
+threads must have ended.
 """
 
 from __future__ import annotations

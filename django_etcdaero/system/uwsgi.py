@@ -1,7 +1,7 @@
 """uWSGI forks in C. Unless it is told to, it does not run the hooks with which Python sees to forks.
 
-It calls ``uwsgi.post_fork_hook`` in each worker, though. So what the application has opened while uWSGI's master imported
-it is closed before the fork (:mod:`.unseen_forks`), and each worker goes on from there.
+It calls ``uwsgi.post_fork_hook`` in each worker, though. So what the application has opened while uWSGI's master
+imported it is closed before the fork (:mod:`.unseen_forks`), and each worker goes on from there.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _forks_unseen(uwsgi: Any) -> bool:
 def _call_in_workers(uwsgi: Any, after: Callable[[], object]) -> None:
     """Add ``after`` to what uWSGI calls in each worker right after the fork, and in its other processes of Python."""
     try:
-        from uwsgidecorators import postfork_chain  # type: ignore[import-not-found, unused-ignore]
+        from uwsgidecorators import postfork_chain  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except Exception:  # not installed, or it refuses to work without a master
         before = getattr(uwsgi, "post_fork_hook", None)
 

@@ -264,7 +264,7 @@ class Site:
     # processes -------------------------------------------------------------------------------------------------------
 
     def start(self, *command: str, **environment: str) -> Process:
-        """Start ``manage.py`` with arguments, or another program if the first argument is one ("-m gunicorn", a path)."""
+        """Start ``manage.py`` with arguments, or another program ("-m gunicorn", or a path)."""
         if os.path.isabs(command[0]):
             whole = [*command]
         else:

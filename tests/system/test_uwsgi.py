@@ -32,9 +32,7 @@ def test_what_is_opened_where_uwsgi_forks(
     monkeypatch: pytest.MonkeyPatch, worker: int, master: int, processes: int, options: dict[Any, Any], refused: bool
 ) -> None:
     threads = {"enable-threads": b"true"}
-    told = SimpleNamespace(
-        worker_id=lambda: worker, masterpid=lambda: master, numproc=processes, opt=options | threads
-    )
+    told = SimpleNamespace(worker_id=lambda: worker, masterpid=lambda: master, numproc=processes, opt=options | threads)
     monkeypatch.setitem(sys.modules, "uwsgi", told)
     monkeypatch.setattr(os, "getpid", lambda: ME)
     if refused:

@@ -13,10 +13,12 @@ import socket
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.exceptions import ResponseError
 from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.system.processes import is_dead, this_process
 
 from .stored_value import StoredValue
 
@@ -33,6 +35,8 @@ class Process(StoredValue):
     """State, by dataset."""
     schemas: dict[str, int]
     """Schema, by dataset: versions of different schemas have nothing to do with each other."""
+    process: dict[str, Any] | None = None
+    """What shows on its host whether it still runs (:mod:`django_etcdaero.system.processes`)."""
 
 
 class Presence:
@@ -47,7 +51,9 @@ class Presence:
 
     def publish(self, versions: dict[str, int | None], states: dict[str, str], schemas: dict[str, int]) -> None:
         """Write the registration if it changed, or if its lease was lost. Raises what the store raises."""
-        value = Process(started=self._started, versions=versions, states=states, schemas=schemas).encode()
+        value = Process(
+            started=self._started, versions=versions, states=states, schemas=schemas, process=this_process() or {}
+        ).encode()
         lease = self._kv.session(self._ttl).lease
         if self._written != (lease.id, value):
             self._kv.put(self._key, value, lease=lease)
@@ -61,11 +67,17 @@ class Presence:
 
 
 def processes(kv: KV) -> list[Process]:
-    """Return the registered processes, ordered by host and pid; entries that make no sense are left out."""
+    """Return the registered processes, ordered by host and pid.
+
+    Left out are entries that make no sense, and processes of this host that are known to have ended: their entries
+    vanish with their leases.
+    """
     found: list[Process] = []
     for item in kv.range(PROCESSES, prefix=True).kvs:
         with suppress(ResponseError):
-            found.append(Process.decode(item.value))
+            process = Process.decode(item.value)
+            if not is_dead(process.process):
+                found.append(process)
     return sorted(found, key=_identity)
 
 
