@@ -179,9 +179,9 @@ def reverse_of(given: object) -> Callable[[str], str] | None:
     return given
 
 
-def _why(path: str, error: Exception) -> str:
+def _why(path: object, error: Exception) -> str:
     """Return why a path cannot be imported, without quoting what is no path."""
-    return str(error) if path.replace(".", "_").isidentifier() else "it is no path of a function"
+    return str(error) if str(path).replace(".", "_").isidentifier() else "it is no path of a function"
 
 
 def _check_compressor(options: CacheOptions) -> None:
