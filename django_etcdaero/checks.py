@@ -19,6 +19,7 @@ W004      an option of the process's one reader is set for another alias than ``
 W005      an attribute of a dataset's class that nothing reads is called nearly like an option
 W006      (``--deploy``) a ``mem:`` cache: no process sees what another stores
 W007      (``--deploy``) a cache's ``NEAR`` whose ``KV`` fewer processes see: not all are told of changes
+W008      (``--deploy``) a URL with a password, which Django's debug pages and error mails show
 ========  =============================================================================================
 """
 
@@ -30,13 +31,14 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
 
 from . import conf
 from .options import OPTION_NAMES, READER_OPTIONS, Options
 from .stores.address import Address, Plane, Reach, is_split
 from .stores.local import FileAddress
+from .stores.url import shown_name
 
 TAG: Final = "etcdaero"
 
@@ -69,6 +71,7 @@ def register_all() -> None:
     register(check_caches, TAG)
     register(check_reach, TAG, deploy=True)
     register(check_caches_for_deployment, TAG, deploy=True)
+    register(check_passwords, TAG, Tags.security, deploy=True)
 
 
 def check_settings(**kwargs: Any) -> list[CheckMessage]:
@@ -90,8 +93,8 @@ def check_dataset_aliases(**kwargs: Any) -> list[CheckMessage]:
         return []
     return [
         Error(
-            f"The dataset {dataset.name!r} is declared with using={dataset.using!r}, and ETCDAERO has no such alias"
-            f"{conf.suggestion(dataset.using, known)}",
+            f"The dataset {dataset.name!r} is declared with using={shown_name(dataset.using)}, and ETCDAERO has no "
+            f"such alias{conf.suggestion(dataset.using, known)}",
             hint="Correct the dataset's 'using', or add the alias to ETCDAERO.",
             obj=dataset.origin,
             id="etcdaero.E005",
@@ -144,7 +147,7 @@ def check_caches_for_deployment(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _caches(*, deploy: bool) -> list[CheckMessage]:
-    if not any("etcdaero" in str(each.get("BACKEND")).lower() for each in settings.CACHES.values()):
+    if not any(map(_is_ours, settings.CACHES.values())):
         return []  # and import nothing
     from .cache.checks import check
 
@@ -170,6 +173,37 @@ def _unshared(reach: Reach, what: str, *, hint: str, number: str) -> list[CheckM
         for store in _stores()
         if store.address.reach is reach
     ]
+
+
+def check_passwords(**kwargs: Any) -> list[CheckMessage]:
+    """W008, with ``--deploy``: Django hides settings on its debug pages by their names, and a URL is not hidden."""
+    hint = (
+        "Leave user and password out of the URL, and give them as KV_USER and KV_PASSWORD (RECORDS_USER and "
+        'RECORDS_PASSWORD) beside it; of a cache, use the store of an alias: "LOCATION": "etcdaero:ALIAS".'
+    )
+    places = [*conf.urls_with_password(), *_caches_with_password()]
+    return [
+        CheckWarning(
+            f"{place} is a URL with a password in it, which Django's debug pages, error mails and 'manage.py "
+            "diffsettings' show.",
+            hint=hint,
+            id="etcdaero.W008",
+        )
+        for place in places
+    ]
+
+
+def _caches_with_password() -> list[str]:
+    locations = {alias: params.get("LOCATION") for alias, params in settings.CACHES.items() if _is_ours(params)}
+    return [
+        f'CACHES["{alias}"]["LOCATION"]'
+        for alias, location in locations.items()
+        if isinstance(location, str) and "@" in location
+    ]
+
+
+def _is_ours(params: Any) -> bool:
+    return "etcdaero" in str(params.get("BACKEND")).lower()
 
 
 def check_fork_support(**kwargs: Any) -> list[CheckMessage]:

@@ -13,7 +13,7 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,6 +27,8 @@ from . import schemes
 from .exceptions import ConfigurationError
 from .options import OPTION_NAMES, Options, complaint
 from .stores.address import Address, Plane
+from .stores.credentials import Credentials
+from .stores.url import shown, shown_name
 
 if TYPE_CHECKING:
     from .keyvalue.engine import Engine
@@ -36,11 +38,13 @@ DEFAULT_ALIAS: Final = "default"
 DEFAULT_PREFIX: Final = "etcdaero"
 
 _ALIAS = re.compile(r"[A-Za-z0-9_.-]+")
+_IN_ALIASES = "letters, digits, '_', '.' and '-'"
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
 # A record's key has at most 1,024 bytes; this leaves the larger part of it to what comes after the prefix.
 _MAX_PREFIX = 200
 _MAX_PROJECT = 100
-_KEYS = ("KV", "RECORDS", "PREFIX", "OPTIONS", "PROJECT")
+_CREDENTIALS = ("KV_USER", "KV_PASSWORD", "RECORDS_USER", "RECORDS_PASSWORD")
+_KEYS = ("KV", "RECORDS", "PREFIX", "OPTIONS", "PROJECT", *_CREDENTIALS)
 
 changed = Signal()
 """Sent after the settings were changed by ``override_settings`` and what was parsed of the old ones is forgotten.
@@ -57,8 +61,8 @@ class SettingsError(ImproperlyConfigured, ConfigurationError):
 class Problem:
     """One thing that is wrong in the settings."""
 
-    alias: str | None
-    """The alias it concerns; ``None``: all of them."""
+    alias: str | None = field(repr=False)
+    """The alias it concerns; ``None``: all of them. Not shown: the message names it, unless it may hold a password."""
     key: str | None
     """``"KV"``, ``"RECORDS"``, ``"PREFIX"``, ``"PROJECT"`` or ``"OPTIONS"``; ``None``: the structure around them."""
     message: str
@@ -86,7 +90,7 @@ def get(alias: str = DEFAULT_ALIAS) -> AliasSettings:
     for problem in parsed.problems:
         if problem.alias in (alias, None):
             raise SettingsError(problem.message)
-    raise SettingsError(f"ETCDAERO has no alias {alias!r}{suggestion(alias, parsed.aliases)}")
+    raise SettingsError(f"ETCDAERO has no alias {shown_name(alias)}{suggestion(alias, parsed.aliases)}")
 
 
 def aliases() -> tuple[str, ...]:
@@ -105,6 +109,11 @@ def package() -> str:
     return urls.partition(".")[0] if isinstance(urls, str) and "." in urls else ""
 
 
+def urls_with_password() -> tuple[str, ...]:
+    """Return where in the settings, or the environment, there is a URL with a password in it."""
+    return _parsed().with_password
+
+
 def open_engine(used: AliasSettings) -> Engine:
     """Open the key-value engine of an alias. Raises what the engine raises when it cannot be opened."""
     return schemes.open_engine(used.kv, timeout=used.options.CALL_TIMEOUT)
@@ -121,7 +130,7 @@ def open_store(used: AliasSettings, *, engine: Engine | None = None) -> RecordSt
 
 def suggestion(wrong: object, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: what was probably meant, or what there is."""
-    names = {name.lower(): name for name in known}
+    names = {name.lower(): name for name in known if _ALIAS.fullmatch(name)}
     close = difflib.get_close_matches(str(wrong).lower(), names, n=1)
     return f"; did you mean {names[close[0]]!r}?" if close else f"; known: {', '.join(names.values()) or 'none'}"
 
@@ -130,6 +139,7 @@ class _Parsed(NamedTuple):
     aliases: tuple[str, ...]
     by_alias: dict[str, AliasSettings]
     problems: tuple[Problem, ...]
+    with_password: tuple[str, ...] = ()
 
 
 @functools.cache
@@ -140,6 +150,7 @@ def _parsed() -> _Parsed:
         return _Parsed((), {}, (Problem(None, None, message),))
     configured = configured or {DEFAULT_ALIAS: {}}
     found: list[Problem] = []
+    with_password: list[str] = []
     by_alias = {}
     if DEFAULT_ALIAS not in configured:
         found.append(Problem(DEFAULT_ALIAS, None, f"ETCDAERO must have the alias {DEFAULT_ALIAS!r}"))
@@ -149,7 +160,8 @@ def _parsed() -> _Parsed:
         if parsed is not None:
             by_alias[alias] = parsed
         found += reader.problems
-    return _Parsed(tuple(str(alias) for alias in configured), by_alias, tuple(found))
+        with_password += reader.with_password
+    return _Parsed(tuple(str(alias) for alias in configured), by_alias, tuple(found), tuple(with_password))
 
 
 class _AliasReader:
@@ -159,9 +171,11 @@ class _AliasReader:
         self.alias = str(alias)
         self.path = f'ETCDAERO["{self.alias}"]'
         self.problems: list[Problem] = []
+        self.with_password: list[str] = []
+        """Where a URL has a password in it."""
         self.entries: Mapping[Any, Any] = {}
         if not isinstance(alias, str) or not _ALIAS.fullmatch(alias):
-            self._problem(None, f"ETCDAERO: the alias {alias!r} is not a str of letters, digits, '_', '.' and '-'")
+            self._problem(None, f"ETCDAERO: the alias {shown_name(alias)} is not a str of {_IN_ALIASES}")
         elif not isinstance(entries, Mapping):
             self._problem(None, f"{self.path} must be a dict, not {type(entries).__name__}")
         else:
@@ -172,7 +186,7 @@ class _AliasReader:
             return None
         for key in self.entries:
             if key not in _KEYS:
-                self._problem(None, f"{self.path} has the unknown key {key!r}{suggestion(key, _KEYS)}")
+                self._problem(None, f"{self.path} has the unknown key {shown_name(key)}{suggestion(key, _KEYS)}")
         kv = self._address(Plane.KV)
         records = self._address(Plane.RECORDS)
         prefix = self._prefix(kv, records)
@@ -201,10 +215,31 @@ class _AliasReader:
         default = f"sqlite:///.etcdaero/{stem}{plane.value.lower()}.sqlite3"
         url, origin = self._entry(plane.value) or (default, f'{self.path}["{plane.value}"]')
         try:
-            return schemes.parse(url, plane=plane, base_dir=base_dir())
+            address = schemes.parse(url, plane=plane, base_dir=base_dir())
         except ConfigurationError as error:
             self._problem(plane.value, f"{origin} {error}")
             return None
+        if isinstance(url, str) and address.credentials_given:
+            self.with_password.append(origin)
+        return self._with_credentials(plane, address, origin)
+
+    def _with_credentials(self, plane: Plane, address: Address, origin: str) -> Address | None:
+        """Return ``address`` with the user and the password that stand in settings of their own, if they do."""
+        given = [self._entry(f"{plane.value}_{what}") for what in ("USER", "PASSWORD")]
+        if given == [None, None]:
+            return address
+        user, password = (None if each is None else each[0] for each in given)
+        path = f'{self.path}["{plane.value}_USER"] and ["{plane.value}_PASSWORD"]'
+        if not (isinstance(user, str) and isinstance(password, str) and user and password):
+            self._problem(plane.value, f"{path} must both be given, each a str that is not empty")
+        elif address.credentials_given:
+            self._problem(plane.value, f"{path} are given, and {origin} has credentials too: write them once")
+        else:
+            try:
+                return address.with_credentials(Credentials(user, password))
+            except ConfigurationError as error:
+                self._problem(plane.value, f"{path}: {error}")
+        return None
 
     def _prefix(self, *used: Address | None) -> str:
         entry = self._entry("PREFIX")
@@ -219,15 +254,15 @@ class _AliasReader:
             return DEFAULT_PREFIX
         if not _PREFIX.fullmatch(prefix) or len(prefix) > _MAX_PREFIX:
             allowed = f"1 to {_MAX_PREFIX} letters, digits, '_', '.' and '-', with single slashes only between them"
-            self._problem("PREFIX", f"{origin} must be a str of {allowed}, not {prefix!r}")
+            self._problem("PREFIX", f"{origin} must be a str of {allowed}, not {shown(prefix)}")
         return prefix
 
     def _project(self) -> str:
         given = self.entries.get("PROJECT", "")
         if isinstance(given, str) and len(given) <= _MAX_PROJECT and given.isprintable():
             return given
-        shown = repr(given) if isinstance(given, str) else type(given).__name__
-        message = f'{self.path}["PROJECT"] must be a str of at most {_MAX_PROJECT} printable characters, not {shown}'
+        allowed = f"a str of at most {_MAX_PROJECT} printable characters"
+        message = f'{self.path}["PROJECT"] must be {allowed}, not {shown(given)}'
         self._problem("PROJECT", message)
         return ""
 
@@ -240,7 +275,7 @@ class _AliasReader:
         complaints = []
         for name, value in given.items():
             if name not in OPTION_NAMES:
-                complaints.append(f"{path} has the unknown key {name!r}{suggestion(name, OPTION_NAMES)}")
+                complaints.append(f"{path} has the unknown key {shown_name(name)}{suggestion(name, OPTION_NAMES)}")
             elif wrong := complaint(name, value):
                 complaints.append(f'{path}["{name}"] {wrong}')
         for message in complaints:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Final, Literal, NamedTuple, get_args
 
 from .exceptions import ConfigurationError
+from .stores.url import shown
 
 Start = Literal["auto", "always", "lazy", "off"]
 
@@ -73,7 +74,5 @@ def complaint(name: str, value: object) -> str | None:
 
 
 def _shown(value: object) -> str:
-    # Of what is neither a number nor a short word only the type is told: it may hold a secret.
-    if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 20):
-        return f"{value!r} ({type(value).__name__})"
-    return type(value).__name__
+    told = shown(value)
+    return f"{told} ({type(value).__name__})" if told == repr(value) else told

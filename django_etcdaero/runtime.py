@@ -22,7 +22,7 @@ from .datasets.registry import datasets
 from .exceptions import EtcdAeroError
 from .listener import SignalListener
 from .open_stores import OpenStores
-from .system import forks
+from .system import forks, gevent_pool, uwsgi
 from .system.serving import is_test_run, may_start_in_fork, serves, test_run_declared
 
 if TYPE_CHECKING:
@@ -51,11 +51,14 @@ class Runtime(Host):
         self._reader: Reader | None = None
         self._armed = False
         self._requested = False
+        self._let_go_of_reader = False
+        """The reader was stopped only because a fork came next, whose child is to have one."""
         self._stopped = False
 
     # --- stores ------------------------------------------------------------------------------------------------------
 
     def stores(self, alias: str) -> Stores:
+        forks.catch_up()
         return self._stores.get(alias)
 
     @property
@@ -69,6 +72,7 @@ class Runtime(Host):
 
     def close(self) -> None:
         """Stop the reader, withdraw the registration, release leases and stores; the next use opens them again."""
+        forks.catch_up()
         with self._reader_lock:
             reader, self._reader = self._reader, None
             if reader is not None:
@@ -88,25 +92,32 @@ class Runtime(Host):
         self._armed = True
         self.attach()
         start = self._start_option()
+        if start != "off" and not uwsgi.runs_threads():
+            logger.error("no dataset is read in this process, and no lease of kv is kept alive: %s", uwsgi.NO_THREADS)
         at_once = start == "always" or (start == "auto" and serves(sys.argv, os.environ))
         if at_once and not is_test_run(sys.argv):
             self.ensure_reader()
         elif at_once or start == "auto":
-            request_started.connect(self._on_request, dispatch_uid="django_etcdaero.runtime")
+            self._start_at_request()
+
+    def _start_at_request(self) -> None:
+        request_started.connect(self._on_request, dispatch_uid="django_etcdaero.runtime")
 
     def attach(self) -> None:
         """See to the stores at forks, when settings change, and at the end of the process. Idempotent."""
         if not self._attached:
             self._attached = True
-            os.register_at_fork(after_in_child=self._after_in_child)
+            forks.in_child(self._after_in_child)
+            uwsgi.follow_forks(before=self._let_go, after=forks.catch_up)
             atexit.register(self._at_exit)
             conf.changed.connect(self._on_settings_changed)
 
     def ensure_reader(self) -> None:
+        forks.catch_up()
         reader = self._reader
         if reader is not None and reader.alive:
             return
-        if self._start_option() == "off" or not self._armed or self._stopped:
+        if self._start_option() == "off" or not self._armed or self._stopped or not uwsgi.runs_threads():
             return
         with self._reader_lock:
             if self._reader is None or not self._reader.alive:
@@ -151,6 +162,8 @@ class Runtime(Host):
             return str(error)
         if start == "off":
             return 'the reader is switched off by ETCDAERO["default"]["OPTIONS"]["START"] = "off"'
+        if not uwsgi.runs_threads():
+            return uwsgi.NO_THREADS
         return "the reader of this process is not running"
 
     def _start_option(self) -> str:
@@ -161,6 +174,7 @@ class Runtime(Host):
 
     def _on_request(self, **kwargs: Any) -> None:
         """Start the reader at the first request, and at each later one if it died; not if it was closed."""
+        forks.catch_up()
         if self._reader is not None or not self._requested:
             self._requested = True
             self.ensure_reader()
@@ -170,12 +184,21 @@ class Runtime(Host):
     def _after_in_child(self) -> None:
         # No lock of before the fork is taken here: a thread that does not exist in the child may hold it.
         self._reader_lock = threading.RLock()
-        was_reading, self._reader = self._reader is not None, None
+        was_reading, self._reader = self._reader is not None or self._let_go_of_reader, None
         self._stores.abandon()
         for live in _live_states():
             live.after_fork_in_child()
         if was_reading or (self._start_option() == "auto" and may_start_in_fork(sys.argv)):
-            self.ensure_reader()
+            if gevent_pool.may_patch():  # rows that were inherited are read without asking for a reader
+                self._requested = False
+                self._start_at_request()
+            else:
+                self.ensure_reader()
+
+    def _let_go(self) -> None:
+        """Keep nothing open but what is held in memory: a fork that runs none of Python's hooks comes next."""
+        self._let_go_of_reader = self._let_go_of_reader or self._reader is not None
+        self.close()
 
     def _at_exit(self) -> None:
         self._stopped = True

@@ -233,7 +233,7 @@ def test_checks_open_no_file(settings: Settings, tmp_path: Path) -> None:
 def test_only_the_deployment_checks_wait_for_deploy() -> None:
     always: set[Any] = {check for check in registry.registered_checks if checks.TAG in check.tags}
     on_deploy: set[Any] = {check for check in registry.deployment_checks if checks.TAG in check.tags}
-    assert on_deploy == {checks.check_reach, checks.check_caches_for_deployment}
+    assert on_deploy == {checks.check_reach, checks.check_caches_for_deployment, checks.check_passwords}
     assert always == {
         checks.check_settings,
         checks.check_dataset_aliases,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from django_etcdaero.exceptions import ConfigurationError, CorruptBlock
+from django_etcdaero.stores.url import shown_name
 
 
 class Compressor(NamedTuple):
@@ -102,7 +103,7 @@ def chosen(name: object) -> Compressor | None:
     if name is None:
         return None
     if not isinstance(name, str) or name not in ALL:
-        raise ConfigurationError(f"COMPRESSOR is {name!r}; there are {', '.join(ALL)}, and None")
+        raise ConfigurationError(f"COMPRESSOR is {shown_name(name)}; there are {', '.join(ALL)}, and None")
     found = ALL[name]
     if found.package:
         try:

@@ -67,6 +67,12 @@ class Pools:
     def after_fork_in_parent(self) -> None:
         """Go on."""
 
+    def let_go(self) -> None:
+        """End the threads; the next call makes others."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.stop(timeout=forks.PATIENCE)
+
     def abandon(self) -> None:
         """Forget the threads, which are the parent's."""
         self._pool = None

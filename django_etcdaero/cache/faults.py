@@ -9,6 +9,7 @@ from django.core.cache.backends.base import BaseCache
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.stores.url import shown_name
 
 from . import options
 from .place import address_of
@@ -42,8 +43,10 @@ def _told(call: Callable[[], object]) -> Iterator[str]:
 def _read_by_django(params: dict[str, Any]) -> None:
     try:
         BaseCache(params)
-    except OverflowError as error:
-        raise ConfigurationError(f"TIMEOUT, MAX_ENTRIES or CULL_FREQUENCY is no number: {error}") from None
+    except OverflowError:
+        raise ConfigurationError("TIMEOUT, MAX_ENTRIES or CULL_FREQUENCY is no number") from None
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         text = "KEY_FUNCTION must be a function or its path"
-        raise ConfigurationError(f"{text}, not {params.get('KEY_FUNCTION')!r}: {error}") from None
+        given = params.get("KEY_FUNCTION")
+        why = f": {error}" if shown_name(given) == repr(given) else ""
+        raise ConfigurationError(f"{text}, not {shown_name(given)}{why}") from None

@@ -175,6 +175,12 @@ class Notices:
     def after_fork_in_parent(self) -> None:
         """Go on."""
 
+    def let_go(self) -> None:
+        """End the thread; the next change, or who wants to follow, starts another one."""
+        self.finish()
+        if self._thread.join(forks.PATIENCE):
+            self._begin()
+
     def abandon(self) -> None:
         """In the child: begin anew, with a key of its own. What is pending is the parent's to send."""
         self._begin()

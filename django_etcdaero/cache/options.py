@@ -12,6 +12,7 @@ from django.utils.module_loading import import_string
 
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.arguments import MAX_TTL
+from django_etcdaero.stores.url import shown, shown_name
 
 from . import compressors, serializers
 
@@ -112,10 +113,10 @@ def _near(given: object) -> NearOptions | None:
     for name, value in given.items():
         if name not in _NEAR_CHECKS:
             raise ConfigurationError(
-                f"OPTIONS['NEAR'] has the unknown key {name!r}; there are {', '.join(_NEAR_CHECKS)}"
+                f"OPTIONS['NEAR'] has the unknown key {shown_name(name)}; there are {', '.join(_NEAR_CHECKS)}"
             )
         if wrong := _NEAR_CHECKS[name](value):
-            raise ConfigurationError(f"OPTIONS['NEAR'][{name!r}] {wrong}, not {value!r}")
+            raise ConfigurationError(f"OPTIONS['NEAR'][{name!r}] {wrong}, not {shown(value)}")
     return NearOptions(**given)
 
 
@@ -130,17 +131,17 @@ def faults(given: object) -> Iterator[str]:
         if name not in NAMES:
             close = difflib.get_close_matches(str(name), NAMES, n=1)
             known = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(NAMES)}"
-            yield f"OPTIONS has the unknown key {name!r}; {known}"
+            yield f"OPTIONS has the unknown key {shown_name(name)}; {known}"
             continue
         check = _CHECKS.get(name)
         if check is not None and (wrong := check(value)):
-            yield f"OPTIONS[{name!r}] {wrong}, not {value!r}"
+            yield f"OPTIONS[{name!r}] {wrong}, not {shown(value)}"
     options = CacheOptions(**{name: value for name, value in given.items() if name in NAMES})
     if options.NEAR is not None and options.STAMP_MAX_AGE == 0:
         yield "OPTIONS['NEAR'] needs an OPTIONS['STAMP_MAX_AGE'] above 0"
     using: object = options.USING
     if not isinstance(using, str):
-        yield f"OPTIONS['USING'] must be the name of an alias of ETCDAERO, not {using!r}"
+        yield f"OPTIONS['USING'] must be the name of an alias of ETCDAERO, not {shown(using)}"
     ignore: object = options.IGNORE_EXCEPTIONS
     if not isinstance(ignore, bool):
         yield "OPTIONS['IGNORE_EXCEPTIONS'] must be True or False"
@@ -170,14 +171,21 @@ def reverse_of(given: object) -> Callable[[str], str] | None:
         try:
             given = import_string(given)
         except (ImportError, TypeError, ValueError) as error:  # ".x" is no path at all
-            raise ConfigurationError(f"OPTIONS['REVERSE_KEY_FUNCTION'] cannot be imported: {error}") from None
+            raise ConfigurationError(
+                f"OPTIONS['REVERSE_KEY_FUNCTION'] cannot be imported: {_why(given, error)}"
+            ) from None
     if given is not None and not callable(given):
-        raise ConfigurationError(f"OPTIONS['REVERSE_KEY_FUNCTION'] must be a function, not {given!r}")
+        raise ConfigurationError(f"OPTIONS['REVERSE_KEY_FUNCTION'] must be a function, not {shown(given)}")
     return given
+
+
+def _why(path: object, error: Exception) -> str:
+    """Return why a path cannot be imported, without quoting what is no path."""
+    return str(error) if str(path).replace(".", "_").isidentifier() else "it is no path of a function"
 
 
 def _check_compressor(options: CacheOptions) -> None:
     compressor, level = compressors.chosen(options.COMPRESSOR), options.COMPRESS_LEVEL
     if level is not None and (compressor is None or type(level) is not int or level not in compressor.levels):
         allowed = "no compressor was chosen" if compressor is None else f"{compressor.name} has {compressor.levels}"
-        raise ConfigurationError(f"OPTIONS['COMPRESS_LEVEL'] is {level!r}; {allowed}")
+        raise ConfigurationError(f"OPTIONS['COMPRESS_LEVEL'] is {shown(level)}; {allowed}")

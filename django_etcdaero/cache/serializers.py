@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from django.core.serializers.json import DjangoJSONEncoder
 
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.stores.url import shown, shown_name
 
 
 class Serializer(NamedTuple):
@@ -61,6 +62,9 @@ CUSTOM: Final = 255
 BUILT_IN: Final = {each.name: each for each in (SIGNED_PICKLE, UNSIGNED_PICKLE, JSON, MSGPACK)}
 
 
+_NAMES: Final = ", ".join(BUILT_IN)
+
+
 def chosen(setting: object) -> Serializer:
     """Return the serializer that ``OPTIONS["SERIALIZER"]`` names, or the one that it is.
 
@@ -70,7 +74,7 @@ def chosen(setting: object) -> Serializer:
     """
     if isinstance(setting, str):
         if setting not in BUILT_IN:
-            raise ConfigurationError(f"SERIALIZER is {setting!r}; there are {', '.join(BUILT_IN)}, or give an object")
+            raise ConfigurationError(f"SERIALIZER is {shown_name(setting)}; there are {_NAMES}, or give an object")
         if setting == MSGPACK.name:
             try:
                 importlib.import_module("msgpack")
@@ -86,7 +90,7 @@ def chosen(setting: object) -> Serializer:
             raise ConfigurationError(f"SERIALIZER is a class that must be made without arguments: {what}") from error
     dumps, loads = getattr(setting, "dumps", None), getattr(setting, "loads", None)
     if not callable(dumps) or not callable(loads):
-        raise ConfigurationError(f"SERIALIZER must be a name or have dumps and loads, not {setting!r}")
+        raise ConfigurationError(f"SERIALIZER must be a name or have dumps and loads, not {shown(setting)}")
     return Serializer(CUSTOM, type(setting).__name__, dumps, loads, signed=True, executes=True)
 
 

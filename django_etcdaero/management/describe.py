@@ -10,10 +10,10 @@ from django_etcdaero.datasets.state.status import Outcome, RefreshResult
 
 
 def moment(timestamp: float) -> str:
-    """Say when, in Django's current time zone; ``timestamp`` is in seconds since the epoch."""
+    """Say when, in Django's current time zone, and which that is; ``timestamp`` is in seconds since the epoch."""
     when = timezone.localtime(datetime.fromtimestamp(timestamp, UTC))
     day = "" if when.date() == timezone.localtime().date() else f"{when:%Y-%m-%d} "
-    return f"{day}{when:%H:%M:%S}"
+    return f"{day}{when:%H:%M:%S %Z}"
 
 
 def size(count: int) -> str:

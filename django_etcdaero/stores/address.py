@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from django_etcdaero.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from .credentials import Credentials
 
 RECORDS_ROOM: Final = "records/"
 """Where the records of an alias stand below its ``PREFIX``, in a store that may hold its keys too."""
@@ -46,6 +51,15 @@ class Address(ABC):
     def of_alias(self, prefix: str) -> Address:
         """Return the address for the alias of this ``PREFIX``, without slashes at its ends: mostly the same one."""
         return self
+
+    def with_credentials(self, credentials: Credentials) -> Address:
+        """Return the address with user and password. Raises ``ConfigurationError`` where there are none."""
+        raise ConfigurationError(f"{self.safe} takes no user and no password")
+
+    @property
+    def credentials_given(self) -> bool:
+        """Whether it has user and password."""
+        return False
 
     @property
     def on_this_host(self) -> bool:

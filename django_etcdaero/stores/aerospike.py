@@ -10,6 +10,7 @@ What the client refuses without a call is refused here, where the setting can be
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,6 +57,13 @@ class AerospikeAddress(Address):
             text and text.isprintable() for text in (credentials.user, credentials.password)
         ):
             raise ConfigurationError("user and password are not empty and have printable characters only")
+
+    def with_credentials(self, credentials: Credentials) -> AerospikeAddress:
+        return dataclasses.replace(self, credentials=credentials)
+
+    @property
+    def credentials_given(self) -> bool:
+        return self.credentials is not None
 
     @property
     def safe(self) -> str:
@@ -105,7 +113,7 @@ def _check_name(field: str, what: str, name: object, limit: int) -> None:
         raise TypeError(f"{field} must be str, not {type(name).__name__}")
     if not _NAME.fullmatch(name) or _NOT_IN_NAMES.search(name):
         raise ConfigurationError(
-            f"{field} {name!r}: the {what} must be of ASCII characters other than spaces and : ; | / = ,"
+            f"{field} {url.shown_name(name)}: the {what} must be of ASCII characters other than spaces and : ; | / = ,"
         )
     if len(name) > limit:
-        raise ConfigurationError(f"{field} {name!r}: the {what} has {len(name)} bytes, Aerospike takes {limit}")
+        raise ConfigurationError(f"{field}: the {what} has {len(name)} bytes, Aerospike takes {limit}")

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,13 @@ class EtcdAddress(Address):
     def __post_init__(self) -> None:
         if len(set(self.endpoints)) != len(self.endpoints):
             raise ConfigurationError("it names a host twice")
+
+    def with_credentials(self, credentials: Credentials) -> EtcdAddress:
+        return dataclasses.replace(self, credentials=credentials)
+
+    @property
+    def credentials_given(self) -> bool:
+        return self.credentials is not None
 
     @property
     def safe(self) -> str:

@@ -23,6 +23,7 @@ from urllib.parse import SplitResult
 from django_etcdaero.exceptions import ConfigurationError
 
 from .address import RECORDS_ROOM, Address, Reach
+from .credentials import Credentials
 from .etcd import EtcdAddress, read
 
 DEFAULT_MAX_ENTRIES: Final = 100_000
@@ -54,6 +55,13 @@ class EtcdRecordsAddress(Address):
     """The ``PREFIX`` of the alias; empty: the records belong to none."""
     max_entries: int = field(default=DEFAULT_MAX_ENTRIES, compare=False)
     max_value_bytes: int = field(default=DEFAULT_MAX_VALUE_BYTES, compare=False)
+
+    def with_credentials(self, credentials: Credentials) -> EtcdRecordsAddress:
+        return dataclasses.replace(self, cluster=self.cluster.with_credentials(credentials))
+
+    @property
+    def credentials_given(self) -> bool:
+        return self.cluster.credentials_given
 
     @property
     def safe(self) -> str:

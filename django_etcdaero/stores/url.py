@@ -23,7 +23,7 @@ _URL = re.compile(
     r"(?:\?(?P<query>[^#]*))?(?:#(?P<fragment>.*))?"
 )
 _USER_INFO = re.compile(r"^(?:([A-Za-z][A-Za-z0-9+.-]*://))?.*@", re.DOTALL)
-_QUERY_ITEM = re.compile(r"([^=&;]*=)?[^&;]+")
+_QUERY_ITEM = re.compile(r"([A-Za-z_]{1,20}=)?[^&;]+")
 
 
 def split(url: str) -> SplitResult:
@@ -45,6 +45,29 @@ def mask(url: str) -> str:
     masked, question, query = masked.partition("?")
     query = _QUERY_ITEM.sub(lambda match: f"{match[1] or ''}***", query)
     return f"{masked}{question}{query}{fragment}{fragment and '***'}"
+
+
+_WORD = re.compile(r"[A-Za-z][A-Za-z _.-]{0,39}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,20})?( ?[A-Za-z]{1,3})?")
+_NAME = re.compile(r"[A-Za-z0-9_./ -]{1,40}")
+
+
+def shown(value: object) -> str:
+    """Return what a message may show of a wrong value: a number or a word as it is, of all else what it is.
+
+    Somebody may have written a password, or a URL with one, into the wrong setting.
+    """
+    if value is None or isinstance(value, bool | int | float):
+        return repr(value)
+    if isinstance(value, str):
+        told = _WORD.fullmatch(value) or _NUMBER.fullmatch(value) or not value
+        return repr(value) if told else f"a str of {len(value)} characters"
+    return f"a value of type {type(value).__name__}"
+
+
+def shown_name(name: object) -> str:
+    """Return what a message may show of an unknown name, of a key or an alias: as :func:`shown`, and more."""
+    return repr(name) if isinstance(name, str) and _NAME.fullmatch(name) else shown(name)
 
 
 # --- of servers; each raises ``ConfigurationError`` without quoting the URL ------------------------------------------
@@ -70,7 +93,7 @@ def read_options(parts: SplitResult, known: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name not in known:
-            raise ConfigurationError(f"unknown option {name!r}; known: {', '.join(known)}")
+            raise ConfigurationError(f"unknown option {shown_name(name)}; known: {', '.join(known)}")
         if not value or name in found:
             raise ConfigurationError(f"the option {name!r} is given once, with a value")
         found[name] = value

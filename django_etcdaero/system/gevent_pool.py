@@ -27,6 +27,14 @@ def patched() -> bool:
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
+def may_patch() -> bool:
+    """Tell whether gevent is here and has replaced no threads yet. gunicorn's workers let it do so after the fork.
+
+    A thread that starts before is a real one for ever, and shares locks with greenlets that are not made for both.
+    """
+    return "gevent" in sys.modules and not patched()
+
+
 def blocking(call: Callable[[], T]) -> T:
     """Return ``call()``, made in a thread of the pool where gevent has patched threads, and here elsewhere.
 

@@ -22,11 +22,12 @@ def test_sizes() -> None:
 
 def test_moments_are_in_the_current_time_zone(settings: Settings) -> None:
     settings.TIME_ZONE = "Asia/Tokyo"
-    assert moment(0.0) == "1970-01-01 09:00:00"
+    assert moment(0.0) == "1970-01-01 09:00:00 JST"
 
 
 @pytest.mark.parametrize(
-    ("zone", "words"), [("UTC", "23:30:00"), ("Asia/Tokyo", "2001-09-10 08:30:00"), ("America/Lima", "18:30:00")]
+    ("zone", "words"),
+    [("UTC", "23:30:00 UTC"), ("Asia/Tokyo", "2001-09-10 08:30:00 JST"), ("America/Lima", "18:30:00 -05")],
 )
 def test_moments_of_today_need_no_date(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, zone: str, words: str
@@ -68,7 +69,7 @@ def test_moments_of_today_need_no_date(
         ),
         (
             RefreshResult(name="p", outcome=Outcome.UNCHANGED, version=7, rows=2, next_due=0.0),
-            "p: unchanged: version 7, 2 rows, 0.00 s; next load due 1970-01-01 00:00:00",
+            "p: unchanged: version 7, 2 rows, 0.00 s; next load due 1970-01-01 00:00:00 UTC",
         ),
         (RefreshResult(name="p", outcome=Outcome.LOCKED, holder="h/1 since now"), "p: locked by h/1 since now"),
         (
@@ -83,7 +84,7 @@ def test_moments_of_today_need_no_date(
         ),
         (
             RefreshResult(name="p", outcome=Outcome.BACKOFF, error="X", next_due=0.0),
-            "p: backing off after a failure: X; next load due 1970-01-01 00:00:00 (--force loads now)",
+            "p: backing off after a failure: X; next load due 1970-01-01 00:00:00 UTC (--force loads now)",
         ),
     ],
 )

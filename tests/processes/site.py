@@ -264,8 +264,11 @@ class Site:
     # processes -------------------------------------------------------------------------------------------------------
 
     def start(self, *command: str, **environment: str) -> Process:
-        """Start ``manage.py`` with arguments, or another program if the first argument is one ("-m gunicorn")."""
-        whole = [sys.executable, *(command if command[0] == "-m" else ("manage.py", *command))]
+        """Start ``manage.py`` with arguments, or another program ("-m gunicorn", or a path)."""
+        if os.path.isabs(command[0]):
+            whole = [*command]
+        else:
+            whole = [sys.executable, *(command if command[0] == "-m" else ("manage.py", *command))]
         started = Process(whole, self, environment, len(self._processes))
         self._processes.append(started)
         return started

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from collections.abc import Iterator
 
@@ -13,15 +12,14 @@ from django.core.signals import request_started
 from django_etcdaero import conf
 from django_etcdaero.datasets.host import bind
 from django_etcdaero.runtime import Runtime, runtime
+from django_etcdaero.system import forks
 from tests.runtime.hooking import Hooks
 
 
 @pytest.fixture
 def hooks(monkeypatch: pytest.MonkeyPatch) -> Hooks:
     found = Hooks()
-    monkeypatch.setattr(
-        os, "register_at_fork", lambda *, after_in_child, **others: found.after_in_child.append(after_in_child)
-    )
+    monkeypatch.setattr(forks, "in_child", found.after_in_child.append)
     monkeypatch.setattr(atexit, "register", found.at_exit.append)
     monkeypatch.setattr(sys, "argv", ["gunicorn", "shop.wsgi"])
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from django_etcdaero.system import forks
 from tests.paths import ROOT
 
 SCRIPT = """
@@ -146,3 +147,93 @@ print(codes)
 def test_forks_wait_for_the_blocks_of_other_threads() -> None:
     done = subprocess.run([sys.executable, "-c", BLOCKS], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stdout.splitlines() == ["False", "[1, 7]"], done.stderr
+
+
+UNSEEN = """
+import ctypes, os, sys, threading
+import django
+from django.conf import settings
+
+settings.configure(SECRET_KEY="x", INSTALLED_APPS=["django_etcdaero"], BASE_DIR=sys.argv[1], CACHES={"default": {
+    "BACKEND": "django_etcdaero.cache.EtcdAeroCache", "LOCATION": "etcdaero:default"}})
+django.setup()
+from django.core.cache import cache
+from django_etcdaero import dataset, kv
+
+@dataset(first_read_timeout=20)
+def prices():
+    return {"a": 1}
+
+kv.put("key", "parent")
+cache.set("key", "parent")
+assert threading.active_count() == 1  # one that waits for the interpreter's lock would block the child for ever
+pid = ctypes.PyDLL(None).fork()  # as a server in C does
+if pid == 0:
+    lock = kv.lock("name", timeout=20)
+    with lock:
+        kv.put("key", kv.get("key").value + b" and child")
+    prices.refresh()
+    print(kv.get("key").value, cache.get("key"), prices["a"], lock.lost, flush=True)
+    os._exit(0)
+os.waitpid(pid, 0)
+print(kv.get("key").value)
+"""
+
+
+def test_the_child_of_a_fork_that_ran_no_hooks_is_found_out_at_the_first_use(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", UNSEEN, str(tmp_path)], capture_output=True, text=True, cwd=ROOT, timeout=60
+    )
+    assert done.stdout == "b'parent and child' parent 1 False\nb'parent and child'\n", done.stderr
+
+
+def test_what_is_to_be_done_in_a_child_is_done_once_the_last_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(forks, "_in_child", [])
+    forks.in_child(lambda: done.append("first"))
+    forks.in_child(lambda: (done.append("second"), forks.catch_up()))  # type: ignore[func-returns-value]
+    forks.catch_up()
+    assert done == []
+    monkeypatch.setattr(forks, "_pid", forks._pid - 1)
+    monkeypatch.setattr(forks, "_resources", {})
+    forks.catch_up()
+    forks.catch_up()
+    assert done == ["second", "first"]
+
+
+LET_GO = """
+import ctypes, os, sys, threading
+from django_etcdaero.system import forks, unseen_forks
+
+class Resource:
+    def let_go(self):
+        print("let go")
+    def before_fork(self, timeout): ...
+    def after_fork_in_parent(self): ...
+    def abandon(self):
+        print("abandoned")
+
+stop = threading.Event()
+resource = Resource()
+forks.protect(resource)
+assert unseen_forks.see_to(lambda: (print("closed"), stop.set()))
+assert unseen_forks.see_to(lambda: print("not called: there is one already"))
+threading.Thread(target=stop.wait, daemon=True).start()
+unseen_forks.when_closed(lambda: print("at last, with", threading.active_count(), "thread", flush=True))
+if os.fork() == 0:
+    print("child of Python's fork", flush=True)
+    ctypes.PyDLL(None).fork()  # in a child nobody sees to it any more
+    os._exit(0)
+os.wait()
+if ctypes.PyDLL(None).fork() == 0:
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_before_a_fork_without_hooks_everything_is_closed_and_threads_have_ended() -> None:
+    done = subprocess.run([sys.executable, "-c", LET_GO], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    expected = ["let go", "closed", "at last, with 1 thread"]
+    assert done.stdout.splitlines()[:2] == ["abandoned", "child of Python's fork"]
+    assert done.stdout.splitlines()[2:5] == expected, (done.stdout, done.stderr)
+    assert done.stderr == ""

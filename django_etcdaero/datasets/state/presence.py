@@ -17,11 +17,13 @@ import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.exceptions import Compacted, FutureRevision, ResponseError
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
+from django_etcdaero.system.processes import is_dead, this_process
 
 from .reading import Announcements, read_announcements
 from .status import State
@@ -41,6 +43,8 @@ class Registration(StoredValue):
     """Seconds since the epoch."""
     schemas: dict[str, int]
     """Schema of each dataset that it reads: versions of different schemas have nothing to do with each other."""
+    process: dict[str, Any] | None = None
+    """What shows on its host whether it still runs (:mod:`django_etcdaero.system.processes`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,8 @@ class Presence:
         """
         lease = self._kv.session(self._ttl).lease
         held = Held(revision=revision, otherwise={name: [*each] for name, each in otherwise.items()})
-        values = {self._key: Registration(started=self._started, schemas=dict(schemas)), self._key + _HELD: held}
+        who = Registration(started=self._started, schemas=dict(schemas), process=this_process() or {})
+        values = {self._key: who, self._key + _HELD: held}
         written = False
         for key, each in values.items():
             value = each.encode()
@@ -109,9 +114,10 @@ class Presence:
 
 
 def processes(kv: KV) -> list[Process]:
-    """Return the registered processes, ordered by host and pid; entries that make no sense are left out.
+    """Return the registered processes, ordered by host and pid.
 
-    Reads the announcements as well. Raises what the store raises.
+    Left out are entries that make no sense, and processes of this host that are known to have ended: their entries
+    vanish with their leases. Reads the announcements as well. Raises what the store raises.
     """
     answer = kv.range(PROCESSES, prefix=True)
     items = {item.key.decode(errors="replace"): item for item in answer.kvs}
@@ -120,7 +126,9 @@ def processes(kv: KV) -> list[Process]:
     for key, item in items.items():
         if not key.endswith(_HELD):
             with suppress(ResponseError):
-                found.append(_process(item, items.get(key + _HELD), announced))
+                who = Registration.decode(item.value)
+                if not is_dead(who.process):
+                    found.append(_process(who, items.get(key + _HELD), announced))
     return sorted(found, key=_identity)
 
 
@@ -150,8 +158,7 @@ class _Announced:
         return self._found[revision]
 
 
-def _process(item: KeyValue, held: KeyValue | None, announced: _Announced) -> Process:
-    who = Registration.decode(item.value)
+def _process(who: Registration, held: KeyValue | None, announced: _Announced) -> Process:
     what = Held(revision=0, otherwise={}) if held is None else Held.decode(held.value)
     versions: dict[str, int | None] = {}
     states: dict[str, str] = {}

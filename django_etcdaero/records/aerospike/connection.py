@@ -25,6 +25,7 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.system import forks, gevent_pool
+from django_etcdaero.system.uninterrupted import raised_inside
 
 from . import errors, probe
 from .client_config import check_files, client_config
@@ -115,9 +116,12 @@ class Connection:
         while True:
             client = self._begin(until)
             try:
-                if self._greenlets:
-                    return errors.OK, _in_pool(call, client, until)
-                return errors.OK, call(client, _milliseconds(until))
+                try:
+                    if self._greenlets:
+                        return errors.OK, _in_pool(call, client, until)
+                    return errors.OK, call(client, _milliseconds(until))
+                except SystemError as error:
+                    raise raised_inside(error) from None
             except client.raised as error:
                 code, in_doubt = error.code or 0, write and bool(error.in_doubt)
                 if code in expected and not in_doubt:

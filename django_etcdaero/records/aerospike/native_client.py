@@ -20,6 +20,7 @@ from aerospike_helpers.operations import operations
 from django_etcdaero.records.arguments import MAX_INT, MIN_INT
 from django_etcdaero.records.store import Meta, Record, Value
 from django_etcdaero.stores.aerospike import AerospikeAddress
+from django_etcdaero.system.uninterrupted import uninterrupted
 
 from . import errors
 from .errors import NativeError
@@ -121,11 +122,11 @@ class NativeClient:
     # many records ----------------------------------------------------------------------------------------------------
 
     def get_many(self, keys: Sequence[bytes], ms: int) -> Batch[Record]:
-        answered, refused = self._rows(self.native.batch_read(self._keys(keys), None, _reading(ms)), keys, ms)
+        answered, refused = self._rows(self._batch("batch_read", self._keys(keys), None, _reading(ms)), keys, ms)
         return Batch({key: _record(row.record) for key, row in present(answered)}, refused)
 
     def exists_many(self, keys: Sequence[bytes], ms: int) -> Batch[Meta]:
-        answered, refused = self._rows(self.native.batch_read(self._keys(keys), [], _reading(ms)), keys, ms)
+        answered, refused = self._rows(self._batch("batch_read", self._keys(keys), [], _reading(ms)), keys, ms)
         return Batch({key: _meta(row.record[1]) for key, row in present(answered)}, refused)
 
     def put_many(self, items: Mapping[bytes, Value], ms: int, *, ttl: int | None) -> Batch[None]:
@@ -146,12 +147,12 @@ class NativeClient:
     def delete_many(self, keys: Sequence[bytes], ms: int) -> Batch[None]:
         """See :meth:`delete`."""
         only_existing = {"exists": aerospike.POLICY_EXISTS_UPDATE}
-        batch = self.native.batch_operate(self._keys(keys), [operations.delete()], _once(ms), only_existing)
+        batch = self._batch("batch_operate", self._keys(keys), [operations.delete()], _once(ms), only_existing)
         expected = (errors.OK, errors.NOT_FOUND, errors.FULL)
         answered, refused = self._rows(batch, keys, ms, expected=expected, write=True)
         full = [key for key, row in answered.items() if row.result == errors.FULL]
         if full:
-            batch = self.native.batch_remove(self._keys(full), _once(ms))
+            batch = self._batch("batch_remove", self._keys(full), _once(ms))
             removed, also_refused = self._rows(batch, full, ms, write=True)
             answered, refused = answered | removed, refused | also_refused
         return Batch({key: None for key, _ in present(answered)}, refused)
@@ -204,7 +205,11 @@ class NativeClient:
         return [self._key(key) for key in keys]
 
     def _write(self, writes: list[Write], ms: int) -> BatchRecords:
-        return self.native.batch_write(BatchRecords(writes), _once(ms))
+        return self._batch("batch_write", BatchRecords(writes), _once(ms))
+
+    def _batch(self, command: str, *arguments: Any) -> Any:
+        """Run a command that makes objects of Python, which signals must not interrupt."""
+        return uninterrupted(lambda: getattr(self.native, command)(*arguments))
 
     def _rows(
         self,

@@ -20,6 +20,7 @@ from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.records.memory.recency import Recency
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.system import forks
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds that a call waits for the calls of other threads at most."""
@@ -102,7 +103,7 @@ def _renew_locks() -> None:
         space.lock = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_renew_locks)
+forks.in_child(_renew_locks)
 
 
 def drop_memory(name: str = "") -> None:

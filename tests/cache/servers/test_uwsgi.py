@@ -1,4 +1,4 @@
-"""uWSGI, which forks in C: with the hooks of Python, with nothing open, lazily, or not at all."""
+"""uWSGI, which forks in C: with the hooks of Python or without, after the cache was used or before, and lazily."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ pytestmark = pytest.mark.skipif(UWSGI is None, reason="uWSGI is not installed: p
 @pytest.mark.parametrize(
     ("options", "preload"),
     [
-        pytest.param(["--py-call-uwsgi-fork-hooks"], True, id="the master has used it"),
+        pytest.param(["--py-call-uwsgi-fork-hooks"], True, id="the master has used it, hooks"),
+        pytest.param([], True, id="the master has used it"),
         pytest.param([], False, id="the master has imported it"),
         pytest.param(["--lazy-apps"], True, id="lazy"),
     ],
@@ -29,10 +30,3 @@ def test_uwsgi(records: Records, tmp_path: Path, options: list[str], preload: bo
         put_to_the_test(server)
         check_clients(server, records, threads=4)
         check_end(server)
-
-
-def test_uwsgi_that_forks_behind_pythons_back_is_refused_and_told_the_option(records: Records, tmp_path: Path) -> None:
-    command = uwsgi("--master", "--processes", "2")
-    with serving(tmp_path, command, location=records.location, preload=True, ready=False) as server:
-        assert server.process.wait(60) != 0
-        assert "Set py-call-uwsgi-fork-hooks = true" in server.said

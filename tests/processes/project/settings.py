@@ -14,6 +14,8 @@ USE_TZ = True
 ROOT_URLCONF = "urls"
 INSTALLED_APPS = ["django_etcdaero", *(["shop"] if os.environ.get("SHOP_APP", "1") == "1" else [])]
 DATABASES = json.loads(os.environ.get("SHOP_DATABASES", "{}"))
+if os.environ.get("SHOP_CACHE") == "1":
+    CACHES = {"default": {"BACKEND": "django_etcdaero.cache.EtcdAeroCache", "LOCATION": "etcdaero:default"}}
 if os.environ.get("SHOP_DATABASE") == "1":
     DATABASES["default"] = {"ENGINE": "django.db.backends.sqlite3", "NAME": DIRECTORY / "database"}
 

@@ -19,6 +19,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
+from django_etcdaero.system import forks, unseen_forks
 from django_etcdaero.system.forks import PATIENCE, Resource
 
 _TASKS = Path("/proc/self/task")
@@ -44,7 +45,9 @@ def arm() -> None:
     with _lock:
         if not _armed:
             _armed = True
-            os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+            os.register_at_fork(before=_before, after_in_parent=_after_in_parent)
+            forks.in_child(_after_in_child)
+            unseen_forks.when_closed(wait_for_threads)
 
 
 def in_progress() -> bool:

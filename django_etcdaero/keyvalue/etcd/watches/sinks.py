@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
-from queue import SimpleQueue
 
 from django_etcdaero.keyvalue.values import WatchBatch
 from django_etcdaero.system.conditions import Flag
@@ -27,7 +27,7 @@ class SinkThread:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         # A queue in C and two counters instead of a condition: every event of every watch comes through here.
-        self._queue: SimpleQueue[tuple[EtcdWatch, WatchBatch] | None] = SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[EtcdWatch, WatchBatch] | None] = queue.SimpleQueue()
         self._submitted = 0  # events, counted under the lock
         self._delivered = 0  # events, counted by the thread
         self._roomy = Flag()
