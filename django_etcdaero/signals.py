@@ -15,7 +15,8 @@ dataset_loaded = Signal()
 
 dataset_failed = Signal()
 """A refresh or a load failed; what was served is still served. Arguments: ``dataset``, ``error``, ``phase``
-(``"refresh"`` or ``"load"``)."""
+(``"refresh"`` or ``"load"``). A refresh whose ``load()`` hangs sends it with ``LoadOverdue``, from a thread of its own,
+while the load still hangs."""
 
 lock_lost = Signal()
 """A refresh of this process lost its lock. Arguments: ``dataset``."""

@@ -65,7 +65,7 @@ class GuardedCommit:
         when the store kept the outcome to itself to the end.
         """
         value = checked.encode()
-        held = get(self._lock.compare().key, keys_only=True)
+        token, held = self._lock.token, get(self._lock.compare().key, keys_only=True)
         steps = [put(self._layout.checked, value), delete(self._layout.attempt), *operations]
         if self._state.former_checked_revision:
             steps.append(delete(self._layout.former_checked))
@@ -78,7 +78,9 @@ class GuardedCommit:
                 unknown = error
             else:
                 if done.succeeded:
-                    self._look_at_lock([each.create_revision for each in found(done.responses[-1])])
+                    if [each.create_revision for each in found(done.responses[-1])] != [token]:
+                        logger.info("the lock %s was lost; nothing else has happened meanwhile", self._layout.lock)
+                        self._on_lost()
                     return done.revision
                 unknown = None
             stored = self._kv.get(self._layout.checked)
@@ -94,11 +96,6 @@ class GuardedCommit:
             mod_revision(self._layout.pin) == self._state.pin_revision,
             *loaded_as_read(self._layout, self._state),
         )
-
-    def _look_at_lock(self, tokens: list[int]) -> None:
-        if self._lock.lost or tokens != [self._lock.token]:
-            logger.info("the lock %s was lost while loading; nothing else has happened meanwhile", self._layout.lock)
-            self._on_lost()
 
     def _refuse(self) -> None:
         """Raise ``Fenced`` with what has happened to the dataset since the refresh began."""
