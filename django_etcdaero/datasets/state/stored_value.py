@@ -43,8 +43,10 @@ class StoredValue:
     pid: int = field(default_factory=os.getpid)
 
     def encode(self) -> bytes:
-        """Return the value to store."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
+        """Return the value to store; fields that have their default are left out."""
+        stored, defaults = dataclasses.asdict(self), {each.name: each.default for each in dataclasses.fields(self)}
+        said = {name: value for name, value in stored.items() if value != defaults[name]}
+        return json.dumps(said, sort_keys=True).encode()
 
     @classmethod
     def decode(cls, value: bytes) -> Self:
