@@ -285,9 +285,8 @@ def test_a_temporary_key(kv: KV, other: KV) -> None:
 def test_an_update_does_not_block_the_loop_while_the_background_has_its_turn(kv: KV) -> None:
     async def main() -> None:
         held = await kv.atemporary_key("T", "old")
-        await until(lambda: held._turn.holder is None, "the end of the first look")
         background = Claim(60)
-        assert held._turn.take(background)
+        await until(lambda: held._turn.take(background), "the end of the first look")
         update = asyncio.create_task(held.aupdate("new"))
         for _ in range(10):
             await asyncio.sleep(0)

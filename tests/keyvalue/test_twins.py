@@ -18,7 +18,7 @@ ASK_NOTHING = {
     Election: "compare drop follow guard on_lost owns report_loss unfollow",
     Lease: "end on_lost subscribe take unsubscribe",
     Session: "abandon free on_lost reserve",
-    TemporaryKey: "",
+    TemporaryKey: "abort",
     Collection: "holds key version_of",
     ObjectTxn: "clear compare create delete touch update",
     LeasedObject: "on_end subscribe unsubscribe",

@@ -89,6 +89,12 @@ class Background:
         written = self.written
         wait_until(lambda: self.seen and self.seen[-1] >= written, PATIENCE, "a thread that watches")
 
+    def stop(self) -> None:
+        """Write no more; return when all that was written has been seen."""
+        self.stopping = True
+        self._threads[0].join(PATIENCE)
+        wait_until(lambda: self.seen[-1] == self.written, PATIENCE, "the last number")
+
 
 def actions(kv: KV) -> dict[str, Callable[[], object]]:
     held = kv.temporary_key("here", "0", ttl=TTL)
@@ -178,8 +184,7 @@ def main(store: str, hits: int, seed: int) -> dict[str, Any]:
             pass
     wait_until(lambda: not kv.range("locks/", prefix=True).kvs, PATIENCE, "an empty queue")
     wait_until(lambda: not kv.range("temporary/", prefix=True).kvs, PATIENCE + TTL, "the end of temporary keys")
-    background.stopping = True
-    wait_until(lambda: background.seen[-1] == background.written, PATIENCE, "the last number")
+    background.stop()
     child = os.fork()
     if not child:
         os._exit(0)

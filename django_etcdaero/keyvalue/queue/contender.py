@@ -178,14 +178,15 @@ class Contender:
                 end = limit
                 await place.wait(limit=limit, stop=stop)
             self._hold(place)
-        except EtcdAeroError as error:
-            if isinstance(error, LeaseNotFound):
-                session.lease.end(lost=True)
-            await place.leave(timeout=_farewell(end, error))
-            raise
-        except BaseException:
-            self._place = None
-            place.drop()
+        except BaseException as error:
+            try:
+                if isinstance(error, LeaseNotFound):
+                    session.lease.end(lost=True)
+                if isinstance(error, EtcdAeroError):
+                    await place.leave(timeout=_farewell(end, error))
+            finally:  # what a signal handler raises comes here as well, while leaving too
+                self._place = None
+                place.drop()
             raise
 
     def _make_place(self, session: Session) -> Place:

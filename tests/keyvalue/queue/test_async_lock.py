@@ -285,3 +285,24 @@ def test_leaders_can_be_observed_in_an_event_loop(kv: KV) -> None:
             pytest.fail(f"{event} came after the end")
 
     asyncio.run(main())
+
+
+def test_a_loop_that_is_closed_while_a_task_waits_leaves_no_place_in_the_queue(kv: KV, store: InterposedEngine) -> None:
+    holder, waiter = kv.lock("L"), kv.lock("L")
+    holder.acquire()
+    loop = asyncio.new_event_loop()
+
+    async def start() -> asyncio.Task[None]:
+        task = asyncio.ensure_future(waiter.aacquire())
+        while len(holder.queue()) < 2 or store.calls["watch"] < 3:
+            await asyncio.sleep(0.01)
+        return task
+
+    task = loop.run_until_complete(start())
+    loop.close()
+    holder.release()
+    other = kv.lock("L")
+    other.acquire(timeout=10)
+    assert [each.token for each in other.queue()] == [other.token]
+    other.release()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import pytest
 
 from django_etcdaero.exceptions import ClusterError, OutcomeUnknown, PermissionDenied
 from django_etcdaero.keyvalue import KV, Engine
-from django_etcdaero.keyvalue.values import WatchBatch, WatchHandle, WatchRequest, WatchSink
+from django_etcdaero.keyvalue.values import TxnRequest, TxnResult, WatchBatch, WatchHandle, WatchRequest, WatchSink
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.recipes.looking import value, watched
 from tests.waiting import wait_until
@@ -165,3 +165,26 @@ def test_a_refused_watch_leaves_the_lease_to_tell(kv: KV, others: KV, store: Int
         others.revoke_lease(others.range("T").kvs[0].lease)
         wait_until(lambda: others.get("T"), 20, what="the return of the key")
         wait_until(lambda: held.alive, what="the return")
+
+
+def test_an_update_that_comes_late_does_not_undo_a_later_one(
+    kv: KV, others: KV, store: InterposedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given up by its caller, or its answer was lost, and it is on its way still."""
+    sent: list[TxnRequest] = []
+    run = kv.txn_run
+
+    def noted(request: TxnRequest, timeout: float | None = None) -> TxnResult:
+        sent.append(request)
+        return run(request, timeout)
+
+    with kv.temporary_key("T", "first") as held:
+        wait_until(lambda: watched(store), what="the watch")
+        monkeypatch.setattr(kv, "txn_run", noted)
+        store.fail("txn", OutcomeUnknown("lost"), times=1)
+        assert not held.update("late")
+        late = sent[0]
+        wait_until(lambda: value(others, "T") == b"late", what="the background")
+        wait_until(lambda: held.update("after"), what="a later update")
+        assert not run(late).succeeded
+        assert value(others, "T") == b"after"

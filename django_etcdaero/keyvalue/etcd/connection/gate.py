@@ -226,7 +226,7 @@ class Send(Step[Any]):
             under_way.cancel()
             raise
         if under_way.code() is StatusCode.OK:
-            return self._call.read(under_way)
+            return under_way.result()
         raise under_way
 
 

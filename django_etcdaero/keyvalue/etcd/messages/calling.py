@@ -90,14 +90,21 @@ class UnaryCall:
     It turns messages into bytes and back by itself: what a signal handler raises while gRPC does so is lost.
     """
 
-    __slots__ = ("_call", "_interrupted", "_parse", "_serialize")
+    __slots__ = ("_call", "_interrupted", "_parse", "_send", "_serialize")
 
     def __init__(
-        self, call: Any, channel: Any, serialize: Callable[[Any], Any] = bytes, parse: Callable[[Any], Any] = bytes
+        self,
+        call: Any,
+        channel: Any,
+        serialize: Callable[[Any], Any] = bytes,
+        parse: Callable[[Any], Any] = bytes,
+        send: Any = None,
     ) -> None:
+        """``call`` takes and returns bytes; ``send`` is the same call for messages, whose answer is not waited for."""
         self._call = call
         self._serialize = serialize
         self._parse = parse
+        self._send = send
         self._interrupted: Callable[[], object] = getattr(channel, "interrupted", _ignore)
 
     def __call__(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
@@ -113,16 +120,8 @@ class UnaryCall:
             raise
 
     def future(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
-        """Send without waiting for the answer, of which :meth:`read` makes a message."""
-        return self._start(self._call.future, self._serialize(message), timeout, metadata, options)
-
-    def read(self, under_way: Any) -> Any:
-        """Return the answer to what :meth:`future` has sent, and that has ended well."""
-        answer = under_way.result()
-        try:
-            return answer if answer is None else self._parse(answer)
-        except DecodeError as error:
-            raise UnreadableAnswer(f"the answer cannot be read: {error}") from error
+        """Send without waiting for the answer."""
+        return self._start(self._send.future, message, timeout, metadata, options)
 
     def _start(self, call: Any, message: Any, timeout: float | None, metadata: Any, options: dict[str, Any]) -> Any:
         try:

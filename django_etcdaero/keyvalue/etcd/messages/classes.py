@@ -137,9 +137,10 @@ def _multi_callable(channel: Any, service: str, method: str, request: str, respo
     make: Callable[..., Any] = getattr(channel, kind)
     path = f"/{_PACKAGE}.{service}/{method}"
     serialize, parse = NAMES[request.lstrip("~")].SerializeToString, NAMES[response.lstrip("~")].FromString
+    call = make(path, request_serializer=serialize, response_deserializer=parse)
     if kind == "unary_unary":
-        return UnaryCall(make(path), channel, serialize, parse)
-    return StreamCall(make(path, request_serializer=serialize, response_deserializer=parse), channel)
+        return UnaryCall(make(path), channel, serialize, parse, call)
+    return StreamCall(call, channel)
 
 
 def _stub(service: str, methods: str) -> type:

@@ -56,7 +56,14 @@ class WatchStream:
         self._numbers = itertools.count(1)
         self._watches: dict[int, EtcdWatch] = {}
         self._ids: dict[EtcdWatch, int] = {}
-        self._call = member.watch_stream(iter(self._requests.get, None), metadata=tokens.metadata[True])
+        self._call = member.watch_stream(self._sending(), metadata=tokens.metadata[True])
+
+    def _sending(self) -> Iterator[Any]:
+        """Return the requests as they come; in a thread of gRPC's."""
+        for message, watch in iter(self._requests.get, None):
+            if watch is not None:
+                self._asked.append(watch)
+            yield message
 
     def ask(self, watch: EtcdWatch) -> None:
         """Ask for a watch from its next revision on."""
@@ -64,15 +71,15 @@ class WatchStream:
             watch_id = next(self._numbers)
             self._watches[watch_id] = watch
             self._ids[watch] = watch_id
-            self._asked.append(watch)
-            self._requests.put(watch_message(watch.request, watch.next_revision, watch_id))
+            # The last step, and one: what comes after an exception of a signal handler must not be mixed up.
+            self._requests.put((watch_message(watch.request, watch.next_revision, watch_id), watch))
 
     def cancel(self, watch: EtcdWatch) -> None:
         """Tell the server that a watch is not wanted any more."""
         with self._lock:
             watch_id = self._ids.pop(watch, None)
             if watch_id is not None:
-                self._requests.put(rpc.WatchRequest(cancel_request=rpc.WatchCancelRequest(watch_id=watch_id)))
+                self._requests.put((rpc.WatchRequest(cancel_request=rpc.WatchCancelRequest(watch_id=watch_id)), None))
 
     def answers(self) -> Iterator[Any]:
         """Return what the server sends. Raises ``grpc.RpcError`` when the stream ends, whichever side ends it."""
