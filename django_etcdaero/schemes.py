@@ -93,7 +93,7 @@ def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Address
         if any(parts.scheme in table for table in _TABLES.values()):
             raise ConfigurationError(f"{masked} cannot be used as {plane.value}; use {_forms(known)}")
         close = difflib.get_close_matches(parts.scheme, known, n=1, cutoff=0.65)  # by default redis: is like etcds:
-        if not parts.netloc:  # no URL, or an alias with something after it: who knows what
+        if "//" not in url:  # no URL of servers or of a file: who knows what it is
             rest = "***" if parts.path or parts.query or parts.fragment else ""
             masked = repr(f"{parts.scheme}:{rest}") if parts.scheme else urls.shown(url)
         guess = f" (did you mean {close[0]!r}?)" if close else ""

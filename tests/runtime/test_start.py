@@ -17,6 +17,7 @@ from django_etcdaero import conf, dataset
 from django_etcdaero.datasets.read.reader import Reader
 from django_etcdaero.exceptions import DatasetNotReady
 from django_etcdaero.runtime import Runtime
+from django_etcdaero.system import forks, uwsgi
 from tests.runtime.hooking import Hooks, declare, readers, start
 from tests.waiting import wait_until
 
@@ -258,3 +259,49 @@ def test_ready_finds_datasets_opens_no_store_and_starts_no_thread_but_the_reader
     assert int(started) >= threads
     if not threads:
         assert (started, opened, loaded) == ("0", "False", "False")
+
+
+# --- servers that fork, or patch threads, in their own way -----------------------------------------------------------
+
+
+def test_where_gevent_may_still_replace_threads_a_fork_reads_from_its_first_request_on(
+    fresh: Runtime, hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh.arm()
+    fresh.ensure_reader()
+    fresh.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("django_etcdaero.system.gevent_pool.may_patch", lambda: True)
+        for call in hooks.after_in_child:
+            call()
+    assert readers() == 0
+    request_started.send(sender=None)
+    assert readers() == 1
+
+
+def test_the_child_of_a_fork_that_nobody_saw_reads_again_at_its_first_request(
+    fresh: Runtime, hooks: Hooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh.arm()
+    fresh.ensure_reader()
+    inherited = fresh._reader
+    assert inherited is not None
+    monkeypatch.setattr(forks, "_in_child", hooks.after_in_child)
+    monkeypatch.setattr(forks, "_resources", {})
+    monkeypatch.setattr(forks, "_pid", -1)
+    request_started.send(sender=None)
+    assert fresh._reader not in (None, inherited)
+    inherited.stop(20)
+
+
+def test_where_no_threads_run_nothing_is_read_and_the_reason_is_told(
+    fresh: Runtime, hooks: Hooks, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(uwsgi, "runs_threads", lambda: False)
+    prices = declare()
+    fresh.arm()
+    assert "no dataset is read in this process" in caplog.text
+    assert "enable-threads = true" in caplog.text
+    with pytest.raises(DatasetNotReady, match=r"enable-threads = true"):
+        prices["a"]
+    assert readers() == 0
