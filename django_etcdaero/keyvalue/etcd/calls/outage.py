@@ -163,10 +163,10 @@ class Outage:
                 self._send(endpoint)
             calls = self._calls
             self._bell.wait_for(
-                lambda: any(map(_answered, calls.values())) or all(call.done() for call in calls.values()),
+                lambda: any(map(self._answered, calls.values())) or all(call.done() for call in calls.values()),
                 2 * _PATIENCE,
             )
-            answered = [endpoint for endpoint, call in calls.items() if _answered(call)]
+            answered = [endpoint for endpoint, call in calls.items() if self._answered(call)]
             if not answered and any(call.cancelled() for call in calls.values()):
                 return None
             for endpoint, call in calls.items():
@@ -192,9 +192,14 @@ class Outage:
         self._calls[endpoint] = call
         call.add_done_callback(lambda _: self._bell.ring())
 
-
-def _answered(call: Any) -> bool:
-    if not call.done() or call.cancelled():
-        return False
-    code = call.code()
-    return code is grpc.StatusCode.OK or classify(code, call.details() or "") not in _AWAY
+    def _answered(self, call: Any) -> bool:
+        """Tell whether a member has answered. A connection that breaks is no answer once the cluster is away."""
+        if not call.done() or call.cancelled():
+            return False
+        code, details = call.code(), call.details() or ""
+        if code is grpc.StatusCode.OK:
+            return True
+        fault = classify(code, details)
+        if fault is CallFault.LOST and self.is_known:
+            return details.startswith("etcdserver: ")
+        return fault not in _AWAY
