@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from .layout import Layout
 from .validators import Validator
@@ -28,13 +28,6 @@ OPTIONS = (
 """The attributes of a class, and the arguments of ``@dataset``, that say how it is refreshed and read."""
 
 
-PERIODS_OF_A_LOAD: Final = 2
-"""How many periods a load may take by default."""
-LEAST_LOAD_TIMEOUT: Final = timedelta(minutes=10)
-"""What it may take by default, however short the period is."""
-LOAD_TIMEOUT_WITHOUT_PERIOD: Final = timedelta(hours=1)
-
-
 class Declared(Generic[K, V]):
     """The declaration of a dataset."""
 
@@ -47,7 +40,8 @@ class Declared(Generic[K, V]):
     seconds, or twice as long as the last one took if that is longer."""
     load_timeout: ClassVar[timedelta | Literal["auto"] | None] = "auto"
     """Longest time from the beginning of a load until its rows can be announced; then the lock is given up, and what
-    the load still gives is refused. ``None``: no limit. ``"auto"``: see :meth:`load_limit`."""
+    the load still gives is refused. ``None``: no limit. ``"auto"``: two periods, 30 seconds at least; without a period
+    one hour."""
     schema: ClassVar[int] = 1
     """Raise it when the shape of the rows changes: old and new code then refresh and read what is theirs."""
     using: ClassVar[str] = "default"
@@ -77,19 +71,6 @@ class Declared(Generic[K, V]):
     def prepare(self, rows: Mapping[K, V]) -> Any:
         """Build an index of the rows, off to the side, in every process; it becomes ``.index``. Optional."""
         return None
-
-    def load_limit(self) -> float | None:
-        """Return ``load_timeout`` in seconds; ``None``: no limit.
-
-        ``"auto"`` is two periods, 10 minutes at least; without a period one hour.
-        """
-        limit = self.load_timeout
-        if limit == "auto":
-            if self.refresh_every is None:
-                limit = LOAD_TIMEOUT_WITHOUT_PERIOD
-            else:
-                limit = max(LEAST_LOAD_TIMEOUT, PERIODS_OF_A_LOAD * self.refresh_every)
-        return None if limit is None else limit.total_seconds()
 
     def layout(self, prefix: str) -> Layout:
         """Return the names of the dataset's keys and records under an alias's prefix."""

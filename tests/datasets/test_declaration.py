@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from django_etcdaero import Dataset, MaxShrink, MinRows, dataset, datasets
+from django_etcdaero.datasets.publish.limit import load_limit
 from django_etcdaero.exceptions import ConfigurationError
 from tests.datasets.hosting import FakeHost, follow, publish
 
@@ -117,7 +118,7 @@ def test_the_decorator_with_options(host: FakeHost) -> None:
     live = datasets["price-list"]
     assert live is prices
     assert (live.schema, live.keep, live.required, live.first_read_timeout) == (3, 2, False, 0.5)
-    assert (live.load_timeout, live.load_limit()) == (timedelta(minutes=2), 120)
+    assert (live.load_timeout, load_limit(live)) == (timedelta(minutes=2), 120)
     assert (live.refresh_every, live.max_stale) == (timedelta(minutes=5), timedelta(hours=1))
     assert live.validators == (MinRows(1), MaxShrink(0.5))
     assert served(live, host)["a"] == MappingProxyType({"steps": (1, 2)})

@@ -28,6 +28,7 @@ def hooks(monkeypatch: pytest.MonkeyPatch) -> Hooks:
 @pytest.fixture
 def fresh(hooks: Hooks) -> Iterator[Runtime]:
     """A runtime as in a process that has just begun, on stores in memory; it is not armed yet."""
+    runtime.close()  # a reader that an earlier test has left behind would be counted
     made = Runtime()
     made.memory_only = True
     before = bind(made)

@@ -65,7 +65,7 @@ importing = threading.Event()
 class Slow:
     "Gives the main thread the time to fork while the reader imports."
     def find_spec(self, name, path=None, target=None):
-        if name == sys.argv[3] and threading.current_thread().name == "etcdaero-reader":
+        if name == sys.argv[3] and threading.current_thread().name in ("etcdaero-reader", "etcdaero-load"):
             importing.set()
             threading.Event().wait(0.5)
 sys.meta_path.insert(0, Slow())

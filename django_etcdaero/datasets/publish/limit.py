@@ -1,24 +1,49 @@
-"""A limit of time for something that cannot be interrupted: when it is over, somebody else is told."""
+"""Limits of time for a load, which cannot be interrupted: when the time is over, somebody else is told."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Self
+from datetime import timedelta
+from typing import Any, Final, Self
 
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.system.threads import Background
+
+PERIODS: Final = 2
+"""How many periods a load may take by default."""
+LEAST: Final = timedelta(seconds=30)
+"""What it may take by default, however short the period is."""
+WITHOUT_PERIOD: Final = timedelta(hours=1)
+
+
+def load_limit(dataset: Declared[Any, Any]) -> float | None:
+    """Return ``load_timeout`` of a dataset in seconds; ``None``: no limit."""
+    limit = dataset.load_timeout
+    if limit == "auto":
+        limit = WITHOUT_PERIOD if dataset.refresh_every is None else max(LEAST, PERIODS * dataset.refresh_every)
+    return None if limit is None else limit.total_seconds()
 
 
 class TimeLimit:
     """A block that may take ``seconds`` (``None``: as long as it likes).
 
-    When it takes longer ``on_over()`` is called, in a thread of its own, while the block goes on. The end of the block
-    waits for the end of that call, so what follows the block finds all that it did.
+    When half of that is over ``on_half()`` is called, and when it takes longer ``on_over()``, in a thread of its own,
+    while the block goes on. The end of the block waits for the end of ``on_over()``, so what follows the block finds
+    all that it did.
     """
 
-    def __init__(self, seconds: float | None, on_over: Callable[[], object], *, name: str) -> None:
+    def __init__(
+        self,
+        seconds: float | None,
+        on_over: Callable[[], object],
+        *,
+        on_half: Callable[[], object] = lambda: None,
+        name: str,
+    ) -> None:
         self._seconds = seconds
         self._on_over = on_over
+        self._on_half = on_half
         self._mutex = threading.Lock()
         self._ended = threading.Event()
         self._over = False
@@ -41,7 +66,11 @@ class TimeLimit:
             self._thread.join(threading.TIMEOUT_MAX)
 
     def _watch(self) -> None:
-        if self._ended.wait(self._seconds):
+        half = (self._seconds or 0.0) / 2
+        if self._ended.wait(half):
+            return
+        self._on_half()
+        if self._ended.wait(half):
             return
         with self._mutex:
             if self._ended.is_set():

@@ -38,7 +38,7 @@ from django_etcdaero.system.interruption import interrupts
 
 from .commit import give_back, loaded_as_read, move_announcement
 from .hanging import HangingLoad, refuse_one_more
-from .limit import TimeLimit
+from .limit import TimeLimit, load_limit
 from .permission import Permission
 from .publication import Publication
 from .source import Progress
@@ -188,7 +188,10 @@ class Refresh:
             progress=self._progress,
         )
         limit = TimeLimit(
-            self._dataset.load_limit(), lambda: self._give_up(lock), name=f"etcdaero-limit-{self._dataset.name}"
+            load_limit(self._dataset),
+            lambda: self._give_up(lock),
+            on_half=self._warn,
+            name=f"etcdaero-limit-{self._dataset.name}",
         )
         try:
             with limit:
@@ -209,9 +212,18 @@ class Refresh:
                 self._hanging.end()
         return self._result(**published._asdict(), pinned=self._state.pin is not None)
 
+    def _warn(self) -> None:
+        limit = load_limit(self._dataset) or 0.0
+        logger.warning(
+            "dataset %s: the load has taken %g s and goes on; after %g s, its load_timeout, it is given up",
+            self._dataset.name,
+            limit / 2,
+            limit,
+        )
+
     def _give_up(self, lock: Lock | None) -> None:
         """Let others go on, from another thread, while the load hangs; unless it is about to announce."""
-        limit = self._dataset.load_limit() or 0.0
+        limit = load_limit(self._dataset) or 0.0
         what = "and" if lock is None else "so its lock is given up, and"
         error = LoadOverdue(f"load() has not ended within load_timeout ({limit:g} s), {what} what it gives is refused")
         if not self._permission.withdraw(error):

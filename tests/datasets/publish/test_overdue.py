@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.publish import hanging
+from django_etcdaero.datasets.publish.limit import load_limit
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.overview import overview
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
@@ -133,7 +134,10 @@ def test_what_hangs_is_told_to_all_for_as_long_as_it_does(
     load.let_go()
     assert overview(prices, host.stores("default")).overdue == ()
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert said == ["dataset prices: a load ended 0 s after it was given up; it is refused"]
+    assert said == [
+        "dataset prices: the load has taken 0.1 s and goes on; after 0.2 s, its load_timeout, it is given up",
+        "dataset prices: a load ended 0 s after it was given up; it is refused",
+    ]
 
 
 def test_no_more_than_some_loads_of_a_dataset_hang_in_a_process(
@@ -201,7 +205,7 @@ def test_without_a_limit_it_may_take_as_long_as_it_likes(
 
 def test_the_limit_by_default(declare: Callable[..., Any]) -> None:
     limits = [
-        declare(name=f"d{number}", refresh_every=every).load_limit()
+        load_limit(declare(name=f"d{number}", refresh_every=every))
         for number, every in enumerate([timedelta(seconds=1), HOUR, timedelta(days=1), None])
     ]
-    assert limits == [600, 7200, 172800, 3600]
+    assert limits == [30, 7200, 172800, 3600]
