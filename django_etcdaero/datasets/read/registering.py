@@ -1,7 +1,8 @@
 """Telling other processes what this one holds, under one alias: when, and how often at most.
 
-Whatever changes is told a little later, at random, because at that moment all processes load what was announced; and no
-more often than every few seconds, so that many announcements cost the coordination store no more than few.
+Whatever changes is told a little later, at random, because at that moment all processes load what was announced; and
+where changes go on, no more often than every few seconds, so that many announcements cost the coordination store no
+more than few.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import logging
 import math
 import random
 import time
+from collections import deque
 from collections.abc import Collection
 
 from django_etcdaero.datasets.host import Host
@@ -24,10 +26,12 @@ from .follower import Follower
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
-REGISTER_WITHIN = 1.0
-"""Longest time in seconds until a process tells that it holds another version, if it told nothing lately."""
+REGISTER_WITHIN = 0.5
+"""Longest time in seconds until a process tells that it holds another version, if it told little lately."""
 REGISTER_EVERY = 5.0
-"""Seconds between two times at which it tells something."""
+"""Seconds between two times at which it tells something, on average over ..."""
+AT_ONCE = 3
+"""... so many times."""
 
 
 class Registering:
@@ -45,7 +49,7 @@ class Registering:
         self._ttl = ttl
         self._started = started
         self._poll_interval = poll_interval
-        self._told_at = -math.inf
+        self._told_at: deque[float] = deque(maxlen=AT_ONCE)
         self._presence: tuple[KV, Presence] | None = None
         self._failure: str | None = None
         """Why this process is not registered, as it was told."""
@@ -54,7 +58,8 @@ class Registering:
         """Tell soon what is held."""
         now = time.monotonic()
         soon = now + random.uniform(0, min(REGISTER_WITHIN, self._poll_interval))
-        self.next_at = min(self.next_at, max(soon, self._told_at + REGISTER_EVERY))
+        allowed = self._told_at[0] + AT_ONCE * REGISTER_EVERY if len(self._told_at) == AT_ONCE else -math.inf
+        self.next_at = min(self.next_at, max(soon, allowed))
 
     def register(self, followers: Collection[Follower]) -> None:
         """Write the registration if it changed, or is gone. ``followers``: those of the alias."""
@@ -71,7 +76,7 @@ class Registering:
                 self._presence = kv, Presence(kv, ttl=self._ttl, started=self._started)
             schemas = {each.dataset.name: each.dataset.schema for each in followers}
             if self._presence[1].publish(schemas, revision=newest, otherwise=otherwise):
-                self._told_at = time.monotonic()
+                self._told_at.append(time.monotonic())
         except EtcdAeroError as error:
             told, self._failure = self._failure, text_of(error)
             if not same_reason(self._failure, told):
