@@ -38,7 +38,7 @@ from . import conf
 from .options import OPTION_NAMES, READER_OPTIONS, Options
 from .stores.address import Address, Plane, Reach, is_split
 from .stores.local import FileAddress
-from .stores.url import shown_name
+from .system.shown import shown_name
 
 TAG: Final = "etcdaero"
 

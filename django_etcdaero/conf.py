@@ -28,7 +28,7 @@ from .exceptions import ConfigurationError
 from .options import OPTION_NAMES, Options, complaint
 from .stores.address import Address, Plane
 from .stores.credentials import Credentials
-from .stores.url import shown, shown_name
+from .system.shown import shown, shown_name
 
 if TYPE_CHECKING:
     from .keyvalue.engine import Engine

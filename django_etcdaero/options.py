@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Final, Literal, NamedTuple, get_args
 
 from .exceptions import ConfigurationError
-from .stores.url import shown
+from .system.shown import shown
 
 Start = Literal["auto", "always", "lazy", "off"]
 

@@ -19,6 +19,7 @@ from .exceptions import ConfigurationError
 from .stores import url as urls
 from .stores.address import Address, Plane
 from .stores.scheme import Scheme
+from .system.shown import shown
 
 if TYPE_CHECKING:
     from .keyvalue.engine import Engine
@@ -95,7 +96,7 @@ def parse(url: object, *, plane: Plane, base_dir: Path | None = None) -> Address
         close = difflib.get_close_matches(parts.scheme, known, n=1, cutoff=0.65)  # by default redis: is like etcds:
         if "//" not in url:  # no URL of servers or of a file: who knows what it is
             rest = "***" if parts.path or parts.query or parts.fragment else ""
-            masked = repr(f"{parts.scheme}:{rest}") if parts.scheme else urls.shown(url)
+            masked = repr(f"{parts.scheme}:{rest}") if parts.scheme else shown(url)
         guess = f" (did you mean {close[0]!r}?)" if close else ""
         raise ConfigurationError(f"{masked} has no known URL scheme{guess}; use {_forms(known)}")
     try:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from django_etcdaero.exceptions import ConfigurationError, CorruptBlock
-from django_etcdaero.stores.url import shown_name
+from django_etcdaero.system.shown import shown_name
 
 
 class Compressor(NamedTuple):

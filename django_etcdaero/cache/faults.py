@@ -9,7 +9,7 @@ from django.core.cache.backends.base import BaseCache
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import ConfigurationError
-from django_etcdaero.stores.url import shown_name
+from django_etcdaero.system.shown import shown_name
 
 from . import options
 from .place import address_of

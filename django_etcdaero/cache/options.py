@@ -12,7 +12,7 @@ from django.utils.module_loading import import_string
 
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.arguments import MAX_TTL
-from django_etcdaero.stores.url import shown, shown_name
+from django_etcdaero.system.shown import shown, shown_name
 
 from . import compressors, serializers
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from django.core.serializers.json import DjangoJSONEncoder
 
 from django_etcdaero.exceptions import ConfigurationError
-from django_etcdaero.stores.url import shown, shown_name
+from django_etcdaero.system.shown import shown, shown_name
 
 
 class Serializer(NamedTuple):

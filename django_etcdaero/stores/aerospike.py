@@ -19,6 +19,7 @@ from typing import ClassVar, Final
 from urllib.parse import SplitResult, unquote
 
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.system.shown import shown_name
 
 from . import url
 from .address import Address, Reach
@@ -113,7 +114,7 @@ def _check_name(field: str, what: str, name: object, limit: int) -> None:
         raise TypeError(f"{field} must be str, not {type(name).__name__}")
     if not _NAME.fullmatch(name) or _NOT_IN_NAMES.search(name):
         raise ConfigurationError(
-            f"{field} {url.shown_name(name)}: the {what} must be of ASCII characters other than spaces and : ; | / = ,"
+            f"{field} {shown_name(name)}: the {what} must be of ASCII characters other than spaces and : ; | / = ,"
         )
     if len(name) > limit:
         raise ConfigurationError(f"{field}: the {what} has {len(name)} bytes, Aerospike takes {limit}")

@@ -157,7 +157,7 @@ def _after_in_child() -> None:
         resource.abandon()  # which may protect it again, as one of this process
     for call in reversed(_in_child):
         call()
-    _pid = _settling
+    _pid, _settling = _settling, 0
 
 
 os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

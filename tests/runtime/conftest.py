@@ -12,7 +12,7 @@ from django.core.signals import request_started
 from django_etcdaero import conf
 from django_etcdaero.datasets.host import bind
 from django_etcdaero.runtime import Runtime, runtime
-from django_etcdaero.system import forks
+from django_etcdaero.system import forks, gevent_pool
 from tests.runtime.hooking import Hooks
 
 
@@ -20,6 +20,7 @@ from tests.runtime.hooking import Hooks
 def hooks(monkeypatch: pytest.MonkeyPatch) -> Hooks:
     found = Hooks()
     monkeypatch.setattr(forks, "in_child", found.after_in_child.append)
+    monkeypatch.setattr(gevent_pool, "may_patch", lambda: False)  # whatever other tests have imported
     monkeypatch.setattr(atexit, "register", found.at_exit.append)
     monkeypatch.setattr(sys, "argv", ["gunicorn", "shop.wsgi"])
     return found
