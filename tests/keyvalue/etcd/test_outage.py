@@ -46,6 +46,26 @@ def test_a_cluster_that_refuses_costs_one_timeout_and_says_since_when_and_why(se
         asyncio.run(engine.arange(READ))
 
 
+def test_calls_under_way_end_when_another_has_waited_in_vain(server: Server, connect: Connect) -> None:
+    server.kill()
+    engine = connect([server.endpoint], timeout=60.0)
+    ended: list[ClusterError] = []
+
+    def wait_long(call: Callable[[], object]) -> None:
+        with pytest.raises(ClusterError) as failed:
+            call()
+        ended.append(failed.value)
+
+    calls = [lambda: engine.range(READ), lambda: engine.put(PutRequest(b"a", b"1"))]
+    threads = [threading.Thread(target=wait_long, args=(call,)) for call in calls]
+    for thread in threads:
+        thread.start()
+    fail(engine)
+    for thread in threads:
+        thread.join(20)
+    assert [error.since is not None for error in ended] == [True, True]
+
+
 def test_the_first_call_after_the_return_works(server: Server, connect: Connect) -> None:
     engine = connect([server.endpoint], timeout=60.0)
     engine.put(PutRequest(b"a", b"1"))

@@ -133,6 +133,8 @@ class UnaryCalls:
             if pause:
                 await self._pause(failed, min(pause, max(0.0, deadline - _monotonic())))
             failed = None
+            if self._outage is not None and self._outage.is_known and (repeat or not retries.perhaps_applied):
+                await self._outage.check(method, deadline)  # another call has waited in vain to its end meanwhile
 
     async def _try(
         self, method: str, message: Any, deadline: float, retries: Retries | None, *, repeat: bool, leader: bool
