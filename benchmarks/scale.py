@@ -169,7 +169,7 @@ def line(processes: int, count: int, args: argparse.Namespace) -> list[str]:
 
         while held() != {1: processes * count}:
             time.sleep(0.5)
-        time.sleep(10)  # all are registered
+        time.sleep(args.settle)  # until all are registered
         before = metrics(port)
         time.sleep(args.seconds)
         after = metrics(port)
@@ -236,6 +236,7 @@ def main() -> None:
     parser.add_argument("--datasets", type=int, nargs="+", default=[1, 100])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--announcements", type=int, default=20)
+    parser.add_argument("--settle", type=float, default=10.0)
     parser.add_argument("--quota", action="store_true")
     parser.add_argument("--role", choices=("read",))
     parser.add_argument("--port", type=int)

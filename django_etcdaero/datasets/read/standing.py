@@ -38,7 +38,8 @@ class Standing:
     @property
     def too_old_in(self) -> float:
         """In how many seconds the rows are too old to be read; infinity: never, as far as is known."""
-        max_stale, age = self._dataset.max_stale, self._age()
+        max_stale = self._dataset.max_stale
+        age = None if max_stale is None else self._age()
         return math.inf if max_stale is None or age is None else max_stale.total_seconds() - age.at_least
 
     def _age(self) -> Age | None:
