@@ -153,6 +153,8 @@ class LiveState:
         self._reset_waiting()
         self.work, self.waits_for = None, _nothing
         self.reader_died = _never  # the parent's reader is not in this process
+        with self.guard:
+            self._show()  # the fork may have come between the change of what is loaded and this
 
     # --- changing what is read ---------------------------------------------------------------------------------------
 

@@ -238,3 +238,17 @@ def test_after_a_fork_the_rows_are_served_and_no_inherited_lock_is_taken(host: F
     assert prices.status().error is None
     live_state(prices).install(snapshot({"a": 2}, 2))
     assert prices["a"] == 2
+
+
+def test_a_fork_in_the_middle_of_a_change_leaves_the_child_with_what_it_says_it_holds(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = declare()
+    live = live_state(prices)
+    live.install(snapshot({"a": 1}, 1))
+    with monkeypatch.context() as forked:
+        forked.setattr(type(live), "_show", lambda self: None)
+        live.install(snapshot({"a": 2}, 2))
+    live.after_fork_in_child()
+    assert prices.status().version == prices.snapshot().version == 2
+    assert prices["a"] == 2
