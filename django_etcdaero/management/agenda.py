@@ -12,6 +12,8 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
+ASKING = 30.0
+"""Seconds after which a dataset that is looked at does not keep the others of an alias that was away waiting."""
 IN_LINE = 2
 """How many may wait in line for locks, for each that may be at work."""
 
@@ -35,6 +37,8 @@ class Agenda:
         """Datasets whose lock another process had when they were looked at."""
         self._away: dict[str, float] = {}
         """Aliases whose store does not answer: when to ask it again."""
+        self._asking: dict[str, tuple[str, float]] = {}
+        """Which dataset is being looked at to find out whether such a store answers again, and since when."""
 
     # what to do next -------------------------------------------------------------------------------------------------
 
@@ -43,7 +47,7 @@ class Agenda:
         if len(self._working) >= self._places:
             return None
         busy = Counter(self._aliases[name] for name in self._working)
-        moments = self._moments(busy)
+        moments = self._moments()
         ready = [(busy[self._aliases[name]], self._due[name], name) for name in moments if moments[name] <= now]
         if not ready:
             return None
@@ -51,23 +55,26 @@ class Agenda:
         del self._due[name]
         self._locked.discard(name)
         self._working.add(name)
+        if self._aliases[name] in self._away:
+            self._asking[self._aliases[name]] = name, now
         return name
 
     def pause(self, now: float) -> float | None:
         """Return the seconds until something is due; ``None``: not before something that is under way has ended."""
         if len(self._working) >= self._places:
             return None
-        busy = Counter(self._aliases[name] for name in self._working)
-        earliest = min(self._moments(busy).values(), default=math.inf)
+        earliest = min(self._moments().values(), default=math.inf)
         return None if earliest == math.inf else max(0.0, earliest - now)
 
-    def _moments(self, busy: Mapping[str, int]) -> dict[str, float]:
-        """Return when each dataset may be looked at, ``busy`` being how many of each alias are at work."""
+    def _moments(self) -> dict[str, float]:
+        """Return when each dataset may be looked at."""
         found = {}
         for name, when in self._due.items():
             alias = self._aliases[name]
             if alias in self._away:
-                when = math.inf if busy[alias] else max(when, self._away[alias])
+                # Who asks may have got its answer long ago, and be loading.
+                asked = self._asking[alias][1] + ASKING if alias in self._asking else -math.inf
+                when = max(when, self._away[alias], asked)
             found[name] = when
         return found
 
@@ -77,6 +84,8 @@ class Agenda:
         """Note the end of a look, and when to look next; ``locked``: another process has the lock."""
         self._working.discard(name)
         self._in_line.discard(name)
+        if self._asking.get(self._aliases[name], ("",))[0] == name:
+            del self._asking[self._aliases[name]]
         self._due[name] = -math.inf if name in self._again else due
         self._again.discard(name)
         if locked:
@@ -120,6 +129,7 @@ class Agenda:
     def answers(self, alias: str) -> None:
         """Note that the stores of an alias answer."""
         self._away.pop(alias, None)
+        self._asking.pop(alias, None)
 
     def is_away(self, alias: str, until: float) -> None:
         """Note that a store of an alias does not answer, and when to ask it again."""

@@ -45,8 +45,10 @@ def _nothing() -> None:
 class Workers:
     """Owner of daemon threads called ``name``. Usable from any thread."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, on_end: Callable[[Hashable], object] = lambda key: None) -> None:
+        """``on_end(key)`` is called, by any thread, when a job has ended and another of its key may begin."""
         self._name = name
+        self._on_end = on_end
         self._changed = threading.Condition()
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
@@ -155,9 +157,11 @@ class Workers:
             job.run = _nothing  # while this waits for the next one nothing of it is kept alive
 
     def _next_after(self, done: _Job | None, thread: Background) -> _Job | None:
-        with self._changed:
-            if done is not None:
+        if done is not None:
+            with self._changed:
                 self._running.remove(done)
+            self._on_end(done.key)
+        with self._changed:
             self._idle += 1
             self._grant()
             there = self._changed.wait_for(lambda: self._granted or self._stopped, LINGER)

@@ -15,6 +15,7 @@ from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.read.announced import AnnouncementView
 from django_etcdaero.datasets.read.follower import Follower
+from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.read.reader import Reader
 from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.datasets.state.announcement import Announcement
@@ -184,7 +185,8 @@ class FakeHost:
         return {key.removeprefix(layout.records): meta.ttl for key, meta in found if key != layout.announcement_copy}
 
     def age(self, dataset: Dataset[Any, Any], seconds: float) -> None:
-        """Make the last load, and the last failure, appear older by so many seconds."""
+        """Make the last load, and the last failure, appear older by so many seconds, also to who has seen them."""
+        live_state(dataset).age.sighting = None
         state, layout, kv = self.state(dataset), dataset.layout("t"), self.stores(dataset.using).kv
         if state.checked is not None:
             older = dataclasses.replace(state.checked, load_started=state.checked.load_started - seconds)

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from django_etcdaero.management.agenda import IN_LINE, Agenda
+from django_etcdaero.management.agenda import ASKING, IN_LINE, Agenda
 
 HERE = {"a": "here", "b": "here", "c": "here"}
 BOTH = {"a1": "one", "a2": "one", "a3": "one", "b1": "two", "b2": "two"}
@@ -114,3 +114,30 @@ def test_an_alias_that_is_away_is_asked_by_one_at_a_time_after_a_while() -> None
 @pytest.mark.parametrize("places", [1, 4])
 def test_nothing_to_do_has_no_end_of_its_own(places: int) -> None:
     assert Agenda({}, places).pause(0.0) is None
+
+
+def test_who_was_at_work_before_its_store_went_away_holds_up_no_other() -> None:
+    agenda = Agenda(HERE, 3)
+    assert begun(agenda) == ["a", "b", "c"]
+    for name in ("b", "c"):
+        agenda.is_away("here", 5.0)
+        agenda.end(name, 1.0)
+    assert agenda.begin_next(4.0) is None
+    assert agenda.pause(4.0) == 1.0
+    assert begun(agenda, 5.0) == ["b"]  # which finds out; "a" is still loading
+    agenda.answers("here")
+    assert begun(agenda, 5.0) == ["c"]
+
+
+def test_who_finds_out_and_then_loads_for_long_does_not_keep_the_others_waiting_for_ever() -> None:
+    agenda = Agenda(HERE, 3)
+    for name in begun(agenda):
+        agenda.is_away("here", 5.0)
+        agenda.end(name, 1.0)
+    assert begun(agenda, 5.0) == ["a"]
+    assert agenda.pause(6.0) == ASKING - 1.0
+    assert begun(agenda, 5.0 + ASKING) == ["b"]
+    agenda.end("a", 100.0)
+    assert begun(agenda, 5.0 + ASKING) == []
+    agenda.end("b", 100.0)
+    assert begun(agenda, 5.0 + ASKING) == ["c"]

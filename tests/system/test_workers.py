@@ -181,3 +181,19 @@ def test_many_threads_submit_and_everything_runs_once(workers: Workers) -> None:
         thread.join(20)
     wait_until(lambda: len(ran) == 1600, what="all jobs")
     assert sorted(ran) == list(range(1600))
+
+
+def test_the_end_of_a_job_is_told_when_another_of_its_key_may_begin() -> None:
+    ran: list[str] = []
+    told: list[tuple[object, bool]] = []
+
+    def ended(key: object) -> None:
+        told.append((key, not told and workers.submit(key, lambda: ran.append("again"))))
+
+    workers = Workers("test-workers", on_end=ended)
+    workers.submit("a", lambda: ran.append("first"))
+    wait_until(lambda: len(told) == 2, what="the end of both")
+    workers.stop()
+    workers.join(20)
+    assert ran == ["first", "again"]
+    assert told == [("a", True), ("a", False)]

@@ -122,7 +122,7 @@ class Publication:
         self._force = force
         self._progress = progress
         self.loading = False
-        """Whether it is in ``load()`` or in a validator."""
+        """Whether it runs code of the project: ``load()``, a validator, or what takes part in a trial load."""
 
     def run(self) -> Published:
         """Load and publish. Raises what sources and stores raise, ``Fenced``, ``CorruptBlock``, and the refusal if the
@@ -250,7 +250,9 @@ class Publication:
             published_at=time.time(),
             project=project_of(self._dataset, self._stores),
         )
+        self.loading = True  # code of the project takes part
         Context().run(trial_load, self._dataset, announcement, manifest, storing.fetch)
+        self.loading = False
         return announcement, expiry
 
     def _announce(
@@ -298,6 +300,7 @@ class Publication:
             load_started=load.started,
             load_seconds=load.seconds,
             noted_after=elapsed() - load.began,
+            lock_token=self._lock.token if self._lock is not None else 0,
             version=version,
             request_revision=self._state.request_revision if self._state.request else 0,
             request_id=self._state.request.id if self._state.request else "",

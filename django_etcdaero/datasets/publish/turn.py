@@ -57,13 +57,12 @@ class Turn:
     def loaded_since(self, before: Checked | None, now: Checked | None) -> bool:
         """Tell whether a load has come to its end that began after this refresh got in line for the lock.
 
-        ``before`` is the last load when it was read first, ``now`` when the lock was taken. If the loader is not who
-        had the lock then, it took the lock later; so this refresh has nothing to add, also if it was to load whatever
-        is due. Of a second load by the same process that cannot be told.
+        ``before`` is the last load when it was read first, ``now`` when the lock was taken. If the loader took the lock
+        after whoever had it then, this refresh has nothing to add, also if it was to load whatever is due.
         """
         if self._met is None or now is None or (before is not None and before.id == now.id):
             return False
-        return (now.host, now.pid) != (self._met.host, self._met.pid)
+        return now.lock_token > self._met.token
 
     def _acquire(self, seconds: float) -> str | None:
         """Take the lock within ``seconds``; if that cannot be done say who has it.

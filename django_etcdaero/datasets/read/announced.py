@@ -104,6 +104,13 @@ class AnnouncementView:
             return None
         return Copy(mod_revision=found.mod_revision, announcement=found.announcement)
 
+    def is_in_old_place(self, name: Name) -> bool:
+        """Tell whether what is announced for a dataset stands where older code has put it."""
+        with self._lock:
+            found = self._known.get(name)
+        announced = self.announced(name)
+        return announced is not None and (found is None or found.mod_revision != announced.mod_revision)
+
     @property
     def newest(self) -> int:
         """Mod revision of the newest announcement that is known; 0: there is none."""
@@ -156,7 +163,7 @@ class AnnouncementView:
         name = dataset.name, dataset.schema
         stores = self._host.stores(self.alias)
         asked = elapsed()
-        state = read_state(stores.kv, dataset.layout(stores.prefix))
+        state = read_state(stores.kv, dataset.layout(stores.prefix), believe_pin=False)
         loaded = Loaded(state.checked, state.checked_revision)
         with self._lock:
             known = self._known.get(name)
@@ -193,7 +200,7 @@ class AnnouncementView:
         loads = read_loads(kv, min_mod_revision=since)
         in_old_places = read_former(kv) if everything else self._former.keys()
         states = {
-            (layout.name, layout.schema): read_state(kv, layout)
+            (layout.name, layout.schema): read_state(kv, layout, believe_pin=False)
             for layout in layouts
             if (layout.name, layout.schema) in in_old_places
         }

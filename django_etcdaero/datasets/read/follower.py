@@ -15,7 +15,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -222,7 +222,8 @@ class Follower:
             copy = blocks.read_copy()
             action = self._decide(replace(seen, copy=copy, copy_read=True))
             if copy is not None and copy.order > max(self._memory.order, self._memory.overruled):
-                self.view.look_now(everything=True)  # for the announcement that it is a copy of
+                with suppress(EtcdAeroError):  # the next look tells why
+                    self.view.look_at(self.dataset)  # for the announcement that it is a copy of
             if isinstance(action, WriteCopy):
                 blocks.write_copy(action.version.announcement, action.version.mod_revision)
         except EtcdAeroError as error:

@@ -128,7 +128,7 @@ class LiveState:
         self.overridden: Snapshot[Any, Any] | None = None
         """What :meth:`override` put in place, if anything."""
         self._refusal: str | None = None
-        self.age = AgeMemory()
+        self.age = AgeMemory(unlearns=False)
         """What is known of when the source was read."""
         self.held: Held | None = None
         """Of ``loaded``, if the ids are equal: in the child of a fork they may not be."""
@@ -186,7 +186,7 @@ class LiveState:
         """Be as if nothing had been loaded yet. For tests."""
         self.waited_in_vain = False
         self.health = Health(since=time.time())
-        self.held, self.age = None, AgeMemory()
+        self.held, self.age = None, AgeMemory(unlearns=False)
         self.install(None)
 
     def _show(self) -> None:

@@ -9,22 +9,23 @@ So a store that does not answer, and code that does not return, hold up what nee
 
 from __future__ import annotations
 
+import heapq
 import logging
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.system import forks
 from django_etcdaero.system.threads import Background
 from django_etcdaero.system.workers import Workers
 
 if TYPE_CHECKING:
-    from django_etcdaero.datasets.declared import Declared
     from django_etcdaero.datasets.host import Host
 
     from .announced import AnnouncementView, Name
@@ -90,7 +91,13 @@ class Reader:
         self._aliases: dict[str, _Alias] = {}
         self._wanted: deque[Declared[Any, Any]] = deque()
         """Datasets that somebody waits for and that are still to be looked at."""
-        self._workers = Workers("etcdaero-load")
+        self._woken: set[Follower] = set()
+        """Those that have to be looked at in the next round."""
+        self._times: dict[Follower, float] = {}
+        """When each of the others has to be, on the monotonic clock; in order in ..."""
+        self._timetable: list[tuple[float, int, Follower]] = []
+        """... a heap, whose entries count as long as ``_times`` says the same."""
+        self._workers = Workers("etcdaero-load", on_end=self._ended)
         self._thread = Background(self._run, name="etcdaero-reader")
 
     @property
@@ -144,17 +151,41 @@ class Reader:
         self._serve_wanted()
         now = time.monotonic()
         due = [self._begin(alias, now) for alias in self._aliases.values()]
-        due += [self._begin_step(follower, now) for follower in self._followers.values()]
+        for follower in self._to_be_looked_at(now):
+            self._note(follower, self._begin_step(follower, now))
+        if self._timetable:
+            due.append(self._timetable[0][0])
         tend_at = self._workers.tend()
         if tend_at is not None:
             due.append(tend_at)
         # At the latest after a poll interval, for datasets that are declared meanwhile.
         return max(0.0, min([self._poll_interval, *(each - time.monotonic() for each in due)]))
 
+    def _to_be_looked_at(self, now: float) -> set[Follower]:
+        """Take out those that were woken and those whose time has come: of many datasets most have nothing to do."""
+        found = set()
+        while self._woken:
+            found.add(self._woken.pop())
+        while self._timetable and self._timetable[0][0] <= now:
+            at, _, follower = heapq.heappop(self._timetable)
+            if self._times.get(follower) == at:
+                found.add(follower)
+        return found
+
+    def _note(self, follower: Follower, at: float) -> None:
+        """Note when to look at a follower again, unless something wakes it before."""
+        self._times[follower] = at
+        if not math.isinf(at):
+            heapq.heappush(self._timetable, (at, id(follower), follower))
+        if len(self._timetable) > 4 * len(self._times) + 64:  # most do not count any more
+            self._timetable = [(at, id(each), each) for each, at in self._times.items() if not math.isinf(at)]
+            heapq.heapify(self._timetable)
+
     def _find_datasets(self) -> None:
         from .follower import Follower
         from .live import live_state
 
+        found = False
         for dataset in tuple(self._datasets):
             if dataset in self._followers:
                 continue
@@ -171,7 +202,10 @@ class Reader:
             self._followers[dataset] = alias.followers[follower.name] = follower
             live_state(dataset).followed(died=lambda: self.died, waits_for=alias.looking)
             follower.look_now()
+            self._woken.add(follower)
             alias.view.look_now()
+            found = True
+        if found:
             for each in self._followers.values():
                 each.copy_interval = self._poll_interval * max(1.0, len(self._followers) / COPIES)
 
@@ -201,9 +235,11 @@ class Reader:
             missing = sum(follower.missing_bytes for follower in followers)
             for follower in followers:
                 follower.first_bytes = missing
-                follower.look_now()
-        elif which in alias.followers:
-            alias.followers[which].look_now()
+        else:
+            followers = tuple(filter(None, (alias.followers.get(which),)))
+        for follower in followers:
+            follower.look_now()
+            self._woken.add(follower)
         alias.registering.changed()
         self._wake.set()
 
@@ -213,6 +249,7 @@ class Reader:
             if follower is None:
                 continue
             follower.look_now(wanted=True)
+            self._woken.add(follower)
             if not follower.view.looks or follower.view.away is not None or not follower.view.watching:
                 follower.view.look_now()
             elif not follower.behind:
@@ -234,7 +271,7 @@ class Reader:
         next_at = follower.next_at
         if follower.due(now):
             next_at = math.inf
-            self._submit(follower, partial(self._step, follower), follower, urgent=follower.wanted)
+            self._submit(follower.dataset, partial(self._step, follower), follower, urgent=follower.wanted)
         too_old_at = follower.too_old_at
         if now >= too_old_at:
             follower.grow_old()
@@ -247,17 +284,22 @@ class Reader:
             self._submit((self._look, alias), partial(self._look, alias), alias)
         return min(next_at, too_old_at)
 
-    def _submit(self, key: object, job: Callable[[], object], of: Follower | _Alias, *, urgent: bool = False) -> None:
+    def _submit(self, key: Hashable, job: Callable[[], object], of: Follower | _Alias, *, urgent: bool = False) -> None:
         def run() -> None:
             try:
                 if not self._stopping.is_set():
                     job()
             except BaseException:
                 logger.exception("the reader met an unexpected error and goes on")
-            finally:
-                self._wake.set()
 
         self._workers.submit(key, run, group=of.view.alias, urgent=urgent)
+
+    def _ended(self, key: Hashable) -> None:
+        """Take notice of the end of a job; called by its thread."""
+        follower = self._followers.get(key) if isinstance(key, Declared) else None
+        if follower is not None:
+            self._woken.add(follower)
+        self._wake.set()
 
     # --- jobs --------------------------------------------------------------------------------------------------------
 
@@ -277,6 +319,7 @@ class Reader:
             follower.view.look_now()  # which tells why
         else:
             follower.look_now()
+            self._woken.add(follower)
 
     def _step(self, follower: Follower) -> None:
         self._host.run_project_code(follower.step)

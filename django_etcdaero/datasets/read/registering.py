@@ -67,7 +67,7 @@ class Registering:
         newest = self._view.newest  # before the followers are asked, who may get further meanwhile
         otherwise = {}
         for each in followers:
-            if not each.as_announced:
+            if not each.as_announced or self._view.is_in_old_place(each.name):
                 status = each.dataset.status()
                 otherwise[each.dataset.name] = (status.version, str(status.state))
         try:

@@ -15,6 +15,7 @@ older state of itself, proves nothing: only a greater revision is an arrival.
 from __future__ import annotations
 
 import math
+import time
 from typing import NamedTuple, Self
 
 from .announcement import Announcement
@@ -97,9 +98,12 @@ class AgeMemory:
     """What one process has seen of the loads of one dataset, look by look.
 
     Any thread may use it, and it may be inherited by a fork. All times are of :func:`.clocks.elapsed`.
+    ``unlearns``: what is noted counts, whatever was known before. Who reads rows does not unlearn when they were loaded
+    because the store lost its note, or was restored to an older one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, unlearns: bool = True) -> None:
+        self._unlearns = unlearns
         self._asked = -math.inf
         self._revision = -1
         """The greatest revision that was seen; -1: nobody has looked yet."""
@@ -123,7 +127,14 @@ class AgeMemory:
             arrived = 0 <= self._revision < revision and (noted is None or noted.load.id != load.id)
             noted = Sighting(load, answered, self._asked if arrived else -math.inf)
         self._asked, self._revision = asked, max(self._revision, revision)
-        self._noted = self.sighting = noted
+        self._noted = noted
+        if self._unlearns or self.sighting is None:
+            self.sighting = noted
+        elif noted is not None:
+            now = time.time()
+            ages = [each.age(now=now, clock=answered).seconds for each in (noted, self.sighting)]
+            if ages[0] <= ages[1]:
+                self.sighting = noted
 
     def noted(self, load: Load, *, after: float, before: float) -> None:
         """Take in that this process itself has noted ``load``, ``after`` one moment and ``before`` another."""

@@ -46,6 +46,10 @@ class Registration(StoredValue):
     process: dict[str, Any] | None = None
     """What shows on its host whether it still runs (:mod:`django_etcdaero.system.processes`)."""
 
+    def complaint(self) -> str | None:
+        odd = [each for each in self.schemas.values() if type(each) is not int]
+        return f"has a bad schema: {odd[0]!r}" if odd else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held(StoredValue):

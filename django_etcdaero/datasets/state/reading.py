@@ -100,11 +100,14 @@ def read_former(kv: KV) -> set[tuple[str, int]]:
     return {(match[1].decode(), int(match[2])) for match in found if match}
 
 
-def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = None) -> StoredState:
+def read_state(
+    kv: KV, layout: Layout, *, announcements: Announcements | None = None, believe_pin: bool = True
+) -> StoredState:
     """Read the state of a dataset, all of one revision; ``announcements``, if given, are not read again.
 
     A value that makes no sense counts as absent, so that the next refresh puts a good one in its place. A pin does not:
-    somebody wanted readers to stay where they are, so ``ResponseError`` is raised for it. Raises what the store raises.
+    somebody wanted readers to stay where they are, so ``ResponseError`` is raised for it, unless ``believe_pin`` is
+    false: for who wants to know nothing of pins. Raises what the store raises.
     """
     tries = 0
     while True:
@@ -128,6 +131,8 @@ def read_state(kv: KV, layout: Layout, *, announcements: Announcements | None = 
                 raise
             announcements = None
         else:
+            if not believe_pin:
+                others = [item for item in others if item.key != layout.pin.encode()]
             state = _state(layout, found, {item.key.decode(errors="replace"): item for item in others})
             sightings(kv, layout).look(state, asked=asked)
             return state

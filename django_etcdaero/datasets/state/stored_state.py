@@ -23,6 +23,8 @@ class Checked(StoredValue):
     """Id of that request, which stays what it is when the store is moved or restored; empty: none."""
     noted_after: float = 0.0
     """Seconds from the beginning of the load until this was written down."""
+    lock_token: int = 0
+    """Fencing token of the lock under which it began: who has a greater one took the lock later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

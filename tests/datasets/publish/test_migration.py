@@ -21,6 +21,7 @@ import pytest
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.overview import overview
+from django_etcdaero.datasets.state.presence import processes
 from django_etcdaero.datasets.state.status import Outcome, State
 from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.exceptions import Fenced
@@ -33,6 +34,7 @@ from django_etcdaero.records.sqlite.store import SqliteStore
 from tests.datasets.hosting import FakeHost, InterposedStore, follow, in_thread, publish
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.interposed import InterposedEngine
+from tests.waiting import wait_until
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "before_announcements.json"
 
@@ -367,3 +369,27 @@ def test_a_load_that_older_code_finishes_meanwhile_counts_and_fences(old: FakeHo
     assert old.state(prices).checked == newer
     assert prices.refresh(force=True).ok
     assert old.kv.get(layout.former_checked) is None
+
+
+def test_a_pin_that_makes_no_sense_hides_nothing_of_other_datasets(old: FakeHost, prices: Any, hours: Any) -> None:
+    old.kv.put(hours.layout("t").pin, "nonsense")
+    followers = [follow(each, old) for each in (prices, hours)]
+    view = followers[0].view
+    view.look([prices, hours])
+    assert view.away is None
+    for each in followers:
+        each.step()
+    assert (dict(prices), dict(hours)) == (PRICES[3], HOURS[1])
+    for each in followers:
+        each.close()
+
+
+def test_what_a_process_holds_is_told_before_anything_was_moved(old: FakeHost, prices: Any, hours: Any) -> None:
+    reader = old.start_reader(poll_interval=3600.0)
+    prices.wait_ready(20)
+    hours.wait_ready(20)
+    expected = {prices.name: 4, hours.name: 2}
+    wait_until(lambda: [each.versions for each in processes(old.kv)] == [expected], what="the registration")
+    (process,) = processes(old.kv)
+    assert process.states == dict.fromkeys(expected, "VALID")
+    reader.stop(20)

@@ -10,6 +10,7 @@ import pytest
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
 from django_etcdaero.datasets.validators import MinRows
+from django_etcdaero.exceptions import ClusterError, DeadlineExceeded
 from tests.datasets.hosting import FakeHost, history, many, publish
 
 # --- validators, dry run, progress -----------------------------------------------------------------------------------
@@ -165,3 +166,15 @@ def test_a_dry_run_fails_as_the_refresh_would(
     assert (dry.outcome, real.outcome) == (Outcome.FAILED, Outcome.FAILED)
     assert str(real.error).startswith(error)
     assert dry.error == real.error
+
+
+@pytest.mark.parametrize("error", [ClusterError("another store is away"), DeadlineExceeded("late")])
+def test_what_prepare_meets_elsewhere_says_nothing_about_the_stores_of_the_dataset(
+    host: FakeHost, declare: Any, error: Exception
+) -> None:
+    def prepare(self: Any, rows: Any) -> None:
+        raise error
+
+    refresh = Refresh(declare(prepare=prepare), host, force=True)
+    assert refresh.run().outcome is Outcome.FAILED
+    assert not refresh.store_away

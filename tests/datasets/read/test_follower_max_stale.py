@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -128,3 +129,42 @@ def test_too_old_rows_say_so_with_the_reason_behind_it(host: FakeHost, declare: 
     with pytest.raises(DatasetStale, match="no endpoint answers"):
         prices["a"]
     assert prices.status().state is State.STALE
+
+
+@pytest.mark.parametrize("value", [None, "nonsense"])
+def test_rows_that_are_too_old_stay_so_when_the_note_of_their_load_is_lost(
+    host: FakeHost, declare: Any, step: Any, value: str | None
+) -> None:
+    prices = declare(max_stale=timedelta(minutes=10))
+    look = step(prices)
+    publish(prices)
+    look()
+    host.age(prices, 700)
+    look()
+    assert prices.status().state is State.STALE
+    if value is None:
+        host.kv.delete(prices.layout("t").checked)
+    else:
+        host.kv.put(prices.layout("t").checked, value)
+    look()
+    assert prices.status().state is State.STALE
+    with pytest.raises(DatasetStale):
+        prices["a"]
+
+
+def test_rows_that_were_just_loaded_are_not_too_old_because_the_store_was_restored(
+    host: FakeHost, declare: Any, step: Any
+) -> None:
+    prices = declare(max_stale=timedelta(minutes=10))
+    look = step(prices)
+    publish(prices)
+    older = host.state(prices).checked
+    assert older is not None
+    publish(prices)
+    look()
+    host.kv.put(
+        prices.layout("t").checked, replace(older, load_started=older.load_started - 3600, id="restored").encode()
+    )
+    look()
+    assert prices.status().state is State.VALID
+    assert prices["a"] == 1

@@ -325,3 +325,27 @@ def test_a_receiver_that_raises_is_no_failed_load(
     wait_until(lambda: "a receiver of dataset_loaded failed" in caplog.text, what="the log line")
     assert (prices.status().state, prices.status().failures) == (State.VALID, 0)
     Refresh(prices, host.other(), force=True).run()
+
+
+def test_an_announcement_of_one_of_many_is_no_work_for_the_others(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [declare(name=f"dataset{number}", max_stale=timedelta(1)) for number in range(100)]
+    for each in made:
+        publish(each)
+    reader = host.start_reader(poll_interval=3600.0)
+    for each in made:
+        each.wait_ready(20)
+    settle(reader, host)
+    looked_at: list[Any] = []
+    real = Reader._begin_step
+
+    def begin(self: Any, follower: Any, now: float) -> float:
+        looked_at.append(follower.dataset)
+        return real(self, follower, now)
+
+    monkeypatch.setattr(Reader, "_begin_step", begin)
+    publish(made[7], {"a": 2}, host=host.other())
+    assert made[7].wait_version(2, timeout=20)["a"] == 2
+    settle(reader, host)
+    assert set(looked_at) == {made[7]}

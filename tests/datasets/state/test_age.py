@@ -178,3 +178,18 @@ def test_the_load_of_what_is_stored(seconds: float) -> None:
 def test_the_clock_of_durations_goes_on() -> None:
     first = elapsed()
     assert elapsed() >= first
+
+
+def test_who_reads_does_not_unlearn_when_the_rows_were_loaded() -> None:
+    memory, publisher = AgeMemory(unlearns=False), AgeMemory()
+    for each in (memory, publisher):
+        look(each, load("a", ago=10), 5, 0.0)
+        look(each, None, 0, 20.0)
+    assert publisher.sighting is None
+    assert at(memory, 30.0).seconds == 40.0
+    for each in (memory, publisher):
+        look(each, load("of before", ago=3600), 3, 40.0)
+    assert at(publisher, 40.0).seconds == 3640.0
+    assert at(memory, 40.0).seconds == 50.0
+    look(memory, load("b", ago=-45), 9, 50.0)
+    assert at(memory, 50.0).seconds == 5.0

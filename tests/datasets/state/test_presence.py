@@ -109,9 +109,8 @@ def test_processes_of_one_host_do_not_get_into_each_others_way(host: FakeHost) -
 
 def test_entries_that_make_no_sense_are_left_out(host: FakeHost) -> None:
     good = '{"host": "b", "pid": 1, "started": 1, "schemas": {}'
-    for number, value in enumerate(
-        ("", "[]", "{}", good, good.replace('"b"', "5") + "}", good.replace("{}", "[]") + "}", "\xff")
-    ):
+    odd = [good, good.replace('"b"', "5") + "}", good.replace("{}", "[]") + "}", good.replace("{}", '{"x": []}') + "}"]
+    for number, value in enumerate(("", "[]", "{}", *odd, "\xff")):
         host.kv.put(f"{PROCESSES}x{number}", value)
     assert processes(host.kv) == []
     host.kv.put(f"{PROCESSES}y", good + ', "of": "a newer version"}')
