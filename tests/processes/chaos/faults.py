@@ -41,6 +41,7 @@ class Chaos:
         self.one_shots: list[Process] = []
         self.rolled_back: Counter[tuple[str, int]] = Counter()
         self.pinned: set[str] = set()
+        self.server_away = False
         self.operator: Agent
         self._settled = threading.Event()
         self._sources = threading.Thread(target=self._change_sources, daemon=True)
@@ -64,15 +65,15 @@ class Chaos:
     def run(self, seconds: float) -> None:
         """Do each of the great faults once at least, others between them, for about so many seconds."""
         end = time.monotonic() + seconds
-        while True:
-            great = [self.freeze_server, self.restart_server, self.block_prepare]
-            self.chance.shuffle(great)
-            for fault in great:
-                for _ in range(2):
-                    self.small_fault()
-                fault()
-            if time.monotonic() > end:
-                return
+        great = [self.freeze_server, self.restart_server, self.block_prepare]
+        done = 0
+        while done < len(great) or time.monotonic() < end:
+            if done % len(great) == 0:
+                self.chance.shuffle(great)
+            for _ in range(2):
+                self.small_fault()
+            great[done % len(great)]()
+            done += 1
 
     def small_fault(self) -> None:
         self.chance.choice(
@@ -184,6 +185,12 @@ class Chaos:
         answer = self._ask("roll_back", name, str(self.chance.randint(1, 3)))
         if isinstance(version := answer.get("version"), int):
             self.rolled_back[name, version] += 1
+            if answer["raised"] is None and not (self.server_away and name in NAMES["servers"]):
+                readers = self.observer.readers.values()
+                self.observer.until(
+                    lambda: all(reader.dataset(name)["version"] == version for reader in readers),
+                    f"all readers to hold version {version} of {name}",
+                )
 
     def unpin(self) -> None:
         name = self.chance.choice(GUARDED)
@@ -206,6 +213,7 @@ class Chaos:
         """While one alias answers nobody, the other one goes on; nobody reads what is too old."""
         self.observer.say("freeze the server")
         self.server.signal(signal.SIGSTOP)
+        self.server_away = True
         for _ in range(2):
             self.small_fault()
         self.observer.wait_for_arrival([name for name in NAMES["files"] if name not in self.pinned])
@@ -215,16 +223,19 @@ class Chaos:
                 f"what is too old to be refused in {reader.name}",
             )
         self.server.signal(signal.SIGCONT)
+        self.server_away = False
         self.observer.say("the server goes on")
         self.observer.wait_for_arrival([name for name in ALL if name not in self.pinned])
 
     def restart_server(self) -> None:
         self.observer.say("kill the server")
         self.server.kill()
+        self.server_away = True
         self.small_fault()
         self.observer.wait_for_arrival([name for name in NAMES["files"] if name not in self.pinned])
         self.server.start()
         self.server.wait_ready()
+        self.server_away = False
         self.observer.say("the server was started again")
         self.observer.wait_for_arrival([name for name in ALL if name not in self.pinned])
 
