@@ -234,7 +234,9 @@ class Chaos:
         self.small_fault()
         self.observer.wait_for_arrival([name for name in NAMES["files"] if name not in self.pinned])
         self.server.start()
-        self.server.wait_ready()
+        self.observer.until(
+            lambda: self.server.etcdctl("endpoint", "health", check=False).returncode == 0, "the start of the server"
+        )
         self.server_away = False
         self.observer.say("the server was started again")
         self.observer.wait_for_arrival([name for name in ALL if name not in self.pinned])

@@ -36,7 +36,7 @@ def site(server: Server, records_url: str, tmp_path: Path) -> Iterator[ChaosSite
     deployed.close()
 
 
-@pytest.mark.timeout(600 + 4 * SECONDS)
+@pytest.mark.timeout(900 + 4 * SECONDS)
 @pytest.mark.parametrize("skew", [SKEW] if FAKETIME else [pytest.param(SKEW, marks=ABSENT), 0])
 def test_readers_see_whole_versions_in_order_and_end_up_on_the_newest(
     site: ChaosSite, server: Server, skew: int

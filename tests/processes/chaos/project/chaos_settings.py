@@ -11,7 +11,7 @@ if "FAKETIME" in os.environ:
     time.sleep = lambda seconds: select.select([], [], [], seconds)  # type: ignore[assignment, return-value]
 
 DIRECTORY = Path(os.environ["SHOP_DIRECTORY"])
-OPTIONS = {"LOCK_TTL": 3, "SESSION_TTL": 3, "CALL_TIMEOUT": float(os.environ.get("SHOP_CALL_TIMEOUT", "2"))}
+OPTIONS = {"LOCK_TTL": 6, "SESSION_TTL": 6, "CALL_TIMEOUT": float(os.environ.get("SHOP_CALL_TIMEOUT", "5"))}
 
 BASE_DIR = DIRECTORY
 SECRET_KEY = "only for tests"

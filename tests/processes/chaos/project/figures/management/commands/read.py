@@ -113,6 +113,7 @@ class Counting:
         self.alias = alias
         self.problems = problems
         self.tried = self.done = self.failed = self.locked = 0
+        self.errors: deque[str] = deque(maxlen=10)
 
     def count(self) -> None:
         """Count, and look whether no increment was lost or done twice."""
@@ -123,8 +124,9 @@ class Counting:
             kvs[self.alias].increment(name)
             self.done += 1
             found = kvs[self.alias].get(name)
-        except EtcdAeroError:
+        except EtcdAeroError as error:
             self.failed += 1
+            self.errors.append(f"{time.monotonic():.1f} {type(error).__name__}: {error}"[:200])
             return
         if not done <= int(found.value) <= self.tried:
             self.problems.append(f"{self.alias}: counted to {found.value!r}, not {done} to {self.tried}")
@@ -259,6 +261,7 @@ class Command(BaseCommand):
             "interrupted": self.interruptions.count,
             "children": self.children.count,
             "counted": {each.alias: [each.done, each.failed, each.tried, each.locked] for each in self.counting},
+            "errors": {each.alias: list(each.errors) for each in self.counting},
             "problems": list(self.problems),
             "datasets": {reading.dataset.name: self._told(reading) for reading in self.readings},
         }
