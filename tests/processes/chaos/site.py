@@ -1,0 +1,119 @@
+"""A deployment of the chaos project: its sources, its services and readers, and what these tell."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from django_etcdaero import schemes
+from django_etcdaero.datasets.layout import Layout
+from django_etcdaero.keyvalue import KV
+from django_etcdaero.stores.address import Plane
+from tests.processes.chaos.clocks import clean_up
+from tests.processes.site import Process, Site
+
+PROJECT = Path(__file__).with_name("project")
+NAMES = {alias: [f"{alias}-{kind}" for kind in ("slow", "guarded", "strict")] for alias in ("servers", "files")}
+ALL = [name for names in NAMES.values() for name in names]
+GUARDED = ["servers-guarded", "files-guarded"]
+READERS = {"plain": (), "interrupted": ("--interrupted",), "forking": ("--forking",)}
+
+
+def alias_of(name: str) -> str:
+    return name.partition("-")[0]
+
+
+class Reader:
+    """A process that reads everything and checks it."""
+
+    def __init__(self, site: ChaosSite, name: str, seed: int) -> None:
+        self.name = name
+        self._path = site.directory / f"{name}.report"
+        self.process = site.start("read", "--seed", str(seed), *READERS[name], CHAOS_READER=name)
+        self.disturbed_at = time.monotonic()
+        """When a fault last ended that kept it from following."""
+
+    def report(self) -> dict[str, Any]:
+        """How it stood a moment ago; empty before it has begun."""
+        return json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    def dataset(self, name: str) -> dict[str, Any]:
+        told: dict[str, Any] = self.report().get("datasets", {}).get(name, {"number": -1, "state": None})
+        return told
+
+
+class ChaosSite(Site):
+    """A deployment with one alias on servers and one on files."""
+
+    def __init__(self, directory: Path, *, kv: str, records: str) -> None:
+        super().__init__(directory, kv=kv, records=records, prefix="chaos")
+        path = self.whole_environment["PYTHONPATH"]
+        self.whole_environment |= {
+            "DJANGO_SETTINGS_MODULE": "chaos_settings",
+            "PYTHONPATH": f"{PROJECT}{os.pathsep}{path}",
+        }
+        self._writing = threading.Lock()
+        self.numbers = dict.fromkeys(ALL, 0)
+        self.bad: set[str] = set()
+        """Datasets whose source is to be refused."""
+        self._stores: dict[str, KV] = {}
+        for name in ALL:
+            self.bump(name)
+
+    def bump(self, name: str) -> int:
+        """Change the source; return its number."""
+        with self._writing:
+            self.numbers[name] += 1
+            source = {"number": self.numbers[name], "bad": name in self.bad}
+            path = self.directory / f"{name}.new"
+            path.write_text(json.dumps(source))
+            os.replace(path, self.directory / f"{name}.source")
+            return self.numbers[name]
+
+    def service(self, environment: dict[str, str]) -> Process:
+        return self.start("etcdaero_refresh", "--loop", "--json", **environment)
+
+    def blocker(self, name: str, reader: str) -> Path:
+        """The file that makes ``prepare()`` of a dataset wait in a reader."""
+        return self.directory / f"{name}.{reader}.blocked"
+
+    def seen(self, reader: str) -> list[dict[str, Any]]:
+        """The versions that a reader has read, in order."""
+        return [json.loads(line) for line in (self.directory / f"{reader}.seen").read_text().splitlines()]
+
+    def client(self, alias: str) -> KV:
+        """The coordination store of an alias, kept open."""
+        if alias not in self._stores:
+            url, prefix = (self.urls["KV"], self.prefix) if alias == "servers" else (self.file_url, "files")
+            engine = schemes.open_engine(schemes.parse(url, plane=Plane.KV).of_alias(prefix), timeout=10)
+            self._stores[alias] = KV(engine, prefix=f"{prefix}/")
+        return self._stores[alias]
+
+    @property
+    def file_url(self) -> str:
+        return f"sqlite:///{self.directory}/kv.sqlite3"
+
+    def layout_of(self, name: str) -> Layout:
+        return Layout(prefix=self.prefix if alias_of(name) == "servers" else "files", name=name, schema=1)
+
+    def groups_left(self) -> list[int]:
+        """Return the processes that have ended and whose children have not."""
+        left = []
+        for process in self._processes:
+            if not process.running:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, 0)
+                    left.append(process.pid)
+        return left
+
+    def close(self) -> None:
+        super().close()
+        clean_up(process.pid for process in self._processes)
+        for kv in self._stores.values():
+            kv.close()
+            kv.engine.close()

@@ -1,0 +1,88 @@
+"""Two aliases, services, readers and an operator, and everything that can happen to them, at random.
+
+The order of the faults follows from ``ETCDAERO_TEST_CHAOS_SEED``, of which a failure tells (what the machine makes of
+it does not), and how long they go on from ``ETCDAERO_TEST_CHAOS_SECONDS``; each great fault happens once at least.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from django_etcdaero.datasets.state.presence import processes
+from tests.keyvalue.etcd.servers import Server
+from tests.processes.chaos.clocks import FAKETIME, ahead_by
+from tests.processes.chaos.faults import Chaos
+from tests.processes.chaos.observing import Observer
+from tests.processes.chaos.published import Published, check_numbers, check_reader
+from tests.processes.chaos.site import ALL, NAMES, READERS, ChaosSite, alias_of
+from tests.waiting import wait_until
+
+SECONDS = float(os.environ.get("ETCDAERO_TEST_CHAOS_SECONDS", "40"))
+SKEW = 37
+ABSENT = pytest.mark.skip(reason="no clock is wrong: there is no program faketime (Debian: apt-get install faketime)")
+
+
+@pytest.fixture
+def site(server: Server, records_url: str, tmp_path: Path) -> Iterator[ChaosSite]:
+    deployed = ChaosSite(tmp_path / "site", kv=f"etcd://{server.endpoint}", records=records_url)
+    yield deployed
+    deployed.close()
+
+
+@pytest.mark.timeout(900 + 4 * SECONDS)
+@pytest.mark.parametrize("skew", [SKEW] if FAKETIME else [pytest.param(SKEW, marks=ABSENT), 0])
+def test_readers_see_whole_versions_in_order_and_end_up_on_the_newest(
+    site: ChaosSite, server: Server, skew: int
+) -> None:
+    seed = int(os.environ.get("ETCDAERO_TEST_CHAOS_SEED", random.randrange(10**6)))
+    published = Published(site)
+    observer = Observer(site, published)
+    chaos = Chaos(site, server, observer, random.Random(seed), ahead_by(skew) if skew else {})
+    try:
+        chaos.start()
+        chaos.run(SECONDS)
+        chaos.settle()
+        check_status(site, published)
+        chaos.end()
+        check_what_is_left(site)
+        seen = {name: site.seen(name) for name in READERS}
+        for name, lines in seen.items():
+            check_reader(name, lines, published, chaos.rolled_back)
+        check_numbers(list(itertools.chain(*seen.values())), site.loads())
+    finally:
+        print(f"ETCDAERO_TEST_CHAOS_SEED={seed}; {observer.story()}")  # shown if it has failed
+        published.close()
+
+
+def check_status(site: ChaosSite, published: Published) -> None:
+    """The command knows what is announced and who reads; there is no failure, but for what is late."""
+
+    def right() -> bool:
+        ended = site.run("etcdaero_status", "--json", SHOP_CALL_TIMEOUT="30")
+        assert "Traceback" not in ended.errors, ended
+        document = json.loads(ended.output)
+        told = {each["name"]: (each["version"], each["pin"], each["failure"]) for each in document["datasets"]}
+        wanted = {name: (published.history[name][-1].version, None, None) for name in ALL}
+        pids = {each["pid"] for each in document["processes"]}
+        return ended.code == 0 and told == wanted and len(pids) >= len(READERS)
+
+    wait_until(right, 120, "a status without a fault")
+
+
+def check_what_is_left(site: ChaosSite) -> None:
+    """No lock is held, nobody is registered, and no process has left one behind."""
+    assert site.groups_left() == []
+    for name in ALL:
+        lock = site.client(alias_of(name)).lock(site.layout_of(name).lock)
+        wait_until(lambda lock=lock: lock.holder() is None, 60, f"a free lock of {name}")  # type: ignore[misc]
+    for alias in NAMES:
+        kv = site.client(alias)
+        wait_until(lambda kv=kv: not processes(kv), 60, f"no reader in {alias}")  # type: ignore[misc]
+        wait_until(lambda kv=kv: not kv.range("taken/", prefix=True).kvs, 60, f"no lock of readers in {alias}")  # type: ignore[misc]
