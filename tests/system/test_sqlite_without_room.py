@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from django_etcdaero.exceptions import ClusterError, ConfigurationError, StoreBusy, StoreFull
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
+from django_etcdaero.keyvalue.embedded.schema import SCHEMA
 from django_etcdaero.keyvalue.values import PutRequest
 from django_etcdaero.records.sqlite.store import SqliteStore
+from django_etcdaero.system.sqlite import errors, opening
+from django_etcdaero.system.sqlite.kept_log import KeptLog
+from django_etcdaero.system.sqlite.path import companions
+from django_etcdaero.system.sqlite.without_room import read_without_room
 from tests.full_disk import SmallDisk, small_disk
 from tests.paths import ROOT
 from tests.programs.reading_without_room import KEY
@@ -118,6 +128,7 @@ def test_what_a_killed_process_left_in_the_log_is_read(start: Start, kind: str, 
     assert [reader.ask("read"), reader.ask("read")] == [2, 2]
 
 
+@pytest.mark.slow
 @KINDS
 def test_nothing_committed_is_missed_while_others_come_and_go(start: Start, kind: str, tmp_path: Path) -> None:
     path, last = tmp_path / "store", 40
@@ -171,6 +182,83 @@ def test_leases_of_an_earlier_boot_do_not_keep_readers_away(tmp_path: Path) -> N
         [sys.executable, "-c", code, str(path)], cwd=ROOT, check=True, timeout=60, capture_output=True, text=True
     )
     assert done.stdout.split() == ["b'1'", "b'1'"]
+
+
+# --- one process -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def refused(path: Path) -> Iterator[Callable[[Callable[[sqlite3.Connection], Any]], Any]]:
+    """A database as a refused attempt to open it leaves it, and how to read it."""
+    opening.open_database(str(path), SCHEMA, timeout=5)[0].close()
+    for name in companions(str(path)):
+        Path(name).touch()
+    log = KeptLog(str(path))
+
+    def read(work: Callable[[sqlite3.Connection], Any]) -> Any:
+        return read_without_room(str(path), SCHEMA, work, StoreFull("no room"), deadline=monotonic() + 5, log=log)[0]
+
+    yield read
+    log.forget()
+
+
+def test_a_read_without_room_makes_nothing_and_cannot_write(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with refused(path) as read:
+        assert read(lambda connection: connection.execute("SELECT count(*) FROM latest").fetchone()) == (0,)
+        with pytest.raises(ConfigurationError, match=f"{path}: cannot be written"):
+            read(lambda connection: connection.execute("DELETE FROM latest"))
+    assert [Path(name).stat().st_size for name in companions(str(path))] == [0, 0]
+
+
+def test_a_file_that_others_can_read_is_made_private_without_room_too(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    with refused(path) as read:
+        path.chmod(0o644)
+        read(lambda connection: None)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_signal_handler_opens_nothing_for_good_inside_of_such_a_read(tmp_path: Path) -> None:
+    """What it opened could never write, and as long as it was open nothing else of the process could."""
+    path = tmp_path / "store"
+
+    def handle(connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT count(*) FROM latest").fetchone()
+        with pytest.raises(StoreBusy, match=str(path)):
+            opening.open_database(str(path), SCHEMA, timeout=0)
+
+    with refused(path) as read:
+        read(handle)
+    put("kv", path, 1)
+
+
+def test_another_thread_opens_it_for_good_after_such_a_read(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    writers = [threading.Thread(target=put, args=("kv", path, number)) for number in (1, 2, 3)]
+
+    def begin(connection: sqlite3.Connection) -> None:
+        connection.execute("SELECT count(*) FROM latest").fetchone()
+        for writer in writers:
+            writer.start()
+
+    with refused(path) as read:
+        read(begin)
+        for writer in writers:
+            writer.join()
+        # The last one to close the file has removed what was beside it.
+        assert read(lambda connection: connection.execute("SELECT count(*) FROM history").fetchone()) == (3,)
+
+
+@pytest.mark.parametrize("lacking", ["f_bavail", "f_favail", None])
+def test_what_cannot_be_opened_for_lack_of_room_is_store_full(
+    lacking: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {"f_bavail": 1, "f_favail": 1, "f_files": 1} | ({lacking: 0} if lacking else {})
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(**figures))
+    error = sqlite3.OperationalError("unable to open database file")
+    error.sqlite_errorcode = sqlite3.SQLITE_CANTOPEN
+    assert type(errors.translate(error, str(tmp_path / "store"))) is (StoreFull if lacking else ClusterError)
 
 
 # --- on a disk that is full ------------------------------------------------------------------------------------------

@@ -53,6 +53,11 @@ def is_read_only(error: sqlite3.Error) -> bool:
     return _primary_code(error) == sqlite3.SQLITE_READONLY
 
 
+def is_absence(error: sqlite3.Error) -> bool:
+    """Tell whether a file, the database or one beside it, is not there and cannot be made."""
+    return _primary_code(error) == sqlite3.SQLITE_CANTOPEN
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """Tell whether the file is not (any more) what SQLite wrote."""
     return _primary_code(error) in _DAMAGED

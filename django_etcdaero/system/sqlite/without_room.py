@@ -7,9 +7,10 @@ keeps its own index of the log in its memory for as long as no process has made 
 it at the same time. Before each transaction it looks whether that is still so; its locks keep writers from overwriting
 what it reads. So it sees all that is committed, and from the moment in which there is room, what others write.
 
-All that must exist are the files ``-shm`` and ``-wal``, empty ones too, which takes no room but two directory entries:
-the attempt to open the file for good has made them and leaves them behind. Such a connection lives for one piece of
-work, so that the process returns to ordinary connections as soon as there is room.
+All that must exist are the files ``-shm`` and ``-wal``, be they empty, which takes no room but two directory entries:
+the attempt to open the file for good has made them and leaves them behind. Where not even that is possible nothing can
+be read either: a connection that ignores the log (``immutable``) would not see what is written later. A connection
+lives for one piece of work, so that the process returns to ordinary ones as soon as there is room.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from django_etcdaero.exceptions import StoreFull
 
 from . import errors, shared_memory
 from .kept_log import KeptLog
-from .opening import Schema, check, connect_file
-from .path import Identity, identity_of, same_file
+from .opening import Schema, check, connect_file, open_database
+from .path import Identity, companions, identity_of, make_private, same_file
 
 T = TypeVar("T")
 
@@ -58,13 +59,24 @@ def read_without_room(
                 shared_memory.note_read_only(real)
                 with contextlib.closing(connect_file(real, "&readonly_shm=1")) as connection:
                     check(connection, path, schema)
+                    make_private(path)
                     result = work(connection)
             opened = identity_of(path)
             if opened is not None and same_file(opened, found):
                 log.keep(opened)
                 return result, opened
         except sqlite3.Error as error:
-            if not errors.is_busy(error) or time.monotonic() >= deadline:
+            if errors.is_absence(error):
+                # Somebody had room meanwhile, and was the last to close the file, which removes what is beside it.
+                try:
+                    ordinary, opened = open_database(path, schema, timeout=max(0, deadline - time.monotonic()), log=log)
+                except StoreFull as again:
+                    if not all(os.path.exists(name) for name in companions(real)):
+                        raise again from error  # there is no room for an empty file either
+                else:
+                    with contextlib.closing(ordinary):
+                        return work(ordinary), opened
+            elif not errors.is_busy(error) or time.monotonic() >= deadline:
                 raise errors.translate(error, path) from error
         else:
             if time.monotonic() >= deadline:
