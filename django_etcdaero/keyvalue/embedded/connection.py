@@ -16,10 +16,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from django_etcdaero.exceptions import Cancelled, EtcdAeroError, StoreBusy
+from django_etcdaero.exceptions import Cancelled, EtcdAeroError, StoreBusy, StoreFull
 from django_etcdaero.system.sqlite import errors, opening
 from django_etcdaero.system.sqlite.kept_log import KeptLog
 from django_etcdaero.system.sqlite.path import Identity, identity_of
+from django_etcdaero.system.sqlite.without_room import read_without_room
 
 from .schema import SCHEMA
 
@@ -34,6 +35,8 @@ class GuardedConnection:
         self.place = place
         self.identity: Identity | None = None
         """The file the connection was opened on; ``None`` for memory."""
+        self.without_room = False
+        """Whether each read opens the file anew, because there is no room to keep it open."""
         # Re-entrant only because it knows its owner: see _recover().
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -207,6 +210,27 @@ class FileConnection(GuardedConnection):
         self._opened = opened
         self._closed = False
 
+    def read(self, work: Work[T], timeout: float) -> T:
+        deadline = time.monotonic() + timeout
+        try:
+            return super().read(work, timeout)
+        except StoreFull as error:
+            refused = error
+
+        def use() -> T:
+            result, self.identity = read_without_room(
+                self.place,
+                SCHEMA,
+                lambda connection: work(connection.cursor()),
+                refused,
+                deadline=deadline,
+                log=self._log,
+            )
+            self.without_room = True
+            return result
+
+        return self._use(use, deadline - time.monotonic())
+
     def close(self, timeout: float) -> None:
         self._closed = True
         super().close(timeout)
@@ -251,7 +275,7 @@ class FileConnection(GuardedConnection):
             self._undo()
             self._drop()
             raise
-        self._cursor, self.identity = cursor, opened
+        self._cursor, self.identity, self.without_room = cursor, opened, False
 
 
 def _begin(cursor: sqlite3.Cursor) -> sqlite3.Cursor:

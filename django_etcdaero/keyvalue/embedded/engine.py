@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import TypeVar
 
-from django_etcdaero.exceptions import DeadlineExceeded, StoreBusy
+from django_etcdaero.exceptions import DeadlineExceeded, StoreBusy, StoreFull
 from django_etcdaero.keyvalue import values
 from django_etcdaero.keyvalue.arguments import LARGEST_REQUEST, check_int, check_seconds, check_watch
 from django_etcdaero.keyvalue.engine import Clock, Engine, EngineInfo
@@ -309,13 +309,13 @@ class EmbeddedEngine(Engine):
         self._write(lambda revision: None, min(patience, _EXPIRY_PATIENCE))
 
     def _expire_for_reader(self, patience: float) -> bool:
-        """End the leases that are due; return whether that was possible: a frozen writer must not stop readers."""
+        """End the leases that are due; return whether that was possible: nothing in its way stops readers."""
         now = monotonic()
         if now < self._retry_expiry_at:
             return False
         try:
             self._expire(patience)
-        except StoreBusy:
+        except (StoreBusy, StoreFull):
             self._retry_expiry_at = now + _EXPIRY_PAUSE
             return False
         return True

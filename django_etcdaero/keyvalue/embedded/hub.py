@@ -41,7 +41,7 @@ _LEASE_POLL = 0.1
 """Seconds at most between two looks at the clock while there are leases."""
 
 _RETRY = 0.2
-"""Seconds to wait after the store could not be read."""
+"""Seconds to wait after the store could not be read, or while each look has to open the file (a full disk)."""
 
 _CALL_TIMEOUT = 5.0
 """Seconds that a read of the thread may wait for its turn, and close() for the thread."""
@@ -217,6 +217,8 @@ class WatchHub:
     def _pause(self, due: float | None) -> float | None:
         if not self._watches:
             return None if not self._poll else 1.0
+        if self._connection.without_room:
+            return _RETRY
         pause = None
         if self._poll:
             pause = min(POLL_INTERVAL, max(_SHORTEST_POLL, _STIRRED_SHARE * (self._clock() - self._stirred)))

@@ -18,12 +18,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from django_etcdaero.exceptions import StoreBusy
+from django_etcdaero.exceptions import StoreBusy, StoreFull
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.system.sqlite import errors, opening
 from django_etcdaero.system.sqlite.kept_log import KeptLog
 from django_etcdaero.system.sqlite.opening import Schema
 from django_etcdaero.system.sqlite.path import Identity, identity_of
+from django_etcdaero.system.sqlite.without_room import read_without_room
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -66,7 +67,10 @@ class Connections:
         until = self._until(deadline)
         self._begin(until)
         try:
-            return self._attempt(work, until)
+            try:
+                return self._attempt(work, until)
+            except StoreFull as error:  # there is no room to open the file
+                return read_without_room(self._path, self._schema, work, error, deadline=until, log=self._log)[0]
         finally:
             self._end()
 

@@ -9,6 +9,7 @@
   (:class:`.opening.Schema`), and is made under another name (:mod:`.creation`).
 * It may be deleted or replaced at any time; whoever holds a connection compares what the path leads to at each call
   (:func:`.path.identity_of`, :mod:`.kept_log`).
+* It can be read when the disk is full (:mod:`.without_room`).
 * An error of SQLite becomes the same exception of this package everywhere (:mod:`.errors`).
 
 Never open the file by other means while a connection to it exists: closing any file descriptor of it drops the locks of

@@ -17,6 +17,14 @@ from django_etcdaero.exceptions import (
 )
 
 _BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_EXTENDED: Final = {
+    # The shared memory beside a log could not be made as large as it must be: the disk or a quota is full.
+    sqlite3.SQLITE_IOERR_SHMSIZE: sqlite3.SQLITE_FULL,
+    # To a connection that reads without room: another one is about to make that shared memory.
+    sqlite3.SQLITE_READONLY_RECOVERY: sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_READONLY_CANTINIT: sqlite3.SQLITE_BUSY,
+}
+"""Extended result codes that mean something else than the primary code they belong to."""
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 
 _MEANINGS: Final[dict[int, tuple[str, type[EtcdAeroError]]]] = {
@@ -40,6 +48,16 @@ def is_busy(error: sqlite3.Error) -> bool:
     return _primary_code(error) in _BUSY
 
 
+def is_read_only(error: sqlite3.Error) -> bool:
+    """Tell whether the connection cannot write."""
+    return _primary_code(error) == sqlite3.SQLITE_READONLY
+
+
+def is_absence(error: sqlite3.Error) -> bool:
+    """Tell whether a file, the database or one beside it, is not there and cannot be made."""
+    return _primary_code(error) == sqlite3.SQLITE_CANTOPEN
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """Tell whether the file is not (any more) what SQLite wrote."""
     return _primary_code(error) in _DAMAGED
@@ -52,7 +70,7 @@ def translate(error: sqlite3.Error, path: str) -> EtcdAeroError:
     (``raise translate(error, path) from error``). ``ResponseError`` for what has no meaning of its own.
     """
     code = _primary_code(error)
-    if code == sqlite3.SQLITE_IOERR and _no_space(path):
+    if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) and _no_space(path):
         code = sqlite3.SQLITE_FULL
     said, kind = _MEANINGS.get(code, ("gave an unexpected answer", ResponseError))
     message = f"{path}: {said}: {error}"
@@ -60,14 +78,19 @@ def translate(error: sqlite3.Error, path: str) -> EtcdAeroError:
 
 
 def _primary_code(error: sqlite3.Error) -> int:
-    """Return SQLite's primary result code; -1 for an error of the Python module itself."""
+    """Return the primary result code that ``error`` means; -1 for an error of the Python module itself."""
     code: int = getattr(error, "sqlite_errorcode", -1)
+    code = _EXTENDED.get(code, code)
     return code & 0xFF if code >= 0 else -1
 
 
 def _no_space(path: str) -> bool:
-    """Tell whether the disk is full: SQLite reports that as a failed write now and then, of its log for one."""
+    """Tell whether the disk is full: SQLite reports that as a failed write now and then, of its log for one.
+
+    Or that a file beside the database cannot be opened, when there is none and no room for one more.
+    """
     try:
-        return os.statvfs(os.path.dirname(path) or ".").f_bavail == 0
+        status = os.statvfs(os.path.dirname(path) or ".")
     except OSError:
         return False
+    return status.f_bavail == 0 or (status.f_files > 0 and status.f_favail == 0)

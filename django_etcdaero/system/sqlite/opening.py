@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from django_etcdaero.exceptions import ClusterError, ConfigurationError, EtcdAeroError, ResponseError, StoreBusy
 
-from . import errors
+from . import errors, shared_memory
 from .creation import RETRY_INTERVAL, create
 from .kept_log import KeptLog
 from .path import Identity, check_file, check_filesystem, identity_of, make_private, same_file, why
@@ -60,19 +60,25 @@ def open_database(
                 raise
             except OSError as error:
                 raise ClusterError(f"{path}: was replaced: {error}", {path: str(error)}) from error
+        real = os.path.realpath(path)
         try:
-            connection = _connect_file(os.path.realpath(path))
+            connection = connect_file(real)
         except sqlite3.Error as error:
             if same_file(identity_of(path), found) or time.monotonic() >= deadline:
                 raise errors.translate(error, path) from error
             continue
         try:
-            _check(connection, path, schema)  # nothing is written before: a foreign file stays as it is
-            make_private(path)
-            _set_up(connection, path, schema)
+            with shared_memory.lock_of(real):
+                try:
+                    check(connection, path, schema)  # nothing is written before: a foreign file stays as it is
+                    make_private(path)
+                    _set_up(connection, path, schema)
+                    shared_memory.check_writable(connection, real)
+                except BaseException:
+                    connection.close()  # before anybody can join shared memory that could not be made
+                    raise
             opened = identity_of(path)
         except sqlite3.Error as error:
-            connection.close()
             if not errors.is_busy(error) or time.monotonic() >= deadline:
                 raise errors.translate(error, path) from error
             time.sleep(RETRY_INTERVAL)
@@ -129,8 +135,12 @@ def leak(connection: sqlite3.Connection) -> None:
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
-def _connect_file(real: str) -> sqlite3.Connection:
-    return _connect(f"file:{quote(os.fsencode(real))}?mode=rw")
+def connect_file(real: str, options: str = "") -> sqlite3.Connection:
+    """Make a connection to the file ``real`` (a path without links), which SQLite opens with the first statement.
+
+    ``options``: more parameters of the file's URI.
+    """
+    return _connect(f"file:{quote(os.fsencode(real))}?mode=rw{options}")
 
 
 def _connect(name: str) -> sqlite3.Connection:
@@ -151,7 +161,7 @@ def _set_up(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
 
 
 def _fill(draft: str, schema: Schema) -> sqlite3.Connection:
-    connection = _connect_file(draft)
+    connection = connect_file(draft)
     try:
         _set_up(connection, draft, schema)
         _create_tables(connection, schema)
@@ -171,7 +181,7 @@ def _create_tables(connection: sqlite3.Connection, schema: Schema) -> None:
     connection.execute("COMMIT")
 
 
-def _check(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
+def check(connection: sqlite3.Connection, path: str, schema: Schema) -> None:
     """Refuse a database that is something else or of a format that this release does not know; reads only.
 
     Raises ``ResponseError`` (not ours), ``ConfigurationError`` (a newer release made it).
