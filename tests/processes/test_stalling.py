@@ -26,7 +26,7 @@ def test_when_a_load_hangs_the_stand_by_takes_over_and_the_load_is_told(site: Si
     wait_until(lambda: second.output, 20, "the word of the second")
     assert "refreshed" in second.output
     for line in first.output.splitlines():
-        assert json.loads(line)["error"].startswith("LoadOverdue: load() has not ended within load_timeout (1 s)")
+        assert json.loads(line)["error"].startswith("LoadOverdue: the load has not ended within load_timeout (1 s)")
     (told,) = {load["pid"] for load in site.status()["datasets"][0]["overdue"]}
     assert told == first.pid
     first.signal(signal.SIGTERM)
@@ -66,7 +66,7 @@ def test_the_command_leaves_a_load_that_hangs_behind_refreshes_the_next_dataset_
     ended = site.run("etcdaero_refresh", "--json", SHOP_STOCK="1", SHOP_LOAD_TIMEOUT="0.5", SHOP_LOCK_TTL="300")
     assert (ended.code, ended.outcomes) == (1, ["failed", "refreshed"]), ended
     assert [result["name"] for result in ended.results] == ["prices", "stock"]
-    assert ended.results[0]["error"].startswith("LoadOverdue: load() has not ended within load_timeout (0.5 s)")
+    assert ended.results[0]["error"].startswith("LoadOverdue: the load has not ended within load_timeout (0.5 s)")
     assert site.lock_is_free()
     attempt = site.state().attempt
     assert attempt is not None

@@ -150,7 +150,11 @@ class Refresh:
                 self._state = read_state(stores.kv, self._layout)
             if turn.loaded_since(asked.checked, self._state.checked):
                 return self._result(Outcome.FRESH)
-            return self._not_due() or self._publish(lock)
+            idle = self._not_due()
+            if idle is not None:
+                return idle
+            refuse_one_more(self._dataset.name)  # others may have begun to hang while this waited for the lock
+            return self._publish(lock)
         finally:
             give_back(lock)
 
@@ -225,15 +229,19 @@ class Refresh:
         """Let others go on, from another thread, while the load hangs; unless it is about to announce."""
         limit = load_limit(self._dataset) or 0.0
         what = "and" if lock is None else "so its lock is given up, and"
-        error = LoadOverdue(f"load() has not ended within load_timeout ({limit:g} s), {what} what it gives is refused")
+        error = LoadOverdue(
+            f"the load has not ended within load_timeout ({limit:g} s), {what} what it gives is refused"
+        )
         if not self._permission.withdraw(error):
             return
         try:
             self._hanging = HangingLoad(self._dataset.name)
             if lock is not None:
-                with suppress(InvalidRequest):  # its own thread gave it back at the same moment
-                    give_back(lock)
-                self._note_failure(error)
+                try:
+                    self._note_failure(error)  # first, so that who gets the lock next finds that it has to hold back
+                finally:
+                    with suppress(InvalidRequest):  # its own thread gave it back at the same moment
+                        give_back(lock)
                 self._hanging.leave_word(self._stores, self._layout, limit)
         finally:
             result = self._failed(error)

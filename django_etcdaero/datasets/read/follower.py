@@ -31,7 +31,7 @@ from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.status import State, same_reason
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError
+from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError, PermissionDenied, Unauthenticated
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 
@@ -40,7 +40,7 @@ from .announced import AnnouncementView, Name
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
 from .fetching import Fetching
 from .live import LiveDataset, live_state
-from .live_state import Held, Work
+from .live_state import STUCK_AFTER, Held, Work
 from .standing import Standing
 
 logger = logging.getLogger("django_etcdaero.datasets")
@@ -89,6 +89,7 @@ class Follower:
         self._poll_interval = poll_interval
         self._fetching = Fetching(dataset.rows, splay=splay)
         self._look = False
+        self._told_stuck: Work | None = None
         self._assembled: Assembled | None = None
         self._memory = Memory()
         self._copy_at = 0.0
@@ -161,6 +162,13 @@ class Follower:
         max_stale = self.dataset.max_stale
         return 0.0 if max_stale is None else min(LOOK_AHEAD, max_stale.total_seconds() / 10)
 
+    def tell_if_stuck(self) -> None:
+        """Log, once, what the reader has been doing for this dataset for long."""
+        stuck = self._live.stuck
+        if stuck is not None and stuck != self._told_stuck:
+            self._told_stuck = stuck
+            logger.warning("dataset %s: %s is under way for more than %g s", self.dataset.name, stuck.what, STUCK_AFTER)
+
     def grow_old(self) -> None:
         """Let nobody read the rows any more if they are too old, whatever a step is busy with."""
         self._tell()
@@ -198,8 +206,10 @@ class Follower:
         try:
             copy = self._blocks(stores).read_copy()
         except EtcdAeroError as too:
-            both = f"{away}; the announcement copy cannot be read either: {too}"
-            raise ClusterError(both, getattr(away, "errors", None)) from away
+            text = f"{away}; the announcement copy cannot be read either: {too}"
+            if isinstance(away, PermissionDenied | Unauthenticated):  # no server is to be looked for then
+                raise type(away)(str(away) if str(away) == str(too) else text) from away
+            raise ClusterError(text, getattr(away, "errors", None)) from away
         action = self._decide(Seen(reached=False, copy=copy, copy_read=True))
         if isinstance(action, Load):
             return self._load(action.version, stores, reached=False)

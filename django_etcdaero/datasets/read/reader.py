@@ -38,6 +38,8 @@ logger = logging.getLogger("django_etcdaero.datasets")
 
 RECOVERY = 1.0
 """Seconds of rest after an error that nobody foresaw; then the reader goes on."""
+LONG = 11.0
+"""Seconds after its beginning at which it is looked whether a step has come to an end."""
 COPIES = 10
 """Announcement copies that are looked at in one poll interval, more or less: who has more datasets looks at each of
 them less often."""
@@ -269,8 +271,9 @@ class Reader:
     def _begin_step(self, follower: Follower, now: float) -> float:
         """Let a step begin if it is due, and the rows grow old; return when the next of both is."""
         next_at = follower.next_at
+        follower.tell_if_stuck()
         if follower.due(now):
-            next_at = math.inf
+            next_at = now + LONG
             self._submit(follower.dataset, partial(self._step, follower), follower, urgent=follower.wanted)
         too_old_at = follower.too_old_at
         if now >= too_old_at:

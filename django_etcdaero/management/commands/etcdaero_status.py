@@ -105,7 +105,9 @@ class Command(BaseCommand):
         for problem in status.problems:
             self.stdout.write(self.style.ERROR(str(problem)))
         found = status.processes
-        self.stdout.write(self.style.MIGRATE_HEADING(f"processes: {len(found)}"))
+        unknown = sorted({problem.alias for problem in status.problems if problem.store == "KV"})
+        hidden = f", and those that use the alias {', '.join(unknown)}: not known" if unknown else ""
+        self.stdout.write(self.style.MIGRATE_HEADING(f"processes: {len(found)}{hidden}"))
         for process in found:
             held = ", ".join(self._held(process, name) for name in sorted(process.versions))
             self.stdout.write(f"  {process.host}/{process.pid} since {moment(process.started)}: {held}")

@@ -20,7 +20,7 @@ from tests.datasets.hosting import HOUR, FakeHost, in_thread, publish
 from tests.waiting import wait_until
 
 GIVEN_UP = "so its lock is given up, and what it gives is refused"
-SAID = f"LoadOverdue: load() has not ended within load_timeout (0.2 s), {GIVEN_UP}"
+SAID = f"LoadOverdue: the load has not ended within load_timeout (0.2 s), {GIVEN_UP}"
 
 
 class Hanging:

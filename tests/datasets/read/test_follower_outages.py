@@ -14,7 +14,7 @@ import pytest
 
 from django_etcdaero.datasets.read import follower as following
 from django_etcdaero.datasets.state.status import State
-from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, PermissionDenied, ResponseError
+from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, PermissionDenied, ResponseError, Unauthenticated
 from tests.datasets.hosting import FakeHost, away, follow, publish
 
 # --- stores that are away --------------------------------------------------------------------------------------------
@@ -354,3 +354,13 @@ def test_when_both_planes_are_away_both_are_named(host: FakeHost, declare: Any, 
     error = str(prices.status().error)
     assert "no node answers" in error
     assert "the announcement copy cannot be read either" in error
+
+
+def test_who_is_refused_by_both_planes_is_told_so_once(host: FakeHost, declare: Any, step: Any) -> None:
+    prices = declare()
+    refused = Unauthenticated("user name is empty")
+    host.engine.break_("range", refused)
+    host.engine.break_("watch", refused)
+    host.records.broken = Unauthenticated("user name is empty")
+    step(prices)()
+    assert prices.status().error == "Unauthenticated: user name is empty"

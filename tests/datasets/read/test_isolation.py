@@ -13,6 +13,7 @@ import pytest
 
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.read import live_state as states
+from django_etcdaero.datasets.read import reader as reading
 from django_etcdaero.datasets.read.reader import Reader
 from django_etcdaero.datasets.state.presence import processes
 from django_etcdaero.datasets.state.status import State
@@ -90,9 +91,15 @@ PLACES: dict[str, Callable[[FakeHost, Any, Block], Any]] = {
 
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 def test_what_blocks_for_one_dataset_delays_no_other(
-    host: FakeHost, declare: Any, block: Block, monkeypatch: pytest.MonkeyPatch, place: Any
+    host: FakeHost,
+    declare: Any,
+    block: Block,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    place: Any,
 ) -> None:
     monkeypatch.setattr(states, "STUCK_AFTER", 0.2)
+    monkeypatch.setattr(reading, "LONG", 0.3)
     slow, flags, old = place(host, declare, block), declare(name="flags"), declare(name="old", max_stale=timedelta(1))
     other = host.other()
     for dataset in (slow, flags, old):
@@ -116,6 +123,8 @@ def test_what_blocks_for_one_dataset_delays_no_other(
     assert status.busy_with in str(status.error)
     assert "is under way since 20" in str(status.error)
     assert flags.status().state is State.VALID
+    wait_until(lambda: f"{status.busy_with} is under way for more than" in caplog.text, what="the log line")
+    assert caplog.text.count("is under way for more than") == 1
     block.released.set()
     assert slow.wait_version(2, timeout=20)["a"] == 2
     wait_until(lambda: slow.status().state is State.VALID, what="the recovery")

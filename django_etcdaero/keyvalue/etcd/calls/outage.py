@@ -141,6 +141,8 @@ class Outage:
                 begun = time.monotonic()
                 found = self._ask()
                 if found:
+                    if self._since is not None:
+                        _log.warning("an endpoint answers again, after %.0f s", time.time() - self._suspected)
                     return
                 if found is not None and self._since is None:
                     self._since = datetime.fromtimestamp(self._suspected, UTC)
