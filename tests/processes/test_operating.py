@@ -45,7 +45,7 @@ def test_a_running_service_answers_a_request_of_another_process(site: Site) -> N
     for version in (2, 3):
         site.rows({"a": version})
         reader.ask("request")
-        reader.wait_for(version, 5)
+        reader.wait_for(version, 20)  # the second request is served 5 s after the load that the first one asked for
     assert len(site.loads()) == 3
     wait_until(lambda: site.state().request is None, what="an answered request that is gone")
 

@@ -9,7 +9,6 @@ So a store that does not answer, and code that does not return, hold up what nee
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
 import threading
@@ -24,6 +23,8 @@ from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.system import forks
 from django_etcdaero.system.threads import Background
 from django_etcdaero.system.workers import Workers
+
+from .timetable import Timetable
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.host import Host
@@ -93,12 +94,7 @@ class Reader:
         self._aliases: dict[str, _Alias] = {}
         self._wanted: deque[Declared[Any, Any]] = deque()
         """Datasets that somebody waits for and that are still to be looked at."""
-        self._woken: set[Follower] = set()
-        """Those that have to be looked at in the next round."""
-        self._times: dict[Follower, float] = {}
-        """When each of the others has to be, on the monotonic clock; in order in ..."""
-        self._timetable: list[tuple[float, int, Follower]] = []
-        """... a heap, whose entries count as long as ``_times`` says the same."""
+        self._timetable: Timetable[Follower] = Timetable()
         self._workers = Workers("etcdaero-load", on_end=self._ended)
         self._thread = Background(self._run, name="etcdaero-reader")
 
@@ -153,35 +149,14 @@ class Reader:
         self._serve_wanted()
         now = time.monotonic()
         due = [self._begin(alias, now) for alias in self._aliases.values()]
-        for follower in self._to_be_looked_at(now):
-            self._note(follower, self._begin_step(follower, now))
-        if self._timetable:
-            due.append(self._timetable[0][0])
+        for follower in self._timetable.take(now):
+            self._timetable.note(follower, self._begin_step(follower, now))
+        due.append(self._timetable.next_at)
         tend_at = self._workers.tend()
         if tend_at is not None:
             due.append(tend_at)
         # At the latest after a poll interval, for datasets that are declared meanwhile.
         return max(0.0, min([self._poll_interval, *(each - time.monotonic() for each in due)]))
-
-    def _to_be_looked_at(self, now: float) -> set[Follower]:
-        """Take out those that were woken and those whose time has come: of many datasets most have nothing to do."""
-        found = set()
-        while self._woken:
-            found.add(self._woken.pop())
-        while self._timetable and self._timetable[0][0] <= now:
-            at, _, follower = heapq.heappop(self._timetable)
-            if self._times.get(follower) == at:
-                found.add(follower)
-        return found
-
-    def _note(self, follower: Follower, at: float) -> None:
-        """Note when to look at a follower again, unless something wakes it before."""
-        self._times[follower] = at
-        if not math.isinf(at):
-            heapq.heappush(self._timetable, (at, id(follower), follower))
-        if len(self._timetable) > 4 * len(self._times) + 64:  # most do not count any more
-            self._timetable = [(at, id(each), each) for each, at in self._times.items() if not math.isinf(at)]
-            heapq.heapify(self._timetable)
 
     def _find_datasets(self) -> None:
         from .follower import Follower
@@ -204,7 +179,7 @@ class Reader:
             self._followers[dataset] = alias.followers[follower.name] = follower
             live_state(dataset).followed(died=lambda: self.died, waits_for=alias.looking)
             follower.look_now()
-            self._woken.add(follower)
+            self._timetable.wake(follower)
             alias.view.look_now()
             found = True
         if found:
@@ -241,7 +216,7 @@ class Reader:
             followers = tuple(filter(None, (alias.followers.get(which),)))
         for follower in followers:
             follower.look_now()
-            self._woken.add(follower)
+            self._timetable.wake(follower)
         alias.registering.changed()
         self._wake.set()
 
@@ -251,7 +226,7 @@ class Reader:
             if follower is None:
                 continue
             follower.look_now(wanted=True)
-            self._woken.add(follower)
+            self._timetable.wake(follower)
             if not follower.view.looks or follower.view.away is not None or not follower.view.watching:
                 follower.view.look_now()
             elif not follower.behind:
@@ -301,7 +276,7 @@ class Reader:
         """Take notice of the end of a job; called by its thread."""
         follower = self._followers.get(key) if isinstance(key, Declared) else None
         if follower is not None:
-            self._woken.add(follower)
+            self._timetable.wake(follower)
         self._wake.set()
 
     # --- jobs --------------------------------------------------------------------------------------------------------
@@ -322,7 +297,7 @@ class Reader:
             follower.view.look_now()  # which tells why
         else:
             follower.look_now()
-            self._woken.add(follower)
+            self._timetable.wake(follower)
 
     def _step(self, follower: Follower) -> None:
         self._host.run_project_code(follower.step)

@@ -238,14 +238,20 @@ def settle(reader: Reader, host: FakeHost) -> None:
     wait_until(lambda: not reader._workers._waiting and not reader._workers._running, what="the end of all jobs")
 
 
-def test_an_announcement_costs_the_coordination_store_nothing_but_the_watch(host: FakeHost, declare: Any) -> None:
-    made = [declare(name=f"dataset{number}") for number in range(20)]
+def at_rest(host: FakeHost, declare: Any, count: int, **options: Any) -> tuple[Reader, list[Any]]:
+    """Return a reader that has loaded so many datasets and has nothing to do, and these."""
+    made = [declare(name=f"dataset{number}", **options) for number in range(count)]
     for each in made:
         publish(each)
     reader = host.start_reader(poll_interval=3600.0)
     for each in made:
         each.wait_ready(20)
     settle(reader, host)
+    return reader, made
+
+
+def test_an_announcement_costs_the_coordination_store_nothing_but_the_watch(host: FakeHost, declare: Any) -> None:
+    _, made = at_rest(host, declare, 20)
     assert len(host.kv.life.callback_watches) == 1
     other = host.other()
     before = host.engine.calls["range"]
@@ -259,14 +265,8 @@ def test_an_announcement_costs_the_coordination_store_nothing_but_the_watch(host
 
 
 def test_a_poll_reads_two_ranges_for_all_datasets(host: FakeHost, declare: Any) -> None:
-    made = [declare(name=f"dataset{number}") for number in range(20)]
-    for each in made:
-        publish(each)
-    reader = host.start_reader(poll_interval=3600.0)
-    for each in made:
-        each.wait_ready(20)
+    reader, _ = at_rest(host, declare, 20)
     (alias,) = reader._aliases.values()
-    settle(reader, host)
     before = host.engine.calls.copy()
     looks = alias.view.looks
     alias.view.look_now()
@@ -276,13 +276,7 @@ def test_a_poll_reads_two_ranges_for_all_datasets(host: FakeHost, declare: Any) 
 
 
 def test_waking_up_one_looks_at_one(host: FakeHost, declare: Any) -> None:
-    made = [declare(name=f"dataset{number}") for number in range(20)]
-    for each in made:
-        publish(each)
-    reader = host.start_reader(poll_interval=3600.0)
-    for each in made:
-        each.wait_ready(20)
-    settle(reader, host)
+    _, made = at_rest(host, declare, 20)
     before = host.engine.calls["range"]
     with pytest.raises(DeadlineExceeded):
         made[0].wait_version(2, timeout=0.3)
@@ -339,13 +333,7 @@ def test_a_receiver_that_raises_is_no_failed_load(
 def test_an_announcement_of_one_of_many_is_no_work_for_the_others(
     host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = [declare(name=f"dataset{number}", max_stale=timedelta(1)) for number in range(100)]
-    for each in made:
-        publish(each)
-    reader = host.start_reader(poll_interval=3600.0)
-    for each in made:
-        each.wait_ready(20)
-    settle(reader, host)
+    reader, made = at_rest(host, declare, 100, max_stale=timedelta(1))
     looked_at: list[Any] = []
     real = Reader._begin_step
 
