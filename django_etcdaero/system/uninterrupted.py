@@ -8,13 +8,66 @@ handler raises becomes a ``SystemError``, or the process ends with a segmentatio
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from .threads import wait
+from .conditions import Flag
+from .threads import Background, wait
 
 T = TypeVar("T")
+
+LINGER = 1.0
+"""Seconds that the thread waits for another call before it ends: to start one for each would cost more than a call."""
+
+
+class _Caller:
+    """The thread in which calls of the main thread of one process are made, one after the other."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock = threading.Lock()
+        """Held while it is decided whether the thread runs."""
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._thread = Background(self._serve, name="etcdaero-call")
+        self._leaving = False
+
+    def make(self, call: Callable[[], None]) -> bool:
+        """Let ``call`` be made; return false if there is no thread to be had."""
+        with self._lock:
+            self._calls.put(call)
+            if self._leaving or not self._thread.alive:
+                self._thread, self._leaving = Background(self._serve, name="etcdaero-call"), False
+                try:
+                    self._thread.start()
+                except RuntimeError:
+                    return False
+            return self._thread.alive  # it is not started any more when the interpreter ends
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                call = self._calls.get(timeout=LINGER)
+            except Empty:
+                with self._lock:
+                    if self._calls.empty():
+                        self._leaving = True
+                        return
+            else:
+                call()
+                del call  # what it holds is let go
+
+
+_caller: _Caller | None = None
+
+
+def _of_this_process() -> _Caller:
+    global _caller
+    if _caller is None or _caller.pid != os.getpid():
+        _caller = _Caller()
+    return _caller
 
 
 def uninterrupted(call: Callable[[], T]) -> T:
@@ -27,7 +80,7 @@ def uninterrupted(call: Callable[[], T]) -> T:
         return call()
     answer: list[T] = []
     raised: list[BaseException] = []
-    ended = threading.Event()  # a join that an exception has ended may say afterwards that the thread has, too
+    ended = Flag()
     claim = threading.Lock()
     """Taken by the thread when it begins, or by who gives up before that."""
 
@@ -41,17 +94,16 @@ def uninterrupted(call: Callable[[], T]) -> T:
         finally:
             ended.set()
 
-    thread = threading.Thread(target=make, name="etcdaero-call", daemon=True)
     try:
-        try:
-            thread.start()
-        except RuntimeError:  # no thread to be had, or the interpreter ends
-            return call()
-        wait(ended, math.inf)
+        made = _of_this_process().make(make) or not claim.acquire(blocking=False)
+        if made:
+            wait(ended, math.inf)
     except BaseException:
         if not claim.acquire(blocking=False):
             wait(ended, math.inf)
         raise
+    if not made:
+        return call()
     if raised:
         raise raised.pop()
     return answer[0]

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from django_etcdaero.system import uninterrupted as module
 from django_etcdaero.system.uninterrupted import raised_inside, uninterrupted
 
 
@@ -55,8 +56,11 @@ def test_without_a_thread_to_be_had_the_call_is_made_all_the_same(monkeypatch: p
     def fail(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    monkeypatch.setattr(module, "_caller", None)
     monkeypatch.setattr(threading.Thread, "start", fail)
     assert uninterrupted(lambda: 1) == 1
+    with pytest.raises(KeyError):
+        uninterrupted(lambda: {}["x"])
 
 
 def test_what_was_raised_inside_a_function_in_c() -> None:
@@ -65,3 +69,20 @@ def test_what_was_raised_inside_a_function_in_c() -> None:
     assert raised_inside(lost) is lost.__cause__
     bare = SystemError("x")
     assert raised_inside(bare) is bare
+
+
+def test_one_thread_makes_the_calls_and_ends_when_there_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_caller", None)
+    monkeypatch.setattr(module, "LINGER", 0.05)
+    made_in = {uninterrupted(threading.get_ident) for _ in range(20)}
+    assert len(made_in) == 1
+    thread = uninterrupted(threading.current_thread)
+    thread.join(20)
+    assert not thread.is_alive()
+    assert uninterrupted(lambda: 2) == 2
+
+
+def test_calls_and_the_end_of_the_thread_may_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_caller", None)
+    monkeypatch.setattr(module, "LINGER", 0.0)
+    assert [uninterrupted(lambda number=number: number) for number in range(500)] == list(range(500))  # type: ignore[misc]
