@@ -98,9 +98,9 @@ with exiting.exit_on_signals(own_process=True):
 
 def run(script: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, "-c", START + script], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    # CPython 3.12 and newer warn of a fork with threads, which is the very case of some scripts.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", START + script]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", None), ("SIGINT", None), ("SIGTERM", 0)])

@@ -232,7 +232,8 @@ os.wait()
 
 
 def test_before_a_fork_without_hooks_everything_is_closed_and_threads_have_ended() -> None:
-    done = subprocess.run([sys.executable, "-c", LET_GO], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", LET_GO]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
     expected = ["let go", "closed", "at last, with 1 thread"]
     assert done.stdout.splitlines()[:2] == ["abandoned", "child of Python's fork"]
     assert done.stdout.splitlines()[2:5] == expected, (done.stdout, done.stderr)
