@@ -102,7 +102,7 @@ def reader(args: argparse.Namespace) -> None:
     set_up(args.directory, START="lazy", SPLAY=0)
     from django_etcdaero.datasets.blocks import assembly
     from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.read import follower
+    from django_etcdaero.datasets.read import fetching, follower
 
     products = declare({})
     clock = Clock()
@@ -117,7 +117,7 @@ def reader(args: argparse.Namespace) -> None:
     BlockStore.fetch = counting  # type: ignore[method-assign]
     clock.wrap(BlockStore, "fetch", "fetch")
     clock.wrap(assembly, "decode_block", "decode")
-    clock.wrap(follower, "assemble", "assemble")
+    clock.wrap(fetching, "assemble", "assemble")
     clock.wrap(follower.Follower, "_load", "all")
     clock.wrap(follower, "free_rows", "free")
     base = peak_megabytes()

@@ -181,13 +181,14 @@ class Follower:
         seen = Seen(reached=True, announced=current, fresh=looks > self._copy_look)
         action = self._decide(seen)
         if isinstance(action, Load):  # the publisher writes the copy itself at this moment, and all processes are busy
-            self._load(action.version, stores, reached=True)
+            self._look_at_copy_later()
+            if self._load(action.version, stores, reached=True):
+                self.next_at = min(self.next_at, self._copy_at)
         elif isinstance(action, ReadCopy):
-            now = time.monotonic()
             if self._standing.copy_error is None:
                 self._standing.change(State.VALID)
-            if now >= self._copy_at:
-                self._copy_at = now + self.copy_interval * random.uniform(0.85, 1.15)
+            if time.monotonic() >= self._copy_at:
+                self._look_at_copy_later()
                 self._copy_look = looks
                 self._standing.change(State.VALID)
                 self._check_copy(seen, self._blocks(stores))
@@ -196,6 +197,9 @@ class Follower:
             self._standing.change(State.INITIALIZING, f"no version has been published yet; {stores.remedy}")
         elif current is None:
             self._standing.change(State.INTERRUPTED, "no version is announced any more; the next refresh publishes one")
+
+    def _look_at_copy_later(self) -> None:
+        self._copy_at = time.monotonic() + self.copy_interval * random.uniform(0.85, 1.15)
 
     def _follow_copy(self, stores: Stores, away: BaseException) -> bool:
         """Do what the announcement copy says; return whether ``away``, why nothing else is known, is to be told.

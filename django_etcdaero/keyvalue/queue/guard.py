@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.exceptions import Cancelled, EtcdAeroError
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
@@ -75,6 +75,8 @@ class Guard(Alarm):
         except TRANSIENT:
             self._failures += 1
             return backoff(self._failures)
+        except Cancelled:  # the client was closed: nobody counts on the place any more
+            return None
         except EtcdAeroError as error:
             logger.warning("%r is guarded by its lease only: %s", self._key, error)
             return None

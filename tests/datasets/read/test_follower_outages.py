@@ -16,6 +16,7 @@ from django_etcdaero.datasets.read import follower as following
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, PermissionDenied, ResponseError, Unauthenticated
 from tests.datasets.hosting import FakeHost, away, follow, publish
+from tests.waiting import wait_until
 
 # --- stores that are away --------------------------------------------------------------------------------------------
 
@@ -364,3 +365,15 @@ def test_who_is_refused_by_both_planes_is_told_so_once(host: FakeHost, declare: 
     host.records.broken = Unauthenticated("user name is empty")
     step(prices)()
     assert prices.status().error == "Unauthenticated: user name is empty"
+
+
+def test_a_process_at_rest_notices_that_the_record_store_is_away(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    publish(prices)
+    host.start_reader(poll_interval=0.2)
+    prices.wait_ready(20)  # loaded at its first look: nothing else happens to the dataset from here on
+    wait_until(lambda: prices.status().state is State.VALID, what="a loaded version")
+    host.records.broken = ClusterError("no node answers")
+    wait_until(lambda: prices.status().state is State.INTERRUPTED, what="the notice")
+    host.records.broken = None
+    wait_until(lambda: prices.status().state is State.VALID, what="the end of it")
