@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
 
 from django_etcdaero import schemes
 from django_etcdaero.datasets.blocks.manifest import Manifest
@@ -26,10 +28,19 @@ from django_etcdaero.records.store import Meta, RecordStore
 from django_etcdaero.stores.address import Address, Plane
 from tests.waiting import wait_until
 
+if TYPE_CHECKING:
+    from _pytest.mark import ParameterSet
+
 PROJECT = Path(__file__).with_name("project")
 LOCK_TTL = 2
 PATIENCE = 60.0
 """Seconds after which a process that should have ended or answered has failed its test."""
+
+
+def on_servers_and_some_on_files(kinds: Iterable[str], *on_files: str) -> list[ParameterSet]:
+    """Return pairs of a deployment and a kind: each kind on servers, some also on files, to save time."""
+    servers = [pytest.param("servers", kind, marks=pytest.mark.servers) for kind in kinds]
+    return servers + [pytest.param("files", kind) for kind in on_files]
 
 
 def alive(pid: int) -> bool:

@@ -139,7 +139,6 @@ def before(trials: Trials) -> Site:
     return prepared
 
 
-@pytest.mark.etcd_too
 def test_a_refresher_killed_at_any_step_leaves_one_whole_version_and_the_next_one_heals(
     trials: Trials, before: Site
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.keyvalue.etcd.servers import Server
 from tests.processes.servers.site import ServerSite
-from tests.processes.site import Process, Site, alive, free_port
+from tests.processes.site import Process, Site, alive, free_port, on_servers_and_some_on_files
 from tests.processes.test_servers import page
 from tests.processes.test_uwsgi import ask, versions
 from tests.records.aerospike.line import Line
@@ -26,7 +26,10 @@ def gunicorn(site: Site, port: int, *options: str, **environment: str) -> Proces
     return site.start("-m", "gunicorn", "wsgi", *bound, *options, SHOP_CACHE="1", **environment)
 
 
-@pytest.mark.parametrize("how", ["no preload", "preload", "preload and use"])
+HOW = ["no preload", "preload", "preload and use"]
+
+
+@pytest.mark.parametrize(("site", "how"), on_servers_and_some_on_files(HOW, "preload and use"), indirect=["site"])
 def test_workers_of_gevent_follow_and_use_everything(site: Site, how: str) -> None:
     site.publish()
     port = free_port()

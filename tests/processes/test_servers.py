@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes.site import Process, Site, alive, free_port
+from tests.processes.site import Process, Site, alive, free_port, on_servers_and_some_on_files
 from tests.waiting import wait_until
 
 WORKERS = 4
@@ -55,7 +55,10 @@ def wait_for_workers(site: Site, readers: list[int], server: Process, version: i
     wait_until(there, 30, f"all workers on version {version}")
 
 
-@pytest.mark.parametrize("how", ["no preload", "preload", "preload and read"])
+HOW = ["no preload", "preload", "preload and read"]
+
+
+@pytest.mark.parametrize(("site", "how"), on_servers_and_some_on_files(HOW, "preload and read"), indirect=["site"])
 def test_all_workers_of_gunicorn_follow_a_respawned_one_too_and_stop_at_once(site: Site, how: str) -> None:
     site.publish()
     port = free_port()

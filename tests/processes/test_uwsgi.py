@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.cache.servers.serving import UWSGI
-from tests.processes.site import Process, Site, alive, free_port
+from tests.processes.site import Process, Site, alive, free_port, on_servers_and_some_on_files
 from tests.processes.test_servers import page
 from tests.waiting import wait_until
 
@@ -47,19 +47,20 @@ def versions(port: int, path: str = "") -> dict[int, int]:
     return found
 
 
-@pytest.mark.parametrize(
-    ("options", "environment"),
-    [
-        pytest.param(["--master"], {}, id="imported"),
-        pytest.param(["--master"], USED, id="used in the master"),
-        pytest.param(["--master", "--py-call-osafterfork"], USED, id="used in the master, osafterfork"),
-        pytest.param(["--master", HOOKS], USED, id="used in the master, hooks"),
-        pytest.param(["--master", "--lazy-apps"], USED, id="lazy"),
-        pytest.param([], USED, id="no master"),
-        pytest.param(["--master", "--threads", "3", "--import", "uwsgidecorators"], USED, id="decorators, threads"),
-    ],
-)
-def test_each_worker_follows_and_uses_everything(site: Site, options: list[str], environment: dict[str, str]) -> None:
+MODES: dict[str, tuple[list[str], dict[str, str]]] = {
+    "imported": (["--master"], {}),
+    "used in the master": (["--master"], USED),
+    "used in the master, osafterfork": (["--master", "--py-call-osafterfork"], USED),
+    "used in the master, hooks": (["--master", HOOKS], USED),
+    "lazy": (["--master", "--lazy-apps"], USED),
+    "no master": ([], USED),
+    "decorators, threads": (["--master", "--threads", "3", "--import", "uwsgidecorators"], USED),
+}
+
+
+@pytest.mark.parametrize(("site", "mode"), on_servers_and_some_on_files(MODES, "used in the master"), indirect=["site"])
+def test_each_worker_follows_and_uses_everything(site: Site, mode: str) -> None:
+    options, environment = MODES[mode]
     site.publish()
     port = free_port()
     server = uwsgi(site, port, "--enable-threads", *options, **environment)

@@ -37,7 +37,7 @@ def main(path: str) -> None:
             kv.life._mutex,
             lease._mutex,
             lock._mutex,
-            watch._feed.changed,
+            watch._feed.changed.lock,
             kv.renewal.worker._changed,
             kv.chores._changed,
         ):
@@ -46,7 +46,7 @@ def main(path: str) -> None:
 
     holder = threading.Thread(target=hold_everything)
     holder.start()
-    holding.wait(30)
+    assert holding.wait(30)
     receive, send = os.pipe()
     child = os.fork()
     if child == 0:

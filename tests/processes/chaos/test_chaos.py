@@ -24,7 +24,7 @@ from tests.processes.chaos.published import Published, check_numbers, check_read
 from tests.processes.chaos.site import ALL, NAMES, READERS, ChaosSite, alias_of
 from tests.waiting import wait_until
 
-SECONDS = float(os.environ.get("ETCDAERO_TEST_CHAOS_SECONDS", "40"))
+SECONDS = float(os.environ.get("ETCDAERO_TEST_CHAOS_SECONDS", "30"))
 SKEW = 37
 ABSENT = pytest.mark.skip(reason="no clock is wrong: there is no program faketime (Debian: apt-get install faketime)")
 

@@ -11,7 +11,7 @@ from tests.processes.site import Process, free_port
 from tests.processes.test_servers import page
 from tests.waiting import wait_until
 
-STARTS = 20
+STARTS = 12
 AT_ONCE = 4
 
 
