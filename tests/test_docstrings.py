@@ -96,5 +96,6 @@ def without_target(named: Any) -> list[Reference]:
     return [reference for reference in references if not exists(reference)]
 
 
+@pytest.mark.slow
 def test_every_reference_in_a_docstring_has_a_target(named: Any) -> None:
     assert [str(reference) for reference in without_target(named)] == []
