@@ -81,6 +81,10 @@ class Declared(Generic[K, V]):
         """Build an index of the rows, off to the side, in every process; it becomes ``.index``. Optional."""
         return None
 
+    def _named_key(self, key: K) -> str:
+        """Return what an error calls a key."""
+        return f"the key {key!r}"
+
     def layout(self, prefix: str) -> Layout:
         """Return the names of the dataset's keys and records under an alias's prefix."""
         return Layout(prefix=prefix, name=self.name, schema=self.schema)
