@@ -69,10 +69,13 @@ def assemble(
     else:
         needed = set(manifest.blocks)
         dropped = [digest for digest in before.keys if digest not in needed]
+        if order_before.chunks:  # texts that are equal stay the same objects: the sequence of keys goes by those
+            own = {key: key for digest in dropped for key in before.keys[digest] if type(key) is str}
         if order.chunks and order.chunks == order_before.chunks:
-            # The same keys in the same order: rows are replaced where they stand, under the keys that stand there.
+            # The same keys in the same order: rows are replaced where they stand.
             merged, keys = before.rows.copy(), before.keys.copy()
-            own = {key: key for digest in dropped for key in keys.pop(digest)}
+            for digest in dropped:
+                del keys[digest]
         elif len(dropped) * 2 > len(before.keys):
             merged, keys = {}, {}
             for digest in before.keys.keys() & needed:
@@ -85,13 +88,14 @@ def assemble(
                     del merged[key]
     for digest, block_keys, block_rows in _decoded(wanted, fetch, rows):
         keys[digest] = [own.get(key, key) for key in block_keys] if own else block_keys
-        merged.update(zip(block_keys, block_rows, strict=True))
+        merged.update(zip(keys[digest], block_rows, strict=True))
     if len(merged) != manifest.rows:
         raise CorruptBlock(
             f"version {announcement.version} has {len(merged):,} different keys, and its root says {manifest.rows:,}"
         )
     if order.chunks and order.chunks != order_before.chunks:
-        merged = in_order(merged, order, fetch, before=order_before, ordered=before.rows if before else ())
+        fresh = [keys[digest] for digest in wanted]
+        merged = in_order(merged, order, fetch, before=order_before, ordered=before.rows if before else (), fresh=fresh)
     return Assembled(announcement, manifest, merged, keys)
 
 

@@ -110,36 +110,59 @@ class Cutter:
 
 
 def in_order(
-    rows: dict[Any, Any], order: Order, fetch: Fetch, *, before: Order = NO_ORDER, ordered: Iterable[Any] = ()
+    rows: dict[Any, Any],
+    order: Order,
+    fetch: Fetch,
+    *,
+    before: Order = NO_ORDER,
+    ordered: Iterable[Any] = (),
+    fresh: Iterable[Sequence[Any]] = (),
 ) -> dict[Any, Any]:
     """Return ``rows`` in the order of the chunks, of which those are fetched that were not in the version before.
 
-    ``before`` are the chunks of that version, ``ordered`` its keys, in its order. Raises ``CorruptBlock`` for chunks
-    that are missing, damaged, or have other keys than the rows, and what the stores raise.
+    ``before`` are the chunks of that version, ``ordered`` its keys, in its order, and ``fresh`` the keys of the blocks
+    that were not in it. The keys of the result are those of ``rows``; equal ones in chunks would take their memory once
+    more. Raises ``CorruptBlock`` for chunks that are missing, damaged, or have other keys than the rows, and what the
+    stores raise.
     """
-    known = _known(order, before, ordered)
+    known, own = _known(order, before, ordered)
+    for keys in fresh:
+        own.update(zip(keys, keys, strict=True))
+    if not before.chunks:
+        own = {key: key for key in rows}  # no update: other threads get their turn between two keys
     for batch in batches([digest for digest in order.chunks if digest not in known], FETCH):
         stored = fetch(batch)
         absent = tuple(digest for digest in batch if digest not in stored)
         if absent:
             raise MissingRecords(f"{len(absent)} chunks of the order are missing, first {absent[0].hex()}", absent)
-        known.update((digest, _decoded(digest, stored[digest])) for digest in batch)
-    # The keys of the rows themselves: those in the chunks are equal, but would take their memory once more.
-    own = {key: key for key in rows}
+        for digest in batch:
+            try:
+                known[digest] = [own[key] for key in _decoded(digest, stored[digest])]
+            except (KeyError, TypeError) as error:
+                raise CorruptBlock(f"order {digest.hex()}: a key is that of no row: {error}") from error
+    sequence: dict[Any, Any] = {}
     try:
-        sequence = {own[key]: rows[key] for digest in order.chunks for key in known[digest]}
-    except (KeyError, TypeError) as error:
-        raise CorruptBlock(f"the order names a key that no block has: {error}") from error
+        for digest in order.chunks:
+            sequence.update(zip(known[digest], map(rows.__getitem__, known[digest]), strict=True))
+    except KeyError as error:
+        raise CorruptBlock(f"the order names a key that is that of no row: {error}") from error
     if len(sequence) != len(rows):
         raise CorruptBlock(f"the order names {len(sequence):,} different keys, and there are {len(rows):,} rows")
     return sequence
 
 
-def _known(order: Order, before: Order, ordered: Iterable[Any]) -> dict[bytes, Sequence[Any]]:
-    """Return the keys of the chunks that two versions have in common."""
+def _known(order: Order, before: Order, ordered: Iterable[Any]) -> tuple[dict[bytes, Sequence[Any]], dict[Any, Any]]:
+    """Return the keys of the chunks that two versions have in common, and those of the chunks that are gone."""
     wanted, keys = set(order.chunks), iter(ordered)
-    chunks = {digest: tuple(islice(keys, count)) for digest, count in zip(before.chunks, before.counts, strict=True)}
-    return {digest: chunk for digest, chunk in chunks.items() if digest in wanted}
+    known: dict[bytes, Sequence[Any]] = {}
+    gone: dict[Any, Any] = {}
+    for digest, count in zip(before.chunks, before.counts, strict=True):
+        chunk = tuple(islice(keys, count))
+        if digest in wanted:
+            known[digest] = chunk
+        else:
+            gone.update(zip(chunk, chunk, strict=True))
+    return known, gone
 
 
 def _decoded(digest: bytes, stored: bytes) -> Sequence[Any]:

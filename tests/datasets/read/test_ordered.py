@@ -62,6 +62,15 @@ def test_the_order_is_right_after_every_kind_of_change(declare: Any, step: Any) 
         assert list(prices.sequence()) == list(expected.values())
 
 
+def test_keys_that_are_equal_are_those_of_the_newest_version(declare: Any, step: Any) -> None:
+    prices = declare({}, ordered=True)
+    look = step(prices)
+    for keys in ([1, 2, 3], [1.0, 2, 3], [3, True, 2.0], [3, 1, 2]):
+        publish(prices, {key: {"key": repr(key)} for key in keys})
+        look()
+        assert [(repr(key), row) for key, row in prices.items()] == [(repr(key), {"key": repr(key)}) for key in keys]
+
+
 def test_another_order_of_the_same_rows_is_another_version(declare: Any, step: Any) -> None:
     rows = shuffled(100)
     backwards = dict(reversed(rows.items()))
