@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django_etcdaero.datasets.dataset import Dataset
-from django_etcdaero.system import forks
+from django_etcdaero.runtime import runtime
+from django_etcdaero.system import forks, uwsgi
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background
 
@@ -46,6 +47,8 @@ class Asker:
     def __init__(self, threads: Callable[[], bool], ask: Callable[[AnyDataset], object] = request) -> None:
         self._threads = threads
         self._ask = ask
+        self._at_exit = False
+        """Whether the end of the process waits for a last try: told late, to come before the stores are closed."""
         self._forget()
 
     def _forget(self) -> None:
@@ -69,6 +72,10 @@ class Asker:
             return
         with self._changed:
             self._marked.update((dataset.name, dataset) for dataset in datasets)
+            self._changed.notify_all()
+            if not self._at_exit:
+                self._at_exit = True
+                atexit.register(self.close)
             if self._thread is None and self._marked:
                 thread = Background(self._run, name="etcdaero-changes")
                 try:
@@ -133,12 +140,8 @@ class Asker:
 
 
 def _threads_may_run() -> bool:
-    from django_etcdaero.runtime import runtime
-    from django_etcdaero.system import uwsgi
-
     return not runtime.memory_only and uwsgi.runs_threads()
 
 
 asker = Asker(_threads_may_run)
 forks.in_child(asker.after_fork_in_child)
-atexit.register(asker.close)
