@@ -6,8 +6,8 @@ size: 23 bytes. The size is there because it tells a reader what it is about to 
 compressing what has not changed. Plain sizes and numbers of rows are kept as totals in the root only: nobody needs them
 for one block.
 
-Root, a MessagePack map: ``format, codec, name, schema, rows, count, plain_bytes, stored_bytes, pages, order`` (the last
-two: joined digests of pages).
+Root, a MessagePack map: ``format, codec, name, schema, rows, count, plain_bytes, stored_bytes, pages`` (joined
+digests), and ``order`` (likewise) if there is one.
 Page, a MessagePack array: ``[first block, number of blocks, {block: parts} for blocks that have not exactly one part,
 joined digests, [stored sizes]]``. Pages of the order: :mod:`.order`.
 """
@@ -31,6 +31,8 @@ from .order import Order
 
 FORMAT_VERSION: Final = 2
 """Raised when root, pages or blocks are laid out in another way, so that older code refuses what it cannot read."""
+UNORDERED_FORMAT: Final = 1
+"""What a version is written with that keeps no order: its root has no field for one, and older code reads it."""
 
 PAGE_BLOCKS: Final = 512
 """Blocks that a page covers."""
@@ -183,10 +185,10 @@ class Manifest:
 
     def _plain_root(self) -> bytes:
         own = {field: getattr(self, field) for field in _OWN_FIELDS}
-        return cast(
-            bytes,
-            msgpack.packb({**_VERSIONS, **own, "pages": b"".join(self.pages), "order": b"".join(self.order_pages)}),
-        )
+        root = {**_VERSIONS, "format": UNORDERED_FORMAT, **own, "pages": b"".join(self.pages)}
+        if self.order_pages:
+            root |= {"format": FORMAT_VERSION, "order": b"".join(self.order_pages)}
+        return cast(bytes, msgpack.packb(root))
 
     def _plain_pages(self) -> Iterator[bytes]:
         parts = Counter(self.indices)
@@ -253,6 +255,8 @@ def _read_root(digest: bytes, plain: bytes) -> dict[str, Any]:
     root: dict[str, Any] = _decoded(Kind.ROOT, digest, plain)
     if type(root) is not dict:
         raise DamagedRecord.of(Kind.ROOT, digest, "it is not a map")
+    if root.get("format") == UNORDERED_FORMAT:
+        root.setdefault("order", b"")
     for field, kind in _ROOT_FIELDS.items():
         value: Any = root.get(field)
         # Versions come first: what follows them may be laid out in another way.
