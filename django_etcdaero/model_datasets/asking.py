@@ -66,6 +66,7 @@ class Asker:
 
     def mark(self, datasets: Iterable[AnyDataset]) -> None:
         """Have loads of ``datasets`` asked for: each by a request that is made after this call. Never raises."""
+        forks.catch_up()
         if not self._threads():
             for dataset in datasets:
                 self._try(dataset)

@@ -10,7 +10,7 @@ from django.core import serializers
 from django.core.management import call_command
 from django.db import connection, transaction
 
-from django_etcdaero import datasets, model_changed
+from django_etcdaero import dataset, datasets, model_changed
 from django_etcdaero.exceptions import ConfigurationError
 from tests.datasets.hosting import FakeHost, away, publish
 from tests.model_datasets.shop.models import Book, Brand, Category, CheapProduct, Named, Product, Tag
@@ -62,6 +62,15 @@ def test_only_datasets_that_depend_on_the_model_are_asked_for(depends: Any, aske
     assert asked(shop["Cup"].save) == ["both"]
     assert asked(shop["Cup"].category.save) == ["both", "categories"]
     assert asked(lambda: Tag.objects.create(name="new")) == []
+
+
+def test_any_dataset_may_depend_on_models(asked: Any, shop: Any) -> None:
+    @dataset(refresh_on=[Category])
+    def slugs() -> list[tuple[str, int]]:
+        return [(category.slug, category.pk) for category in Category.objects.all()]
+
+    assert slugs.refresh().ok
+    assert asked(shop["Cup"].category.save) == ["slugs"]
 
 
 def test_objects_that_go_with_another_ask_too(depends: Any, asked: Any, shop: Any) -> None:
