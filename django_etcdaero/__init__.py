@@ -17,16 +17,30 @@ if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .datasets.decorator import dataset
     from .datasets.validators import MaxShrink, MinRows
+    from .model_datasets.changes import model_changed
+    from .model_datasets.dataset import ModelDataset
 
 __version__ = "0.1.0"
 
-__all__ = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"]
+__all__ = [
+    "Dataset",
+    "MaxShrink",
+    "MinRows",
+    "ModelDataset",
+    "dataset",
+    "datasets",
+    "kv",
+    "kvs",
+    "model_changed",
+]
 
 _HOME = {
     "Dataset": "datasets.dataset",
     "MaxShrink": "datasets.validators",
     "MinRows": "datasets.validators",
+    "ModelDataset": "model_datasets.dataset",
     "dataset": "datasets.decorator",
+    "model_changed": "model_datasets.changes",
 }
 
 

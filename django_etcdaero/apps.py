@@ -15,8 +15,10 @@ class EtcdAeroConfig(AppConfig):
     def ready(self) -> None:
         """Do what is cheap and local: no store is opened here, and nothing waits."""
         from . import checks
+        from .model_datasets import changes
         from .runtime import runtime
 
         checks.register_all()
+        changes.watch()
         autodiscover_modules("datasets")
         runtime.arm()

@@ -248,9 +248,11 @@ def check_dataset_attributes(**kwargs: Any) -> list[CheckMessage]:
     from .datasets.dataset import Dataset
     from .datasets.declared import OPTIONS
     from .datasets.registry import datasets
+    from .model_datasets.dataset import MODEL_OPTIONS, ModelDataset
 
     # Shorter names than these are too like words that a user's own attribute may have: load and loader, row and rows.
     candidates = [name for name in (*OPTIONS, "prepare") if len(name) > 5]
+    of_models = [*candidates, *(name for name in (*MODEL_OPTIONS, "get_queryset", "serialize") if len(name) > 5)]
     return [
         CheckWarning(
             f"The dataset {dataset.name!r} has an attribute {attribute!r}, which django-etcdaero does not know.",
@@ -259,11 +261,12 @@ def check_dataset_attributes(**kwargs: Any) -> list[CheckMessage]:
             id="etcdaero.W005",
         )
         for dataset in datasets.values()
+        for base, options in [(ModelDataset, of_models) if isinstance(dataset, ModelDataset) else (Dataset, candidates)]
         for cls in type(dataset).__mro__
-        if issubclass(cls, Dataset)
+        if issubclass(cls, base)
         for attribute in vars(cls)
-        if not attribute.startswith("_") and not hasattr(Dataset, attribute)
-        for meant in difflib.get_close_matches(attribute, candidates, n=1, cutoff=0.8)
+        if not attribute.startswith("_") and not hasattr(base, attribute)
+        for meant in difflib.get_close_matches(attribute, options, n=1, cutoff=0.8)
     ]
 
 

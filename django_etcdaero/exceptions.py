@@ -170,7 +170,7 @@ class EncodeError(EtcdAeroError, TypeError):
 
 
 class DuplicateKey(EtcdAeroError, ValueError):
-    """A loader gave the same key twice."""
+    """A loader gave the same key twice, or one row was asked for by a value that several have."""
 
 
 class CorruptBlock(ResponseError):

@@ -18,6 +18,7 @@ INSTALLED_APPS = [
     "django.contrib.messages",
     "django.contrib.staticfiles",
     "django_etcdaero",
+    "tests.model_datasets.shop",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

@@ -12,6 +12,7 @@ from pytest_django import Settings
 from django_etcdaero import checks
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.registry import datasets
+from django_etcdaero.model_datasets.dataset import ModelDataset
 
 MEMORY = {"KV": "mem:", "RECORDS": "mem:"}
 
@@ -266,6 +267,19 @@ def test_w005_an_option_of_a_dataset_is_mistyped(
     assert repr(attribute) in message.msg
     assert f"{meant!r}?" in str(message.hint)
     assert message.obj == "shop.datasets.Prices"
+
+
+@pytest.mark.parametrize(
+    ("attribute", "meant"), [("select_realted", "select_related"), ("fieldz", "fields"), ("index_es", "indexes")]
+)
+def test_w005_an_option_of_a_dataset_of_a_model_is_mistyped(
+    settings: Settings, registry: object, attribute: str, meant: str
+) -> None:
+    settings.ETCDAERO = {"default": MEMORY}
+    type("Users", (ModelDataset,), {"name": "users", "model": "auth.User", "fields": ["username"], attribute: ()})
+    (message,) = found()
+    assert message.id == "etcdaero.W005"
+    assert f"{meant!r}?" in str(message.hint)
 
 
 def test_w005_is_not_reported_for_attributes_of_the_users_own(settings: Settings, registry: object) -> None:

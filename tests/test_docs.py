@@ -27,6 +27,7 @@ import django_etcdaero
 from django_etcdaero import checks, exceptions, options, signals
 from django_etcdaero.datasets.declared import OPTIONS
 from django_etcdaero.datasets.state.status import DatasetStatus, Outcome, RefreshResult, State
+from django_etcdaero.model_datasets.dataset import MODEL_OPTIONS, ModelDataset
 from django_etcdaero.schemes import ENGINES, STORES
 from tests.pages import DOCS, Example, examples, of_markdown, tables
 from tests.paths import ROOT
@@ -231,6 +232,12 @@ def test_the_reading_page_lists_the_fields_of_a_status() -> None:
 def test_the_declaring_page_lists_the_options_of_a_dataset() -> None:
     described = {row[0].strip("`"): row[1].strip("`") for row in table("declaring.rst", "Options of a dataset")}
     assert set(described) == {"name", *OPTIONS}
+
+
+def test_the_models_page_lists_the_attributes_of_a_model_dataset() -> None:
+    rows = {name: row[1].strip("`") for row in table("models.rst", "Attributes of a ModelDataset")
+            for name in re.findall(r"``(\w+)``", row[0])}  # fmt: skip
+    assert rows == {name: repr(getattr(ModelDataset, name)).replace("'", '"') for name in MODEL_OPTIONS}
 
 
 def test_the_production_page_lists_the_signals_and_the_loggers() -> None:

@@ -50,12 +50,17 @@ class Dataset(LiveDataset[K, V]):
             cls.live = _Live()  # not that of the class it inherits from
             return
         cls.origin = f"{cls.__module__}.{cls.__qualname__}"
-        check(cls)
+        cls._check_declaration()
         dataset = super().__new__(cls)
         dataset.__init__()  # type: ignore[misc] # what cls() would do, if it were allowed
         datasets.register(dataset)
         # The object itself and no descriptor: ``Prices.live[key]`` is on the path of requests.
         cls.live = dataset  # type: ignore[assignment]
+
+    @classmethod
+    def _check_declaration(cls) -> None:
+        """Refuse a wrong declaration. Raises ``ConfigurationError``."""
+        check(cls)
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse to make a second object, which no reader would fill. Raises ``TypeError``."""

@@ -39,6 +39,10 @@ def refuse_parameters(load: Callable[..., Any], origin: str) -> None:
         raise ConfigurationError(f"dataset {origin}: is called without arguments, and needs {', '.join(needed)}")
 
 
+def _listed(value: Any, *kinds: type) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(each, kinds) and each != "" for each in value)
+
+
 def check(cls: type[Declared[Any, Any]]) -> None:
     """Refuse a wrong declaration, naming the attribute. Raises ``ConfigurationError``."""
 
@@ -90,6 +94,11 @@ def check(cls: type[Declared[Any, Any]]) -> None:
             raise ConfigurationError(
                 f"dataset {cls.origin}: validators has {validator!r}, expected a callable (old, new), not a class"
             )
+    need("ordered", lambda value: isinstance(value, bool), "True or False")
+    need("indexes", lambda value: _listed(value, str), "names of fields, such as ('slug', 'category')")
+    cls.indexes = tuple(cls.indexes)
+    need("refresh_on", lambda value: _listed(value, str, type), "models, such as [Product, 'shop.Category']")
+    cls.refresh_on = tuple(cls.refresh_on)
     if "live" in cls.__dict__:
         raise ConfigurationError(f"dataset {cls.origin}: live is the dataset itself, give the attribute another name")
     if cls.load is Declared.load:

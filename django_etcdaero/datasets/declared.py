@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -24,6 +24,9 @@ OPTIONS = (
     "max_stale",
     "rows",
     "validators",
+    "ordered",
+    "indexes",
+    "refresh_on",
 )
 """The attributes of a class, and the arguments of ``@dataset``, that say how it is refreshed and read."""
 
@@ -58,6 +61,12 @@ class Declared(Generic[K, V]):
     """``"plain"``, ``"frozen"`` (read-only containers), or a dataclass or NamedTuple to make of each row."""
     validators: ClassVar[Iterable[Validator]] = ()
     """Callables ``(old, new)`` that may refuse freshly loaded rows: see :mod:`.validators`."""
+    ordered: ClassVar[bool] = False
+    """Whether iteration goes through the rows in the order in which ``load()`` gave them."""
+    indexes: ClassVar[Sequence[str]] = ()
+    """Fields of the rows by whose values rows are found, with ``by()``."""
+    refresh_on: ClassVar[Iterable[type[Any] | str]] = ()
+    """Django models, classes or ``"app.Model"``: a load is asked for when objects of them were changed."""
     origin: ClassVar[str] = ""
 
     def load(self) -> Mapping[K, Any] | Iterable[tuple[K, Any]]:
@@ -71,6 +80,10 @@ class Declared(Generic[K, V]):
     def prepare(self, rows: Mapping[K, V]) -> Any:
         """Build an index of the rows, off to the side, in every process; it becomes ``.index``. Optional."""
         return None
+
+    def _named_key(self, key: K) -> str:
+        """Return what an error calls a key."""
+        return f"the key {key!r}"
 
     def layout(self, prefix: str) -> Layout:
         """Return the names of the dataset's keys and records under an alias's prefix."""

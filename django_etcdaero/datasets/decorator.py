@@ -7,7 +7,7 @@ What a type checker sees: keys and rows are those that the function returns, wit
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -50,6 +50,9 @@ if TYPE_CHECKING:
         first_read_timeout: float
         max_stale: timedelta | None
         validators: Iterable[Validator]
+        ordered: bool
+        indexes: Sequence[str]
+        refresh_on: Iterable[type[Any] | str]
 
     class _Decorator(Protocol):
         @overload

@@ -19,8 +19,8 @@ it found, which request it answers. All else stands under ``datasets/<name>/s<sc
 
 ``records/`` is left to the records of the alias, where both planes are one etcd.
 
-Data plane: ``<prefix>/d/<name>/s<schema>/`` followed by a 20-byte digest for blocks, pages and roots, or by ``current``
-for the copy of the announcement that readers use while the coordination plane is away.
+Data plane: ``<prefix>/d/<name>/s<schema>/`` followed by a 20-byte digest for blocks, chunks of the order, pages and
+roots, or by ``current`` for the copy of the announcement that readers use while the coordination plane is away.
 
 ``schema`` is the definition's own number, so old and new code each refresh and read what is theirs during a rolling
 deployment. A name has no ``/`` (:mod:`.declaration`), so no key of one dataset is a key of another.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
@@ -14,6 +15,8 @@ class Datasets(dict[str, Any]):
     A type checker does not know which dataset a name stands for, so what comes out is untyped (``Any``). Typed are the
     object that ``@dataset`` makes of a function, and ``Prices.live`` of a class ``Prices``.
     """
+
+    _followers: tuple[Callable[[Any], object], ...] = ()
 
     def __missing__(self, name: object) -> Any:
         import difflib  # here: importing the package must stay cheap
@@ -34,6 +37,12 @@ class Datasets(dict[str, Any]):
                 raise AttributeError(f"datasets are taken by key: write datasets[{name!r}]") from None
             raise
 
+    def follow(self, function: Callable[[Any], object]) -> None:
+        """Call ``function`` with each dataset: now with those that there are, later with each before it is added."""
+        for dataset in tuple(self.values()):
+            function(dataset)
+        self._followers = (*self._followers, function)
+
     def register(self, dataset: Any) -> None:
         """Add a dataset. Raises ``ConfigurationError`` when the name is taken by another declaration."""
         known = self.get(dataset.name)
@@ -41,6 +50,8 @@ class Datasets(dict[str, Any]):
             raise ConfigurationError(
                 f"dataset {dataset.name!r} is declared twice: in {known.origin} and in {dataset.origin}"
             )
+        for each in self._followers:
+            each(dataset)
         self[dataset.name] = dataset
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
+
+from .declared import Declared
+from .field_index import FieldIndex, build_index
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultingTypeVar  # typing has it from Python 3.13 on
@@ -42,19 +48,31 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
     ``Snapshot[K, V]``: the types of keys and rows; a third one is that of the index, ``Any`` by default.
     """
 
-    __slots__ = ("__weakref__", "announcement", "index", "name", "rows")
+    __slots__ = ("__weakref__", "_fields", "_ordered", "_sequence", "announcement", "index", "name", "rows")
 
     if not TYPE_CHECKING:
 
         def __class_getitem__(cls, item: Any) -> Any:
             return super().__class_getitem__((*item, Any) if isinstance(item, tuple) and len(item) == 2 else item)
 
-    def __init__(self, name: str, rows: dict[K, V], index: Index, announcement: Announcement | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        rows: dict[K, V],
+        index: Index,
+        announcement: Announcement | None,
+        *,
+        ordered: bool = False,
+        fields: Mapping[str, FieldIndex[V]] = MappingProxyType({}),
+    ) -> None:
         self.name = name
         # `rows` is a plain dict because a read must cost what a dict costs; it belongs to the package.
         self.rows = rows
         self.index = index
         self.announcement = announcement
+        self._ordered = ordered
+        self._fields = fields
+        self._sequence: tuple[V, ...] | None = None
 
     @property
     def version(self) -> int:
@@ -96,5 +114,52 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
     def items(self) -> ItemsView[K, V]:
         return self.rows.items()
 
+    def by(self, field: str) -> FieldIndex[V]:
+        """Return the rows by the values of a field that the dataset's ``indexes`` name.
+
+        Raises ``KeyNotFound`` for another one.
+        """
+        try:
+            return self._fields[field]
+        except KeyError:
+            known = ", ".join(self._fields) or "none"
+            raise KeyNotFound(f"dataset {self.name!r} has no index {field!r}; its indexes: {known}") from None
+
+    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """Return the rows of those ``keys`` that exist, by key, in the order of ``keys``."""
+        rows = self.rows
+        return {key: rows[key] for key in keys if key in rows}
+
+    def sequence(self) -> tuple[V, ...]:
+        """Return all rows in order, to be counted, sliced and paged; made once for each version.
+
+        Raises ``ConfigurationError`` when the dataset is not ``ordered``: the pages of two processes would not fit
+        together.
+        """
+        if not self._ordered:
+            raise ConfigurationError(f"dataset {self.name!r} keeps no order: declare it with ordered = True")
+        sequence = self._sequence
+        if sequence is None:
+            sequence = self._sequence = tuple(self.rows.values())
+        return sequence
+
+    @property
+    def dictionaries(self) -> list[dict[Any, Any]]:
+        """Those of the rows and of the indexes, for who frees them bit by bit; the indexes', which hold rows, first."""
+        return [*(index.found for index in self._fields.values()), self.rows]
+
     def __repr__(self) -> str:
         return f"<Snapshot {self.name} version {self.version}, {len(self.rows):,} rows>"
+
+
+def make_snapshot(
+    dataset: Declared[K, V], rows: dict[K, V], announcement: Announcement | None, *, ordered: bool
+) -> Snapshot[K, V, Any]:
+    """Return the snapshot of rows, with all that is built of them: what ``prepare()`` makes, and the indexes.
+
+    ``ordered``: the rows are in the order in which ``load()`` gave them. Raises what ``prepare()`` raises, and
+    ``ValidationFailed`` for rows that an index does not fit.
+    """
+    index = dataset.prepare(MappingProxyType(rows))
+    fields = {field: build_index(dataset.name, field, rows) for field in dataset.indexes}
+    return Snapshot(dataset.name, rows, index, announcement, ordered=ordered or dataset.ordered, fields=fields)

@@ -9,14 +9,13 @@ empty stores. :class:`override_dataset` gives a dataset rows without a source or
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.blocks.partition import decode_block, partition
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.read.live import live_state
-from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot
 
 from .blocks import Block
 from .faults import failing_kv, interruptible_watches
@@ -31,9 +30,9 @@ class override_dataset(Block):  # noqa: N801 - named like Django's override_sett
     """Make a dataset hold ``rows`` inside a ``with`` block or a decorated test or test class, whatever is published.
 
     ``target`` is the dataset or its name. The rows are encoded and decoded as published rows are, so a row that
-    production would refuse is refused here, and the dataset's ``rows`` option and ``prepare()`` apply. Blocks nest.
-    Raises ``TypeError`` for rows that are no mapping, ``KeyNotFound`` for an unknown name, and what encoding and
-    ``prepare()`` raise.
+    production would refuse is refused here, and the dataset's ``rows``, ``ordered`` and ``indexes`` and its
+    ``prepare()`` apply. Blocks nest. Raises ``TypeError`` for rows that are no mapping, ``KeyNotFound`` for an unknown
+    name, and what encoding, ``prepare()`` and indexes raise.
     """
 
     def __init__(self, target: Dataset[Any, Any] | str, rows: Mapping[Any, Any]) -> None:
@@ -49,8 +48,10 @@ class override_dataset(Block):  # noqa: N801 - named like Django's override_sett
         for block in partition(self._rows, max_value_bytes=MAX_ROW_BYTES):
             decoded = decode_block(block.digest, block.stored(), rows=dataset.rows)
             rows.update(zip(decoded.keys, decoded.rows, strict=True))
+        if dataset.ordered:
+            rows = {key: rows[key] for key in self._rows}
         self._before.append(live_state(dataset).overridden)
-        live_state(dataset).override(Snapshot(dataset.name, rows, dataset.prepare(MappingProxyType(rows)), None))
+        live_state(dataset).override(make_snapshot(dataset, rows, None, ordered=dataset.ordered))
         return dataset
 
     def __exit__(self, *exc_info: object) -> None:

@@ -238,6 +238,9 @@ WRONG = {
     "rows": ["tuple", None, dict, 5],
     "validators": [5, "MinRows", [MinRows], ["x"], [None]],
     "prepare": [None, 5],
+    "ordered": [1, None, "yes"],
+    "indexes": ["slug", None, 5, [1], [""]],
+    "refresh_on": ["shop.Product", None, 5, [1], [""]],
 }
 
 

@@ -53,6 +53,23 @@ def test_two_declarations_of_one_name_are_refused_naming_both() -> None:
     assert datasets["prices"] is first
 
 
+def test_who_follows_sees_each_dataset_before_it_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "_followers", ())
+    prices, seen = make("prices"), []
+
+    def follow(dataset: Any) -> None:
+        seen.append((dataset.name, dataset.name in datasets))
+        if dataset.name == "wrong":
+            raise ConfigurationError("wrong")
+
+    datasets.follow(follow)
+    stock = make("stock")
+    with pytest.raises(ConfigurationError, match="wrong"):
+        make("wrong")
+    assert seen == [("prices", True), ("stock", False), ("wrong", False)]
+    assert dict(datasets) == {"prices": prices, "stock": stock}
+
+
 def test_a_module_that_is_imported_again_replaces_its_datasets() -> None:
     first = make("prices")
     second = make("prices")

@@ -7,9 +7,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
-from typing import NamedTuple, reveal_type
+from typing import Any, NamedTuple, reveal_type
 
-from django_etcdaero import Dataset, MaxShrink, MinRows, dataset, datasets, kv, kvs
+from django_etcdaero import (
+    Dataset,
+    MaxShrink,
+    MinRows,
+    ModelDataset,
+    dataset,
+    datasets,
+    kv,
+    kvs,
+    model_changed,
+)
 from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.keyvalue import Collection, Event, Resync, txn
 from django_etcdaero.keyvalue.objects import Stored
@@ -93,6 +103,42 @@ with override_dataset(Prices.live, {"A1": Decimal(2)}):
     pass
 
 
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+class Cities(ModelDataset[str, dict[str, object]]):
+    name = "cities"
+    model = "shop.City"
+    key_field = "slug"
+    fields = ("slug", "name")
+    order_by = ("name",)
+    indexes = ("name",)
+    refresh_on = ["shop.City"]
+
+
+class CityNames(ModelDataset[int, str]):
+    name = "city-names"
+    model = "shop.City"
+    ordered = False
+
+    def serialize(self, instance: Any) -> str:
+        return str(instance)
+
+    def prepare(self, rows: Mapping[int, str]) -> list[str]:
+        return sorted(rows.values())
+
+
+reveal_type(Cities.live)  # Cities
+reveal_type(Cities.live["ulm"])  # dict[str, object]
+reveal_type(Cities.live.by("name")["Ulm"])  # tuple[dict[str, object], ...]
+reveal_type(Cities.live.by("name").one("Ulm"))  # dict[str, object]
+reveal_type(Cities.live.get_many(["ulm"]))  # dict[str, dict[str, object]]
+reveal_type(Cities.live.sequence())  # tuple[dict[str, object], ...]
+reveal_type(Cities.live.snapshot().by("name")["Ulm"])  # tuple[dict[str, object], ...]
+reveal_type(CityNames.live.index)  # list[str]
+reveal_type(model_changed("shop.City", using="default"))  # None
+
+
 # --- the function form -----------------------------------------------------------------------------------------------
 
 
@@ -117,6 +163,9 @@ def names() -> Iterator[tuple[int, str]]:
     max_stale=timedelta(hours=1),
     rows="frozen",
     validators=[MinRows(1)],
+    ordered=True,
+    indexes=("name",),
+    refresh_on=["shop.Product"],
 )
 def stock_by_sku() -> Iterator[tuple[str, int]]:
     yield "A1", 1

@@ -12,8 +12,9 @@ from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
 
-from .digests import MissingRecords
-from .manifest import Fetch, Manifest
+from .digests import Fetch, MissingRecords
+from .manifest import Manifest
+from .order import NO_ORDER, in_order
 from .partition import decode_block
 
 FETCH = 512
@@ -54,18 +55,28 @@ def assemble(
 ) -> Assembled:
     """Fetch, verify and decode the blocks that are missing, and build the new rows beside the old ones.
 
-    ``rows`` is the dataset's option of that name. Unchanged rows are the same objects in both versions. Raises
-    ``CorruptBlock`` for what is missing or damaged, and what the stores raise.
+    ``rows`` is the dataset's option of that name. Unchanged rows are the same objects in both versions. They are in the
+    order that the version keeps, if it does. Raises ``CorruptBlock`` for what is missing or damaged, and what the
+    stores raise.
     """
     wanted = missing_blocks(before, manifest)
     merged: dict[Any, Any]
     keys: dict[bytes, Sequence[Any]]
+    own: dict[Any, Any] = {}
+    order, order_before = manifest.order, before.manifest.order if before is not None else NO_ORDER
     if before is None:
         merged, keys = {}, {}
     else:
         needed = set(manifest.blocks)
         dropped = [digest for digest in before.keys if digest not in needed]
-        if len(dropped) * 2 > len(before.keys):
+        if order_before.chunks:  # texts that are equal stay the same objects: the sequence of keys goes by those
+            own = {key: key for digest in dropped for key in before.keys[digest] if type(key) is str}
+        if order.chunks and order.chunks == order_before.chunks:
+            # The same keys in the same order: rows are replaced where they stand.
+            merged, keys = before.rows.copy(), before.keys.copy()
+            for digest in dropped:
+                del keys[digest]
+        elif len(dropped) * 2 > len(before.keys):
             merged, keys = {}, {}
             for digest in before.keys.keys() & needed:
                 keys[digest] = before.keys[digest]
@@ -76,12 +87,15 @@ def assemble(
                 for key in keys.pop(digest):
                     del merged[key]
     for digest, block_keys, block_rows in _decoded(wanted, fetch, rows):
-        keys[digest] = block_keys
-        merged.update(zip(block_keys, block_rows, strict=True))
+        keys[digest] = [own.get(key, key) for key in block_keys] if own else block_keys
+        merged.update(zip(keys[digest], block_rows, strict=True))
     if len(merged) != manifest.rows:
         raise CorruptBlock(
             f"version {announcement.version} has {len(merged):,} different keys, and its root says {manifest.rows:,}"
         )
+    if order.chunks and order.chunks != order_before.chunks:
+        fresh = [keys[digest] for digest in wanted]
+        merged = in_order(merged, order, fetch, before=order_before, ordered=before.rows if before else (), fresh=fresh)
     return Assembled(announcement, manifest, merged, keys)
 
 

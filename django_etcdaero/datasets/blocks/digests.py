@@ -7,8 +7,9 @@ that a page can never be taken for a block. Whatever was fetched is checked agai
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
+from typing import TypeAlias
 
 from django_etcdaero.exceptions import CorruptBlock
 
@@ -16,10 +17,15 @@ DIGEST_BYTES = 20
 """Length of a digest: 160 bits, far beyond accidental and deliberate collisions of block contents."""
 
 
+Fetch: TypeAlias = Callable[[list[bytes]], Mapping[bytes, bytes]]
+"""Takes digests and returns the stored bytes of those that exist."""
+
+
 class Kind(bytes, enum.Enum):
     """What a record is; the value personalises its digest (at most 16 bytes, RFC 7693)."""
 
     BLOCK = b"etcdaero block"
+    ORDER = b"etcdaero order"
     PAGE = b"etcdaero page"
     ROOT = b"etcdaero root"
 

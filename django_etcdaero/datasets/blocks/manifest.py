@@ -1,4 +1,4 @@
-"""The list of a version's blocks: a root, and pages that it names.
+"""The list of a version's blocks, and of the chunks of its order if it keeps one: a root, and pages that it names.
 
 All of them are named by digest like the blocks. A page covers 512 consecutive blocks (fewer if they have very many
 parts), so that a refresh that changed few rows writes few of them, and holds for each block its digest and its stored
@@ -6,32 +6,33 @@ size: 23 bytes. The size is there because it tells a reader what it is about to 
 compressing what has not changed. Plain sizes and numbers of rows are kept as totals in the root only: nobody needs them
 for one block.
 
-Root, a MessagePack map: ``format, codec, name, schema, rows, count, plain_bytes, stored_bytes, pages`` (joined).
+Root, a MessagePack map: ``format, codec, name, schema, rows, count, plain_bytes, stored_bytes, pages`` (joined
+digests), and ``order`` (likewise) if there is one.
 Page, a MessagePack array: ``[first block, number of blocks, {block: parts} for blocks that have not exactly one part,
-joined digests, [stored sizes]]``.
+joined digests, [stored sizes]]``. Pages of the order: :mod:`.order`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgpack
 
 from django_etcdaero.exceptions import ResponseError
 
-from .codec import CODEC_VERSION, decode
+from .codec import CODEC_VERSION, array_header, decode
 from .compression import store_form, verified
-from .digests import DIGEST_BYTES, DamagedRecord, Kind, MissingRecords, digest_of
+from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords, digest_of
+from .order import Order
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 """Raised when root, pages or blocks are laid out in another way, so that older code refuses what it cannot read."""
-
-Fetch: TypeAlias = Callable[[list[bytes]], Mapping[bytes, bytes]]
-"""Takes digests and returns the stored bytes of those that exist."""
+UNORDERED_FORMAT: Final = 1
+"""What a version is written with that keeps no order: its root has no field for one, and older code reads it."""
 
 PAGE_BLOCKS: Final = 512
 """Blocks that a page covers."""
@@ -45,6 +46,7 @@ _ROOT_FIELDS: Final[Mapping[str, Any]] = {
     **dict.fromkeys((*_VERSIONS, *_OWN_FIELDS), int),
     "name": str,
     "pages": bytes,
+    "order": bytes,
 }
 
 _PAGE_RECORDS: Final = 2048  # a page with more parts than this is cut, to stay far below any store's limit
@@ -52,10 +54,10 @@ _PAGE_RECORDS: Final = 2048  # a page with more parts than this is cut, to stay 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One record of a block, as the manifest needs to know it."""
+    """One record of a block or of the order, as the manifest needs to know it."""
 
     index: int
-    """Which block; the parts of one block have the same index and follow each other."""
+    """Which block, or chunk of the order; the parts of one block have the same index and follow each other."""
     digest: bytes
     rows: int
     plain_bytes: int
@@ -73,9 +75,9 @@ class Manifest:
     count: int
     """Number of blocks, empty ones included: a power of two."""
     plain_bytes: int
-    """Uncompressed size of all blocks."""
+    """Uncompressed size of all blocks and chunks of the order."""
     stored_bytes: int
-    """Stored size of all blocks, without pages and root."""
+    """Stored size of all blocks and chunks of the order, without pages and root."""
     blocks: tuple[bytes, ...]
     """Digests of all block records, in the order of the blocks."""
     sizes: tuple[int, ...]
@@ -84,17 +86,24 @@ class Manifest:
     """Which block each of ``blocks`` is, or is a part of."""
     pages: tuple[bytes, ...]
     """Digests of the pages."""
+    order: Order
+    """The order of the rows."""
+    order_pages: tuple[bytes, ...]
+    """Digests of the pages of the order."""
     root_digest: bytes
-    """The name of all this. To tell whether rows changed compare ``blocks``: the root's name also depends on the stored
-    sizes, which another version of the LZ4 library may make different."""
+    """The name of all this. To tell whether rows changed compare ``blocks`` and ``order.chunks``: the root's name also
+    depends on the stored sizes, which another version of the LZ4 library may make different."""
 
     @classmethod
-    def build(cls, entries: Iterable[Entry], *, name: str, schema: int, count: int) -> Manifest:
+    def build(
+        cls, entries: Iterable[Entry], *, name: str, schema: int, count: int, order: Iterable[Entry] = ()
+    ) -> Manifest:
         """Make the manifest of the records that a partition gave, in its order.
 
-        ``count`` is the number of blocks. Raises ``ValueError`` for entries out of order or beyond ``count``.
+        ``count`` is the number of blocks, ``order`` are the chunks of the order of the rows. Raises ``ValueError`` for
+        entries out of order or beyond ``count``.
         """
-        listed = tuple(entries)
+        listed, chunks = tuple(entries), tuple(order)
         indices = tuple(entry.index for entry in listed)
         if list(indices) != sorted(indices) or (indices and not 0 <= indices[0] <= indices[-1] < count):
             raise ValueError("entries must be those of one partition, in its order")
@@ -103,12 +112,18 @@ class Manifest:
             schema=schema,
             rows=sum(entry.rows for entry in listed),
             count=count,
-            plain_bytes=sum(entry.plain_bytes for entry in listed),
-            stored_bytes=sum(entry.stored_bytes for entry in listed),
+            plain_bytes=sum(entry.plain_bytes for entry in (*listed, *chunks)),
+            stored_bytes=sum(entry.stored_bytes for entry in (*listed, *chunks)),
             blocks=tuple(entry.digest for entry in listed),
             sizes=tuple(entry.stored_bytes for entry in listed),
             indices=indices,
             pages=(),
+            order=Order(
+                tuple(entry.digest for entry in chunks),
+                tuple(entry.stored_bytes for entry in chunks),
+                tuple(entry.rows for entry in chunks),
+            ),
+            order_pages=(),
             root_digest=b"",
         )
         return manifest._named()
@@ -122,43 +137,58 @@ class Manifest:
         and whatever ``fetch`` raises.
         """
         root = _read_root(root_digest, _fetch(fetch, Kind.ROOT, [root_digest])[0])
-        digests = _cut(root["pages"])
-        pages = [
-            _read_page(digest, plain) for digest, plain in zip(digests, _fetch(fetch, Kind.PAGE, digests), strict=True)
-        ]
+        digests, of_order = _cut(root["pages"]), _cut(root["order"])
+        plain = dict(zip((*digests, *of_order), _fetch(fetch, Kind.PAGE, [*digests, *of_order]), strict=True))
+        pages = [_read_page(digest, plain[digest]) for digest in digests]
+        order = Order.joined(_read_order(digest, plain[digest]) for digest in of_order)
         manifest = cls(
             **{field: root[field] for field in _OWN_FIELDS},
             blocks=tuple(chain.from_iterable(page.blocks for page in pages)),
             sizes=tuple(chain.from_iterable(page.sizes for page in pages)),
             indices=tuple(chain.from_iterable(page.indices for page in pages)),
             pages=tuple(digests),
+            order=order,
+            order_pages=tuple(of_order),
             root_digest=root_digest,
         )
         # What was read must give the same pages and root when written: that checks every count, order and boundary.
-        if sum(page.covered for page in pages) != manifest.count or manifest._named() != manifest:
+        covered, ordered = sum(page.covered for page in pages), sum(order.counts)
+        if covered != manifest.count or (order.chunks and ordered != manifest.rows) or manifest._named() != manifest:
             raise DamagedRecord.of(Kind.ROOT, root_digest, "its pages do not fit together")
         return manifest
 
     def records(self) -> dict[bytes, bytes]:
         """Return what to store for the manifest itself: digest to stored bytes, of all pages and the root."""
-        plain = {digest_of(Kind.PAGE, page): page for page in self._plain_pages()}
+        plain = {digest_of(Kind.PAGE, page): page for page in (*self._plain_pages(), *self.order.plain_pages())}
         plain[self.root_digest] = self._plain_root()
         return {digest: store_form(data) for digest, data in plain.items()}
 
     def digests(self) -> Iterator[bytes]:
-        """Yield the name of every record that this version needs: root, pages, blocks."""
+        """Yield the name of every record that this version needs: root, pages, blocks, chunks of the order."""
         yield self.root_digest
         yield from self.pages
-        yield from self.blocks
+        yield from self.order_pages
+        yield from self.content()
+
+    def content(self) -> dict[bytes, Kind]:
+        """Return the names of the records that hold rows or their order, and what each is."""
+        return dict.fromkeys(self.blocks, Kind.BLOCK) | dict.fromkeys(self.order.chunks, Kind.ORDER)
 
     def _named(self) -> Manifest:
         """Return the same manifest with the digests of its pages and root computed from everything else."""
-        paged = replace(self, pages=tuple(digest_of(Kind.PAGE, page) for page in self._plain_pages()))
+        paged = replace(
+            self,
+            pages=tuple(digest_of(Kind.PAGE, page) for page in self._plain_pages()),
+            order_pages=tuple(digest_of(Kind.PAGE, page) for page in self.order.plain_pages()),
+        )
         return replace(paged, root_digest=digest_of(Kind.ROOT, paged._plain_root()))
 
     def _plain_root(self) -> bytes:
         own = {field: getattr(self, field) for field in _OWN_FIELDS}
-        return cast(bytes, msgpack.packb({**_VERSIONS, **own, "pages": b"".join(self.pages)}))
+        root = {**_VERSIONS, "format": UNORDERED_FORMAT, **own, "pages": b"".join(self.pages)}
+        if self.order_pages:
+            root |= {"format": FORMAT_VERSION, "order": b"".join(self.order_pages)}
+        return cast(bytes, msgpack.packb(root))
 
     def _plain_pages(self) -> Iterator[bytes]:
         parts = Counter(self.indices)
@@ -172,13 +202,21 @@ class Manifest:
 
 
 def pages_of(root_digest: bytes, stored: bytes) -> tuple[bytes, ...]:
-    """Return the digests of the pages that a stored root names. Raises ``CorruptBlock`` and ``ResponseError``."""
-    return tuple(_cut(_read_root(root_digest, verified(Kind.ROOT, root_digest, stored))["pages"]))
+    """Return the digests of the pages that a stored root names, those of the order too.
+
+    Raises ``CorruptBlock`` and ``ResponseError``.
+    """
+    root = _read_root(root_digest, verified(Kind.ROOT, root_digest, stored))
+    return tuple(_cut(root["pages"] + root["order"]))
 
 
 def sizes_of(page_digest: bytes, stored: bytes) -> dict[bytes, int]:
-    """Return the digests and stored sizes of the blocks that a stored page names. Raises ``CorruptBlock``."""
-    page = _read_page(page_digest, verified(Kind.PAGE, page_digest, stored))
+    """Return the digests and stored sizes of the blocks or chunks that a page names. Raises ``CorruptBlock``."""
+    plain = verified(Kind.PAGE, page_digest, stored)
+    if _is_of_order(plain):
+        order = _read_order(page_digest, plain)
+        return dict(zip(order.chunks, order.sizes, strict=True))
+    page = _read_page(page_digest, plain)
     return dict(zip(page.blocks, page.sizes, strict=True))
 
 
@@ -217,6 +255,8 @@ def _read_root(digest: bytes, plain: bytes) -> dict[str, Any]:
     root: dict[str, Any] = _decoded(Kind.ROOT, digest, plain)
     if type(root) is not dict:
         raise DamagedRecord.of(Kind.ROOT, digest, "it is not a map")
+    if root.get("format") == UNORDERED_FORMAT:
+        root.setdefault("order", b"")
     for field, kind in _ROOT_FIELDS.items():
         value: Any = root.get(field)
         # Versions come first: what follows them may be laid out in another way.
@@ -249,6 +289,17 @@ def _read_page(digest: bytes, plain: bytes) -> _Page:
     except (TypeError, ValueError, AttributeError) as error:
         raise DamagedRecord.of(Kind.PAGE, digest, error) from error
     return _Page(count, indices, blocks, sizes)
+
+
+def _is_of_order(page: bytes) -> bool:
+    return page[:1] == array_header(3)
+
+
+def _read_order(digest: bytes, plain: bytes) -> Order:
+    try:
+        return Order.read_page(_decoded(Kind.PAGE, digest, plain))
+    except (TypeError, ValueError) as error:
+        raise DamagedRecord.of(Kind.PAGE, digest, error) from error
 
 
 def _cut(joined: bytes) -> list[bytes]:

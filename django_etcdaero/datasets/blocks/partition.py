@@ -26,6 +26,7 @@ from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
 from .manifest import Entry
+from .order import Cutter
 from .row_types import RowForm, check_rows, make_rows
 
 PART_BYTES: Final = 128 * 1024
@@ -41,10 +42,10 @@ _CHUNK: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class EncodedBlock:
-    """A block, or one part of a block, ready to be stored."""
+    """A block, one part of a block, or a chunk of the order, ready to be stored."""
 
     index: int
-    """Which block, from 0; parts of one block have the same index and follow each other."""
+    """Which block, or chunk of the order, from 0; parts of one block have the same index and follow each other."""
     digest: bytes
     plain: bytes
     rows: int
@@ -78,10 +79,14 @@ class Partition:
     Iterating frees each block's rows behind it, so that a publisher that writes in batches never holds everything.
     """
 
-    def __init__(self, buckets: list[list[bytes]], rows: int, part_bytes: int) -> None:
+    def __init__(
+        self, buckets: list[list[bytes]], rows: int, part_bytes: int, order: Sequence[EncodedBlock] = ()
+    ) -> None:
         self.count = len(buckets)
         """Number of blocks, empty ones included; not the number of parts."""
         self.rows = rows
+        self.order = order
+        """The chunks of the order of the rows, if that is kept."""
         self._buckets = buckets
         self._part_bytes = part_bytes
 
@@ -109,11 +114,13 @@ def partition(
     *,
     max_value_bytes: int,
     previous_count: int | None = None,
+    ordered: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Partition:
     """Encode ``rows`` and assign them to blocks.
 
-    ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version.
+    ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
+    ``ordered``: the order of ``rows`` is kept.
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
     Raises ``EncodeError`` for a key or row that cannot be stored and ``RecordTooBig`` for a row that does not fit in a
@@ -125,19 +132,27 @@ def partition(
     shift, mask = 33 - count.bit_length(), count - 1
     buckets: list[list[bytes]] = [[] for _ in range(count)]
     encode = Encoder().encode
+    cutter = Cutter(min(PART_BYTES, limit)) if ordered else None
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
         encoded_keys, encoded_rows = encode(keys, list(islice(all_rows, _CHUNK)))
         pairs = list(map(add, encoded_keys, encoded_rows))
-        for checksum, pair in zip(map(crc32, encoded_keys), pairs, strict=True):
+        checksums = list(map(crc32, encoded_keys))
+        for checksum, pair in zip(checksums, pairs, strict=True):
             # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
             # patterns (UUIDs that differ only in their upper half) its own bits leave every second block empty.
             buckets[checksum * 0x9E3779B1 >> shift & mask].append(pair)
         if sum(map(len, pairs)) > limit:
             _refuse_too_big(keys, pairs, limit)
+        if cutter is not None:
+            cutter.add(encoded_keys, checksums)
         if progress is not None:
             progress(len(keys))
-    return Partition(buckets, total, min(PART_BYTES, limit))
+    chunks = [] if cutter is None else cutter.chunks()
+    order = [
+        EncodedBlock(index, digest_of(Kind.ORDER, plain), plain, keys) for index, (plain, keys) in enumerate(chunks)
+    ]
+    return Partition(buckets, total, min(PART_BYTES, limit), order)
 
 
 def decode_block(digest: bytes, stored: bytes, *, rows: RowForm = "plain") -> DecodedBlock:

@@ -16,7 +16,6 @@ from typing import Any
 from django_etcdaero.datasets.blocks.assembly import FETCH
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.compression import verified
-from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
@@ -73,9 +72,10 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
     gone = (names - found.keys()) | (mortal - blocks.keep_forever(mortal))
     if gone:
         raise CorruptBlock(f"dataset {dataset.name!r}: {len(gone)} parts of version {version} are gone from the store")
-    for batch in batches(manifest.blocks, FETCH):  # nobody could repair a damaged one: the source has other rows now
+    content = manifest.content()
+    for batch in batches(content, FETCH):  # nobody could repair a damaged one: the source has other rows now
         for digest, stored in blocks.fetch(batch).items():
-            verified(Kind.BLOCK, digest, stored)
+            verified(content[digest], digest, stored)
     epoch = state.next_epoch(blocks.read_copy())
     announced = dataclasses.replace(entry, id=secrets.token_hex(8), epoch=epoch)
     pin = Pin(version=version, at=time.time())

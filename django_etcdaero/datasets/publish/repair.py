@@ -14,7 +14,7 @@ from typing import Any
 from django_etcdaero.datasets.blocks.assembly import FETCH
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.compression import damaged
-from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, MissingRecords
+from django_etcdaero.datasets.blocks.digests import DamagedRecord, MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
@@ -60,6 +60,7 @@ def lost_parts(blocks: BlockStore, announcement: Announcement) -> set[bytes]:
     except MissingRecords as error:
         return set(error.missing)
     lost: set[bytes] = set()
-    for batch in batches(dict.fromkeys(manifest.blocks), FETCH):
-        lost.update(damaged(dict.fromkeys(batch, Kind.BLOCK), blocks.fetch(batch)))
+    content = manifest.content()
+    for batch in batches(content, FETCH):
+        lost.update(damaged({digest: content[digest] for digest in batch}, blocks.fetch(batch)))
     return lost

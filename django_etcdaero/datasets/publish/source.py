@@ -55,7 +55,7 @@ def _rows_of(dataset: Declared[Any, Any], tell: Progress) -> dict[Any, Any]:
         key, row = item
         try:
             if key in rows:
-                raise DuplicateKey(f"load() of dataset {dataset.name!r} gave the key {key!r} twice")
+                raise DuplicateKey(f"load() of dataset {dataset.name!r} gave {dataset._named_key(key)} twice")
         except TypeError as error:
             raise EncodeError(f"load() of dataset {dataset.name!r} gave the key {key!r}: {error}") from error
         rows[key] = row

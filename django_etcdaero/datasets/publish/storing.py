@@ -6,7 +6,7 @@ together, right before the announcement: a refresh that fails or is killed on th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -64,7 +64,10 @@ class Storing:
         self._dry_run = dry_run
         self._ttl = ttl
         self._progress = progress
-        self._sizes = dict(zip(base.blocks, base.sizes, strict=True)) if base is not None else {}
+        self._sizes: dict[bytes, int] = {}
+        if base is not None:
+            self._sizes.update(zip(base.blocks, base.sizes, strict=True))
+            self._sizes.update(zip(base.order.chunks, base.order.sizes, strict=True))
         self._certain = set(base.digests()) if base is not None else set()
         self._written: dict[bytes, int] = {}
         """Stored bytes of each record that was (or, in a dry run, would be) written."""
@@ -86,13 +89,15 @@ class Storing:
             rows,
             max_value_bytes=self._blocks.max_value_bytes,
             previous_count=self._base.count if self._base is not None else None,
+            ordered=self._dataset.ordered,
             progress=self._counter("encode", len(rows)),
         )
         manifest = Manifest.build(
-            self._stored_blocks(iter(parts), len(rows)),
+            self._stored(iter(parts), Kind.BLOCK, self._counter("write", len(rows))),
             name=self._dataset.name,
             schema=self._dataset.schema,
             count=parts.count,
+            order=self._stored(iter(parts.order), Kind.ORDER, lambda keys: None),
         )
         records = manifest.records()
         self.bytes_total = manifest.stored_bytes + sum(map(len, records.values()))
@@ -122,12 +127,11 @@ class Storing:
 
         return count
 
-    def _stored_blocks(self, parts: Iterator[EncodedBlock], total: int) -> Iterator[Entry]:
-        count = self._counter("write", total)
+    def _stored(self, parts: Iterator[EncodedBlock], kind: Kind, count: Callable[[int], object]) -> Iterator[Entry]:
         while window := list(islice(parts, WINDOW)):
             by_digest = {block.digest: block for block in window}
             stored = _Lazily(by_digest)
-            self._bring(dict.fromkeys(by_digest, Kind.BLOCK), stored)
+            self._bring(dict.fromkeys(by_digest, kind), stored)
             for block in window:
                 size = self._sizes.get(block.digest)
                 yield block.entry(len(stored[block.digest]) if size is None else size)

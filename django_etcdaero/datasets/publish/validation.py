@@ -9,8 +9,10 @@ from typing import Any
 
 from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.blocks.block_store import BlockStore
-from django_etcdaero.datasets.blocks.manifest import Fetch, Manifest
+from django_etcdaero.datasets.blocks.digests import Fetch
+from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.snapshot import make_snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.validators import validate
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ResponseError, ValidationFailed
@@ -67,16 +69,17 @@ def run_validators(
 
 
 def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
-    """Make the rows in the form that the dataset declares, and its index.
+    """Make the rows in the form that the dataset declares, and all that is built of them.
 
     A version that no process could load would leave every new process without data, and the refresh would look like a
     success. Reading the blocks is left out where no code of the dataset takes part in loading: what was written is
     named by its digest. Raises ``ValidationFailed`` when loading does not work, and what ``fetch`` raises.
     """
-    if isinstance(dataset.rows, str) and type(dataset).prepare is Declared.prepare:
+    if isinstance(dataset.rows, str) and type(dataset).prepare is Declared.prepare and not dataset.indexes:
         return
     try:
-        dataset.prepare(assemble(announcement, manifest, fetch, rows=dataset.rows).view)
+        rows = assemble(announcement, manifest, fetch, rows=dataset.rows).rows
+        make_snapshot(dataset, rows, announcement, ordered=bool(manifest.order.chunks))
     except ConfigurationError as error:  # rows that do not fit the declared type
         raise ValidationFailed(f"no process could load the new rows: {error}") from error
     except EtcdAeroError:

@@ -23,7 +23,7 @@ from django_etcdaero.datasets.blocks.assembly import Assembled, free_rows
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import MissingRecords
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.project import tell_of_other_project
@@ -264,8 +264,8 @@ class Follower:
             if assembled is None:
                 return False
             with self._busy(f"prepare() of {label}"):
-                index = self.dataset.prepare(assembled.view)
-            snapshot = Snapshot(self.dataset.name, assembled.rows, index, announcement)
+                ordered = bool(assembled.manifest.order.chunks)
+                snapshot = make_snapshot(self.dataset, assembled.rows, announcement, ordered=ordered)
             memory = decision.loaded(self._memory, version, reached=reached)
             standing = self._standing
             with self._live.guard:
@@ -288,11 +288,13 @@ class Follower:
             raise
         self._tell_listener(snapshot)
         dropped = 0 if before is None else before.own_rows(assembled)
-        del before, assembled, snapshot, index
-        if old is not None and (dropped > MOST_DROPPED or len(old.rows) > MOST_ENTRIES):
-            rows = old.rows
+        del before, assembled, snapshot
+        if old is not None and (dropped > MOST_DROPPED or sum(map(len, old.dictionaries)) > MOST_ENTRIES):
+            to_free = old.dictionaries
             del old
-            free_rows(rows)
+            for _ in range(len(to_free)):
+                rows = to_free.pop(0)
+                free_rows(rows)
         return True
 
     def _tell_listener(self, snapshot: Snapshot[Any, Any]) -> None:

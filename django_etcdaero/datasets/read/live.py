@@ -6,12 +6,13 @@ The hot path is one attribute of one object: ``self._live_state.rows``, which al
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, ValuesView
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.field_index import FieldIndex
 from django_etcdaero.datasets.host import host
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
@@ -101,6 +102,29 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         """What ``prepare()`` made of the version held now (``None`` without one)."""
         current = self._live_state.current
         return (current if isinstance(current, Snapshot) else current.resolve()).index  # type: ignore[no-any-return]
+
+    def _current(self) -> Snapshot[K, V]:
+        current = self._live_state.current
+        return current if isinstance(current, Snapshot) else current.resolve()
+
+    def by(self, field: str) -> FieldIndex[V]:
+        """Return the rows of the version held now by the values of a field that ``indexes`` names.
+
+        ``dataset.by("category")["kitchen"]`` is a tuple of rows, empty where there are none. Raises ``KeyNotFound`` for
+        a field without an index, ``DatasetNotReady`` and ``DatasetStale``.
+        """
+        return self._current().by(field)
+
+    def get_many(self, keys: Iterable[K]) -> dict[K, V]:
+        """Return the rows of those ``keys`` that exist, all of one version, in the order of ``keys``."""
+        return self._current().get_many(keys)
+
+    def sequence(self) -> tuple[V, ...]:
+        """Return all rows of the version held now in order, to be counted, sliced and paged.
+
+        It is made once for each version. Raises ``ConfigurationError`` when the dataset is not ``ordered``.
+        """
+        return self._current().sequence()
 
     # --- waiting -----------------------------------------------------------------------------------------------------
 

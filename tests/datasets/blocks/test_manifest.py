@@ -212,8 +212,7 @@ def test_the_forger_of_these_tests_can_make_a_right_manifest() -> None:
     assert load(*forged([PAGE])).blocks == (DIGEST,)
 
 
-@pytest.mark.parametrize("field", ["format", "codec"])
-@pytest.mark.parametrize("version", [2, 99])
+@pytest.mark.parametrize(("field", "version"), [("format", 3), ("format", 99), ("codec", 2), ("codec", 99)])
 def test_a_newer_version_is_refused_with_advice(field: str, version: int) -> None:
     with pytest.raises(ResponseError, match=f"{field} version {version} .*newer.*upgrade") as caught:
         load(*forged([PAGE], **{field: version}))
@@ -237,6 +236,10 @@ def test_a_newer_version_is_refused_with_advice(field: str, version: int) -> Non
         {"format": "1"},
         {"codec": 0},
         {"extra": 1},
+        {"order": b""},
+        {"order": b"", "format": 2},
+        {"order": 1, "format": 2},
+        {"format": 2},
     ],
     ids=repr,
 )

@@ -6,3 +6,9 @@ class Product(models.Model):
     name = models.CharField(max_length=100)
     price = models.DecimalField(max_digits=8, decimal_places=2)
     category = models.CharField(max_length=20)
+
+
+class Stock(models.Model):
+    product = models.ForeignKey(Product, models.CASCADE)
+    warehouse = models.CharField(max_length=20)
+    pieces = models.IntegerField()
