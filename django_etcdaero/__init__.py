@@ -14,19 +14,21 @@ from .connections import kv, kvs
 from .datasets.registry import datasets
 
 if TYPE_CHECKING:
+    from .datasets.blocks.frozen import thaw
     from .datasets.dataset import Dataset
     from .datasets.decorator import dataset
     from .datasets.validators import MaxShrink, MinRows
 
 __version__ = "0.1.0"
 
-__all__ = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"]
+__all__ = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs", "thaw"]
 
 _HOME = {
     "Dataset": "datasets.dataset",
     "MaxShrink": "datasets.validators",
     "MinRows": "datasets.validators",
     "dataset": "datasets.decorator",
+    "thaw": "datasets.blocks.frozen",
 }
 
 

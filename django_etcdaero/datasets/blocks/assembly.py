@@ -15,6 +15,7 @@ from django_etcdaero.records.store import batches
 from .digests import MissingRecords
 from .manifest import Fetch, Manifest
 from .partition import decode_block
+from .row_types import RowForm
 
 FETCH = 512
 """Blocks in one fetch: their stored bytes are held only until they are decoded."""
@@ -50,49 +51,62 @@ def missing_blocks(before: Assembled | None, manifest: Manifest) -> list[bytes]:
 
 
 def assemble(
-    announcement: Announcement, manifest: Manifest, fetch: Fetch, *, rows: Any, before: Assembled | None = None
+    announcement: Announcement,
+    manifest: Manifest,
+    fetch: Fetch,
+    *,
+    rows: RowForm,
+    row_type: type[Any] | None = None,
+    before: Assembled | None = None,
 ) -> Assembled:
     """Fetch, verify and decode the blocks that are missing, and build the new rows beside the old ones.
 
-    ``rows`` is the dataset's option of that name. Unchanged rows are the same objects in both versions. Raises
-    ``CorruptBlock`` for what is missing or damaged, and what the stores raise.
+    ``rows`` and ``row_type`` are the dataset's options of these names. Unchanged rows are the same objects in both
+    versions. Raises ``CorruptBlock`` for what is missing or damaged, and what the stores raise.
     """
     wanted = missing_blocks(before, manifest)
-    merged: dict[Any, Any]
-    keys: dict[bytes, Sequence[Any]]
-    if before is None:
-        merged, keys = {}, {}
-    else:
-        needed = set(manifest.blocks)
-        dropped = [digest for digest in before.keys if digest not in needed]
-        if len(dropped) * 2 > len(before.keys):
-            merged, keys = {}, {}
-            for digest in before.keys.keys() & needed:
-                keys[digest] = before.keys[digest]
-                merged.update((key, before.rows[key]) for key in keys[digest])
-        else:
-            merged, keys = before.rows.copy(), before.keys.copy()
-            for digest in dropped:
-                for key in keys.pop(digest):
-                    del merged[key]
-    for digest, block_keys, block_rows in _decoded(wanted, fetch, rows):
+    merged, keys = ({}, {}) if before is None else _kept(before, manifest)
+    for digest, block_keys, block_rows in _decoded(wanted, fetch, rows, row_type):
         keys[digest] = block_keys
         merged.update(zip(block_keys, block_rows, strict=True))
     if len(merged) != manifest.rows:
+        if before is not None:  # something has changed the rows that were held: they are of no use any more
+            return assemble(announcement, manifest, fetch, rows=rows, row_type=row_type)
         raise CorruptBlock(
             f"version {announcement.version} has {len(merged):,} different keys, and its root says {manifest.rows:,}"
         )
     return Assembled(announcement, manifest, merged, keys)
 
 
-def _decoded(wanted: Iterable[bytes], fetch: Fetch, rows: Any) -> Iterable[tuple[bytes, Sequence[Any], Sequence[Any]]]:
+def _kept(before: Assembled, manifest: Manifest) -> tuple[dict[Any, Any], dict[bytes, Sequence[Any]]]:
+    """Return the rows and keys of the blocks that stay, in new dictionaries."""
+    needed = set(manifest.blocks)
+    dropped = [digest for digest in before.keys if digest not in needed]
+    merged: dict[Any, Any]
+    keys: dict[bytes, Sequence[Any]]
+    if len(dropped) * 2 > len(before.keys):
+        merged, keys = {}, {}
+        for digest in before.keys.keys() & needed:
+            keys[digest] = before.keys[digest]
+            merged.update((key, before.rows[key]) for key in keys[digest] if key in before.rows)
+    else:
+        merged, keys = before.rows.copy(), before.keys.copy()
+        for digest in dropped:
+            for key in keys.pop(digest):
+                merged.pop(key, None)
+    return merged, keys
+
+
+def _decoded(
+    wanted: Iterable[bytes], fetch: Fetch, rows: RowForm, row_type: type[Any] | None
+) -> Iterable[tuple[bytes, Sequence[Any], Sequence[Any]]]:
     for batch in batches(wanted, FETCH):
         stored = fetch(batch)
         absent = tuple(digest for digest in batch if digest not in stored)
         if absent:
             raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
         for digest in batch:
-            block = decode_block(digest, stored[digest], rows=rows)
+            block = decode_block(digest, stored[digest], rows=rows, row_type=row_type)
             yield digest, block.keys, block.rows
 
 

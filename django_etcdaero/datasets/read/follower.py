@@ -23,7 +23,7 @@ from django_etcdaero.datasets.blocks.assembly import Assembled, free_rows
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import MissingRecords
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, rows_of
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.project import tell_of_other_project
@@ -87,7 +87,7 @@ class Follower:
         self._live = live_state(dataset)
         self._stopped = stopped
         self._poll_interval = poll_interval
-        self._fetching = Fetching(dataset.rows, splay=splay)
+        self._fetching = Fetching(dataset.rows, dataset.row_type, splay=splay)
         self._look = False
         self._told_stuck: Work | None = None
         self._assembled: Assembled | None = None
@@ -285,8 +285,8 @@ class Follower:
         self._tell_listener(snapshot)
         dropped = 0 if before is None else before.own_rows(assembled)
         del before, assembled, snapshot, index
-        if old is not None and (dropped > MOST_DROPPED or len(old.rows) > MOST_ENTRIES):
-            rows = old.rows
+        if old is not None and (dropped > MOST_DROPPED or len(old) > MOST_ENTRIES):
+            rows = rows_of(old)
             del old
             free_rows(rows)
         return True
