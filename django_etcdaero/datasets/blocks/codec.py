@@ -17,6 +17,7 @@ it, and there interned means immortal): keep names there, not data. The rows' ow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import tzinfo
 from functools import cached_property
 from gc import get_referents
 from itertools import chain
@@ -29,7 +30,7 @@ from django_etcdaero.exceptions import EncodeError
 from .digests import DamagedRecord
 from .explain import MAX_DEPTH, explain
 from .frozen import FrozenDict, FrozenList, frozen_dict, frozen_list
-from .scalars import FROZENSET, PACK, SET, TUPLE, UNPACK
+from .scalars import DATETIME, FROZENSET, PACK, SET, TUPLE, UNPACK
 from .stored_as import as_plain
 
 CODEC_VERSION: Final = 1
@@ -68,9 +69,11 @@ class Encoder:
     """Encodes keys and rows. For one thread at a time: a packer has one buffer."""
 
     def __init__(self) -> None:
-        self._level = _Level(1, None)
+        self.zones: set[tzinfo | None] = set()
+        """Those of all datetimes so far."""
+        self._level = _Level(1, None, self.zones)
         # Text with lone surrogates is rare, and allowing it costs a copy of every string.
-        self._any_text = _Level(1, "surrogatepass")
+        self._any_text = _Level(1, "surrogatepass", self.zones)
 
     def encode(self, keys: Sequence[Any], rows: Sequence[Any]) -> tuple[list[bytes], list[bytes]]:
         """Return the encodings of ``keys`` and of the ``rows`` that belong to them, in the same order.
@@ -95,8 +98,9 @@ class Encoder:
 class _Level:
     """A packer for one level of nested tuples and sets, as a packer cannot be used while it is packing."""
 
-    def __init__(self, level: int, unicode_errors: str | None) -> None:
+    def __init__(self, level: int, unicode_errors: str | None, zones: set[tzinfo | None]) -> None:
         self._level = level
+        self._zones = zones
         self._unicode_errors = unicode_errors
         self._pack: Callable[[Any], bytes] = msgpack.Packer(
             default=self._extend, strict_types=True, unicode_errors=unicode_errors, buf_size=16_384
@@ -106,7 +110,7 @@ class _Level:
     def _inner(self) -> _Level:
         if self._level > MAX_LEVELS:
             raise ValueError(f"tuples and sets may be nested {MAX_LEVELS} deep")
-        return _Level(self._level + 1, self._unicode_errors)
+        return _Level(self._level + 1, self._unicode_errors, self._zones)
 
     def pack_each(self, values: Iterable[Any]) -> list[bytes]:
         """Return the encodings of ``values``. Raises one of ``_PACKING_ERRORS``."""
@@ -123,6 +127,8 @@ class _Level:
         scalar = PACK.get(kind)
         if scalar is not None:
             code, pack = scalar
+            if code == DATETIME:
+                self._zones.add(value.tzinfo)
             return _extension((code, pack(value)))
         if kind is tuple:
             return _extension((TUPLE, array_header(len(value)) + b"".join(self._inner.pack_each(value))))

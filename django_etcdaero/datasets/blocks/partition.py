@@ -126,11 +126,13 @@ def partition(
     count = block_count(total, previous_count)
     shift, mask = 33 - count.bit_length(), count - 1
     buckets: list[list[bytes]] = [[] for _ in range(count)]
-    encode, check = Encoder().encode, KeyCheck().check
+    encoder = Encoder()
+    check = KeyCheck(encoder.zones).check
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
-        encoded_keys, encoded_rows = encode(keys, list(islice(all_rows, _CHUNK)))
-        check(keys, encoded_keys)
+        values = list(islice(all_rows, _CHUNK))
+        encoded_keys, encoded_rows = encoder.encode(keys, values)
+        check(keys, values, encoded_keys, encoded_rows)
         pairs = list(map(add, encoded_keys, encoded_rows))
         for checksum, pair in zip(map(crc32, encoded_keys), pairs, strict=True):
             # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some

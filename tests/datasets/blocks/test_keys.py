@@ -53,6 +53,25 @@ def test_keys_that_would_be_equal_when_read_are_refused_by_name(one: Any, other:
     assert str(caught.value).startswith(f"rows {one!r} and {other!r}: these keys are different now")
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"open": {BEFORE: 1, AFTER: 2}},
+        [{BEFORE, AFTER}],
+        (frozenset({(BEFORE,), (AFTER,)}),),
+        {(1, BEFORE), (1, AFTER)},
+    ],
+    ids=["dict", "set", "frozenset", "tuples"],
+)
+def test_keys_in_a_row_that_would_be_equal_when_read_are_refused(row: Any) -> None:
+    with pytest.raises(EncodeError, match=r"^row 'shop': keys or elements of sets in it are different now"):
+        read({"fair": BEFORE, "shop": row})
+    assert read({"fair": {AFTER: BEFORE}, "shop": [BEFORE, AFTER]}) == {
+        "fair": {AFTER.replace(tzinfo=BERLIN): BEFORE},
+        "shop": [BEFORE, AFTER.replace(tzinfo=BERLIN)],
+    }
+
+
 def test_a_zone_from_a_file_is_that_of_its_name_when_read() -> None:
     data = next(path for each in TZPATH if (path := Path(each, "Asia/Tokyo")).exists()).read_bytes()
     own = datetime(2024, 1, 1, 12, tzinfo=ZoneInfo.from_file(BytesIO(data), key="Europe/Berlin"))
