@@ -53,6 +53,7 @@ class Prices(Dataset[str, Decimal]):
 class Products(Dataset[str, Product]):
     name = "products"
     row_type = Product
+    rows = "plain"
 
     def load(self) -> dict[str, dict[str, object]]:
         return {"A1": {"name": "Teapot", "price": Decimal(1)}}
