@@ -1,14 +1,19 @@
-"""Reading from a dataset beside a plain dict and Django's LocMemCache, as ratios of one run.
+"""Reading from a dataset beside a plain dict and Django's LocMemCache, as ratios of one run; and what read-only rows
+cost beside ordinary ones, when a field is read, when they are decoded, and in full passes of the garbage collector.
 
-python benchmarks/reading.py
+python benchmarks/reading.py [rows that are decoded and held, default 100,000]
 """
 
 from __future__ import annotations
 
+import gc
 import statistics
+import sys
+import time
 from timeit import Timer
+from typing import Any
 
-from stage import machine, make_rows, set_up
+from stage import machine, make_rows, make_typed_rows, set_up
 
 ROUNDS = 15
 READS = 200_000
@@ -35,6 +40,7 @@ def main() -> None:
     cache.set(key, plain[key], None)
     scope = {
         "plain": plain, "rows": rows, "datasets": datasets, "snapshot": snapshot, "cache": cache, "key": key,
+        "plain_row": plain[key], "frozen_row": rows[key],
     }  # fmt: skip
     statements = {
         "plain[key]": READS,
@@ -43,6 +49,11 @@ def main() -> None:
         "rows.get(key)": READS,
         "key in rows": READS,
         "snapshot[key]": READS,
+        'rows[key]["price"]': READS,
+        'plain_row["price"]': READS,
+        'frozen_row["price"]': READS,
+        'plain_row.get("price")': READS,
+        'frozen_row.get("price")': READS,
         "cache.get(key)": READS // 20,
     }
     timers = {statement: Timer(statement, globals=scope) for statement in statements}
@@ -58,5 +69,41 @@ def main() -> None:
         print(f"{statement:24} {statistics.median(measured) * 1e9:12.1f} {ratio:8.2f} {f'1/{1 / of_cache:.0f}':>10}")
 
 
+def decode_and_hold(stored: list[tuple[bytes, bytes]], form: Any) -> tuple[float, float]:
+    """Return the seconds that decoding took, and those of a full pass of the garbage collector with the rows held."""
+    from django_etcdaero.datasets.blocks.partition import decode_block
+
+    held: dict[Any, Any] = {}
+    gc.collect()
+    begin = time.process_time()
+    gc.collect()
+    empty = time.process_time() - begin
+    begin = time.process_time()
+    for digest, data in stored:
+        block = decode_block(digest, data, rows=form)
+        held.update(zip(block.keys, block.rows, strict=True))
+    decoded = time.process_time() - begin
+    gc.collect()
+    begin = time.process_time()
+    gc.collect()
+    return decoded, time.process_time() - begin - empty
+
+
+def compare_forms(count: int) -> None:
+    from django_etcdaero.datasets.blocks.partition import partition
+
+    blocks = partition(make_typed_rows(count), max_value_bytes=1_000_000)
+    stored = [(block.digest, block.stored()) for block in blocks]
+    taken: dict[str, list[tuple[float, float]]] = {"plain": [], "frozen": []}
+    for _ in range(7):  # in turn, as above
+        for form, measured in taken.items():
+            measured.append(decode_and_hold(stored, form))
+    print(f"{count:,} rows of 8 fields {'decode, s':>12} {'collect, ms':>12}")
+    for form, measured in taken.items():
+        decoded, collected = map(min, zip(*measured, strict=True))
+        print(f"{form:24} {decoded:12.2f} {collected * 1000:12.1f}")
+
+
 if __name__ == "__main__":
     main()
+    compare_forms(int(sys.argv[1].replace(",", "")) if len(sys.argv) > 1 else 100_000)

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,15 @@ def make_rows(count: int, *, seed: int = 1) -> dict[str, dict[str, Any]]:
             "category": f"c{number % 97}",
         }
         for number in range(count)
+    }
+
+
+def make_typed_rows(count: int) -> dict[str, dict[str, Any]]:
+    """Return ``count`` rows of eight fields, as a database driver gives them: a ``Decimal`` and a time among them."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return {
+        key: {**row, "price": Decimal(number) / 100, "sku": key, "changed": start + timedelta(seconds=number)}
+        for number, (key, row) in enumerate(make_rows(count).items())
     }
 
 

@@ -14,6 +14,7 @@ from .connections import kv, kvs
 from .datasets.registry import datasets
 
 if TYPE_CHECKING:
+    from .datasets.blocks.frozen import thaw
     from .datasets.dataset import Dataset
     from .datasets.decorator import dataset
     from .datasets.validators import MaxShrink, MinRows
@@ -32,6 +33,7 @@ __all__ = [
     "kv",
     "kvs",
     "model_changed",
+    "thaw",
 ]
 
 _HOME = {
@@ -41,6 +43,7 @@ _HOME = {
     "ModelDataset": "model_datasets.dataset",
     "dataset": "datasets.decorator",
     "model_changed": "model_datasets.changes",
+    "thaw": "datasets.blocks.frozen",
 }
 
 

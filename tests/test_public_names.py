@@ -14,7 +14,7 @@ import django_etcdaero
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.snapshot import Snapshot
 
-NAMES = ["Dataset", "MaxShrink", "MinRows", "ModelDataset", "dataset", "datasets", "kv", "kvs", "model_changed"]
+NAMES = ["Dataset", "MaxShrink", "MinRows", "ModelDataset", "dataset", "datasets", "kv", "kvs", "model_changed", "thaw"]
 
 
 def test_the_public_names() -> None:

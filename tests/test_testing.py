@@ -6,8 +6,7 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -100,15 +99,31 @@ def test_rows_come_as_they_would_from_a_store(registry: object) -> None:
     given: dict[str, Any] = {"a": {"tags": ["x"]}}
     seen: list[Any] = []
 
-    @dataset(rows="frozen", prepare=seen.append)
+    @dataset(prepare=seen.append)
     def articles() -> dict[str, Any]:
         return {}
 
     with override_dataset(articles, given):
-        assert articles["a"] == MappingProxyType({"tags": ("x",)})
+        assert articles["a"] == given["a"]
         assert articles["a"] is not given["a"]
+        with pytest.raises(TypeError, match="read-only"):
+            articles["a"]["tags"].append("y")
     with pytest.raises(TypeError):
         seen[0]["a"] = 2
+
+
+class Article(NamedTuple):
+    tags: list[str]
+
+
+def test_rows_come_in_the_form_that_the_dataset_declares(registry: object) -> None:
+    @dataset(rows="plain", row_type=Article)
+    def articles() -> dict[str, Any]:
+        return {}
+
+    with override_dataset(articles, {"a": {"tags": ["x"]}}):
+        articles["a"].tags.append("y")
+        assert articles["a"] == Article(["x", "y"])
 
 
 def test_an_override_wants_a_mapping() -> None:

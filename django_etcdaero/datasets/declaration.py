@@ -76,11 +76,11 @@ def check(cls: type[Declared[Any, Any]]) -> None:
         lambda value: number(value, int, float) and 0 <= value < float("inf"),
         "a number of seconds, 0 or more",
     )
-    if cls.rows != "plain":
-        from .blocks.row_types import check_rows  # here: declaring must be cheap, for it is a part of each start
+    if cls.rows not in ("frozen", "plain") or cls.row_type is not None:
+        from .blocks.row_types import check_form  # here: declaring must be cheap, for it is a part of each start
 
         try:
-            check_rows(cls.rows)
+            check_form(cls.rows, cls.row_type)
         except ConfigurationError as error:
             raise ConfigurationError(f"dataset {cls.origin}: {error}") from None
     need(

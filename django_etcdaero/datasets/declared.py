@@ -23,6 +23,7 @@ OPTIONS = (
     "first_read_timeout",
     "max_stale",
     "rows",
+    "row_type",
     "validators",
     "ordered",
     "indexes",
@@ -57,8 +58,11 @@ class Declared(Generic[K, V]):
     """Seconds that reading may wait for the first version."""
     max_stale: ClassVar[timedelta | None] = None
     """Longest time since the source was last read, after which reading raises ``DatasetStale``; ``None``: never."""
-    rows: ClassVar[Any] = "plain"
-    """``"plain"``, ``"frozen"`` (read-only containers), or a dataclass or NamedTuple to make of each row."""
+    rows: ClassVar[Literal["frozen", "plain"]] = "frozen"
+    """What dicts and lists in rows are when they are read: ``"frozen"`` ones refuse to be changed, ``"plain"`` ones are
+    ordinary, and shared by all who read them all the same."""
+    row_type: ClassVar[type[Any] | None] = None
+    """A dataclass or NamedTuple to make of each row. What its fields hold is as ``rows`` says."""
     validators: ClassVar[Iterable[Validator]] = ()
     """Callables ``(old, new)`` that may refuse freshly loaded rows: see :mod:`.validators`."""
     ordered: ClassVar[bool] = False
@@ -72,7 +76,7 @@ class Declared(Generic[K, V]):
     def load(self) -> Mapping[K, Any] | Iterable[tuple[K, Any]]:
         """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only.
 
-        What it gives for a row is what ``V`` is made of when ``rows`` is a class, so the rows are not of type ``V``
+        What it gives for a row is what ``V`` is made of when there is a ``row_type``, so the rows are not of type ``V``
         here.
         """
         raise NotImplementedError(f"{type(self).__qualname__} has no load()")

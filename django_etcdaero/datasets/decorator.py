@@ -1,6 +1,6 @@
 """``@dataset``: a function that reads a source becomes the dataset of what it read.
 
-What a type checker sees: keys and rows are those that the function returns, with ``rows=Row`` the rows are of type
+What a type checker sees: keys and rows are those that the function returns, with ``row_type=Row`` the rows are of type
 ``Row``, and with ``prepare=`` the index is what that returns.
 """
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         required: bool
         first_read_timeout: float
         max_stale: timedelta | None
+        rows: Literal["frozen", "plain"]
         validators: Iterable[Validator]
         ordered: bool
         indexes: Sequence[str]
@@ -87,19 +88,16 @@ def dataset(target: Callable[[], Mapping[K, V]], /) -> Dataset[K, V]: ...
 def dataset(target: Callable[[], Iterable[tuple[K, V]]], /) -> Dataset[K, V]: ...
 @overload
 def dataset(
-    *, rows: type[Row], prepare: Callable[[Mapping[Any, Row]], Index], **options: Unpack[_Options]
+    *, row_type: type[Row], prepare: Callable[[Mapping[Any, Row]], Index], **options: Unpack[_Options]
 ) -> _RowIndexDecorator[Row, Index]: ...
 @overload
-def dataset(*, rows: type[Row], **options: Unpack[_Options]) -> _RowDecorator[Row]: ...
+def dataset(*, row_type: type[Row], **options: Unpack[_Options]) -> _RowDecorator[Row]: ...
 @overload
 def dataset(
-    *,
-    rows: Literal["plain", "frozen"] = ...,
-    prepare: Callable[[Mapping[Any, Any]], Index],
-    **options: Unpack[_Options],
+    *, row_type: None = ..., prepare: Callable[[Mapping[Any, Any]], Index], **options: Unpack[_Options]
 ) -> _IndexDecorator[Index]: ...
 @overload
-def dataset(*, rows: Literal["plain", "frozen"] = ..., **options: Unpack[_Options]) -> _Decorator: ...
+def dataset(*, row_type: None = ..., **options: Unpack[_Options]) -> _Decorator: ...
 def dataset(target: Any = None, /, **options: Any) -> Any:
     """Make a dataset of a function that returns a mapping or yields ``(key, row)`` pairs; the name becomes the object.
 

@@ -91,7 +91,7 @@ def build_index(dataset: str, field: str, rows: Mapping[Any, V]) -> FieldIndex[V
             first = found.get(value, _NONE)
         except TypeError:
             raise ValidationFailed(
-                f"{label}: in row {reprlib.repr(key)} it is a {type(value).__name__}, which cannot be looked up: "
+                f"{label}: in row {reprlib.repr(key)} it is a {_kind(value)}, which cannot be looked up: "
                 "index a field with a single value, or build what you need in prepare()"
             ) from None
         if first is _NONE:
@@ -109,4 +109,9 @@ def _fields(row: Any) -> str:
     names = (
         list(row) if isinstance(row, Mapping) else getattr(row, "_fields", None) or list(getattr(row, "__dict__", ()))
     )
-    return f"; it has {', '.join(map(str, names))}" if names else f": it is a {type(row).__name__}"
+    return f"; it has {', '.join(map(str, names))}" if names else f": it is a {_kind(row)}"
+
+
+def _kind(value: Any) -> str:
+    """Return the name of a type as its owner knows it: a read-only list is a list."""
+    return next((each.__name__ for each in (dict, list) if isinstance(value, each)), type(value).__name__)

@@ -56,3 +56,8 @@ class Datasets(dict[str, Any]):
 
 
 datasets = Datasets()
+
+
+def registered(name: str) -> Any:
+    """Return the dataset of that name: what a pickled one is unpickled with. Raises ``KeyNotFound``."""
+    return datasets[name]

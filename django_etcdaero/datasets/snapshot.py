@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
 
@@ -26,9 +27,18 @@ T = TypeVar("T")
 
 
 class Rows(Mapping[K, V]):
-    """Keys and rows: a mapping whose ``get()`` takes ``default`` by name as well."""
+    """Keys and rows: a mapping whose ``get()`` takes ``default`` by name as well.
+
+    It is copied like a number is: a copy is the same object. A ``dict`` that can be changed comes from ``thaw()``.
+    """
 
     __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     if TYPE_CHECKING:
 
@@ -45,10 +55,11 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
     """The rows of one version, with the ``index`` that ``prepare()`` built from exactly these rows.
 
     Reading it is a dictionary lookup. It stays what it is while newer versions arrive; drop it to free the memory.
+    Pickled it comes back as a snapshot with ordinary rows.
     ``Snapshot[K, V]``: the types of keys and rows; a third one is that of the index, ``Any`` by default.
     """
 
-    __slots__ = ("__weakref__", "_fields", "_ordered", "_sequence", "announcement", "index", "name", "rows")
+    __slots__ = ("__weakref__", "_fields", "_ordered", "_rows", "_sequence", "announcement", "index", "name")
 
     if not TYPE_CHECKING:
 
@@ -66,8 +77,8 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
         fields: Mapping[str, FieldIndex[V]] = MappingProxyType({}),
     ) -> None:
         self.name = name
-        # `rows` is a plain dict because a read must cost what a dict costs; it belongs to the package.
-        self.rows = rows
+        # A plain dict, because a read must cost what a dict costs; it belongs to the package.
+        self._rows = rows
         self.index = index
         self.announcement = announcement
         self._ordered = ordered
@@ -84,9 +95,14 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
         """When the version was published, seconds since the epoch."""
         return self.announcement.published_at if self.announcement else 0.0
 
+    @property
+    def rows(self) -> Mapping[K, V]:
+        """The rows, as a read-only view of the dictionary that they are in."""
+        return MappingProxyType(self._rows)
+
     def __getitem__(self, key: K) -> V:
         try:
-            return self.rows[key]
+            return self._rows[key]
         except KeyError:
             raise KeyError(f"dataset {self.name!r} has no key {key!r}") from None
 
@@ -94,25 +110,25 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
 
         def get(self, key: Any, default: Any = None) -> Any:
             """Return the row, or ``default``."""
-            return self.rows.get(key, default)
+            return self._rows.get(key, default)
 
     def __contains__(self, key: object) -> bool:
-        return key in self.rows
+        return key in self._rows
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self._rows)
 
     def __iter__(self) -> Iterator[K]:
-        return iter(self.rows)
+        return iter(self._rows)
 
     def keys(self) -> KeysView[K]:
-        return self.rows.keys()
+        return self._rows.keys()
 
     def values(self) -> ValuesView[V]:
-        return self.rows.values()
+        return self._rows.values()
 
     def items(self) -> ItemsView[K, V]:
-        return self.rows.items()
+        return self._rows.items()
 
     def by(self, field: str) -> FieldIndex[V]:
         """Return the rows by the values of a field that the dataset's ``indexes`` name.
@@ -127,7 +143,7 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
 
     def get_many(self, keys: Iterable[K]) -> dict[K, V]:
         """Return the rows of those ``keys`` that exist, by key, in the order of ``keys``."""
-        rows = self.rows
+        rows = self._rows
         return {key: rows[key] for key in keys if key in rows}
 
     def sequence(self) -> tuple[V, ...]:
@@ -140,16 +156,20 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
             raise ConfigurationError(f"dataset {self.name!r} keeps no order: declare it with ordered = True")
         sequence = self._sequence
         if sequence is None:
-            sequence = self._sequence = tuple(self.rows.values())
+            sequence = self._sequence = tuple(self._rows.values())
         return sequence
 
     @property
     def dictionaries(self) -> list[dict[Any, Any]]:
         """Those of the rows and of the indexes, for who frees them bit by bit; the indexes', which hold rows, first."""
-        return [*(index.found for index in self._fields.values()), self.rows]
+        return [*(index.found for index in self._fields.values()), self._rows]
 
     def __repr__(self) -> str:
-        return f"<Snapshot {self.name} version {self.version}, {len(self.rows):,} rows>"
+        return f"<Snapshot {self.name} version {self.version}, {len(self._rows):,} rows>"
+
+    def __reduce__(self) -> Any:
+        make = partial(Snapshot, ordered=self._ordered, fields=dict(self._fields))
+        return make, (self.name, self._rows, self.index, self.announcement)
 
 
 def make_snapshot(
@@ -163,3 +183,16 @@ def make_snapshot(
     index = dataset.prepare(MappingProxyType(rows))
     fields = {field: build_index(dataset.name, field, rows) for field in dataset.indexes}
     return Snapshot(dataset.name, rows, index, announcement, ordered=ordered or dataset.ordered, fields=fields)
+
+
+def rows_of(snapshot: Snapshot[K, V, Any]) -> dict[K, V]:
+    """Return the dictionary itself that a snapshot has its rows in: for reads that must cost what a dict costs."""
+    return snapshot._rows
+
+
+def one_version(rows: Mapping[K, V]) -> Mapping[K, V]:
+    """Return the snapshot of a dataset that is given, and any other mapping as it is."""
+    if isinstance(rows, Rows) and not isinstance(rows, Snapshot):
+        snapshot: Mapping[K, V] = rows.snapshot()  # type: ignore[attr-defined] # Rows are snapshots and datasets
+        return snapshot
+    return rows

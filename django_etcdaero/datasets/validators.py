@@ -2,8 +2,8 @@
 
 A validator is any callable ``validator(old, new)``. ``old`` is a read-only mapping of the rows that are current now
 (``None`` before the first publish; its rows are fetched only when looked at, its length is free), ``new`` the rows just
-loaded. It accepts by returning ``None`` or ``True`` and refuses by raising, best ``ValidationFailed`` with a reason for
-people, or by returning ``False`` or a text.
+loaded; the dicts and lists of both refuse to be changed. It accepts by returning ``None`` or ``True`` and refuses by
+raising, best ``ValidationFailed`` with a reason for people, or by returning ``False`` or a text.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from django_etcdaero import datasets
 from django_etcdaero.datasets.blocks.partition import decode_block, partition
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.read.live import live_state
-from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot, one_version
 
 from .blocks import Block
 from .faults import failing_kv, interruptible_watches
@@ -30,9 +30,9 @@ class override_dataset(Block):  # noqa: N801 - named like Django's override_sett
     """Make a dataset hold ``rows`` inside a ``with`` block or a decorated test or test class, whatever is published.
 
     ``target`` is the dataset or its name. The rows are encoded and decoded as published rows are, so a row that
-    production would refuse is refused here, and the dataset's ``rows``, ``ordered`` and ``indexes`` and its
-    ``prepare()`` apply. Blocks nest. Raises ``TypeError`` for rows that are no mapping, ``KeyNotFound`` for an unknown
-    name, and what encoding, ``prepare()`` and indexes raise.
+    production would refuse is refused here, and the dataset's ``rows``, ``row_type``, ``ordered`` and ``indexes`` and
+    its ``prepare()`` apply. Blocks nest. Raises ``TypeError`` for rows that are no mapping, ``KeyNotFound`` for an
+    unknown name, and what encoding, ``prepare()`` and indexes raise.
     """
 
     def __init__(self, target: Dataset[Any, Any] | str, rows: Mapping[Any, Any]) -> None:
@@ -45,8 +45,8 @@ class override_dataset(Block):  # noqa: N801 - named like Django's override_sett
     def __enter__(self) -> Dataset[Any, Any]:
         dataset = datasets[self._target] if isinstance(self._target, str) else self._target
         rows: dict[Any, Any] = {}
-        for block in partition(self._rows, max_value_bytes=MAX_ROW_BYTES):
-            decoded = decode_block(block.digest, block.stored(), rows=dataset.rows)
+        for block in partition(one_version(self._rows), max_value_bytes=MAX_ROW_BYTES):
+            decoded = decode_block(block.digest, block.stored(), rows=dataset.rows, row_type=dataset.row_type)
             rows.update(zip(decoded.keys, decoded.rows, strict=True))
         if dataset.ordered:
             rows = {key: rows[key] for key in self._rows}

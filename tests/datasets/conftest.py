@@ -29,7 +29,7 @@ def host(registry: object) -> Iterator[FakeHost]:
 def declare(registry: object) -> Declare:
     """Declare a dataset: ``declare({"a": 1}, name="prices", keep=2)``; what it loads is its ``source``."""
 
-    def make(rows: Any = None, *, name: str = "prices", **options: Any) -> Any:
+    def make(rows: Any = None, /, *, name: str = "prices", **options: Any) -> Any:
         attributes = {"name": name, "source": Source({"a": 1} if rows is None else rows), **options}
         types.new_class(f"Thrown{name.title()}", (Declared,), exec_body=lambda body: body.update(attributes))
         return datasets[name]

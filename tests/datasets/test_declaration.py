@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
@@ -108,7 +107,7 @@ def test_the_decorator_with_options(host: FakeHost) -> None:
         required=False,
         first_read_timeout=0.5,
         max_stale=timedelta(hours=1),
-        rows="frozen",
+        rows="plain",
         validators=[MinRows(1), MaxShrink(0.5)],
         prepare=lambda rows: sorted(rows),
     )
@@ -121,7 +120,8 @@ def test_the_decorator_with_options(host: FakeHost) -> None:
     assert (live.load_timeout, load_limit(live)) == (timedelta(minutes=2), 120)
     assert (live.refresh_every, live.max_stale) == (timedelta(minutes=5), timedelta(hours=1))
     assert live.validators == (MinRows(1), MaxShrink(0.5))
-    assert served(live, host)["a"] == MappingProxyType({"steps": (1, 2)})
+    assert served(live, host)["a"] == {"steps": [1, 2]}
+    live["a"]["steps"].append(3)
     assert live.index == ["a"]
 
 
@@ -174,11 +174,11 @@ def test_rows_come_back_as_the_declared_class(host: FakeHost) -> None:
     class Price:
         amount: int
 
-    @dataset(rows=Point)
+    @dataset(row_type=Point)
     def points() -> dict[str, Any]:
         return {"a": {"x": 1}, "b": (1, 2)}
 
-    @dataset(rows=Price)
+    @dataset(row_type=Price)
     def prices() -> dict[str, Any]:
         return {"a": {"amount": 3}}
 
@@ -186,12 +186,30 @@ def test_rows_come_back_as_the_declared_class(host: FakeHost) -> None:
     assert served(prices, host)["a"] == Price(3)
 
 
+def test_the_class_of_the_rows_is_no_form_of_them() -> None:
+    class Point(NamedTuple):
+        x: int
+
+    with pytest.raises(ConfigurationError, match=r"rows = .*Point.*, expected 'frozen' or 'plain'; .* row_type=Point"):
+        dataset(name="points", rows=Point)(lambda: {"a": (1,)})
+
+
+def test_rows_are_read_only_unless_said_otherwise(host: FakeHost) -> None:
+    @dataset
+    def prices() -> dict[str, Any]:
+        return {"a": {"steps": [1]}}
+
+    with pytest.raises(TypeError, match="read-only"):
+        served(prices, host)["a"]["steps"].append(2)
+    assert prices["a"] == {"steps": [1]}
+
+
 def test_a_row_that_does_not_fit_its_class_is_named(host: FakeHost) -> None:
     @dataclasses.dataclass
     class Price:
         amount: int
 
-    @dataset(rows=Price)
+    @dataset(row_type=Price)
     def prices() -> dict[str, Any]:
         return {"a": {"wrong": 3}}
 
@@ -267,7 +285,7 @@ def test_a_dataset_needs_a_load_method(attributes: dict[str, Any]) -> None:
 
 def test_an_unknown_option_is_named_with_those_there_are() -> None:
     with pytest.raises(ConfigurationError, match=r"@dataset\(refresh=…\): unknown option; known: .*refresh_every"):
-        dataset(refresh=5)(loader)  # type: ignore[call-overload]
+        dataset(refresh=5)(loader)
 
 
 @pytest.mark.parametrize("target", [5, "prices", dict, object()])
@@ -283,7 +301,7 @@ def test_a_name_in_capitals_is_answered_with_one_that_would_do() -> None:
 
 def test_a_name_in_the_place_of_the_function_is_answered_with_its_place() -> None:
     with pytest.raises(ConfigurationError, match=r"not for 'prices'; write @dataset\(name='prices'\)"):
-        dataset("prices")  # type: ignore[call-overload]
+        dataset("prices")
 
 
 async def coroutine(self: Any = None) -> dict[str, int]:

@@ -19,6 +19,7 @@ from django_etcdaero import (
     kv,
     kvs,
     model_changed,
+    thaw,
 )
 from django_etcdaero.datasets.snapshot import Snapshot
 from django_etcdaero.keyvalue import Collection, Event, Resync, txn
@@ -62,7 +63,8 @@ class Prices(Dataset[str, Decimal]):
 
 class Products(Dataset[str, Product]):
     name = "products"
-    rows = Product
+    row_type = Product
+    rows = "plain"
 
     def load(self) -> dict[str, dict[str, object]]:
         return {"A1": {"name": "Teapot", "price": Decimal(1)}}
@@ -148,6 +150,11 @@ def stock() -> dict[str, int]:
 
 
 @dataset
+def details() -> dict[str, dict[str, list[str]]]:
+    return {"A1": {"tags": ["new"]}}
+
+
+@dataset
 def names() -> Iterator[tuple[int, str]]:
     yield 1, "Teapot"
 
@@ -161,7 +168,7 @@ def names() -> Iterator[tuple[int, str]]:
     required=False,
     first_read_timeout=1,
     max_stale=timedelta(hours=1),
-    rows="frozen",
+    rows="plain",
     validators=[MinRows(1)],
     ordered=True,
     indexes=("name",),
@@ -171,17 +178,17 @@ def stock_by_sku() -> Iterator[tuple[str, int]]:
     yield "A1", 1
 
 
-@dataset(rows=Product)
+@dataset(row_type=Product)
 def catalogue() -> dict[str, dict[str, object]]:
     return {"A1": {"name": "Teapot", "price": Decimal(1)}}
 
 
-@dataset(rows=Point, keep=2)
+@dataset(row_type=Point, keep=2)
 def points() -> Iterator[tuple[str, tuple[int, int]]]:
     yield "home", (1, 2)
 
 
-@dataset(rows=Product, prepare=by_name, required=False)
+@dataset(row_type=Product, prepare=by_name, required=False)
 def named() -> dict[str, dict[str, object]]:
     return {}
 
@@ -194,6 +201,10 @@ def counted() -> dict[str, int]:
 reveal_type(stock)  # Dataset[str, int]
 reveal_type(stock["A1"])  # int
 reveal_type(stock.index)  # Any
+reveal_type(thaw(stock["A1"]))  # int
+reveal_type(thaw(stock))  # dict[str, int]
+reveal_type(thaw(Prices.live.snapshot()))  # dict[str, Decimal]
+reveal_type(thaw(details["A1"]))  # dict[str, list[str]]
 reveal_type(names)  # Dataset[int, str]
 reveal_type(names.get(1))  # str | None
 reveal_type(stock_by_sku)  # Dataset[str, int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ from .digests import Fetch, MissingRecords
 from .manifest import Manifest
 from .order import NO_ORDER, in_order
 from .partition import decode_block
+from .row_types import RowForm
 
 FETCH = 512
 """Blocks in one fetch: their stored bytes are held only until they are decoded."""
@@ -51,45 +52,37 @@ def missing_blocks(before: Assembled | None, manifest: Manifest) -> list[bytes]:
 
 
 def assemble(
-    announcement: Announcement, manifest: Manifest, fetch: Fetch, *, rows: Any, before: Assembled | None = None
+    announcement: Announcement,
+    manifest: Manifest,
+    fetch: Fetch,
+    *,
+    rows: RowForm,
+    row_type: type[Any] | None = None,
+    before: Assembled | None = None,
 ) -> Assembled:
     """Fetch, verify and decode the blocks that are missing, and build the new rows beside the old ones.
 
-    ``rows`` is the dataset's option of that name. Unchanged rows are the same objects in both versions. They are in the
-    order that the version keeps, if it does. Raises ``CorruptBlock`` for what is missing or damaged, and what the
-    stores raise.
+    ``rows`` and ``row_type`` are the dataset's options of these names. Unchanged rows are the same objects in both
+    versions. They are in the order that the version keeps, if it does. Raises ``CorruptBlock`` for what is missing or
+    damaged, and what the stores raise.
     """
     wanted = missing_blocks(before, manifest)
-    merged: dict[Any, Any]
-    keys: dict[bytes, Sequence[Any]]
     own: dict[Any, Any] = {}
     order, order_before = manifest.order, before.manifest.order if before is not None else NO_ORDER
     if before is None:
-        merged, keys = {}, {}
+        merged, keys = _nothing()
     else:
-        needed = set(manifest.blocks)
-        dropped = [digest for digest in before.keys if digest not in needed]
+        dropped = before.keys.keys() - set(manifest.blocks)
         if order_before.chunks:  # texts that are equal stay the same objects: the sequence of keys goes by those
             own = {key: key for digest in dropped for key in before.keys[digest] if type(key) is str}
-        if order.chunks and order.chunks == order_before.chunks:
-            # The same keys in the same order: rows are replaced where they stand.
-            merged, keys = before.rows.copy(), before.keys.copy()
-            for digest in dropped:
-                del keys[digest]
-        elif len(dropped) * 2 > len(before.keys):
-            merged, keys = {}, {}
-            for digest in before.keys.keys() & needed:
-                keys[digest] = before.keys[digest]
-                merged.update((key, before.rows[key]) for key in keys[digest])
-        else:
-            merged, keys = before.rows.copy(), before.keys.copy()
-            for digest in dropped:
-                for key in keys.pop(digest):
-                    del merged[key]
-    for digest, block_keys, block_rows in _decoded(wanted, fetch, rows):
+        in_place = bool(order.chunks) and order.chunks == order_before.chunks
+        merged, keys = _kept(before, manifest, dropped, in_place=in_place)
+    for digest, block_keys, block_rows in _decoded(wanted, fetch, rows, row_type):
         keys[digest] = [own.get(key, key) for key in block_keys] if own else block_keys
         merged.update(zip(keys[digest], block_rows, strict=True))
     if len(merged) != manifest.rows:
+        if before is not None:  # something has changed the rows that were held: they are of no use any more
+            return assemble(announcement, manifest, fetch, rows=rows, row_type=row_type)
         raise CorruptBlock(
             f"version {announcement.version} has {len(merged):,} different keys, and its root says {manifest.rows:,}"
         )
@@ -99,14 +92,42 @@ def assemble(
     return Assembled(announcement, manifest, merged, keys)
 
 
-def _decoded(wanted: Iterable[bytes], fetch: Fetch, rows: Any) -> Iterable[tuple[bytes, Sequence[Any], Sequence[Any]]]:
+def _nothing() -> tuple[dict[Any, Any], dict[bytes, Sequence[Any]]]:
+    return {}, {}
+
+
+def _kept(
+    before: Assembled, manifest: Manifest, dropped: Collection[bytes], *, in_place: bool
+) -> tuple[dict[Any, Any], dict[bytes, Sequence[Any]]]:
+    """Return the rows and keys of the blocks that stay, in new dictionaries.
+
+    ``in_place``: the new version has the same keys in the same order, so that rows are replaced where they stand.
+    """
+    if not in_place and len(dropped) * 2 > len(before.keys):
+        merged, keys = _nothing()
+        for digest in before.keys.keys() & set(manifest.blocks):
+            keys[digest] = before.keys[digest]
+            merged.update((key, before.rows[key]) for key in keys[digest] if key in before.rows)
+        return merged, keys
+    merged, keys = before.rows.copy(), before.keys.copy()
+    for digest in dropped:
+        gone = keys.pop(digest)
+        if not in_place:
+            for key in gone:
+                merged.pop(key, None)
+    return merged, keys
+
+
+def _decoded(
+    wanted: Iterable[bytes], fetch: Fetch, rows: RowForm, row_type: type[Any] | None
+) -> Iterable[tuple[bytes, Sequence[Any], Sequence[Any]]]:
     for batch in batches(wanted, FETCH):
         stored = fetch(batch)
         absent = tuple(digest for digest in batch if digest not in stored)
         if absent:
             raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
         for digest in batch:
-            block = decode_block(digest, stored[digest], rows=rows)
+            block = decode_block(digest, stored[digest], rows=rows, row_type=row_type)
             yield digest, block.keys, block.rows
 
 

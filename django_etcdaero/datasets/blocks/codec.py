@@ -6,8 +6,9 @@ with every supported Python. Sets are sorted by the encodings of their elements;
 nothing depends on ``hash()``. Reading executes nothing: it makes values of the types listed there, and no others.
 
 Stored are None, bool, int, float, str, bytes, Decimal, UUID, date, time, datetime, timedelta, list, tuple, dict, set
-and frozenset, of exactly these classes. Subclasses are refused like everything else, because they would come back as
-something else: the error says which row, where in it, and what to do.
+and frozenset, of exactly these classes, and what :mod:`.stored_as` knows to be one of them. Other subclasses are
+refused like everything else, because they would come back as something else: the error says which row, where in it, and
+what to do.
 
 On CPython 3.12 text that is a dict's key INSIDE a row stays in memory for ever once it was read (the unpacker interns
 it, and there interned means immortal): keep names there, not data. The rows' own keys are not concerned.
@@ -16,11 +17,10 @@ it, and there interned means immortal): keep names there, not data. The rows' ow
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
+from datetime import tzinfo
 from functools import cached_property
 from gc import get_referents
 from itertools import chain
-from types import MappingProxyType
 from typing import Any, Final
 
 import msgpack
@@ -28,8 +28,10 @@ import msgpack
 from django_etcdaero.exceptions import EncodeError
 
 from .digests import DamagedRecord
-from .explain import MAX_DEPTH, explain, shown
-from .scalars import FROZENSET, PACK, SET, TUPLE, UNPACK
+from .explain import MAX_DEPTH, explain
+from .frozen import FrozenDict, FrozenList, frozen_dict, frozen_list
+from .scalars import DATETIME, FROZENSET, PACK, SET, TUPLE, UNPACK
+from .stored_as import as_plain
 
 CODEC_VERSION: Final = 1
 """Raised when rows are encoded in another way, so that older code refuses what it cannot read."""
@@ -41,11 +43,11 @@ MAX_LEVELS: Final = 16
 # The C packer takes these although they would come back as something else.
 _TAKEN_FOR_OTHERS: Final = frozenset((bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp))
 
-_DESCENDED: Final = frozenset((dict, list))
+_DESCENDED: Final = frozenset((dict, list, FrozenDict, FrozenList))
+
+_PACKED: Final = frozenset((dict, list, str))
 
 _LOOKED_AT: Final = _TAKEN_FOR_OTHERS | _DESCENDED
-
-_MAY_HOLD_NAN: Final = frozenset((float, Decimal, tuple, frozenset))
 
 _PACKING_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
@@ -67,21 +69,17 @@ class Encoder:
     """Encodes keys and rows. For one thread at a time: a packer has one buffer."""
 
     def __init__(self) -> None:
-        self._level = _Level(1, None)
+        self.zones: set[tzinfo | None] = set()
+        """Those of all datetimes so far."""
+        self._level = _Level(1, None, self.zones)
         # Text with lone surrogates is rare, and allowing it costs a copy of every string.
-        self._any_text = _Level(1, "surrogatepass")
+        self._any_text = _Level(1, "surrogatepass", self.zones)
 
     def encode(self, keys: Sequence[Any], rows: Sequence[Any]) -> tuple[list[bytes], list[bytes]]:
         """Return the encodings of ``keys`` and of the ``rows`` that belong to them, in the same order.
 
         Raises ``EncodeError`` naming the first row that cannot be stored.
         """
-        if not _MAY_HOLD_NAN.isdisjoint(map(type, keys)):
-            for key in keys:
-                if _holds_nan(key):
-                    raise EncodeError(
-                        f"row {shown(key)}: a key that is NaN, or contains NaN, could not be looked up again"
-                    )
         try:
             return self._level.pack_each(keys), self._level.pack_each(rows)
         except _PACKING_ERRORS:
@@ -100,8 +98,9 @@ class Encoder:
 class _Level:
     """A packer for one level of nested tuples and sets, as a packer cannot be used while it is packing."""
 
-    def __init__(self, level: int, unicode_errors: str | None) -> None:
+    def __init__(self, level: int, unicode_errors: str | None, zones: set[tzinfo | None]) -> None:
         self._level = level
+        self._zones = zones
         self._unicode_errors = unicode_errors
         self._pack: Callable[[Any], bytes] = msgpack.Packer(
             default=self._extend, strict_types=True, unicode_errors=unicode_errors, buf_size=16_384
@@ -111,7 +110,7 @@ class _Level:
     def _inner(self) -> _Level:
         if self._level > MAX_LEVELS:
             raise ValueError(f"tuples and sets may be nested {MAX_LEVELS} deep")
-        return _Level(self._level + 1, self._unicode_errors)
+        return _Level(self._level + 1, self._unicode_errors, self._zones)
 
     def pack_each(self, values: Iterable[Any]) -> list[bytes]:
         """Return the encodings of ``values``. Raises one of ``_PACKING_ERRORS``."""
@@ -122,11 +121,14 @@ class _Level:
         _inspect(values)
         return packed
 
-    def _extend(self, value: Any) -> msgpack.ExtType:
+    def _extend(self, value: Any) -> Any:
+        """Return what MessagePack has a form for."""
         kind = type(value)
         scalar = PACK.get(kind)
         if scalar is not None:
             code, pack = scalar
+            if code == DATETIME:
+                self._zones.add(value.tzinfo)
             return _extension((code, pack(value)))
         if kind is tuple:
             return _extension((TUPLE, array_header(len(value)) + b"".join(self._inner.pack_each(value))))
@@ -134,13 +136,10 @@ class _Level:
             elements = sorted(self._inner.pack_each(value))
             code = SET if kind is set else FROZENSET
             return _extension((code, array_header(len(elements)) + b"".join(elements)))
-        raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be stored")
-
-
-def _holds_nan(key: Any) -> bool:
-    if type(key) is tuple or type(key) is frozenset:
-        return any(map(_holds_nan, key))
-    return type(key) in (float, Decimal) and key != key
+        plain = as_plain(value)
+        if plain is value:
+            raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be stored")
+        return plain if type(plain) in _PACKED else self._extend(plain)
 
 
 def _inspect(values: Iterable[Any]) -> None:
@@ -168,7 +167,7 @@ def _inspect(values: Iterable[Any]) -> None:
 
 
 def decode(data: bytes, *, frozen: bool = False, rows: bool = True) -> Any:
-    """Return the one value that ``data`` encodes, with read-only containers if ``frozen``.
+    """Return the one value that ``data`` encodes; if ``frozen`` with the containers of :mod:`.frozen`.
 
     ``rows`` false is for what the caller checks field by field: MessagePack's own timestamps are then not looked for.
 
@@ -189,8 +188,8 @@ def decode(data: bytes, *, frozen: bool = False, rows: bool = True) -> Any:
 def _unpack(data: bytes, level: int, frozen: bool) -> Any:
     return msgpack.unpackb(
         data,
-        use_list=not frozen,
-        object_hook=MappingProxyType if frozen else None,
+        object_hook=frozen_dict if frozen else None,
+        list_hook=frozen_list if frozen else None,
         ext_hook=_HOOKS[frozen][level],
         strict_map_key=False,
         unicode_errors="surrogatepass",
@@ -209,7 +208,7 @@ def _hook(level: int, frozen: bool) -> Callable[[int, bytes], Any]:
         if level > MAX_LEVELS:
             raise DamagedRecord(f"tuples and sets nested more than {MAX_LEVELS} deep")
         elements = _unpack(data, level + 1, frozen)
-        if type(elements) is not (tuple if frozen else list):
+        if not isinstance(elements, list):
             raise DamagedRecord("a tuple or set is not written as an array")
         if code == TUPLE:
             return tuple(elements)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from .scalars import PACK
+from .stored_as import as_plain
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 _SCALARS = (bool, int, float, str, bytes, *PACK)
@@ -47,6 +48,7 @@ class _Piece(NamedTuple):
 
 def shown(value: Any) -> str:
     """Return a short repr for messages; foreign objects show their type only: a repr of theirs may run queries."""
+    value = as_plain(value)
     kind = type(value)
     plain = value is None or kind in _STORED
     if not plain or (kind in _CONTAINERS and any(item is not None and type(item) not in _SCALARS for item in value)):
@@ -77,7 +79,7 @@ def explain(key: Any, value: Any, place: str, error: Exception) -> str:
 
 
 def _children(piece: _Piece) -> Iterator[_Piece]:
-    value = piece.value
+    value = as_plain(piece.value)
     if type(value) is dict:
         for key, item in value.items():
             yield _Piece(key, piece, f"<key {shown(key)}>")
@@ -91,7 +93,7 @@ def _children(piece: _Piece) -> Iterator[_Piece]:
 
 
 def _reason(piece: _Piece) -> str | None:
-    value = piece.value
+    value = as_plain(piece.value)
     kind = type(value)
     if kind in _CONTAINERS:
         depth = piece.depth

@@ -25,9 +25,10 @@ from .codec import Encoder, array_header, decode
 from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
+from .keys import KeyCheck
 from .manifest import Entry
 from .order import Cutter
-from .row_types import RowForm, check_rows, make_rows
+from .row_types import RowForm, check_form, make_rows
 
 PART_BYTES: Final = 128 * 1024
 """Plain size at which a block is cut; decoding so much takes one to three milliseconds, holding the GIL."""
@@ -123,19 +124,23 @@ def partition(
     ``ordered``: the order of ``rows`` is kept.
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
-    Raises ``EncodeError`` for a key or row that cannot be stored and ``RecordTooBig`` for a row that does not fit in a
-    record (uncompressed, so that whether it fits does not depend on what else it contains).
+    Raises ``EncodeError`` for a key or row that cannot be stored and for keys that would be equal when they are read,
+    and ``RecordTooBig`` for a row that does not fit in a record (uncompressed, so that whether it fits does not depend
+    on what else it contains).
     """
     limit = min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
     total = len(rows)
     count = block_count(total, previous_count)
     shift, mask = 33 - count.bit_length(), count - 1
     buckets: list[list[bytes]] = [[] for _ in range(count)]
-    encode = Encoder().encode
+    encoder = Encoder()
+    check = KeyCheck(encoder.zones).check
     cutter = Cutter(min(PART_BYTES, limit)) if ordered else None
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
-        encoded_keys, encoded_rows = encode(keys, list(islice(all_rows, _CHUNK)))
+        values = list(islice(all_rows, _CHUNK))
+        encoded_keys, encoded_rows = encoder.encode(keys, values)
+        check(keys, values, encoded_keys, encoded_rows)
         pairs = list(map(add, encoded_keys, encoded_rows))
         checksums = list(map(crc32, encoded_keys))
         for checksum, pair in zip(checksums, pairs, strict=True):
@@ -155,8 +160,11 @@ def partition(
     return Partition(buckets, total, min(PART_BYTES, limit), order)
 
 
-def decode_block(digest: bytes, stored: bytes, *, rows: RowForm = "plain") -> DecodedBlock:
-    """Return the rows of a stored block, in the form that ``rows`` names, after checking it against its digest.
+def decode_block(
+    digest: bytes, stored: bytes, *, rows: RowForm = "plain", row_type: type[Any] | None = None
+) -> DecodedBlock:
+    """Return the rows of a stored block, in the form that ``rows`` and ``row_type`` name, after checking it against its
+    digest.
 
     Whether each key belongs to this very block is not checked again: the digest says that this is what the publisher
     wrote, and encoding and hashing each key once more would make reading slower by a tenth.
@@ -164,17 +172,17 @@ def decode_block(digest: bytes, stored: bytes, *, rows: RowForm = "plain") -> De
     Raises ``DamagedRecord`` (a ``CorruptBlock``) with the digest, and ``ConfigurationError`` for a row that does not
     fit the declared row type.
     """
-    check_rows(rows)
+    check_form(rows, row_type)
     plain = verified(Kind.BLOCK, digest, stored)
     try:
         flat = decode(plain, frozen=rows == "frozen")
     except DamagedRecord as error:
         raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
-    if type(flat) not in (list, tuple) or len(flat) % 2:
+    if not isinstance(flat, list) or len(flat) % 2:
         raise DamagedRecord.of(Kind.BLOCK, digest, "it is not a list of keys and rows")
     keys, values = flat[::2], flat[1::2]
-    if not isinstance(rows, str):
-        values = make_rows(rows, keys, values)
+    if row_type is not None:
+        values = make_rows(row_type, keys, values)
     return DecodedBlock(keys, values)
 
 

@@ -1,4 +1,4 @@
-"""What a row is when it comes back: a plain container, a read-only one, or an instance of a declared class."""
+"""What a row is when it comes back: read-only or plain containers, or an instance of a declared class."""
 
 from __future__ import annotations
 
@@ -12,33 +12,42 @@ from django_etcdaero.system.interruption import interrupts
 
 from .explain import shown
 
-RowForm: TypeAlias = "Literal['plain', 'frozen'] | type[Any]"
-"""``"plain"``: containers as they were written. ``"frozen"``: read-only ones, all the way down (``MappingProxyType``
-over a dict, tuple for list, frozenset for set). A dataclass or NamedTuple: made from each row, by keyword from a dict,
-by position from a list or tuple."""
+RowForm: TypeAlias = Literal["frozen", "plain"]
+"""``"frozen"``: containers that refuse to be changed, all the way down (:mod:`.frozen`; a set comes back as a
+frozenset). ``"plain"``: containers as they were written."""
 
 
-def check_rows(rows: RowForm) -> None:
-    """Raise ``ConfigurationError`` unless ``rows`` is one of the forms that :data:`RowForm` lists."""
-    if rows in ("plain", "frozen"):
+def check_form(rows: object, row_type: object) -> None:
+    """Raise ``ConfigurationError`` unless ``rows`` is a :data:`RowForm` and ``row_type`` a class for rows or ``None``.
+
+    A class for rows is a dataclass or NamedTuple. It is made from each row, by keyword from a dict, by position from a
+    list or tuple.
+    """
+    if isinstance(rows, type):
+        raise ConfigurationError(
+            f"rows = {rows!r}, expected 'frozen' or 'plain'; the class of the rows is row_type={rows.__name__}"
+        )
+    if rows not in ("frozen", "plain"):
+        raise ConfigurationError(f"rows = {rows!r}, expected 'frozen' or 'plain'")
+    if row_type is None or (
+        isinstance(row_type, type)
+        and (is_dataclass(row_type) or (issubclass(row_type, tuple) and hasattr(row_type, "_fields")))
+    ):
         return
-    if isinstance(rows, type) and (is_dataclass(rows) or (issubclass(rows, tuple) and hasattr(rows, "_fields"))):
-        return
-    raise ConfigurationError(f"rows must be 'plain', 'frozen', a dataclass or a NamedTuple class, not {rows!r}")
+    raise ConfigurationError(f"row_type = {row_type!r}, expected a dataclass or a NamedTuple class")
 
 
 def make_rows(row_type: Callable[..., Any], keys: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
     """Return an instance of ``row_type`` for each row. Raises ``ConfigurationError`` naming a row that does not fit."""
     made: list[Any] = []
     for key, row in zip(keys, rows, strict=True):
-        kind = type(row)
         try:
-            if kind is dict:
+            if isinstance(row, dict):
                 made.append(row_type(**row))
-            elif kind is list or kind is tuple:
+            elif isinstance(row, list | tuple):
                 made.append(row_type(*row))
             else:
-                raise TypeError(f"a {kind.__name__} has no fields; it takes a dict, list or tuple")
+                raise TypeError(f"a {type(row).__name__} has no fields; it takes a dict, list or tuple")
         except Exception as error:  # whatever a __post_init__ raises
             if interrupts(error):
                 raise

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.snapshot import one_version
 from django_etcdaero.exceptions import DuplicateKey, EncodeError
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
@@ -37,7 +38,7 @@ def _rows_of(dataset: Declared[Any, Any], tell: Progress) -> dict[Any, Any]:
     tell("load", 0, None)
     source: object = dataset.load()
     if isinstance(source, Mapping):
-        given = source if type(source) is dict else dict(source)
+        given = source if type(source) is dict else dict(one_version(source))
         tell("load", len(given), len(given))
         return given
     if not isinstance(source, Iterable) or isinstance(source, str | bytes):
@@ -55,7 +56,9 @@ def _rows_of(dataset: Declared[Any, Any], tell: Progress) -> dict[Any, Any]:
         key, row = item
         try:
             if key in rows:
-                raise DuplicateKey(f"load() of dataset {dataset.name!r} gave {dataset._named_key(key)} twice")
+                first = next(each for each in rows if each == key or each is key)
+                twice = "twice" if repr(first) == repr(key) else f"and {first!r}, which are equal"
+                raise DuplicateKey(f"load() of dataset {dataset.name!r} gave {dataset._named_key(key)} {twice}")
         except TypeError as error:
             raise EncodeError(f"load() of dataset {dataset.name!r} gave the key {key!r}: {error}") from error
         rows[key] = row

@@ -10,6 +10,7 @@ from typing import Any
 from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import Fetch
+from django_etcdaero.datasets.blocks.frozen import freeze
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.snapshot import make_snapshot
@@ -29,7 +30,7 @@ class OldRowsGone(EtcdAeroError):
 class OldRows(Mapping[Any, Any]):
     """The rows that are current, for validators: the number is known, the rows are fetched when first looked at.
 
-    They are plain, as ``load()`` gives them, whatever the dataset's ``rows`` option. Looking at them raises
+    They are read-only, and of the types that ``load()`` gives, whatever the dataset declares. Looking at them raises
     :class:`OldRowsGone` when the record store does not have them any more.
     """
 
@@ -41,7 +42,7 @@ class OldRows(Mapping[Any, Any]):
     def _rows(self) -> Mapping[Any, Any]:
         try:
             manifest = Manifest.load(self._blocks.fetch, bytes.fromhex(self._announcement.root))
-            return assemble(self._announcement, manifest, self._blocks.fetch, rows="plain").view
+            return assemble(self._announcement, manifest, self._blocks.fetch, rows="frozen").view
         except ResponseError as error:
             raise OldRowsGone(f"version {self._announcement.version} cannot be read any more: {error}") from error
 
@@ -55,17 +56,36 @@ class OldRows(Mapping[Any, Any]):
         return self._announcement.rows
 
 
+class NewRows(Mapping[Any, Any]):
+    """The rows just loaded, for validators: each is a read-only copy, so that what they change is not published."""
+
+    def __init__(self, rows: Mapping[Any, Any]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, key: Any) -> Any:
+        return freeze(self._rows[key])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 def run_validators(
     dataset: Declared[Any, Any], blocks: BlockStore, latest: Announcement | None, rows: Mapping[Any, Any]
 ) -> None:
     """Run the dataset's validators on ``rows`` and those of ``latest``. Raises ``ValidationFailed``, store errors."""
-    validators = tuple(dataset.validators)
+    validators, new = tuple(dataset.validators), NewRows(rows)
     try:
-        validate(validators, None if latest is None else OldRows(blocks, latest), rows)
+        validate(validators, None if latest is None else OldRows(blocks, latest), new)
     except OldRowsGone as error:
         # A validator that compares with rows that nobody has any more must not keep the dataset from healing.
         logger.warning("dataset %s: validated without the old rows: %s", dataset.name, error)
-        validate(validators, None, rows)
+        validate(validators, None, new)
 
 
 def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
@@ -75,11 +95,11 @@ def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest
     success. Reading the blocks is left out where no code of the dataset takes part in loading: what was written is
     named by its digest. Raises ``ValidationFailed`` when loading does not work, and what ``fetch`` raises.
     """
-    if isinstance(dataset.rows, str) and type(dataset).prepare is Declared.prepare and not dataset.indexes:
+    if dataset.row_type is None and type(dataset).prepare is Declared.prepare and not dataset.indexes:
         return
     try:
-        rows = assemble(announcement, manifest, fetch, rows=dataset.rows).rows
-        make_snapshot(dataset, rows, announcement, ordered=bool(manifest.order.chunks))
+        made = assemble(announcement, manifest, fetch, rows=dataset.rows, row_type=dataset.row_type)
+        make_snapshot(dataset, made.rows, announcement, ordered=bool(manifest.order.chunks))
     except ConfigurationError as error:  # rows that do not fit the declared type
         raise ValidationFailed(f"no process could load the new rows: {error}") from error
     except EtcdAeroError:

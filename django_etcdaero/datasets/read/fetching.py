@@ -12,6 +12,7 @@ from typing import Any
 from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_blocks
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.row_types import RowForm
 from django_etcdaero.datasets.state.announcement import Announcement
 
 SPLAY_BYTES = 1 << 20
@@ -19,10 +20,12 @@ SPLAY_BYTES = 1 << 20
 
 
 class Fetching:
-    """The fetches of one dataset, whose option ``rows`` this is; ``splay``: the longest delay in seconds."""
+    """The fetches of one dataset, whose options ``rows`` and ``row_type`` these are; ``splay``: the longest delay in
+    seconds."""
 
-    def __init__(self, rows: Any, *, splay: float) -> None:
+    def __init__(self, rows: RowForm, row_type: type[Any] | None, *, splay: float) -> None:
         self._rows = rows
+        self._row_type = row_type
         self._splay = splay
         self._put_off: tuple[str, float] | None = None
         """The announcement whose fetch is put off, and until when."""
@@ -51,7 +54,7 @@ class Fetching:
             until = self._until(announcement, share * announcement.stored_bytes, wanted=wanted)
             if until is not None:
                 return until
-        return assemble(announcement, manifest, blocks.fetch, rows=self._rows, before=before)
+        return assemble(announcement, manifest, blocks.fetch, rows=self._rows, row_type=self._row_type, before=before)
 
     def _until(self, announcement: Announcement, size: float, *, wanted: bool) -> float | None:
         if wanted or not self._splay or size <= SPLAY_BYTES:

@@ -87,7 +87,7 @@ class Follower:
         self._live = live_state(dataset)
         self._stopped = stopped
         self._poll_interval = poll_interval
-        self._fetching = Fetching(dataset.rows, splay=splay)
+        self._fetching = Fetching(dataset.rows, dataset.row_type, splay=splay)
         self._look = False
         self._told_stuck: Work | None = None
         self._assembled: Assembled | None = None

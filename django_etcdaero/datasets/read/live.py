@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.field_index import FieldIndex
 from django_etcdaero.datasets.host import host
+from django_etcdaero.datasets.registry import registered
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
@@ -85,9 +86,12 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
     def items(self) -> ItemsView[K, V]:
         return self._live_state.rows.items()  # type: ignore[no-any-return]
 
-    # A dataset is one live object, not a value: equal to itself only, and usable as a key.
+    # A dataset is one live object, not a value: equal to itself only, usable as a key, and pickled by its name.
     __eq__ = object.__eq__
     __hash__ = object.__hash__
+
+    def __reduce__(self) -> Any:
+        return registered, (self.name,)
 
     def snapshot(self: _Indexed[Index]) -> Snapshot[K, V, Index]:
         """Return the version held now as an immutable mapping with ``version``, ``index`` and ``published_at``.
@@ -242,7 +246,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
             since=health.since,
             required=self.required,
             version=announcement.version if announcement else None,
-            rows=len(loaded.rows) if loaded else 0,
+            rows=len(loaded) if loaded else 0,
             bytes=announcement.stored_bytes if announcement else 0,
             published_at=announcement.published_at if announcement else None,
             age=None if age is None else age.seconds,

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django_etcdaero.datasets.snapshot import Snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, rows_of
 from django_etcdaero.datasets.state.age import AgeMemory
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import DatasetStale
@@ -37,28 +37,23 @@ class Placeholder:
     def __init__(self, resolve: Callable[[], Snapshot[Any, Any]]) -> None:
         self.resolve = resolve
 
-    @property
-    def rows(self) -> Placeholder:
-        """What stands where the rows will be."""
-        return self
-
     def __getitem__(self, key: Any) -> Any:
-        return self.resolve().rows[key]
+        return rows_of(self.resolve())[key]
 
     def __contains__(self, key: object) -> bool:
-        return key in self.resolve().rows
+        return key in rows_of(self.resolve())
 
     def __len__(self) -> int:
-        return len(self.resolve().rows)
+        return len(rows_of(self.resolve()))
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.resolve().rows)
+        return iter(rows_of(self.resolve()))
 
     def __getattr__(self, name: str) -> Any:
         """Return a method of a dictionary, such as ``get``."""
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(self.resolve().rows, name)
+        return getattr(rows_of(self.resolve()), name)
 
 
 class Work(NamedTuple):
@@ -121,7 +116,7 @@ class LiveState:
         self._first_read = first_read
         self.current: Snapshot[Any, Any] | Placeholder = Placeholder(first_read)
         """What is read: a snapshot, or what says why there is none."""
-        self.rows: Any = self.current.rows
+        self.rows: Any = self.current
         """The rows of ``current``, here as well because they are read for every key."""
         self.loaded: Snapshot[Any, Any] | None = None
         """The version that the reader has loaded, be it served or not."""
@@ -198,7 +193,9 @@ class LiveState:
             shown = Placeholder(self._first_read)
         else:
             shown = self.loaded if self._refusal is None else self._too_old(self._refusal)
-        self.rows = shown.rows  # first: whoever has seen a snapshot must find its rows, or newer ones
+        self.rows = (
+            rows_of(shown) if isinstance(shown, Snapshot) else shown
+        )  # first: whoever has seen a snapshot must find its rows, or newer ones
         self.current = shown
         self.guard.notify_all()
         for wake in tuple(self.wakers):

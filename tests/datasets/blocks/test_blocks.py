@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from django_etcdaero.datasets.blocks.compression import store_form
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, digest_of
+from django_etcdaero.datasets.blocks.frozen import FrozenDict, FrozenList
 from django_etcdaero.datasets.blocks.partition import (
     MAX_ROWS,
     MIN_ROWS,
@@ -100,6 +101,7 @@ def test_the_order_of_a_row_s_fields_is_data() -> None:
 GOLDEN_SCRIPT = """
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from uuid import UUID
 from zoneinfo import ZoneInfo
 from django_etcdaero.datasets.blocks.partition import partition
@@ -288,30 +290,44 @@ class Point(NamedTuple):
 def test_frozen_rows_are_read_only() -> None:
     rows = read(encoded(PRODUCTS), rows="frozen")
     assert rows[3] == product(3)
-    assert type(rows[3]) is MappingProxyType
+    assert type(rows[3]) is FrozenDict
     assert type(rows[3]["tags"]) is frozenset
 
 
 def test_a_dataclass_is_made_from_each_dict_by_keyword() -> None:
-    assert read(encoded(PRODUCTS), rows=Product)[3] == Product(**product(3))
+    assert read(encoded(PRODUCTS), row_type=Product)[3] == Product(**product(3))
 
 
 def test_a_named_tuple_is_made_from_dicts_tuples_and_lists() -> None:
     rows = {1: {"y": 2, "x": 1}, 2: (3, 4), 3: [5]}
-    assert read(encoded(rows), rows=Point) == {1: Point(1, 2), 2: Point(3, 4), 3: Point(5, 0)}
+    assert read(encoded(rows), row_type=Point) == {1: Point(1, 2), 2: Point(3, 4), 3: Point(5, 0)}
 
 
 @pytest.mark.parametrize("row", [{"x": 1, "z": 2}, (1, 2, 3), {}, "text", 7, {1: 2}])
 def test_a_row_that_does_not_fit_its_type_is_named(row: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"row 'winnie' does not fit the row type Point: "):
-        read(encoded({"winnie": row}), rows=Point)
+        read(encoded({"winnie": row}), row_type=Point)
 
 
-@pytest.mark.parametrize("rows", ["frosen", dict, object, None, 7, tuple])
+@pytest.mark.parametrize("rows", ["frozen", "plain"])
+def test_what_the_fields_of_an_instance_hold_is_as_rows_says(rows: Any) -> None:
+    row = read(encoded({1: {"x": [1], "y": {"z": 2}}}), rows=rows, row_type=Point)[1]
+    assert row == Point([1], {"z": 2})  # type: ignore[arg-type]
+    assert (type(row.x), type(row.y)) == ((FrozenList, FrozenDict) if rows == "frozen" else (list, dict))
+
+
+@pytest.mark.parametrize("rows", ["frosen", dict, object, None, 7, []])
 def test_an_unknown_form_of_rows_is_refused(rows: Any) -> None:
     block = encoded({1: 2})[0]
-    with pytest.raises(ConfigurationError, match="rows must be"):
+    with pytest.raises(ConfigurationError, match=r"^rows = .*, expected 'frozen' or 'plain'"):
         decode_block(block.digest, block.stored(), rows=rows)
+
+
+@pytest.mark.parametrize("row_type", ["frozen", dict, object, 7, tuple])
+def test_a_type_that_no_row_can_be_made_of_is_refused(row_type: Any) -> None:
+    block = encoded({1: 2})[0]
+    with pytest.raises(ConfigurationError, match=r"^row_type = .*, expected a dataclass or a NamedTuple"):
+        decode_block(block.digest, block.stored(), row_type=row_type)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 255))

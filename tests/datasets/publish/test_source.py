@@ -65,6 +65,11 @@ def test_a_load_that_forgets_to_return_is_told(declare: Any) -> None:
         load_rows(prices)
 
 
+def test_equal_keys_of_different_types_are_both_named(declare: Any) -> None:
+    with pytest.raises(DuplicateKey, match=r"gave the key True and 1, which are equal$"):
+        load_rows(declare([(0, "a"), (1, "b"), (True, "c")]))
+
+
 def test_a_key_that_comes_twice_is_refused(host: FakeHost, declare: Any) -> None:
     prices = declare([("a", 1), ("b", 1), ("a", 1)])
     with pytest.raises(DuplicateKey, match="gave the key 'a' twice"):
