@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, overload
 from uuid import UUID
 
-from .native import subclass, untrack
+from django_etcdaero.system.native_types import subclass, untrack
 
 T = TypeVar("T")
 K = TypeVar("K")

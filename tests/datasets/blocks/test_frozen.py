@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from django_etcdaero import thaw
-from django_etcdaero.datasets.blocks import native
 from django_etcdaero.datasets.blocks.frozen import FrozenDict, FrozenList, freeze
+from django_etcdaero.system import native_types
 
 PLAIN: dict[str, Any] = {"name": "Teapot", "tags": ["b", "a"], "size": {"w": 1}, "pair": (1, [2]), "empty": [{}]}
 
@@ -183,8 +183,8 @@ def test_without_ctypes_they_are_ordinary_subclasses(monkeypatch: pytest.MonkeyP
     def missing(name: str, base: type) -> type:
         raise ImportError("no ctypes")
 
-    monkeypatch.setattr(native, "_from_spec", missing)
-    made = native.subclass("Made", list, {"__module__": __name__, "clear": lambda self: "refused"})
+    monkeypatch.setattr(native_types, "_from_spec", missing)
+    made = native_types.subclass("Made", list, {"__module__": __name__, "clear": lambda self: "refused"})
     value: Any = made([1])
     assert (value, value.clear(), made.__qualname__, made.__module__) == ([1], "refused", "Made", __name__)
     assert not hasattr(value, "__dict__")
