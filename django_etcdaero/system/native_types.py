@@ -10,17 +10,21 @@ interpreter spends on each counts (the figures are those of 8 fields, CPython 3.
   as for a plain dict of scalars, which it leaves out. Read-only rows of stored values cannot be part of a cycle, so
   they are taken from its lists, as ``PyObject_GC_UnTrack`` is for.
 
-Where there is no ``ctypes``, or another interpreter, subclasses are ordinary ones and all is tracked.
+Both are used in the versions of CPython in which they were tried. In others, in a build without the global lock, and
+where there is no ``ctypes``, subclasses are ordinary ones and all is tracked: nothing differs but the speed.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 _TP_BASE = 48
 """``Py_tp_base`` of ``typeslots.h``."""
 
+
+_TRIED = sys.implementation.name == "cpython" and (3, 11) <= sys.version_info < (3, 14) and "t" not in sys.abiflags
 
 _UNAVAILABLE = (ImportError, AttributeError, MemoryError, OSError)
 """What an interpreter raises that has no ``ctypes``, no such function, or may not use it."""
@@ -31,13 +35,19 @@ def subclass(name: str, base: type, methods: Mapping[str, Any]) -> type:
 
     ``methods`` has ``__module__``, which the name is not in.
     """
-    try:
-        made = _from_spec(f"{methods['__module__']}.{name}", base)
-    except _UNAVAILABLE:
+    made = _native(f"{methods['__module__']}.{name}", base) if _TRIED else None
+    if made is None:
         return type(name, (base,), {"__slots__": (), **methods})
     for method, function in methods.items():
         setattr(made, method, function)
     return made
+
+
+def _native(name: str, base: type) -> type | None:
+    try:
+        return _from_spec(name, base)
+    except _UNAVAILABLE:
+        return None
 
 
 def _from_spec(name: str, base: type) -> type:
@@ -63,6 +73,8 @@ def _from_spec(name: str, base: type) -> type:
 
 
 def _untracking() -> Callable[[Any], None]:
+    if not _TRIED:
+        return lambda value: None
     try:
         import ctypes
 
