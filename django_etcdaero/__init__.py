@@ -16,16 +16,37 @@ from .datasets.registry import datasets
 if TYPE_CHECKING:
     from .datasets.dataset import Dataset
     from .datasets.decorator import dataset
-    from .datasets.validators import MaxShrink, MinRows
+    from .datasets.row_validators import NoNulls, Schema
+    from .datasets.validators import MaxAdded, MaxChanged, MaxRemoved, MaxShrink, MinRows, RowCountVariance
 
 __version__ = "0.1.0"
 
-__all__ = ["Dataset", "MaxShrink", "MinRows", "dataset", "datasets", "kv", "kvs"]
+__all__ = [
+    "Dataset",
+    "MaxAdded",
+    "MaxChanged",
+    "MaxRemoved",
+    "MaxShrink",
+    "MinRows",
+    "NoNulls",
+    "RowCountVariance",
+    "Schema",
+    "dataset",
+    "datasets",
+    "kv",
+    "kvs",
+]
 
 _HOME = {
     "Dataset": "datasets.dataset",
+    "MaxAdded": "datasets.validators",
+    "MaxChanged": "datasets.validators",
+    "MaxRemoved": "datasets.validators",
     "MaxShrink": "datasets.validators",
     "MinRows": "datasets.validators",
+    "NoNulls": "datasets.row_validators",
+    "RowCountVariance": "datasets.validators",
+    "Schema": "datasets.row_validators",
     "dataset": "datasets.decorator",
 }
 

@@ -1,0 +1,162 @@
+"""One version of a dataset in a file.
+
+The first line is a JSON object, UTF-8 with a line feed at its end (:class:`Header`): the magic word ``format`` and its
+number, name and schema of the dataset, what is known of the version, and how many records follow. Each record is the
+20 bytes of its digest, the length of what follows (4 bytes, big endian), and the bytes as they are stored. The root
+comes first, then the pages that it names, then the blocks that these name, each once; nothing follows the last one. The
+header names the root by its digest, so every byte that is believed is checked against a name, as a reader checks it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final
+
+from django_etcdaero.datasets.blocks.codec import CODEC_VERSION
+from django_etcdaero.datasets.blocks.compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, verified
+from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Kind
+from django_etcdaero.datasets.blocks.manifest import Manifest, pages_of
+from django_etcdaero.exceptions import CorruptBlock, ResponseError
+
+FORMAT: Final = "django-etcdaero version"
+FORMAT_NUMBER: Final = 1
+"""Raised when the file is laid out in another way, so that older code refuses what it cannot read."""
+LENGTH_BYTES: Final = 4
+LONGEST_HEADER: Final = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """The first line. Times are seconds since the epoch."""
+
+    name: str
+    schema: int
+    version: int
+    root: str
+    """Digest of the root, in hex."""
+    rows: int
+    records: int
+    """How many follow."""
+    stored_bytes: int
+    published_at: float
+    load_started: float
+    project: str = ""
+    codec: int = CODEC_VERSION
+    format: str = FORMAT
+    format_number: int = FORMAT_NUMBER
+
+    def encode(self) -> bytes:
+        """Return the line."""
+        return json.dumps(dataclasses.asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def read(cls, file: BinaryIO) -> Header:
+        """Read the first line. Raises ``ResponseError`` for what is no such file, or one of newer code."""
+        try:
+            fields: Any = json.loads(file.readline(LONGEST_HEADER))
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+            raise ResponseError("the file is no export of a version: its first line is something else")
+        if fields.get("format_number") != FORMAT_NUMBER:
+            raise ResponseError(
+                f"the file has the format {fields.get('format_number')!r}; this django-etcdaero reads {FORMAT_NUMBER}"
+            )
+        known = {each.name: str(each.type) for each in dataclasses.fields(cls)}
+        kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+        for name, kind in known.items():
+            if type(fields.get(name)) not in kinds[kind]:
+                raise ResponseError(f"the header of the file has a bad {name!r}: {ascii(fields.get(name))[:100]}")
+        return cls(**{name: fields[name] for name in known})
+
+
+def write_record(file: BinaryIO, digest: bytes, stored: bytes) -> None:
+    """Write one record."""
+    file.write(digest + len(stored).to_bytes(LENGTH_BYTES, "big"))
+    file.write(stored)
+
+
+class VersionFile:
+    """A file that was checked from its beginning to its end, to fetch records from.
+
+    ``file`` must be seekable and stay open. In memory is where each record stands, and not the records. Raises
+    ``CorruptBlock`` naming the record that is wrong, ``ResponseError`` for a file that is no export, ``OSError``.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._places: dict[bytes, tuple[int, int]] = {}
+        """Where the bytes of each record begin, and how many they are."""
+        self.header = Header.read(file)
+        self.manifest = self._check()
+
+    def fetch(self, digests: Iterable[bytes]) -> Mapping[bytes, bytes]:
+        """Return the stored bytes of the digests that are in the file."""
+        found = {}
+        for digest in digests:
+            if digest in self._places:
+                begin, length = self._places[digest]
+                self._file.seek(begin)
+                found[digest] = self._file.read(length)
+        return found
+
+    def _check(self) -> Manifest:
+        records = self._records()
+        try:
+            root = bytes.fromhex(self.header.root)
+        except ValueError:
+            raise ResponseError(f"the header of the file has a bad 'root': {ascii(self.header.root)[:100]}") from None
+        pages = pages_of(root, self._expect(records, {root: Kind.ROOT})[root])
+        self._expect(records, dict.fromkeys(pages, Kind.PAGE))
+        after_pages = self._file.tell()
+        manifest = Manifest.load(self.fetch, root)
+        self._file.seek(after_pages)
+        self._expect(records, dict.fromkeys(manifest.blocks, Kind.BLOCK), keep=False)
+        if self._file.read(1):
+            raise CorruptBlock(f"the file goes on after its {len(self._places)} records")
+        if (self.header.records, self.header.rows) != (len(self._places), manifest.rows):
+            raise CorruptBlock("the header of the file does not fit what follows it")
+        return manifest
+
+    def _expect(
+        self, records: Iterator[tuple[bytes, bytes]], wanted: dict[bytes, Kind], *, keep: bool = True
+    ) -> dict[bytes, bytes]:
+        """Read as many records as are wanted, and check each of them."""
+        kept = {}
+        missing = dict(wanted)
+        while missing:
+            digest, stored = next(records)
+            kind = missing.pop(digest, None)
+            if kind is None:
+                raise CorruptBlock(f"{self._at(len(self._places))} is not part of the version: {digest.hex()}")
+            try:
+                verified(kind, digest, stored)
+            except DamagedRecord as error:
+                raise DamagedRecord(f"{self._at(len(self._places))} is damaged: {error}", digest) from error
+            if keep:
+                kept[digest] = stored
+        return kept
+
+    def _records(self) -> Iterator[tuple[bytes, bytes]]:
+        while True:
+            number = len(self._places) + 1
+            head = self._file.read(DIGEST_BYTES + LENGTH_BYTES)
+            digest, length = head[:DIGEST_BYTES], int.from_bytes(head[DIGEST_BYTES:], "big")
+            if len(head) < DIGEST_BYTES + LENGTH_BYTES:
+                raise CorruptBlock(f"the file ends before {self._at(number)}")
+            if length > MAX_PLAIN_BYTES + STORED_OVERHEAD:
+                raise CorruptBlock(f"{self._at(number)} is damaged: it claims to have {length:,} bytes")
+            begin = self._file.tell()
+            stored = self._file.read(length)
+            if len(stored) < length:
+                raise CorruptBlock(f"the file ends inside {self._at(number)}")
+            if digest in self._places:
+                raise CorruptBlock(f"{self._at(number)} is there twice: {digest.hex()}")
+            self._places[digest] = begin, length
+            yield digest, stored
+
+    def _at(self, number: int) -> str:
+        return f"record {number:,} of {self.header.records:,}"
