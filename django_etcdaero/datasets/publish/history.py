@@ -63,7 +63,7 @@ class Version:
         return self.announcement.rows
 
     @property
-    def bytes(self) -> int:
+    def stored_bytes(self) -> int:
         """Stored bytes of its blocks."""
         return self.announcement.stored_bytes
 

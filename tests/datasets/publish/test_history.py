@@ -246,6 +246,6 @@ def test_a_pin_does_not_cross_a_publication(host: FakeHost, prices: Any) -> None
 def test_a_version_tells_what_is_known_of_it(host: FakeHost, prices: Any) -> None:
     version = prices.history()[0]
     announced = version.announcement
-    assert (version.version, version.rows, version.bytes) == (3, 1, announced.stored_bytes)
+    assert (version.version, version.rows, version.stored_bytes) == (3, 1, announced.stored_bytes)
     assert (version.published_at, version.load_seconds) == (announced.published_at, announced.load_seconds)
     assert version.who == f"{announced.host}/{announced.pid}"
