@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,22 +144,28 @@ def _known(dataset: Declared[Any, Any], stores: Stores) -> tuple[dict[int, Annou
 
 
 def _one_of(dataset: Declared[Any, Any], known: dict[int, Announcement], version: int | None) -> Announcement:
-    if version is None:
-        raise KeyNotFound(f"dataset {dataset.name!r}: nothing has been published yet")
-    if version not in known:
-        listed = ", ".join(map(str, sorted(known, reverse=True))) or "none"
-        raise KeyNotFound(f"dataset {dataset.name!r} has no kept version {version}; kept: {listed}")
+    if version is None or version not in known:
+        raise _not_kept(dataset, known, version)
     return known[version]
 
 
-def rollback(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str, by: str) -> int:
+def _not_kept(dataset: Declared[Any, Any], known: Iterable[int], version: int | None) -> KeyNotFound:
+    if version is None:
+        return KeyNotFound(f"dataset {dataset.name!r}: nothing has been published yet")
+    listed = ", ".join(map(str, sorted(known, reverse=True))) or "none"
+    return KeyNotFound(f"dataset {dataset.name!r} has no kept version {version}; kept: {listed}")
+
+
+def rollback(
+    dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str = "", by: str = ""
+) -> int:
     """Go back and hold: see :meth:`django_etcdaero.datasets.dataset.Dataset.rollback`."""
     if version is None:
         version = find_two(dataset, stores, None, None)[0].version
     return pin(dataset, stores, version, reason=reason, by=by)
 
 
-def pin(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str, by: str) -> int:
+def pin(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str = "", by: str = "") -> int:
     """Hold readers on a version: see :meth:`django_etcdaero.datasets.dataset.Dataset.pin`."""
     for what, text in (("reason", reason), ("by", by)):
         if len(text) > MOST_TEXT or any("\ud800" <= character <= "\udfff" for character in text):
@@ -166,9 +173,10 @@ def pin(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, rea
     layout = dataset.layout(stores.prefix)
     state = read_state(stores.kv, layout)
     current = state.current.version if state.current is not None else None
-    if current is None:
-        _one_of(dataset, {}, version)  # which raises
-    held = Pin(version=version or current or 0, at=time.time(), reason=reason, by=by)
+    wanted = current if version is None else version
+    if wanted is None or current is None:
+        raise _not_kept(dataset, (), version)
+    held = Pin(version=wanted, at=time.time(), reason=reason, by=by)
     if held.version != current:
         _go_to(dataset, stores, state, held)
         return held.version
@@ -191,8 +199,7 @@ def _go_to(dataset: Declared[Any, Any], stores: Stores, state: StoredState, pin:
     item = stores.kv.get(layout.history(version))
     entry = Announcement.believe(item)
     if item is None or entry is None:
-        listed = ", ".join(str(each.version) for each in _versions(stores, layout, state)) or "none"
-        raise KeyNotFound(f"dataset {dataset.name!r} has no kept version {version}; kept: {listed}")
+        raise _not_kept(dataset, [each.version for each in _versions(stores, layout, state)], version)
     blocks = BlockStore(stores.records, layout)
     manifest = Manifest.load(blocks.fetch, bytes.fromhex(entry.root))
     names = set(manifest.digests())

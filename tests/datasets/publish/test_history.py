@@ -198,8 +198,9 @@ def test_a_pin_to_a_version_goes_there(host: FakeHost, prices: Any) -> None:
     assert served(prices, host) == 1
     assert prices.pin(3) == 3
     assert served(prices, host) == 3
-    with pytest.raises(KeyNotFound, match="no kept version 9"):
-        prices.pin(9)
+    for wrong in (9, 0, -1):
+        with pytest.raises(KeyNotFound, match=f"no kept version {wrong}; kept: 3, 2, 1"):
+            prices.pin(wrong)
 
 
 def test_a_pin_gets_another_reason(host: FakeHost, prices: Any) -> None:
