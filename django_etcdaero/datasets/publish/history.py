@@ -172,12 +172,10 @@ def pin(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, rea
             raise InvalidRequest(f"{what}: expected printable text of at most {MOST_TEXT} characters")
     layout = dataset.layout(stores.prefix)
     state = read_state(stores.kv, layout)
-    current = state.current.version if state.current is not None else None
-    wanted = current if version is None else version
-    if wanted is None or current is None:
+    if state.current is None:
         raise _not_kept(dataset, (), version)
-    held = Pin(version=wanted, at=time.time(), reason=reason, by=by)
-    if held.version != current:
+    held = Pin(version=state.current.version if version is None else version, at=time.time(), reason=reason, by=by)
+    if version is not None:  # also if it is current: in a store that was restored readers may hold another one
         _go_to(dataset, stores, state, held)
         return held.version
     done = stores.kv.txn().when(*_unmoved(layout, state)).then(put(layout.pin, held.encode())).commit()
