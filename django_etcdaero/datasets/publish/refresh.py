@@ -277,7 +277,8 @@ class Refresh:
                 steps.append(put(self._layout.attempt, attempt.encode()))
             if isinstance(error, ValidationFailed) and self._publication is not None:
                 steps.append(note_refused(kv, self._layout, str(error), self._publication.results))
-            if kv.txn().when(*nothing_since).then(*steps).commit().succeeded and self._read is None:
+            noted = bool(steps) and kv.txn().when(*nothing_since).then(*steps).commit().succeeded
+            if noted and self._read is None:
                 self._sightings.failed(attempt, after=asked)
         except EtcdAeroError as problem:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)

@@ -15,8 +15,9 @@ import pytest
 from django_etcdaero import MinRows
 from django_etcdaero.datasets.publish.version_file import Header
 from django_etcdaero.datasets.state.status import Outcome
-from django_etcdaero.exceptions import CorruptBlock, InvalidRequest, KeyNotFound, ResponseError
-from tests.datasets.hosting import FakeHost, follow, history, many, publish
+from django_etcdaero.exceptions import ClusterError, CorruptBlock, InvalidRequest, KeyNotFound, ResponseError
+from tests.datasets.hosting import FakeHost, follow, history, in_thread, many, publish
+from tests.waiting import wait_until
 
 ROWS = many(1500, special={"when": (1, 2), "set": {1}})
 
@@ -105,6 +106,30 @@ def test_validators_refuse_and_nobody_backs_off(host: FakeHost, declare: Any, ex
     assert [each.results[0].ok for each in prices.refused()] == [False]
     assert prices.import_version(io.BytesIO(exported), skip_validators=True).outcome is Outcome.REFRESHED
     assert prices.history()[0].results[0].text == "left out by hand"
+
+
+def test_an_import_that_fails_leaves_nothing_behind(host: FakeHost, declare: Any, exported: bytes) -> None:
+    prices = declare({"local": 1})
+    publish(prices)
+    before = host.state(prices)
+    host.records.broken = ClusterError("away")
+    result = prices.import_version(io.BytesIO(exported))
+    host.records.broken = None
+    assert (result.outcome, result.error) == (Outcome.FAILED, "ClusterError: away")
+    assert host.state(prices) == before
+    assert host.listener.failures == [("prices", "refresh", "ClusterError: away")]
+
+
+def test_an_import_waits_for_the_lock_and_does_its_work(host: FakeHost, declare: Any, exported: bytes) -> None:
+    prices = declare({"local": 1})
+    lock = host.kv.lock(prices.layout("t").lock)
+    lock.acquire()
+    assert prices.import_version(io.BytesIO(exported)).outcome is Outcome.LOCKED
+    thread, answers = in_thread(lambda: prices.import_version(io.BytesIO(exported), wait=20))
+    wait_until(lambda: len(lock.queue()) == 2, 10, "an import in line")
+    lock.release()
+    thread.join(20)
+    assert [each.outcome for each in answers] == [Outcome.UNCHANGED]
 
 
 @pytest.mark.parametrize("other", [{"name": "costs"}, {"schema": 2}])
