@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 from django_etcdaero.datasets.blocks.assembly import FETCH, assemble
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.compression import verified
-from django_etcdaero.datasets.blocks.digests import Kind, MissingRecords
+from django_etcdaero.datasets.blocks.digests import MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
@@ -32,7 +32,7 @@ from django_etcdaero.records.store import batches
 from .history import find_one
 from .refresh import Refresh
 from .source import Progress
-from .version_file import Header, VersionFile, write_record
+from .version_file import Header, VersionFile, kinds_of, write_record
 
 
 def export_version(
@@ -51,27 +51,26 @@ def export_version(
 
 
 def _write(file: BinaryIO, entry: Announcement, manifest: Manifest, blocks: BlockStore) -> None:
-    names = list(dict.fromkeys(manifest.digests()))
+    kinds = kinds_of(manifest)
     header = Header(
         name=manifest.name,
         schema=manifest.schema,
         version=entry.version,
         root=entry.root,
         rows=manifest.rows,
-        records=len(names),
+        records=len(kinds),
         stored_bytes=manifest.stored_bytes,
         published_at=entry.published_at,
         load_started=entry.load_started,
         project=entry.project,
     )
     file.write(header.encode())
-    kinds = {manifest.root_digest: Kind.ROOT} | dict.fromkeys(manifest.pages, Kind.PAGE)
-    for batch in batches(names, FETCH):
+    for batch in batches(kinds, FETCH):
         found = blocks.fetch(batch)
         for digest in batch:
             if digest not in found:
                 raise MissingRecords(f"a part of version {entry.version} is missing: {digest.hex()}", (digest,))
-            verified(kinds.get(digest, Kind.BLOCK), digest, found[digest])
+            verified(kinds[digest], digest, found[digest])
             write_record(file, digest, found[digest])
 
 

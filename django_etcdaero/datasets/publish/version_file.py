@@ -11,21 +11,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
 from django_etcdaero.datasets.blocks.codec import CODEC_VERSION
 from django_etcdaero.datasets.blocks.compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, verified
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Kind
-from django_etcdaero.datasets.blocks.manifest import Manifest, pages_of
+from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.exceptions import CorruptBlock, ResponseError
+from django_etcdaero.records.store import batches
 
 FORMAT: Final = "django-etcdaero version"
 FORMAT_NUMBER: Final = 1
 """Raised when the file is laid out in another way, so that older code refuses what it cannot read."""
 LENGTH_BYTES: Final = 4
 LONGEST_HEADER: Final = 65_536
+MOST: Final = {"int": 2**53, "float": 2.5e11}
+"""Numbers are from 0 to below this: those of JSON, and seconds since the epoch that are dates."""
+CHECKED: Final = 64
+"""Records that are checked together."""
+_DIGEST: Final = re.compile(f"[0-9a-f]{{{2 * DIGEST_BYTES}}}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +74,22 @@ class Header:
             )
         known = {each.name: str(each.type) for each in dataclasses.fields(cls)}
         kinds: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+        if not _DIGEST.fullmatch(str(fields.get("root"))):
+            raise ResponseError(f"the header of the file has a bad 'root': {ascii(fields.get('root'))[:100]}")
         for name, kind in known.items():
-            if type(fields.get(name)) not in kinds[kind]:
-                raise ResponseError(f"the header of the file has a bad {name!r}: {ascii(fields.get(name))[:100]}")
+            value: Any = fields.get(name)
+            if type(value) not in kinds[kind] or (kind != "str" and not 0 <= value < MOST[kind]):
+                raise ResponseError(f"the header of the file has a bad {name!r}: {ascii(value)[:100]}")
         return cls(**{name: fields[name] for name in known})
+
+
+def kinds_of(manifest: Manifest) -> dict[bytes, Kind]:
+    """Return the names of all records of a version, in the order of the file, and what each is."""
+    return (
+        {manifest.root_digest: Kind.ROOT}
+        | dict.fromkeys(manifest.pages, Kind.PAGE)
+        | dict.fromkeys(manifest.blocks, Kind.BLOCK)
+    )
 
 
 def write_record(file: BinaryIO, digest: bytes, stored: bytes) -> None:
@@ -91,6 +110,7 @@ class VersionFile:
         self._places: dict[bytes, tuple[int, int]] = {}
         """Where the bytes of each record begin, and how many they are."""
         self.header = Header.read(file)
+        self._scan()
         self.manifest = self._check()
 
     def fetch(self, digests: Iterable[bytes]) -> Mapping[bytes, bytes]:
@@ -103,60 +123,43 @@ class VersionFile:
                 found[digest] = self._file.read(length)
         return found
 
-    def _check(self) -> Manifest:
-        records = self._records()
-        try:
-            root = bytes.fromhex(self.header.root)
-        except ValueError:
-            raise ResponseError(f"the header of the file has a bad 'root': {ascii(self.header.root)[:100]}") from None
-        pages = pages_of(root, self._expect(records, {root: Kind.ROOT})[root])
-        self._expect(records, dict.fromkeys(pages, Kind.PAGE))
-        after_pages = self._file.tell()
-        manifest = Manifest.load(self.fetch, root)
-        self._file.seek(after_pages)
-        self._expect(records, dict.fromkeys(manifest.blocks, Kind.BLOCK), keep=False)
-        if self._file.read(1):
-            raise CorruptBlock(f"the file goes on after its {len(self._places)} records")
-        if (self.header.records, self.header.rows) != (len(self._places), manifest.rows):
-            raise CorruptBlock("the header of the file does not fit what follows it")
-        return manifest
-
-    def _expect(
-        self, records: Iterator[tuple[bytes, bytes]], wanted: dict[bytes, Kind], *, keep: bool = True
-    ) -> dict[bytes, bytes]:
-        """Read as many records as are wanted, and check each of them."""
-        kept = {}
-        missing = dict(wanted)
-        while missing:
-            digest, stored = next(records)
-            kind = missing.pop(digest, None)
-            if kind is None:
-                raise CorruptBlock(f"{self._at(len(self._places))} is not part of the version: {digest.hex()}")
-            try:
-                verified(kind, digest, stored)
-            except DamagedRecord as error:
-                raise DamagedRecord(f"{self._at(len(self._places))} is damaged: {error}", digest) from error
-            if keep:
-                kept[digest] = stored
-        return kept
-
-    def _records(self) -> Iterator[tuple[bytes, bytes]]:
-        while True:
-            number = len(self._places) + 1
+    def _scan(self) -> None:
+        """Note where each record stands."""
+        for number in range(1, self.header.records + 1):
             head = self._file.read(DIGEST_BYTES + LENGTH_BYTES)
             digest, length = head[:DIGEST_BYTES], int.from_bytes(head[DIGEST_BYTES:], "big")
             if len(head) < DIGEST_BYTES + LENGTH_BYTES:
-                raise CorruptBlock(f"the file ends before {self._at(number)}")
+                raise CorruptBlock(f"the file ends before record {number:,} of {self.header.records:,}")
             if length > MAX_PLAIN_BYTES + STORED_OVERHEAD:
-                raise CorruptBlock(f"{self._at(number)} is damaged: it claims to have {length:,} bytes")
+                raise CorruptBlock(f"record {number:,} is damaged: it claims to have {length:,} bytes")
             begin = self._file.tell()
-            stored = self._file.read(length)
-            if len(stored) < length:
-                raise CorruptBlock(f"the file ends inside {self._at(number)}")
+            if len(self._file.read(length)) < length:
+                raise CorruptBlock(f"the file ends inside record {number:,} of {self.header.records:,}")
             if digest in self._places:
-                raise CorruptBlock(f"{self._at(number)} is there twice: {digest.hex()}")
+                raise CorruptBlock(f"record {number:,} is there twice: {digest.hex()}")
             self._places[digest] = begin, length
-            yield digest, stored
+        if self._file.read(1):
+            raise CorruptBlock(f"the file goes on after its {self.header.records:,} records")
 
-    def _at(self, number: int) -> str:
-        return f"record {number:,} of {self.header.records:,}"
+    def _check(self) -> Manifest:
+        """Check each record against its name, and that they are those of the version."""
+        try:
+            manifest = Manifest.load(self.fetch, bytes.fromhex(self.header.root))
+            kinds = kinds_of(manifest)
+            for batch in batches(kinds, CHECKED):
+                found = self.fetch(batch)
+                for digest in batch:
+                    if digest not in found:
+                        raise CorruptBlock(f"the file lacks a part of the version: {digest.hex()}")
+                    verified(kinds[digest], digest, found[digest])
+        except DamagedRecord as error:
+            raise DamagedRecord(f"record {self._number(error.digest):,} is damaged: {error}", error.digest) from error
+        for digest in self._places:
+            if digest not in kinds:
+                raise CorruptBlock(f"record {self._number(digest):,} is no part of the version: {digest.hex()}")
+        if self.header.rows != manifest.rows:
+            raise CorruptBlock("the header of the file does not fit what follows it")
+        return manifest
+
+    def _number(self, digest: bytes) -> int:
+        return list(self._places).index(digest) + 1

@@ -171,18 +171,26 @@ def damaged(exported: bytes) -> dict[str, tuple[bytes, str]]:
         "a newer format": (with_header(format_number=2), "has the format 2"),
         "a header that lacks a field": (with_header(root=None), "bad 'root'"),
         "a header with a root that is none": (with_header(root="xyz"), "bad 'root'"),
-        "another root": (with_header(root="00" * 20), "record 1 of .* is not part of the version"),
+        "another root": (with_header(root="00" * 20), "1 of 1 root records are missing"),
         "another number": (with_header(rows=7), "does not fit"),
-        "a bit that flipped": (bytes(flipped), "record [0-9]+ of [0-9]+ is damaged: block [0-9a-f]{40}"),
+        "a bit that flipped": (bytes(flipped), "record [0-9]+ is damaged: block [0-9a-f]{40}"),
         "an end that is missing": (exported[:-1], "ends inside record"),
         "a record that is missing": (line + rest[:length], "ends before record 2 of"),
-        "a record that is there twice": (line + rest[:length] + rest[:length], "record 2 of .* is there twice"),
+        "a record that is there twice": (line + rest[:length] + rest[:length], "record 2 is there twice"),
         "more than there should be": (exported + b"x", "goes on after its"),
+        "a record of another version": (
+            with_header(records=header["records"] + 1) + b"x" * 20 + bytes(4),
+            "record [0-9]+ is no part of the version",
+        ),
+        "a record under another name": (
+            line + rest[: length + 19] + b"?" + rest[length + 20 :],
+            "is missing|are missing",
+        ),
         "a length beyond all bounds": (line + rest[:20] + b"\xff\xff\xff\xff" + rest[24:], "4,294,967,295 bytes"),
     }
 
 
-@pytest.mark.parametrize("what", damaged(b'{"root": ""}\n' + bytes(64)))
+@pytest.mark.parametrize("what", damaged(b'{"root": "", "records": 1}\n' + bytes(64)))
 def test_a_damaged_file_is_refused_and_nothing_is_done(
     host: FakeHost, declare: Any, exported: bytes, what: str
 ) -> None:
@@ -217,7 +225,15 @@ def test_a_damaged_version_is_not_exported(host: FakeHost, declare: Any, tmp_pat
 
 def test_headers_are_values() -> None:
     header = Header(
-        name="a", schema=1, version=1, root="", rows=0, records=1, stored_bytes=0, published_at=0.0, load_started=0.0
+        name="a",
+        schema=1,
+        version=1,
+        root="0" * 40,
+        rows=0,
+        records=1,
+        stored_bytes=0,
+        published_at=0.0,
+        load_started=0.0,
     )
     assert Header.read(io.BytesIO(header.encode())) == header
     assert dataclasses.asdict(header)["format_number"] == 1
