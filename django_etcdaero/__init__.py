@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .datasets.blocks.frozen import thaw
     from .datasets.dataset import Dataset
     from .datasets.decorator import dataset
-    from .datasets.validators import MaxShrink, MinRows
+    from .datasets.row_validators import NoNulls, Schema
+    from .datasets.validators import MaxAdded, MaxChanged, MaxRemoved, MaxShrink, MinRows, RowCountVariance
     from .model_datasets.changes import model_changed
     from .model_datasets.dataset import ModelDataset
 
@@ -25,9 +26,15 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Dataset",
+    "MaxAdded",
+    "MaxChanged",
+    "MaxRemoved",
     "MaxShrink",
     "MinRows",
     "ModelDataset",
+    "NoNulls",
+    "RowCountVariance",
+    "Schema",
     "dataset",
     "datasets",
     "kv",
@@ -38,9 +45,15 @@ __all__ = [
 
 _HOME = {
     "Dataset": "datasets.dataset",
+    "MaxAdded": "datasets.validators",
+    "MaxChanged": "datasets.validators",
+    "MaxRemoved": "datasets.validators",
     "MaxShrink": "datasets.validators",
     "MinRows": "datasets.validators",
     "ModelDataset": "model_datasets.dataset",
+    "NoNulls": "datasets.row_validators",
+    "RowCountVariance": "datasets.validators",
+    "Schema": "datasets.row_validators",
     "dataset": "datasets.decorator",
     "model_changed": "model_datasets.changes",
     "thaw": "datasets.blocks.frozen",

@@ -162,7 +162,14 @@ class LoadOverdue(EtcdAeroError, TimeoutError):
 
 
 class ValidationFailed(EtcdAeroError):
-    """A validator refused the freshly loaded rows."""
+    """A validator refused the freshly loaded rows.
+
+    ``figures`` is what it measured, by name.
+    """
+
+    def __init__(self, message: str, figures: Mapping[str, float] | None = None) -> None:
+        super().__init__(message)
+        self.figures: dict[str, float] = dict(figures or {})
 
 
 class EncodeError(EtcdAeroError, TypeError):

@@ -14,7 +14,24 @@ import django_etcdaero
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.snapshot import Snapshot
 
-NAMES = ["Dataset", "MaxShrink", "MinRows", "ModelDataset", "dataset", "datasets", "kv", "kvs", "model_changed", "thaw"]
+NAMES = [
+    "Dataset",
+    "MaxAdded",
+    "MaxChanged",
+    "MaxRemoved",
+    "MaxShrink",
+    "MinRows",
+    "ModelDataset",
+    "NoNulls",
+    "RowCountVariance",
+    "Schema",
+    "dataset",
+    "datasets",
+    "kv",
+    "kvs",
+    "model_changed",
+    "thaw",
+]
 
 
 def test_the_public_names() -> None:
@@ -27,10 +44,13 @@ def test_the_public_names() -> None:
 
 
 SIGNATURES = {
-    "refresh": "(self, *, force: bool = False, wait: float = 0.0) -> RefreshResult",
+    "refresh": "(self, *, force: bool = False, wait: float = 0.0, skip_validators: bool = False) -> RefreshResult",
     "request_refresh": "(self) -> None",
     "history": "(self) -> list[Version]",
-    "rollback": "(self, version: int) -> None",
+    "refused": "(self) -> list[RefusedLoad]",
+    "diff": "(self, old: int | None = None, new: int | None = None) -> Diff[K, V]",
+    "pin": "(self, version: int | None = None, *, reason: str = , by: str = ) -> int",
+    "rollback": "(self, version: int | None = None, *, reason: str = , by: str = ) -> int",
     "unpin": "(self) -> bool",
     "snapshot": "(self: _Indexed[Index]) -> Snapshot[K, V, Index]",
     "wait_ready": "(self: _Indexed[Index], timeout: float | None = None) -> Snapshot[K, V, Index]",

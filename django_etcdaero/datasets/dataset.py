@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from os import PathLike
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
 from .declaration import check
 from .host import host
@@ -10,8 +11,11 @@ from .read.live import LiveDataset
 from .registry import datasets
 
 if TYPE_CHECKING:
+    from .publish.diff import Diff
     from .publish.history import Version
+    from .state.announcement import Announcement
     from .state.status import RefreshResult
+    from .state.validations import RefusedLoad
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -74,15 +78,15 @@ class Dataset(LiveDataset[K, V]):
             raise TypeError(f"{cls.__qualname__} is the class that declares the dataset: {_use_instead(cls)}")
         return super().__class_getitem__(item)  # type: ignore[misc] # Mapping has it when it runs
 
-    def refresh(self, *, force: bool = False, wait: float = 0.0) -> RefreshResult:
+    def refresh(self, *, force: bool = False, wait: float = 0.0, skip_validators: bool = False) -> RefreshResult:
         """Load and publish if it is due and nobody else does; return what happened, and raise nothing of it.
 
         ``force`` loads even when it is not due. ``wait`` is how many seconds to wait for another process that is
-        refreshing.
+        refreshing. ``skip_validators`` publishes what validators would refuse; the history tells.
         """
         from .publish.refresh import Refresh
 
-        result = Refresh(self, host(), force=force, wait=wait).run()
+        result = Refresh(self, host(), force=force, wait=wait, skip_validators=skip_validators).run()
         host().wake_reader(self)
         return result
 
@@ -102,21 +106,82 @@ class Dataset(LiveDataset[K, V]):
 
         return versions(self, host().stores(self.using))
 
-    def rollback(self, version: int) -> None:
-        """Make every process serve a kept version again and hold it there: refreshes go to the history only.
+    def refused(self) -> list[RefusedLoad]:
+        """Return the last loads that a validator refused, the newest first, with what each validator said."""
+        from .publish.history import refused
 
-        Raises ``KeyNotFound`` when the version is not kept, ``CorruptBlock`` when parts of it are gone or damaged,
-        ``Fenced`` when something was published or pinned in between.
+        return refused(self, host().stores(self.using))
+
+    def diff(self, old: int | None = None, new: int | None = None) -> Diff[K, V]:
+        """Compare two kept versions; ``new`` is the current one by default, ``old`` the one published before ``new``.
+
+        Rows are compared when they are looked at, and only blocks that differ are fetched. Raises ``KeyNotFound`` when
+        a version is not kept, ``CorruptBlock`` when parts of one are gone or damaged.
+        """
+        from .publish.diff import diff
+
+        return diff(self, host().stores(self.using), old, new)
+
+    def pin(self, version: int | None = None, *, reason: str = "", by: str = "") -> int:
+        """Hold every process on a kept version; return which. Refreshes go to the history only, until :meth:`unpin`.
+
+        By default that is the version that is current: nothing changes for readers, and nothing will. Who (``by``) and
+        why (``reason``), texts of at most 1000 characters, is kept with it. Raises what :meth:`rollback` raises.
+        """
+        from .publish.history import pin
+
+        return pin(self, host().stores(self.using), version, reason=reason, by=by)
+
+    def rollback(self, version: int | None = None, *, reason: str = "", by: str = "") -> int:
+        """Make every process go back to a kept version and hold it there, as :meth:`pin` does; return which.
+
+        By default it is the version that was published before the current one. Raises ``KeyNotFound`` when the version
+        is not kept, ``CorruptBlock`` when parts of it are gone or damaged, ``Fenced`` when something was published or
+        pinned in between.
         """
         from .publish.history import rollback
 
-        rollback(self, host().stores(self.using), version)
+        return rollback(self, host().stores(self.using), version, reason=reason, by=by)
 
     def unpin(self) -> bool:
-        """End a rollback's hold and ask for a load; return whether there was one."""
+        """End a hold by :meth:`pin` or :meth:`rollback` and ask for a load; return whether there was one."""
         from .publish.history import unpin
 
         return unpin(self, host().stores(self.using))
+
+    def export_version(self, target: str | PathLike[str] | BinaryIO, version: int | None = None) -> Announcement:
+        """Write a kept version, the current one by default, to a file that :meth:`import_version` reads; return it.
+
+        A path is written under another name, readable by its owner only, and renamed at the end. Needs little memory.
+        Raises ``KeyNotFound``, ``CorruptBlock``, what the record store raises, and ``OSError``.
+        """
+        from .publish.transfer import export_version
+
+        return export_version(self, host().stores(self.using), target, version)
+
+    def import_version(
+        self,
+        source: str | PathLike[str] | BinaryIO,
+        *,
+        force: bool = False,
+        skip_validators: bool = False,
+        wait: float = 0.0,
+    ) -> RefreshResult:
+        """Publish the rows of a file as a new version, under the lock and after the validators, as a refresh does.
+
+        ``force`` takes a file of a dataset of another name or schema. ``wait`` is how many seconds to wait for another
+        process that is refreshing. Raises ``ResponseError`` for a file that is damaged or no export, ``InvalidRequest``
+        for that of another dataset, ``OSError``; nothing was done then. What else fails is told by the result.
+        """
+        from .publish.transfer import import_version
+
+        result = import_version(self, host(), source, force=force, skip_validators=skip_validators, wait=wait)
+        host().wake_reader(self)
+        return result
+
+    pin.alters_data = True  # type: ignore[attr-defined] # templates must not call it, nor the two below
+    export_version.alters_data = True  # type: ignore[attr-defined]
+    import_version.alters_data = True  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         loaded = self._live_state.loaded

@@ -3,14 +3,16 @@
 Coordination plane, below the alias's prefix: ``announcements/<name>/s<schema>`` is the announcement that readers
 follow. The announcements of all datasets stand side by side, so that one range reads them and one watch follows them,
 and no other key wakes that watch. Likewise ``loads/<name>/s<schema>`` is the last successful load: when it began, what
-it found, which request it answers. All else stands under ``datasets/<name>/s<schema>/``:
+it found, which request it answers. Under ``settings/<name>/validators`` operators put other thresholds for the
+validators of the dataset (:mod:`.publish.thresholds`). All else stands under ``datasets/<name>/s<schema>/``:
 
 ``lock/…``            who refreshes (:mod:`django_etcdaero.keyvalue.queue.lock`)
-``history/<version>`` announcements of the kept versions, the current one's included
+``history/<version>`` announcements of the kept versions, the current one's included, and what validators said of each
 ``retired/<version>`` announcements that left the history and whose blocks are still to be given a time to live;
                       with an id added, those about to be made, for the case that nothing comes of them
 ``pin``               present while an operator holds the announcement on one version
 ``attempt``           the last failed load: when, why, and when to try again
+``last_refused``      the last loads that validators refused (:mod:`.state.validations`)
 ``condemned``         how many bytes of versions that went are still to expire, and when
 ``overdue/…``         loads that hang, for as long as they do (:mod:`.state.overdue`)
 ``request``           somebody asks for a load; answered by a load that begins after the request's revision
@@ -40,7 +42,9 @@ PROCESSES = "processes/"
 """Who reads: see :mod:`.state.presence`."""
 CACHES = "caches/"
 """What processes tell each other of caches: see :mod:`django_etcdaero.cache.notices`."""
-RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, LOADS, PROCESSES, RECORDS_ROOM)
+SETTINGS = "settings/"
+"""What operators set without a deployment, by the name of the dataset."""
+RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, LOADS, PROCESSES, RECORDS_ROOM, SETTINGS)
 """How the package's own keys begin, below an alias's prefix. Keys, locks and elections of users begin otherwise."""
 
 GARBAGE_TTL = 24 * 3600
@@ -69,6 +73,7 @@ class Layout:
     schema: int
 
     lock, pin, attempt, condemned, request = _Key(), _Key(), _Key(), _Key(), _Key()
+    last_refused = _Key()  # in none of the two ranges of the state
 
     @property
     def base(self) -> str:
@@ -84,6 +89,11 @@ class Layout:
     def checked(self) -> str:
         """Key of the last successful load. :func:`dataset_of` is the inverse."""
         return f"{LOADS}{self.name}/s{self.schema}"
+
+    @property
+    def validator_settings(self) -> str:
+        """Key of other thresholds for the validators, the same for all schemas."""
+        return f"{SETTINGS}{self.name}/validators"
 
     @property
     def former_announcement(self) -> str:

@@ -6,7 +6,9 @@ from datetime import UTC, datetime
 
 from django.utils import timezone
 
+from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
+from django_etcdaero.datasets.state.stored_state import Pin
 
 
 def moment(timestamp: float) -> str:
@@ -24,6 +26,20 @@ def size(count: int) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
+
+
+def describe_version(announcement: Announcement) -> str:
+    """Say in one line what is known of a version."""
+    return (
+        f"version {announcement.version}: {announcement.rows:,} rows, {size(announcement.stored_bytes)},"
+        f" published {moment(announcement.published_at)} by {announcement.host}/{announcement.pid}"
+    )
+
+
+def describe_pin(pin: Pin) -> str:
+    """Say which version readers are held on, by whom and why."""
+    who = f" by {pin.by} since {moment(pin.at)}" if pin.by else ""
+    return f"pinned to version {pin.version}{who}{f': {pin.reason}' if pin.reason else ''}"
 
 
 def describe_result(result: RefreshResult) -> str:

@@ -16,7 +16,8 @@ pytestmark = pytest.mark.usefixtures("host")
 DECLARED = {*OPTIONS, "name", "load", "prepare", "layout", "live", "origin"}
 MAPPING = {"get", "items", "keys", "values"}
 READING = {"aready", "by", "get_many", "index", "sequence", "snapshot", "status", "wait_ready", "wait_version"}
-ACTING = {"history", "refresh", "request_refresh", "rollback", "unpin"}
+VERSIONS = {"diff", "export_version", "history", "import_version", "pin", "refused", "rollback", "unpin"}
+ACTING = {"refresh", "request_refresh"}
 
 
 class Base(Dataset[str, int]):
@@ -30,7 +31,7 @@ def test_completion_offers_what_users_call() -> None:
         return {}
 
     offered = {name for name in dir(prices) if not name.startswith("_")}
-    assert offered == DECLARED | MAPPING | READING | ACTING
+    assert offered == DECLARED | MAPPING | READING | VERSIONS | ACTING
 
 
 def test_live_is_the_dataset_that_the_class_declares() -> None:

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.processes.site import Site
+from tests.processes.site import Site, wait_for_rows
 from tests.waiting import wait_until
 
 PERIOD = 1.0
@@ -50,6 +50,32 @@ def test_a_running_service_answers_a_request_of_another_process(site: Site) -> N
     wait_until(lambda: site.state().request is None, what="an answered request that is gone")
 
 
+def test_versions_are_compared_moved_and_pinned_by_commands(site: Site) -> None:
+    reader = site.agent()
+    site.publish({"a": 1, "b": 1})
+    site.publish({"a": 2, "c": 1})
+    reader.wait_for(2)
+    lines = [json.loads(line) for line in site.run("etcdaero_diff", "prices", "--json").output.splitlines()]
+    assert (lines[0]["added"], lines[0]["removed"], lines[0]["changed"]) == (1, 1, 1)
+    file = str(site.directory / "prices.version")
+    assert site.run("etcdaero_export", "prices", file, "1").code == 0
+    imported = site.run("etcdaero_import", "prices", file, "--noinput", "--json")
+    assert (imported.code, imported.results[0]["version"]) == (0, 3), imported
+    reader.wait_for(3)
+    assert reader.ask("read")["rows"] == {"a": 1, "b": 1}
+
+    assert site.run("etcdaero_pin", "prices", "2", "--noinput", "--by", "anna", "--reason", "stocktaking").code == 0
+    reader.wait_for(2)
+    site.rows({"a": 9})
+    assert site.refresh("--force")["pinned"] is True
+    assert "is declared in" in site.run("etcdaero_forget", "prices", "--noinput").errors
+    assert site.run("etcdaero_forget", "prices", "--noinput", "--force").code == 0
+    assert site.state().pin is None
+    assert reader.ask("read") == {"version": 2, "rows": {"a": 2, "c": 1}}, "what a process holds it serves"
+    assert site.refresh()["outcome"] == "refreshed"
+    wait_for_rows(reader, {"a": 9})
+
+
 @pytest.mark.etcd_too
 def test_a_rollback_holds_all_readers_on_the_old_version_until_it_is_unpinned(site: Site) -> None:
     operator, reader, late = site.agent(), site.agent(), site.agent()
@@ -58,7 +84,7 @@ def test_a_rollback_holds_all_readers_on_the_old_version_until_it_is_unpinned(si
     reader.wait_for(2)
     assert operator.ask("history") == [2, 1]
     assert operator.ask("rollback 7")["raised"] == "KeyNotFound"
-    assert operator.ask("rollback 1") is None
+    assert operator.ask("rollback 1") == 1
     for agent in (operator, reader):
         agent.wait_for(1)
         assert agent.ask("read")["rows"] == {"a": 1}

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from functools import cached_property
 from gc import get_referents
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any, Final
 
 import msgpack
@@ -183,6 +183,25 @@ def decode(data: bytes, *, frozen: bool = False, rows: bool = True) -> Any:
     except _UNPACKING_ERRORS as error:
         raise DamagedRecord(f"it does not decode: {error}") from error
     return value
+
+
+def split(data: bytes) -> list[bytes]:
+    """Return the encodings of the elements of an array, or of the keys and values of a map in turn, undecoded.
+
+    ``data`` was checked against its digest. Raises ``DamagedRecord`` when it is neither.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+    unpacker.feed(data)
+    is_map = data[:1] and (data[0] & 0xF0 == 0x80 or data[0] in (0xDE, 0xDF))
+    try:
+        count = 2 * unpacker.read_map_header() if is_map else unpacker.read_array_header()
+        bounds = [unpacker.tell()]
+        for _ in range(count):
+            unpacker.skip()
+            bounds.append(unpacker.tell())
+    except (ValueError, msgpack.OutOfData) as error:
+        raise DamagedRecord(f"it does not decode: {error}") from error
+    return [data[begin:end] for begin, end in pairwise(bounds)]
 
 
 def _unpack(data: bytes, level: int, frozen: bool) -> Any:

@@ -1,6 +1,6 @@
-"""Kept versions: listing them, going back to one, and letting go again.
+"""Kept versions: listing them, holding readers on one, and letting go again.
 
-Going back needs no lock. It is one transaction that holds only if the announcement, ``pin`` and the entry of the
+That needs no lock. It is one transaction that holds only if the announcement, ``pin`` and the entry of the
 history are still what was looked at, so that it cannot cross a publication: a publisher that comes second finds another
 announcement and is refused, and a version that a publisher has retired meanwhile cannot be gone back to.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +19,24 @@ from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import request_load
-from django_etcdaero.datasets.state.stored_state import Pin
+from django_etcdaero.datasets.state.stored_state import Pin, StoredState
+from django_etcdaero.datasets.state.validations import RefusedLoad, refused_loads, results_in
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound
+from django_etcdaero.datasets.validators import ValidatorResult
+from django_etcdaero.exceptions import CorruptBlock, Fenced, InvalidRequest, KeyNotFound
 from django_etcdaero.keyvalue.txn import mod_revision, put
+from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.records.store import batches
 
 from .commit import as_read, drop_former
 from .expiry import kept
+
+MOST_TEXT = 1000
+"""Characters of a reason and of who gives it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,33 +45,158 @@ class Version:
 
     announcement: Announcement
     current: bool
+    """Whether readers are to hold it."""
     pinned: bool
+    results: tuple[ValidatorResult, ...] = ()
+    """What validators said of it when it was published."""
+    pin: Pin | None = None
+    """If it is pinned: since when, by whom and why."""
+
+    @property
+    def version(self) -> int:
+        """Its number."""
+        return self.announcement.version
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return self.announcement.rows
+
+    @property
+    def stored_bytes(self) -> int:
+        """Stored bytes of its blocks."""
+        return self.announcement.stored_bytes
+
+    @property
+    def published_at(self) -> float:
+        """When it was published, seconds since the epoch."""
+        return self.announcement.published_at
+
+    @property
+    def load_seconds(self) -> float:
+        """How long its load took."""
+        return self.announcement.load_seconds
+
+    @property
+    def who(self) -> str:
+        """The process that published it, as ``host/pid``."""
+        return f"{self.announcement.host}/{self.announcement.pid}"
 
 
 def versions(dataset: Declared[Any, Any], stores: Stores) -> list[Version]:
     """Return the kept versions, the newest first."""
     layout = dataset.layout(stores.prefix)
-    state = read_state(stores.kv, layout)
-    entries = [entry for entry, _ in kept(stores.kv.range(layout.history(), prefix=True).kvs)]
-    return [
-        Version(
-            announcement=entry,
-            current=state.current is not None and state.current.version == entry.version,
-            pinned=state.pin is not None and state.pin.version == entry.version,
+    return _versions(stores, layout, read_state(stores.kv, layout))
+
+
+def _versions(stores: Stores, layout: Layout, state: StoredState) -> list[Version]:
+    found = []
+    for entry, item in reversed(kept(stores.kv.range(layout.history(), prefix=True).kvs)):
+        pin = state.pin if state.pin is not None and state.pin.version == entry.version else None
+        found.append(
+            Version(
+                announcement=entry,
+                current=state.current is not None and state.current.version == entry.version,
+                pinned=pin is not None,
+                results=results_in(item),
+                pin=pin,
+            )
         )
-        for entry in reversed(entries)
-    ]
+    return found
 
 
-def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
-    """Announce a kept version again and pin it: see :meth:`django_etcdaero.datasets.dataset.Dataset.rollback`."""
+def refused(dataset: Declared[Any, Any], stores: Stores) -> list[RefusedLoad]:
+    """Return the last loads that validators refused, the newest first."""
+    return refused_loads(stores.kv, dataset.layout(stores.prefix))
+
+
+def find_one(dataset: Declared[Any, Any], stores: Stores, version: int | None) -> Announcement:
+    """Return a kept version, by default the one that is current. Raises ``KeyNotFound``."""
+    known, current = _known(dataset, stores)
+    return _one_of(dataset, known, current if version is None else version)
+
+
+def find_two(
+    dataset: Declared[Any, Any], stores: Stores, old: int | None, new: int | None
+) -> tuple[Announcement, Announcement]:
+    """Return two kept versions: by default the one that is current, and the one that was published before ``new``.
+
+    Raises ``KeyNotFound``.
+    """
+    known, current = _known(dataset, stores)
+    second = _one_of(dataset, known, current if new is None else new)
+    if old is None:
+        old = max((version for version in known if version < second.version), default=None)
+        if old is None:
+            raise KeyNotFound(f"dataset {dataset.name!r}: no version before {second.version} is kept")
+    return _one_of(dataset, known, old), second
+
+
+def _known(dataset: Declared[Any, Any], stores: Stores) -> tuple[dict[int, Announcement], int | None]:
+    """Return the kept versions and which is current."""
     layout = dataset.layout(stores.prefix)
     state = read_state(stores.kv, layout)
+    known = {each.version: each.announcement for each in _versions(stores, layout, state)}
+    if state.current is None:
+        return known, None
+    return known | {state.current.version: state.current}, state.current.version
+
+
+def _one_of(dataset: Declared[Any, Any], known: dict[int, Announcement], version: int | None) -> Announcement:
+    if version is None or version not in known:
+        raise _not_kept(dataset, known, version)
+    return known[version]
+
+
+def _not_kept(dataset: Declared[Any, Any], known: Iterable[int], version: int | None) -> KeyNotFound:
+    if version is None:
+        return KeyNotFound(f"dataset {dataset.name!r}: nothing has been published yet")
+    listed = ", ".join(map(str, sorted(known, reverse=True))) or "none"
+    return KeyNotFound(f"dataset {dataset.name!r} has no kept version {version}; kept: {listed}")
+
+
+def rollback(
+    dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str = "", by: str = ""
+) -> int:
+    """Go back and hold: see :meth:`django_etcdaero.datasets.dataset.Dataset.rollback`."""
+    if version is None:
+        version = find_two(dataset, stores, None, None)[0].version
+    return pin(dataset, stores, version, reason=reason, by=by)
+
+
+def pin(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str = "", by: str = "") -> int:
+    """Hold readers on a version: see :meth:`django_etcdaero.datasets.dataset.Dataset.pin`."""
+    for what, text in (("reason", reason), ("by", by)):
+        if len(text) > MOST_TEXT or any("\ud800" <= character <= "\udfff" for character in text):
+            raise InvalidRequest(f"{what}: expected printable text of at most {MOST_TEXT} characters")
+    layout = dataset.layout(stores.prefix)
+    state = read_state(stores.kv, layout)
+    if state.current is None:
+        raise _not_kept(dataset, (), version)
+    held = Pin(version=state.current.version if version is None else version, at=time.time(), reason=reason, by=by)
+    if version is not None:  # also if it is current: in a store that was restored readers may hold another one
+        _go_to(dataset, stores, state, held)
+        return held.version
+    done = stores.kv.txn().when(*_unmoved(layout, state)).then(put(layout.pin, held.encode())).commit()
+    if not done.succeeded:
+        raise Fenced(_MOVED.format(dataset.name))
+    return held.version
+
+
+_MOVED = "dataset {!r}: something was published meanwhile; look again and repeat"
+
+
+def _unmoved(layout: Layout, state: StoredState) -> list[Compare]:
+    return [*as_read(layout, state), mod_revision(layout.pin) == state.pin_revision]
+
+
+def _go_to(dataset: Declared[Any, Any], stores: Stores, state: StoredState, pin: Pin) -> None:
+    """Announce a kept version again, and pin it."""
+    layout, version = dataset.layout(stores.prefix), pin.version
     item = stores.kv.get(layout.history(version))
     entry = Announcement.believe(item)
-    if item is None or entry is None or state.current is None:
-        kept = ", ".join(str(each.announcement.version) for each in versions(dataset, stores)) or "none"
-        raise KeyNotFound(f"dataset {dataset.name!r} has no kept version {version}; kept: {kept}")
+    if item is None or entry is None:
+        raise _not_kept(dataset, [each.version for each in _versions(stores, layout, state)], version)
     blocks = BlockStore(stores.records, layout)
     manifest = Manifest.load(blocks.fetch, bytes.fromhex(entry.root))
     names = set(manifest.digests())
@@ -78,19 +211,14 @@ def rollback(dataset: Declared[Any, Any], stores: Stores, version: int) -> None:
             verified(content[digest], digest, stored)
     epoch = state.next_epoch(blocks.read_copy())
     announced = dataclasses.replace(entry, id=secrets.token_hex(8), epoch=epoch)
-    pin = Pin(version=version, at=time.time())
     done = (
         stores.kv.txn()
-        .when(
-            *as_read(layout, state),
-            mod_revision(layout.pin) == state.pin_revision,
-            mod_revision(layout.history(version)) == item.mod_revision,
-        )
+        .when(*_unmoved(layout, state), mod_revision(layout.history(version)) == item.mod_revision)
         .then(put(layout.announcement, announced.encode()), put(layout.pin, pin.encode()), *drop_former(layout, state))
         .commit()
     )
     if not done.succeeded:
-        raise Fenced(f"dataset {dataset.name!r}: something was published meanwhile; look again and repeat")
+        raise Fenced(_MOVED.format(dataset.name))
     blocks.write_copy(announced, done.revision)
 
 

@@ -33,9 +33,10 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
+from functools import partial
 from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -47,7 +48,9 @@ from django_etcdaero.datasets.state.project import project_of, tell_of_other_pro
 from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
+from django_etcdaero.datasets.state.validations import history_value
 from django_etcdaero.datasets.stores import Stores
+from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import delete, mod_revision, put
@@ -95,7 +98,7 @@ class Publication:
 
     ``state`` is what was read under ``lock``. Without a lock nothing is written: rows are loaded, validated, encoded
     and loaded on trial only. ``permission`` is that to announce. ``force`` repairs damage that was repaired in vain
-    before.
+    before. ``read`` takes the place of the source, as :func:`.source.load_rows`; what it gives answers no request.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class Publication:
         *,
         force: bool,
         progress: Progress | None,
+        read: Callable[[Progress | None], dict[Any, Any]] | None = None,
+        skip_validators: bool = False,
     ) -> None:
         self._dataset = dataset
         self._listener = host.listener
@@ -121,6 +126,11 @@ class Publication:
         self._permission = permission
         self._force = force
         self._progress = progress
+        self._read = read or partial(load_rows, dataset)
+        self._answers = read is None
+        self._skip_validators = skip_validators
+        self.results: list[ValidatorResult] = []
+        """What validators said."""
         self.loading = False
         """Whether it runs code of the project: ``load()``, a validator, or what takes part in a trial load."""
 
@@ -165,10 +175,13 @@ class Publication:
 
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
         started, began, self.loading = time.time(), elapsed(), True
-        rows = Context().run(load_rows, self._dataset, self._progress)
+        rows = Context().run(self._read, self._progress)
         self._permission.check()
         load = Load(started, began, elapsed() - began, self._latest())
-        Context().run(run_validators, self._dataset, self._blocks, load.latest, rows)
+        if self._skip_validators:
+            self.results = [ValidatorResult(name="validators", ok=True, text="left out by hand")]
+        else:
+            Context().run(run_validators, self._dataset, self._stores, load.latest, rows, self.results)
         self.loading = False
         return rows, load
 
@@ -259,7 +272,8 @@ class Publication:
         self, lock: Lock, announcement: Announcement, load: Load, storing: Storing, expiry: Expiry
     ) -> Checked:
         checked, value = self._checked(load, announcement.version), announcement.encode()
-        operations = [put(self._layout.history(announcement.version), value), *expiry.operations]
+        entry = history_value(announcement, self.results)
+        operations = [put(self._layout.history(announcement.version), entry), *expiry.operations]
         if self._state.pin is None:
             operations.append(put(self._layout.announcement, value))
         self._permission.use()
@@ -302,9 +316,17 @@ class Publication:
             noted_after=elapsed() - load.began,
             lock_token=self._lock.token if self._lock is not None else 0,
             version=version,
-            request_revision=self._state.request_revision if self._state.request else 0,
-            request_id=self._state.request.id if self._state.request else "",
+            **self._answered(),
         )
+
+    def _answered(self) -> dict[str, Any]:
+        """Return what the note of the load says of requests: which one it answers, else what the note before says."""
+        state = self._state
+        if not self._answers and state.checked is not None:
+            return {"request_revision": state.checked.request_revision, "request_id": state.checked.request_id}
+        if not self._answers or state.request is None:
+            return {"request_revision": 0}
+        return {"request_revision": state.request_revision, "request_id": state.request.id}
 
     def _commit(self, lock: Lock, checked: Checked, operations: Sequence[Operation] = ()) -> int:
         def lost() -> None:
@@ -314,6 +336,6 @@ class Publication:
 
     def _answer_request(self) -> None:
         """Remove the request that this load answers, also one that makes no sense; a newer one stays."""
-        if self._state.request_revision:
+        if self._state.request_revision and self._answers:
             key, revision = self._layout.request, self._state.request_revision
             self._kv.txn().when(mod_revision(key) == revision).then(delete(key)).commit()

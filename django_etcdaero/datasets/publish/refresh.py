@@ -20,6 +20,7 @@ from django_etcdaero.datasets.state.schedule import backoff, held_back_until, is
 from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason
 from django_etcdaero.datasets.state.stored_state import NOTHING, Attempt, Checked
+from django_etcdaero.datasets.state.validations import note_refused
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import (
     Cancelled,
@@ -29,9 +30,11 @@ from django_etcdaero.exceptions import (
     Fenced,
     InvalidRequest,
     LoadOverdue,
+    ValidationFailed,
 )
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.txn import put
+from django_etcdaero.keyvalue.values import Operation
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
@@ -56,6 +59,7 @@ class Refresh:
     reason again. ``serving``: a service refreshes whenever it is due, so that it leaves some time between loads that
     are asked for. ``on_overdue`` is called from another thread when the load has not come to its end within
     ``load_timeout``, with the result of this refresh: all that is left of it then is the thread in which it runs.
+    ``read`` gives the rows in the place of the source; that answers no request, and nobody backs off if it fails.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class Refresh:
         serving: bool = False,
         on_overdue: Callable[[RefreshResult], object] | None = None,
         line: Line | None = None,
+        read: Callable[[Progress | None], dict[Any, Any]] | None = None,
+        skip_validators: bool = False,
     ) -> None:
         self._dataset = dataset
         self._host = host
@@ -81,6 +87,8 @@ class Refresh:
         self._told = told
         self._on_overdue = on_overdue
         self._line = line
+        self._read = read
+        self._skip_validators = skip_validators
         self.store_away = False
         """Whether it failed because a store of the alias did not answer."""
         self._permission = Permission()
@@ -148,7 +156,7 @@ class Refresh:
             if self._state.former_revision:
                 move_announcement(stores.kv, self._layout, self._state, lock)
                 self._state = read_state(stores.kv, self._layout)
-            if turn.loaded_since(asked.checked, self._state.checked):
+            if self._read is None and turn.loaded_since(asked.checked, self._state.checked):
                 return self._result(Outcome.FRESH)
             idle = self._not_due()
             if idle is not None:
@@ -190,6 +198,8 @@ class Refresh:
             self._permission,
             force=self._force,
             progress=self._progress,
+            read=self._read,
+            skip_validators=self._skip_validators,
         )
         limit = TimeLimit(
             load_limit(self._dataset),
@@ -261,10 +271,14 @@ class Refresh:
             error=text_of(error)[:2000],
             person=self._state.pending.person if self._state.pending is not None else "",
         )
-        nothing_since = loaded_as_read(self._layout, self._state)
+        kv, steps, nothing_since = self._stores.kv, list[Operation](), loaded_as_read(self._layout, self._state)
         try:
-            done = self._stores.kv.txn().when(*nothing_since).then(put(self._layout.attempt, attempt.encode())).commit()
-            if done.succeeded:
+            if self._read is None:
+                steps.append(put(self._layout.attempt, attempt.encode()))
+            if isinstance(error, ValidationFailed) and self._publication is not None:
+                steps.append(note_refused(kv, self._layout, str(error), self._publication.results))
+            noted = bool(steps) and kv.txn().when(*nothing_since).then(*steps).commit().succeeded
+            if noted and self._read is None:
                 self._sightings.failed(attempt, after=asked)
         except EtcdAeroError as problem:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)
@@ -295,5 +309,6 @@ class Refresh:
             seconds=elapsed() - self._began,
             dry_run=self._dry_run,
             version_known=self._state is not NOTHING,
+            validators=tuple(self._publication.results) if self._publication is not None else (),
             **fields,
         )

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.difference import differences, encoded_side, stored_side
 from django_etcdaero.datasets.blocks.digests import Fetch
 from django_etcdaero.datasets.blocks.frozen import freeze
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.partition import partition
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.snapshot import make_snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
-from django_etcdaero.datasets.validators import validate
+from django_etcdaero.datasets.stores import Stores
+from django_etcdaero.datasets.validators import Changes, ValidatorResult, validate
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ResponseError, ValidationFailed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
+
+from .thresholds import choose_validators
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -30,6 +37,8 @@ class OldRowsGone(EtcdAeroError):
 class OldRows(Mapping[Any, Any]):
     """The rows that are current, for validators: the number is known, the rows are fetched when first looked at.
 
+    :meth:`changes` counts what differs and fetches only blocks that do.
+
     They are read-only, and of the types that ``load()`` gives, whatever the dataset declares. Looking at them raises
     :class:`OldRowsGone` when the record store does not have them any more.
     """
@@ -37,12 +46,39 @@ class OldRows(Mapping[Any, Any]):
     def __init__(self, blocks: BlockStore, announcement: Announcement) -> None:
         self._blocks = blocks
         self._announcement = announcement
+        self._counted: tuple[Mapping[Any, Any], Changes] | None = None
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return Manifest.load(self._blocks.fetch, bytes.fromhex(self._announcement.root))
 
     @cached_property
     def _rows(self) -> Mapping[Any, Any]:
+        with self._telling_what_is_gone():
+            return assemble(self._announcement, self._manifest, self._blocks.fetch, rows="frozen").view
+
+    def changes(self, new: Mapping[Any, Any]) -> Changes:
+        """Count the rows that differ from ``new``, which are encoded for that; the count is remembered.
+
+        Raises ``EncodeError`` and ``RecordTooBig`` for rows that could not be stored either.
+        """
+        if self._counted is None or self._counted[0] is not new:
+            with self._telling_what_is_gone():
+                count = self._manifest.count
+            rows = new.as_loaded if isinstance(new, NewRows) else new
+            parts = partition(rows, max_value_bytes=self._blocks.max_value_bytes, previous_count=count)
+            side = encoded_side(parts, parts.count, frozenset(self._manifest.blocks))
+            with self._telling_what_is_gone():
+                pairs = differences(stored_side(self._manifest, self._blocks.fetch), side)
+                found = Counter((pair.old is None, pair.new is None) for pair in pairs)
+            counts = Changes(added=found[True, False], removed=found[False, True], changed=found[False, False])
+            self._counted = new, counts
+        return self._counted[1]
+
+    @contextmanager
+    def _telling_what_is_gone(self) -> Iterator[None]:
         try:
-            manifest = Manifest.load(self._blocks.fetch, bytes.fromhex(self._announcement.root))
-            return assemble(self._announcement, manifest, self._blocks.fetch, rows="frozen").view
+            yield
         except ResponseError as error:
             raise OldRowsGone(f"version {self._announcement.version} cannot be read any more: {error}") from error
 
@@ -60,32 +96,44 @@ class NewRows(Mapping[Any, Any]):
     """The rows just loaded, for validators: each is a read-only copy, so that what they change is not published."""
 
     def __init__(self, rows: Mapping[Any, Any]) -> None:
-        self._rows = rows
+        self.as_loaded = rows
 
     def __getitem__(self, key: Any) -> Any:
-        return freeze(self._rows[key])
+        return freeze(self.as_loaded[key])
 
     def __contains__(self, key: object) -> bool:
-        return key in self._rows
+        return key in self.as_loaded
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._rows)
+        return iter(self.as_loaded)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.as_loaded)
 
 
 def run_validators(
-    dataset: Declared[Any, Any], blocks: BlockStore, latest: Announcement | None, rows: Mapping[Any, Any]
+    dataset: Declared[Any, Any],
+    stores: Stores,
+    latest: Announcement | None,
+    rows: Mapping[Any, Any],
+    results: list[ValidatorResult],
 ) -> None:
-    """Run the dataset's validators on ``rows`` and those of ``latest``. Raises ``ValidationFailed``, store errors."""
-    validators, new = tuple(dataset.validators), NewRows(rows)
+    """Run the dataset's validators on ``rows`` and those of ``latest``; what each says is added to ``results``.
+
+    Raises ``ValidationFailed``, store errors.
+    """
+    layout = dataset.layout(stores.prefix)
+    chosen = choose_validators(stores.kv, layout, tuple(dataset.validators))
+    results += chosen.notes
+    old = None if latest is None else OldRows(BlockStore(stores.records, layout), latest)
+    new = NewRows(rows)
     try:
-        validate(validators, None if latest is None else OldRows(blocks, latest), new)
+        validate(chosen.validators, old, new, overridden=chosen.overridden, results=results)
     except OldRowsGone as error:
         # A validator that compares with rows that nobody has any more must not keep the dataset from healing.
         logger.warning("dataset %s: validated without the old rows: %s", dataset.name, error)
-        validate(validators, None, new)
+        results[:] = chosen.notes
+        validate(chosen.validators, None, new, overridden=chosen.overridden, results=results)
 
 
 def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:

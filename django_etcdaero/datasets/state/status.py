@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy
 
 
@@ -103,6 +104,8 @@ class RefreshResult:
     pinned: bool = False
     """Readers are held on a version by a pin; a new one went to the history only."""
     dry_run: bool = False
+    validators: tuple[ValidatorResult, ...] = ()
+    """What validators said, those that ran."""
 
     @property
     def ok(self) -> bool:

@@ -90,6 +90,9 @@ class Pin(StoredValue):
 
     version: int
     at: float
+    reason: str = ""
+    by: str = ""
+    """Who, as they say; host and process are known as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

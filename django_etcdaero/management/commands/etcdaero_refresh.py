@@ -112,6 +112,9 @@ class Command(BaseCommand):
             help=f"with --loop: how many datasets may be loaded at a time (default: {THREADS})",
         )
         parser.add_argument("--dry-run", action="store_true", help="do everything but write and announce")
+        parser.add_argument(
+            "--no-validators", action="store_true", help="publish also what validators would refuse; the history tells"
+        )
         parser.add_argument("--json", action="store_true", help="print one JSON object for each result, one a line")
 
     def handle(
@@ -122,11 +125,14 @@ class Command(BaseCommand):
         loop: bool,
         threads: int | None,
         dry_run: bool,
+        no_validators: bool,
         json: bool,
         **options: Any,
     ) -> None:
         if loop and (force or dry_run or wait):
             raise CommandError("--loop does not go with --force, --dry-run or --wait", returncode=2)
+        if loop and no_validators:
+            raise CommandError("--loop does not go with --no-validators, which is for one refresh", returncode=2)
         if threads is not None and not loop:
             raise CommandError("--threads goes with --loop only: else datasets are loaded one by one", returncode=2)
         chosen = chosen_datasets(names or tuple(options.get("names", ())))
@@ -141,23 +147,27 @@ class Command(BaseCommand):
                 return
             failed, run = False, OneByOne(in_threads=self._own_process)
             for dataset in chosen:
-                result = self._refresh(run, dataset, force=force, wait=wait, dry_run=dry_run, quiet=json)
+                result = self._refresh(
+                    run,
+                    dataset,
+                    quiet=json,
+                    force=force,
+                    wait=wait,
+                    dry_run=dry_run,
+                    skip_validators=no_validators,
+                )
                 self._tell(result, as_json=json)
                 failed = failed or not result.ok
         if failed:
             raise SystemExit(1)
 
-    def _refresh(
-        self, run: OneByOne, dataset: Dataset[Any, Any], *, force: bool, wait: float, dry_run: bool, quiet: bool
-    ) -> RefreshResult:
+    def _refresh(self, run: OneByOne, dataset: Dataset[Any, Any], *, quiet: bool, **how: Any) -> RefreshResult:
         bar = ProgressBar(dataset.name) if sys.stderr.isatty() and not quiet else None
         close_old_connections()
         try:
             return run.run(
                 dataset,
-                lambda overdue: Refresh(
-                    dataset, runtime, force=force, wait=wait, dry_run=dry_run, progress=bar, on_overdue=overdue
-                ),
+                lambda overdue: Refresh(dataset, runtime, progress=bar, on_overdue=overdue, **how),
             )
         except SystemExit as signal:
             # Iterators of the load live on in its frames; they must not meet a closed database connection.

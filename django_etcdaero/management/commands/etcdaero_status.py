@@ -13,7 +13,7 @@ from django_etcdaero.datasets.state.overview import Overview, versions_held
 from django_etcdaero.datasets.state.presence import Process
 from django_etcdaero.keyvalue.queue.lock import Holder
 from django_etcdaero.management.cluster_status import ClusterStatus, ask
-from django_etcdaero.management.describe import moment, size
+from django_etcdaero.management.describe import describe_pin, describe_version, moment, size
 from django_etcdaero.management.scope import reach_warnings
 
 TIMEOUT = 10.0
@@ -124,10 +124,7 @@ class Command(BaseCommand):
         if current is None:
             lines.append("nothing published yet; run 'manage.py etcdaero_refresh'")
         else:
-            lines.append(
-                f"version {current.version}: {current.rows:,} rows, {size(current.stored_bytes)},"
-                f" published {moment(current.published_at)} by {current.host}/{current.pid}"
-            )
+            lines.append(describe_version(current))
             counts = held_by(each, status)
             lines.append(f"held by {counts.get(current.version, 0)} of {sum(counts.values())} processes")
         if each.stored.checked is not None:
@@ -147,7 +144,7 @@ class Command(BaseCommand):
         if each.expiring_bytes:
             lines.append(f"{size(each.expiring_bytes)} of replaced versions are still to expire")
         if each.stored.pin is not None:
-            lines.append(self.style.WARNING(f"pinned to version {each.stored.pin.version}"))
+            lines.append(self.style.WARNING(describe_pin(each.stored.pin)))
         if each.failure is not None:
             lines.append(
                 self.style.ERROR(

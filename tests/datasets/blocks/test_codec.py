@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from django_etcdaero.datasets.blocks.codec import MAX_LEVELS, Encoder, decode
+from django_etcdaero.datasets.blocks.codec import MAX_LEVELS, Encoder, decode, split
 from django_etcdaero.datasets.blocks.digests import DamagedRecord
 from django_etcdaero.datasets.blocks.frozen import FrozenDict, FrozenList
 from django_etcdaero.exceptions import EncodeError, ResponseError
@@ -416,3 +416,15 @@ def test_a_zone_that_this_machine_lacks_is_named() -> None:
 def test_uuid_and_uuid_text_are_different_values() -> None:
     uuid = UUID(int=7)
     assert decode(encode([uuid, str(uuid), uuid.bytes])) == [uuid, str(uuid), uuid.bytes]
+
+
+def test_elements_are_cut_apart_without_being_decoded() -> None:
+    values = [1, "text", {"a": [1, {2}]}, (1, 2), Decimal("1.50"), float("nan")]
+    assert split(encode(values)) == [encode(each) for each in values]
+    row = {"name": "Pot", 7: [1], (1, 2): {"x": 1}} | {str(number): number for number in range(20)}
+    parts = split(encode(row))
+    assert dict(zip(map(decode, parts[::2]), map(decode, parts[1::2]), strict=True)) == row
+    assert split(encode([])) == split(encode({})) == []
+    for damaged in (b"", encode("text"), encode([1, 2])[:-1], b"\x92\xc1\xc1"):
+        with pytest.raises(DamagedRecord):
+            split(damaged)

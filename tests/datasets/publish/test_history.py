@@ -9,7 +9,7 @@ import pytest
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import Outcome
-from django_etcdaero.exceptions import CorruptBlock, Fenced, KeyNotFound, OutcomeUnknown
+from django_etcdaero.exceptions import CorruptBlock, Fenced, InvalidRequest, KeyNotFound, OutcomeUnknown
 from tests.datasets.hosting import FakeHost, follow, publish
 
 
@@ -178,3 +178,75 @@ def test_an_unknown_outcome_is_told(host: FakeHost, prices: Any) -> None:
     with pytest.raises(OutcomeUnknown):
         prices.rollback(1)
     assert served(prices, host) == 1
+
+
+def test_a_pin_holds_what_is_served_and_changes_nothing(host: FakeHost, prices: Any) -> None:
+    before = host.state(prices).current
+    assert prices.pin(reason="stocktaking", by="anna") == 3
+    state = host.state(prices)
+    assert state.current == before
+    assert state.pin is not None
+    assert (state.pin.version, state.pin.reason, state.pin.by) == (3, "stocktaking", "anna")
+    assert publish(prices, {"a": 4}).pinned
+    assert served(prices, host) == 3
+    newest, held, *_ = prices.history()
+    assert (newest.pin, newest.pinned, held.pin, held.pinned) == (None, False, state.pin, True)
+
+
+def test_a_pin_to_a_version_goes_there(host: FakeHost, prices: Any) -> None:
+    assert prices.pin(1, by="anna") == 1
+    assert served(prices, host) == 1
+    assert prices.pin(3) == 3
+    assert served(prices, host) == 3
+    for wrong in (9, 0, -1):
+        with pytest.raises(KeyNotFound, match=f"no kept version {wrong}; kept: 3, 2, 1"):
+            prices.pin(wrong)
+
+
+def test_a_pin_gets_another_reason(host: FakeHost, prices: Any) -> None:
+    prices.rollback(1, reason="one", by="anna")
+    prices.pin(reason="two", by="ben")
+    pin = host.state(prices).pin
+    assert pin is not None
+    assert (pin.version, pin.reason, pin.by) == (1, "two", "ben")
+
+
+def test_a_rollback_without_a_version_goes_to_the_one_before(host: FakeHost, prices: Any) -> None:
+    assert [prices.rollback(reason="wrong prices"), prices.rollback()] == [2, 1]
+    with pytest.raises(KeyNotFound, match="no version before 1 is kept"):
+        prices.rollback()
+    assert served(prices, host) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"reason": "x" * 1001}, {"by": "\ud800"}])
+def test_a_text_that_could_not_be_read_again_is_refused(host: FakeHost, prices: Any, wrong: Any) -> None:
+    with pytest.raises(InvalidRequest, match="1000 characters"):
+        prices.pin(**wrong)
+    assert host.state(prices).pin is None
+
+
+def test_nothing_can_be_pinned_before_something_is_published(host: FakeHost, declare: Any) -> None:
+    with pytest.raises(KeyNotFound, match="nothing has been published yet"):
+        declare().pin()
+
+
+def test_a_pin_does_not_cross_a_publication(host: FakeHost, prices: Any) -> None:
+    other = host.other()
+
+    def publish_first(*args: Any, **options: Any) -> None:
+        host.engine.before.pop("txn")
+        prices.source.rows = {"a": 4}
+        assert Refresh(prices, other, force=True).run().outcome is Outcome.REFRESHED
+
+    host.engine.before["txn"] = publish_first
+    with pytest.raises(Fenced, match="look again"):
+        prices.pin()
+    assert host.state(prices).pin is None
+
+
+def test_a_version_tells_what_is_known_of_it(host: FakeHost, prices: Any) -> None:
+    version = prices.history()[0]
+    announced = version.announcement
+    assert (version.version, version.rows, version.stored_bytes) == (3, 1, announced.stored_bytes)
+    assert (version.published_at, version.load_seconds) == (announced.published_at, announced.load_seconds)
+    assert version.who == f"{announced.host}/{announced.pid}"

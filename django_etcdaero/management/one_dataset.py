@@ -1,0 +1,129 @@
+"""What commands that act on one dataset have in common: its name, one limit of time, errors in one line, consent."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import threading
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from django_etcdaero.datasets.dataset import Dataset
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+from django_etcdaero.system.error_text import text_of
+from django_etcdaero.system.threads import join
+
+from .scope import chosen_datasets, reach_warnings
+
+T = TypeVar("T")
+
+
+class ActingCommand(BaseCommand):
+    """A command that asks stores and may change what they hold. Exit code 1: it could not be done; 2: wrong arguments.
+
+    ``answer_within`` is the default of ``--timeout``, in seconds; ``None``: it takes as long as there are rows, and
+    each call to a store has a limit of its own.
+    """
+
+    answer_within: float | None = 10.0
+    asks_first = False
+    """Whether it asks before it changes something."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        if self.answer_within is not None:
+            parser.add_argument(
+                "--timeout",
+                type=float,
+                default=self.answer_within,
+                metavar="SECONDS",
+                help=f"longest time for the stores to answer (default: {self.answer_within:g})",
+            )
+        if self.asks_first:
+            parser.add_argument(
+                "--noinput", "--no-input", action="store_false", dest="interactive", help="do it without asking"
+            )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not 0 < options.get("timeout", 1.0) < 86400:
+            raise CommandError("--timeout must be a number of seconds above 0 and below 86400", returncode=2)
+        for warning in reach_warnings():
+            self.stderr.write(self.style.WARNING(warning))
+        self._limit: float | None = options.get("timeout")
+        self._interactive: bool = options.get("interactive", True)
+        try:
+            self.act(options)
+        except (EtcdAeroError, OSError) as error:
+            raise CommandError(text_of(error)) from error
+
+    @abstractmethod
+    def act(self, options: dict[str, Any]) -> None:
+        """Do it. Errors of stores and files end the command in one line."""
+
+    def ask_stores(self, function: Callable[[], T]) -> T:
+        """Return what ``function`` returns, within ``--timeout``. Raises ``DeadlineExceeded``, and what it raises."""
+        if self._limit is None:
+            return function()
+        found: list[T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                found.append(function())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="etcdaero-command", daemon=True)
+        thread.start()
+        if not join(thread, self._limit):
+            raise DeadlineExceeded(f"no answer within {self._limit:g} s; what was to be changed may be, or not")
+        if errors:
+            raise errors[0]
+        return found[0]
+
+    def consent(self, question: str) -> None:
+        """Ask whether to go on. Raises ``CommandError`` if not."""
+        if not self._interactive:
+            return
+        self.stdout.write(self.style.WARNING(question))
+        try:
+            answer = input("Type 'yes' to continue, or 'no' to cancel: ")
+        except EOFError:
+            raise CommandError("nobody answers; to do it without asking say --noinput") from None
+        if answer != "yes":
+            raise CommandError("cancelled")
+
+
+class OneDatasetCommand(ActingCommand):
+    """A command that acts on the dataset that is named."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", metavar="NAME", help="the dataset")
+        super().add_arguments(parser)
+
+    def act(self, options: dict[str, Any]) -> None:
+        self.act_on(chosen_datasets((options["name"],))[0], options)
+
+    @abstractmethod
+    def act_on(self, dataset: Dataset[Any, Any], options: dict[str, Any]) -> None:
+        """Do it."""
+
+
+def add_reason(parser: CommandParser) -> None:
+    """Add the options that say who does it and why."""
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for those who look at the status")
+    parser.add_argument("--by", default=None, metavar="WHO", help="who does it (default: user@host)")
+
+
+def who_does_it(options: dict[str, Any]) -> str:
+    """Return who does it, as told or as the operating system knows."""
+    if options["by"] is not None:
+        return str(options["by"])
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container without an entry for the user
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,72 @@
+"""Validators of each row tell the first that is wrong, and how many are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+import pytest
+
+from django_etcdaero import NoNulls, Schema
+from django_etcdaero.datasets.validators import validate
+from django_etcdaero.exceptions import ConfigurationError, ValidationFailed
+
+ROWS: dict[str, Any] = {"A1": {"name": "Pot", "price": Decimal(1)}, "B2": {"name": "Cup", "price": Decimal(2)}}
+
+
+def refusal(validator: Any, *rows: Any) -> str:
+    with pytest.raises(ValidationFailed) as caught:
+        validate([validator], None, ROWS | {f"X{number}": row for number, row in enumerate(rows)})
+    return str(caught.value)
+
+
+def test_no_nulls() -> None:
+    validate([NoNulls("name", "price"), NoNulls("price")], None, ROWS)
+    assert refusal(NoNulls("name", "price"), {"name": "Pan", "price": None}, {"name": None, "price": None}) == (
+        "NoNulls: 2 of 4 rows are wrong; row 'X0': 'price' is None"
+    )
+    assert refusal(NoNulls("name"), {}).endswith("1 of 3 rows are wrong; row 'X0': 'name' is missing")
+    assert refusal(NoNulls("name"), [1]).endswith("row 'X0': is list and has no fields")
+    with pytest.raises(ConfigurationError, match="expected the names of fields"):
+        NoNulls()
+
+
+def test_a_schema_of_fields() -> None:
+    schema = Schema({"name": str, "price": Decimal | int}, optional={"note": str | None, "any": Any})
+    validate([schema], None, ROWS | {"C3": {"name": "Pan", "price": 1, "note": None, "any": {}, "extra": 1}})
+    assert refusal(schema, {"name": "Pan"}).endswith("row 'X0': 'price' is missing")
+    assert refusal(schema, {"name": "Pan", "price": True}).endswith("'price' is bool, expected Decimal or int")
+    assert refusal(schema, {"name": None, "price": 1}).endswith("'name' is None, expected str")
+    assert refusal(schema, {"name": "Pan", "price": 1, "note": 7}).endswith("'note' is int, expected str or None")
+    assert refusal(schema, "text").endswith("is str and has no fields")
+    strict = Schema({"name": str, "price": Decimal}, extra=False)
+    assert refusal(strict, {"name": "Pan", "price": Decimal(1), "size": 3}).endswith("'size' is not in the schema")
+    with pytest.raises(ConfigurationError, match="the type of 'name' is 'str'"):
+        Schema({"name": "str"})
+
+
+@dataclass
+class Product:
+    name: str
+    tags: list[str]
+    kind: Literal["pot", 1] | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int | None = 0
+
+
+def test_a_schema_of_a_row_type() -> None:
+    product = Schema.of(Product)
+    validate([product], None, {1: {"name": "A", "tags": []}, 2: {"name": "B", "tags": ["x"], "kind": 1, "sizes": {}}})
+    with pytest.raises(ValidationFailed, match="'kind' is bytes, expected str or int or None"):
+        validate([product], None, {1: {"name": "A", "tags": [], "kind": b""}})
+    validate([Schema.of(Pair)], None, {1: {"x": 1}, 2: {"x": 1, "y": None}})
+    with pytest.raises(ValidationFailed, match="'z' is not in the schema"):
+        validate([Schema.of(Pair)], None, {1: {"x": 1, "z": 1}})
+    validate([Schema.of(Pair, extra=True)], None, {1: {"x": 1, "z": 1}})
+    with pytest.raises(ConfigurationError, match="expected a dataclass or a NamedTuple"):
+        Schema.of(int)
