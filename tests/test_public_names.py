@@ -27,8 +27,9 @@ def test_the_public_names() -> None:
 
 
 SIGNATURES = {
-    "refresh": "(self, *, force: bool = False, wait: float = 0.0) -> RefreshResult",
-    "request_refresh": "(self) -> None",
+    "refresh": "(self, *, force: bool = False, wait: float = 0.0, allow_in_atomic: bool = False) -> RefreshResult",
+    "request_refresh": "(self) -> RefreshRequest[K, V]",
+    "arequest_refresh": "(self) -> RefreshRequest[K, V]",
     "history": "(self) -> list[Version]",
     "rollback": "(self, version: int) -> None",
     "unpin": "(self) -> bool",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from django_etcdaero.system.acting import acts, overrides_act
+
 from .declaration import check
 from .host import host
 from .read.live import LiveDataset
@@ -11,6 +13,7 @@ from .registry import datasets
 
 if TYPE_CHECKING:
     from .publish.history import Version
+    from .read.requested import RefreshRequest
     from .state.status import RefreshResult
 
 K = TypeVar("K")
@@ -46,6 +49,7 @@ class Dataset(LiveDataset[K, V]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        overrides_act(cls)
         if "name" not in cls.__dict__:
             cls.live = _Live()  # not that of the class it inherits from
             return
@@ -69,27 +73,44 @@ class Dataset(LiveDataset[K, V]):
             raise TypeError(f"{cls.__qualname__} is the class that declares the dataset: {_use_instead(cls)}")
         return super().__class_getitem__(item)  # type: ignore[misc] # Mapping has it when it runs
 
-    def refresh(self, *, force: bool = False, wait: float = 0.0) -> RefreshResult:
+    @acts
+    def refresh(self, *, force: bool = False, wait: float = 0.0, allow_in_atomic: bool = False) -> RefreshResult:
         """Load and publish if it is due and nobody else does; return what happened, and raise nothing of it.
 
         ``force`` loads even when it is not due. ``wait`` is how many seconds to wait for another process that is
-        refreshing.
+        refreshing. Raises ``RefreshInTransaction`` when a transaction is open on a database of the project, because
+        what ``load()`` finds then may never be committed; ``allow_in_atomic`` publishes it all the same.
         """
         from .publish.refresh import Refresh
+        from .publish.uncommitted import refuse_in_transaction
 
+        if not allow_in_atomic:
+            refuse_in_transaction(host(), f"refresh() of dataset {self.name!r}")
         result = Refresh(self, host(), force=force, wait=wait).run()
         host().wake_reader(self)
         return result
 
-    def request_refresh(self) -> None:
+    @acts
+    def request_refresh(self) -> RefreshRequest[K, V]:
         """Ask whoever refreshes this dataset for a new load, and return at once.
 
         It is answered by the next load that begins from now on: by a running ``etcdaero_refresh --loop`` at once,
-        otherwise by the next scheduled run.
-        """
-        from .state.schedule import request_load
+        otherwise by the next scheduled run. Inside a transaction it is sent when that is committed; what goes wrong
+        then is logged. ``request_refresh().wait(10)`` waits until this process serves what that load gave.
 
-        request_load(self, host().stores(self.using), repair=False)
+        Raises what the store raises, and ``RefreshInTransaction`` in a transaction whose commit nobody tells of,
+        because autocommit is switched off.
+        """
+        from .read.requested import RefreshRequest
+
+        return RefreshRequest(self)
+
+    @acts
+    async def arequest_refresh(self) -> RefreshRequest[K, V]:
+        """Do what :meth:`request_refresh` does without blocking the event loop, where Django's asynchronous calls use
+        databases, and so may have a transaction open.
+        """
+        return await host().in_database_thread(self.request_refresh)
 
     def history(self) -> list[Version]:
         """Return the kept versions, the newest first."""
@@ -97,6 +118,7 @@ class Dataset(LiveDataset[K, V]):
 
         return versions(self, host().stores(self.using))
 
+    @acts
     def rollback(self, version: int) -> None:
         """Make every process serve a kept version again and hold it there: refreshes go to the history only.
 
@@ -107,6 +129,7 @@ class Dataset(LiveDataset[K, V]):
 
         rollback(self, host().stores(self.using), version)
 
+    @acts
     def unpin(self) -> bool:
         """End a rollback's hold and ask for a load; return whether there was one."""
         from .publish.history import unpin

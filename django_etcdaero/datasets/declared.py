@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from django_etcdaero.system.acting import acts
+
 from .layout import Layout
 from .validators import Validator
 
@@ -60,6 +62,7 @@ class Declared(Generic[K, V]):
     """Callables ``(old, new)`` that may refuse freshly loaded rows: see :mod:`.validators`."""
     origin: ClassVar[str] = ""
 
+    @acts
     def load(self) -> Mapping[K, Any] | Iterable[tuple[K, Any]]:
         """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only.
 

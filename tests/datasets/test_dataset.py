@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("host")
 DECLARED = {*OPTIONS, "name", "load", "prepare", "layout", "live", "origin"}
 MAPPING = {"get", "items", "keys", "values"}
 READING = {"aready", "index", "snapshot", "status", "wait_ready", "wait_version"}
-ACTING = {"history", "refresh", "request_refresh", "rollback", "unpin"}
+ACTING = {"arequest_refresh", "history", "refresh", "request_refresh", "rollback", "unpin"}
 
 
 class Base(Dataset[str, int]):
