@@ -45,7 +45,7 @@ def _call_at_commit(connection: Any, function: Callable[[], object]) -> Callable
         finally:
             called.append(True)
 
-    call.__qualname__ = getattr(function, "__qualname__", repr(function))  # Django names it when it fails
+    call.__qualname__ = getattr(function, "__qualname__", "a function")  # Django names it when it fails
     # Nobody but Django keeps it alive: it drops it at a rollback, also at one to a savepoint, and tells nobody.
     kept = weakref.ref(call)
     connection.on_commit(call, robust=True)
