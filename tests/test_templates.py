@@ -208,4 +208,5 @@ def test_the_class_in_the_place_of_the_dataset_is_told(registry: object) -> None
 
     with pytest.raises(TypeError, match=r"use .*Flags\.live"):
         render("{{ Flags.a }}", Flags=Flags)
-    assert render("{{ flags.name }}", flags=Flags.live) == "flags"
+    with override_dataset(Flags.live, {}):
+        assert render("{{ flags.name }}", flags=Flags.live) == "flags"

@@ -71,8 +71,9 @@ def test_a_visitor_leaves_no_trace_in_what_is_published(
         yield "at", {"n": timezone.localtime(datetime(2026, 1, 1, tzinfo=UTC)).hour}
 
     with translation.override("de"), timezone.override("Asia/Tokyo"), decimal.localcontext(prec=3):
-        visitor.set("somebody")
+        token = visitor.set("somebody")
         result = view(labels)
+        visitor.reset(token)
         assert translation.get_language() == "de"
     assert result.ok, result.error
     assert {each[0] for each in met} == {"load", "validator", "prepare", "row type", *(["pairs"] if lazily else [])}
