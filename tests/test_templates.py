@@ -189,6 +189,7 @@ def test_rows_that_are_not_there_are_told(registry: object, closing: None, sourc
 
     with pytest.raises(DatasetNotReady, match="dataset 'flags' is not loaded"):
         render(source, flags=flags)
+    assert render("{% if flags.a and flags %}{% else %}no{% endif %}", flags=flags) == "no"  # Django swallows it
 
 
 def test_no_error_is_silent_in_templates() -> None:
