@@ -24,5 +24,7 @@ def overrides_act(cls: type) -> None:
     """Mark the methods of ``cls`` that override one that acts."""
     for name, member in vars(cls).items():
         function = getattr(member, "__func__", member)  # of a static or class method
-        if callable(function) and any(getattr(vars(base).get(name), "alters_data", False) for base in cls.__mro__[1:]):
+        if isinstance(function, type) or not callable(function):
+            continue
+        if any(getattr(vars(base).get(name), "alters_data", False) for base in cls.__mro__[1:]):
             acts(function)
