@@ -33,6 +33,11 @@ class KVHandler(_Handler):
 
         return runtime.stores(alias).kv
 
+    def close_all(self) -> None:
+        super().close_all()
+
+    close_all.alters_data = True  # type: ignore[attr-defined] # no template calls it
+
     @property
     def settings(self) -> dict[str, Any]:  # not kept, unlike the base class's: override_settings may change them
         from . import conf

@@ -157,6 +157,10 @@ class Fenced(EtcdAeroError):
     """A publish was refused: somebody else published, finished a load or pinned since this refresh began."""
 
 
+class RefreshInTransaction(EtcdAeroError, RuntimeError):
+    """A transaction of the project is open: what would be loaded, or is waited for, may never be committed."""
+
+
 class LoadOverdue(EtcdAeroError, TimeoutError):
     """A load has not come to its end within the dataset's ``load_timeout``; what it still gives is refused."""
 

@@ -11,9 +11,10 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.core.signals import request_started
 
 from . import conf
@@ -149,6 +150,19 @@ class Runtime(Host):
         from .project_code import run_project_code  # here: ready() must stay cheap
 
         return run_project_code(function)
+
+    def open_transaction(self) -> str | None:
+        from .transactions import open_transaction  # here: ready() must stay cheap
+
+        return open_transaction()
+
+    def on_commit(self, function: Callable[[], object]) -> Callable[[], bool] | None:
+        from .transactions import on_commit
+
+        return on_commit(function)
+
+    def in_database_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+        return sync_to_async(function, thread_sensitive=True)()
 
     def reader_refusal(self) -> str | None:
         reader = self._reader

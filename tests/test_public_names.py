@@ -44,8 +44,12 @@ def test_the_public_names() -> None:
 
 
 SIGNATURES = {
-    "refresh": "(self, *, force: bool = False, wait: float = 0.0, skip_validators: bool = False) -> RefreshResult",
-    "request_refresh": "(self) -> None",
+    "refresh": (
+        "(self, *, force: bool = False, wait: float = 0.0, skip_validators: bool = False,"
+        " allow_in_atomic: bool = False) -> RefreshResult"
+    ),
+    "request_refresh": "(self) -> RefreshRequest[K, V]",
+    "arequest_refresh": "(self) -> RefreshRequest[K, V]",
     "history": "(self) -> list[Version]",
     "refused": "(self) -> list[RefusedLoad]",
     "diff": "(self, old: int | None = None, new: int | None = None) -> Diff[K, V]",

@@ -14,6 +14,7 @@ from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.runtime import runtime
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import adrive
 
 from .codec import MISSING
@@ -108,9 +109,11 @@ class AsyncMethods(Habits):
     async def adecr_version(self, key: Any, delta: int = 1, version: int | None = None) -> int:
         return await self._in_thread(self.decr_version, key, delta, version)
 
+    @acts
     async def aclear(self) -> None:
         await self._in_thread(self.clear)
 
+    @acts
     async def aclose(self, **kwargs: Any) -> None:
         """Do nothing, as ``close()``."""
 
@@ -138,6 +141,7 @@ class AsyncMethods(Habits):
             return await called(default) if value is missing else value
         return await self._in_thread(self._get_or_add, key, default, timeout, version, tags)
 
+    @acts
     async def ainvalidate_tags(self, *tags: str) -> None:
         await self._in_thread(self.invalidate_tags, *tags)
 
@@ -162,6 +166,7 @@ class AsyncMethods(Habits):
     async def apersist(self, key: Any, version: int | None = None) -> bool:
         return await self._in_thread(self.persist, key, version)
 
+    @acts
     async def akeys(self, pattern: str = "*", version: int | None = None) -> list[str]:
         return await self._in_thread(self.keys, pattern, version)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
+from django_etcdaero.system.acting import acts
 
 from .request import names
 from .times import moment_of
@@ -23,6 +24,7 @@ from .methods import Methods
 class Habits(Methods):
     """Methods beyond those of Django's caches, most of them with the names that django-redis gave them."""
 
+    @acts
     def invalidate_tags(self, *tags: str) -> None:
         """Let no entry count any more that was stored with one of ``tags``, however many there are."""
         if any(not isinstance(tag, str) for tag in tags):
@@ -117,6 +119,7 @@ class Habits(Methods):
         name = f"cache/{self.make_and_validate_key(key, version)}"
         return kv.lock(name) if ttl is None else kv.lock(name, ttl=ttl)
 
+    @acts
     def sweep(self) -> int:
         """Remove what nobody can reach any more from the store, now; return how many records that were.
 

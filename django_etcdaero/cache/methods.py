@@ -8,6 +8,7 @@ from typing import Any
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 
 from django_etcdaero.exceptions import EtcdAeroError, KeyNotFound, RecordTooBig, StoreFull
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import drive
 
 from .calls import Calls
@@ -208,6 +209,7 @@ class Methods(Calls):
             raise ValueError(f"Key '{key}' not found")
         return version + delta
 
+    @acts
     def clear(self) -> None:
         """Let no entry with this cache's key prefix count any more, of any version; others in the store stay."""
         prefix = self.key_prefix
@@ -215,6 +217,7 @@ class Methods(Calls):
             "clear", lambda: self._core.clear(prefix), None, undone=lambda pending: pending.clear(prefix)
         )
 
+    @acts
     def close(self, **kwargs: Any) -> None:
         """Do nothing: Django calls this at the end of each request, and connections outlive requests."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
+from django_etcdaero.system.acting import acts, overrides_act
+
 from .declaration import check
 from .host import host
 from .read.live import LiveDataset
@@ -13,6 +15,7 @@ from .registry import datasets
 if TYPE_CHECKING:
     from .publish.diff import Diff
     from .publish.history import Version
+    from .read.requested import RefreshRequest
     from .state.announcement import Announcement
     from .state.status import RefreshResult
     from .state.validations import RefusedLoad
@@ -50,6 +53,7 @@ class Dataset(LiveDataset[K, V]):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        overrides_act(cls)
         if "name" not in cls.__dict__:
             cls.live = _Live()  # not that of the class it inherits from
             return
@@ -78,27 +82,52 @@ class Dataset(LiveDataset[K, V]):
             raise TypeError(f"{cls.__qualname__} is the class that declares the dataset: {_use_instead(cls)}")
         return super().__class_getitem__(item)  # type: ignore[misc] # Mapping has it when it runs
 
-    def refresh(self, *, force: bool = False, wait: float = 0.0, skip_validators: bool = False) -> RefreshResult:
+    @acts
+    def refresh(
+        self,
+        *,
+        force: bool = False,
+        wait: float = 0.0,
+        skip_validators: bool = False,
+        allow_in_atomic: bool = False,
+    ) -> RefreshResult:
         """Load and publish if it is due and nobody else does; return what happened, and raise nothing of it.
 
         ``force`` loads even when it is not due. ``wait`` is how many seconds to wait for another process that is
-        refreshing. ``skip_validators`` publishes what validators would refuse; the history tells.
+        refreshing. ``skip_validators`` publishes what validators would refuse; the history tells. Raises
+        ``RefreshInTransaction`` when a transaction is open on a database of the project, because what ``load()`` finds
+        then may never be committed; ``allow_in_atomic`` publishes it all the same.
         """
         from .publish.refresh import Refresh
+        from .publish.uncommitted import refuse_in_transaction
 
+        if not allow_in_atomic:
+            refuse_in_transaction(host(), f"refresh() of dataset {self.name!r}")
         result = Refresh(self, host(), force=force, wait=wait, skip_validators=skip_validators).run()
         host().wake_reader(self)
         return result
 
-    def request_refresh(self) -> None:
+    @acts
+    def request_refresh(self) -> RefreshRequest[K, V]:
         """Ask whoever refreshes this dataset for a new load, and return at once.
 
         It is answered by the next load that begins from now on: by a running ``etcdaero_refresh --loop`` at once,
-        otherwise by the next scheduled run.
-        """
-        from .state.schedule import request_load
+        otherwise by the next scheduled run. Inside a transaction it is sent when that is committed; what goes wrong
+        then is logged. ``request_refresh().wait(10)`` waits until this process serves what that load gave.
 
-        request_load(self, host().stores(self.using), repair=False)
+        Raises what the store raises, and ``RefreshInTransaction`` in a transaction whose commit nobody tells of,
+        because autocommit is switched off.
+        """
+        from .read.requested import RefreshRequest
+
+        return RefreshRequest(self)
+
+    @acts
+    async def arequest_refresh(self) -> RefreshRequest[K, V]:
+        """Do what :meth:`request_refresh` does without blocking the event loop, where Django's asynchronous calls use
+        databases, and so may have a transaction open.
+        """
+        return await host().in_database_thread(self.request_refresh)
 
     def history(self) -> list[Version]:
         """Return the kept versions, the newest first."""
@@ -122,6 +151,7 @@ class Dataset(LiveDataset[K, V]):
 
         return diff(self, host().stores(self.using), old, new)
 
+    @acts
     def pin(self, version: int | None = None, *, reason: str = "", by: str = "") -> int:
         """Hold every process on a kept version; return which. Refreshes go to the history only, until :meth:`unpin`.
 
@@ -132,6 +162,7 @@ class Dataset(LiveDataset[K, V]):
 
         return pin(self, host().stores(self.using), version, reason=reason, by=by)
 
+    @acts
     def rollback(self, version: int | None = None, *, reason: str = "", by: str = "") -> int:
         """Make every process go back to a kept version and hold it there, as :meth:`pin` does; return which.
 
@@ -143,12 +174,14 @@ class Dataset(LiveDataset[K, V]):
 
         return rollback(self, host().stores(self.using), version, reason=reason, by=by)
 
+    @acts
     def unpin(self) -> bool:
         """End a hold by :meth:`pin` or :meth:`rollback` and ask for a load; return whether there was one."""
         from .publish.history import unpin
 
         return unpin(self, host().stores(self.using))
 
+    @acts
     def export_version(self, target: str | PathLike[str] | BinaryIO, version: int | None = None) -> Announcement:
         """Write a kept version, the current one by default, to a file that :meth:`import_version` reads; return it.
 
@@ -159,6 +192,7 @@ class Dataset(LiveDataset[K, V]):
 
         return export_version(self, host().stores(self.using), target, version)
 
+    @acts
     def import_version(
         self,
         source: str | PathLike[str] | BinaryIO,
@@ -178,10 +212,6 @@ class Dataset(LiveDataset[K, V]):
         result = import_version(self, host(), source, force=force, skip_validators=skip_validators, wait=wait)
         host().wake_reader(self)
         return result
-
-    pin.alters_data = True  # type: ignore[attr-defined] # templates must not call it, nor the two below
-    export_version.alters_data = True  # type: ignore[attr-defined]
-    import_version.alters_data = True  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         loaded = self._live_state.loaded

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from django_etcdaero.system.acting import acts
+
 from .layout import Layout
 from .validators import Validator
 
@@ -73,6 +75,7 @@ class Declared(Generic[K, V]):
     """Django models, classes or ``"app.Model"``: a load is asked for when objects of them were changed."""
     origin: ClassVar[str] = ""
 
+    @acts
     def load(self) -> Mapping[K, Any] | Iterable[tuple[K, Any]]:
         """Read the source: return a mapping, or yield ``(key, row)`` pairs. Runs in the refreshing process only.
 

@@ -6,7 +6,7 @@ binds a :class:`Host` once; datasets ask it for the stores of their alias when t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -62,6 +62,23 @@ class Host(Protocol):
 
         The function does not meet what another one has left behind in the thread. Raises what it raises.
         """
+
+    def open_transaction(self) -> str | None:
+        """Return the alias of a database of the project in which this thread has a transaction open; ``None``: none.
+
+        The block that a ``TestCase`` of Django wraps around a test does not count. Never connects, never raises.
+        """
+
+    def on_commit(self, function: Callable[[], object]) -> Callable[[], bool] | None:
+        """Have ``function`` called when the transactions that this thread has open are committed, in each database.
+
+        What it raises is logged. Returns a function that tells whether it may still be called: not any more when all
+        were committed or rolled back. Returns ``None``, and does nothing, when no transaction is open. Raises
+        ``RefreshInTransaction`` where nobody tells of the commit, because autocommit is switched off.
+        """
+
+    def in_database_thread(self, function: Callable[[], T]) -> Awaitable[T]:
+        """Call ``function``, from asynchronous code, in the thread whose databases that code uses; return its value."""
 
     def reader_refusal(self) -> str | None:
         """Say why no reader runs in this process, or ``None`` when one does."""

@@ -23,9 +23,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, NotSupported
+from django_etcdaero.system.acting import acts, overrides_act
 
 from . import values
 from .threaded import ThreadedCalls, threaded
@@ -53,6 +54,10 @@ class Engine(ThreadedCalls, ABC):
     """An etcd v3 store. Safe to share between threads, not between processes: see :meth:`abandon`."""
 
     info: EngineInfo
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        overrides_act(cls)
 
     # keys ------------------------------------------------------------------------------------------------------------
 
@@ -178,6 +183,7 @@ class Engine(ThreadedCalls, ABC):
     # life ------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
+    @acts
     def close(self) -> None:
         """Stop threads, end watches (their sinks get ``WatchLost.CLOSED``) and release the store. Idempotent.
 
@@ -191,10 +197,12 @@ class Engine(ThreadedCalls, ABC):
         must not be inherited is closed, and opened again when needed. Never raises.
         """
 
+    @acts
     def after_fork_in_parent(self) -> None:
         """Go on as before the fork: leases, watches and locks of this process are kept."""
 
     @abstractmethod
+    @acts
     def abandon(self) -> None:
         """In the child of a fork: forget everything inherited without touching it, so that nothing is closed twice.
 

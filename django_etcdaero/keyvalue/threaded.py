@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.pool import Pool
 
 from .arguments import check_seconds
@@ -82,4 +83,4 @@ def threaded(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[A
 
     awaitable.__name__ = f"a{name}"
     awaitable.__qualname__ = method.__qualname__.removesuffix(name) + awaitable.__name__
-    return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]", awaitable)
+    return cast("Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]", acts(awaitable))

@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeAlias, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.system.acting import acts
 
 from .arguments import LeaseRef, RangeOptions, WatchOptions, check_flag, checked_options, lease_id
 from .keys import FROM_KEY, Text, span, to_bytes
@@ -220,10 +221,12 @@ class Txn:
         """Return what was put together so far; its keys are relative to the client's prefix."""
         return TxnRequest(tuple(self._compares), tuple(self._then), tuple(self._otherwise))
 
+    @acts
     def commit(self, *, timeout: float | None = None) -> TxnResult:
         """Run it, within ``timeout`` seconds. Raises what :meth:`.Engine.txn` raises; a false condition is no error."""
         return self._run(self.request(), timeout)
 
+    @acts
     async def acommit(self, *, timeout: float | None = None) -> TxnResult:
         """Run it as :meth:`commit` does. If the waiting task is cancelled it may be applied or not."""
         return await self._arun(self.request(), timeout)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
+from .acting import acts
 from .steps import adrive, drive
 
 P = ParamSpec("P")
@@ -17,7 +18,7 @@ def twins(
 ) -> tuple[Callable[P, T], Callable[P, Coroutine[Any, Any, T]]]:
     """Return the two forms of ``protocol``, a method ``async def _put`` over steps: ``put, aput = twins(_put)``.
 
-    ``name`` and ``awaited`` name them where they are called otherwise.
+    ``name`` and ``awaited`` name them where they are called otherwise. If the protocol acts, so do both.
     """
     name = name or protocol.__name__.removeprefix("_")
     place = protocol.__qualname__.removesuffix(protocol.__name__)
@@ -33,7 +34,7 @@ def twins(
     blocking.__name__, blocking.__qualname__ = name, place + name
     awaitable.__name__ = awaited or f"a{name}"
     awaitable.__qualname__ = place + awaitable.__name__
-    return blocking, awaitable
+    return blocking, acts(awaitable)
 
 
 class TwinBlocks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import itertools
 import threading
@@ -135,6 +136,10 @@ class FakeHost:
         self.reader: Reader | None = None
         self.start: Callable[[], object] | None = None
         """What the first read sets off."""
+        self.transaction: str | None = None
+        """Alias of the database in which one is open."""
+        self.at_commit: list[Callable[[], object]] = []
+        """To be called at its commit; cleared by its rollback."""
 
     def stores(self, alias: str) -> Stores:
         if alias not in self.aliases:
@@ -154,6 +159,18 @@ class FakeHost:
 
     def run_project_code(self, function: Callable[[], Any]) -> Any:
         return function()
+
+    def open_transaction(self) -> str | None:
+        return self.transaction
+
+    def on_commit(self, function: Callable[[], object]) -> Callable[[], bool] | None:
+        if self.transaction is None:
+            return None
+        self.at_commit.append(function)
+        return lambda: function in self.at_commit
+
+    async def in_database_thread(self, function: Callable[[], Any]) -> Any:
+        return await asyncio.to_thread(function)
 
     def reader_refusal(self) -> str | None:
         return None if self.reader is not None and self.reader.alive else self.refusal

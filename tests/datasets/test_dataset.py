@@ -17,7 +17,7 @@ DECLARED = {*OPTIONS, "name", "load", "prepare", "layout", "live", "origin"}
 MAPPING = {"get", "items", "keys", "values"}
 READING = {"aready", "by", "get_many", "index", "sequence", "snapshot", "status", "wait_ready", "wait_version"}
 VERSIONS = {"diff", "export_version", "history", "import_version", "pin", "refused", "rollback", "unpin"}
-ACTING = {"refresh", "request_refresh"}
+ACTING = {"arequest_refresh", "refresh", "request_refresh"}
 
 
 class Base(Dataset[str, int]):

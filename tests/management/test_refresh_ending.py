@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -91,6 +92,7 @@ def load_in_vain(monkeypatch: pytest.MonkeyPatch, prices: Any, end: Callable[[],
 def test_what_sigterm_interrupts_in_the_service_is_no_failure(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, interrupt: Any
 ) -> None:
+    caplog.set_level(logging.INFO)
     prices = declare()
     client = runtime.stores("default").kv
     failures: list[Any] = []
@@ -116,4 +118,6 @@ def test_what_sigterm_interrupts_in_the_service_is_no_failure(
         dataset_failed.disconnect(failed)
     assert not threads[0].is_alive()
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
+    abandoned = re.findall(r"dataset prices: the load of \d{4}-\d\d-\d\d [\d:]{8} UTC is abandoned", caplog.text)
+    assert len(abandoned) == (interrupt is load_in_vain)
     assert (failures, loads) == ([], [])

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -93,6 +94,7 @@ class Refresh:
         """Whether it failed because a store of the alias did not answer."""
         self._permission = Permission()
         self._publication: Publication | None = None
+        self._load_began: float | None = None
         self._hanging: HangingLoad | None = None
         self._serving = serving
         self._began = elapsed()
@@ -122,7 +124,10 @@ class Refresh:
         most.
         """
         self._stopped = True
-        self._permission.withdraw(Cancelled("the refresh was stopped"))
+        withdrawn = self._permission.withdraw(Cancelled("the refresh was stopped"))
+        if withdrawn and self._load_began is not None:
+            since = datetime.fromtimestamp(self._load_began, UTC)
+            logger.info("dataset %s: the load of %s is abandoned", self._dataset.name, f"{since:%Y-%m-%d %H:%M:%S} UTC")
         if self._lock is not None:
             with suppress(InvalidRequest):  # its own thread gave it back at the same moment
                 give_back(self._lock)
@@ -189,6 +194,7 @@ class Refresh:
 
     def _publish(self, lock: Lock | None) -> RefreshResult:
         """Stages 2 to 5."""
+        self._load_began = time.time()
         publication = self._publication = Publication(
             self._dataset,
             self._host,
@@ -222,6 +228,7 @@ class Refresh:
                 self._note_failure(error)
             raise
         finally:
+            self._load_began = None
             if self._hanging is not None:
                 self._hanging.end()
         return self._result(**published._asdict(), pinned=self._state.pin is not None)

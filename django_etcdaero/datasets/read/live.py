@@ -18,6 +18,7 @@ from django_etcdaero.datasets.registry import registered
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.threads import in_event_loop
 
@@ -187,6 +188,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         self._live_state.wait(*self._begin_waiting(timeout))
         return self._answer()
 
+    @acts
     async def aready(self: _Indexed[Index], timeout: float | None = None) -> Snapshot[K, V, Index]:
         """Do what :meth:`wait_ready` does without blocking the event loop or a thread."""
         await self._live_state.await_(*self._begin_waiting(timeout))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import secrets
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.stores import Stores
@@ -100,8 +100,18 @@ def backoff(failures: int, period: timedelta | None) -> float:
     return delay if period is None else min(delay, period.total_seconds())
 
 
-def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -> None:
-    """Ask for a load; ``repair``: a reader does, because stored blocks are to be checked. A pending repair stays one.
+class Asked(NamedTuple):
+    """A request as it stands in the store."""
+
+    id: str
+    revision: int
+    """Of the store, when the request was written: what has a greater one came later."""
+
+
+def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -> Asked:
+    """Ask for a load, and return the request that will do.
+
+    ``repair``: a reader does, because stored blocks are to be checked. A pending repair stays one.
 
     A reader leaves it at the repair that is pending already. A person's request is always a new one: what is pending
     may be under way, and would not show what has changed since. But one that was made since this call began will do.
@@ -111,8 +121,8 @@ def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -
     while True:
         before = stores.kv.get(layout.request)
         pending = _unanswered(stores, layout.checked, before)
-        if pending is not None and _will_do(pending, repair=repair, lost=lost):
-            return
+        if before is not None and pending is not None and _will_do(pending, repair=repair, lost=lost):
+            return Asked(pending.id, before.mod_revision)
         id_ = secrets.token_hex(8)
         request = LoadRequest(
             at=time.time(),
@@ -123,9 +133,23 @@ def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -
         )
         seen = before.mod_revision if before else 0
         same = mod_revision(layout.request) == seen
-        if stores.kv.txn().when(same).then(put(layout.request, request.encode())).commit().succeeded:
-            return
+        done = stores.kv.txn().when(same).then(put(layout.request, request.encode())).commit()
+        if done.succeeded:
+            return Asked(id_, done.revision)
         lost = True
+
+
+def answers(checked: Checked | None, asked: Asked) -> bool:
+    """Tell whether the last load began after the request, so that it answers it.
+
+    It says which request it found. If that was answered before, and it found none, its lock still tells: that was taken
+    after the request.
+    """
+    if checked is None:
+        return False
+    if checked.request_id == asked.id:
+        return True
+    return max(checked.request_revision, checked.lock_token) >= asked.revision
 
 
 def _will_do(pending: LoadRequest, *, repair: bool, lost: bool) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from django_etcdaero.exceptions import FailedPrecondition, InvalidRequest, NotSupported, Unauthenticated
 from django_etcdaero.keyvalue.arguments import check_choice
 from django_etcdaero.keyvalue.keys import Text, span
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import twins
 
 from .asking import Ask
@@ -72,6 +73,7 @@ class Auth:
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
 
+    @acts
     async def _enable(self, *, timeout: float | None = None) -> None:
         """Ask for users from now on. Raises ``FailedPrecondition`` unless the user ``root`` has the role ``root``.
 
@@ -81,6 +83,7 @@ class Auth:
 
     enable, aenable = twins(_enable)
 
+    @acts
     async def _disable(self, *, timeout: float | None = None) -> None:
         """Let everybody do everything again. No error if authentication is not enabled."""
         await self._ask("AuthDisable", {}, timeout, repeat=False)

@@ -21,6 +21,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue.arguments import check_int
 from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.pool import InThread, Pool
 from django_etcdaero.system.twins import twins
 
@@ -111,6 +112,7 @@ class Maintenance:
 
     alarms, aalarms = twins(_alarms)
 
+    @acts
     async def _disarm(
         self, alarm: values.Alarm | None = None, *, timeout: float | None = None
     ) -> tuple[values.Alarm, ...]:

@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue.arguments import LeaseRef, WatchOptions, end_of, l
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import Event, LeaseStatus
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import Call
 from django_etcdaero.system.twins import twins
 
@@ -187,6 +188,7 @@ class Client(KeyCalls):
 
     # the end ----------------------------------------------------------------------------------------------------------
 
+    @acts
     def close(self) -> None:
         """End watches and background threads, and revoke the sessions' leases, so that locks are free at once.
 
@@ -201,11 +203,13 @@ class Client(KeyCalls):
             self.sessions.close(timeout=_CLOSE_TIMEOUT)
             self.callbacks.stop(timeout=_CLOSE_TIMEOUT)
 
+    @acts
     async def aclose(self) -> None:
         """Do what :meth:`close` does, in a thread."""
         self._check_root("closed")
         await asyncio.to_thread(self.close)
 
+    @acts
     def abandon(self) -> None:
         """In the child of a fork: forget everything, touching neither the store nor a lock that a thread had held.
 

@@ -7,6 +7,7 @@ from typing import Generic, Self, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.arguments import check_seconds
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import adrive, drive
 
 from .scope import Scope
@@ -22,6 +23,7 @@ class Incoming(Generic[T]):
         """Return the next item, waiting for it at most ``timeout`` seconds. Raises ``Cancelled`` after the end."""
         raise NotImplementedError
 
+    @acts
     def cancel(self) -> None:
         """End it. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         raise NotImplementedError
@@ -30,6 +32,7 @@ class Incoming(Generic[T]):
 class Items(Incoming[T]):
     """An iterator for one thread, which is cancelled at the end of its ``with`` block."""
 
+    @acts
     def next(self, *, timeout: float | None = None) -> T:
         """Return the next item, waiting for it at most ``timeout`` seconds (``None``: until the end).
 
@@ -56,6 +59,7 @@ class Items(Incoming[T]):
 class AsyncItems(Incoming[T]):
     """An iterator for one task, which is cancelled at the end of its ``async with`` block."""
 
+    @acts
     async def anext(self, *, timeout: float | None = None) -> T:
         """Return the next item as ``next()`` does, without blocking the event loop; the errors are the same."""
         return await adrive(self.take(timeout))
@@ -104,6 +108,7 @@ class Inbox(Items[T], AsyncItems[T]):
                 raise self._error or Cancelled("the iteration has ended")
             return self._pending.popleft()
 
+    @acts
     def cancel(self) -> None:
         """End it. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         self._end(None)

@@ -19,6 +19,7 @@ from contextlib import suppress
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import Call
 from django_etcdaero.system.twins import TwinBlocks, twins
 
@@ -114,6 +115,7 @@ class Lease(Alarm, TwinBlocks):
 
     # calls -----------------------------------------------------------------------------------------------------------
 
+    @acts
     async def _keep_alive(self, *, timeout: float | None = None) -> int:
         """Renew the lease once and return its time to live in seconds. Raises ``LeaseNotFound`` when it has ended."""
         if not self.alive:
@@ -155,6 +157,7 @@ class Lease(Alarm, TwinBlocks):
 
     time_to_live, atime_to_live = twins(_time_to_live)
 
+    @acts
     async def _revoke(self, *, timeout: float | None = None) -> None:
         """End the lease and delete its keys. No error if it has ended already; in the child of a fork nothing happens.
 

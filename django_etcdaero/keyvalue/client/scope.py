@@ -13,6 +13,7 @@ from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Namespace
 from django_etcdaero.keyvalue.txn import Txn
 from django_etcdaero.keyvalue.values import TxnRequest, TxnResult, WatchHandle, WatchRequest, WatchSink
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import Call
 
 from .background import CallbackThreads, Worker
@@ -46,6 +47,7 @@ class Life:
         self._watches: MutableSet[RunningWatch] = weakref.WeakSet()
         self._mutex = threading.Lock()
 
+    @acts
     def open_engine(self) -> Engine:
         """Return the engine. Raises ``Cancelled`` if the client is closed or another process's."""
         if self.pid != os.getpid():  # first: in the child the client is closed, too
@@ -114,6 +116,7 @@ class Scope:
         """True once the client, or the one that this namespace was made from, is closed."""
         return self.life.closed
 
+    @acts
     def open_engine(self) -> Engine:
         """Return the engine. Raises ``Cancelled`` if the client is closed or another process's."""
         life = self.life

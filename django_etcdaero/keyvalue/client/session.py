@@ -12,6 +12,7 @@ import time
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, LeaseNotFound
 from django_etcdaero.keyvalue.arguments import check_seconds
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import wait
@@ -47,6 +48,7 @@ class Session:
         """Call ``callback(lease)`` once when the session is lost, as :meth:`Lease.on_lost` does."""
         self.lease.on_lost(callback)
 
+    @acts
     def abandon(self) -> None:
         """Renew no more, so that within one time to live all keys of the session are gone. Touches no store."""
         self.lease.renewed = False

@@ -19,6 +19,7 @@ from typing import Self
 
 from django_etcdaero.exceptions import Cancelled, InvalidRequest
 from django_etcdaero.keyvalue.values import WatchRequest
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import adrive, drive
 
 from .background import logger
@@ -52,6 +53,7 @@ class _Held(Incoming[WatchItem]):
         self._started = False
         self._pid = os.getpid()
 
+    @acts
     async def begin(self, *, alive: bool = False) -> None:
         """Start, once. ``alive``: the client keeps the watch even if nobody else does. For the parts of the client."""
         if self._started:
@@ -77,6 +79,7 @@ class _Held(Incoming[WatchItem]):
             raise Cancelled("the watch has ended")
         return item
 
+    @acts
     def cancel(self) -> None:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         if self._pid == os.getpid():

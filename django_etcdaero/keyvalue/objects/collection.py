@@ -25,6 +25,7 @@ from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare, KeyValue, SortOrder
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import twins
 
 from .codec import Types, Unknown, codec_for
@@ -166,12 +167,14 @@ class Collection(ObjectCalls[T]):
 
     delete_under, adelete_under = twins(_delete_under)
 
+    @acts
     async def _delete_all(self, *, timeout: float | None = None) -> int:
         """Delete everything in the collection, in one step; return how much it was."""
         return (await TimedSteps(self.client, timeout).delete(*self.layout.span(None))).deleted
 
     delete_all, adelete_all = twins(_delete_all)
 
+    @acts
     def watch(
         self,
         name: str | None = None,
@@ -194,6 +197,7 @@ class Collection(ObjectCalls[T]):
         following = follow(self.layout, name, **options)
         return ObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
 
+    @acts
     def awatch(
         self,
         name: str | None = None,

@@ -16,6 +16,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Alarm, pause
 from django_etcdaero.keyvalue.recipes.kept_key import KeptKey
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.twins import TwinBlocks, twins
 
@@ -86,6 +87,7 @@ class LeasedObject(Alarm, TwinBlocks):
 
     wait, asleep = twins(_wait, awaited="asleep")
 
+    @acts
     async def _cancel(self) -> None:
         """Delete the object, if it still is this one, by ending the lease. Idempotent.
 

@@ -24,6 +24,7 @@ from django_etcdaero.keyvalue.values import (
     TxnRequest,
     TxnResult,
 )
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import twins
 
 from .collection import Collection
@@ -136,6 +137,7 @@ class ObjectTxn:
         self._compares.extend(compares)
         return self
 
+    @acts
     def clear(self) -> None:
         """Forget everything that was staged."""
         self._changes.clear()
@@ -143,6 +145,7 @@ class ObjectTxn:
 
     # committing ------------------------------------------------------------------------------------------------------
 
+    @acts
     async def _commit(self, *, timeout: float | None = None) -> ObjectTxnResult:
         """Make all changes in one step, within ``timeout`` seconds.
 

@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue.client.items import AsyncItems, Incoming, Items
 from django_etcdaero.keyvalue.client.watch import AsyncWatch, Resync
 from django_etcdaero.keyvalue.txn import watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import adrive, drive
 
 from .fields import Fields, Selection, changed, check_paths
@@ -164,6 +165,7 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
             if event is not None:
                 return event
 
+    @acts
     def cancel(self) -> None:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         self._existing.clear()

@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
+from django_etcdaero.system.acting import acts
 
 from .contender import Contender
 from .guard import Guard
@@ -83,6 +84,7 @@ class Candidate(Contender):
             raise NotLeader(f"{self.label!r} is not led by this Election object any more")
         place.value, place.announced = text, result.revision
 
+    @acts
     async def give_up(self) -> None:
         """Give the leadership up and let the next in the queue lead; no error if this candidate does not lead.
 
@@ -96,6 +98,7 @@ class Candidate(Contender):
         finally:
             self._tell_loss(place)
 
+    @acts
     def drop(self) -> None:
         """Resign without waiting for anything: the key is deleted in the background."""
         place = self._place
@@ -103,6 +106,7 @@ class Candidate(Contender):
             self._drop(place)
             self._tell_loss(place)
 
+    @acts
     def guard(self) -> Guard:
         """Return what tells of the loss of the present leadership. Raises ``NotLeader``."""
         return self._holding().guard

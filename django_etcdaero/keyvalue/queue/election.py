@@ -21,6 +21,7 @@ from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logge
 from django_etcdaero.keyvalue.client.steps import wait
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 from django_etcdaero.system.twins import twins
@@ -136,6 +137,7 @@ class Election(Candidate):
 
     # leading ---------------------------------------------------------------------------------------------------------
 
+    @acts
     async def _campaign(self, value: Text | None = None, timeout: float | None = None) -> None:
         """Get into the queue and return when this candidate leads.
 
@@ -191,6 +193,7 @@ class Election(Candidate):
 
     leader, aleader = twins(_leader)
 
+    @acts
     def observe(self, *, callback: Callable[[ElectionEvent], object] | None = None) -> Observation:
         """Follow who leads: :mod:`django_etcdaero.keyvalue.queue.observation`.
 
@@ -198,6 +201,7 @@ class Election(Candidate):
         """
         return Observation(self._client, self, callback)
 
+    @acts
     def aobserve(self) -> Observation:
         """Follow who leads, with ``async for``: the answer is an asynchronous iterator and context manager."""
         return self.observe()

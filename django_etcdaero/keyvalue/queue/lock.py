@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .contender import Contender
@@ -40,6 +41,7 @@ class Lock(Contender, TwinBlocks):
 
     # taking and giving back ------------------------------------------------------------------------------------------
 
+    @acts
     async def _acquire(self, timeout: float | None = None) -> None:
         """Take the lock, in turn, within ``timeout`` seconds.
 
@@ -60,6 +62,7 @@ class Lock(Contender, TwinBlocks):
 
     acquire, aacquire = twins(_acquire)
 
+    @acts
     async def _try_acquire(self, *, timeout: float | None = None) -> bool:
         """Take the lock if nobody holds it or waits for it. Return whether it was taken.
 
@@ -75,6 +78,7 @@ class Lock(Contender, TwinBlocks):
 
     try_acquire, atry_acquire = twins(_try_acquire)
 
+    @acts
     async def _release(self) -> None:
         """Give the lock back and let the next in the queue have it.
 
@@ -111,6 +115,7 @@ class Lock(Contender, TwinBlocks):
 
     # for operators ---------------------------------------------------------------------------------------------------
 
+    @acts
     async def _force_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
         """Take the lock from whoever holds it, and let the next in the queue have it. Return who it was.
 

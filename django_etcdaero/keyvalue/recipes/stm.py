@@ -41,6 +41,7 @@ from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.keyvalue.txn import delete, put
 from django_etcdaero.keyvalue.values import PutRequest, TxnResult
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.interruption import interrupts
 from django_etcdaero.system.steps import Apply, Pause
 from django_etcdaero.system.twins import twins
@@ -70,6 +71,7 @@ class _Handle:
         self._check_open()
         self._attempt.write(delete(key))
 
+    @acts
     def close(self) -> None:
         """End the attempt: nothing can be read or written with this object any more."""
         self._closed = True

@@ -34,6 +34,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import Take, drive
 from django_etcdaero.system.turns import Claim, Turn
 from django_etcdaero.system.twins import TwinBlocks, twins
@@ -126,6 +127,7 @@ class TemporaryKey(TwinBlocks):
 
     update, aupdate = twins(_update)
 
+    @acts
     async def _close(self) -> None:
         """Delete the key if it is still one's own, and tend it no more. Idempotent.
 
@@ -153,6 +155,7 @@ class TemporaryKey(TwinBlocks):
     async def _leave(self, error: type[BaseException] | None) -> None:
         await self._close()
 
+    @acts
     def abort(self) -> None:
         """Close it in the background, whatever state it is in."""
         self._closed = True

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.publish.uncommitted import refuse_in_transaction
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.management.describe import describe_result, moment
 from django_etcdaero.management.one_by_one import OneByOne
@@ -135,6 +136,8 @@ class Command(BaseCommand):
             raise CommandError("--loop does not go with --no-validators, which is for one refresh", returncode=2)
         if threads is not None and not loop:
             raise CommandError("--threads goes with --loop only: else datasets are loaded one by one", returncode=2)
+        if not dry_run:
+            refuse_in_transaction(runtime, "etcdaero_refresh")
         chosen = chosen_datasets(names or tuple(options.get("names", ())))
         for warning in reach_warnings():
             self.stderr.write(self.style.WARNING(warning))
