@@ -26,6 +26,7 @@ from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_r
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.project_code import run_project_code
 from django_etcdaero.runtime import Runtime
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background, wait
 
@@ -126,18 +127,18 @@ class RefreshService:
         stops = [Background(refresh.stop, name="etcdaero-refresh-stop") for refresh in refreshes]
         for each in stops:
             each.start()
-        limit = time.monotonic() + STOPPING
+        limit = monotonic() + STOPPING
         for each in stops:
-            each.join(max(0.0, limit - time.monotonic()))
+            each.join(max(0.0, limit - monotonic()))
 
     # --- what is to be done ------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
         with self._changed:
             while not self._stopping.is_set():
-                name = self._agenda.begin_next(time.monotonic())
+                name = self._agenda.begin_next(monotonic())
                 if name is None:
-                    self._changed.wait(self._agenda.pause(time.monotonic()))
+                    self._changed.wait(self._agenda.pause(monotonic()))
                     continue
                 job = Job(self, self._datasets[name])
                 self._jobs.add(job)
@@ -146,7 +147,7 @@ class RefreshService:
                 except RuntimeError as error:  # no thread to be had
                     logger.error("dataset %s: no thread can be started: %s", name, error)
                     self._jobs.discard(job)
-                    self._agenda.end(name, time.monotonic() + SETTLE)
+                    self._agenda.end(name, monotonic() + SETTLE)
 
     def wake(self, name: str) -> None:
         """Look at a dataset at once."""
@@ -222,7 +223,7 @@ class RefreshService:
         """Go on without a job whose load hangs."""
         with self._changed:
             job.given_up = True
-            self._agenda.end(job.dataset.name, time.monotonic() + SETTLE)
+            self._agenda.end(job.dataset.name, monotonic() + SETTLE)
             self._changed.notify_all()
         if not self._stopping.is_set():
             try:
@@ -236,13 +237,13 @@ class RefreshService:
             if job.given_up:
                 self._agenda.wake(job.dataset.name)  # maybe there is room for another load now
             else:
-                self._agenda.end(job.dataset.name, time.monotonic() + pause, locked=locked)
+                self._agenda.end(job.dataset.name, monotonic() + pause, locked=locked)
             self._changed.notify_all()
 
     def _note_store(self, alias: str, *, away: bool) -> None:
         with self._changed:
             if away:
-                self._agenda.is_away(alias, time.monotonic() + SETTLE)
+                self._agenda.is_away(alias, monotonic() + SETTLE)
             else:
                 self._agenda.answers(alias)
 

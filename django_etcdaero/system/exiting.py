@@ -24,6 +24,8 @@ from typing import Any
 
 from django_etcdaero.system.threads import Background
 
+from .clocks import monotonic
+
 PATIENCE = 3.0
 """Seconds from the signal until the process is ended: enough for exit handlers that send something."""
 CLOSING = 5.0
@@ -109,8 +111,8 @@ class exit_on_signals:  # noqa: N801 - used as a function
                 os.close(self._signals)
                 return
             number = told[0]
-        limit = time.monotonic() + PATIENCE
-        while (left := limit - time.monotonic()) > 0:
+        limit = monotonic() + PATIENCE
+        while (left := limit - monotonic()) > 0:
             time.sleep(min(left, _SIGNAL_AGAIN))
             if not self._seen:  # it was about to block when the signal came: this one interrupts it
                 signal.pthread_kill(main, number)

@@ -29,7 +29,7 @@ from django_etcdaero.exceptions import EncodeError
 
 from .digests import DamagedRecord
 from .explain import MAX_DEPTH, explain, shown
-from .scalars import FROZENSET, PACK, SET, TUPLE, UNPACK
+from .scalars import FROZENSET, SET, TUPLE, UNPACK, packing
 
 CODEC_VERSION: Final = 1
 """Raised when rows are encoded in another way, so that older code refuses what it cannot read."""
@@ -124,7 +124,7 @@ class _Level:
 
     def _extend(self, value: Any) -> msgpack.ExtType:
         kind = type(value)
-        scalar = PACK.get(kind)
+        scalar = packing(kind)
         if scalar is not None:
             code, pack = scalar
             return _extension((code, pack(value)))

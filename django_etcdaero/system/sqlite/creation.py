@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from django_etcdaero.exceptions import StoreBusy
+from django_etcdaero.system.clocks import monotonic
 
 from .path import companions, identity_of
 
@@ -66,7 +67,7 @@ def locked_directory(directory: str, deadline: float) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() >= deadline:
+                if monotonic() >= deadline:
                     raise StoreBusy(f"{directory}: another process is creating a database here") from None
                 time.sleep(RETRY_INTERVAL)
         try:
