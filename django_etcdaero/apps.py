@@ -15,8 +15,10 @@ class EtcdAeroConfig(AppConfig):
     def ready(self) -> None:
         """Do what is cheap and local: no store is opened here, and nothing waits."""
         from . import checks
+        from .development import refresh_in_runserver
         from .runtime import runtime
 
         checks.register_all()
         autodiscover_modules("datasets")
         runtime.arm()
+        refresh_in_runserver()

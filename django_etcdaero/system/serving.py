@@ -43,13 +43,18 @@ def is_test_run(argv: Sequence[str]) -> bool:
     return program(argv) in TEST_PROGRAMS
 
 
+def is_runserver(argv: Sequence[str]) -> bool:
+    """Tell whether this is ``manage.py runserver``, its autoreloader included."""
+    return is_management_command(argv) and len(argv) > 1 and argv[1] == "runserver"
+
+
 def serves(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
     """Tell whether this process is known to answer requests itself.
 
     True for ``runserver``'s child (its parent, the autoreloader, only watches files) and for servers that do not fork.
     """
     if is_management_command(argv):
-        if len(argv) < 2 or argv[1] != "runserver":
+        if not is_runserver(argv):
             return False
         return environ.get("RUN_MAIN") == "true" or "--noreload" in argv
     return program(argv) in SERVERS
