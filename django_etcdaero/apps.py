@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
@@ -17,8 +19,13 @@ class EtcdAeroConfig(AppConfig):
         from . import checks
         from .development import refresh_in_runserver
         from .runtime import runtime
+        from .system.serving import is_django_test_run
 
         checks.register_all()
         autodiscover_modules("datasets")
         runtime.arm()
+        if is_django_test_run(sys.argv):
+            from .testing.isolation import isolate_tests  # here: it imports much
+
+            isolate_tests()
         refresh_in_runserver()

@@ -36,11 +36,14 @@ def test_run_declared() -> bool:
     return _test_run_declared
 
 
+def is_django_test_run(argv: Sequence[str]) -> bool:
+    """Tell whether this is ``manage.py test``, as far as the command line says."""
+    return is_management_command(argv) and len(argv) > 1 and argv[1] == "test"
+
+
 def is_test_run(argv: Sequence[str]) -> bool:
     """Tell whether this is ``manage.py test`` or pytest, as far as the command line says."""
-    if is_management_command(argv):
-        return len(argv) > 1 and argv[1] == "test"
-    return program(argv) in TEST_PROGRAMS
+    return is_django_test_run(argv) or program(argv) in TEST_PROGRAMS
 
 
 def is_runserver(argv: Sequence[str]) -> bool:
