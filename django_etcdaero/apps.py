@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
 
@@ -15,10 +17,17 @@ class EtcdAeroConfig(AppConfig):
     def ready(self) -> None:
         """Do what is cheap and local: no store is opened here, and nothing waits."""
         from . import checks
+        from .development import refresh_in_runserver
         from .model_datasets import changes
         from .runtime import runtime
+        from .system.serving import is_django_test_run
 
         checks.register_all()
         changes.watch()
         autodiscover_modules("datasets")
         runtime.arm()
+        if is_django_test_run(sys.argv):
+            from .testing.isolation import isolate_tests  # here: it imports much
+
+            isolate_tests()
+        refresh_in_runserver()

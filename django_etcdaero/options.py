@@ -9,6 +9,7 @@ from .exceptions import ConfigurationError
 from .system.shown import shown
 
 Start = Literal["auto", "always", "lazy", "off"]
+RefreshInRunserver = Literal["auto", "off"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,8 @@ class Options:
     to load a version, and no refresh to store one."""
     SPLAY: float = 2.0
     """Longest random delay in seconds before a large version is fetched; 0 to 300."""
+    REFRESH_IN_RUNSERVER: RefreshInRunserver = "auto"
+    """Whether ``runserver`` refreshes the datasets itself: ``auto`` (under ``DEBUG``), ``off``."""
 
     def __post_init__(self) -> None:
         for name in OPTION_NAMES:
@@ -56,17 +59,18 @@ _RANGES: Final = {
     "GARBAGE_TTL": _Range(3600, 30 * 24 * 3600, whole=True),
     "SPLAY": _Range(0, 300, whole=False),
 }
-READER_OPTIONS: Final = ("START", "POLL_INTERVAL", "SESSION_TTL", "SPLAY")
-"""What concerns the reader, of which a process has one: the alias ``default`` says it for all."""
+_CHOICES: Final = {"START": get_args(Start), "REFRESH_IN_RUNSERVER": get_args(RefreshInRunserver)}
+READER_OPTIONS: Final = ("START", "POLL_INTERVAL", "SESSION_TTL", "SPLAY", "REFRESH_IN_RUNSERVER")
+"""What concerns the process, which has one reader and one service: the alias ``default`` says it for all."""
 OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
 """The names of the options."""
 
 
 def complaint(name: str, value: object) -> str | None:
     """Return what is wrong with ``value`` for the option ``name`` (one of :data:`OPTION_NAMES`), or ``None``."""
-    if name == "START":
-        allowed = ", ".join(repr(start) for start in get_args(Start))
-        return None if value in get_args(Start) else f"must be one of {allowed}, not {_shown(value)}"
+    if name in _CHOICES:
+        allowed = ", ".join(map(repr, _CHOICES[name]))
+        return None if value in _CHOICES[name] else f"must be one of {allowed}, not {_shown(value)}"
     least, most, whole = _RANGES[name]
     if isinstance(value, int if whole else int | float) and not isinstance(value, bool) and least <= value <= most:
         return None

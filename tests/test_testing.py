@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,6 @@ from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.exceptions import DatasetNotReady, EncodeError, KeyNotFound
 from django_etcdaero.runtime import runtime
 from django_etcdaero.testing import override_dataset, real_stores
-from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -132,11 +132,27 @@ def test_an_override_wants_a_mapping() -> None:
 
 
 def test_a_read_without_rows_says_what_a_test_has_to_do(prices: Any) -> None:
-    with pytest.raises(DatasetNotReady):
-        prices.wait_ready(0.0)
-    wait_until(lambda: prices.status().error, what="an answer of the reader")
-    with pytest.raises(DatasetNotReady, match=r"in memory: call its refresh\(\), or .* override_dataset\(\)"):
-        prices.wait_ready(0.0)
+    for read in (lambda: prices["a"], prices.wait_ready, lambda: asyncio.run(prices.aready())):
+        with pytest.raises(DatasetNotReady, match=r"in memory: call its refresh\(\), or .* override_dataset\(\)"):
+            read()
+
+
+def test_a_read_that_says_how_long_waits_for_another_thread_to_publish(prices: Any) -> None:
+    publisher = threading.Timer(0.1, prices.refresh)
+    publisher.start()
+    assert prices.wait_ready(30)["a"] == 1
+    publisher.join()
+
+
+def test_a_read_does_not_wait_for_what_nobody_publishes(registry: object) -> None:
+    @dataset(first_read_timeout=3600)
+    def prices() -> dict[str, int]:
+        return {"a": 1}
+
+    with pytest.raises(DatasetNotReady, match="no version has been published yet"):
+        prices["a"]
+    prices.refresh()
+    assert prices["a"] == 1
 
 
 # --- isolation -------------------------------------------------------------------------------------------------------
@@ -263,6 +279,7 @@ def test_the_pytest_plugin_is_idle_without_django(pytester: pytest.Pytester) -> 
 
 TESTS = """
     import multiprocessing
+    import unittest
     from django.conf import settings
     from django.test import SimpleTestCase
     from django_etcdaero import datasets, kv
@@ -291,15 +308,34 @@ TESTS = """
             self.check()
 
     class First(Isolated, SimpleTestCase): pass
-    class Second(Isolated, SimpleTestCase): pass
-    class Third(Isolated, SimpleTestCase): pass
+    class Second(Isolated, unittest.TestCase): pass
+    class Third(Isolated, SimpleTestCase):
+        @classmethod
+        def setUpClass(cls):  # what a class does is not there for its tests, the first one included
+            super().setUpClass()
+            kv.put("a", "1")
+            datasets["prices"].refresh()
 """
 
 
+PARALLEL = ["--parallel", "2"]
+PLAIN = ["--testrunner", "django.test.runner.DiscoverRunner"]
+
+
 @pytest.mark.parametrize(
-    ("options", "method"), [([], ""), (["--parallel", "2"], "fork"), (["--parallel", "2"], "spawn")]
+    ("options", "method"),
+    [
+        ([], ""),
+        (PARALLEL, "fork"),
+        (PARALLEL, "spawn"),
+        (PLAIN, ""),
+        ([*PLAIN, *PARALLEL], "fork"),
+        ([*PLAIN, *PARALLEL], "spawn"),
+    ],
 )
-def test_the_runner_isolates_tests(tmp_path: Path, options: list[str], method: str) -> None:
+def test_a_test_command_isolates_tests_with_the_mixin_and_without(
+    tmp_path: Path, options: list[str], method: str
+) -> None:
     make_project(tmp_path, test_shop__py=TESTS)
     if method:  # that of Python 3.14 is a third one, which Django 5.2 does not know
         manage = tmp_path / "manage.py"
@@ -319,7 +355,7 @@ def test_the_runner_isolates_tests(tmp_path: Path, options: list[str], method: s
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Ran 6 tests" in done.stderr
     assert not (tmp_path / ".etcdaero").exists()
-    assert (tmp_path / "workers").read_text().split() == [str(bool(options))] * 6
+    assert (tmp_path / "workers").read_text().split() == [str("--parallel" in options)] * 6
 
 
 def test_the_runner_keeps_the_result_class_that_was_asked_for(tmp_path: Path) -> None:
@@ -412,8 +448,6 @@ def test_a_test_command_keeps_from_the_real_stores_what_is_imported(tmp_path: Pa
     if not mixed:
         settings = tmp_path / "settings.py"
         settings.write_text(settings.read_text().replace("runner.Runner", "django.test.runner.DiscoverRunner"))
-        tests = tmp_path / "test_shop.py"
-        tests.write_text("\n".join(line for line in tests.read_text().splitlines() if "prefix=True" not in line))
     done = subprocess.run(
         [sys.executable, "-W", "error", "manage.py", "test"], cwd=tmp_path, capture_output=True, text=True, timeout=100
     )

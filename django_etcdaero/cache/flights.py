@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextvars
 import copy
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from django_etcdaero.exceptions import RecursiveLoad
+from django_etcdaero.system.clocks import monotonic
 
 
 class Flight:
@@ -19,7 +19,7 @@ class Flight:
     __slots__ = ("begun", "ended", "error")
 
     def __init__(self) -> None:
-        self.begun = time.monotonic()
+        self.begun = monotonic()
         self.ended = threading.Event()
         self.error: Exception | None = None
         """What it failed with: those who waited are told that, and do not try in their turn."""

@@ -27,6 +27,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from django_etcdaero.exceptions import EtcdAeroError, StoreFull
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Pause, adrive, drive
 from django_etcdaero.system.threads import in_event_loop
 
@@ -86,7 +87,7 @@ class Loading:
 
     async def get_or_load(self, request: Request) -> Any:
         """Return the entry of ``request``, loaded if need be. Raises what loading raises, and what the store does."""
-        limit = time.monotonic() + self._load_wait
+        limit = monotonic() + self._load_wait
         while True:
             found = self._entries.near(request.prefix, request.key) or await self._look(request)
             if found is not None and found.fresh:
@@ -102,7 +103,7 @@ class Loading:
                 self._counters.stale_hits += 1
                 return found.value
             self._counters.waits += 1
-            if not await Wait(flight.ended, max(0.0, limit - time.monotonic())):
+            if not await Wait(flight.ended, max(0.0, limit - monotonic())):
                 return await self._make(request)  # the others take too long: not better, but an answer
             flight.check()
 
@@ -164,11 +165,11 @@ class Loading:
             if not waited:
                 waited = True
                 self._counters.waits += 1
-            if time.monotonic() >= limit:
+            if monotonic() >= limit:
                 holder = await self._ask("claim", partial(self._claims.holder, request), _WITHOUT)
                 if holder is not None:
                     return holder, None
-            await Pause(min(pause, max(0.0, limit - time.monotonic())))
+            await Pause(min(pause, max(0.0, limit - monotonic())))
             pause = min(2 * pause, LONGEST_PAUSE)
             found = await self._look(request)
             if found is not None and found.fresh:
@@ -252,7 +253,7 @@ class Loading:
 
     async def _make(self, request: Request) -> Any:
         self._counters.loads += 1
-        started = time.perf_counter()
+        started = monotonic()
         try:
             with self._flights.inside(request.prefix, request.key):
                 return await Load(request.load)
@@ -260,7 +261,7 @@ class Loading:
             self._counters.load_errors += 1
             raise
         finally:
-            self._counters.took("load", time.perf_counter() - started)
+            self._counters.took("load", monotonic() - started)
 
     # --- in the background -------------------------------------------------------------------------------------------
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
+
+from django_etcdaero.system.clocks import monotonic
 
 from .envelope import Envelope
 
@@ -47,7 +48,7 @@ class Near:
     """The layer. Safe to share between threads; the child of a fork must call :meth:`after_fork_in_child`."""
 
     def __init__(
-        self, *, max_entries: int, max_bytes: int, max_age: float, clock: Callable[[], float] = time.monotonic
+        self, *, max_entries: int, max_bytes: int, max_age: float, clock: Callable[[], float] = monotonic
     ) -> None:
         """``max_age``: seconds after which an entry is asked for again, at most. The rest are the bounds."""
         self.max_age = max_age

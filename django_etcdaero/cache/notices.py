@@ -21,7 +21,6 @@ import random
 import secrets
 import socket
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
@@ -31,6 +30,7 @@ from django_etcdaero.exceptions import EtcdAeroError, LeaseNotFound
 from django_etcdaero.keyvalue.client.feed import Resync, WatchItem
 from django_etcdaero.keyvalue.values import Event, EventType
 from django_etcdaero.system import forks
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.threads import Background, wait_for
 
 from .notice import Notice, unpack
@@ -98,7 +98,7 @@ class Notices:
         forks.protect(self)
 
     def _begin(self) -> None:
-        now = time.monotonic()
+        now = monotonic()
         self._changed = threading.Condition()
         """Guards what follows."""
         self._thread = Background(self._run, name="etcdaero-cache-notices")
@@ -135,7 +135,7 @@ class Notices:
                 return
             first = not self._pending
             if first:
-                self._pending_since = time.monotonic()
+                self._pending_since = monotonic()
             self._pending.add(notice)
             if first or not self._running:  # else the thread knows already when to send
                 self._start()
@@ -145,7 +145,7 @@ class Notices:
         watch = self._watch
         if watch is not None and not watch.closed:
             return
-        if self._watch_wanted or time.monotonic() < self._watch_at:
+        if self._watch_wanted or monotonic() < self._watch_at:
             return
         with self._changed:
             if not self._ended:
@@ -161,7 +161,7 @@ class Notices:
     def finish(self, timeout: float = EXIT_PATIENCE) -> None:
         """Send what is pending, unless that has failed already, and nothing more from now on."""
         with self._changed:
-            self._budget.next = time.monotonic()
+            self._budget.next = monotonic()
             self._changed.notify_all()
             wait_for(self._changed, lambda: self._failures > 0 or not (self._pending or self._sending), timeout)
             self._ended = True
@@ -215,9 +215,9 @@ class Notices:
     def _wait(self) -> bool:
         """Wait for something to do; return whether there is."""
         with self._changed:
-            limit = time.monotonic() + LINGER
+            limit = monotonic() + LINGER
             while not self._ended:
-                now = time.monotonic()
+                now = monotonic()
                 due = min(self._due(), limit)
                 if due > now:
                     self._changed.wait(due - now)
@@ -238,7 +238,7 @@ class Notices:
 
     def _watch_if_due(self) -> None:
         with self._changed:
-            if not self._watch_wanted or time.monotonic() < self._watch_at:
+            if not self._watch_wanted or monotonic() < self._watch_at:
                 return
             self._seen = {}
         error: Exception | None = None
@@ -251,7 +251,7 @@ class Notices:
             self._watch_wanted = False
             self._watch = watch
             self._watch_failures = 0 if error is None else self._watch_failures + 1
-            self._watch_at = time.monotonic() + (REWATCH if error is None else _pause(self._watch_failures))
+            self._watch_at = monotonic() + (REWATCH if error is None else _pause(self._watch_failures))
         if error is None:
             self._deliver(Notice(everything=True))  # what came in before may have been changed unseen
         elif self._watch_failures == 1:
@@ -259,7 +259,7 @@ class Notices:
 
     def _send_if_due(self) -> None:
         with self._changed:
-            now = time.monotonic()
+            now = monotonic()
             if not self._pending or now < max(self._budget.next, self._try_at):
                 return
             notice, self._pending = self._pending, Notice()
@@ -278,7 +278,7 @@ class Notices:
                 self._number += 1
             else:
                 self._failures += 1
-                now = time.monotonic()
+                now = monotonic()
                 self._try_at = now + _pause(self._failures)
                 if now - since <= self._max_age:  # else nobody holds anything of before
                     self._pending.add(notice)

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
-from time import perf_counter
 from typing import Final, TypeVar
 
 from django_etcdaero.exceptions import (
@@ -27,6 +25,7 @@ from django_etcdaero.exceptions import (
     RecordTooBig,
     StoreFull,
 )
+from django_etcdaero.system.clocks import monotonic
 
 from .counters import Counters
 
@@ -112,7 +111,7 @@ class Outage:
         forget: Callable[[], object] = lambda: None,
         full: Callable[[], object] = lambda: None,
         times: bool = True,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._ignore = ignore
         self._interval = retry_interval
@@ -197,11 +196,11 @@ class Outage:
         self._open(error)
 
     def _timed(self, operation: str, call: Callable[[], T]) -> T:
-        started = perf_counter()
+        started = monotonic()
         try:
             return call()
         finally:
-            self._counters.took(operation, perf_counter() - started)
+            self._counters.took(operation, monotonic() - started)
 
     def _guarded(self, operation: str, call: Callable[[], T]) -> T:
         if self._closed_at is not None:

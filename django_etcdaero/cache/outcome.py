@@ -7,6 +7,7 @@ import time
 from typing import Any, Final
 
 from django_etcdaero.exceptions import RecordTooBig
+from django_etcdaero.system.clocks import monotonic
 
 from .claims import Claims
 from .counters import Counters
@@ -64,7 +65,7 @@ class Outcome:
 
     def rest(self, request: Request) -> None:
         """Do not try to renew the entry early for a while: it failed, and there is time."""
-        now = time.monotonic()
+        now = monotonic()
         if len(self._resting) >= MAX_RESTING:
             self._resting = {key: end for key, end in self._resting.items() if end > now}
         if len(self._resting) < MAX_RESTING:
@@ -72,4 +73,4 @@ class Outcome:
 
     def rests(self, request: Request) -> bool:
         """Tell whether the entry is not to be renewed early now."""
-        return bool(self._resting) and self._resting.get((request.prefix, request.key), 0.0) > time.monotonic()
+        return bool(self._resting) and self._resting.get((request.prefix, request.key), 0.0) > monotonic()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 
 from asgiref.sync import iscoroutinefunction, sync_to_async
 
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Step
 
 from .lifetime import Life, life_of
@@ -55,9 +55,9 @@ class Wait(Step[bool]):
         return self._event.wait(self._timeout)
 
     async def suspend(self) -> bool:
-        limit = time.monotonic() + self._timeout
+        limit = monotonic() + self._timeout
         pause = 0.001
-        while not self._event.is_set() and time.monotonic() < limit:
+        while not self._event.is_set() and monotonic() < limit:
             await asyncio.sleep(pause)
             pause = min(2 * pause, 0.02)
         return self._event.is_set()

@@ -13,13 +13,13 @@ What was read is held for ``max_age`` seconds: so long other processes may go on
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
 from django_etcdaero.exceptions import KeyExists, StoreFull
 from django_etcdaero.records.arguments import MAX_TTL
 from django_etcdaero.records.store import RecordStore
+from django_etcdaero.system.clocks import monotonic
 
 from .envelope import STAMP_BYTES
 
@@ -38,7 +38,7 @@ class _Held(NamedTuple):
 class Stamps:
     """The stamps of one place, as this process knows them. Names are the keys of their records."""
 
-    def __init__(self, store: Callable[[], RecordStore], *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, store: Callable[[], RecordStore], *, clock: Callable[[], float] = monotonic) -> None:
         self._store = store
         self._clock = clock
         self._held: dict[bytes, _Held] = {}

@@ -17,6 +17,7 @@ from typing import Final
 from django_etcdaero.exceptions import EtcdAeroError, KeyExists, VersionConflict
 from django_etcdaero.records.arguments import MAX_TTL
 from django_etcdaero.records.store import RecordStore, batches
+from django_etcdaero.system.clocks import monotonic
 
 from .envelope import STAMP_BYTES, unpack
 from .parts import Index, index_start, read_index
@@ -46,7 +47,7 @@ class Sweeper:
         *,
         room: bytes,
         interval: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """``interval``: seconds, 0: only :meth:`sweep` sweeps."""
         self._store = store

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from typing import Final
+
+from django_etcdaero.system.clocks import monotonic
 
 from .counters import Counters
 
@@ -22,9 +23,7 @@ class Unreadable:
     ``shown`` makes of a key, as it is stored, the one that users know. ``clock`` gives seconds.
     """
 
-    def __init__(
-        self, counters: Counters, shown: Callable[[str], str], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, counters: Counters, shown: Callable[[str], str], clock: Callable[[], float] = monotonic) -> None:
         self._counters = counters
         self._shown = shown
         self._clock = clock

@@ -21,6 +21,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records.arguments import MAX_KEY_BYTES
 from django_etcdaero.records.store import Value
+from django_etcdaero.system.clocks import monotonic
 
 from . import parts
 from .bound import Bound
@@ -197,7 +198,7 @@ class Writing(Reading):
                 else:
                     self._put(record_key, encoded, life, record.generation)
             except (KeyExists, VersionConflict):
-                now = time.monotonic()
+                now = monotonic()
                 limit = limit or now + self._patience
                 if now >= limit:
                     raise StoreBusy(

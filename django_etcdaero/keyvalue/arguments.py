@@ -7,11 +7,11 @@ A store would refuse some of it in words of its own, take some of it for somethi
 from __future__ import annotations
 
 import enum
-import time
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.system.clocks import monotonic
 
 from .values import Compare, CompareOp, CompareTarget, SortOrder, SortTarget, WatchRequest
 
@@ -178,7 +178,7 @@ def check_seconds(name: str, value: object) -> float:
 
 def end_of(timeout: float | None) -> float | None:
     """Return when ``timeout`` seconds will be over by ``time.monotonic()``; ``None``: never."""
-    return None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
+    return None if timeout is None else monotonic() + check_seconds("timeout", timeout)
 
 
 def check_choice(name: str, value: object, kind: type[E]) -> E:

@@ -22,11 +22,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, NotSupported
 from django_etcdaero.system.acting import acts, overrides_act
+from django_etcdaero.system.clocks import monotonic
 
 from . import values
 from .threaded import ThreadedCalls, threaded

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import chain
@@ -18,6 +17,7 @@ from django_etcdaero.datasets.state.read_ahead import read_ahead
 from django_etcdaero.datasets.state.reading import read_announcements
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
 from django_etcdaero.runtime import runtime
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.threads import join
 
 
@@ -78,7 +78,7 @@ class ClusterStatus:
 
 def ask(timeout: float) -> ClusterStatus:
     """Ask all stores at once, for ``timeout`` seconds at most; what has not answered by then is a problem."""
-    limit = time.monotonic() + timeout
+    limit = monotonic() + timeout
     asked = [AliasStatus(alias) for alias in sorted({dataset.using for dataset in datasets.values()})]
     threads = []
     for each in asked:
@@ -87,7 +87,7 @@ def ask(timeout: float) -> ClusterStatus:
         threads.append(thread)
     found = []
     for each, thread in zip(asked, threads, strict=True):
-        ended = join(thread, max(0.0, limit - time.monotonic()))
+        ended = join(thread, max(0.0, limit - monotonic()))
         # A thread that goes on must change nothing that is being shown.
         seen = dataclasses.replace(each, problems=list(each.problems))
         if not ended:

@@ -26,10 +26,12 @@ from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_r
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.project_code import run_project_code
 from django_etcdaero.runtime import Runtime
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background, wait
 
 from .agenda import Agenda
+from .reloading import RELOAD
 from .request_watch import RequestWatch
 
 logger = logging.getLogger("django_etcdaero.refresh")
@@ -45,7 +47,7 @@ LONGEST_SLEEP = 300.0
 SETTLE = 1.0
 """Seconds to wait after an error of the service itself, and before a store that was away is asked again."""
 GIVE_WAY = 3.0
-"""Seconds by which a process in which a load of the dataset hangs lets others go first."""
+"""Seconds by which a process in which a load of the dataset hangs, or which is to do so, lets others go first."""
 STOPPING = 2.5
 """Longest time in seconds that giving the locks back may take at the end."""
 
@@ -79,7 +81,7 @@ class RefreshService:
     """Refreshes ``datasets`` until :meth:`run` is interrupted; ``tell`` gets each result that did something.
 
     A failure is told and logged once for each reason, not again while it goes on for the same reason. What the end of
-    the service interrupts is no failure.
+    the service interrupts is no failure. ``gives_way``: other services go first.
     """
 
     def __init__(
@@ -89,10 +91,12 @@ class RefreshService:
         tell: Callable[[RefreshResult], None],
         *,
         threads: int = THREADS,
+        gives_way: bool = False,
     ) -> None:
         self._datasets = {dataset.name: dataset for dataset in datasets}
         self._runtime = runtime
         self._tell = tell
+        self._gives_way = gives_way
         self._telling = threading.Lock()
         self._stopping = threading.Event()
         self._told: dict[str, str | None] = {}
@@ -103,41 +107,53 @@ class RefreshService:
         self._requests = RequestWatch(self._datasets.values(), self)
         self._scheduler = Background(self._schedule, name="etcdaero-refresh")
 
-    def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then release the locks and return."""
+    def run(self, stay: Callable[[], object] | None = None) -> None:
+        """Serve until SIGTERM or SIGINT, then release the locks and return.
+
+        ``stay`` is what to do meanwhile in this thread. Lets the ``SystemExit`` through that begins the process anew.
+        """
         try:
-            self._scheduler.start()
-            wait(self._stopping, math.inf)
-        except (SystemExit, KeyboardInterrupt):
+            self.start()
+            stay() if stay is not None else wait(self._stopping, math.inf)
+        except (SystemExit, KeyboardInterrupt) as told:
             logger.info("stopping")
+            if told.args == (RELOAD,):
+                raise
         finally:
-            # A load under way cannot be interrupted from here. Given up, whatever it still does is refused, and another
-            # node may start at once; its threads end with the process.
-            self._stopping.set()
             try:
-                self._stop()
+                self.stop()
             finally:
                 self._runtime.close()
 
-    def _stop(self) -> None:
+    def start(self) -> None:
+        """Begin to serve, in threads."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Begin nothing any more, and give the locks back.
+
+        A load under way cannot be interrupted from here. Given up, whatever it still does is refused, and another node
+        may start at once; its threads end with the process.
+        """
+        self._stopping.set()
         with self._changed:
             self._changed.notify_all()
             refreshes = [job.refresh for job in self._jobs if job.refresh is not None]
         stops = [Background(refresh.stop, name="etcdaero-refresh-stop") for refresh in refreshes]
         for each in stops:
             each.start()
-        limit = time.monotonic() + STOPPING
+        limit = monotonic() + STOPPING
         for each in stops:
-            each.join(max(0.0, limit - time.monotonic()))
+            each.join(max(0.0, limit - monotonic()))
 
     # --- what is to be done ------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
         with self._changed:
             while not self._stopping.is_set():
-                name = self._agenda.begin_next(time.monotonic())
+                name = self._agenda.begin_next(monotonic())
                 if name is None:
-                    self._changed.wait(self._agenda.pause(time.monotonic()))
+                    self._changed.wait(self._agenda.pause(monotonic()))
                     continue
                 job = Job(self, self._datasets[name])
                 self._jobs.add(job)
@@ -146,7 +162,7 @@ class RefreshService:
                 except RuntimeError as error:  # no thread to be had
                     logger.error("dataset %s: no thread can be started: %s", name, error)
                     self._jobs.discard(job)
-                    self._agenda.end(name, time.monotonic() + SETTLE)
+                    self._agenda.end(name, monotonic() + SETTLE)
 
     def wake(self, name: str) -> None:
         """Look at a dataset at once."""
@@ -222,7 +238,7 @@ class RefreshService:
         """Go on without a job whose load hangs."""
         with self._changed:
             job.given_up = True
-            self._agenda.end(job.dataset.name, time.monotonic() + SETTLE)
+            self._agenda.end(job.dataset.name, monotonic() + SETTLE)
             self._changed.notify_all()
         if not self._stopping.is_set():
             try:
@@ -236,13 +252,13 @@ class RefreshService:
             if job.given_up:
                 self._agenda.wake(job.dataset.name)  # maybe there is room for another load now
             else:
-                self._agenda.end(job.dataset.name, time.monotonic() + pause, locked=locked)
+                self._agenda.end(job.dataset.name, monotonic() + pause, locked=locked)
             self._changed.notify_all()
 
     def _note_store(self, alias: str, *, away: bool) -> None:
         with self._changed:
             if away:
-                self._agenda.is_away(alias, time.monotonic() + SETTLE)
+                self._agenda.is_away(alias, monotonic() + SETTLE)
             else:
                 self._agenda.answers(alias)
 
@@ -281,5 +297,5 @@ class RefreshService:
             return LONGEST_SLEEP if hanging(result.name) >= MOST else SETTLE
         if result.next_due is None:
             return LONGEST_SLEEP
-        later = random.uniform(0, 0.1) + (GIVE_WAY if hanging(result.name) else 0.0)
+        later = random.uniform(0, 0.1) + (GIVE_WAY if self._gives_way or hanging(result.name) else 0.0)
         return min(LONGEST_SLEEP, max(0.05, result.next_due - time.time() + later))

@@ -14,13 +14,13 @@ import atexit
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system import forks, uwsgi
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background
 
@@ -106,13 +106,13 @@ class Asker:
                     self._failed(dataset)
                 else:
                     self._failures.pop(dataset.name, None)
-                    self._not_before[dataset.name] = time.monotonic() + APART
+                    self._not_before[dataset.name] = monotonic() + APART
 
     def _next(self) -> list[AnyDataset] | None:
         """Wait until some datasets are due and take them; ``None``: nothing is left to do."""
         with self._changed:
             while True:
-                now = time.monotonic()
+                now = monotonic()
                 waits = {name: 0.0 if self._closing else self._not_before.get(name, now) - now for name in self._marked}
                 due = [self._marked.pop(name) for name, wait in waits.items() if wait <= 0]
                 if due:
@@ -126,7 +126,7 @@ class Asker:
         failures = self._failures[dataset.name] = self._failures.get(dataset.name, 0) + 1
         pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (min(failures, 10) - 1))
         with self._changed:
-            self._not_before[dataset.name] = time.monotonic() + pause
+            self._not_before[dataset.name] = monotonic() + pause
             if not self._closing:
                 self._marked.setdefault(dataset.name, dataset)
 

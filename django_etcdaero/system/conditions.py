@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any
+
+from .clocks import monotonic
 
 NAP = 0.5
 """Seconds after which the main thread sees a signal that came in the wrong moment."""
@@ -51,14 +52,14 @@ class Bell:
         """
         if predicate():
             return True
-        limit = math.inf if timeout is None else time.monotonic() + timeout
+        limit = math.inf if timeout is None else monotonic() + timeout
         longest = NAP if threading.current_thread() is threading.main_thread() else threading.TIMEOUT_MAX
         waiter = threading.Lock()
         waiter.acquire()
         self._waiting.append(waiter)
         try:
             while not predicate():
-                left = limit - time.monotonic()
+                left = limit - monotonic()
                 if left <= 0:
                     return False
                 waiter.acquire(timeout=min(left, longest))

@@ -20,9 +20,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from django_etcdaero.system.threads import Background
+
+from .clocks import monotonic
 
 PATIENCE = 3.0
 """Seconds from the signal until the process is ended: enough for exit handlers that send something."""
@@ -54,14 +56,21 @@ class exit_on_signals:  # noqa: N801 - used as a function
         self._watcher = Background(self._end, name="etcdaero-exiting")
         self._signals = self._wakeup = self._spare = self._null = self._wakeup_before = -1
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         if threading.current_thread() is not threading.main_thread():
-            return
+            return self
         if self._own_process:
             self._listen()
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._exit)
         _forks.enter(self)
+        return self
+
+    def end_soon(self, code: int) -> None:
+        """Let the process, if it may be ended, end with ``code`` in some seconds at the latest, as after a signal."""
+        self._code, self._seen = code, True
+        if self._wakeup >= 0:
+            os.write(self._wakeup, bytes((signal.SIGTERM,)))
 
     def __exit__(self, *exc_info: object) -> None:
         _forks.leave(self)
@@ -109,8 +118,8 @@ class exit_on_signals:  # noqa: N801 - used as a function
                 os.close(self._signals)
                 return
             number = told[0]
-        limit = time.monotonic() + PATIENCE
-        while (left := limit - time.monotonic()) > 0:
+        limit = monotonic() + PATIENCE
+        while (left := limit - monotonic()) > 0:
             time.sleep(min(left, _SIGNAL_AGAIN))
             if not self._seen:  # it was about to block when the signal came: this one interrupts it
                 signal.pthread_kill(main, number)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
 
+from .clocks import monotonic
 from .conditions import Condition
 from .steps import Step
 from .threads import join
@@ -42,7 +42,7 @@ class _Job:
         """Make the call, unless it is too late for it, and wake up who waits."""
         if self.given_up:
             return
-        left = self.deadline - time.monotonic()
+        left = self.deadline - monotonic()
         try:
             if left <= 0:
                 raise DeadlineExceeded("no thread was free to make the call in time")
@@ -82,7 +82,7 @@ class Pool:
         Raises what it raises; ``DeadlineExceeded`` if no thread was free in time, ``Cancelled`` after :meth:`stop`.
         A call that is under way when the waiting task is cancelled is finished, and its result dropped.
         """
-        job = _Job(call, time.monotonic() + timeout)
+        job = _Job(call, monotonic() + timeout)
         with self._changed:
             if self._stopped:
                 raise Cancelled("the store was closed")
@@ -108,9 +108,9 @@ class Pool:
             self._changed.notify_all()
         for job in left:
             job.settle(None, Cancelled("the store was closed"))
-        limit = time.monotonic() + timeout
+        limit = monotonic() + timeout
         for thread in threads:
-            join(thread, max(0.0, limit - time.monotonic()))
+            join(thread, max(0.0, limit - monotonic()))
 
     def _run(self) -> None:
         while (job := self._next()) is not None:

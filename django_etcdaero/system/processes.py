@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .clocks import monotonic
+
 _PROC = Path("/proc")
 
 
@@ -82,4 +84,4 @@ def boot_id() -> str:
         return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         # Minutes are coarse enough to agree between processes nearly always; if they do not, leases live longer.
-        return f"minute-{round((time.time() - time.monotonic()) / 60)}"
+        return f"minute-{round((time.clock_gettime(time.CLOCK_REALTIME) - monotonic()) / 60)}"

@@ -36,11 +36,19 @@ def test_run_declared() -> bool:
     return _test_run_declared
 
 
+def is_django_test_run(argv: Sequence[str]) -> bool:
+    """Tell whether this is ``manage.py test``, as far as the command line says."""
+    return is_management_command(argv) and len(argv) > 1 and argv[1] == "test"
+
+
 def is_test_run(argv: Sequence[str]) -> bool:
     """Tell whether this is ``manage.py test`` or pytest, as far as the command line says."""
-    if is_management_command(argv):
-        return len(argv) > 1 and argv[1] == "test"
-    return program(argv) in TEST_PROGRAMS
+    return is_django_test_run(argv) or program(argv) in TEST_PROGRAMS
+
+
+def is_runserver(argv: Sequence[str]) -> bool:
+    """Tell whether this is ``manage.py runserver``, its autoreloader included."""
+    return is_management_command(argv) and len(argv) > 1 and argv[1] == "runserver"
 
 
 def serves(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
@@ -49,7 +57,7 @@ def serves(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
     True for ``runserver``'s child (its parent, the autoreloader, only watches files) and for servers that do not fork.
     """
     if is_management_command(argv):
-        if len(argv) < 2 or argv[1] != "runserver":
+        if not is_runserver(argv):
             return False
         return environ.get("RUN_MAIN") == "true" or "--noreload" in argv
     return program(argv) in SERVERS

@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from .clocks import monotonic
 from .turns import Claim, Turn
 
 P = ParamSpec("P")
@@ -96,8 +97,8 @@ class Take(Step[bool]):
         return self._turn.wait(self._claim, self._timeout)
 
     async def suspend(self) -> bool:
-        limit = time.monotonic() + self._timeout
-        while not (taken := self._turn.take(self._claim)) and time.monotonic() < limit:
+        limit = monotonic() + self._timeout
+        while not (taken := self._turn.take(self._claim)) and monotonic() < limit:
             await asyncio.sleep(_LOCK_POLL)
         return taken
 

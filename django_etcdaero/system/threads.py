@@ -15,9 +15,9 @@ import atexit
 import math
 import os
 import threading
-import time
 from collections.abc import Callable
 
+from .clocks import monotonic
 from .conditions import NAP, Flag
 
 
@@ -109,9 +109,9 @@ def wait_for(condition: threading.Condition, predicate: Callable[[], bool], time
 def _wait(nap: Callable[[float | None], bool], timeout: float) -> bool:
     if threading.current_thread() is not threading.main_thread():
         return nap(None if timeout == math.inf else timeout)
-    limit = time.monotonic() + timeout
-    while not nap(max(0.0, min(NAP, limit - time.monotonic()))):
-        if time.monotonic() >= limit:
+    limit = monotonic() + timeout
+    while not nap(max(0.0, min(NAP, limit - monotonic()))):
+        if monotonic() >= limit:
             return False
     return True
 

@@ -9,8 +9,8 @@ that is over time, because something has come between even then, holds up nobody
 from __future__ import annotations
 
 import threading
-import time
 
+from .clocks import monotonic
 from .conditions import NAP, Bell
 
 
@@ -44,7 +44,7 @@ class Turn:
 
     def take(self, claim: Claim) -> bool:
         """Take it if it is free, or over time; return whether ``claim`` has it."""
-        now = time.monotonic()
+        now = monotonic()
         claim.until = now + claim.seconds
         holder = self._taken.setdefault(None, claim)  # one step
         if holder is not claim and holder.until < now:
@@ -54,9 +54,9 @@ class Turn:
 
     def wait(self, claim: Claim, timeout: float) -> bool:
         """Take it within ``timeout`` seconds; return whether ``claim`` has it."""
-        limit = time.monotonic() + timeout
-        while not self._bell.wait_for(lambda: self.take(claim), min(NAP, limit - time.monotonic())):
-            if time.monotonic() >= limit:
+        limit = monotonic() + timeout
+        while not self._bell.wait_for(lambda: self.take(claim), min(NAP, limit - monotonic())):
+            if monotonic() >= limit:
                 return False
         return True
 

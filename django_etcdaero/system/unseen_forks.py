@@ -13,11 +13,11 @@ import ctypes
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 from . import forks
+from .clocks import monotonic
 
 _log = logging.getLogger("django_etcdaero.runtime")
 
@@ -62,9 +62,9 @@ class _Seeing:
         try:
             forks.let_go()
             self._before()
-            limit = time.monotonic() + PATIENCE
+            limit = monotonic() + PATIENCE
             for thread in set(threading.enumerate()) - self._others:
-                thread.join(max(0.0, limit - time.monotonic()))
+                thread.join(max(0.0, limit - monotonic()))
                 if thread.is_alive():
                     self._others.add(thread)
                     _log.warning("the thread %s did not end before this process was forked", thread.name)

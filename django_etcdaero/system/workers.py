@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
+from .clocks import monotonic
 from .threads import Background
 
 logger = logging.getLogger("django_etcdaero.system")
@@ -89,7 +89,7 @@ class Workers:
             self._grant()
             if not self._waiting or self._stopped:
                 return None
-            now = time.monotonic()
+            now = monotonic()
             return min((job.began for job in self._running if job.began > now - HOLD), default=now) + HOLD
 
     def stop(self) -> None:
@@ -102,9 +102,9 @@ class Workers:
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the jobs that run, at most ``timeout`` seconds."""
-        limit = time.monotonic() + timeout
+        limit = monotonic() + timeout
         for thread in tuple(self._threads):
-            thread.join(max(0.0, limit - time.monotonic()))
+            thread.join(max(0.0, limit - monotonic()))
 
     # --- with the lock held ------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Workers:
         return min(urgent, self._places(urgent=True)) + min(len(self._waiting) - urgent, self._places(urgent=False))
 
     def _places(self, *, urgent: bool) -> int:
-        since = time.monotonic() - HOLD
+        since = monotonic() - HOLD
         return max(0, PLACES - sum(job.urgent is urgent and job.began > since for job in self._running))
 
     def _start_thread(self) -> bool:
@@ -172,6 +172,6 @@ class Workers:
             self._granted -= 1
             job = self._next()
             self._waiting.remove(job)
-            job.began = time.monotonic()
+            job.began = monotonic()
             self._running.append(job)
             return job

@@ -63,5 +63,6 @@ def _etcdaero_in_memory(request: pytest.FixtureRequest) -> Iterator[None]:
             yield
         return
     runtime.memory_only = True
+    reset()  # of what a class or a module has set up
     yield
     reset()

@@ -19,7 +19,11 @@ from . import reset
 
 
 class _ResettingResult:
-    """Mixed into a result class: empties the stores after each test."""
+    """Mixed into a result class: empties the stores before and after each test."""
+
+    def startTest(self, test: TestCase) -> None:  # noqa: N802 - unittest's name
+        reset()
+        super().startTest(test)  # type: ignore[misc] # the class this is mixed into has it
 
     def stopTest(self, test: TestCase) -> None:  # noqa: N802 - unittest's name
         super().stopTest(test)  # type: ignore[misc] # the class this is mixed into has it

@@ -23,6 +23,8 @@ PUBLISHING = (
     "A running “etcdaero_refresh --loop” publishes it at once; without one, run “python manage.py etcdaero_refresh”."
 )
 
+admin.site.login_template = "cities/login.html"
+
 
 class PublishingAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not subscriptable when it runs
     """Asks for a refresh of the dataset whenever something that it shows was changed, and on request."""

@@ -171,3 +171,11 @@ def test_a_store_in_the_memory_of_the_command_is_warned_of(
     said = 'ETCDAERO["default"]["KV"] is mem:test-commands, a store inside each process: what one process refreshes'
     assert errors.getvalue().startswith(said)
     assert '"RECORDS"' not in errors.getvalue()
+
+
+@pytest.mark.parametrize("arguments", [["--reload"], ["--loop", "--reload"], ["--loop", "--no-reload"]])
+def test_reloading_is_for_a_loop_in_a_process_of_its_own(arguments: list[str]) -> None:
+    declare()
+    with pytest.raises(CommandError, match="--reload goes with --loop only, in a process of its own") as refused:
+        run("etcdaero_refresh", *arguments)
+    assert refused.value.returncode == 2

@@ -20,6 +20,7 @@ import pytest
 from django_etcdaero.exceptions import ConfigurationError, ResponseError, StoreBusy
 from django_etcdaero.system.sqlite import opening
 from django_etcdaero.system.sqlite import path as path_rules
+from django_etcdaero.system.sqlite.creation import make_directories
 from django_etcdaero.system.sqlite.opening import Schema
 from django_etcdaero.system.sqlite.path import identity_of
 from tests.paths import ROOT
@@ -232,6 +233,7 @@ def test_a_leaked_connection_is_never_closed(tmp_path: Path) -> None:
     script = f"""
 import os
 from django_etcdaero.system.sqlite import opening
+from django_etcdaero.system.sqlite.creation import make_directories
 from django_etcdaero.system.sqlite.opening import Schema
 path = {str(tmp_path / "file.sqlite3")!r}
 schema = Schema(7, 1, ("CREATE TABLE numbers (n INTEGER)",))
@@ -257,3 +259,17 @@ def test_identity_changes_with_the_file_and_is_none_without(tmp_path: Path) -> N
     assert identity_of(str(path)) == second != first
     other.close()
     connection.close()
+
+
+def test_the_directory_of_the_default_files_is_left_out_by_git(tmp_path: Path) -> None:
+    make_directories(str(tmp_path / ".etcdaero" / "below"))
+    make_directories(str(tmp_path / "other"))
+    assert (tmp_path / ".etcdaero" / ".gitignore").read_text().endswith("\n*\n")
+    assert not list(tmp_path.glob("other/*"))
+    assert not list(tmp_path.glob(".etcdaero/below/*"))
+
+
+def test_a_directory_that_was_there_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / ".etcdaero").mkdir()
+    make_directories(str(tmp_path / ".etcdaero"))
+    assert list(tmp_path.glob(".etcdaero/*")) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import pytest
 
@@ -62,7 +61,7 @@ def test_a_few_run_side_by_side_and_the_others_wait(workers: Workers, gate: Gate
 
 def test_who_takes_long_gives_the_place_away(workers: Workers, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     now = time.monotonic()
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(module, "monotonic", lambda: now)
     for number in range(3 * PLACES):
         workers.submit(number, gate.job(number))
     for turn in (1, 2, 3):
@@ -102,7 +101,7 @@ def test_a_group_with_many_jobs_does_not_keep_another_waiting(
     workers: Workers, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(module, "monotonic", lambda: now)
     for number in range(5 * PLACES):
         workers.submit(number, gate.job("many"), group="many")
     workers.submit("one", gate.job("one"), group="one")

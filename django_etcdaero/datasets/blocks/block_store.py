@@ -23,6 +23,7 @@ from django_etcdaero.exceptions import (
     VersionConflict,
 )
 from django_etcdaero.records.store import Meta, Record, RecordStore, batches
+from django_etcdaero.system.clocks import monotonic
 
 BATCH = 512
 """Records in one call to the store: about 1 to 2 MB, so that no call comes near its deadline."""
@@ -133,7 +134,7 @@ def _repeat(write: Callable[[], T]) -> T:
         try:
             return write()
         except (ClusterError, DeadlineExceeded, OutcomeUnknown):
-            now = time.monotonic()
+            now = monotonic()
             until = now + PATIENCE if until is None else until
             if now + pause > until:
                 raise

@@ -30,7 +30,7 @@ from django_etcdaero.exceptions import EncodeError
 from .digests import DamagedRecord
 from .explain import MAX_DEPTH, explain
 from .frozen import FrozenDict, FrozenList, frozen_dict, frozen_list
-from .scalars import DATETIME, FROZENSET, PACK, SET, TUPLE, UNPACK
+from .scalars import DATETIME, FROZENSET, SET, TUPLE, UNPACK, packing
 from .stored_as import as_plain
 
 CODEC_VERSION: Final = 1
@@ -124,7 +124,7 @@ class _Level:
     def _extend(self, value: Any) -> Any:
         """Return what MessagePack has a form for."""
         kind = type(value)
-        scalar = PACK.get(kind)
+        scalar = packing(kind)
         if scalar is not None:
             code, pack = scalar
             if code == DATETIME:

@@ -7,7 +7,7 @@ from datetime import datetime, time, timezone
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from .scalars import PACK
+from .scalars import PACK, packing
 from .stored_as import as_plain
 
 _CONTAINERS = (list, tuple, dict, set, frozenset)
@@ -100,9 +100,10 @@ def _reason(piece: _Piece) -> str | None:
         if depth < 0:
             return f"the {kind.__name__} contains itself"
         return f"nested more than {MAX_DEPTH} deep" if depth > MAX_DEPTH else None
-    if kind in PACK:
+    packed = packing(kind)
+    if packed is not None:
         try:
-            PACK[kind][1](value)
+            packed[1](value)
         except (TypeError, ValueError, OverflowError) as error:
             return f"{_name(kind)} cannot be stored: {error}; {_hint(value)}"
         return None

@@ -30,12 +30,14 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.system.real_dates import real_class
 
 from .digests import DamagedRecord
 
 INT, DECIMAL, UUID_, DATE, TIME, DATETIME, TIMEDELTA, TUPLE, SET, FROZENSET = range(1, 11)
 
-_EPOCH = datetime(1, 1, 1)  # noqa: DTZ001
+_EPOCH = real_class(datetime)(1, 1, 1)
+_from_ordinal = real_class(date).fromordinal
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE_US = 60_000_000
 _TIME_BYTES = 5
@@ -143,18 +145,24 @@ PACK: dict[type, tuple[int, Callable[[Any], bytes]]] = {
     int: (INT, _signed),
     Decimal: (DECIMAL, lambda value: _context.to_sci_string(value).encode("ascii")),
     UUID: (UUID_, lambda value: value.bytes),
-    date: (DATE, lambda value: value.toordinal().to_bytes(4, "big")),
+    real_class(date): (DATE, lambda value: value.toordinal().to_bytes(4, "big")),
     time: (TIME, _pack_time),
-    datetime: (DATETIME, _pack_datetime),
+    real_class(datetime): (DATETIME, _pack_datetime),
     timedelta: (TIMEDELTA, _pack_timedelta),
 }
-"""Exact type to its extension code and the function that makes the payload."""
+"""Exact type to its extension code and the function that makes the payload; see :func:`packing`."""
+
+
+def packing(kind: type) -> tuple[int, Callable[[Any], bytes]] | None:
+    """Return the extension code of a type and the function that makes the payload; ``None``: it is not stored."""
+    return PACK.get(kind) or PACK.get(real_class(kind))
+
 
 UNPACK: dict[int, Callable[[bytes], Any]] = {
     INT: _unpack_int,
     DECIMAL: lambda data: Decimal(data.decode("ascii")),
     UUID_: _unpack_uuid,
-    DATE: lambda data: date.fromordinal(_fixed(data, 4)),
+    DATE: lambda data: _from_ordinal(_fixed(data, 4)),
     TIME: _unpack_time,
     DATETIME: _unpack_datetime,
     TIMEDELTA: lambda data: timedelta(microseconds=_unpack_int(data)),

@@ -19,6 +19,7 @@ from django_etcdaero.datasets.state.overdue import OverdueLoad, leave_word
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import EtcdAeroError, LoadOverdue
 from django_etcdaero.keyvalue.recipes.temporary import TemporaryKey
+from django_etcdaero.system.clocks import monotonic
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -51,7 +52,7 @@ class HangingLoad:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._began = time.monotonic()
+        self._began = monotonic()
         self._key = os.getpid(), name
         self._word: TemporaryKey | None = None
         with _mutex:
@@ -66,7 +67,7 @@ class HangingLoad:
         """Note that it has ended."""
         with _mutex:
             _hanging[self._key] -= 1
-        passed = time.monotonic() - self._began
+        passed = monotonic() - self._began
         logger.warning("dataset %s: a load ended %.0f s after it was given up; it is refused", self._name, passed)
         self.take_back_word()
 

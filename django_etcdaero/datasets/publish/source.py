@@ -51,7 +51,7 @@ def _rows_of(dataset: Declared[Any, Any], tell: Progress) -> dict[Any, Any]:
         if not isinstance(item, tuple) or len(item) != 2:
             raise EncodeError(
                 f"load() of dataset {dataset.name!r} gave {_named(item)} as item {len(rows) + 1};"
-                " expected a (key, row) pair"
+                f" expected a (key, row) pair{_example(item)}"
             )
         key, row = item
         try:
@@ -66,6 +66,18 @@ def _rows_of(dataset: Declared[Any, Any], tell: Progress) -> dict[Any, Any]:
             tell("load", len(rows), None)
     tell("load", len(rows), len(rows))
     return rows
+
+
+_USUAL_KEYS = ("id", "pk", "uuid", "key", "code", "slug", "sku", "name")
+
+
+def _example(item: object) -> str:
+    """Show how rows that come as dicts are given keys, by the field that is most likely one."""
+    if not isinstance(item, Mapping):
+        return ""
+    names = [name for name in item if isinstance(name, str)]
+    likely = next((name for name in _USUAL_KEYS if name in names), None) or next(iter(names), None)
+    return "" if likely is None else f', for example by {{row["{likely}"]: row for row in rows}}'
 
 
 def _named(value: object) -> str:

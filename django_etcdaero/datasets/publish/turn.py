@@ -9,6 +9,7 @@ from typing import Protocol
 from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.queue.lock import Holder, Lock
+from django_etcdaero.system.clocks import monotonic
 
 from .commit import give_back
 
@@ -70,7 +71,7 @@ class Turn:
         A place in the queue is lost when this process or the store was away for longer than the lock's time to live, or
         the store was emptied. That says nothing about the lock, so another place is taken.
         """
-        limit = time.monotonic() + seconds
+        limit = monotonic() + seconds
         left = seconds
         while True:
             try:
@@ -79,8 +80,8 @@ class Turn:
             except (LockTimeout, LockLost) as error:
                 if left > 0 and isinstance(error, LockLost):
                     logger.info("dataset %s: queueing for the lock again: %s", self._name, error)
-                    time.sleep(min(AGAIN, max(0.0, limit - time.monotonic())))
-                    left = max(0.0, limit - time.monotonic())  # 0: one more try, without getting in line
+                    time.sleep(min(AGAIN, max(0.0, limit - monotonic())))
+                    left = max(0.0, limit - monotonic())  # 0: one more try, without getting in line
                     continue
                 holder = self._lock.holder()
                 if holder is None and error.__cause__ is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, TypeAlias
 
@@ -31,7 +30,7 @@ from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.client.watch import Resync, Watch
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import Event, EventType
-from django_etcdaero.system.clocks import elapsed
+from django_etcdaero.system.clocks import elapsed, monotonic
 
 FIRST_RETRY = 0.5
 """Seconds before a look that failed is repeated; doubled each time up to the poll interval."""
@@ -136,7 +135,7 @@ class AnnouncementView:
 
     def look(self, datasets: Collection[Declared[Any, Any]]) -> None:
         """Read what has changed; ``datasets`` are those that matter. Never raises: see ``away``."""
-        self._asked, self.looked_at = False, time.monotonic()
+        self._asked, self.looked_at = False, monotonic()
         everything, self._everything = self._everything or self.looks % FULL_EVERY == 0, False
         delay = self._poll_interval * random.uniform(0.85, 1.15)
         try:
@@ -148,13 +147,13 @@ class AnnouncementView:
             self.away, self._everything = error, True
             backoff = FIRST_RETRY * 2 ** min(self._failures, 16) * random.uniform(0.8, 1.2)
             self._failures += 1
-            self._next_at = time.monotonic() + min(delay, backoff)
+            self._next_at = monotonic() + min(delay, backoff)
             self._changed(None)
             return
         first = self.looks == 0 or self.away is not None
         self.away, self._failures = None, 0
         self.looks += 1
-        self._next_at = time.monotonic() + delay
+        self._next_at = monotonic() + delay
         for name in (None,) if first else changed:
             self._changed(name)
 

@@ -6,7 +6,6 @@ Who wants much waits a random time, unless somebody waits for the dataset in thi
 from __future__ import annotations
 
 import random
-import time
 from typing import Any
 
 from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_blocks
@@ -14,6 +13,7 @@ from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.row_types import RowForm
 from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.system.clocks import monotonic
 
 SPLAY_BYTES = 1 << 20
 """Fetches of more than this many bytes are spread out."""
@@ -59,7 +59,7 @@ class Fetching:
     def _until(self, announcement: Announcement, size: float, *, wanted: bool) -> float | None:
         if wanted or not self._splay or size <= SPLAY_BYTES:
             return None
-        now = time.monotonic()
+        now = monotonic()
         if self._put_off is None or self._put_off[0] != announcement.id:
             self._put_off = announcement.id, now + random.uniform(0, self._splay)
         until = self._put_off[1]

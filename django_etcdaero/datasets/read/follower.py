@@ -32,7 +32,7 @@ from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.status import State, same_reason
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError, PermissionDenied, Unauthenticated
-from django_etcdaero.system.clocks import elapsed
+from django_etcdaero.system.clocks import elapsed, monotonic
 from django_etcdaero.system.error_text import text_of
 
 from . import decision
@@ -154,7 +154,7 @@ class Follower:
     @property
     def too_old_at(self) -> float:
         """When rows that are read become too old, on the monotonic clock; infinity: never, as far as is known."""
-        return time.monotonic() + self._standing.too_old_in if self._live.readable else math.inf
+        return monotonic() + self._standing.too_old_in if self._live.readable else math.inf
 
     @property
     def look_ahead(self) -> float:
@@ -187,7 +187,7 @@ class Follower:
         elif isinstance(action, ReadCopy):
             if self._standing.copy_error is None:
                 self._standing.change(State.VALID)
-            if time.monotonic() >= self._copy_at:
+            if monotonic() >= self._copy_at:
                 self._look_at_copy_later()
                 self._copy_look = looks
                 self._standing.change(State.VALID)
@@ -199,7 +199,7 @@ class Follower:
             self._standing.change(State.INTERRUPTED, "no version is announced any more; the next refresh publishes one")
 
     def _look_at_copy_later(self) -> None:
-        self._copy_at = time.monotonic() + self.copy_interval * random.uniform(0.85, 1.15)
+        self._copy_at = monotonic() + self.copy_interval * random.uniform(0.85, 1.15)
 
     def _follow_copy(self, stores: Stores, away: BaseException) -> bool:
         """Do what the announcement copy says; return whether ``away``, why nothing else is known, is to be told.
@@ -221,7 +221,7 @@ class Follower:
 
     def _decide(self, seen: Seen) -> Action:
         self._memory = decision.remember(self._memory, seen)
-        action = decision.decide(self._memory, seen, time.monotonic())
+        action = decision.decide(self._memory, seen, monotonic())
         if isinstance(action, WaitUntil):
             self.next_at = min(self.next_at, action.time)
         return action
@@ -328,7 +328,7 @@ class Follower:
         return None
 
     def _ask_for_repair(self, damaged: str, stores: Stores) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if not decision.asks_for_repair(self._memory, damaged, now):
             return
         try:
@@ -348,7 +348,7 @@ class Follower:
             self._memory,
             text,
             reached=reached,
-            now=time.monotonic(),
+            now=monotonic(),
             longest=self._poll_interval,
             jitter=random.uniform(0.8, 1.2),
         )

@@ -17,7 +17,7 @@ from django_etcdaero.datasets.host import host
 from django_etcdaero.datasets.registry import registered
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
-from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
+from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.threads import in_event_loop
@@ -139,7 +139,8 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         live = self._live_state
         if not live.answered and in_event_loop():
             raise DatasetNotReady(f"{self._why_not_ready()}; in async code, 'await dataset.aready()' first")
-        if not live.answered and not live.waited_in_vain and host().reader_refusal() is None:
+        may_come = host().reader_refusal() is None and not self._nobody_publishes()
+        if not live.answered and not live.waited_in_vain and may_come:
             host().wake_reader(self)
             live.wait(lambda: live.answered, self.first_read_timeout)
             live.waited_in_vain = not live.answered
@@ -155,8 +156,19 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         raise DatasetNotReady(self._why_not_ready())
 
     def _why_not_ready(self) -> str:
-        reason = host().reader_refusal() or self._trouble() or "the reader has not answered yet"
+        reason = host().reader_refusal() or self._nobody_publishes() or self._trouble()
+        reason = reason or "the reader has not answered yet"
         return f"dataset {self.name!r} is not loaded in this process: {reason}"
+
+    def _nobody_publishes(self) -> str:
+        """Say why no version will come: none is announced, and nobody else uses these stores; empty: one may."""
+        try:
+            stores = host().stores(self.using)
+            if stores.lone and stores.kv.get(self.layout(stores.prefix).announcement) is None:
+                return f"no version has been published yet; {stores.remedy}"
+        except EtcdAeroError:
+            pass  # the reader tells of that
+        return ""
 
     def _begin_waiting(self, timeout: float | None) -> tuple[Callable[[], bool], float]:
         """Set the reader going; return what to wait for, and how many seconds: none where there is no reader."""
@@ -165,7 +177,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         if not live.readable:
             host().wake_reader(self)
         limit = self.first_read_timeout if timeout is None else timeout
-        if host().reader_refusal() is not None:
+        if host().reader_refusal() is not None or (timeout is None and self._nobody_publishes()):
             limit = 0.0
         return (lambda: live.answered) if timeout is None else (lambda: live.readable), limit
 

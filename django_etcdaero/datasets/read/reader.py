@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.system import forks
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.threads import Background
 from django_etcdaero.system.workers import Workers
 
@@ -119,12 +120,12 @@ class Reader:
 
     def stop(self, timeout: float) -> None:
         """Stop the threads and wait for them, at most ``timeout`` seconds."""
-        limit = time.monotonic() + timeout
+        limit = monotonic() + timeout
         self._stopping.set()
         self._wake.set()
         self._workers.stop()
         self._thread.join(timeout)
-        self._workers.join(max(0.0, limit - time.monotonic()))
+        self._workers.join(max(0.0, limit - monotonic()))
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class Reader:
         self._wake.clear()
         self._find_datasets()
         self._serve_wanted()
-        now = time.monotonic()
+        now = monotonic()
         due = [self._begin(alias, now) for alias in self._aliases.values()]
         for follower in self._timetable.take(now):
             self._timetable.note(follower, self._begin_step(follower, now))
@@ -156,7 +157,7 @@ class Reader:
         if tend_at is not None:
             due.append(tend_at)
         # At the latest after a poll interval, for datasets that are declared meanwhile.
-        return max(0.0, min([self._poll_interval, *(each - time.monotonic() for each in due)]))
+        return max(0.0, min([self._poll_interval, *(each - monotonic() for each in due)]))
 
     def _find_datasets(self) -> None:
         from .follower import Follower

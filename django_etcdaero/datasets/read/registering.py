@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import random
-import time
 from collections import deque
 from collections.abc import Collection
 
@@ -19,6 +18,7 @@ from django_etcdaero.datasets.state.presence import Presence
 from django_etcdaero.datasets.state.status import same_reason
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.error_text import text_of
 
 from .announced import AnnouncementView
@@ -56,14 +56,14 @@ class Registering:
 
     def changed(self) -> None:
         """Tell soon what is held."""
-        now = time.monotonic()
+        now = monotonic()
         soon = now + random.uniform(0, min(REGISTER_WITHIN, self._poll_interval))
         allowed = self._told_at[0] + AT_ONCE * REGISTER_EVERY if len(self._told_at) == AT_ONCE else -math.inf
         self.next_at = min(self.next_at, max(soon, allowed))
 
     def register(self, followers: Collection[Follower]) -> None:
         """Write the registration if it changed, or is gone. ``followers``: those of the alias."""
-        self.next_at = time.monotonic() + self._poll_interval
+        self.next_at = monotonic() + self._poll_interval
         newest = self._view.newest  # before the followers are asked, who may get further meanwhile
         otherwise = {}
         for each in followers:
@@ -76,7 +76,7 @@ class Registering:
                 self._presence = kv, Presence(kv, ttl=self._ttl, started=self._started)
             schemas = {each.dataset.name: each.dataset.schema for each in followers}
             if self._presence[1].publish(schemas, revision=newest, otherwise=otherwise):
-                self._told_at.append(time.monotonic())
+                self._told_at.append(monotonic())
         except EtcdAeroError as error:
             told, self._failure = self._failure, text_of(error)
             if not same_reason(self._failure, told):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.keyvalue.arguments import check_int
 from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.pool import InThread, Pool
 from django_etcdaero.system.twins import twins
 
@@ -92,7 +92,7 @@ class Maintenance:
         deadline = self._deadline(timeout)
         chosen = self._members.endpoints if endpoint is None else (_endpoint(endpoint),)
         for number, each in enumerate(chosen, 1):
-            now = time.monotonic()
+            now = monotonic()
             share = max(0.0, deadline - now) / (len(chosen) - number + 1)
             try:
                 return _status(each, await self._members.ask(each, *STATUS, deadline=now + share, repeat=True))
@@ -122,7 +122,7 @@ class Maintenance:
         wanted = tuple(found for found in raised if alarm is None or found == alarm)
         for found in wanted:
             fields = {"action": "DEACTIVATE", "memberID": found.member_id, "alarm": found.type}
-            await self._ask("Alarm", fields, deadline - time.monotonic(), repeat=False)
+            await self._ask("Alarm", fields, deadline - monotonic(), repeat=False)
         return wanted
 
     disarm, adisarm = twins(_disarm)
@@ -134,7 +134,7 @@ class Maintenance:
         deadline = self._deadline(timeout)
         chosen = _endpoint(endpoint)
         # A member that is not there is to be told of sooner than after all the time that the work may take.
-        soon = min(deadline, time.monotonic() + self._timeout)
+        soon = min(deadline, monotonic() + self._timeout)
         await self._members.ask(chosen, *STATUS, deadline=soon, repeat=True)
         await self._members.ask(chosen, "Defragment", {}, deadline=deadline, repeat=False)
 
@@ -199,13 +199,13 @@ class Maintenance:
 
     async def _leader(self, target: int, deadline: float) -> Endpoint:
         """Return where the leader is: at one of the endpoints that are known, else where its client URLs say."""
-        listing = await self._ask(*LIST_MEMBERS, deadline - time.monotonic(), repeat=True)
+        listing = await self._ask(*LIST_MEMBERS, deadline - monotonic(), repeat=True)
         members = listing.members
         if all(target != member.ID for member in members):
             raise NotFound(f"member {target:x} not found")
         candidates = dict.fromkeys([*self._members.endpoints, *advertised(members, encrypted=self._encrypted)])
         # Half of the time: one of them may be frozen, and the leader is still to be asked.
-        now = time.monotonic()
+        now = monotonic()
         answers = await self._members.ask_all(list(candidates), [STATUS], deadline=now + (deadline - now) / 2)
         for endpoint, (answer,) in answers.items():
             if answer.error is None and answer.value.leader == answer.value.header.member_id:

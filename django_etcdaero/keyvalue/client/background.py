@@ -7,11 +7,11 @@ import inspect
 import itertools
 import logging
 import random
-import time
 from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import Background
 
@@ -54,7 +54,7 @@ class Worker:
         with self._changed:
             if self._stopped:
                 return
-            heapq.heappush(self._due, (time.monotonic() + delay, next(self._numbers), task))
+            heapq.heappush(self._due, (monotonic() + delay, next(self._numbers), task))
             self._thread.start()
             self._changed.notify()
 
@@ -80,7 +80,7 @@ class Worker:
     def _next(self) -> Task | None:
         with self._changed:
             while not self._stopped:
-                wait = self._due[0][0] - time.monotonic() if self._due else None
+                wait = self._due[0][0] - monotonic() if self._due else None
                 if wait is not None and wait <= 0:
                     return heapq.heappop(self._due)[2]
                 self._changed.wait(wait)

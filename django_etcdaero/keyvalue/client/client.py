@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Self, Unpack
@@ -16,6 +15,7 @@ from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import Event, LeaseStatus
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call
 from django_etcdaero.system.twins import twins
 
@@ -121,7 +121,7 @@ class Client(KeyCalls):
         watch = AsyncWatch(self, request, max_pending=1024, timeout=timeout)
         await watch.begin()
         try:
-            item = await watch.take(None if limit is None else max(0.0, limit - time.monotonic()))
+            item = await watch.take(None if limit is None else max(0.0, limit - monotonic()))
         finally:
             watch.cancel()
         if isinstance(item, Event):

@@ -7,7 +7,6 @@ An engine's thread feeds it; a thread or a task takes items out. When events are
 from __future__ import annotations
 
 import enum
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +32,7 @@ from django_etcdaero.keyvalue.values import (
     WatchLost,
     WatchRequest,
 )
+from django_etcdaero.system.clocks import monotonic
 
 from .background import TRANSIENT, backoff, logger
 from .scope import Scope
@@ -127,14 +127,14 @@ class Feed:
         """
         limit = end_of(timeout)
         while not self.ended:
-            left = None if limit is None else max(0.0, limit - time.monotonic())
+            left = None if limit is None else max(0.0, limit - monotonic())
             if not await Until(self.changed, lambda: self.has_work, left):
                 raise DeadlineExceeded("no event in time")
             item, delay = await self.take(timeout=None if left is None else max(_SHORTEST, left))
             if item is not None:
                 return item
             if delay:
-                if limit is not None and time.monotonic() + delay > limit:
+                if limit is not None and monotonic() + delay > limit:
                     raise DeadlineExceeded("no snapshot in time")
                 await Until(self.changed, lambda: self.ended, delay)
         if self.error is not None:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import logging
 import operator
 import os
-import sys
-import time
 from contextlib import suppress
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.steps import Call
 from django_etcdaero.system.twins import TwinBlocks, twins
 
@@ -27,15 +26,8 @@ from .background import ToldOf, logger
 from .scope import Scope
 from .steps import Alarm
 
-if sys.platform == "linux":
-
-    def clock() -> float:
-        """Seconds that never go back, with the time a suspended machine slept (the store went on meanwhile)."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-else:
-    clock = time.monotonic
-
+clock = elapsed
+"""Seconds that never go back, with the time a suspended machine slept (the store went on meanwhile)."""
 
 _LONGEST_TTL = 9_000_000_000
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import copy
 import threading
-import time
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, LeaseNotFound
 from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import wait
@@ -105,13 +105,13 @@ class Sessions:
         """
         check_ttl(ttl)
         patience = self._scope.engine.default_timeout if timeout is None else check_seconds("timeout", timeout)
-        limit = time.monotonic() + patience
+        limit = monotonic() + patience
         while (session := self.current(ttl)) is None:
             mine = _Grant()
             try:
                 with self._mutex:
                     grant = self._granting.setdefault(ttl, mine)
-                left = max(0.0, limit - time.monotonic())
+                left = max(0.0, limit - monotonic())
                 if grant is mine:
                     self._grant(ttl, mine, timeout=left)
                 elif not wait(grant.done, left):
@@ -136,13 +136,13 @@ class Sessions:
 
     def close(self, *, timeout: float) -> None:
         """End all sessions and revoke their leases, within ``timeout`` seconds; those that fail run out."""
-        limit = time.monotonic() + timeout
+        limit = monotonic() + timeout
         for session in tuple(self._current.values()):
             session.abandon()
             if not session.lease.alive:
                 continue
             session.lease.end(lost=False)
-            remaining = limit - time.monotonic()
+            remaining = limit - monotonic()
             if remaining <= 0:
                 continue
             try:

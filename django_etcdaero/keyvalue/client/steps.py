@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -23,6 +22,7 @@ from django_etcdaero.keyvalue.values import (
     WatchLost,
     WatchRequest,
 )
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Bell
 from django_etcdaero.system.steps import Call, Step
 
@@ -36,12 +36,12 @@ _SHORTEST = 0.001
 
 def seconds_left(limit: float) -> float:
     """Return the time that a call may take; when the limit has passed the shortest there is, so that it fails."""
-    return max(_SHORTEST, limit - time.monotonic())
+    return max(_SHORTEST, limit - monotonic())
 
 
 def is_over(limit: float) -> bool:
     """Tell whether an error that comes now is due to the limit."""
-    return time.monotonic() >= limit - SLACK
+    return monotonic() >= limit - SLACK
 
 
 # --- calls -----------------------------------------------------------------------------------------------------------
@@ -215,8 +215,8 @@ async def wait(
 
 async def pause(alarm: Alarm, seconds: float) -> None:
     """Wait some seconds, or until ``alarm``."""
-    limit = time.monotonic() + seconds
-    await wait(alarm, lambda: limit - time.monotonic())
+    limit = monotonic() + seconds
+    await wait(alarm, lambda: limit - monotonic())
 
 
 class _Woken(PromptSink):

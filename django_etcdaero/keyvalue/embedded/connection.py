@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, StoreBusy, StoreFull
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.sqlite import errors, opening
 from django_etcdaero.system.sqlite.kept_log import KeptLog
 from django_etcdaero.system.sqlite.path import Identity, identity_of
@@ -53,13 +54,13 @@ class GuardedConnection:
                 if not errors.is_busy(error):
                     raise
                 self._undo()
-                return self._insist(work, time.monotonic() + timeout)
+                return self._insist(work, monotonic() + timeout)
 
         return self._use(use, timeout)
 
     def write(self, work: Work[T], timeout: float) -> T:
         """Return ``work(cursor)``, done in one write transaction that is undone when it raises."""
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
 
         def use() -> T:
             cursor = self._insist(_begin, deadline)
@@ -139,9 +140,9 @@ class GuardedConnection:
         """Return ``work(cursor)``, trying again until ``deadline`` while another process is in the way."""
         while True:
             try:
-                return work(self._current(deadline - time.monotonic()))
+                return work(self._current(deadline - monotonic()))
             except sqlite3.Error as error:
-                if not errors.is_busy(error) or time.monotonic() >= deadline:
+                if not errors.is_busy(error) or monotonic() >= deadline:
                     raise
                 self._undo()
             # Shorter than SQLite's own handler, whose steps of up to 0.1 s let eager writers starve patient ones.
@@ -211,7 +212,7 @@ class FileConnection(GuardedConnection):
         self._closed = False
 
     def read(self, work: Work[T], timeout: float) -> T:
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         try:
             return super().read(work, timeout)
         except StoreFull as error:
@@ -229,7 +230,7 @@ class FileConnection(GuardedConnection):
             self.without_room = True
             return result
 
-        return self._use(use, deadline - time.monotonic())
+        return self._use(use, deadline - monotonic())
 
     def close(self, timeout: float) -> None:
         self._closed = True

@@ -6,7 +6,6 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import TypeVar
 
 from django_etcdaero.exceptions import DeadlineExceeded, StoreBusy, StoreFull
@@ -15,6 +14,7 @@ from django_etcdaero.keyvalue.arguments import LARGEST_REQUEST, check_int, check
 from django_etcdaero.keyvalue.engine import Clock, Engine, EngineInfo
 from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system import forks
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.processes import boot_id
 
 from . import checks, compaction, leases, transactions

@@ -10,7 +10,6 @@ then has a child that hangs.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,6 +22,7 @@ from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.stores.etcd import EtcdAddress, address_of
 from django_etcdaero.system import forks
+from django_etcdaero.system.clocks import monotonic
 
 from .administration.member_calls import MemberCalls
 from .administration.sync import MemberSync
@@ -145,16 +145,16 @@ class ConnectedEngine(Engine):
                 self._sync.stop()
 
     def before_fork(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         if not self._gate.close():
             return
         self._hub.interrupt()
         self._outage.interrupt()
         empty = self._gate.wait_empty(timeout * 0.75)
         self._balancer.drop()
-        self._interrupted.close(max(0.0, deadline - time.monotonic()))
+        self._interrupted.close(max(0.0, deadline - monotonic()))
         if not empty:  # what was under way ends as cancelled now
-            self._gate.wait_empty(max(0.0, deadline - time.monotonic()))
+            self._gate.wait_empty(max(0.0, deadline - monotonic()))
         grpc_forks.wait_for_threads()
 
     def after_fork_in_parent(self) -> None:
@@ -192,7 +192,7 @@ class ConnectedEngine(Engine):
     def _deadline(self, timeout: float | None) -> float:
         """Return when a call must end that begins now, by ``time.monotonic``; raise if no call may begin."""
         self._check_usable()
-        return time.monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
+        return monotonic() + (self._timeout if timeout is None else check_seconds("timeout", timeout))
 
     def _check_usable(self) -> None:
         if self._pid != _getpid() or self._gate.is_shut:

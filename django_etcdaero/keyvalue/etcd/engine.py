@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from functools import partial
-from time import monotonic
 from typing import Any
 
 from django_etcdaero.exceptions import ClusterError, InvalidRequest, LeaseNotFound, ResponseError
@@ -19,6 +18,7 @@ from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance
 from django_etcdaero.keyvalue.arguments import check_int, check_seconds
 from django_etcdaero.keyvalue.engine import Clock
 from django_etcdaero.keyvalue.values import RenewalSink
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 

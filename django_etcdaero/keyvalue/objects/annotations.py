@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.system.interruption import interrupts
+from django_etcdaero.system.real_dates import real_class
 
 from .containers import ANY, array_form, dict_form, fixed_tuple_form
 from .forms import Form, Json, Misfit, expected, named
@@ -110,7 +111,8 @@ class Annotations:
             key, item = arguments or (str, Any)
             return dict_form(self.form(key), self.form(item))
         if isinstance(annotation, type) and not arguments:
-            return self._class(annotation)
+            meant: type = real_class(annotation)
+            return self._class(annotation) if meant is annotation else self.form(meant)
         raise ConfigurationError(f"{named(annotation)} cannot be stored")
 
     def _union(self, members: Sequence[Any]) -> Form:
@@ -130,7 +132,7 @@ class Annotations:
             by_shape.setdefault(int, by_shape[float])
 
         def encode(value: Any) -> Json:
-            form = by_class.get(type(value))
+            form = by_class.get(type(value)) or by_class.get(real_class(type(value)))
             if form is None:
                 raise expected(name, value)
             return form.encode(value)

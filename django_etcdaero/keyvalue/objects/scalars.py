@@ -34,12 +34,15 @@ from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.system.real_dates import real_class
 
 from .forms import Form, Json, Misfit, expected, named, shown
 
 _ZONED = re.compile(r"(?P<moment>[^\[]*)(?:\[(?P<zone>[^\]]+)\])?")
 _SECONDS = re.compile(r"(?P<sign>-?)PT(?P<whole>\d+)(?:\.(?P<fraction>\d{1,6}))?S")
 _MICROSECOND = timedelta(microseconds=1)
+
+_datetime_of: Callable[[str], datetime] = real_class(datetime).fromisoformat
 
 _decimals = Context(capitals=1)
 """The thread's own context may have ``capitals=0``, which would change the text."""
@@ -83,7 +86,7 @@ def _as_text(cls: type, write: Callable[[Any], str], read: Callable[[str], Any])
     name = named(cls)
 
     def encode(value: Any) -> Json:
-        if type(value) is not cls:
+        if type(value) is not cls and real_class(type(value)) is not cls:
             raise expected(name, value)
         return write(value)
 
@@ -129,7 +132,7 @@ def _split(text: str) -> tuple[str, ZoneInfo | None]:
 
 def _read_datetime(text: str) -> datetime:
     iso, zone = _split(text)
-    moment = datetime.fromisoformat(iso)
+    moment = _datetime_of(iso)
     if zone is None:
         return moment
     for fold in (0, 1):
@@ -138,6 +141,10 @@ def _read_datetime(text: str) -> datetime:
             return local
     # The zone's rules were changed since this was written: the instant is kept, not the reading of the clock.
     return moment.astimezone(zone)
+
+
+def _date_form(cls: Any) -> Form:
+    return _as_text(cls, cls.isoformat, cls.fromisoformat)
 
 
 def _read_time(text: str) -> time:
@@ -219,9 +226,9 @@ SCALARS: dict[Any, Form] = {
     ),
     Decimal: _as_text(Decimal, _write_decimal, Decimal),
     UUID: _as_text(UUID, str, UUID),
-    date: _as_text(date, date.isoformat, date.fromisoformat),
+    real_class(date): _date_form(real_class(date)),
     time: _as_text(time, _write_moment, _read_time),
-    datetime: _as_text(datetime, _write_moment, _read_datetime),
+    real_class(datetime): _as_text(real_class(datetime), _write_moment, _read_datetime),
     timedelta: _as_text(timedelta, _write_timedelta, _read_timedelta),
 }
 """The forms of the classes in the table above."""

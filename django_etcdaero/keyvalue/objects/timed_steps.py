@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
@@ -13,6 +12,7 @@ from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.txn import get
 from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, RangeRequest, RangeResult, TxnRequest, TxnResult
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call, Step
 
 PAGE = 500
@@ -34,7 +34,7 @@ class TimedSteps:
         """Return the seconds left, ``None`` if there is no limit. Raises ``DeadlineExceeded``."""
         if self._limit is None:
             return None
-        left = self._limit - time.monotonic()
+        left = self._limit - monotonic()
         if left <= 0:
             raise DeadlineExceeded("the operation on objects was not done in time")
         return left
@@ -75,7 +75,7 @@ class TimedSteps:
         """
         if not lease:
             return
-        left = None if self._limit is None else max(_SHORTEST, self._limit - time.monotonic())
+        left = None if self._limit is None else max(_SHORTEST, self._limit - monotonic())
         try:
             engine = self._client.open_engine()
             await Call(engine.lease_revoke, engine.alease_revoke, lease, timeout=left)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from django_etcdaero.keyvalue.client.watch import AsyncWatch, Resync
 from django_etcdaero.keyvalue.txn import watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import adrive, drive
 
 from .fields import Fields, Selection, changed, check_paths
@@ -160,7 +160,7 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
             if event is None:
                 if self._watch is None:
                     raise InvalidRequest("the watch was not started: use it in an 'async with' block")
-                left = None if limit is None else max(0.0, limit - time.monotonic())
+                left = None if limit is None else max(0.0, limit - monotonic())
                 event = self._following.event(await self._watch.take(left))
             if event is not None:
                 return event

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from typing import Any
 
 from django_etcdaero.exceptions import ClusterError, EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
@@ -17,6 +16,7 @@ from django_etcdaero.keyvalue.client.steps import is_over, seconds_left
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call, Pause
 from django_etcdaero.system.twins import twins
 
@@ -126,7 +126,7 @@ class Contender:
         limit = None if once else end_of(timeout)
         if limit is None:
             patience = engine.default_timeout if patience is None else check_seconds("timeout", patience)
-            entry = time.monotonic() + patience
+            entry = monotonic() + patience
         else:
             entry = limit
         mine = False
@@ -159,7 +159,7 @@ class Contender:
                 await self._contend(entry, limit, once=once, stop=stop)
                 return
             except ClusterError as error:
-                if error.since is None or limit is None or limit - time.monotonic() <= _RETRY:
+                if error.since is None or limit is None or limit - monotonic() <= _RETRY:
                     raise
                 if stop is not None and stop.is_set():
                     raise
@@ -238,7 +238,7 @@ class Contender:
 
 def _farewell(end: float | None, error: EtcdAeroError) -> float:
     """Return the seconds that leaving the queue may take after ``error``; 0: it is done in the background."""
-    left = LEAVE_TIMEOUT if end is None else end - time.monotonic()
+    left = LEAVE_TIMEOUT if end is None else end - monotonic()
     if isinstance(error, LockTimeout) and error.__cause__ is None:  # as far as is known the store is well
         left = max(left, _GRACE)
     return min(LEAVE_TIMEOUT, max(0.0, left))

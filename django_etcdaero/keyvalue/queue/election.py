@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
@@ -22,6 +21,7 @@ from django_etcdaero.keyvalue.client.steps import wait
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 from django_etcdaero.system.twins import twins
@@ -79,8 +79,8 @@ class Leadership:
 
     async def _wait(self, timeout: float) -> bool:
         """Wait ``timeout`` seconds, less if the leadership ends before. Return :attr:`ended`."""
-        limit = time.monotonic() + timeout
-        await wait(self._guard, lambda: 0.0 if self.ended else limit - time.monotonic(), poll=_STOP_POLL)
+        limit = monotonic() + timeout
+        await wait(self._guard, lambda: 0.0 if self.ended else limit - monotonic(), poll=_STOP_POLL)
         return self.ended
 
     wait, asleep = twins(_wait, awaited="asleep")
@@ -122,8 +122,8 @@ async def lead(
 
 
 async def _pause(seconds: float, stop: threading.Event) -> None:
-    limit = time.monotonic() + seconds
-    while not stop.is_set() and (left := limit - time.monotonic()) > 0:
+    limit = monotonic() + seconds
+    while not stop.is_set() and (left := limit - monotonic()) > 0:
         await Pause(min(left, _STOP_POLL))
 
 

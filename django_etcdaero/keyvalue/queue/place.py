@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import threading
-import time
 from collections.abc import Awaitable, Callable
 
 from django_etcdaero.exceptions import (
@@ -37,6 +36,7 @@ from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read, is_over, pause, seconds_left, wait
 from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
 from django_etcdaero.keyvalue.values import PutRequest, TxnResult, WatchLost, WatchRequest
+from django_etcdaero.system.clocks import monotonic
 
 from .guard import Guard
 from .layout import contenders, keys_of, label, oldest, second_key, up_to
@@ -216,7 +216,7 @@ class Place:
             raise self._lost()
         if limit is None:
             return lease.remaining
-        left = limit - time.monotonic()
+        left = limit - monotonic()
         if left <= 0:
             why = "" if trouble is None else f": {trouble}"
             raise LockTimeout(f"{self.label!r} was not free in time{why}") from trouble

@@ -7,7 +7,6 @@ before 3.5.5 does not survive the cancellation of one that only reads.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 
 from django_etcdaero.exceptions import Compacted, EtcdAeroError, FutureRevision
@@ -18,6 +17,7 @@ from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read, seconds_left
 from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, get, lease_of
 from django_etcdaero.keyvalue.values import KeyValue
+from django_etcdaero.system.clocks import monotonic
 
 from .holder import Holder
 from .layout import contenders, introductions, oldest, second_key
@@ -91,7 +91,7 @@ def delete_in_background(
     live has passed without an answer the session is abandoned, so that its lease takes the key along.
     """
     lease = session.lease
-    limit = time.monotonic() + lease.ttl
+    limit = monotonic() + lease.ttl
     attempt = 0
 
     def retry() -> float | None:
@@ -104,7 +104,7 @@ def delete_in_background(
         except EtcdAeroError as error:
             logger.debug("deleting the key of a contender: %s", error)
             done, failed = False, True
-        if not done and time.monotonic() < limit:
+        if not done and monotonic() < limit:
             attempt += 1
             return backoff(attempt, limit=lease.ttl / 4)
         if failed:

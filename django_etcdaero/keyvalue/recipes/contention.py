@@ -7,10 +7,10 @@ still lose often: after each failure it pauses for a random time, whose bound do
 from __future__ import annotations
 
 import random
-import time
 
 from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest, TxnFailed
 from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.system.clocks import monotonic
 
 MAX_ATTEMPTS = 100
 """How often a write is tried before it is given up."""
@@ -44,7 +44,7 @@ class Contention:
         """Return the seconds left, ``None`` if there is no limit. Raises ``DeadlineExceeded``."""
         if self._limit is None:
             return None
-        left = self._limit - time.monotonic()
+        left = self._limit - monotonic()
         if left <= 0:
             raise DeadlineExceeded(f"{self._what} was not done in time ({self._failures} conflicts)")
         return left

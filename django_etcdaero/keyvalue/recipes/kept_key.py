@@ -8,7 +8,6 @@ lease.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 
 from django_etcdaero.exceptions import EtcdAeroError, KeyExists
@@ -27,6 +26,7 @@ from django_etcdaero.keyvalue.values import (
     WatchLost,
     WatchRequest,
 )
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call, drive
 
 from . import predecessor
@@ -84,7 +84,7 @@ class KeptKey:
         check_flag("replace", replace)
         client = self._client
         patience = client.open_engine().default_timeout if timeout is None else check_seconds("timeout", timeout)
-        limit = time.monotonic() + patience
+        limit = monotonic() + patience
         self.lease = await Call(client.lease, client.alease, self.ttl, timeout=patience)
         try:
             puts = self.puts(value)
@@ -93,7 +93,7 @@ class KeptKey:
                 txn = txn.when(create_revision(self.key) == 0)
                 if self._about is not None:
                     txn = txn.otherwise(*predecessor.reads(self.key))
-            result = await Commit(txn, max(0.0, limit - time.monotonic()))
+            result = await Commit(txn, max(0.0, limit - monotonic()))
             revision = result.revision
             if not result.succeeded:
                 revision = 0
@@ -106,7 +106,7 @@ class KeptKey:
                 await self.watch(timeout=seconds_left(limit))
         except BaseException as error:
             self.lease.end(lost=False)
-            if isinstance(error, Exception) and (left := limit - time.monotonic()) > 0:
+            if isinstance(error, Exception) and (left := limit - monotonic()) > 0:
                 await self.leave(timeout=min(LEAVE_TIMEOUT, left))
             else:
                 self.leave_in_background()

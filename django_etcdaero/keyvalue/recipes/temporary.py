@@ -25,7 +25,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue import txn
@@ -35,6 +34,7 @@ from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Take, drive
 from django_etcdaero.system.turns import Claim, Turn
 from django_etcdaero.system.twins import TwinBlocks, twins
@@ -191,7 +191,7 @@ class TemporaryKey(TwinBlocks):
 
         Only over that one: an earlier write whose answer was lost, or not waited for, may be on its way still.
         """
-        lease, limit = self._kept.lease, time.monotonic() + self._patience
+        lease, limit = self._kept.lease, monotonic() + self._patience
         while True:
             own = [lease_of(self.key) == lease]
             if self._modified:

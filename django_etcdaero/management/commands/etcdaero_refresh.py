@@ -7,10 +7,11 @@ import json
 import sys
 import time
 import traceback
-from argparse import ArgumentTypeError
+from argparse import ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.publish.uncommitted import refuse_in_transaction
 from django_etcdaero.datasets.state.status import RefreshResult
+from django_etcdaero.management import reloading
 from django_etcdaero.management.describe import describe_result, moment
 from django_etcdaero.management.one_by_one import OneByOne
 from django_etcdaero.management.refresh_service import THREADS, RefreshService
@@ -112,6 +114,11 @@ class Command(BaseCommand):
             metavar="N",
             help=f"with --loop: how many datasets may be loaded at a time (default: {THREADS})",
         )
+        parser.add_argument(
+            "--reload",
+            action=BooleanOptionalAction,
+            help="with --loop: begin anew when code changes, as runserver does (default: if DEBUG is on)",
+        )
         parser.add_argument("--dry-run", action="store_true", help="do everything but write and announce")
         parser.add_argument(
             "--no-validators", action="store_true", help="publish also what validators would refuse; the history tells"
@@ -125,6 +132,7 @@ class Command(BaseCommand):
         wait: float,
         loop: bool,
         threads: int | None,
+        reload: bool | None,
         dry_run: bool,
         no_validators: bool,
         json: bool,
@@ -136,17 +144,27 @@ class Command(BaseCommand):
             raise CommandError("--loop does not go with --no-validators, which is for one refresh", returncode=2)
         if threads is not None and not loop:
             raise CommandError("--threads goes with --loop only: else datasets are loaded one by one", returncode=2)
+        if reload is not None and not (loop and self._own_process):
+            raise CommandError("--reload goes with --loop only, in a process of its own", returncode=2)
         if not dry_run:
             refuse_in_transaction(runtime, "etcdaero_refresh")
         chosen = chosen_datasets(names or tuple(options.get("names", ())))
+        reloads = loop and self._own_process and (settings.DEBUG if reload is None else reload)
+        if reloads and not reloading.in_child():
+            sys.exit(reloading.Watching(lambda text: self.stderr.write(f"etcdaero_refresh: {text}")).run())
         for warning in reach_warnings():
             self.stderr.write(self.style.WARNING(warning))
-        with exit_on_signals(own_process=self._own_process, code=0 if loop else None, close=runtime.close):
+        code = 0 if loop else None
+        with exit_on_signals(own_process=self._own_process, code=code, close=runtime.close) as ending:
             if loop:
                 service = RefreshService(
                     chosen, runtime, lambda result: self._tell(result, as_json=json), threads=threads or THREADS
                 )
-                service.run()
+                try:
+                    service.run(reloading.work_until_changed if reloads else None)
+                except SystemExit:
+                    ending.end_soon(reloading.RELOAD)
+                    raise
                 return
             failed, run = False, OneByOne(in_threads=self._own_process)
             for dataset in chosen:

@@ -25,6 +25,7 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.system import forks, gevent_pool
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.uninterrupted import raised_inside
 
 from . import errors, probe
@@ -81,7 +82,7 @@ class Connection:
 
     def until(self, timeout: float | None) -> float:
         """Return the deadline of a call that may take ``timeout`` seconds, by :func:`time.monotonic`."""
-        return time.monotonic() + min(self._timeout if timeout is None else timeout, MAX_CALL)
+        return monotonic() + min(self._timeout if timeout is None else timeout, MAX_CALL)
 
     def check_usable(self) -> None:
         """Raise ``Cancelled`` after :meth:`close` or :meth:`abandon`, ``ConfigurationError`` in another process."""
@@ -94,7 +95,7 @@ class Connection:
 
     def check_deadline(self, until: float) -> None:
         """Raise ``DeadlineExceeded`` after ``until``. For between two steps of a call; the first one is always made."""
-        if time.monotonic() > until:
+        if monotonic() > until:
             raise DeadlineExceeded(f"{self._address.safe}: the time allowed ran out between two steps of the call")
 
     def run(
@@ -127,7 +128,7 @@ class Connection:
                 if code in expected and not in_doubt:
                     return code, None
                 pause = _pause(code, attempts)
-                if in_doubt or code not in again or time.monotonic() + pause + LAST_ATTEMPT > until:
+                if in_doubt or code not in again or monotonic() + pause + LAST_ATTEMPT > until:
                     asked = ttl is not None and code == errors.FORBIDDEN
                     refused = ttl if asked and _in_pool(_takes_no_ttl, client, until) else None
                     raise errors.translate(
@@ -183,7 +184,7 @@ class Connection:
     def _begin(self, until: float) -> NativeClient:
         self.check_usable()
         with self._lock:
-            if self._forks and not self._state.wait_for(lambda: not self._forks, max(0.0, until - time.monotonic())):
+            if self._forks and not self._state.wait_for(lambda: not self._forks, max(0.0, until - monotonic())):
                 raise StoreBusy(f"{self._address.safe}: this process is forking for longer than the time allowed")
             self._calls += 1
         try:
@@ -203,7 +204,7 @@ class Connection:
             self._close_idle_client()
 
     def _connect(self, until: float) -> NativeClient:
-        if not self._connecting.acquire(timeout=max(0.0, until - time.monotonic())):
+        if not self._connecting.acquire(timeout=max(0.0, until - monotonic())):
             raise DeadlineExceeded(f"{self._address.safe}: still connecting when the time allowed ran out")
         try:
             self.check_usable()
@@ -248,7 +249,7 @@ def _open(address: AerospikeAddress, until: float, detached: Detached) -> Native
         return NativeClient(address, client_config(address, found.answering, CONNECT_TIMEOUT, must_connect=True))
 
     try:
-        return detached.result(CLIENT, lambda: gevent_pool.blocking(connect), until - time.monotonic())
+        return detached.result(CLIENT, lambda: gevent_pool.blocking(connect), until - monotonic())
     except TimeoutError as error:
         raise DeadlineExceeded(f"{address.safe}: still connecting when the time allowed ran out") from error
     except NativeClient.raised as error:
@@ -265,7 +266,7 @@ def _in_pool(call: Callable[[NativeClient, int], T], client: NativeClient, until
 
 
 def _milliseconds(until: float) -> int:
-    return max(1, math.ceil((until - time.monotonic()) * 1000))
+    return max(1, math.ceil((until - monotonic()) * 1000))
 
 
 def _pause(code: int, attempts: int) -> float:

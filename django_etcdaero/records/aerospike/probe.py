@@ -8,13 +8,13 @@ is encrypted, asked for the node's name with the smallest message of Aerospike's
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
 from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system.clocks import monotonic
 
 from .detached import Detached
 
@@ -49,8 +49,8 @@ def probe(address: AerospikeAddress, until: float, detached: Detached) -> Found:
     """
     found = Found([], {}, silent=False, nameless=set())
     for number, host in enumerate(address.endpoints):
-        share = (until - time.monotonic()) / (len(address.endpoints) - number)
-        host_until = time.monotonic() + min(max(share, 0.001), PATIENCE)
+        share = (until - monotonic()) / (len(address.endpoints) - number)
+        host_until = monotonic() + min(max(share, 0.001), PATIENCE)
         try:
             _ask(_look_up(host, host_until, detached), host_until, encrypted=address.tls is not None)
         except TimeoutError as error:
@@ -67,7 +67,7 @@ def probe(address: AerospikeAddress, until: float, detached: Detached) -> Found:
 def _look_up(host: Endpoint, until: float, detached: Detached) -> list[tuple[str, int]]:
     look_up = partial(socket.getaddrinfo, *host, type=socket.SOCK_STREAM)
     try:
-        found = detached.result(f"lookup {host!s}", look_up, until - time.monotonic())
+        found = detached.result(f"lookup {host!s}", look_up, until - monotonic())
     except TimeoutError:
         raise Nameless from None
     return [(str(address[0]), int(address[1])) for *_, address in found]
@@ -77,7 +77,7 @@ def _ask(addresses: Sequence[tuple[str, int]], until: float, *, encrypted: bool)
     """Return when one of ``addresses``, which are those of one host, answers; raise what the last one does."""
     for left in range(len(addresses), 0, -1):
         try:
-            _ask_address(addresses[-left], (until - time.monotonic()) / left, encrypted=encrypted)
+            _ask_address(addresses[-left], (until - monotonic()) / left, encrypted=encrypted)
         except OSError:
             if left == 1:
                 raise
@@ -87,11 +87,11 @@ def _ask(addresses: Sequence[tuple[str, int]], until: float, *, encrypted: bool)
 
 def _ask_address(address: tuple[str, int], seconds: float, *, encrypted: bool) -> None:
     seconds = max(seconds, 0.001)
-    until = time.monotonic() + seconds
+    until = monotonic() + seconds
     with socket.create_connection(address, timeout=seconds) as connection:
         if encrypted:
             return
-        connection.settimeout(max(until - time.monotonic(), 0.001))
+        connection.settimeout(max(until - monotonic(), 0.001))
         connection.sendall(_REQUEST)
         answer = connection.recv(64)
     if not answer.startswith(_ANSWER):

@@ -30,6 +30,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.stores.database import DatabaseAddress
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.threads import Background, wait_for
 
 from . import errors
@@ -76,7 +77,7 @@ class Connections:
 
     def until(self, timeout: float | None) -> float:
         """Return the deadline of a call that may take ``timeout`` seconds, by :func:`time.monotonic`."""
-        return time.monotonic() + (self._timeout if timeout is None else timeout)
+        return monotonic() + (self._timeout if timeout is None else timeout)
 
     def check_usable(self) -> None:
         """Raise ``Cancelled`` after :meth:`close` or :meth:`abandon`, ``ConfigurationError`` in another process."""
@@ -170,7 +171,7 @@ class Connections:
             free = wait_for(
                 self._state,
                 lambda: self._closed or (not self._forks and len(self._calls) < MOST),
-                max(0.0, until - time.monotonic()),
+                max(0.0, until - monotonic()),
             )
             self.check_usable()
             if not free:
@@ -184,7 +185,7 @@ class Connections:
             kept = session is not None and session.sound and not self._closed and not self._forks
             if kept:
                 assert session is not None
-                session.idle_since = time.monotonic()
+                session.idle_since = monotonic()
                 self._idle.append(session)
             self._state.notify_all()
         if session is not None and not kept:
@@ -216,7 +217,7 @@ class Connections:
             return session, fresh
 
     def _connect(self, until: float) -> Session:
-        place, seconds = self._address.safe, max(0.0, until - time.monotonic())
+        place, seconds = self._address.safe, max(0.0, until - monotonic())
         try:
             return Session(self._address.alias, seconds)
         except SynchronousOnlyOperation as error:
@@ -226,7 +227,7 @@ class Connections:
         except ConfigurationError as error:
             raise ConfigurationError(f"{place}: {error}") from error
         except DatabaseError as error:
-            late = time.monotonic() > until - TICK
+            late = monotonic() > until - TICK
             raise errors.unconnected(self._address, error, _connecting(error), late=late) from error
 
     def _drop(self, session: Session) -> None:
@@ -243,12 +244,12 @@ class Connections:
         fault = self._fault(session, error)
         session.sound = fault not in (Fault.BROKEN, Fault.OTHER)
         if fault is Fault.BROKEN:
-            if write or session.broken_off or time.monotonic() > until:
+            if write or session.broken_off or monotonic() > until:
                 return False
             self.close_idle()  # a server that was started anew has ended all of them
             return True
         pause = random.uniform(*PAUSES)
-        if fault is not Fault.AGAIN or time.monotonic() + pause > until:
+        if fault is not Fault.AGAIN or monotonic() + pause > until:
             return False
         time.sleep(pause)
         return True
@@ -271,7 +272,7 @@ class Connections:
     def _look(self) -> bool:
         """End what is overdue and close what is idle; return whether there is anything left to look after."""
         with self._state:
-            now = time.monotonic()
+            now = monotonic()
             for session in self._calls.values():
                 if session is not None and not session.broken_off and now > session.until + GRACE:
                     session.break_off()

@@ -9,7 +9,6 @@ import math
 import os
 import select
 import socket
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from django.db.utils import load_backend
 
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.system import forks
+from django_etcdaero.system.clocks import monotonic
 
 from .dialect import Dialect
 from .execution import Result
@@ -54,7 +54,7 @@ class Session:
             instead = "; use sqlite:///path" if vendor == "sqlite" else ""
             raise ConfigurationError(f"records can be kept in {known}, not in a database of vendor {vendor!r}{instead}")
         self.dialect = DIALECTS[vendor](self.wrapper)
-        self.until = time.monotonic() + seconds
+        self.until = monotonic() + seconds
         """When the statements of the call that uses it must have ended."""
         self.idle_since = 0.0
         self.sound = True
@@ -66,7 +66,7 @@ class Session:
         self.max_age = self.settings["CONN_MAX_AGE"] or None  # 0 says: to the end of a request. Here it is idle time
         own["CONN_MAX_AGE"] = None
         self.wrapper.inc_thread_sharing()
-        self.opened = time.monotonic()
+        self.opened = monotonic()
         self._network: int | None = None
         """A descriptor of our own for the socket: a driver tells none while it is busy, and may close its own."""
         try:
@@ -87,7 +87,7 @@ class Session:
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Result:
         """Carry out a statement, which the server ends when the time of the call has run out."""
-        seconds = max(LEAST_SECONDS, self.until - time.monotonic())
+        seconds = max(LEAST_SECONDS, self.until - monotonic())
         return self.dialect.carry_out(statement, parameters, seconds)
 
     def plain(self, statement: str) -> None:
@@ -110,7 +110,7 @@ class Session:
 
     def fits(self) -> bool:
         """Tell whether another call may use it: not too old, of the settings of now, and not closed by the server."""
-        now = time.monotonic()
+        now = monotonic()
         if self.max_age is not None and now > self.opened + self.max_age:
             return False
         if self.settings != settings_of(self.wrapper.alias):

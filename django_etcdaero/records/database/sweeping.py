@@ -8,10 +8,10 @@ Each time is one short statement. Records that nobody writes to any more stay in
 from __future__ import annotations
 
 import threading
-import time
 from typing import Final
 
 from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.system.clocks import monotonic
 
 from .connections import Connections
 
@@ -38,7 +38,7 @@ class Sweeping:
     def after(self, records: int, until: float) -> None:
         """Sweep, if it is time to, after so many records were written; a failure is left to the next time."""
         self._written += records  # lost counts do no harm
-        now = time.monotonic()
+        now = monotonic()
         if (self._written < RECORDS and now < self._due) or until - now < LEAST_SECONDS:
             return
         if not self._lock.acquire(blocking=False):

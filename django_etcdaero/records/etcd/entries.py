@@ -8,8 +8,9 @@ it, by what they create within ``COUNT_AGE`` seconds.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
+
+from django_etcdaero.system.clocks import monotonic
 
 SHARE = 8
 """A store creates one of so many shares of what is left."""
@@ -32,10 +33,10 @@ class Entries:
     def reserve(self, created: int, count: Callable[[], int]) -> bool:
         """Tell whether ``created`` more records may be created; ``count`` says how many there are."""
         with self._mutex:
-            if created <= self._allowed and time.monotonic() < self._counted_at + COUNT_AGE:
+            if created <= self._allowed and monotonic() < self._counted_at + COUNT_AGE:
                 self._allowed -= created
                 return True
-        at, counted = time.monotonic(), count()
+        at, counted = monotonic(), count()
         with self._mutex:
             self.counted, self._counted_at = counted, at
             left = self.most - counted

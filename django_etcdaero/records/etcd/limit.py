@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.records import arguments
+from django_etcdaero.system.clocks import monotonic
 
 
 class Limit:
@@ -17,18 +16,18 @@ class Limit:
     def __init__(self, timeout: float | None, default: float, location: str) -> None:
         arguments.check_timeout(timeout)
         self._renewed = default if timeout is None else None
-        self._until = time.monotonic() + (default if timeout is None else timeout)
+        self._until = monotonic() + (default if timeout is None else timeout)
         self._location = location
 
     @property
     def left(self) -> float:
         """Seconds; 0: none."""
-        return max(0.0, self._until - time.monotonic())
+        return max(0.0, self._until - monotonic())
 
     def begin_part(self) -> None:
         """Let another part of the call begin. Raises ``DeadlineExceeded``."""
         if self._renewed is not None:
-            self._until = time.monotonic() + self._renewed
+            self._until = monotonic() + self._renewed
         self.check()
 
     def check(self, reason: Exception | None = None) -> None:

@@ -10,7 +10,6 @@ import heapq
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from django_etcdaero.records.life import check_usable
 from django_etcdaero.records.memory.recency import Recency
 from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
 from django_etcdaero.system import forks
+from django_etcdaero.system.clocks import monotonic
 
 DEFAULT_TIMEOUT = 5.0
 """Seconds that a call waits for the calls of other threads at most."""
@@ -126,7 +126,7 @@ class MemoryStore(RecordStore):
         name: str = "",
         *,
         max_value_bytes: int = arguments.DEFAULT_MAX_VALUE_BYTES,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         with _spaces_lock:
             self._space = _spaces.setdefault(name, _Space())

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from django_etcdaero.exceptions import StoreBusy, StoreFull
 from django_etcdaero.records.life import check_usable
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.sqlite import errors, opening
 from django_etcdaero.system.sqlite.kept_log import KeptLog
 from django_etcdaero.system.sqlite.opening import Schema
@@ -82,7 +83,7 @@ class Connections:
         until = self._until(deadline)
         self._begin(until)
         try:
-            if not self._writing.acquire(timeout=max(0.0, until - time.monotonic())):
+            if not self._writing.acquire(timeout=max(0.0, until - monotonic())):
                 raise StoreBusy(f"{self._path}: other threads write for longer than the time allowed")
             return self._attempt(lambda connection: _transact(connection, work), until)
         finally:
@@ -95,7 +96,7 @@ class Connections:
             return
         self._closed = True
         self.close_idle()
-        _wait(lambda: not self._calls, until=time.monotonic() + CLOSE_TIMEOUT)
+        _wait(lambda: not self._calls, until=monotonic() + CLOSE_TIMEOUT)
         self._log.forget()
 
     def close_idle(self) -> None:
@@ -110,7 +111,7 @@ class Connections:
         """Let no call begin, wait ``timeout`` seconds at most for those under way, and close what is idle."""
         with self._state:
             self._forks += 1
-        _wait(lambda: not self._calls, until=time.monotonic() + timeout)
+        _wait(lambda: not self._calls, until=monotonic() + timeout)
         self.close_idle()
 
     def after_fork_in_parent(self) -> None:
@@ -127,7 +128,7 @@ class Connections:
         self._log.forget()
 
     def _until(self, deadline: float | None) -> float:
-        return time.monotonic() + self._busy_timeout if deadline is None else deadline
+        return monotonic() + self._busy_timeout if deadline is None else deadline
 
     def check_usable(self) -> None:
         """Raise ``Cancelled`` after :meth:`close` or :meth:`abandon`, ``ConfigurationError`` in another process."""
@@ -171,7 +172,7 @@ class Connections:
                 return work(connection)
             except sqlite3.Error as error:
                 reusable = errors.is_busy(error)
-                if not reusable or time.monotonic() >= until:
+                if not reusable or monotonic() >= until:
                     raise errors.translate(error, self._path) from error
             finally:
                 self._give_back(connection, identity, reusable)
@@ -188,7 +189,7 @@ class Connections:
                 connection.close()  # the file was replaced or deleted: what it had is no longer in the store
         self.check_usable()
         connection, identity = opening.open_database(
-            self._path, self._schema, timeout=max(0.0, until - time.monotonic()), log=self._log
+            self._path, self._schema, timeout=max(0.0, until - monotonic()), log=self._log
         )
         with self._state:
             self._in_use[connection] = threading.get_ident()
@@ -206,7 +207,7 @@ class Connections:
 def _wait(condition: Callable[[], bool], *, until: float) -> bool:
     """Wait for something rare; return whether it came. No condition variable: a signal can leave its lock held."""
     while not condition():
-        if time.monotonic() >= until:
+        if monotonic() >= until:
             return False
         time.sleep(0.001)
     return True

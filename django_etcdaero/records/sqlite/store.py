@@ -17,6 +17,7 @@ from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.life import ConnectedStore
 from django_etcdaero.records.store import Meta, Record, StoreInfo, Value, batches, by_size
 from django_etcdaero.system import forks
+from django_etcdaero.system.clocks import monotonic
 
 from . import tables
 from .connections import Connections
@@ -204,12 +205,12 @@ class SqliteStore(ConnectedStore):
             first = page[-1][0] + b"\0"  # the next key there can be
 
     def _check_deadline(self, deadline: float | None) -> None:
-        if deadline is not None and time.monotonic() > deadline:
+        if deadline is not None and monotonic() > deadline:
             raise DeadlineExceeded(f"{self.info.location}: the time allowed ran out between two parts of the call")
 
 
 def _deadline(timeout: float | None) -> float | None:
-    return None if timeout is None else time.monotonic() + timeout
+    return None if timeout is None else monotonic() + timeout
 
 
 def _expires(ttl: int | None, now: int) -> int | None:

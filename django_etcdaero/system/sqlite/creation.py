@@ -15,11 +15,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from django_etcdaero.exceptions import StoreBusy
+from django_etcdaero.system.clocks import monotonic
 
 from .path import companions, identity_of
 
 RETRY_INTERVAL = 0.005
 """Seconds between two attempts to get a lock while a file is being made or opened."""
+OWN_DIRECTORY = ".etcdaero"
 
 
 def create(real: str, deadline: float, fill: Callable[[str], sqlite3.Connection]) -> None:
@@ -45,11 +47,21 @@ def create(real: str, deadline: float, fill: Callable[[str], sqlite3.Connection]
 
 
 def make_directories(directory: str) -> None:
-    """Create what is missing of ``directory``; every level private, where ``os.makedirs`` does so for the last only."""
+    """Create what is missing of ``directory``; every level private, where ``os.makedirs`` does so for the last only.
+
+    One of the package's own name, which stands in a project's directory by default, is left out by git.
+    """
     if directory and not os.path.isdir(directory):
         make_directories(os.path.dirname(directory))
         with contextlib.suppress(FileExistsError):
             os.mkdir(directory, 0o700)
+            if os.path.basename(directory) == OWN_DIRECTORY:
+                _ignore(directory)
+
+
+def _ignore(directory: str) -> None:
+    with contextlib.suppress(OSError), open(os.path.join(directory, ".gitignore"), "x", encoding="utf-8") as file:
+        file.write("# Written by django-etcdaero: what is here is stores of this machine.\n*\n")
 
 
 @contextlib.contextmanager
@@ -66,7 +78,7 @@ def locked_directory(directory: str, deadline: float) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() >= deadline:
+                if monotonic() >= deadline:
                     raise StoreBusy(f"{directory}: another process is creating a database here") from None
                 time.sleep(RETRY_INTERVAL)
         try:

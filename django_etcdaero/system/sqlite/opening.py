@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from django_etcdaero.exceptions import ClusterError, ConfigurationError, EtcdAeroError, ResponseError, StoreBusy
+from django_etcdaero.system.clocks import monotonic
 
 from . import errors, shared_memory
 from .creation import RETRY_INTERVAL, create
@@ -50,9 +51,9 @@ def open_database(
     ``ConfigurationError`` (as :func:`prepare`; a newer schema version), ``ResponseError`` (damaged, or the database of
     another application), ``StoreFull``, ``ClusterError``.
     """
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     while True:
-        found = prepare(path, schema, timeout=max(0.0, deadline - time.monotonic()))
+        found = prepare(path, schema, timeout=max(0.0, deadline - monotonic()))
         if log is not None and found is not None:
             try:
                 log.remove_before(found, deadline)
@@ -64,7 +65,7 @@ def open_database(
         try:
             connection = connect_file(real)
         except sqlite3.Error as error:
-            if same_file(identity_of(path), found) or time.monotonic() >= deadline:
+            if same_file(identity_of(path), found) or monotonic() >= deadline:
                 raise errors.translate(error, path) from error
             continue
         try:
@@ -79,7 +80,7 @@ def open_database(
                     raise
             opened = identity_of(path)
         except sqlite3.Error as error:
-            if not errors.is_busy(error) or time.monotonic() >= deadline:
+            if not errors.is_busy(error) or monotonic() >= deadline:
                 raise errors.translate(error, path) from error
             time.sleep(RETRY_INTERVAL)
         except BaseException:
@@ -91,7 +92,7 @@ def open_database(
                     log.keep(opened)
                 return connection, opened
             connection.close()
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 raise StoreBusy(f"{path}: was replaced while it was opened")
 
 
@@ -108,7 +109,7 @@ def prepare(path: str, schema: Schema, *, timeout: float) -> Identity | None:
         if os.path.lexists(real):
             check_file(path)
         if identity_of(path) is None:
-            create(real, time.monotonic() + timeout, lambda draft: _fill(draft, schema))
+            create(real, monotonic() + timeout, lambda draft: _fill(draft, schema))
             check_file(path)
         return identity_of(path)
     except EtcdAeroError:  # some of ours are OSErrors as well

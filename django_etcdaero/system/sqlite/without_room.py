@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from django_etcdaero.exceptions import StoreFull
+from django_etcdaero.system.clocks import monotonic
 
 from . import errors, shared_memory
 from .kept_log import KeptLog
@@ -69,16 +70,16 @@ def read_without_room(
             if errors.is_absence(error):
                 # Somebody had room meanwhile, and was the last to close the file, which removes what is beside it.
                 try:
-                    ordinary, opened = open_database(path, schema, timeout=max(0, deadline - time.monotonic()), log=log)
+                    ordinary, opened = open_database(path, schema, timeout=max(0, deadline - monotonic()), log=log)
                 except StoreFull as again:
                     if not all(os.path.exists(name) for name in companions(real)):
                         raise again from error  # there is no room for an empty file either
                 else:
                     with contextlib.closing(ordinary):
                         return work(ordinary), opened
-            elif not errors.is_busy(error) or time.monotonic() >= deadline:
+            elif not errors.is_busy(error) or monotonic() >= deadline:
                 raise errors.translate(error, path) from error
         else:
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 raise refused
         time.sleep(random.uniform(*_RETRY_INTERVALS))

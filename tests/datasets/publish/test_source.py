@@ -125,3 +125,21 @@ def test_code_of_the_project_finds_and_leaves_nothing_in_the_context_of_who_refr
     assert prices.refresh().outcome is Outcome.REFRESHED
     assert seen == dict.fromkeys(["load", "validator", "prepare"], "as in a new process")
     assert variable.get() == "of the request"
+
+
+@pytest.mark.parametrize(
+    ("row", "example"),
+    [
+        ({"name": "Teapot", "sku": "A1"}, '{row["sku"]: row for row in rows}'),
+        ({"price": 2, "title": "Cup"}, '{row["price"]: row for row in rows}'),
+    ],
+)
+def test_a_list_of_dicts_is_told_how_to_give_keys(declare: Any, row: dict[str, Any], example: str) -> None:
+    with pytest.raises(EncodeError) as refused:
+        load_rows(declare([row]))
+    assert str(refused.value).endswith(f"expected a (key, row) pair, for example by {example}")
+
+
+def test_a_dict_without_names_is_told_what_is_expected(declare: Any) -> None:
+    with pytest.raises(EncodeError, match=r"expected a \(key, row\) pair$"):
+        load_rows(declare([{}]))

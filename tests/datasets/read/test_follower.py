@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -105,7 +104,7 @@ def test_the_poll_comes_with_jitter(host: FakeHost, declare: Any, monkeypatch: p
     prices = declare()
     view = AnnouncementView("default", host, changed=lambda name: None, poll_interval=30.0)
     now = 1000.0
-    monkeypatch.setattr(announced, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(announced, "monotonic", lambda: now)
     pauses = []
     for _ in range(20):
         view.look([prices])

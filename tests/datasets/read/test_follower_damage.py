@@ -6,7 +6,6 @@ import random
 import time
 from dataclasses import replace
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -58,8 +57,7 @@ def test_damage_is_never_served_and_is_healed(
     assert request.repair
     attempts = host.records.calls["get_many"]
     shift = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + shift[0], time=time.time)
-    monkeypatch.setattr(following, "time", clock)
+    monkeypatch.setattr(following, "monotonic", lambda: time.monotonic() + shift[0])
     for _ in range(3):
         shift[0] += 3600.0
         look()
@@ -199,7 +197,7 @@ def test_a_large_fetch_that_nobody_waits_for_is_put_off(
     host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
-    monkeypatch.setattr(fetching, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(fetching, "monotonic", lambda: now)
     rows = {number: random.Random(number).randbytes(4000) for number in range(700)}
     prices = declare(rows)
     follower = follow(prices, host, splay=5.0)

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -149,8 +148,7 @@ def test_a_record_store_that_is_away_is_tried_again_later_and_later(
     publish(prices, {"a": 2})
     host.records.broken = ClusterError("no node answers")
     now = following.time.monotonic()
-    clock = SimpleNamespace(monotonic=lambda: now, time=following.time.time)
-    monkeypatch.setattr(following, "time", clock)
+    monkeypatch.setattr(following, "monotonic", lambda: now)
     for failures in range(1, 9):
         now += 3600.0
         follower.step()
@@ -217,7 +215,7 @@ def test_a_record_store_that_is_away_is_no_failed_load_while_the_current_version
     follower = follow(prices, host, copy_interval=30.0)
     follower.step()
     now = time.monotonic()
-    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    monkeypatch.setattr(following, "monotonic", lambda: now)
     told = []
     for error in ("a: away", "away: b", None, "a: away"):
         host.records.broken = ClusterError(error) if error else None
@@ -300,7 +298,7 @@ def test_a_copy_that_cannot_be_loaded_is_told_once(
     away(host)
     host.records.before["get_many"] = fail_with(ResponseError("odd"))
     now = time.monotonic()
-    monkeypatch.setattr(following, "time", SimpleNamespace(monotonic=lambda: now, time=time.time))
+    monkeypatch.setattr(following, "monotonic", lambda: now)
     for seconds in (0.0, 0.0, 3600.0, 0.0, 3600.0, 0.0):
         now += seconds
         follower.step()

@@ -28,6 +28,7 @@ ETCDAERO = {
             "LOCK_TTL": int(os.environ.get("SHOP_LOCK_TTL", "2")),
             "SESSION_TTL": 2,
             "SPLAY": 0,
+            "REFRESH_IN_RUNSERVER": os.environ.get("SHOP_REFRESH", "off"),
             "CALL_TIMEOUT": float(os.environ.get("SHOP_CALL_TIMEOUT", "5")),
             "POLL_INTERVAL": float(os.environ.get("SHOP_POLL_INTERVAL", "30")),
         },

@@ -162,7 +162,7 @@ def test_what_others_have_deleted_is_noticed(open_store: Open) -> None:
 
 def test_a_count_is_believed_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr(entries.time, "monotonic", lambda: now)
+    monkeypatch.setattr(entries, "monotonic", lambda: now)
     counts = iter([0, 990])
     bound = Entries(1000)
     assert bound.reserve(1, lambda: next(counts))

@@ -8,7 +8,6 @@ each of them does.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeAlias
@@ -27,6 +26,7 @@ from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import REQUESTS
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
 from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.pool import InThread, Pool
 from django_etcdaero.system.steps import Step, adrive, drive
 from django_etcdaero.system.threads import Background
@@ -87,18 +87,18 @@ class MemberCalls(Members):
         entry, tokens = Entry(self._gate), self._tokens
         token: str | None = None
         refused = False
-        sent = time.monotonic()
+        sent = monotonic()
         for last in (False, True):
             try:
                 await Enter(entry, deadline)
                 member = self._balancer.open(endpoint)
                 if refused:
                     await tokens.renew(entry, token, member, deadline)
-                token, sent = tokens.current, time.monotonic()
+                token, sent = tokens.current, monotonic()
                 # A member without a leader is to say so at once where that is the question, and to answer all else.
                 metadata, left = tokens.metadata[method == "Range"], max(0.001, deadline - sent)
                 value = await Send(entry, member.calls[method], REQUESTS[method](**fields), left, metadata)
-                return Answer(value, None, time.monotonic() - sent)
+                return Answer(value, None, monotonic() - sent)
             except grpc.RpcError as error:
                 trouble = self._error(endpoint, error)
                 fault = self._fault(error, token)
@@ -113,7 +113,7 @@ class MemberCalls(Members):
                 break
             finally:
                 entry.leave()
-        return Answer(None, trouble, time.monotonic() - sent)
+        return Answer(None, trouble, monotonic() - sent)
 
     async def receive(self, endpoint: Endpoint, method: str, take: Callable[[Any], object], *, deadline: float) -> None:
         entry = Entry(self._gate)
@@ -128,7 +128,7 @@ class MemberCalls(Members):
                     if tokens.needed and (token is None or token == stale):
                         await tokens.renew(entry, token, member, deadline)
                         token = tokens.current
-                    left = max(0.001, deadline - time.monotonic())
+                    left = max(0.001, deadline - monotonic())
                     stream = member.calls[method](REQUESTS[method](), left, metadata=tokens.metadata[False])
                     refused = await self._receive(entry, stream, take, left)
                     break
@@ -207,7 +207,7 @@ class _Together(Step[list[Answer]]):
             thread.start()
         ask(0)
         for thread in threads:
-            thread.join(max(0.0, self._deadline - time.monotonic()))
+            thread.join(max(0.0, self._deadline - monotonic()))
         return answers
 
     async def suspend(self) -> list[Answer]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from django_etcdaero.keyvalue.administration.cluster import LIST_MEMBERS, advert
 from django_etcdaero.keyvalue.administration.maintenance import STATUS
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import Background
@@ -100,7 +100,7 @@ class MemberSync:
         members = [member for member in listing.members if not member.isLearner]
         voters = {member.ID for member in members}
         candidates = list(dict.fromkeys([*known, *advertised(members, encrypted=self._encrypted)]))
-        answers = await self._member_calls.ask_all(candidates, [STATUS], deadline=time.monotonic() + self._timeout)
+        answers = await self._member_calls.ask_all(candidates, [STATUS], deadline=monotonic() + self._timeout)
         seen = {endpoint: found for endpoint in candidates if (found := _identity(answers[endpoint][0]))}
         cluster_ids = [seen[endpoint].cluster_id for endpoint in known if endpoint in seen]
         if not cluster_ids:

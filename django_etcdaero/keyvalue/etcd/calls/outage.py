@@ -30,6 +30,7 @@ from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe
 from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Bell
 from django_etcdaero.system.steps import Step
 from django_etcdaero.system.threads import Background, in_background
@@ -62,10 +63,10 @@ class _Over(Step[bool]):
         self._limit = limit
 
     def block(self) -> bool:
-        return self._bell.wait_for(self._condition, self._limit - time.monotonic())
+        return self._bell.wait_for(self._condition, self._limit - monotonic())
 
     async def suspend(self) -> bool:
-        while not self._condition() and time.monotonic() < self._limit:
+        while not self._condition() and monotonic() < self._limit:
             await asyncio.sleep(_POLL)
         return self._condition()
 
@@ -99,7 +100,7 @@ class Outage:
         since = self._since
         if since is None or in_background():
             return
-        now = time.monotonic()
+        now = monotonic()
         if self._waited < now - _WAITED_EVERY:
             self._waited = now
             if await _Over(self._bell, lambda: not self.is_known, min(deadline, now + _PATIENCE)):
@@ -138,7 +139,7 @@ class Outage:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                begun = time.monotonic()
+                begun = monotonic()
                 found = self._ask()
                 if found:
                     if self._since is not None:
@@ -147,7 +148,7 @@ class Outage:
                 if found is not None and self._since is None:
                     self._since = datetime.fromtimestamp(self._suspected, UTC)
                     _log.warning("no endpoint answers: %s", self._told())
-                self._bell.wait_for(lambda: self._stopping, begun + _PATIENCE - time.monotonic())
+                self._bell.wait_for(lambda: self._stopping, begun + _PATIENCE - monotonic())
         except Cancelled:
             pass  # the gate was shut
         finally:

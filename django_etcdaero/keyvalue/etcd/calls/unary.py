@@ -8,7 +8,6 @@ there is, because an answer is worth more than an early ``OutcomeUnknown``. The 
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import grpc
@@ -20,12 +19,13 @@ from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, name_request, translate
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Pause, drive
 
 from .outage import PROBE, Outage
 from .retries import FIRST_TRY, Failure, Retries
 
-_monotonic = time.monotonic
+_monotonic = monotonic
 
 _FAILURES = (grpc.RpcError, ChannelClosed)
 """What calls of gRPC raise."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable, Collection, Sequence
 
 from django_etcdaero.keyvalue.administration.values import EndpointState
 from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system.clocks import monotonic
 
 from .member import MemberClient
 
@@ -68,7 +68,7 @@ class Balancer:
     def states(self) -> tuple[EndpointState, ...]:
         """Return what is known of each endpoint."""
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             return tuple(
                 EndpointState(
                     endpoint=choice.name,
@@ -149,7 +149,7 @@ class Balancer:
     def failed(self, choice: Choice) -> None:
         """Note that ``choice`` could not do its work. If its TLS files have changed it connects with the new ones."""
         with self._lock:
-            now = time.monotonic()
+            now = monotonic()
             if choice.due <= now:  # several calls that fail together are one failure
                 pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(choice.failures, 10))
                 choice.due = now + pause * random.uniform(0.8, 1.2)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,7 @@ from grpc import StatusCode
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
 from django_etcdaero.keyvalue.etcd.messages.classes import Metadata
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Bell
 from django_etcdaero.system.steps import Step
 
@@ -64,7 +64,7 @@ class Gate:
         while not self.is_open:
             if self.is_shut:
                 raise self.refused()
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            left = None if deadline is None else max(0.0, deadline - monotonic())
             try:
                 self.inside.discard(mark)
                 self._changed.ring()
@@ -179,7 +179,7 @@ class Enter(Step[None]):
 
     async def suspend(self) -> None:
         while not self._entry.try_enter():
-            if self._deadline is not None and time.monotonic() >= self._deadline:
+            if self._deadline is not None and monotonic() >= self._deadline:
                 raise self._entry.gate.late()
             await asyncio.sleep(_GATE_POLL)
 

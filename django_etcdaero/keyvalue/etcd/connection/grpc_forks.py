@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from django_etcdaero.system import forks, unseen_forks
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.forks import PATIENCE, Resource
 
 _TASKS = Path("/proc/self/task")
@@ -60,9 +61,9 @@ def wait_for_threads() -> None:
 
     One look is not enough: a thread bears its name only some time after it has started, and gRPC ends in one.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = monotonic() + _PATIENCE
     quiet_looks = 0
-    while quiet_looks < 3 and time.monotonic() < deadline:
+    while quiet_looks < 3 and monotonic() < deadline:
         quiet_looks = 0 if _grpc_is_running() else quiet_looks + 1
         time.sleep(0.001)
 

@@ -7,11 +7,11 @@ closed in a thread of their own: an exception may have left calls behind whose e
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Bell
 from django_etcdaero.system.threads import Background
 
@@ -48,9 +48,9 @@ class InterruptedChannels:
         self._new.clear()
         self._left.clear()
         threads = [_closing(member) for member in members]
-        limit = time.monotonic() + timeout
+        limit = monotonic() + timeout
         for thread in threads:
-            thread.join(max(0.0, limit - time.monotonic()))
+            thread.join(max(0.0, limit - monotonic()))
 
     def stop(self) -> None:
         """End the thread."""
@@ -63,14 +63,14 @@ class InterruptedChannels:
             with suppress(IndexError):  # closed meanwhile
                 while self._new:
                     member = self._new.popleft()
-                    self._left.append((time.monotonic() + self._life, member))
+                    self._left.append((monotonic() + self._life, member))
                     self._leave(member)
-                while self._left and self._left[0][0] <= time.monotonic():
+                while self._left and self._left[0][0] <= monotonic():
                     _closing(self._left.popleft()[1])
 
     def _seconds_until_due(self) -> float | None:
         with suppress(IndexError):
-            return self._left[0][0] - time.monotonic()
+            return self._left[0][0] - monotonic()
         return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,6 +13,7 @@ import grpc
 
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, rpc
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Step
 from django_etcdaero.system.turns import Claim, Turn
 
@@ -64,13 +64,13 @@ class _TakeTurn(Step[bool]):
         holder = self._turn.holder
         if holder is not None and holder.thread == self._claim.thread:
             return False  # a task of this thread's event loop has it, and cannot go on while this waits for it
-        if not self._turn.wait(self._claim, self._deadline - time.monotonic()):
+        if not self._turn.wait(self._claim, self._deadline - monotonic()):
             raise self._late()
         return True
 
     async def suspend(self) -> bool:
         while not self._turn.take(self._claim):
-            if time.monotonic() >= self._deadline:
+            if monotonic() >= self._deadline:
                 raise self._late()
             await asyncio.sleep(_POLL)
         return True
@@ -124,7 +124,7 @@ class Tokens:
         """
         with self._lock:
             login = self._logins.setdefault(member, _Login())
-        claim = Claim(max(0.0, deadline - time.monotonic()) + _GRACE)
+        claim = Claim(max(0.0, deadline - monotonic()) + _GRACE)
         try:
             await _TakeTurn(login.turn, claim, deadline)
             if login.failed >= since:
@@ -135,7 +135,7 @@ class Tokens:
                 except grpc.RpcError as error:
                     if error.code() in _UNANSWERED:
                         login.code, login.details = error.code(), error.details() or ""
-                        login.failed = time.monotonic()
+                        login.failed = monotonic()
                     raise
                 carried: Metadata = (("token", token),) if token else ()
                 self.metadata = {False: carried, True: carried + _LEADER}
@@ -149,7 +149,7 @@ class Tokens:
     async def _log_in(self, entry: Entry, member: MemberClient, deadline: float) -> str:
         if not entry.try_enter():
             await Enter(entry, deadline)
-        left = max(0.001, deadline - time.monotonic())
+        left = max(0.001, deadline - monotonic())
         try:
             answer = await Send(entry, member.calls["Authenticate"], self._request(), left)
         except grpc.RpcError as error:

@@ -35,6 +35,7 @@ from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.messages.faults import describe
 from django_etcdaero.keyvalue.values import WatchLost
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import Background
 
@@ -109,8 +110,8 @@ class WatchHub:
             self._changed.notify_all()
         patience = FIRST_TRY
         try:
-            while not await Settled(watch.settled, max(0.0, min(patience, deadline - time.monotonic()))):
-                if time.monotonic() >= deadline:
+            while not await Settled(watch.settled, max(0.0, min(patience, deadline - monotonic()))):
+                if monotonic() >= deadline:
                     raise self._unaccepted()
                 self._suspect()
                 patience *= 2
@@ -198,7 +199,7 @@ class WatchHub:
                     stream.ask(watch)
             for answer in stream.answers():
                 self._failures = 0
-                stream.heard = time.monotonic()
+                stream.heard = monotonic()
                 ended = stream.take(answer, self._seen(answer.header.revision))
                 if ended is not None:
                     self.forget(ended)
@@ -291,6 +292,6 @@ class WatchHub:
         """Leave the member on whose stream nothing has been heard although it was asked for a watch."""
         with self._changed:
             stream = self._stream
-        if stream is not None and time.monotonic() - stream.heard >= FIRST_TRY:
+        if stream is not None and monotonic() - stream.heard >= FIRST_TRY:
             self._balancer.failed(stream.choice)
             stream.interrupt()

@@ -10,7 +10,6 @@ import itertools
 import logging
 import queue
 import threading
-import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,7 @@ from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.messages.wire import watch_message
 from django_etcdaero.keyvalue.values import WatchLost
+from django_etcdaero.system.clocks import monotonic
 
 from .sinks import SinkThread
 from .watching import EtcdWatch, lost
@@ -48,7 +48,7 @@ class WatchStream:
         self._sinks = sinks
         self.interrupted = False
         """It was ended by this side."""
-        self.heard = time.monotonic()
+        self.heard = monotonic()
         """When something came in last."""
         self._lock = threading.Lock()
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()

@@ -20,6 +20,9 @@ from django.conf import settings
 
 from django_etcdaero import Dataset, MinRows, dataset
 
+if os.environ.get("SHOP_BREAKABLE") == "1":
+    import touchable  # noqa: F401 - a file of the deployment
+
 EVERY = os.environ.get("SHOP_EVERY", "3600")
 LOAD_TIMEOUT = os.environ.get("SHOP_LOAD_TIMEOUT")
 

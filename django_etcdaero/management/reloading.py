@@ -1,0 +1,86 @@
+"""``etcdaero_refresh --loop`` that begins anew when the code changes, as ``runserver`` does.
+
+The command that was started only watches over a child, which runs the same command and does the work. The child looks
+for changes as Django's autoreloader does. When there is one it gives its locks back and ends with the exit code
+:data:`RELOAD`, and the next child is started: nothing of a load by old code becomes visible after that. A child that
+cannot run the code that there is now ends as well; then the next one is started when a file changes.
+
+SIGTERM and SIGINT are for the command that was started. It hands them on as SIGTERM, and waits for the end of the
+child, which ignores what a terminal sends to both of them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+
+from django.utils import autoreload
+
+RELOAD = 3
+"""The exit code by which a child asks for the next one."""
+
+_PARENT = "ETCDAERO_RELOADING"
+"""The variable of the environment that names the process which watches over a child."""
+_LOOK_PAUSE = 0.5
+"""Seconds between two looks at the files."""
+
+
+def in_child() -> bool:
+    """Tell whether this process is the child that does the work."""
+    return os.environ.get(_PARENT) == str(os.getppid())
+
+
+def work_until_changed() -> None:
+    """Be the main thread of the child: return never, raise ``SystemExit`` with :data:`RELOAD` when code has changed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    autoreload.start_django(autoreload.get_reloader(), lambda: None)
+
+
+class Watching:
+    """The command that was started; ``tell`` gets what people should know."""
+
+    def __init__(self, tell: Callable[[str], object]) -> None:
+        self._tell = tell
+        self._child: subprocess.Popen[bytes] | None = None
+        self._told = False
+
+    def run(self) -> int:
+        """Run children until a signal or the end of one of them ends it; return the exit code."""
+        before = {number: signal.signal(number, self._end) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            while True:
+                code = self._run_child()
+                if self._told:
+                    return code if code > 0 and code != RELOAD else 0
+                if code < 0:
+                    return 128 - code
+                if code not in (0, RELOAD):
+                    self._wait_for_change(code)
+                if code == 0 or self._told:
+                    return 0
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _run_child(self) -> int:
+        environment = {**os.environ, _PARENT: str(os.getpid())}
+        self._child = subprocess.Popen(autoreload.get_child_arguments(), env=environment, close_fds=False)
+        if self._told:
+            self._child.terminate()
+        return self._child.wait()
+
+    def _end(self, number: int, frame: object) -> None:
+        self._told = True
+        if self._child is not None:
+            self._child.terminate()
+
+    def _wait_for_change(self, code: int) -> None:
+        """Wait until one of the files has changed that this process has loaded."""
+        reloader = autoreload.StatReloader()
+        before = dict(reloader.snapshot_files())
+        self._tell(f"ended with exit code {code}; it begins anew when a file changes")
+        while not self._told and dict(reloader.snapshot_files()) == before:
+            time.sleep(_LOOK_PAUSE)
