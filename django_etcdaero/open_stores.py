@@ -164,7 +164,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
     if not memory_only:
         return stores
     remedy = "in a test run stores are in memory: call its refresh(), or give it rows with override_dataset()"
-    return dataclasses.replace(stores, remedy=remedy, lone=True)
+    return dataclasses.replace(stores, remedy=remedy)
 
 
 def _why_missing(settings: AliasSettings) -> str:

@@ -32,8 +32,8 @@ def render(source: str, **context: Any) -> str:
 # --- what a template can call ----------------------------------------------------------------------------------------
 
 READING = {
-    Dataset: {"history", "items", "keys", "snapshot", "status", "values", "wait_ready"},
-    Snapshot: {"items", "keys", "values"},
+    Dataset: {"diff", "history", "items", "keys", "refused", "sequence", "snapshot", "status", "values", "wait_ready"},
+    Snapshot: {"items", "keys", "sequence", "values"},
     Datasets: {"copy", "items", "keys", "values"},
     connections.KVHandler: {"all"},
     EtcdAeroCache: {"get_backend_timeout", "get_client", "iter_keys", "keys", "stats"},

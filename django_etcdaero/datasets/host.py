@@ -42,6 +42,10 @@ class Host(Protocol):
 
     listener: Listener
 
+    @property
+    def memory_only(self) -> bool:
+        """Whether all stores are in the memory of this process, so that nobody else publishes to them."""
+
     def stores(self, alias: str) -> Stores:
         """Return the stores of an alias, opened now if need be.
 

@@ -25,7 +25,5 @@ class Stores:
     """The package of the project's URLs, which tells projects without a name apart; empty: it is not known."""
     remedy: str = "run 'manage.py etcdaero_refresh'"
     """What to do where nothing has been published yet."""
-    lone: bool = False
-    """Whether these stores are in the memory of this process only, so that nobody else publishes to them."""
     missing: str = ""
     """Why records may be missing here that are stored elsewhere; empty: there is no reason for that."""

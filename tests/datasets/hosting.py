@@ -127,6 +127,8 @@ class Alias:
 class FakeHost:
     """A process that hosts datasets; nothing runs in it unless a test starts it."""
 
+    memory_only = False
+
     def __init__(self) -> None:
         self.listener = Remembering()
         self.aliases = {"default": Alias()}

@@ -59,7 +59,7 @@ def test_a_visitor_leaves_no_trace_in_what_is_published(
     def prepare(rows: Any) -> None:
         meet("prepare")
 
-    @dataset(rows=Row, validators=[validate], prepare=prepare)
+    @dataset(row_type=Row, validators=[validate], prepare=prepare)
     def labels() -> Any:
         meet("load")
         if not lazily:

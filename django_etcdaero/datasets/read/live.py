@@ -162,9 +162,11 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
 
     def _nobody_publishes(self) -> str:
         """Say why no version will come: none is announced, and nobody else uses these stores; empty: one may."""
+        if not host().memory_only:
+            return ""  # and opens no store: that is for the reader to do
         try:
             stores = host().stores(self.using)
-            if stores.lone and stores.kv.get(self.layout(stores.prefix).announcement) is None:
+            if stores.kv.get(self.layout(stores.prefix).announcement) is None:
                 return f"no version has been published yet; {stores.remedy}"
         except EtcdAeroError:
             pass  # the reader tells of that
