@@ -48,7 +48,7 @@ AWAITED = 30.0
 
 
 class RefreshRequest(Generic[K, V, Index]):
-    """A request for a load: see :meth:`.dataset.Dataset.request_refresh`.
+    """A request for a load: see :meth:`~django_etcdaero.Dataset.request_refresh`.
 
     ``request.wait(10)``, ``await request.await_(10)`` and ``await request`` (30 seconds) return once this process
     serves what a load gave that began after the request. Any number of threads and tasks may wait.

@@ -29,7 +29,7 @@ from shop.datasets import prices
 
 with transaction.atomic(using={ALIAS!r}):
     connections[{ALIAS!r}].cursor().execute("CREATE TABLE undone (id int)")
-    assert prices.refresh(force=True).ok
+    assert prices.refresh(force=True, allow_in_atomic=True).ok
     transaction.set_rollback(True, using={ALIAS!r})
 """
 

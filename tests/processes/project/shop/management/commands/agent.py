@@ -107,7 +107,7 @@ holding = Holding()
 COMMANDS: dict[str, Callable[..., Any]] = {
     "status": status,
     "read": read,
-    "request": lambda: prices.request_refresh(),
+    "request": lambda: repr(prices.request_refresh()),
     "rollback": lambda version: prices.rollback(int(version)),
     "unpin": lambda: prices.unpin(),
     "history": lambda: [each.announcement.version for each in prices.history()],
