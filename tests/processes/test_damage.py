@@ -31,7 +31,6 @@ def damage(site: Site, kind: str) -> None:
         records.put(key, stored.value[:-1] + bytes((stored.value[-1] ^ 0x10,)))
 
 
-@pytest.mark.etcd_too
 @pytest.mark.parametrize("kind", ["block", "page", "root", "no block"])
 def test_what_is_damaged_is_never_served_and_repaired_by_the_next_refresh(site: Site, kind: str) -> None:
     veteran, newcomer, late = site.agent(), site.agent(SHOP_PATIENCE="0.5"), site.agent()
