@@ -86,6 +86,11 @@ def fork(times: str) -> dict[str, Any]:
     return {"codes": codes, "problems": problems, "hanging": any(thread.is_alive() for thread in threads)}
 
 
+def request() -> None:
+    """Ask for a load."""
+    prices.request_refresh()
+
+
 class Holding:
     """A write transaction of this process on the file of one of the stores."""
 
@@ -107,7 +112,7 @@ holding = Holding()
 COMMANDS: dict[str, Callable[..., Any]] = {
     "status": status,
     "read": read,
-    "request": lambda: repr(prices.request_refresh()),
+    "request": request,
     "rollback": lambda version: prices.rollback(int(version)),
     "unpin": lambda: prices.unpin(),
     "history": lambda: [each.announcement.version for each in prices.history()],
