@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from django.utils.connection import BaseConnectionHandler, ConnectionProxy
 
 from .exceptions import ConfigurationError
+from .system.acting import acts
 
 if TYPE_CHECKING:
     from .keyvalue.facade import KV
@@ -33,10 +34,9 @@ class KVHandler(_Handler):
 
         return runtime.stores(alias).kv
 
+    @acts
     def close_all(self) -> None:
         super().close_all()
-
-    close_all.alters_data = True  # type: ignore[attr-defined] # no template calls it
 
     @property
     def settings(self) -> dict[str, Any]:  # not kept, unlike the base class's: override_settings may change them

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
+from django_etcdaero.system.acting import acts
 
 
 class Datasets(dict[str, Any]):
@@ -54,13 +55,13 @@ class Datasets(dict[str, Any]):
             each(dataset)
         self[dataset.name] = dataset
 
+    @acts
     def clear(self) -> None:
         super().clear()
 
+    @acts
     def popitem(self) -> tuple[str, Any]:
         return super().popitem()
-
-    clear.alters_data = popitem.alters_data = True  # type: ignore[attr-defined] # no template calls them
 
 
 datasets = Datasets()

@@ -159,11 +159,6 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
             sequence = self._sequence = tuple(self._rows.values())
         return sequence
 
-    @property
-    def dictionaries(self) -> list[dict[Any, Any]]:
-        """Those of the rows and of the indexes, for who frees them bit by bit; the indexes', which hold rows, first."""
-        return [*(index.found for index in self._fields.values()), self._rows]
-
     def __repr__(self) -> str:
         return f"<Snapshot {self.name} version {self.version}, {len(self._rows):,} rows>"
 
@@ -188,6 +183,11 @@ def make_snapshot(
 def rows_of(snapshot: Snapshot[K, V, Any]) -> dict[K, V]:
     """Return the dictionary itself that a snapshot has its rows in: for reads that must cost what a dict costs."""
     return snapshot._rows
+
+
+def dictionaries_of(snapshot: Snapshot[Any, Any, Any]) -> list[dict[Any, Any]]:
+    """Return those of the rows and of the indexes, to be freed bit by bit; the indexes', which hold rows, first."""
+    return [*(index.found for index in snapshot._fields.values()), snapshot._rows]
 
 
 def one_version(rows: Mapping[K, V]) -> Mapping[K, V]:

@@ -9,44 +9,24 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest import TestCase, TextTestResult
 
-from django.test.runner import ParallelTestSuite, RemoteTestResult, RemoteTestRunner
+from django.test.runner import ParallelTestSuite
 
 from django_etcdaero.runtime import runtime
 
 from . import reset
-
-
-class _ResettingResult:
-    """Mixed into a result class: empties the stores before and after each test."""
-
-    def startTest(self, test: TestCase) -> None:  # noqa: N802 - unittest's name
-        reset()
-        super().startTest(test)  # type: ignore[misc] # the class this is mixed into has it
-
-    def stopTest(self, test: TestCase) -> None:  # noqa: N802 - unittest's name
-        super().stopTest(test)  # type: ignore[misc] # the class this is mixed into has it
-        reset()
-
-
-class _RemoteResult(_ResettingResult, RemoteTestResult):
-    pass
-
-
-class _RemoteRunner(RemoteTestRunner):
-    resultclass = _RemoteResult
+from .isolation import isolate_tests
 
 
 def _start_worker(*args: Any, **kwargs: Any) -> None:
     """Start a worker of a parallel run, which may be a fresh process."""
     runtime.memory_only = True
+    isolate_tests()
     ParallelTestSuite.init_worker(*args, **kwargs)
 
 
 class _ParallelSuite(ParallelTestSuite):
     init_worker = _start_worker
-    runner_class = _RemoteRunner
 
 
 class EtcdAeroRunnerMixin:
@@ -57,6 +37,7 @@ class EtcdAeroRunnerMixin:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._memory_only_before = runtime.memory_only
         runtime.memory_only = True
+        isolate_tests()
         super().__init__(*args, **kwargs)
 
     def setup_test_environment(self, **kwargs: Any) -> None:
@@ -71,7 +52,3 @@ class EtcdAeroRunnerMixin:
     def run_suite(self, suite: Any, **kwargs: Any) -> Any:
         reset()  # of what was written when the modules of tests were imported
         return super().run_suite(suite, **kwargs)  # type: ignore[misc]
-
-    def get_resultclass(self) -> Any:
-        chosen: Any = super().get_resultclass() or TextTestResult  # type: ignore[misc]
-        return type("ResettingResult", (_ResettingResult, chosen), {})

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
 
@@ -29,7 +28,6 @@ SLICE = 500
 class Assembled:
     """A version in memory."""
 
-    announcement: Announcement
     manifest: Manifest
     rows: dict[Any, Any]
     keys: dict[bytes, Sequence[Any]]
@@ -52,7 +50,7 @@ def missing_blocks(before: Assembled | None, manifest: Manifest) -> list[bytes]:
 
 
 def assemble(
-    announcement: Announcement,
+    version: int,
     manifest: Manifest,
     fetch: Fetch,
     *,
@@ -82,14 +80,12 @@ def assemble(
         merged.update(zip(keys[digest], block_rows, strict=True))
     if len(merged) != manifest.rows:
         if before is not None:  # something has changed the rows that were held: they are of no use any more
-            return assemble(announcement, manifest, fetch, rows=rows, row_type=row_type)
-        raise CorruptBlock(
-            f"version {announcement.version} has {len(merged):,} different keys, and its root says {manifest.rows:,}"
-        )
+            return assemble(version, manifest, fetch, rows=rows, row_type=row_type)
+        raise CorruptBlock(f"version {version} has {len(merged):,} different keys, and its root says {manifest.rows:,}")
     if order.chunks and order.chunks != order_before.chunks:
         fresh = [keys[digest] for digest in wanted]
         merged = in_order(merged, order, fetch, before=order_before, ordered=before.rows if before else (), fresh=fresh)
-    return Assembled(announcement, manifest, merged, keys)
+    return Assembled(manifest, merged, keys)
 
 
 def _nothing() -> tuple[dict[Any, Any], dict[bytes, Sequence[Any]]]:

@@ -46,11 +46,15 @@ class Version:
     announcement: Announcement
     current: bool
     """Whether readers are to hold it."""
-    pinned: bool
     results: tuple[ValidatorResult, ...] = ()
     """What validators said of it when it was published."""
     pin: Pin | None = None
     """If it is pinned: since when, by whom and why."""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether readers are held on it."""
+        return self.pin is not None
 
     @property
     def version(self) -> int:
@@ -97,7 +101,6 @@ def _versions(stores: Stores, layout: Layout, state: StoredState) -> list[Versio
             Version(
                 announcement=entry,
                 current=state.current is not None and state.current.version == entry.version,
-                pinned=pin is not None,
                 results=results_in(item),
                 pin=pin,
             )

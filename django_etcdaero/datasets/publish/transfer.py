@@ -7,11 +7,10 @@ fails.
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -28,6 +27,7 @@ from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.records.store import batches
+from django_etcdaero.system.new_file import NewFile
 
 from .history import find_one
 from .refresh import Refresh
@@ -43,8 +43,9 @@ def export_version(
     blocks = BlockStore(stores.records, dataset.layout(stores.prefix))
     manifest = Manifest.load(blocks.fetch, bytes.fromhex(entry.root))
     if isinstance(target, str | PathLike):
-        with _replacing(Path(target)) as file:
-            _write(file, entry, manifest, blocks)
+        with NewFile(Path(target)) as new:
+            _write(new.file, entry, manifest, blocks)
+            new.commit()
     else:
         _write(target, entry, manifest, blocks)
     return entry
@@ -74,22 +75,6 @@ def _write(file: BinaryIO, entry: Announcement, manifest: Manifest, blocks: Bloc
             write_record(file, digest, found[digest])
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that stands under its name only when it is complete; nobody but its owner may read it."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-
-
 def import_version(
     dataset: Declared[Any, Any],
     host: Host,
@@ -110,8 +95,7 @@ def import_version(
             )
 
         def read(progress: Progress | None) -> dict[Any, Any]:
-            entry = cast("Announcement", header)  # of which an error names the version
-            rows = assemble(entry, found.manifest, found.fetch, rows="plain").rows
+            rows = assemble(header.version, found.manifest, found.fetch, rows="plain").rows
             if progress is not None:
                 progress("load", len(rows), len(rows))
             return rows

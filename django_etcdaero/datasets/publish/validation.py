@@ -55,7 +55,7 @@ class OldRows(Mapping[Any, Any]):
     @cached_property
     def _rows(self) -> Mapping[Any, Any]:
         with self._telling_what_is_gone():
-            return assemble(self._announcement, self._manifest, self._blocks.fetch, rows="frozen").view
+            return assemble(self._announcement.version, self._manifest, self._blocks.fetch, rows="frozen").view
 
     def changes(self, new: Mapping[Any, Any]) -> Changes:
         """Count the rows that differ from ``new``, which are encoded for that; the count is remembered.
@@ -146,7 +146,7 @@ def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest
     if dataset.row_type is None and type(dataset).prepare is Declared.prepare and not dataset.indexes:
         return
     try:
-        made = assemble(announcement, manifest, fetch, rows=dataset.rows, row_type=dataset.row_type)
+        made = assemble(announcement.version, manifest, fetch, rows=dataset.rows, row_type=dataset.row_type)
         make_snapshot(dataset, made.rows, announcement, ordered=bool(manifest.order.chunks))
     except ConfigurationError as error:  # rows that do not fit the declared type
         raise ValidationFailed(f"no process could load the new rows: {error}") from error

@@ -54,7 +54,9 @@ class Fetching:
             until = self._until(announcement, share * announcement.stored_bytes, wanted=wanted)
             if until is not None:
                 return until
-        return assemble(announcement, manifest, blocks.fetch, rows=self._rows, row_type=self._row_type, before=before)
+        return assemble(
+            announcement.version, manifest, blocks.fetch, rows=self._rows, row_type=self._row_type, before=before
+        )
 
     def _until(self, announcement: Announcement, size: float, *, wanted: bool) -> float | None:
         if wanted or not self._splay or size <= SPLAY_BYTES:

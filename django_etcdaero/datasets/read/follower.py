@@ -23,7 +23,7 @@ from django_etcdaero.datasets.blocks.assembly import Assembled, free_rows
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import MissingRecords
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, dictionaries_of, make_snapshot
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.project import tell_of_other_project
@@ -289,8 +289,8 @@ class Follower:
         self._tell_listener(snapshot)
         dropped = 0 if before is None else before.own_rows(assembled)
         del before, assembled, snapshot
-        if old is not None and (dropped > MOST_DROPPED or sum(map(len, old.dictionaries)) > MOST_ENTRIES):
-            to_free = old.dictionaries
+        if old is not None and (dropped > MOST_DROPPED or sum(map(len, dictionaries_of(old))) > MOST_ENTRIES):
+            to_free = dictionaries_of(old)
             del old
             for _ in range(len(to_free)):
                 rows = to_free.pop(0)

@@ -7,14 +7,12 @@ damaged; it never gets the name that was asked for.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.system.new_file import NewFile
 
 from .values import Backup, SnapshotProgress
 
@@ -27,12 +25,10 @@ class SnapshotFile:
     def __init__(self, path: Path, progress: SnapshotProgress | None) -> None:
         self._path = path
         self._progress = progress
+        self._new = NewFile(path)
 
     def __enter__(self) -> SnapshotFile:
-        # mkstemp lets nobody but the owner read it: there may be secrets in the store.
-        number, name = tempfile.mkstemp(prefix=f".{self._path.name}.", suffix=".part", dir=self._path.parent)
-        self._name = name
-        self._file = os.fdopen(number, "wb")
+        self._file = self._new.__enter__().file
         return self
 
     def begin(self) -> None:
@@ -67,21 +63,10 @@ class SnapshotFile:
             raise ResponseError(
                 f"the snapshot of {source} ({self._size} bytes) is cut off or damaged: its checksum does not fit"
             )
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._name, self._path)
-        directory = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)  # so that a power cut does not take the new name back
-        finally:
-            os.close(directory)
+        self._new.commit()
         return Backup(self._path, self._size, self._tail.hex())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with suppress(OSError):  # a full disk again, at the last flush: the error under way has said so
-            self._file.close()
-        with suppress(FileNotFoundError):
-            os.unlink(self._name)
+        self._new.__exit__(kind, error, traceback)

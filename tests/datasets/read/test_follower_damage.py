@@ -190,7 +190,7 @@ def test_a_root_that_claims_another_number_of_rows_is_refused(host: FakeHost, de
     manifest = Manifest.load(blocks.fetch, bytes.fromhex(current.root))
     object.__setattr__(manifest, "rows", 3)
     with pytest.raises(CorruptBlock, match="2 different keys, and its root says 3"):
-        assemble(current, manifest, blocks.fetch, rows="plain")
+        assemble(current.version, manifest, blocks.fetch, rows="plain")
 
 
 def test_a_large_fetch_that_nobody_waits_for_is_put_off(
