@@ -8,6 +8,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from django_etcdaero.exceptions import DuplicateKey, KeyNotFound, ValidationFailed
+from django_etcdaero.system.native_types import native_class
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -114,4 +115,4 @@ def _fields(row: Any) -> str:
 
 def _kind(value: Any) -> str:
     """Return the name of a type as its owner knows it: a read-only list is a list."""
-    return next((each.__name__ for each in (dict, list) if isinstance(value, each)), type(value).__name__)
+    return native_class(type(value)).__name__

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias, Union
 
 from django_etcdaero.exceptions import ConfigurationError, ValidationFailed
+from django_etcdaero.system.native_types import native_class
 
 from .validators import Accepted, Rows
 
@@ -98,8 +99,8 @@ class Schema:
             if kinds is None:
                 if not self.extra:
                     return f"{name!r} is not in the schema"
-            elif kinds and type(value) not in kinds:
-                return f"{name!r} is {_name(type(value))}, expected {' or '.join(map(_name, kinds))}"
+            elif kinds and type(value) not in kinds and _as_loaded(type(value)) not in kinds:
+                return f"{name!r} is {_name(native_class(type(value)))}, expected {' or '.join(map(_name, kinds))}"
         return None
 
 
@@ -140,6 +141,11 @@ def _kinds(name: str, kind: Any) -> Kinds:
     if isinstance(origin or kind, type):
         return (origin or kind,)
     raise ConfigurationError(f"Schema: the type of {name!r} is {kind!r}, expected a class, several joined by |, or Any")
+
+
+def _as_loaded(kind: type) -> type:
+    """Return the class that a value had before it was made read-only."""
+    return set if kind is frozenset else native_class(kind)
 
 
 def _name(kind: type) -> str:

@@ -30,6 +30,15 @@ _UNAVAILABLE = (ImportError, AttributeError, MemoryError, OSError)
 """What an interpreter raises that has no ``ctypes``, no such function, or may not use it."""
 
 
+_BASES: dict[type, type] = {}
+"""What :func:`subclass` has made, and of what."""
+
+
+def native_class(kind: type) -> type:
+    """Return the built-in class of which ``kind`` is a subclass made here; any other class as it is."""
+    return _BASES.get(kind, kind)
+
+
 def subclass(name: str, base: type, methods: Mapping[str, Any]) -> type:
     """Return a subclass of a built-in class whose objects have no attributes of their own.
 
@@ -37,7 +46,10 @@ def subclass(name: str, base: type, methods: Mapping[str, Any]) -> type:
     """
     made = _native(f"{methods['__module__']}.{name}", base) if _TRIED else None
     if made is None:
-        return type(name, (base,), {"__slots__": (), **methods})
+        made = type(name, (base,), {"__slots__": (), **methods})
+        _BASES[made] = base
+        return made
+    _BASES[made] = base
     for method, function in methods.items():
         setattr(made, method, function)
     return made

@@ -9,8 +9,10 @@ from typing import Any, Literal, NamedTuple
 import pytest
 
 from django_etcdaero import NoNulls, Schema
+from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.validators import validate
 from django_etcdaero.exceptions import ConfigurationError, ValidationFailed
+from tests.datasets.hosting import FakeHost, publish
 
 ROWS: dict[str, Any] = {"A1": {"name": "Pot", "price": Decimal(1)}, "B2": {"name": "Cup", "price": Decimal(2)}}
 
@@ -70,3 +72,12 @@ def test_a_schema_of_a_row_type() -> None:
     validate([Schema.of(Pair, extra=True)], None, {1: {"x": 1, "z": 1}})
     with pytest.raises(ConfigurationError, match="expected a dataclass or a NamedTuple"):
         Schema.of(int)
+
+
+def test_containers_count_as_what_was_loaded(host: FakeHost, declare: Any) -> None:
+    schema = Schema({"tags": list, "size": dict, "colors": set, "at": tuple, "sold": frozenset})
+    row = {"tags": ["x"], "size": {"w": 1}, "colors": {"red"}, "at": (1,), "sold": frozenset([1])}
+    products = declare({"A1": row}, validators=[schema])
+    assert publish(products).outcome is Outcome.REFRESHED
+    assert publish(products, {"A1": row | {"tags": ("x",)}}).outcome is Outcome.FAILED
+    assert publish(products, {"A1": row | {"at": ["x"]}}).error.endswith("'at' is list, expected tuple")

@@ -110,6 +110,15 @@ def test_a_copy_of_a_snapshot_is_the_snapshot(products: Any) -> None:
     assert view["A1"] == ROWS["A1"]
 
 
+def test_a_pickled_snapshot_keeps_order_and_indexes(served: Any) -> None:
+    products = served(ordered=True, indexes=["name"])
+    read = pickle.loads(pickle.dumps(products.snapshot()))
+    assert list(read) == list(ROWS)
+    assert read.sequence() == tuple(read.values())
+    (row,) = read.by("name")[ROWS["A1"]["name"]]
+    assert row is read["A1"]
+
+
 def test_thaw_makes_a_dict_of_a_dataset_and_of_a_snapshot(products: Any) -> None:
     for made in (thaw(products), thaw(products.snapshot())):
         assert made == ROWS

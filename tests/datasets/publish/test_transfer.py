@@ -62,6 +62,17 @@ def test_into_another_store(host: FakeHost, declare: Any, exported: bytes) -> No
     assert served(prices, host) == ROWS
 
 
+def test_the_order_of_rows_comes_along(host: FakeHost, declare: Any) -> None:
+    rows = dict(reversed(list(many(3000).items())))
+    ranking, file = declare(rows, name="ranking", ordered=True), io.BytesIO()
+    publish(ranking)
+    ranking.export_version(file)
+    publish(ranking, dict(sorted(rows.items())))
+    file.seek(0)
+    assert ranking.import_version(file).outcome is Outcome.REFRESHED
+    assert list(served(ranking, host)) == list(rows)
+
+
 def test_from_a_pipe(host: FakeHost, declare: Any, exported: bytes) -> None:
     prices = declare({"local": 1})
     publish(prices)
