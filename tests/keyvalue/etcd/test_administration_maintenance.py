@@ -98,7 +98,7 @@ def test_each_member_tells_its_own_status(cluster: Cluster, connect: Connect, at
         assert (status.errors, status.is_learner) == ((), False)
         assert status.raft_index >= status.raft_applied_index > 0
         assert status.raft_term > 0
-        wait_until(lambda one=server: engine.maintenance.status(one.endpoint).revision >= revision)  # type: ignore[misc]
+        wait_until(lambda one=server: engine.maintenance.status(one.endpoint).revision >= revision, 30)  # type: ignore[misc]
     leaders = {each.endpoint for each in engine.maintenance.statuses() if each.status and each.status.is_leader}
     assert leaders == {cluster.leader().endpoint}
 
@@ -181,7 +181,7 @@ def test_members_with_the_same_history_have_the_same_checksum(cluster: Cluster, 
         assert len({each.member_id for each in found}) == 3
         return {(each.hash, each.compact_revision) for each in found}
 
-    wait_until(lambda: len(hashes(revision)) == 1, what="members that agree")
+    wait_until(lambda: len(hashes(revision)) == 1, 30, what="members that agree")
     assert {compacted for _, compacted in hashes(revision)} == {revision - 10}
     assert hashes(revision - 5) != hashes(revision)
     with pytest.raises(Compacted):
