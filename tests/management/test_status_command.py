@@ -148,6 +148,7 @@ def test_a_store_that_is_away_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) ->
     assert code == 1
     away, unknown = json.loads(text)["errors"]
     assert away == {
+        "since": None,
         "alias": "default", "store": "KV", "dataset": None, "type": "ClusterError", "message": "no endpoint answers"
     }  # fmt: skip
     assert (unknown["alias"], unknown["store"], unknown["type"]) == ("nowhere", None, "SettingsError")
@@ -188,6 +189,7 @@ def test_an_alias_that_does_not_answer_costs_the_others_nothing(
             "dataset": None,
             "type": "DeadlineExceeded",
             "message": "no answer within 0.5 s",
+            "since": None,
         }
     ]
 

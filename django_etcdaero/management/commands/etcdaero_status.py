@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_etcdaero import datasets
 from django_etcdaero.datasets.state.overview import Overview, versions_held
 from django_etcdaero.datasets.state.presence import Process
+from django_etcdaero.inspection.cluster_status import ClusterStatus, ask
 from django_etcdaero.keyvalue.queue.lock import Holder
-from django_etcdaero.management.cluster_status import ClusterStatus, ask
 from django_etcdaero.management.describe import describe_pin, describe_version, moment, size
 from django_etcdaero.management.scope import reach_warnings
 

@@ -15,28 +15,12 @@ from django_etcdaero.datasets.state.overview import Overview, overview
 from django_etcdaero.datasets.state.presence import Process, merged, processes
 from django_etcdaero.datasets.state.read_ahead import read_ahead
 from django_etcdaero.datasets.state.reading import read_announcements
-from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.threads import join
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """Something that could not be read."""
-
-    alias: str
-    store: str | None = None
-    """``"KV"`` or ``"RECORDS"``: which of the alias's stores it is; ``None``: neither, or it is not known."""
-    dataset: str | None = None
-    """The dataset whose state makes no sense; ``None``: it is about the whole alias."""
-    type: str
-    """The name of the error's class."""
-    message: str
-
-    def __str__(self) -> str:
-        where = f"alias {self.alias}" if self.dataset is None else self.dataset
-        return ": ".join(filter(None, (where, self.store, self.type, self.message)))
+from .problem import Problem, problem_of
 
 
 @dataclass(slots=True)
@@ -127,11 +111,5 @@ def _look(status: AliasStatus, read: Callable[[], object]) -> None:
 
 
 def _problem(status: AliasStatus, error: Exception, dataset: Dataset[Any, Any] | None = None) -> Problem:
-    message = str(error) if isinstance(error, EtcdAeroError) else repr(error)
-    return Problem(
-        alias=status.alias,
-        store=status.waiting_for,
-        dataset=None if dataset is None else dataset.name,
-        type=type(error).__name__,
-        message=message,
-    )
+    name = None if dataset is None else dataset.name
+    return problem_of(error, alias=status.alias, store=status.waiting_for, dataset=name)

@@ -1,0 +1,25 @@
+"""The pages in Django's admin. Importing this registers them with the admin site of the project."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.contrib.admin import AdminSite
+
+from ..models import Dataset, Process
+from .datasets import DatasetAdmin
+from .inspected import InspectedAdmin
+from .processes import ProcessAdmin
+
+PAGES: dict[type, type[InspectedAdmin]] = {
+    Dataset: DatasetAdmin,
+    Process: ProcessAdmin,
+}
+
+
+def register(site: AdminSite) -> None:
+    """Add the pages to another admin site of the project."""
+    for model, page in PAGES.items():
+        site.register(model, page)
+
+
+register(admin.site)

@@ -1,0 +1,216 @@
+"""What all sections of the admin have in common: things that are in no table, read within a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from django_etcdaero.inspection.problem import Problem
+
+from .acts import Act
+from .rows import Rows
+
+if TYPE_CHECKING:
+    _ModelAdmin = admin.ModelAdmin[Any]
+else:  # generic in the type stubs only
+    _ModelAdmin = admin.ModelAdmin
+
+DEADLINE = 3.0
+"""Seconds that a page waits for the stores. What has not answered by then is shown as a problem."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What was read for a page."""
+
+    things: list[Any]
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A further page of a thing, or of the whole section, which only shows something."""
+
+    name: str
+    """Ends the address."""
+    method: str
+    """Of the section: takes the request, and the thing if the page is of one."""
+    permission: str
+    of_thing: bool = True
+
+
+class InspectedAdmin(_ModelAdmin):
+    """A section: a list of things, a page for each, and what can be done to them. Subclasses read and show."""
+
+    acts: ClassVar[tuple[Act, ...]] = ()
+    pages: ClassVar[tuple[Page, ...]] = ()
+    actions = None
+    list_per_page = 100
+    list_max_show_all = 1000
+    change_list_template = "admin/django_etcdaero/change_list.html"
+    thing_template = "admin/django_etcdaero/thing.html"
+    view_on_site = False
+
+    class Media:
+        css: ClassVar[dict[str, list[str]]] = {"all": ["django_etcdaero/admin.css"]}
+
+    def read(self, request: HttpRequest) -> Found:
+        """Read the things of the section, within :data:`DEADLINE`. Raises nothing of the stores."""
+        raise NotImplementedError
+
+    def read_one(self, request: HttpRequest, pk: str) -> Found:
+        """Read one thing; by default it is looked up among all."""
+        found = self.read(request)
+        return Found(things=[each for each in found.things if each.pk == pk], problems=found.problems)
+
+    def thing_context(self, request: HttpRequest, thing: Any) -> dict[str, Any]:
+        """Return what the page of a thing shows."""
+        return {}
+
+    # permissions -----------------------------------------------------------------------------------------------------
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def permits(self, request: HttpRequest, codename: str) -> bool:
+        """Tell whether the visitor has a permission of this app and may see the section at all."""
+        allowed: bool = request.user.has_perm(f"{self.opts.app_label}.{codename}")
+        return allowed and self.has_view_permission(request)
+
+    # addresses -------------------------------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        """Return the addresses of acts and further pages before those that Django makes."""
+        views: list[tuple[str, str, Callable[..., HttpResponse]]] = [
+            (f"<path:object_id>/{act.name}/", act.name, act.view(self)) for act in self.acts
+        ]
+        for page in self.pages:
+            begin = "<path:object_id>/" if page.of_thing else ""
+            views.append((f"{begin}{page.name}/", page.name, self._page_view(page)))
+        own = [
+            path(route, self.admin_site.admin_view(view), name=self._address_name(name)) for route, name, view in views
+        ]
+        return [*own, *super().get_urls()]
+
+    def _address_name(self, name: str) -> str:
+        return f"{self.opts.app_label}_{self.opts.model_name}_{name}"
+
+    def _page_view(self, page: Page) -> Callable[..., HttpResponse]:
+        def view(request: HttpRequest, object_id: str | None = None) -> HttpResponse:
+            if not self.permits(request, page.permission):
+                raise PermissionDenied
+            method: Callable[..., HttpResponse] = getattr(self, page.method)
+            if object_id is None:
+                return method(request)
+            thing = self.found(request, object_id)
+            return thing if isinstance(thing, HttpResponse) else method(request, thing)
+
+        return view
+
+    def acting_names(self) -> set[str]:
+        """Return the names of the pages on which a POST does something."""
+        return {act.name for act in self.acts}
+
+    def address_of(self, thing: Any, name: str = "change") -> str:
+        """Return the address of the page of a thing, or of one of its further pages and acts."""
+        return self.address(name, quote(thing.pk))
+
+    def address(self, name: str = "changelist", *args: str) -> str:
+        """Return the address of a page of the section."""
+        return reverse(f"admin:{self._address_name(name)}", args=args, current_app=self.admin_site.name)
+
+    # what Django's views ask -----------------------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        found = self.read(request)
+        request.etcdaero_problems = found.problems  # type: ignore[attr-defined] # shown around the list
+        return Rows(self.model, found.things)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        return queryset.search(search_term, self.search_fields), False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        found = self.read_one(request, object_id)
+        request.etcdaero_problems = found.problems  # type: ignore[attr-defined] # shown around the page
+        return found.things[0] if found.things else None
+
+    def found(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the thing at an address, or an answer that says that it is not there."""
+        thing = self.get_object(request, unquote(object_id))
+        if thing is not None:
+            return thing
+        problems = request.etcdaero_problems  # type: ignore[attr-defined]
+        title = str(self.opts.verbose_name)
+        return self.show(
+            request,
+            "admin/django_etcdaero/missing.html",
+            title=title,
+            missing=unquote(object_id),
+            status=503 if problems else 404,
+        )
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Show the list, whatever is down."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        response = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        if isinstance(response, TemplateResponse) and response.context_data is not None:
+            response.context_data["problems"] = getattr(request, "etcdaero_problems", [])
+        return response
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show a thing. Nothing is changed here: a POST is answered as a GET."""
+        if object_id is None or not self.has_view_permission(request):
+            raise PermissionDenied
+        thing = self.found(request, object_id)
+        if isinstance(thing, HttpResponse):
+            return thing
+        context = self.thing_context(request, thing)
+        return self.show(request, self.thing_template, title=str(thing), thing=thing, **context)
+
+    # showing ---------------------------------------------------------------------------------------------------------
+
+    def show(
+        self, request: HttpRequest, template: str, *, title: Any, thing: Any = None, status: int = 200, **context: Any
+    ) -> TemplateResponse:
+        """Return a page of the section."""
+        request.current_app = self.admin_site.name
+        problems = context.pop("problems", None) or getattr(request, "etcdaero_problems", [])
+        offered = [] if thing is None else [each for each in self.acts if self.permits(request, each.permission)]
+        shown = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "media": self.media,
+            "title": title,
+            "thing": thing,
+            "thing_address": None if thing is None else self.address_of(thing),
+            "history_address": None if thing is None else self.address_of(thing, "history"),
+            "acts": [
+                {"label": each.label, "address": self.address_of(thing, each.name), "danger": each.danger}
+                for each in offered
+                if each.offered(thing)
+            ],
+            "list_address": self.address(),
+            "problems": problems,
+            **context,
+        }
+        return TemplateResponse(request, template, shown, status=status)

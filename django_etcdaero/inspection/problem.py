@@ -1,0 +1,40 @@
+"""Something that could not be read, as pages and commands tell it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django_etcdaero.exceptions import EtcdAeroError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Something that could not be read."""
+
+    alias: str
+    store: str | None = None
+    """``"KV"`` or ``"RECORDS"``: which of the alias's stores it is; ``None``: neither, or it is not known."""
+    dataset: str | None = None
+    """The dataset whose state makes no sense; ``None``: it is about the whole alias."""
+    type: str
+    """The name of the error's class."""
+    message: str
+    since: float | None = None
+    """Since when the store has not answered, seconds since the epoch; ``None``: this process does not know."""
+
+    def __str__(self) -> str:
+        where = f"alias {self.alias}" if self.dataset is None else self.dataset
+        return ": ".join(filter(None, (where, self.store, self.type, self.message)))
+
+
+def problem_of(error: Exception, *, alias: str, store: str | None = None, dataset: str | None = None) -> Problem:
+    """Return what ``error`` says, without anything that may hold a password."""
+    since = getattr(error, "since", None)
+    return Problem(
+        alias=alias,
+        store=store,
+        dataset=dataset,
+        type=type(error).__name__,
+        message=str(error) if isinstance(error, EtcdAeroError) else repr(error),
+        since=None if since is None else since.timestamp(),
+    )

@@ -1,0 +1,65 @@
+"""Staff, with and without permissions, and one thing of each section."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from django_etcdaero import kv
+from django_etcdaero.datasets.dataset import Dataset
+from django_etcdaero.datasets.state.presence import processes
+from django_etcdaero.runtime import runtime
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def staff(db: None) -> Callable[..., Client]:
+    """Make a client of a member of staff with permissions of this app (codenames), who is ``client.user``."""
+
+    def make(*codenames: str, **options: Any) -> Client:
+        user = User.objects.create_user(f"staff{User.objects.count()}", is_staff=True)
+        found = Permission.objects.filter(content_type__app_label="django_etcdaero", codename__in=codenames)
+        assert len(found) == len(codenames), f"not all of {codenames} exist"
+        user.user_permissions.set(found)
+        client = Client(**options)
+        client.force_login(user)
+        client.user = user  # type: ignore[attr-defined]
+        return client
+
+    return make
+
+
+@pytest.fixture
+def anybody(db: None) -> Client:
+    """A visitor who has not logged in."""
+    return Client()
+
+
+@pytest.fixture
+def root(db: None) -> Client:
+    """A superuser's client."""
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+@pytest.fixture
+def cities(registry: dict[str, Dataset[Any, Any]], closing: None) -> Dataset[str, dict[str, Any]]:
+    """A dataset with a version, which this process reads."""
+
+    class Cities(Dataset[str, dict[str, Any]]):
+        name = "cities"
+        every = 3600
+
+        def load(self) -> dict[str, dict[str, Any]]:
+            return {"1": {"name": "Bern", "population": 134_794}, "2": {"name": "Wien", "population": 1_982_097}}
+
+    assert Cities.live.refresh().ok
+    runtime.ensure_reader()
+    Cities.live.snapshot()
+    wait_until(lambda: [each.versions for each in processes(kv)] == [{"cities": 1}], what="the registration")
+    return Cities.live
