@@ -51,7 +51,12 @@ class ConfirmForm(forms.Form):
 class ReasonForm(ConfirmForm):
     """Asks why, for those who wonder later."""
 
-    reason = forms.CharField(label=_("Reason"), max_length=1000, help_text=_("Kept with it, and in the history."))
+    reason = forms.CharField(
+        label=_("Reason"),
+        max_length=1000,
+        help_text=_("Kept with it, and in the history."),
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
+    )
 
 
 def name_form(name: str, *, base: type[ConfirmForm] = ConfirmForm) -> type[ConfirmForm]:
@@ -64,7 +69,9 @@ def name_form(name: str, *, base: type[ConfirmForm] = ConfirmForm) -> type[Confi
         return typed
 
     label = format_lazy(_("Type {name} to confirm"), name=name)
-    field = forms.CharField(label=label, strip=False, widget=forms.TextInput(attrs={"autocomplete": "off"}))
+    field = forms.CharField(
+        label=label, strip=False, widget=forms.TextInput(attrs={"autocomplete": "off", "class": "vTextField"})
+    )
     return type("NameForm", (base,), {"name": field, "clean_name": clean_name})
 
 

@@ -38,8 +38,9 @@ def trail(context: Context) -> str:
     ]
     if thing is not None and str(title) != str(thing):
         steps.append(Step(str(thing), context.get("thing_address")))
-    if title and str(capfirst(title)) != steps[-1].text:
-        steps.append(Step(str(capfirst(title)), None))
+    last = str(thing) if thing is not None and str(title) == str(thing) else str(capfirst(title or ""))
+    if last and last != steps[-1].text:
+        steps.append(Step(last, None))
     else:
         steps[-1] = steps[-1]._replace(address=None)
     form = "list" if django.VERSION >= (6, 1) else "line"
