@@ -52,7 +52,12 @@ from .values import (
 
 
 class Subject:
-    """The left side of a condition; ``==``, ``!=``, ``<`` and ``>`` make it a :class:`Compare`."""
+    """The left side of a condition; ``==``, ``!=``, ``<``, ``<=``, ``>`` and ``>=`` make it a :class:`Compare`.
+
+    etcd has no ``<=`` and ``>=``. With numbers they are ``<`` the next and ``>`` the one before. ``<=`` a value is
+    ``<`` the value with a NUL after it, which is the next in order; none is next before it, so ``>=`` with a value
+    raises ``InvalidRequest``.
+    """
 
     __slots__ = ("_key", "_range_end", "_target")
     __hash__ = None  # type: ignore[assignment]  # equality is not a truth value here
@@ -72,6 +77,20 @@ class Subject:
 
     def __gt__(self, operand: object) -> Compare:
         return self._compare(CompareOp.GREATER, operand)
+
+    def __le__(self, operand: object) -> Compare:
+        checked = self._operand(operand)
+        following = checked + b"\0" if isinstance(checked, bytes) else checked + 1
+        return self._compare(CompareOp.LESS, following)
+
+    def __ge__(self, operand: object) -> Compare:
+        checked = self._operand(operand)
+        if isinstance(checked, bytes):
+            raise InvalidRequest(
+                f"the value of {self._key!r} cannot be compared with >=: etcd has only ==, !=, < and >; "
+                "compare with > a smaller value"
+            )
+        return self._compare(CompareOp.GREATER, checked - 1)
 
     def _compare(self, op: CompareOp, operand: object) -> Compare:
         return Compare(self._key, self._target, op, self._operand(operand), self._range_end)

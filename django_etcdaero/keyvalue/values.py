@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 
 class KeyValue(NamedTuple):
@@ -175,16 +175,51 @@ class WatchRequest:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-class RangeResult(NamedTuple):
-    """Answer to a :class:`RangeRequest`."""
-
+class _RangeFields(NamedTuple):
     kvs: tuple[KeyValue, ...]
     more: bool
-    """There were more keys than ``limit``."""
     count: int  # type: ignore[assignment] # etcd's word; nobody counts in this tuple
-    """Keys in the range, whatever ``limit`` and the revision bounds say."""
     revision: int
-    """The store's revision when it answered."""
+
+
+class RangeResult(_RangeFields):
+    """Answer to a :class:`RangeRequest`: a collection of its keys.
+
+    Iterating, ``len()`` and ``in`` go over ``kvs``, and without keys it is false. ``more``: there were more keys than
+    ``limit``. ``count``: the keys in the range, whatever ``limit`` and the revision bounds say. ``revision``: the
+    store's when it answered.
+    """
+
+    __slots__ = ()
+
+    def __iter__(self) -> Iterator[KeyValue]:  # type: ignore[override]
+        return iter(self.kvs)
+
+    def __len__(self) -> int:
+        return len(self.kvs)
+
+    def __bool__(self) -> bool:
+        return bool(self.kvs)
+
+    def __contains__(self, item: object) -> bool:
+        return item in self.kvs
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.kvs[index]
+
+    # What named tuples have, and do by iterating over themselves:
+
+    def _fields_as_tuple(self) -> tuple[Any, ...]:
+        return (self.kvs, self.more, self.count, self.revision)
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        return self._fields_as_tuple()
+
+    def _asdict(self) -> dict[str, Any]:
+        return dict(zip(self._fields, self._fields_as_tuple(), strict=True))
+
+    def _replace(self, **fields: Any) -> Self:
+        return type(self)(**{**self._asdict(), **fields})
 
 
 class PutResult(NamedTuple):
@@ -195,19 +230,30 @@ class PutResult(NamedTuple):
 
 
 class DeleteResult(NamedTuple):
-    """Answer to a :class:`DeleteRequest`."""
+    """Answer to a :class:`DeleteRequest`; false if there was nothing to delete."""
 
     deleted: int
     prev_kvs: tuple[KeyValue, ...]
     revision: int
 
+    def __bool__(self) -> bool:
+        """Tell whether anything was deleted."""
+        return self.deleted > 0
+
 
 class TxnResult(NamedTuple):
-    """Answer to a :class:`TxnRequest`; ``responses`` has one entry for each operation of the branch that ran."""
+    """Answer to a :class:`TxnRequest`; ``responses`` has one entry for each operation of the branch that ran.
+
+    It is false if the conditions did not hold.
+    """
 
     succeeded: bool
     responses: tuple[Response, ...]
     revision: int
+
+    def __bool__(self) -> bool:
+        """Tell whether the conditions held."""
+        return self.succeeded
 
 
 Response: TypeAlias = "RangeResult | PutResult | DeleteResult | TxnResult"

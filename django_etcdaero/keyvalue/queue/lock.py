@@ -10,6 +10,8 @@ lock, or hands :attr:`Lock.token` to systems that refuse tokens smaller than the
 
 from __future__ import annotations
 
+from typing import Literal
+
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
@@ -42,8 +44,8 @@ class Lock(Contender, TwinBlocks):
     # taking and giving back ------------------------------------------------------------------------------------------
 
     @acts
-    async def _acquire(self, timeout: float | None = None) -> None:
-        """Take the lock, in turn, within ``timeout`` seconds.
+    async def _acquire(self, timeout: float | None = None) -> Literal[True]:
+        """Take the lock, in turn, within ``timeout`` seconds. Return True: without the lock it raises.
 
         ``None``: the timeout given to :meth:`.KV.lock`; if that is ``None`` too, as long as it takes. 0: try once,
         without getting into the queue.
@@ -59,6 +61,7 @@ class Lock(Contender, TwinBlocks):
         second more, or in the background if the store does not answer or the waiting task is cancelled.
         """
         await self._take(self._timeout if timeout is None else timeout)
+        return True
 
     acquire, aacquire = twins(_acquire)
 
