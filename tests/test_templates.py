@@ -44,6 +44,7 @@ READING = {
     "Lock": {"check", "compare", "holder", "queue"},
     "Election": {"compare", "holder", "leader", "queue"},
     "Leadership": {"check", "compare"},
+    "Mirror": {"copy", "items", "keys", "values"},
     "Collection": {"list"},
     "ObjectTxn": {"compare"},
     "Txn": {"otherwise", "request", "then", "when"},

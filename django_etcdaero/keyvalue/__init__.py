@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from .queue.lock import Holder as Holder
     from .queue.lock import Lock as Lock
     from .queue.observation import Observation as Observation
+    from .recipes.mirror import Change as Change
+    from .recipes.mirror import Mirror as Mirror
     from .recipes.stm import AsyncTransaction as AsyncTransaction
     from .recipes.stm import Isolation as Isolation
     from .recipes.stm import Transaction as Transaction
@@ -55,6 +57,7 @@ _HOMES = {
     "queue.holder": ["Changed", "Elected", "Leader", "Lost", "Proclaimed"],
     "queue.lock": ["Holder", "Lock"],
     "queue.observation": ["Observation"],
+    "recipes.mirror": ["Change", "Mirror"],
     "recipes.stm": ["AsyncTransaction", "Isolation", "Transaction"],
     "recipes.temporary": ["TemporaryKey"],
     "txn": ["Txn"],

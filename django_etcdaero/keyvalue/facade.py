@@ -12,6 +12,7 @@ from .arguments import IterateOptions
 from .client.client import Client
 from .keys import Text
 from .recipes import atomic, holding, paging
+from .recipes import mirror as mirroring
 from .recipes.contention import MAX_ATTEMPTS
 from .recipes.stm import AsyncTransaction, Isolation, Transaction, transact
 from .values import KeyValue
@@ -60,6 +61,9 @@ class KV(Client):
 
     first, afirst = twins(paging.first)
     last, alast = twins(paging.last)
+
+    mirror = mirroring.mirror
+    amirror = mirroring.amirror
 
     # one key, read and written in one step ---------------------------------------------------------------------------
 
