@@ -16,6 +16,7 @@ from django.test import override_settings
 from freezegun import freeze_time
 
 from django_etcdaero import dataset, kv
+from django_etcdaero.datasets.read.live_state import LiveState, Work
 from django_etcdaero.exceptions import DeadlineExceeded, LockTimeout
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.etcd import EtcdEngine
@@ -67,6 +68,32 @@ def test_a_dataset_is_refreshed_and_read(prices: Any) -> None:
         clock.move_to(NOW + DAY)
         assert prices.refresh(force=True).ok
         assert prices.wait_version(2, timeout=20)["a"]["at"] == NOW + DAY
+
+
+def test_rows_that_this_process_has_loaded_do_not_get_too_old(registry: object) -> None:
+    @dataset(max_stale=datetime.timedelta(minutes=1), first_read_timeout=20)
+    def rates() -> dict[str, int]:
+        return {"a": 1}
+
+    with freeze_time(NOW) as clock:
+        assert rates.refresh().ok
+        assert rates["a"] == 1  # the reader begins after the load
+        for days in (1, 2):
+            clock.move_to(NOW + days * DAY)
+            rates.snapshot()
+            status = rates.status()
+            assert status.age is not None
+            assert status.age < 60
+            assert rates.refresh(force=True).ok
+        assert rates["a"] == 1
+
+
+def test_what_the_reader_does_is_not_taken_for_stuck() -> None:
+    with freeze_time(NOW) as clock:
+        state = LiveState("prices", lambda: pytest.fail("nothing is read"))
+        state.work = Work.begin("prepare()")
+        clock.move_to(NOW + DAY)
+        assert state.stuck is None
 
 
 @freeze_time(NOW)

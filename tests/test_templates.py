@@ -174,6 +174,12 @@ def test_rows_come_first_and_then_attributes(
     assert render(source, it=held(flags)) == expected
 
 
+def test_a_field_that_is_missing_is_missing_whatever_a_method_is_called(flags: Any) -> None:
+    with override_dataset(flags, {"a": {"tags": []}}):
+        source = "{{ row.update }} {{ row.clear }} {{ row.pop }} {{ row.tags.sort }}"
+        assert render(source, row=flags["a"]).split() == ["(none)"] * 4
+
+
 def test_a_row_is_found_whatever_a_method_is_called(flags: Any) -> None:
     with override_dataset(flags, {"items": 1, "refresh": 2, "name": 3}):
         assert render("{{ flags.items }}{{ flags.refresh }}{{ flags.name }}", flags=flags) == "123"

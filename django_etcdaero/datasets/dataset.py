@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
+from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts, overrides_act
 
 from .declaration import check
@@ -101,6 +102,7 @@ class Dataset(LiveDataset[K, V]):
         from .publish.refresh import Refresh
         from .publish.uncommitted import refuse_in_transaction
 
+        wait = check_seconds("wait", wait)
         if not allow_in_atomic:
             refuse_in_transaction(host(), f"refresh() of dataset {self.name!r}")
         result = Refresh(self, host(), force=force, wait=wait, skip_validators=skip_validators).run()
@@ -185,8 +187,9 @@ class Dataset(LiveDataset[K, V]):
     def export_version(self, target: str | PathLike[str] | BinaryIO, version: int | None = None) -> Announcement:
         """Write a kept version, the current one by default, to a file that :meth:`import_version` reads; return it.
 
-        A path is written under another name, readable by its owner only, and renamed at the end. Needs little memory.
-        Raises ``KeyNotFound``, ``CorruptBlock``, what the record store raises, and ``OSError``.
+        A path is written under another name, readable by its owner only, and renamed at the end; a pipe or a device is
+        written to as it is. Needs little memory. Raises ``KeyNotFound``, ``CorruptBlock``, what the record store
+        raises, and ``OSError``.
         """
         from .publish.transfer import export_version
 
@@ -209,6 +212,7 @@ class Dataset(LiveDataset[K, V]):
         """
         from .publish.transfer import import_version
 
+        wait = check_seconds("wait", wait)
         result = import_version(self, host(), source, force=force, skip_validators=skip_validators, wait=wait)
         host().wake_reader(self)
         return result

@@ -190,11 +190,16 @@ def judge(validator: Validator, old: Rows | None, new: Rows) -> ValidatorResult:
             raise
         return ValidatorResult(name=name, ok=False, text=f"{name} raised {text_of(error)}")
     if isinstance(verdict, Accepted):
-        return ValidatorResult(name=name, ok=True, text=verdict.text, figures=verdict.figures)
+        return ValidatorResult(name=name, ok=True, text=str(verdict.text), figures=_as_figures(verdict.figures))
     if verdict is None or verdict is True:
         return ValidatorResult(name=name, ok=True)
     said = verdict if isinstance(verdict, str) else "refused the new rows"
     return ValidatorResult(name=name, ok=False, text=f"{name}: {said}")
+
+
+def _as_figures(given: object) -> dict[str, float]:
+    """Leave out what a validator of the project gives that is none: it has said its word all the same."""
+    return dict(given) if isinstance(given, Mapping) else {}
 
 
 def validate(

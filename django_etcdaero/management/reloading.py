@@ -6,7 +6,7 @@ for changes as Django's autoreloader does. When there is one it gives its locks 
 cannot run the code that there is now ends as well; then the next one is started when a file changes.
 
 SIGTERM and SIGINT are for the command that was started. It hands them on as SIGTERM, and waits for the end of the
-child, which ignores what a terminal sends to both of them.
+child, which ignores what a terminal sends to both of them. Where it is killed the child ends by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 
 from django.utils import autoreload
+
+from django_etcdaero.system.threads import Background
 
 RELOAD = 3
 """The exit code by which a child asks for the next one."""
@@ -36,7 +38,15 @@ def in_child() -> bool:
 def work_until_changed() -> None:
     """Be the main thread of the child: return never, raise ``SystemExit`` with :data:`RELOAD` when code has changed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Background(_end_with_parent, name="etcdaero-parent").start()
     autoreload.start_django(autoreload.get_reloader(), lambda: None)
+
+
+def _end_with_parent() -> None:
+    """End this process as by SIGTERM when the one that watches over it was killed: nobody would end it any more."""
+    while in_child():
+        time.sleep(_LOOK_PAUSE)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class Watching:

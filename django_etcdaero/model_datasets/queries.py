@@ -10,7 +10,7 @@ from functools import reduce
 from typing import Any
 
 from django.apps import apps
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
 from django.db.models import BinaryField, Model, QuerySet
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -89,7 +89,15 @@ def serialized(dataset: Any, queryset: QuerySet[Any]) -> Iterator[tuple[Any, Any
         queryset = queryset.prefetch_related(*dataset.prefetch_related)
     path = dataset.key_field.split("__")
     for instance in queryset.iterator(chunk_size=CHUNK):
-        yield reduce(getattr, path, instance), dataset.serialize(instance)
+        yield reduce(_part, path, instance), dataset.serialize(instance)
+
+
+def _part(instance: Any, name: str) -> Any:
+    """Return an attribute, ``None`` of what is not there: as ``values()`` does where no object is related."""
+    try:
+        return None if instance is None else getattr(instance, name)
+    except ObjectDoesNotExist:  # of the other side of a one-to-one relation
+        return None
 
 
 def _is_binary(model: type[Model], name: str) -> bool:

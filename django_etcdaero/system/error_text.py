@@ -1,6 +1,14 @@
-"""What an error says, in one line; a project's error may not even be able to say it."""
+"""What an error says, in one line; a project's error may not even be able to say it.
+
+What :func:`printable` returns can be written to any terminal and file in UTF-8: lone surrogates cannot.
+"""
 
 from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with lone surrogates as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def message_of(error: BaseException) -> str:
@@ -16,6 +24,6 @@ def text_of(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     try:
-        return str(error)
+        return printable(str(error))
     except Exception as problem:
         return f"its text raises {type(problem).__name__}"

@@ -216,6 +216,7 @@ class FakeHost:
                 layout.attempt,
                 dataclasses.replace(attempt, at=attempt.at - seconds, next_at=attempt.next_at - seconds).encode(),
             )
+        self.state(dataset)  # what this process has seen of its own loads counts as well
 
     def start_reader(self, *, poll_interval: float = 30.0, splay: float = 0.0) -> Reader:
         hosting: Any = self  # whose listener is of a class of its own

@@ -94,6 +94,17 @@ def test_a_diff_in_words(prices: Any) -> None:
     assert "more" not in run("etcdaero_diff", "prices", "--limit", "0")[1]
 
 
+def test_a_field_of_any_name_is_shown_in_a_line() -> None:
+    prices = declare()
+    prices.source.update(a={"x\x1b[2J\n": 1, "\ud800": 1, (1, 2): 1})
+    prices.refresh()
+    prices.source.update(a={"x\x1b[2J\n": 2, "\ud800": 2, (1, 2): 2})
+    prices.refresh(force=True)
+    assert sorted(run("etcdaero_diff", "prices")[1].splitlines()[2:]) == [
+        r"    ~ '\ud800': 1 → 2", r"    ~ 'x\x1b[2J\n': 1 → 2", "    ~ (1, 2): 1 → 2"
+    ]  # fmt: skip
+
+
 def test_a_diff_as_json() -> None:
     prices = declare()
     prices.source.update(a={(1, 2): {1}, "n": 1.5})
@@ -239,6 +250,7 @@ def test_a_store_that_does_not_answer_costs_the_time_that_is_given(
         (("etcdaero_history", "prizes"), "no such dataset: prizes; known: prices", 2),
         (("etcdaero_history", "prices", "--timeout", "0"), "--timeout must be", 2),
         (("etcdaero_diff", "prices", "7"), "KeyNotFound: dataset 'prices' has no kept version 7; kept: 2, 1", 1),
+        (("etcdaero_diff", "prices", "--limit", "-1"), "--limit must be 0 or more", 2),
         (("etcdaero_pin", "prices", "7", "--noinput"), "KeyNotFound: dataset 'prices' has no kept version 7", 1),
         (("etcdaero_pin", "prices", "--reason", "x" * 2000), "InvalidRequest: reason: expected", 1),
         (("etcdaero_import", "prices", "nowhere"), "FileNotFoundError: ", 1),

@@ -87,6 +87,12 @@ def test_values_of_all_kinds_of_fields_can_be_stored(host: FakeHost, shop: Any) 
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("row", [{"fields": ["name"]}, {"serialize": lambda self, product: {"name": product.name}}])
+def test_the_key_is_none_where_no_object_is_related(shop: Any, row: Any) -> None:
+    rows = loaded(queryset=Product.objects.filter(name="Cup"), key_field="book__name", **row)
+    assert rows == {None: {"name": "Cup"}}
+
+
 def test_a_serializer_gets_instances_with_what_is_read_along(shop: Any, django_assert_num_queries: Any) -> None:
     shop["Cup"].tags.add(*(Tag.objects.create(name=name) for name in ("blue", "new")))
 

@@ -96,6 +96,18 @@ def test_a_signal_ends_the_child_of_a_loop_and_gives_its_locks_back(site: Site, 
     assert site.refresh()["outcome"] == "refreshed"
 
 
+def test_the_child_of_a_loop_ends_when_the_command_is_killed(site: Site) -> None:
+    site.shut_gate()
+    loop = site.start("etcdaero_refresh", "--loop", **DEVELOPMENT)
+    site.wait_for_load()
+    (child,) = loop.children
+    loop.signal(signal.SIGKILL)
+    wait_until(lambda: not alive(child), 20, "the end of the child")
+    assert loop.wait(20).code == -signal.SIGKILL
+    site.open_gate()
+    assert site.refresh()["outcome"] == "refreshed"  # the lock was given back
+
+
 def test_a_loop_whose_code_is_broken_waits_until_it_is_mended(site: Site) -> None:
     touchable = site.directory / "touchable.py"
     loop = site.start("etcdaero_refresh", "--loop", SHOP_BREAKABLE="1", **DEVELOPMENT)

@@ -183,6 +183,15 @@ def test_a_request_that_is_rolled_back_was_never_made(
     assert not asked(fresh, prices)
 
 
+def test_a_request_that_django_forgot_at_the_commit_says_so(databases: None, fresh: Runtime, prices: Any) -> None:
+    with suppress(KeyError), transaction.atomic():
+        transaction.on_commit({}.popitem)  # raises, and Django calls no further function
+        made = prices.request_refresh()
+    with pytest.raises(Cancelled, match="another function that was to be called after its commit failed"):
+        made.wait(20)
+    assert not asked(fresh, prices)
+
+
 @pytest.mark.parametrize("committed", [[DEFAULT_DB_ALIAS, OTHER], [OTHER], [DEFAULT_DB_ALIAS], []])
 def test_with_several_databases_every_commit_counts(
     databases: None, fresh: Runtime, prices: Any, committed: list[str]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, time, timezone
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -128,6 +128,10 @@ def _hint(value: Any) -> str:
     for stored in _STORED:
         if isinstance(value, stored):
             return f"it is a subclass of {stored.__name__} and would come back as a plain one: convert it"
+    if issubclass(kind, Mapping):
+        return "convert it with dict()"
+    if hasattr(kind, "chunks"):  # Django's File: that of a FileField, an upload
+        return "store its name or its URL, or what it holds, as bytes"
     if hasattr(kind, "__next__") or hasattr(kind, "__iter__"):
         return "convert it with list()"
     return "convert it to a plain value (see the list in the documentation of the codec)"

@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, overload
 from uuid import UUID
 
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.native_types import subclass, untrack
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ _UNCHANGEABLE: Final = frozenset(
 _CONTAINERS: Final = frozenset((dict, list, tuple, set))
 
 
+@acts  # of a row without a field "update" a template shows nothing, as of any other field that is missing
 def _refuse(self: Any, /, *args: Any, **kwargs: Any) -> NoReturn:
     raise TypeError(
         "rows of a dataset are read-only, because all requests of the process share them: change a copy, as "

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -170,8 +171,9 @@ def rollback(
 def pin(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str = "", by: str = "") -> int:
     """Hold readers on a version: see :meth:`django_etcdaero.datasets.dataset.Dataset.pin`."""
     for what, text in (("reason", reason), ("by", by)):
-        if len(text) > MOST_TEXT or any("\ud800" <= character <= "\udfff" for character in text):
-            raise InvalidRequest(f"{what}: expected printable text of at most {MOST_TEXT} characters")
+        # Surrogates cannot be stored, and control characters act on the terminal of whoever looks at the status.
+        if len(text) > MOST_TEXT or not {"Cs", "Cc"}.isdisjoint(map(unicodedata.category, text)):
+            raise InvalidRequest(f"{what}: expected one line of text of at most {MOST_TEXT} characters")
     layout = dataset.layout(stores.prefix)
     state = read_state(stores.kv, layout)
     if state.current is None:

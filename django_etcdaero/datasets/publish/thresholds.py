@@ -19,6 +19,7 @@ from django_etcdaero.datasets.validators import Validator, ValidatorResult
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.system.error_text import message_of
+from django_etcdaero.system.interruption import interrupts
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -55,7 +56,9 @@ def choose_validators(kv: KV, layout: Layout, declared: Sequence[Validator]) -> 
             try:
                 validator = _changed(validator, fields)
                 overridden.append(validator)
-            except Exception as error:  # a class of the project checks its fields as it likes
+            except BaseException as error:  # a class of the project checks its fields as it likes
+                if interrupts(error):
+                    raise
                 complaints.append(f"{name}: {message_of(error)}")
         validators.append(validator)
     complaints += [f"{name}: the dataset has no such validator" for name in stored.keys() - set(names)]

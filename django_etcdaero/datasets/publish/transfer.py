@@ -10,10 +10,10 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from django_etcdaero.datasets.blocks.assembly import FETCH, assemble
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -27,7 +27,7 @@ from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.records.store import batches
-from django_etcdaero.system.new_file import NewFile
+from django_etcdaero.system.new_file import NewFile, is_replaceable
 
 from .history import find_one
 from .refresh import Refresh
@@ -42,12 +42,15 @@ def export_version(
     entry = find_one(dataset, stores, version)
     blocks = BlockStore(stores.records, dataset.layout(stores.prefix))
     manifest = Manifest.load(blocks.fetch, bytes.fromhex(entry.root))
-    if isinstance(target, str | PathLike):
+    if not isinstance(target, str | PathLike):
+        _write(target, entry, manifest, blocks)
+    elif is_replaceable(Path(target)):
         with NewFile(Path(target)) as new:
             _write(new.file, entry, manifest, blocks)
             new.commit()
     else:
-        _write(target, entry, manifest, blocks)
+        with open(target, "wb") as stream:
+            _write(stream, entry, manifest, blocks)
     return entry
 
 
@@ -105,13 +108,11 @@ def import_version(
 
 @contextmanager
 def _seekable(source: str | PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
-    if isinstance(source, str | PathLike):
-        with open(source, "rb") as file:
-            yield file
-    elif source.seekable():
-        yield source
-    else:  # a pipe
-        with tempfile.TemporaryFile() as copy:
-            shutil.copyfileobj(source, copy)
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(open(source, "rb")) if isinstance(source, str | PathLike) else source
+        if not file.seekable():  # a pipe
+            copy = stack.enter_context(tempfile.TemporaryFile())
+            shutil.copyfileobj(file, copy)
             copy.seek(0)
-            yield cast("BinaryIO", copy)
+            file = copy
+        yield file

@@ -26,6 +26,7 @@ from django_etcdaero.datasets.state.reading import (
     read_loads,
     read_state,
 )
+from django_etcdaero.datasets.state.sightings import sightings_of
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.client.watch import Resync, Watch
 from django_etcdaero.keyvalue.facade import KV
@@ -171,7 +172,7 @@ class AnnouncementView:
             self._loads[name] = loaded
             if state.former_revision or state.former_checked_revision:
                 self._former[name] = _Found(state.announced, loaded)
-        self._remember(name, loaded, asked=asked, answered=elapsed())
+        self._remember(stores.kv, name, loaded, asked=asked, answered=elapsed())
         self._changed(name)
 
     def close(self) -> None:
@@ -222,7 +223,7 @@ class AnnouncementView:
             counting = self._loads | {name: former.loaded for name, former in self._former.items()}
         answered = elapsed()
         for name in tuple(self.ages):
-            self._remember(name, counting.get(name, Loaded(None, 0)), asked=asked, answered=answered)
+            self._remember(kv, name, counting.get(name, Loaded(None, 0)), asked=asked, answered=answered)
         return {
             name
             for one, other in zip(before, after, strict=True)
@@ -230,9 +231,10 @@ class AnnouncementView:
             if one.get(name) != other.get(name)
         }
 
-    def _remember(self, name: Name, loaded: Loaded, *, asked: float, answered: float) -> None:
+    def _remember(self, kv: KV, name: Name, loaded: Loaded, *, asked: float, answered: float) -> None:
         memory, checked = self.ages.get(name), loaded.checked
         if memory is not None:
+            memory.beside = sightings_of(kv, *name).loads
             load = None if checked is None else Load.of_checked(checked)
             memory.look(load, loaded.mod_revision, asked=asked, answered=answered)
 

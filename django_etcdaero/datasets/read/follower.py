@@ -307,7 +307,7 @@ class Follower:
     @contextmanager
     def _busy(self, what: str) -> Iterator[None]:
         """Let the status say what is being done, for the case that it takes long."""
-        work = self._live.work = Work(what, time.time())
+        work = self._live.work = Work.begin(what)
         try:
             yield
         finally:

@@ -18,6 +18,7 @@ from django_etcdaero.datasets.registry import registered
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded, EtcdAeroError
+from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.threads import in_event_loop
@@ -174,11 +175,11 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
 
     def _begin_waiting(self, timeout: float | None) -> tuple[Callable[[], bool], float]:
         """Set the reader going; return what to wait for, and how many seconds: none where there is no reader."""
+        limit = self.first_read_timeout if timeout is None else check_seconds("timeout", timeout)
         host().ensure_reader()
         live = self._live_state
         if not live.readable:
             host().wake_reader(self)
-        limit = self.first_read_timeout if timeout is None else timeout
         if host().reader_refusal() is not None or (timeout is None and self._nobody_publishes()):
             limit = 0.0
         return (lambda: live.answered) if timeout is None else (lambda: live.readable), limit
@@ -214,6 +215,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         ``timeout`` is in seconds. Starts the reader of this process if need be. Raises ``DeadlineExceeded``, or
         ``DatasetNotReady`` at once where none may run that could load it.
         """
+        limit = check_seconds("timeout", timeout)
         self._wake_reader()
         live = self._live_state
 
@@ -221,7 +223,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
             return live.loaded is not None and live.loaded.version >= at_least
 
         refusal = host().reader_refusal()
-        live.wait(there, timeout if refusal is None else 0.0)
+        live.wait(there, limit if refusal is None else 0.0)
         loaded = live.loaded
         if loaded is not None and loaded.version >= at_least:
             return loaded

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from django_etcdaero.datasets.snapshot import Snapshot, rows_of
 from django_etcdaero.datasets.state.age import AgeMemory
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import DatasetStale
+from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.threads import wait_for
 
 if TYPE_CHECKING:
@@ -61,7 +62,14 @@ class Work(NamedTuple):
 
     what: str
     since: float
-    """Seconds since the epoch."""
+    """Seconds since the epoch, to be shown."""
+    began: float
+    """The same moment on the clock of durations."""
+
+    @classmethod
+    def begin(cls, what: str) -> Self:
+        """Return work that begins now."""
+        return cls(what, time.time(), elapsed())
 
 
 class Held(NamedTuple):
@@ -231,8 +239,8 @@ class LiveState:
     @property
     def stuck(self) -> Work | None:
         """What the reader has been doing for this dataset for longer than ``STUCK_AFTER``, if anything."""
-        longest = min(filter(None, (self.work, self.waits_for())), key=lambda work: work.since, default=None)
-        return longest if longest is not None and time.time() - longest.since >= STUCK_AFTER else None
+        longest = min(filter(None, (self.work, self.waits_for())), key=lambda work: work.began, default=None)
+        return longest if longest is not None and elapsed() - longest.began >= STUCK_AFTER else None
 
     def report(self, **changes: Any) -> None:
         """Change ``health``; ``since`` follows from a change of ``state``."""

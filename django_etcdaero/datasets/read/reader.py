@@ -54,15 +54,8 @@ class _Alias:
         self.view = view
         self.registering = registering
         self.followers: dict[Name, Follower] = {}
-        self.looking_since: float | None = None
-        """Since when a look is under way, seconds since the epoch."""
-
-    def looking(self) -> Work | None:
-        """Return the look that is under way."""
-        from .live_state import Work
-
-        since = self.looking_since
-        return None if since is None else Work(f"a look at KV of the alias {self.view.alias!r}", since)
+        self.look: Work | None = None
+        """The look that is under way."""
 
 
 class Reader:
@@ -178,7 +171,7 @@ class Reader:
                 splay=self._splay,
             )
             self._followers[dataset] = alias.followers[follower.name] = follower
-            live_state(dataset).followed(died=lambda: self.died, waits_for=alias.looking)
+            live_state(dataset).followed(died=lambda: self.died, waits_for=partial(getattr, alias, "look"))
             follower.look_now()
             self._timetable.wake(follower)
             alias.view.look_now()
@@ -283,11 +276,13 @@ class Reader:
     # --- jobs --------------------------------------------------------------------------------------------------------
 
     def _look(self, alias: _Alias) -> None:
-        alias.looking_since = time.time()
+        from .live_state import Work
+
+        alias.look = Work.begin(f"a look at KV of the alias {alias.view.alias!r}")
         try:
             alias.view.look([follower.dataset for follower in tuple(alias.followers.values())])
         finally:
-            alias.looking_since = None
+            alias.look = None
             if self._stopping.is_set():
                 alias.view.close()
 

@@ -31,6 +31,7 @@ from django_etcdaero.exceptions import (
     InvalidRequest,
     RefreshInTransaction,
 )
+from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.conditions import Flag
@@ -70,7 +71,7 @@ class RefreshRequest(Generic[K, V, Index]):
         elif self._asked is not None:
             state = "sent"
         else:
-            state = "not sent" if self._failure is not None else "rolled back"
+            state = "not sent"
         return f"<RefreshRequest of {self._dataset.name}: {state}>"
 
     def _send(self) -> None:
@@ -91,7 +92,8 @@ class RefreshRequest(Generic[K, V, Index]):
         That is a version, or the one held already if the load found it unchanged. ``timeout`` is in seconds. Raises
         ``DeadlineExceeded`` with what is known of why, earlier if no load will begin in that time because the last one
         failed or ``request_every`` is not over. At once it raises ``RefreshInTransaction`` before the commit,
-        ``Cancelled`` after a rollback, ``InvalidRequest`` in an event loop, which it would block, and
+        ``Cancelled`` after a rollback (or a failure in another ``on_commit()`` function, after which Django calls no
+        more of them), ``InvalidRequest`` in an event loop, which it would block, and
         ``DatasetNotReady`` where no reader may run or readers are pinned to another version. It also raises what the
         store raises.
         """
@@ -149,7 +151,10 @@ class RefreshRequest(Generic[K, V, Index]):
         if self._failure is not None:
             raise self._failure
         if self._asked is None:
-            raise Cancelled(f"dataset {name!r}: the transaction was rolled back, so the request was never sent")
+            raise Cancelled(
+                f"dataset {name!r}: the request was never sent: the transaction was rolled back, or another function "
+                "that was to be called after its commit failed before"
+            )
         return self._asked
 
 
@@ -159,8 +164,8 @@ class _Waiting:
     def __init__(self, dataset: LiveDataset[Any, Any], asked: Asked, timeout: float, wake: Callable[[], None]) -> None:
         self._dataset = dataset
         self._asked = asked
-        self._timeout = timeout
-        self._until = elapsed() + timeout
+        self._timeout = check_seconds("timeout", timeout)
+        self._until = elapsed() + self._timeout
         self._wake = wake
         self._host = host()
         self._live = live_state(dataset)

@@ -110,6 +110,8 @@ class AgeMemory:
         self._noted: Sighting | None = None
         self.sighting: Sighting | None = None
         """The load whose age is told."""
+        self.beside: AgeMemory | None = None
+        """Where else this process remembers loads of the dataset, such as those that it made."""
 
     def look(self, load: Load | None, revision: int, *, asked: float, answered: float) -> None:
         """Take in that ``load`` is noted as the last one, under the mod ``revision``; ``None``: there is none.
@@ -155,5 +157,8 @@ class AgeMemory:
 
         ``None``: no load is known.
         """
-        sighting = self.sighting
-        return None if sighting is None else sighting.age(now=now, clock=clock)
+        if self.sighting is None:
+            return None
+        age = self.sighting.age(now=now, clock=clock)
+        beside = None if self.beside is None else self.beside.age(now=now, clock=clock)
+        return age if beside is None or age.seconds <= beside.seconds else beside

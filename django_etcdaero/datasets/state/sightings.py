@@ -63,4 +63,9 @@ _of_stores: WeakKeyDictionary[KV, dict[tuple[str, int], Sightings]] = WeakKeyDic
 
 def sightings(kv: KV, layout: Layout) -> Sightings:
     """Return what this process has seen of a dataset in the store of ``kv``."""
-    return _of_stores.setdefault(kv, {}).setdefault((layout.name, layout.schema), Sightings())
+    return sightings_of(kv, layout.name, layout.schema)
+
+
+def sightings_of(kv: KV, name: str, schema: int) -> Sightings:
+    """Return the same by the name and schema of the dataset."""
+    return _of_stores.setdefault(kv, {}).setdefault((name, schema), Sightings())

@@ -19,6 +19,7 @@ from django_etcdaero.exceptions import ResponseError
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.txn import put
 from django_etcdaero.keyvalue.values import KeyValue, PutRequest
+from django_etcdaero.system.error_text import printable
 
 from .announcement import Announcement
 from .stored_value import StoredValue, load_object
@@ -74,7 +75,7 @@ def note_refused(kv: KV, layout: Layout, error: str, results: Iterable[Validator
     """Return the operation that adds a load to those that were refused. Raises what the store raises on reading."""
     writer = _Writer()
     load = RefusedLoad(
-        at=time.time(), host=writer.host, pid=writer.pid, error=error[:MOST_TEXT], results=tuple(results)
+        at=time.time(), host=writer.host, pid=writer.pid, error=printable(error[:MOST_TEXT]), results=tuple(results)
     )
     before = refused_loads(kv, layout)[: MOST_REFUSED - 1]
     listed = [dataclasses.asdict(each) | {"results": _to_store(each.results)} for each in (load, *before)]
@@ -83,7 +84,9 @@ def note_refused(kv: KV, layout: Layout, error: str, results: Iterable[Validator
 
 def _to_store(results: Iterable[ValidatorResult]) -> list[dict[str, Any]]:
     cut = [
-        dataclasses.replace(each, name=each.name[:100], text=each.text[:MOST_TEXT], figures=_figures(each.figures))
+        dataclasses.replace(
+            each, name=printable(each.name[:100]), text=printable(each.text[:MOST_TEXT]), figures=_figures(each.figures)
+        )
         for each in list(results)[-MOST_RESULTS:]
     ]
     return [dataclasses.asdict(each) for each in cut]

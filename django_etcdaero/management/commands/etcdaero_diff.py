@@ -7,7 +7,7 @@ from collections.abc import Mapping, Set
 from itertools import islice
 from typing import Any
 
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.diff import Change
@@ -31,6 +31,11 @@ def _number_or_text(value: Any) -> Any:
     return value if isinstance(value, float) and abs(value) < float("inf") else str(value)
 
 
+def _name(field: Any) -> str:
+    """Return the name of a field as it is shown: what could act on a terminal, and what is no text, as in code."""
+    return field if isinstance(field, str) and field.isprintable() else repr(field)
+
+
 class Command(OneDatasetCommand):
     help = "Show which rows were added, removed and changed between two kept versions, and which of their fields."
     answer_within = None
@@ -45,6 +50,8 @@ class Command(OneDatasetCommand):
         parser.add_argument("--json", action="store_true", help="print JSON objects: the numbers, then one a change")
 
     def act_on(self, dataset: Dataset[Any, Any], options: dict[str, Any]) -> None:
+        if options["limit"] < 0:
+            raise CommandError("--limit must be 0 or more", returncode=2)
         diff = dataset.diff(options["old"], options["new"])
         counts = diff.counts
         if options["json"]:
@@ -78,7 +85,7 @@ class Command(OneDatasetCommand):
             return
         self.stdout.write(f"{sign} {change.key!r}")
         for each in change.fields:
-            self.stdout.write(f"    {SIGNS[each.kind]} {each.key}: {self._values(each)}")
+            self.stdout.write(f"    {SIGNS[each.kind]} {_name(each.key)}: {self._values(each)}")
 
     def _values(self, change: Change[Any, Any]) -> str:
         shown = {"added": [change.new], "removed": [change.old], "changed": [change.old, change.new]}[change.kind]

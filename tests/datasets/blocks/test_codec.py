@@ -10,12 +10,14 @@ from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal, localcontext
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import msgpack
 import pytest
+from django.core.files.base import ContentFile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -242,6 +244,8 @@ Proxy = type("__proxy__", (), {"__module__": "django.utils.functional"})
         (memoryview(b"x"), ["memoryview", "bytes()"]),
         ((n for n in ()), ["generator", "list()"]),
         (range(3), ["range", "list()"]),
+        (MappingProxyType({}), ["mappingproxy", "dict()"]),
+        (ContentFile(b""), ["ContentFile", "its name or its URL"]),
         (Model(), ["Model", "QuerySet.values()"]),
         (Proxy(), ["django.utils.functional.__proxy__", "lazy"]),
         (Manager(), ["Manager"]),

@@ -218,7 +218,7 @@ def test_a_rollback_without_a_version_goes_to_the_one_before(host: FakeHost, pri
     assert served(prices, host) == 1
 
 
-@pytest.mark.parametrize("wrong", [{"reason": "x" * 1001}, {"by": "\ud800"}])
+@pytest.mark.parametrize("wrong", [{"reason": "x" * 1001}, {"by": "\ud800"}, {"reason": "\x1b[2J"}, {"by": "a\nb"}])
 def test_a_text_that_could_not_be_read_again_is_refused(host: FakeHost, prices: Any, wrong: Any) -> None:
     with pytest.raises(InvalidRequest, match="1000 characters"):
         prices.pin(**wrong)

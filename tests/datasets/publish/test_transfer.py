@@ -85,6 +85,19 @@ def test_from_a_pipe(host: FakeHost, declare: Any, exported: bytes) -> None:
         assert prices.import_version(source).outcome is Outcome.UNCHANGED
 
 
+def test_the_path_of_a_pipe_or_device_is_written_and_read_as_it_is(
+    host: FakeHost, declare: Any, tmp_path: Path
+) -> None:
+    prices, pipe = declare({"local": 1}), tmp_path / "pipe"
+    publish(prices)
+    os.mkfifo(pipe)
+    thread, answers = in_thread(lambda: prices.import_version(pipe))
+    prices.export_version(pipe)
+    thread.join(10)
+    assert answers[0].outcome is Outcome.UNCHANGED
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
 def test_while_pinned_it_goes_to_the_history_only(host: FakeHost, declare: Any, exported: bytes) -> None:
     prices = declare({"local": 1})
     publish(prices)

@@ -11,6 +11,7 @@ import pytest
 
 from django_etcdaero import MaxAdded, MaxChanged, MaxRemoved, MaxShrink, MinRows, NoNulls
 from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.validators import Accepted
 from django_etcdaero.exceptions import PermissionDenied
 from django_etcdaero.keyvalue.facade import KV
 from tests.datasets.hosting import FakeHost, many, publish
@@ -92,6 +93,10 @@ def test_a_validator_is_left_out(host: FakeHost, declare: Any) -> None:
 class NotMany:
     most: int = 1
 
+    def __post_init__(self) -> None:
+        if self.most == 0:
+            raise SystemExit("none at all")
+
     def __call__(self, old: Any, new: Any) -> bool:
         return len(new) <= self.most
 
@@ -104,6 +109,21 @@ def test_a_validator_of_the_project_has_thresholds_too(host: FakeHost, declare: 
 
 
 @pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (Accepted(7, 7), "7"),  # type: ignore[arg-type]
+        (Accepted("\ud800", {1: "a", "b": float("nan")}), r"\ud800"),  # type: ignore[dict-item]
+    ],
+)
+def test_whatever_a_validator_says_that_it_measured_publishing_goes_on(
+    host: FakeHost, declare: Any, said: Accepted, told: str
+) -> None:
+    prices = declare(validators=[lambda old, new: said])
+    assert publish(prices).ok
+    assert [(each.text, each.figures) for each in prices.history()[0].results] == [(told, {})]
+
+
+@pytest.mark.parametrize(
     ("value", "said"),
     [
         ("nonsense", "the stored setting of validators is not JSON"),
@@ -112,6 +132,7 @@ def test_a_validator_of_the_project_has_thresholds_too(host: FakeHost, declare: 
         ({"MinRows": {"minimum": "1"}}, "MinRows: minimum is '1', expected a value of the type int"),
         ({"MinRows": {"maximum": 1}}, "unexpected keyword argument 'maximum'"),
         ({"MinRows": 7}, "MinRows: expected an object of fields, or null, not 7"),
+        ({"NotMany": {"most": 0}}, "NotMany: none at all"),
         ({"judge": {"a": 1}}, "judge: the dataset has no such validator"),
         ({"function": {"a": 1}}, "function: is no dataclass"),
     ],
@@ -119,7 +140,7 @@ def test_a_validator_of_the_project_has_thresholds_too(host: FakeHost, declare: 
 def test_a_setting_that_makes_no_sense_is_told_and_the_code_counts(
     host: FakeHost, declare: Any, caplog: pytest.LogCaptureFixture, value: Any, said: str
 ) -> None:
-    prices = declare(validators=[MinRows(1), lambda old, new: True], name="odd")
+    prices = declare(validators=[MinRows(1), NotMany(), lambda old, new: True], name="odd")
     settings(host, prices, value)
     with caplog.at_level(logging.WARNING, logger="django_etcdaero.datasets"):
         result = publish(prices)

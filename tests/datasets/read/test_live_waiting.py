@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.read.live import live_state
-from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded
+from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded, InvalidRequest
 from tests.datasets.hosting import FakeHost, in_thread, publish
 from tests.datasets.read.reading import Reading, each_access, snapshot
 from tests.waiting import wait_until
@@ -221,3 +221,20 @@ def test_an_event_loop_that_was_closed_while_waiting_harms_nobody(
     assert prices["a"] == 1
     task.get_coro().close()  # type: ignore[union-attr]
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), "10", True])
+def test_what_is_no_number_of_seconds_is_refused_and_never_waited_for(
+    host: FakeHost, declare: Any, seconds: Any
+) -> None:
+    prices = declare()
+    waits = [
+        lambda: prices.wait_ready(seconds),
+        lambda: asyncio.run(prices.aready(seconds)),
+        lambda: prices.wait_version(1, timeout=seconds),
+        lambda: prices.refresh(wait=seconds),
+        lambda: prices.import_version("/nowhere", wait=seconds),
+    ]
+    for wait in waits:
+        with pytest.raises(InvalidRequest, match="must be a number of seconds"):
+            wait()

@@ -254,14 +254,21 @@ def test_a_request_in_a_transaction_is_sent_at_the_commit(host: FakeHost, prices
     assert wait(made, 20)["a"] == 2
 
 
+@pytest.mark.parametrize("seconds", [float("nan"), None, "10", True])
+def test_what_is_no_number_of_seconds_is_refused_and_never_waited_for(prices: Any, wait: Any, seconds: Any) -> None:
+    made = prices.request_refresh()
+    with pytest.raises(InvalidRequest, match="timeout must be a number of seconds"):
+        wait(made, seconds)
+
+
 def test_after_a_rollback_there_was_no_request(host: FakeHost, prices: Any, wait: Any) -> None:
     host.transaction = "default"
     made = prices.request_refresh()
     host.transaction = None
     host.at_commit.clear()
-    with pytest.raises(Cancelled, match="rolled back, so the request was never sent"):
+    with pytest.raises(Cancelled, match="never sent: the transaction was rolled back"):
         wait(made, 20)
-    assert "rolled back" in repr(made)
+    assert "not sent" in repr(made)
 
 
 def test_a_request_that_could_not_be_sent_at_the_commit(host: FakeHost, prices: Any, wait: Any) -> None:
