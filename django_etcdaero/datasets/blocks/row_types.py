@@ -38,7 +38,7 @@ def check_form(rows: object, row_type: object) -> None:
     params: Any = getattr(row_type, "__dataclass_params__", None)
     if rows == "frozen" and params is not None and not params.frozen:
         raise ConfigurationError(
-            f"row_type = {row_type!r} has attributes that can be set, and all requests of a process share its instances:"
+            f"row_type = {row_type!r} has attributes that can be set, and all requests of a process share instances:"
             " write @dataclass(frozen=True), or choose rows='plain' and never set one"
         )
 
