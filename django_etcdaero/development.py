@@ -3,7 +3,8 @@
 It is the service of ``etcdaero_refresh --loop`` (:mod:`.management.refresh_service`) in the process that serves, and
 like any other of these services it takes the lock of a dataset to load it. It comes some seconds after a dataset is
 due, so where a loop runs that does the work. When the code is reloaded the process ends; its locks are given back
-first, and nothing of a load that is under way becomes visible, so old code publishes nothing after that.
+first, and nothing of a load that is under way becomes visible, so old code publishes nothing after that. The next
+process asks for a load of the datasets whose code has changed (:mod:`.management.changed_code`).
 """
 
 from __future__ import annotations
@@ -74,12 +75,15 @@ class RefreshingServer:
 
     def _begin(self) -> None:
         apps.ready_event.wait()
-        from .management.refresh_service import RefreshService  # here: ready() must stay cheap
+        from .management.changed_code import request_by_changed_code  # here: ready() must stay cheap
+        from .management.refresh_service import RefreshService
 
-        service = RefreshService([datasets[name] for name in sorted(datasets)], runtime, _tell, gives_way=True)
+        chosen = [datasets[name] for name in sorted(datasets)]
+        service = RefreshService(chosen, runtime, _tell, gives_way=True)
         self._service = service
         if not self._ended:  # looked at after the service can be seen: whoever set this first has not stopped it
             service.start()
+            request_by_changed_code(chosen, runtime)
 
 
 def _tell(result: RefreshResult) -> None:

@@ -97,12 +97,15 @@ class Dataset(LiveDataset[K, V]):
         ``force`` loads even when it is not due. ``wait`` is how many seconds to wait for another process that is
         refreshing. ``skip_validators`` publishes what validators would refuse; the history tells. Raises
         ``RefreshInTransaction`` when a transaction is open on a database of the project, because what ``load()`` finds
-        then may never be committed; ``allow_in_atomic`` publishes it all the same.
+        then may never be committed; ``allow_in_atomic`` publishes it all the same. Raises ``InvalidRequest``
+        in an event loop, which it would block.
         """
+        from .publish.blocking import refuse_in_event_loop
         from .publish.refresh import Refresh
         from .publish.uncommitted import refuse_in_transaction
 
         wait = check_seconds("wait", wait)
+        refuse_in_event_loop(self.name)
         if not allow_in_atomic:
             refuse_in_transaction(host(), f"refresh() of dataset {self.name!r}")
         result = Refresh(self, host(), force=force, wait=wait, skip_validators=skip_validators).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from django_etcdaero import Dataset, dataset, datasets
 from django_etcdaero.datasets.declared import OPTIONS
 from django_etcdaero.datasets.snapshot import Snapshot
-from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.datasets.state.status import RefreshResult
+from django_etcdaero.exceptions import ConfigurationError, InvalidRequest
 
 pytestmark = pytest.mark.usefixtures("host")
 
@@ -67,3 +69,24 @@ def test_an_attribute_that_would_hide_the_dataset_is_refused() -> None:
 def test_snapshots_and_datasets_can_be_subscripted_with_types(types: Any) -> None:
     assert Snapshot[types].__origin__ is Snapshot
     assert Dataset[types[:2]].__origin__ is Dataset  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("allowed", ["", "true"])
+def test_a_refresh_in_an_event_loop_is_refused_and_counts_as_no_failure(
+    monkeypatch: pytest.MonkeyPatch, allowed: str
+) -> None:
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", allowed)
+
+    class Prices(Base):
+        name = "prices"
+
+    async def view() -> RefreshResult:
+        return Prices.live.refresh()
+
+    if not allowed:
+        with pytest.raises(InvalidRequest, match=r"block the event loop; .*arequest_refresh.*sync_to_async"):
+            asyncio.run(view())
+        assert Prices.live.history() == []
+        assert Prices.live.refresh().outcome == "refreshed"  # and not held back by a failure
+    else:
+        assert asyncio.run(view()).outcome == "refreshed"

@@ -170,7 +170,7 @@ def test_rows_come_back_as_the_declared_class(host: FakeHost) -> None:
         x: int
         y: int = 0
 
-    @dataclasses.dataclass
+    @dataclasses.dataclass(frozen=True)
     class Price:
         amount: int
 
@@ -204,8 +204,20 @@ def test_rows_are_read_only_unless_said_otherwise(host: FakeHost) -> None:
     assert prices["a"] == {"steps": [1]}
 
 
-def test_a_row_that_does_not_fit_its_class_is_named(host: FakeHost) -> None:
+def test_instances_whose_attributes_can_be_set_are_a_choice(host: FakeHost) -> None:
     @dataclasses.dataclass
+    class Price:
+        amount: int
+
+    load = lambda: {"a": (3,)}  # noqa: E731
+    with pytest.raises(ConfigurationError, match=r"attributes that can be set.*dataclass\(frozen=True\).*rows='plain'"):
+        dataset(name="prices", row_type=Price)(load)
+    prices = dataset(name="prices", row_type=Price, rows="plain")(load)
+    assert served(prices, host)["a"] == Price(3)
+
+
+def test_a_row_that_does_not_fit_its_class_is_named(host: FakeHost) -> None:
+    @dataclasses.dataclass(frozen=True)
     class Price:
         amount: int
 

@@ -80,6 +80,21 @@ def test_templates_read_rows(products: Any) -> None:
     assert Engine().from_string(text).render(Context({"d": products})) == "Teapot y 0 w=1"
 
 
+def test_templates_cannot_change_rows(served: Any) -> None:
+    products = served()
+    text = "{{ row.clear }}{{ row.popitem }}{{ row.tags.pop }}{{ row.tags.sort }}{{ row.tags.reverse }}{{ row.name }}"
+    assert Engine().from_string(text).render(Context({"row": products["A1"]})) == "Teapot"
+    assert dict(products) == ROWS
+
+
+def test_querysets_are_filtered_by_what_rows_hold(products: Any) -> None:
+    from django.contrib.contenttypes.models import ContentType
+
+    tags = products["A1"]["tags"]
+    for filters in ({"model__in": tags}, {"model__range": tags}):
+        assert "x" in str(ContentType.objects.filter(**filters).query)
+
+
 def test_what_a_cache_gives_back_of_a_row_is_ordinary(products: Any) -> None:
     cache = LocMemCache("rows", {})
     cache.set("row", products["A1"])

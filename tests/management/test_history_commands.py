@@ -215,6 +215,12 @@ def test_what_no_code_declares_is_listed_and_forgotten(prices: Any, monkeypatch:
     assert "is declared in" in refusal("etcdaero_forget", "prices", "--noinput")[0]
 
 
+def test_nobody_is_asked_whether_to_forget_what_is_refused(prices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answering(monkeypatch, "no")
+    assert "is declared in" in refusal("etcdaero_forget", "prices")[0]
+    assert refusal("etcdaero_forget", "prices", "--force") == ("cancelled", 1)
+
+
 # --- what is in the way ----------------------------------------------------------------------------------------------
 
 ALL = [

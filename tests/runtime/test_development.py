@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
 from django_etcdaero import development
+from django_etcdaero.exceptions import ClusterError
+from django_etcdaero.management import changed_code
 from django_etcdaero.runtime import runtime
-from django_etcdaero.testing import real_stores
+from django_etcdaero.testing import failing_kv, real_stores
 from tests.runtime.hooking import declare
 from tests.waiting import wait_until
 
@@ -59,6 +63,30 @@ def test_the_child_of_runserver_publishes_what_is_due_and_says_so(
         assert told[1].startswith("prices: refreshed: version 1")
         ends.pop()()
         assert prices.refresh(force=True).ok  # the service has given the lock back
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_dataset_is_loaded_anew_when_the_file_that_declares_it_has_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: bool
+) -> None:
+    prices = declare()  # loaded once, then only on request
+    assert prices.refresh().ok
+    assert prices.refresh().outcome == "fresh"
+    file = tmp_path / "datasets.py"
+    file.touch()
+    os.utime(file, (2**33, 2**33) if changed else (0, 0))
+    monkeypatch.setattr(sys.modules[type(prices).__module__], "__file__", str(file))
+    changed_code.request_by_changed_code([prices], runtime)
+    assert prices.refresh().outcome == ("unchanged" if changed else "fresh")
+
+
+def test_nothing_is_asked_for_what_was_never_loaded_and_where_no_store_answers() -> None:
+    prices = declare()
+    changed_code.request_by_changed_code([prices], runtime)
+    assert prices.history() == []
+    assert runtime.stores("default").kv.range("", prefix=True).count == 0
+    with failing_kv(ClusterError("away")):
+        changed_code.request_by_changed_code([prices], runtime)
 
 
 @pytest.mark.parametrize(

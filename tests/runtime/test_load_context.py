@@ -46,7 +46,7 @@ def test_a_visitor_leaves_no_trace_in_what_is_published(
         language, zone = translation.get_language(), timezone.get_current_timezone_name()
         met.append((where, language, zone, visitor.get("nobody"), decimal.getcontext().prec))
 
-    @dataclasses.dataclass
+    @dataclasses.dataclass(frozen=True)
     class Row:
         n: int
 

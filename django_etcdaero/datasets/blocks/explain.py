@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, time, timezone
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -17,6 +17,7 @@ MAX_DEPTH = 500
 """How deep lists and dicts may be nested in each other. The unpacker's own limit is 1024, the packer's the same or 511
 (msgpack before 1.1), not counting what the value is in: this keeps away from all of them."""
 
+_BY_ROW_TYPE = ", and name the class in row_type if it is that of the rows"
 _SHOWN = 120
 
 
@@ -125,16 +126,22 @@ def _hint(value: Any) -> str:
         return "store the enum member's value"
     if kind in (bytearray, memoryview):
         return "convert it with bytes()"
+    if hasattr(kind, "__dataclass_fields__"):
+        return f"convert it with dataclasses.asdict(){_BY_ROW_TYPE}"
     for stored in _STORED:
         if isinstance(value, stored):
-            return f"it is a subclass of {stored.__name__} and would come back as a plain one: convert it"
-    if issubclass(kind, Mapping):
+            named = _BY_ROW_TYPE if hasattr(kind, "_make") else ""
+            return (
+                f"it is a subclass of {stored.__name__} and would come back as a plain one:"
+                f" convert it with {stored.__name__}(){named}"
+            )
+    if hasattr(kind, "keys") and hasattr(kind, "__getitem__"):
         return "convert it with dict()"
     if hasattr(kind, "chunks"):  # Django's File: that of a FileField, an upload
         return "store its name or its URL, or what it holds, as bytes"
     if hasattr(kind, "__next__") or hasattr(kind, "__iter__"):
         return "convert it with list()"
-    return "convert it to a plain value (see the list in the documentation of the codec)"
+    return "convert it to a type that rows may contain, such as str, int, Decimal, datetime, list or dict"
 
 
 def _name(kind: type) -> str:

@@ -3,7 +3,8 @@
 All reads of a process get the same objects, so a change would reach every other request. These two refuse it where it
 is tried. They are a ``dict`` and a ``list`` for everybody who only reads (``json``, templates, serializers), equal to
 ordinary ones, not hashable like them, and whatever copies them gives ordinary ones: ``copy``, ``deepcopy``, ``pickle``,
-``|``, ``+``, slices, and :func:`thaw`.
+``|``, ``+``, slices, ``type(row)(…)``, by which many a function makes what it was given (Django's filters,
+``dataclasses.asdict``), and :func:`thaw`.
 
 What calls the methods of ``dict`` and ``list`` themselves (``dict.update(row, …)``, ``heapq.heappush(row, …)``) is not
 kept from changing them; no subclass can prevent that.
@@ -54,6 +55,18 @@ def _refuse(self: Any, /, *args: Any, **kwargs: Any) -> NoReturn:
     )
 
 
+# Django's templates show nothing where they would call it, as with all that changes something.
+_refuse.alters_data = True  # type: ignore[attr-defined]
+
+
+def _new_dict(cls: Any, /, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+    return dict(*args, **kwargs)
+
+
+def _new_list(cls: Any, /, *args: Any) -> list[Any]:
+    return list(*args)
+
+
 def _deepcopy(self: Any, memo: Any) -> Any:
     return thaw(self)
 
@@ -86,6 +99,7 @@ else:
         dict,
         "A ``dict`` whose methods that change it raise ``TypeError``.",
         "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update",
+        __new__=staticmethod(_new_dict),
         __reduce__=_reduce_dict,
         fromkeys=dict.fromkeys,
     )
@@ -94,6 +108,7 @@ else:
         list,
         "A ``list`` whose methods that change it raise ``TypeError``.",
         "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort",
+        __new__=staticmethod(_new_list),
         __reduce__=_reduce_list,
     )
 

@@ -21,7 +21,7 @@ def check_form(rows: object, row_type: object) -> None:
     """Raise ``ConfigurationError`` unless ``rows`` is a :data:`RowForm` and ``row_type`` a class for rows or ``None``.
 
     A class for rows is a dataclass or NamedTuple. It is made from each row, by keyword from a dict, by position from a
-    list or tuple.
+    list or tuple. With ``"frozen"`` a dataclass is a frozen one.
     """
     if isinstance(rows, type):
         raise ConfigurationError(
@@ -29,12 +29,18 @@ def check_form(rows: object, row_type: object) -> None:
         )
     if rows not in ("frozen", "plain"):
         raise ConfigurationError(f"rows = {rows!r}, expected 'frozen' or 'plain'")
-    if row_type is None or (
-        isinstance(row_type, type)
-        and (is_dataclass(row_type) or (issubclass(row_type, tuple) and hasattr(row_type, "_fields")))
-    ):
+    if row_type is None:
         return
-    raise ConfigurationError(f"row_type = {row_type!r}, expected a dataclass or a NamedTuple class")
+    if not isinstance(row_type, type) or not (
+        is_dataclass(row_type) or (issubclass(row_type, tuple) and hasattr(row_type, "_fields"))
+    ):
+        raise ConfigurationError(f"row_type = {row_type!r}, expected a dataclass or a NamedTuple class")
+    params: Any = getattr(row_type, "__dataclass_params__", None)
+    if rows == "frozen" and params is not None and not params.frozen:
+        raise ConfigurationError(
+            f"row_type = {row_type!r} has attributes that can be set, and all requests of a process share instances:"
+            " write @dataclass(frozen=True), or choose rows='plain' and never set one"
+        )
 
 
 def make_rows(row_type: Callable[..., Any], keys: Sequence[Any], rows: Sequence[Any]) -> list[Any]:

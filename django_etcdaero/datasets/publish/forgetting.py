@@ -79,7 +79,7 @@ def forget_dataset(
         others = f"; schemas: {', '.join(str(each.schema) for each in stored)}" if stored else ""
         raise KeyNotFound(f"alias {using!r}: nothing is stored of a dataset {what}{others}")
     if not force:
-        _refuse_what_is_used(stores, chosen)
+        refuse_what_is_used(chosen, using=using)
     for each in chosen:
         _forget(stores, each)
     if chosen == stored:
@@ -87,8 +87,9 @@ def forget_dataset(
     return chosen
 
 
-def _refuse_what_is_used(stores: Stores, chosen: Iterable[StoredDataset]) -> None:
-    running = processes(stores.kv)
+def refuse_what_is_used(chosen: Iterable[StoredDataset], *, using: str = "default") -> None:
+    """Raise ``InvalidRequest`` for what code of this process declares, or a process is registered to read."""
+    running = processes(host().stores(using).kv)
     for each in chosen:
         if each.declared:
             raise InvalidRequest(

@@ -73,6 +73,9 @@ _USUAL_KEYS = ("id", "pk", "uuid", "key", "code", "slug", "sku", "name")
 
 def _example(item: object) -> str:
     """Show how rows that come as dicts are given keys, by the field that is most likely one."""
+    kind = type(item)
+    if hasattr(kind, "_meta") and hasattr(kind, "pk"):
+        return " of plain values, as a ModelDataset makes them of a model's objects"
     if not isinstance(item, Mapping):
         return ""
     names = [name for name in item if isinstance(name, str)]

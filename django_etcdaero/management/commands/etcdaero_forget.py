@@ -10,7 +10,12 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from django_etcdaero import conf
-from django_etcdaero.datasets.publish.forgetting import StoredDataset, forget_dataset, stored_datasets
+from django_etcdaero.datasets.publish.forgetting import (
+    StoredDataset,
+    forget_dataset,
+    refuse_what_is_used,
+    stored_datasets,
+)
 from django_etcdaero.management.describe import describe_version
 from django_etcdaero.management.one_dataset import ActingCommand
 
@@ -47,6 +52,11 @@ class Command(ActingCommand):
         if not chosen:
             what = name if schema is None else f"{name} with schema {schema}"
             raise CommandError(f"nothing is stored of a dataset {what} (alias: {', '.join(aliases)})")
+        if not options["force"]:  # before somebody is asked whether everything is to be deleted
+            for alias in dict.fromkeys(alias for alias, _ in chosen):
+                self.ask_stores(
+                    partial(refuse_what_is_used, [each for one, each in chosen if one == alias], using=alias)
+                )
         listed = "".join(f"\n  {self._described(alias, each)}" for alias, each in chosen)
         self.consent(f"This will be deleted, for all processes and projects that share the stores:{listed}")
         for alias in dict.fromkeys(alias for alias, _ in chosen):

@@ -9,6 +9,7 @@ import time
 import traceback
 from argparse import ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.publish.uncommitted import refuse_in_transaction
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.management import reloading
+from django_etcdaero.management.changed_code import request_by_changed_code
 from django_etcdaero.management.describe import describe_result, moment
 from django_etcdaero.management.one_by_one import OneByOne
 from django_etcdaero.management.refresh_service import THREADS, RefreshService
@@ -27,6 +29,7 @@ from django_etcdaero.management.scope import chosen_datasets, reach_warnings
 from django_etcdaero.project_code import close_old_connections
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.exiting import exit_on_signals
+from django_etcdaero.system.threads import Background
 
 
 def seconds(text: str) -> float:
@@ -160,6 +163,9 @@ class Command(BaseCommand):
                 service = RefreshService(
                     chosen, runtime, lambda result: self._tell(result, as_json=json), threads=threads or THREADS
                 )
+                if reloads:
+                    ask = partial(request_by_changed_code, chosen, runtime)
+                    Background(ask, name="etcdaero-changed-code").start()
                 try:
                     service.run(reloading.work_until_changed if reloads else None)
                 except SystemExit:

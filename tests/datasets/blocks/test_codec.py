@@ -224,6 +224,11 @@ class LocalZone(tzinfo):
         return timedelta(0)
 
 
+@dataclass
+class Instance:
+    x: int
+
+
 class Hostile:
     def __repr__(self) -> str:
         raise RuntimeError("repr runs a query")
@@ -236,9 +241,11 @@ Proxy = type("__proxy__", (), {"__module__": "django.utils.functional"})
     ("value", "words"),
     [
         (Text("x"), ["Text", "subclass of str"]),
-        (OrderedDict(a=1), ["collections.OrderedDict", "subclass of dict"]),
+        (OrderedDict(a=1), ["collections.OrderedDict", "subclass of dict", "dict()"]),
         (defaultdict(list), ["collections.defaultdict", "subclass of dict"]),
-        (Pair(1), ["Pair", "subclass of tuple"]),
+        (Pair(1), ["Pair", "subclass of tuple", "tuple()", "row_type"]),
+        (Instance(1), ["Instance", "dataclasses.asdict()", "row_type"]),
+        (MappingProxyType({"a": 1}), ["mappingproxy", "dict()"]),
         (Colour.RED, ["Colour", "enum member's value"]),
         (bytearray(b"x"), ["bytearray", "bytes()"]),
         (memoryview(b"x"), ["memoryview", "bytes()"]),
@@ -251,7 +258,7 @@ Proxy = type("__proxy__", (), {"__module__": "django.utils.functional"})
         (Manager(), ["Manager"]),
         (Hostile(), ["Hostile"]),
         (datetime(2024, 1, 1, tzinfo=LocalZone()), ["LocalZone", "zoneinfo.ZoneInfo"]),
-        (1j, ["complex"]),
+        (1j, ["complex", "such as str"]),
         (msgpack.ExtType(2, b"1"), ["msgpack.ext.ExtType"]),
         (msgpack.Timestamp(1), ["msgpack.ext.Timestamp"]),
     ],

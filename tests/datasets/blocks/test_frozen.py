@@ -8,7 +8,7 @@ import json
 import pickle
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -100,6 +100,20 @@ def test_a_copy_is_an_ordinary_one(row: Any) -> None:
     for made in (copy.copy(row["tags"]), row["tags"].copy(), row["tags"][:], row["tags"] + [], [*row["tags"]]):
         assert made == row["tags"]
         assert type(made) is list
+
+
+def test_what_makes_another_of_the_same_class_gets_an_ordinary_one(row: Any) -> None:
+    """So do Django's filters, ``dataclasses.asdict`` and many others, for every list and dict that they are given."""
+    assert type(row)(row) == type(row)(row.items()) == type(row)(**row) == row
+    assert type(type(row)(row)) is type(type(row)()) is dict
+    tags = row["tags"]
+    assert type(tags)(tag for tag in tags) == tags
+    assert type(type(tags)(tags)) is type(type(tags)()) is list
+    price = Price(row)
+    made = asdict(price)["steps"]
+    assert (made, astuple(price)) == (PLAIN, (PLAIN,))
+    made["size"]["w"] = made["tags"].append("z")
+    assert row == PLAIN
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ class Point(NamedTuple):
     y: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Named:
     name: str
     price: int = 0

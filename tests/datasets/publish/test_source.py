@@ -140,6 +140,13 @@ def test_a_list_of_dicts_is_told_how_to_give_keys(declare: Any, row: dict[str, A
     assert str(refused.value).endswith(f"expected a (key, row) pair, for example by {example}")
 
 
+def test_a_queryset_is_told_of_datasets_of_models(declare: Any) -> None:
+    from django.contrib.contenttypes.models import ContentType
+
+    with pytest.raises(EncodeError, match=r"expected a \(key, row\) pair of plain values, as a ModelDataset makes"):
+        load_rows(declare([ContentType()]))
+
+
 def test_a_dict_without_names_is_told_what_is_expected(declare: Any) -> None:
     with pytest.raises(EncodeError, match=r"expected a \(key, row\) pair$"):
         load_rows(declare([{}]))
