@@ -9,6 +9,7 @@ from typing import Final
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import some, span
+from django_etcdaero.exceptions import PermissionDenied
 
 from .facts import AUTH, HASHES, METRICS, STATUSES
 
@@ -92,7 +93,9 @@ def divergence(facts: Facts) -> Iterator[Verdict]:
 )
 def auth(facts: Facts) -> Iterator[Verdict]:
     address = facts.subject.address
-    if facts[AUTH].enabled:
+    if isinstance(facts.failure(AUTH), PermissionDenied):
+        yield ok("users are asked for, and this one may not see more")
+    elif facts[AUTH].enabled:
         yield ok("users are asked for")
     elif address.on_this_host:
         yield info("no users are asked for; the cluster is reached by loopback addresses only")

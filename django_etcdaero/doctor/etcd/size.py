@@ -36,7 +36,7 @@ _MAKE_ROOM: Final = (
     "announced, no lock taken, no lease granted.",
 )
 def quota(facts: Facts) -> Iterator[Verdict]:
-    told, found = facts.get(METRICS) or {}, []
+    told, found, bad = facts.get(METRICS) or {}, [], False
     for each in facts[STATUSES]:
         if each.status is None:
             continue
@@ -48,9 +48,11 @@ def quota(facts: Facts) -> Iterator[Verdict]:
         said = f"{each.endpoint}: {size(each.status.db_size)} of {size(limit)} ({percent(part)})"
         found.append(said)
         if part >= WARN:
+            bad = True
             say = error if part >= FULL else warning
             yield say(f"{said} are used", _MAKE_ROOM.format(each.endpoint))
         elif limit > MOST_QUOTA:
+            bad = True
             yield info(f"{said}: a quota above 8 GiB is more than etcd's makers advise", "--quota-backend-bytes")
     if not found:
         sizes = ", ".join(f"{each.endpoint}: {size(each.status.db_size)}" for each in facts[STATUSES] if each.status)
@@ -58,7 +60,7 @@ def quota(facts: Facts) -> Iterator[Verdict]:
         hidden = verdict_on(reason) if reason else None
         why = f" ({hidden.seen})" if hidden else ""
         yield not_visible(f"{sizes}; the quota is not visible{why}: etcd tells it from 3.6 on, or in /metrics")
-    else:
+    elif not bad:
         yield ok("; ".join(found))
 
 
