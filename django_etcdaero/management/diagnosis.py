@@ -10,6 +10,7 @@ from itertools import groupby
 from django.core.management.color import Style
 
 from django_etcdaero.doctor import Finding, Report, Severity, Swept
+from django_etcdaero.doctor.words import some
 
 WIDTH = 100
 """Characters of a line of an explanation."""
@@ -35,7 +36,7 @@ def counted(findings: Iterable[Finding]) -> str:
     """Say how many checks ended how, the worst first; those that there is nothing to look at for are left out."""
     counts = Counter(each.severity for each in findings if each.severity is not Severity.NOT_APPLICABLE)
     order = sorted(counts, key=lambda each: (-each.gravity, _ORDER.index(each)))
-    return ", ".join(f"{counts[each]} {each}" for each in order) or "nothing to look at"
+    return ", ".join(f"{counts[each]} {_word(each, counts[each])}" for each in order) or "nothing to look at"
 
 
 def swept_lines(found: list[Swept], style: Style, *, expire: bool) -> Iterator[str]:
@@ -56,6 +57,11 @@ def swept_lines(found: list[Swept], style: Style, *, expire: bool) -> Iterator[s
                 yield f"  {which}: {one.records} records; with --yes they expire after GARBAGE_TTL"
 
 
+def _word(severity: Severity, count: int) -> str:
+    plural = count > 1 and severity in (Severity.ERROR, Severity.WARNING)
+    return f"{severity}s" if plural else str(severity)
+
+
 def _is_shown(finding: Finding, verbosity: int) -> bool:
     if finding.severity.gravity:
         return True
@@ -66,20 +72,26 @@ def _is_shown(finding: Finding, verbosity: int) -> bool:
 
 
 def _together(findings: list[Finding]) -> list[list[Finding]]:
-    """Put checks together that say the same: all those that a store which is down did not answer."""
+    """Put checks together that a store did not answer, or refused to answer, all for one and the same reason."""
     groups: dict[tuple[object, ...], list[Finding]] = {}
     for each in findings:
-        same = each.severity in (Severity.NO_ANSWER, Severity.NOT_PERMITTED) and not each.remedy
-        groups.setdefault((each.severity, each.seen) if same else (id(each),), []).append(each)
+        if each.severity is Severity.NO_ANSWER:
+            key: tuple[object, ...] = (each.severity,)
+        elif each.severity is Severity.NOT_PERMITTED and not each.remedy:
+            key = (each.severity, each.seen)
+        else:
+            key = (id(each),)
+        groups.setdefault(key, []).append(each)
     return list(groups.values())
 
 
 def _told(group: list[Finding], style: Style, verbosity: int) -> Iterator[str]:
-    first = group[0]
-    names = ", ".join(each.check for each in group)
-    paint = _paint(first, style)
-    yield f"  {paint(f'[{first.severity}]')} {names}: {first.seen}"
-    if len(group) == 1 and (first.severity.gravity or verbosity > 2):
+    first, names = group[0], [each.check for each in group]
+    named = some(names) if verbosity < 2 else ", ".join(names)
+    yield f"  {_paint(first, style)(f'[{first.severity}]')} {named}: {first.seen}"
+    if len(group) > 1:
+        return
+    if first.severity.gravity or verbosity > 2:
         yield textwrap.fill(first.why, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     if first.remedy:
         yield f"      -> {first.remedy}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -58,7 +59,10 @@ def test_checks_that_a_store_did_not_answer_are_told_together(monkeypatch: pytes
     assert code == 1
     assert "  [error] kv.read: mem:: no endpoint answers\n" in text
     assert text.count("[no answer]") == 1
-    assert "[no answer] datasets.published, datasets.fresh, " in text
+    assert re.search(r"\[no answer\] datasets\.published, datasets\.fresh, datasets\.failures and \d+ more: ", text)
+    everything = run("etcdaero_doctor", "-v", "2")[1]
+    assert everything.count("[no answer]") == 1
+    assert ", locks.held: no endpoint answers\n" in everything
 
 
 def test_json() -> None:

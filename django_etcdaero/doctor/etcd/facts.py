@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from django_etcdaero.doctor.checking import NotVisible, Probe
 from django_etcdaero.doctor.subjects import EtcdCluster
-from django_etcdaero.exceptions import Compacted, DeadlineExceeded, EtcdAeroError, PermissionDenied
+from django_etcdaero.exceptions import Compacted, DeadlineExceeded, EtcdAeroError, FutureRevision, PermissionDenied
 from django_etcdaero.keyvalue.administration import Alarm, EndpointHealth, EndpointStatus, HashKV, Member
 from django_etcdaero.keyvalue.administration.auth import AuthStatus
 from django_etcdaero.keyvalue.values import RangeRequest
@@ -49,8 +49,13 @@ def _health(cluster: EtcdCluster, timeout: float) -> tuple[EndpointHealth, ...]:
 def _statuses(cluster: EtcdCluster, timeout: float) -> tuple[EndpointStatus, ...]:
     found: tuple[EndpointStatus, ...] = cluster.engine().maintenance.statuses(timeout=timeout)
     if found and all(each.status is None for each in found):
-        raise DeadlineExceeded("; ".join(f"{each.endpoint}: {each.error}" for each in found))
+        raise DeadlineExceeded("; ".join(named(each.endpoint, each.error) for each in found))
     return found
+
+
+def named(endpoint: str, error: str) -> str:
+    """Return an error that begins with the endpoint, which some do by themselves."""
+    return error if error.startswith(f"{endpoint}: ") else f"{endpoint}: {error}"
 
 
 def _members(cluster: EtcdCluster, timeout: float) -> tuple[Member, ...]:
@@ -74,9 +79,13 @@ def _hashes(cluster: EtcdCluster, timeout: float) -> tuple[HashKV, ...]:
     if size > HASHED:
         raise NotVisible(f"a checksum would read {size >> 20} MiB of keys on each member; ask for it at a quiet hour")
     revision, maintenance = min(each.revision for each in seen), cluster.engine().maintenance
-    return tuple(
-        maintenance.hash_kv(each.endpoint, revision=revision, timeout=max(0.01, until - monotonic())) for each in seen
-    )
+    try:
+        return tuple(
+            maintenance.hash_kv(each.endpoint, revision=revision, timeout=max(0.01, until - monotonic()))
+            for each in seen
+        )
+    except (Compacted, FutureRevision) as error:
+        raise NotVisible(f"the history was compacted at this very moment: {error}; repeat it") from error
 
 
 def _history(cluster: EtcdCluster, timeout: float) -> History:

@@ -10,7 +10,7 @@ from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import some, span
 from django_etcdaero.exceptions import PermissionDenied
 
-from .facts import ADVERTISED, HEALTH, MEMBERS, STATUSES
+from .facts import ADVERTISED, HEALTH, MEMBERS, STATUSES, named
 
 BEHIND: Final = 1_000
 """Entries of the log that a member may lag behind what it has received."""
@@ -37,7 +37,7 @@ def reachable(facts: Facts) -> Iterator[Verdict]:
     found = facts[HEALTH]
     away = [each for each in found if not each.reachable]
     mute = [each for each in found if each.reachable and not each.serves_reads and not each.is_learner]
-    told = some([f"{each.endpoint}: {each.error or 'no answer'}" for each in (*away, *mute)])
+    told = some([named(each.endpoint, each.error or "no answer") for each in (*away, *mute)])
     if not any(each.healthy for each in found):
         yield error(f"no member serves: {told}", "systemctl status etcd on the hosts of the members")
     elif away or mute:
