@@ -12,6 +12,7 @@ E006      one SQLite file is both a ``KV`` and a ``RECORDS``, or two aliases use
 E007      ``KV`` is on servers and ``RECORDS`` on this host: other hosts see announcements without rows
 E008      an entry of ``CACHES`` with this package's backend is wrong
 E009      a cache's set of Aerospike is that of a ``RECORDS``
+E010      ``ETCDAERO_HEALTH`` is wrong, or names a dataset that does not exist
 W001      (``--deploy``) a ``mem:`` store: no process sees another's refreshes
 W002      (``--deploy``) a ``sqlite:`` store: one host only
 W003      ``GRPC_ENABLE_FORK_SUPPORT`` is off in the environment
@@ -69,6 +70,7 @@ def register_all() -> None:
     register(check_reader_options, TAG)
     register(check_dataset_attributes, TAG)
     register(check_caches, TAG)
+    register(check_health, TAG)
     register(check_reach, TAG, deploy=True)
     register(check_caches_for_deployment, TAG, deploy=True)
     register(check_passwords, TAG, Tags.security, deploy=True)
@@ -144,6 +146,16 @@ def check_caches(**kwargs: Any) -> list[CheckMessage]:
 def check_caches_for_deployment(**kwargs: Any) -> list[CheckMessage]:
     """W006 and W007, with ``--deploy``: caches that fewer processes see, or are told of, than may be meant."""
     return [each for each in _caches(deploy=True) if each.id in ("etcdaero.W006", "etcdaero.W007")]
+
+
+def check_health(**kwargs: Any) -> list[CheckMessage]:
+    """E010: the setting of the views for load balancers."""
+    if not hasattr(settings, "ETCDAERO_HEALTH"):
+        return []  # and import nothing
+    from . import health_settings
+
+    hint = f"ETCDAERO_HEALTH may have the keys {', '.join(health_settings.NAMES)}; leave one out for its default."
+    return [Error(f"{problem}.", hint=hint, id="etcdaero.E010") for problem in health_settings.problems()]
 
 
 def _caches(*, deploy: bool) -> list[CheckMessage]:

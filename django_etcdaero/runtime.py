@@ -180,6 +180,11 @@ class Runtime(Host):
             return uwsgi.NO_THREADS
         return "the reader of this process is not running"
 
+    def reader_late(self) -> float | None:
+        """Return for how many seconds the reader's thread has not come round to what was due; ``None``: none runs."""
+        reader = self._reader
+        return None if reader is None or not reader.alive else reader.late
+
     def _start_option(self) -> str:
         try:
             return conf.get("default").options.START

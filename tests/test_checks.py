@@ -244,6 +244,7 @@ def test_only_the_deployment_checks_wait_for_deploy() -> None:
         checks.check_reader_options,
         checks.check_dataset_attributes,
         checks.check_caches,
+        checks.check_health,
     }
 
 

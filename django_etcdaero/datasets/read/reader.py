@@ -84,6 +84,7 @@ class Reader:
         self._started = time.time()
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._round_due_at = monotonic()
         self._followers: dict[Declared[Any, Any], Follower] = {}
         self._aliases: dict[str, _Alias] = {}
         self._wanted: deque[Declared[Any, Any]] = deque()
@@ -101,6 +102,11 @@ class Reader:
     def died(self) -> bool:
         """Whether the thread ended although it was not told to stop."""
         return not self._thread.alive and not self._stopping.is_set()
+
+    @property
+    def late(self) -> float:
+        """Seconds for which the thread has not come round to what was due; negative: until it is due."""
+        return monotonic() - self._round_due_at
 
     def start(self) -> None:
         """Start the thread. It does all input and output; this returns at once."""
@@ -128,7 +134,10 @@ class Reader:
         try:
             while not self._stopping.is_set():
                 try:
-                    self._wake.wait(self._round())
+                    self._round_due_at = monotonic()
+                    pause = self._round()
+                    self._round_due_at = monotonic() + pause
+                    self._wake.wait(pause)
                 except BaseException:
                     # SystemExit and MemoryError too: without this thread nothing newer would ever be read.
                     logger.exception("the reader met an unexpected error and goes on in %g s", RECOVERY)

@@ -1,0 +1,92 @@
+"""Checks for django-health-check 4 (``pip install django-etcdaero[health-check]``).
+
+.. code-block:: python
+
+   HealthCheckView.as_view(checks=["django_etcdaero.contrib.health_check.Datasets", ...])
+
+:class:`Datasets` asks no store. The others run checks of :mod:`django_etcdaero.doctor`, and fail when one of them ends
+with an error, without an answer or for lack of permission.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+
+from health_check.base import HealthCheck
+from health_check.exceptions import ServiceUnavailable
+
+from django_etcdaero.doctor import Finding, Severity, examine
+from django_etcdaero.exceptions import InvalidRequest
+
+from .health.fitness import unfit
+
+_FAILED = (Severity.ERROR, Severity.NO_ANSWER, Severity.NOT_PERMITTED)
+
+
+@dataclasses.dataclass
+class Datasets(HealthCheck):
+    """Every required dataset can be read in this process: loaded, and not older than its ``max_stale``.
+
+    ``names``: the datasets that are required; by default those of ``ETCDAERO_HEALTH``, or those that say so themselves.
+    """
+
+    names: Sequence[str] | None = None
+
+    def run(self) -> None:
+        """Raise ``ServiceUnavailable`` naming those that cannot be read."""
+        found = unfit(self.names)
+        if found:
+            raise ServiceUnavailable("; ".join(f"{each.name}: {each.reason}" for each in found))
+
+
+@dataclasses.dataclass
+class Doctor(HealthCheck):
+    """Checks of the doctor, such as ``only=("etcd", "datasets")``; ``aliases`` ``None``: of all, and of the caches."""
+
+    only: Sequence[str] = ()
+    skip: Sequence[str] = ()
+    aliases: Sequence[str] | None = None
+    timeout: datetime.timedelta = dataclasses.field(default=datetime.timedelta(seconds=5), repr=False)
+
+    def run(self) -> None:
+        """Raise ``ServiceUnavailable`` with what was found."""
+        _raise_for(self.only, self.skip, self.aliases, self.timeout)
+
+
+@dataclasses.dataclass
+class KeyValue(HealthCheck):
+    """The keys of an alias can be read."""
+
+    alias: str = "default"
+    timeout: datetime.timedelta = dataclasses.field(default=datetime.timedelta(seconds=5), repr=False)
+
+    def run(self) -> None:
+        """Raise ``ServiceUnavailable`` with the reason."""
+        _raise_for(("kv.read",), (), (self.alias,), self.timeout)
+
+
+@dataclasses.dataclass
+class Records(HealthCheck):
+    """The records of an alias can be read."""
+
+    alias: str = "default"
+    timeout: datetime.timedelta = dataclasses.field(default=datetime.timedelta(seconds=5), repr=False)
+
+    def run(self) -> None:
+        """Raise ``ServiceUnavailable`` with the reason."""
+        _raise_for(("records.read",), (), (self.alias,), self.timeout)
+
+
+def _raise_for(
+    only: Sequence[str], skip: Sequence[str], aliases: Sequence[str] | None, timeout: datetime.timedelta
+) -> None:
+    try:
+        report = examine(only=only, skip=skip, aliases=aliases, timeout=timeout.total_seconds())
+    except InvalidRequest as error:
+        raise ServiceUnavailable(str(error)) from None
+    failed: list[Finding] = [each for each in report.findings if each.severity in _FAILED]
+    if failed or not report.findings:
+        told = "; ".join(f"{each.check}: {each.seen}" for each in failed)
+        raise ServiceUnavailable(told or f"there is nothing to check: {', '.join(aliases or ())}")

@@ -1,0 +1,180 @@
+"""What is asked of an etcd cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from django_etcdaero.doctor.checking import NotVisible, Probe
+from django_etcdaero.doctor.subjects import EtcdCluster
+from django_etcdaero.exceptions import Compacted, DeadlineExceeded, EtcdAeroError, FutureRevision, PermissionDenied
+from django_etcdaero.keyvalue.administration import Alarm, EndpointHealth, EndpointStatus, HashKV, Member
+from django_etcdaero.keyvalue.administration.auth import AuthStatus
+from django_etcdaero.keyvalue.values import RangeRequest
+from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
+from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.threads import join
+
+from . import metrics as metrics_module
+from .metrics import Metrics
+
+T = TypeVar("T")
+
+HASHED = 1 << 30
+"""Bytes in use up to which members are asked for a checksum, which reads all keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How far back the store can be read."""
+
+    current: int
+    """The newest revision."""
+    oldest: int
+    """The oldest one that can still be read."""
+
+    @property
+    def kept(self) -> int:
+        """Revisions between the two."""
+        return self.current - self.oldest
+
+
+def _health(cluster: EtcdCluster, timeout: float) -> tuple[EndpointHealth, ...]:
+    return cluster.engine().maintenance.health(timeout=timeout)
+
+
+def _statuses(cluster: EtcdCluster, timeout: float) -> tuple[EndpointStatus, ...]:
+    found: tuple[EndpointStatus, ...] = cluster.engine().maintenance.statuses(timeout=timeout)
+    if found and all(each.status is None for each in found):
+        raise DeadlineExceeded("; ".join(named(each.endpoint, each.error) for each in found))
+    return found
+
+
+def named(endpoint: str, error: str) -> str:
+    """Return an error that begins with the endpoint, which some do by themselves."""
+    return error if error.startswith(f"{endpoint}: ") else f"{endpoint}: {error}"
+
+
+def _members(cluster: EtcdCluster, timeout: float) -> tuple[Member, ...]:
+    return cluster.engine().cluster.members(timeout=timeout)
+
+
+def _alarms(cluster: EtcdCluster, timeout: float) -> tuple[Alarm, ...]:
+    return cluster.engine().maintenance.alarms(timeout=timeout)
+
+
+def _auth(cluster: EtcdCluster, timeout: float) -> AuthStatus:
+    return cluster.engine().auth.status(timeout=timeout)
+
+
+def _hashes(cluster: EtcdCluster, timeout: float) -> tuple[HashKV, ...]:
+    until = monotonic() + timeout
+    seen = [each.status for each in _statuses(cluster, timeout / 2) if each.status is not None]
+    if len(seen) < 2:
+        raise NotVisible("it takes two members that answer to compare them")
+    size = max(each.db_size_in_use for each in seen)
+    if size > HASHED:
+        raise NotVisible(f"a checksum would read {size >> 20} MiB of keys on each member; ask for it at a quiet hour")
+    revision, maintenance = min(each.revision for each in seen), cluster.engine().maintenance
+    try:
+        return tuple(
+            maintenance.hash_kv(each.endpoint, revision=revision, timeout=max(0.01, until - monotonic()))
+            for each in seen
+        )
+    except (Compacted, FutureRevision) as error:
+        raise NotVisible(f"the history was compacted at this very moment: {error}; repeat it") from error
+
+
+def _history(cluster: EtcdCluster, timeout: float) -> History:
+    """Find the oldest revision that can be read, by halves: no call tells it."""
+    engine, until = cluster.engine(), monotonic() + timeout
+    key = f"{cluster.prefix}doctor".encode()
+
+    def readable(revision: int) -> bool:
+        try:
+            engine.range(RangeRequest(key, revision=revision, keys_only=True), timeout=max(0.01, until - monotonic()))
+        except Compacted:
+            return False
+        return True
+
+    current = engine.range(RangeRequest(key, keys_only=True), timeout=timeout).revision
+    gone, oldest = 0, current
+    while oldest - gone > 1:
+        middle = (gone + oldest) // 2
+        if readable(middle):
+            oldest = middle
+        else:
+            gone = middle
+    return History(current, oldest)
+
+
+def _metrics(cluster: EtcdCluster, timeout: float) -> Mapping[str, Metrics]:
+    """Ask all endpoints side by side; those that do not tell are left out."""
+    endpoints = cluster.address.endpoints
+    found = each_in_thread(
+        {str(each): partial(metrics_module.read, each, cluster.address.tls, timeout) for each in endpoints}, timeout
+    )
+    told = {name: value for name, value in found.items() if isinstance(value, Metrics)}
+    if not told:
+        raise NotVisible("; ".join(dict.fromkeys(str(value) for value in found.values())))
+    return told
+
+
+def _advertised(cluster: EtcdCluster, timeout: float) -> Mapping[str, str]:
+    """Try the addresses that members tell clients and that are not in the URL; return the error of each, if any."""
+    known = {str(each) for each in cluster.address.endpoints}
+    encrypted = cluster.address.tls is not None
+    urls = [url for each in _members(cluster, timeout / 2) for url in each.client_urls]
+    others = [each for each in map(partial(_endpoint, encrypted=encrypted), urls) if each and str(each) not in known]
+    maintenance = cluster.engine().maintenance
+    answers = each_in_thread(
+        {str(each): partial(maintenance.status, str(each), timeout=timeout / 2) for each in others}, timeout
+    )
+    return {
+        name: str(answer) if isinstance(answer, Exception) and not isinstance(answer, PermissionDenied) else ""
+        for name, answer in answers.items()
+    }
+
+
+def _endpoint(url: str, *, encrypted: bool) -> Endpoint | None:
+    scheme, _, rest = url.partition("://")
+    if scheme != ("https" if encrypted else "http"):
+        return None
+    try:
+        return parse_endpoint(rest.rstrip("/"))
+    except EtcdAeroError:
+        return None
+
+
+def each_in_thread(calls: Mapping[str, Callable[[], T]], timeout: float) -> dict[str, T | Exception]:
+    """Make calls side by side; return by name what each returned, or raised."""
+    found: dict[str, Any] = {}
+
+    def run(name: str, call: Callable[[], T]) -> None:
+        try:
+            found[name] = call()
+        except Exception as error:
+            found[name] = error
+
+    until = monotonic() + timeout
+    threads = [threading.Thread(target=run, args=each, name="etcdaero-doctor", daemon=True) for each in calls.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        join(thread, max(0.0, until - monotonic()))
+    answered = dict(found)
+    return {name: answered.get(name, DeadlineExceeded("no answer in time")) for name in calls}
+
+
+HEALTH = Probe("health", _health)
+STATUSES = Probe("statuses", _statuses)
+MEMBERS = Probe("members", _members)
+ADVERTISED = Probe("advertised", _advertised)
+ALARMS = Probe("alarms", _alarms)
+AUTH = Probe("auth", _auth)
+HASHES = Probe("hashes", _hashes)
+HISTORY = Probe("history", _history)
+METRICS = Probe("metrics", _metrics)

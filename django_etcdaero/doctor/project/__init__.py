@@ -1,0 +1,1 @@
+"""What is looked at in the project itself: settings, datasets, processes, locks."""

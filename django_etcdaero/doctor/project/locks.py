@@ -1,0 +1,85 @@
+"""Locks and elections that are held for long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from django_etcdaero.datasets.publish.limit import load_limit
+from django_etcdaero.datasets.registry import datasets as declared
+from django_etcdaero.doctor.checking import Facts, Verdict, check, info, ok, warning
+from django_etcdaero.doctor.subjects import Alias
+from django_etcdaero.doctor.words import some, span
+from django_etcdaero.keyvalue.queue.holder import Holder
+
+from .state import DATASETS, QUEUES
+
+LONG: Final = 24 * 3600.0
+"""Seconds for which a lock of the project may be held without a word."""
+CROWD: Final = 100
+"""How many may wait without a word."""
+
+
+def held_for(holder: Holder, now: float) -> float | None:
+    """Return for how many seconds, by the holder's own clock; ``None``: it does not say."""
+    since = holder.since
+    return None if since is None else max(0.0, (datetime.fromtimestamp(now, UTC) - since).total_seconds())
+
+
+@check(
+    "locks.refresh",
+    "locks of refreshes that are held for too long",
+    of=Alias,
+    needs=(DATASETS,),
+    why="While somebody has the lock of a dataset nobody else refreshes it. A holder that dies loses it after "
+    "LOCK_TTL; "
+    "one that hangs keeps it until load_timeout.",
+)
+def refresh(facts: Facts) -> Iterator[Verdict]:
+    bad, found = False, facts[DATASETS]
+    for each in found.overviews:
+        dataset = declared.get(each.name)
+        if each.holder is None or dataset is None:
+            continue
+        seconds, limit = held_for(each.holder, found.at), load_limit(dataset)
+        if seconds is not None and limit is not None and seconds > limit:
+            bad = True
+            yield warning(
+                f"{each.name} is being refreshed by {each.holder.host}/{each.holder.pid} for {span(seconds)}; its "
+                f"load_timeout is {span(limit)}",
+                f"see what that process does; restart it, and the lock is free "
+                f"{facts.subject.settings.options.LOCK_TTL}"
+                " s later",
+            )
+    if not bad:
+        yield ok("none")
+
+
+@check(
+    "locks.held",
+    "locks and elections of the project",
+    of=Alias,
+    needs=(QUEUES,),
+    why="A lock that is held for days is usually one that somebody forgot; a long queue waits for one holder.",
+)
+def held(facts: Facts) -> Iterator[Verdict]:
+    queues, told = facts[QUEUES], False
+    for each in queues.found:
+        seconds, who = held_for(each.holder, queues.at), f"{each.holder.host or 'unknown'}/{each.holder.pid or '?'}"
+        if each.waiting > CROWD:
+            told = True
+            yield warning(f"{each.waiting} wait for {each.name!r}, which {who} holds", _release(facts, each.name))
+        elif seconds is not None and seconds > LONG:
+            told = True
+            yield info(f"{each.name!r} is held by {who} for {span(seconds)}", _release(facts, each.name))
+    if not told:
+        names = [each.name for each in queues.found]
+        end = "" if queues.whole else "; not all keys were looked through"
+        yield ok(f"{len(names)} held{f': {some(names)}' if names else ''}{end}")
+
+
+def _release(facts: Facts, name: str) -> str:
+    return (
+        f"if it is not meant: kvs[{facts.subject.settings.alias!r}].lock({name!r}).force_release(), in manage.py shell"
+    )

@@ -1,0 +1,1 @@
+"""What is looked at in any store: whether it can be read and written, and what holds its bytes."""

@@ -1,0 +1,145 @@
+"""Whether the keys of an alias can be read and written."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, info, ok, verdict_on, warning
+from django_etcdaero.doctor.report import Severity
+from django_etcdaero.doctor.subjects import Alias
+from django_etcdaero.doctor.words import span
+from django_etcdaero.exceptions import PermissionDenied, ResponseError, StoreFull, Unauthenticated
+from django_etcdaero.stores.local import MemoryAddress
+from django_etcdaero.system.clocks import monotonic
+
+SLOW = 0.15
+"""Seconds that one call may take."""
+PROBE_TTL = 60
+"""Seconds after which what a probe has written vanishes, should it not get to delete it."""
+
+
+def _read(alias: Alias, timeout: float) -> float:
+    """Return how long one call takes: the second one, for the first has to connect."""
+    kv = alias.stores().kv
+    kv.range("", prefix=True, keys_only=True, limit=1, timeout=timeout)
+    began = monotonic()
+    kv.range("", prefix=True, keys_only=True, limit=1, timeout=timeout)
+    return monotonic() - began
+
+
+def _write(alias: Alias, timeout: float) -> float:
+    """Put a key on a lease, read it, and delete it; return how long that took together."""
+    kv = alias.stores().kv
+    key, value = f"doctor/probe-{secrets.token_hex(8)}", secrets.token_bytes(16)
+    began = monotonic()
+    lease = kv.open_engine().lease_grant(PROBE_TTL, timeout=timeout)
+    try:
+        kv.put(key, value, lease=lease.id, timeout=timeout)
+        found = kv.get(key, timeout=timeout)
+        if found is None or found.value != value:
+            raise ResponseError("a key that was just written was read as something else")
+        kv.delete(key, timeout=timeout)
+        return monotonic() - began
+    finally:
+        kv.open_engine().lease_revoke(lease.id, timeout=timeout)
+
+
+READ, WRITE = Probe("read", _read), Probe("write", _write, writes=True)
+
+
+@check(
+    "kv.read",
+    "whether keys can be read",
+    of=Alias,
+    needs=(READ,),
+    why="Processes learn of new versions from KV, and locks and leases are there. While it is away, rows that "
+    "are loaded "
+    "are served on, and nothing is published.",
+)
+def read(facts: Facts) -> Iterator[Verdict]:
+    failure = facts.failure(READ)
+    place = facts.subject.settings.kv.safe
+    if isinstance(failure, PermissionDenied):
+        prefix = facts.subject.settings.prefix
+        yield Verdict(
+            Severity.NOT_PERMITTED,
+            verdict_on(failure).seen,
+            f"etcdctl role grant-permission ROLE --prefix=true readwrite {prefix}/",
+        )
+    elif isinstance(failure, Unauthenticated):
+        yield error(f"{place}: {failure}", "correct KV_USER and KV_PASSWORD")
+    elif failure is not None:
+        yield error(f"{place}: {verdict_on(failure).seen}", "see to the store; python manage.py etcdaero_status")
+    elif facts[READ] > SLOW:
+        yield warning(f"{place}: one call took {span(facts[READ])}", "look at the store and at the network to it")
+    else:
+        yield ok(f"{place}: one call took {span(facts[READ])}")
+
+
+@check(
+    "kv.write",
+    "whether keys can be written (with --write-probe)",
+    of=Alias,
+    needs=(WRITE,),
+    why="Who may read only, or meets a store that is full, publishes nothing, holds no lock and is registered nowhere.",
+)
+def write(facts: Facts) -> Iterator[Verdict]:
+    failure = facts.failure(WRITE)
+    prefix = facts.subject.settings.prefix
+    if isinstance(failure, PermissionDenied):
+        yield error(
+            f"the user may not write under {prefix}/",
+            f"etcdctl role grant-permission ROLE --prefix=true readwrite {prefix}/",
+        )
+    elif isinstance(failure, StoreFull):
+        yield error(str(failure), "make room: see etcd.quota and etcd.alarms, or kv.file")
+    elif failure is not None:
+        yield Verdict(_grave(failure), verdict_on(failure).seen, "see kv.read")
+    else:
+        yield ok(f"granting a lease, writing, reading and deleting took {span(facts[WRITE])}")
+
+
+def _grave(failure: BaseException) -> Severity:
+    found = verdict_on(failure).severity
+    return found if found.gravity else Severity.ERROR
+
+
+@check(
+    "kv.timeouts",
+    "whether times of the settings fit together",
+    of=Alias,
+    needs=(),
+    why="A lease is renewed three times in its life: when one call may take as long as that, a lock is lost because a "
+    "call was slow.",
+)
+def timeouts(facts: Facts) -> Iterator[Verdict]:
+    options, bad = facts.subject.settings.options, False
+    for name in ("LOCK_TTL", "SESSION_TTL"):
+        ttl = getattr(options, name)
+        if ttl < options.CALL_TIMEOUT:
+            bad = True
+            yield warning(
+                f"CALL_TIMEOUT ({options.CALL_TIMEOUT:g} s) is longer than {name} ({ttl} s)",
+                f"CALL_TIMEOUT of a third of {name}: {ttl / 3:.1f}",
+            )
+    if not bad:
+        yield ok(
+            f"LOCK_TTL {options.LOCK_TTL} s, SESSION_TTL {options.SESSION_TTL} s, a call {options.CALL_TIMEOUT:g} s"
+        )
+
+
+@check(
+    "kv.reach",
+    "who else sees what is kept here",
+    of=Alias,
+    needs=(),
+    why="What is in the memory of a process, or in a file of a host, no other process or host can see.",
+)
+def reach(facts: Facts) -> Iterator[Verdict]:
+    settings = facts.subject.settings
+    told = f"KV {settings.kv.safe}, RECORDS {settings.records.safe}, PREFIX {settings.prefix}"
+    if isinstance(settings.kv, MemoryAddress) or isinstance(settings.records, MemoryAddress):
+        yield info(f"{told}: only this process sees what is in memory", "sqlite:/// for one host, etcd:// for several")
+    else:
+        yield ok(told)
