@@ -105,20 +105,9 @@ def _spans(engine: Engine, start_span: StartSpan) -> Around:
 
     def around(call: str, argument: Any) -> AbstractContextManager[object]:
         attributes = {"db.system.name": engine.info.kind, "db.operation.name": call, "server.location": location}
-        key = _key(argument)
+        key = calls_of_engines.key_of(argument)
         if key is not None:
             attributes["etcdaero.key"] = key.decode(errors="backslashreplace")
         return start_span(f"kv {call}", attributes=attributes)
 
     return around
-
-
-def _key(argument: Any) -> bytes | None:
-    """Return the key that a request is about; of a transaction that of its first condition or operation."""
-    if isinstance(argument, bytes):
-        return argument
-    for requests in ("compares", "success", "failure"):
-        for request in getattr(argument, requests, ()):
-            return _key(request)
-    key: bytes | None = getattr(argument, "key", None)
-    return key

@@ -78,3 +78,14 @@ def interpose(engine: Engine, around: Around) -> Callable[[], None]:
         remove()
 
     return end
+
+
+def key_of(argument: Any) -> bytes | None:
+    """Return the key that a request is about; of a transaction that of its first condition or operation."""
+    if isinstance(argument, bytes):
+        return argument
+    for requests in ("compares", "success", "failure"):
+        for request in getattr(argument, requests, ()):
+            return key_of(request)
+    key: bytes | None = getattr(argument, "key", None)
+    return key
