@@ -19,13 +19,13 @@ except ImportError as error:
 from . import refreshing
 
 
-@shared_task(name="django_etcdaero.refresh")  # type: ignore[untyped-decorator]
+@shared_task(name="django_etcdaero.refresh")
 def refresh(name: str, force: bool = False) -> dict[str, Any]:
     """Refresh a dataset if it is due, or at once with ``force``: :func:`.refreshing.refresh`."""
     return refreshing.refresh(name, force=force)
 
 
-@shared_task(name="django_etcdaero.refresh_due")  # type: ignore[untyped-decorator]
+@shared_task(name="django_etcdaero.refresh_due")
 def refresh_due() -> list[dict[str, Any]]:
     """Refresh the datasets that are due: :func:`.refreshing.refresh_due`."""
     return refreshing.refresh_due()
