@@ -11,6 +11,7 @@ import configparser
 import importlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.core.management import BaseCommand, load_command_class
 from django.dispatch import Signal
 
@@ -47,12 +49,13 @@ NOT_RUN = {
     ".venv/bin/pip install": "installs from a package index",
     "python -m pip install": "installs from a package index",
     "ETCDAERO_TEST_AEROSPIKE=": "needs a real Aerospike server",
-    "celery -A": "celery is not a dependency, not even of the tests",
+    "celery -A": "starts a worker of a project that is not here; tests/contrib/test_tasks.py has one",
 }
 """Console commands that are shown and neither run nor checked, by how they begin, and why."""
 
 NOT_EXECUTED = {
     "ini": "configuration of systemd and supervisor: read as INI, the management command in it is checked",
+    "yaml": "manifests and alerts: read as YAML, the management command in them is checked",
     "text": "crontab lines: their fields are counted, the management command in it is checked",
 }
 """Languages of blocks that are not executed, and what is done instead."""
@@ -68,10 +71,28 @@ def plan(page: Path) -> Iterator[tuple[str, int, str]]:
         elif example.kind == "console":
             yield from _console(example)
         elif example.kind in NOT_EXECUTED:
-            for command in re.findall(r"manage\.py (.+)", example.text):
+            for command in _commands(example):
                 yield ("arguments", example.line, command)
         else:
             raise AssertionError(f"{page.name}, line {example.line}: nobody checks examples in {example.kind!r}")
+
+
+def _commands(example: Example) -> Iterator[str]:
+    """Yield the management commands that are in a configuration, with their arguments."""
+    if example.kind != "yaml":
+        yield from re.findall(r"manage\.py (.+)", example.text)
+        return
+    for words in lists(yaml.safe_load(example.text)):
+        if "manage.py" in words:
+            yield shlex.join(words[words.index("manage.py") + 1 :])
+
+
+def lists(value: Any) -> Iterator[list[Any]]:
+    """Yield all lists in a value of YAML."""
+    if isinstance(value, list):
+        yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from lists(each)
 
 
 def _console(example: Example) -> Iterator[tuple[str, int, str]]:
@@ -150,6 +171,8 @@ def test_configuration_of_other_programs_is_well_formed() -> None:
                 parser = configparser.ConfigParser(interpolation=None, strict=False)
                 parser.read_string(example.text)
                 assert parser.sections()
+            elif example.kind == "yaml":
+                assert isinstance(yaml.safe_load(example.text), dict)
             elif example.kind == "text":
                 for line in example.text.splitlines():
                     assert re.match(r"(\S+ ){5}\S+ ", line), f"{page.name}: {line}"

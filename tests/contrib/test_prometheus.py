@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -9,16 +10,19 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+import yaml
 from django.core.cache import caches
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import request_finished
 from django.test import Client, modify_settings, override_settings
 from django.urls import include, path
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry, Counter
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from django_etcdaero import kv
 from django_etcdaero.cache.counters import Counters
+from django_etcdaero.contrib.prometheus import caches as caches_module
 from django_etcdaero.contrib.prometheus import process
 from django_etcdaero.contrib.prometheus.apps import PrometheusConfig
 from django_etcdaero.contrib.prometheus.caches import COUNTED, update
@@ -27,6 +31,7 @@ from django_etcdaero.exceptions import FutureRevision
 from django_etcdaero.runtime import runtime
 from django_etcdaero.testing import failing_kv
 from tests.management.running import declare, kv_away, register
+from tests.pages import DOCS, examples, tables
 
 urlpatterns = [path("metrics", include("django_etcdaero.contrib.prometheus.urls"))]
 
@@ -238,13 +243,43 @@ def test_a_missing_package_is_named_with_the_extra(monkeypatch: pytest.MonkeyPat
 
 
 def test_names_of_django_prometheus_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from prometheus_client import CollectorRegistry, Counter
-
-    from django_etcdaero.contrib.prometheus import caches as module
-
     registry = CollectorRegistry()
     monkeypatch.setitem(sys.modules, "django_prometheus.cache", None)
-    monkeypatch.setattr(module, "Counter", lambda *given, **named: Counter(*given, registry=registry, **named))
-    made: Any = module._named_by_django_prometheus()
+    monkeypatch.setattr(caches_module, "Counter", lambda *given, **named: Counter(*given, registry=registry, **named))
+    made: Any = caches_module._named_by_django_prometheus()
     made["errors"].labels("etcdaero").inc()
     assert registry.get_sample_value("django_cache_get_fail_total", {"backend": "etcdaero"}) == 1
+
+
+# --- the documentation -----------------------------------------------------------------------------------------------
+
+
+def test_the_metrics_page_lists_the_metrics_with_their_labels() -> None:
+    described = {
+        row[0].strip("`"): re.findall(r"`(\w+)`", row[1]) for row in dict(tables(DOCS / "metrics.rst"))["Metrics"]
+    }
+    found: dict[str, list[str]] = {}
+    for module in (process, caches_module):
+        for metric in (value for each in vars(module).values() for value in _metrics(each)):
+            name = f"{metric._name}_total" if isinstance(metric, Counter) else metric._name
+            found[name] = list(metric._labelnames)
+    for family in ClusterCollector().describe():
+        found[family.name] = list(family._labelnames)
+    assert described == found
+
+
+def _metrics(value: object) -> list[Any]:
+    values = value.values() if isinstance(value, dict) else [value]
+    return [each for each in values if isinstance(each, MetricWrapperBase) and each._name.startswith("etcdaero_")]
+
+
+def test_the_alerts_of_the_page_ask_for_metrics_that_there_are() -> None:
+    listed = {row[0].strip("`") for row in dict(tables(DOCS / "metrics.rst"))["Metrics"]}
+    (alerts,) = (each.text for each in examples(DOCS / "metrics.rst") if each.kind == "yaml")
+    asked = {
+        name
+        for rule in yaml.safe_load(alerts)["groups"][0]["rules"]
+        for name in re.findall(r"etcdaero_\w+", rule["expr"])
+    }
+    assert asked
+    assert asked <= listed
