@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import logging
 import pickle
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,7 @@ from django.views.debug import ExceptionReporter, get_default_exception_reporter
 
 from django_etcdaero import Secret, conf, kv
 from django_etcdaero.runtime import runtime
+from django_etcdaero.secret import hide_passwords
 from tests.test_passwords import PRODUCERS
 
 PASSWORD = "hunter2"
@@ -192,6 +194,48 @@ def test_diffsettings_shows_no_secret() -> None:
         call_command("diffsettings", "--all", stdout=out)
     assert f"etcd://***@{CLOSED}" in out.getvalue()
     assert PASSWORD not in out.getvalue()
+
+
+START = """
+import sys
+from django.conf import settings
+
+aliases = {"default": {"KV": sys.argv[1], "PREFIX": "a"}, "b": {"KV_PASSWORD": sys.argv[2]}, "c": None}
+caches = {"default": {"BACKEND": "django_etcdaero.cache.EtcdAeroCache", "LOCATION": sys.argv[1] + "/room"}}
+settings.configure(BASE_DIR="/nowhere", INSTALLED_APPS=["django_etcdaero"], ETCDAERO=aliases, CACHES=caches)
+import django
+
+django.setup()
+print(settings.ETCDAERO, settings.CACHES)
+from django_etcdaero import conf
+
+print(conf.get().kv.credentials.password)
+"""
+
+
+def test_the_app_makes_secrets_of_what_it_finds_in_the_settings() -> None:
+    command = [sys.executable, "-W", "error", "-c", START, ETCD, PASSWORD]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    shown, _, used = done.stdout.rpartition("'}}")
+    assert used.strip() == PASSWORD  # which is what the stores are opened with
+    assert shown.count(f"etcd://***@{CLOSED}") == 2
+    assert "'KV_PASSWORD': '***'" in shown
+    assert PASSWORD not in shown
+
+
+def test_settings_of_another_form_and_of_others_are_left_alone() -> None:
+    redis = {
+        "default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": f"redis://:{PASSWORD}@h"}
+    }
+    hide_passwords([1], redis)
+    hide_passwords(None, {"default": None})
+    assert type(redis["default"]["LOCATION"]) is str
+    told = Secret("x")
+    entry: dict[str, Any] = {"KV_PASSWORD": told, "RECORDS_PASSWORD": 1, "KV": "etcd://a"}
+    hide_passwords({"default": entry}, {})
+    assert entry["KV_PASSWORD"] is told
+    assert type(entry["KV"]) is str
 
 
 # --- the filter ------------------------------------------------------------------------------------------------------

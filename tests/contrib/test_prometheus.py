@@ -18,6 +18,7 @@ from django.test import Client, modify_settings, override_settings
 from django.urls import include, path
 from prometheus_client import REGISTRY, CollectorRegistry, Counter
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from django_etcdaero import kv
@@ -130,6 +131,13 @@ def test_what_caches_count_is_added_at_the_end_of_a_request(raised: Callable[...
     assert raised("django_cache_get_misses_total", backend="etcdaero") == 2
 
 
+@override_settings(CACHES={"default": CACHE, "bad": {"BACKEND": "nowhere.Cache"}, "wrong": CACHE | {"LOCATION": 1}})
+def test_caches_that_cannot_be_made_harm_no_request(raised: Callable[..., float]) -> None:
+    caches["default"].get("a")
+    request_finished.send(sender=None)
+    assert raised("etcdaero_cache_misses_total", cache="default") == 1
+
+
 def test_each_count_of_a_cache_is_a_metric() -> None:
     assert set(COUNTED) == {each.name for each in fields(Counters)} - {"latencies", "resets"}
 
@@ -228,10 +236,18 @@ def test_nothing_is_labelled_with_a_process_and_names_follow_the_conventions() -
 
 
 def test_the_view_answers_safe_methods_only_and_is_not_cached() -> None:
+    declare().refresh()
     client = Client()
     answer = client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
     assert answer["Content-Type"].startswith("application/openmetrics-text")
     assert answer.content.endswith(b"# EOF\n")
+    families = list(openmetrics(answer.content.decode()))
+    assert {each.type for each in families if each.name.startswith("etcdaero_")} == {
+        "counter",
+        "gauge",
+        "histogram",
+        "info",
+    }
     assert "no-store" in answer["Cache-Control"]
     assert client.post("/metrics").status_code == 405
 
@@ -264,7 +280,8 @@ def test_the_metrics_page_lists_the_metrics_with_their_labels() -> None:
             name = f"{metric._name}_total" if isinstance(metric, Counter) else metric._name
             found[name] = list(metric._labelnames)
     for family in ClusterCollector().describe():
-        found[family.name] = list(family._labelnames)
+        info = family.type == "info"
+        found[family.name + "_info" * info] = [*family._labelnames, *["host"] * info]
     assert described == found
 
 

@@ -109,7 +109,10 @@ def update(sender: Any = None, **kwargs: Any) -> None:
 
 def _aliases() -> Iterator[str]:
     for alias, params in settings.CACHES.items():
-        backend = import_string(params["BACKEND"])
+        try:
+            backend = import_string(params["BACKEND"])
+        except ImportError:
+            continue  # nobody can use it
         if isinstance(backend, type) and issubclass(backend, EtcdAeroCache):
             yield alias
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from prometheus_client import REGISTRY
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from django_etcdaero.datasets.registry import datasets
@@ -139,8 +139,8 @@ class _Families:
             "etcdaero_processes", "Processes that are registered as readers.", None, ["alias"]
         )
         self.facts = [GaugeMetricFamily(each.name, each.meaning, None, ["dataset"]) for each in FACTS]
-        self.refresher = GaugeMetricFamily(
-            "etcdaero_dataset_refresher_info", "The host of the process that refreshes.", None, ["dataset", "host"]
+        self.refresher = InfoMetricFamily(
+            "etcdaero_dataset_refresher", "The host of the process that refreshes.", labels=["dataset"]
         )
         self.held = GaugeMetricFamily(
             "etcdaero_dataset_processes",
@@ -173,7 +173,7 @@ class _Families:
             if value is not None:
                 family.add_metric([each.name], float(value))
         if each.holder is not None:
-            self.refresher.add_metric([each.name, each.holder.host], 1)
+            self.refresher.add_metric([each.name], {"host": each.holder.host})
         dataset = datasets[each.name]
         readers = status.readers_of(dataset.using)
         held = versions_held(dataset, readers)
