@@ -263,7 +263,7 @@ def test_names_of_django_prometheus_without_it(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "django_prometheus.cache", None)
     monkeypatch.setattr(caches_module, "Counter", lambda *given, **named: Counter(*given, registry=registry, **named))
     made: Any = caches_module._named_by_django_prometheus()
-    made["errors"].labels("etcdaero").inc()
+    made["errors"][0].labels("etcdaero").inc()
     assert registry.get_sample_value("django_cache_get_fail_total", {"backend": "etcdaero"}) == 1
 
 

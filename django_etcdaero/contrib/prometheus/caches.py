@@ -75,7 +75,8 @@ class _Told(NamedTuple):
 
 
 _told: dict[str, _Told] = {}
-_django_names: dict[str, Counter] = {}
+_django_names: dict[str, list[Counter]] = {}
+"""By the names of counts, those of django-prometheus that they are added to."""
 _lock = threading.Lock()
 
 
@@ -128,36 +129,40 @@ def _add(alias: str, counters: Counters) -> None:
         {name: each.so_far() for name, each in counters.latencies.copy().items()},
     )
     _told[alias] = now
-    added = {name: max(0, count - before.counts.get(name, 0)) for name, count in now.counts.items()}
-    for name, metric in COUNTED.items():
-        metric.labels(alias).inc(added[name])
-    for operation, (counts, seconds) in now.latencies.items():
-        old_counts, old_seconds = before.latencies.get(operation, ((0,) * len(counts), 0.0))
-        more = [max(0, count - old) for count, old in zip(counts, old_counts, strict=True)]
-        CALL_SECONDS.labels(alias, operation).add(more, max(0.0, seconds - old_seconds))
-    if _django_names:
-        _django_names["get"].labels(BACKEND).inc(added["hits"] + added["misses"])
-        for name in ("hits", "misses", "errors"):
-            _django_names[name].labels(BACKEND).inc(added[name])
+    for name, count in now.counts.items():
+        told = before.counts.get(name)
+        if told != count:  # a cache begins with samples that are 0
+            more = max(0, count - (told or 0))
+            COUNTED[name].labels(alias).inc(more)
+            for metric in _django_names.get(name, ()):
+                metric.labels(BACKEND).inc(more)
+    for operation, latencies in now.latencies.items():
+        old = before.latencies.get(operation)
+        if old != latencies:
+            counts, seconds = latencies
+            old_counts, old_seconds = old or ((0,) * len(counts), 0.0)
+            more_counts = [max(0, count - told) for count, told in zip(counts, old_counts, strict=True)]
+            CALL_SECONDS.labels(alias, operation).add(more_counts, max(0.0, seconds - old_seconds))
 
 
-def _named_by_django_prometheus() -> dict[str, Counter]:
+def _named_by_django_prometheus() -> dict[str, list[Counter]]:
     try:
         from django_prometheus.cache import metrics as theirs
     except ImportError:
         space = getattr(settings, "PROMETHEUS_METRIC_NAMESPACE", "")
-        names = {"get": "get", "hits": "get_hits", "misses": "get_misses", "errors": "get_fail"}
-        helps = {"get": "Gets.", "hits": "Hits.", "misses": "Misses.", "errors": "Calls that failed."}
-        return {
-            key: Counter(f"django_cache_{name}_total", helps[key], ["backend"], namespace=space)
-            for key, name in names.items()
-        }
-    return {
-        "get": theirs.django_cache_get_total,
-        "hits": theirs.django_cache_hits_total,
-        "misses": theirs.django_cache_misses_total,
-        "errors": theirs.django_cache_get_fail_total,
-    }
+        gets, hits, misses, fails = (
+            Counter(f"django_cache_{name}_total", meaning, ["backend"], namespace=space)
+            for name, meaning in [
+                ("get", "Gets."),
+                ("get_hits", "Gets that found an entry."),
+                ("get_misses", "Gets that found no entry."),
+                ("get_fail", "Calls that failed."),
+            ]
+        )
+    else:
+        gets, hits = theirs.django_cache_get_total, theirs.django_cache_hits_total
+        misses, fails = theirs.django_cache_misses_total, theirs.django_cache_get_fail_total
+    return {"hits": [gets, hits], "misses": [gets, misses], "errors": [fails]}
 
 
 def _renew_lock() -> None:
