@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .datasets.validators import MaxAdded, MaxChanged, MaxRemoved, MaxShrink, MinRows, RowCountVariance
     from .model_datasets.changes import model_changed
     from .model_datasets.dataset import ModelDataset
+    from .secret import Secret
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ __all__ = [
     "NoNulls",
     "RowCountVariance",
     "Schema",
+    "Secret",
     "dataset",
     "datasets",
     "kv",
@@ -54,6 +56,7 @@ _HOME = {
     "NoNulls": "datasets.row_validators",
     "RowCountVariance": "datasets.validators",
     "Schema": "datasets.row_validators",
+    "Secret": "secret",
     "dataset": "datasets.decorator",
     "model_changed": "model_datasets.changes",
     "thaw": "datasets.blocks.frozen",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -20,8 +21,10 @@ class EtcdAeroConfig(AppConfig):
         from .development import refresh_in_runserver
         from .model_datasets import changes
         from .runtime import runtime
+        from .secret import hide_passwords
         from .system.serving import is_django_test_run
 
+        hide_passwords(getattr(settings, "ETCDAERO", None), settings.CACHES)
         checks.register_all()
         changes.watch()
         autodiscover_modules("datasets")

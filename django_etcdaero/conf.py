@@ -26,6 +26,7 @@ from django.dispatch import Signal
 from . import schemes
 from .exceptions import ConfigurationError
 from .options import OPTION_NAMES, Options, complaint
+from .secret import Secret
 from .stores.address import Address, Plane
 from .stores.credentials import Credentials
 from .system.shown import shown, shown_name
@@ -110,7 +111,7 @@ def package() -> str:
 
 
 def urls_with_password() -> tuple[str, ...]:
-    """Return where in the settings, or the environment, there is a URL with a password in it."""
+    """Return where in the settings, or the environment, there is a URL with a password that is shown with it."""
     return _parsed().with_password
 
 
@@ -219,7 +220,7 @@ class _AliasReader:
         except ConfigurationError as error:
             self._problem(plane.value, f"{origin} {error}")
             return None
-        if isinstance(url, str) and address.credentials_given:
+        if address.credentials_given and not isinstance(url, Secret):
             self.with_password.append(origin)
         return self._with_credentials(plane, address, origin)
 

@@ -161,6 +161,10 @@ class RefreshInTransaction(EtcdAeroError, RuntimeError):
     """A transaction of the project is open: what would be loaded, or is waited for, may never be committed."""
 
 
+class RefreshFailed(EtcdAeroError, RuntimeError):
+    """A task of a queue could not refresh; the message names each dataset, how its refresh ended and why."""
+
+
 class LoadOverdue(EtcdAeroError, TimeoutError):
     """A load has not come to its end within the dataset's ``load_timeout``; what it still gives is refused."""
 

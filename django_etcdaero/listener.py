@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .datasets.declared import Declared
     from .datasets.snapshot import Snapshot
     from .datasets.state.announcement import Announcement
+    from .datasets.state.status import RefreshResult
 
 logger = logging.getLogger("django_etcdaero.runtime")
 
@@ -36,6 +37,9 @@ class SignalListener:
     def lock_lost(self, dataset: Declared[Any, Any]) -> None:
         logger.warning("dataset %s: the lock was lost while refreshing", dataset.name)
         self._send(signals.lock_lost, dataset=dataset)
+
+    def refreshed(self, dataset: Declared[Any, Any], result: RefreshResult) -> None:
+        self._send(signals.refresh_ended, dataset=dataset, result=result)
 
     def _send(self, signal: Any, **arguments: Any) -> None:
         signal.send_robust(sender=type(arguments["dataset"]), **arguments)

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import conf, schemes
 from .exceptions import EtcdAeroError
@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_etcdaero.runtime")
 
 
+class Opened(NamedTuple):
+    """Stores that were opened together."""
+
+    alias: str | None
+    """``None``: a record store that no alias has."""
+    kv: KV | None
+    """``None`` likewise."""
+    records: RecordStore
+
+
 class OpenStores:
     """The stores of this process. ``memory_only``: every alias is served from memory, whatever the settings say."""
 
@@ -34,7 +44,7 @@ class OpenStores:
         self._opened: dict[str, Stores] = {}
         self._in_memory: set[str] = set()
         """The aliases that have had stores in memory."""
-        self._hook: Callable[[KV], object] | None = None
+        self._hooks: list[Callable[[Opened], object]] = []
         self._records: dict[tuple[Address, float], RecordStore] = {}
         """Record stores that no alias has, by where they are and how long a call may take."""
         self.changes = 0
@@ -51,8 +61,7 @@ class OpenStores:
                         found = self._opened[alias] = _open(alias, memory_only=self.memory_only)
                     if self.memory_only:
                         self._in_memory.add(alias)
-                    if self._hook is not None:
-                        self._hook(found.kv)
+                    self._tell(Opened(alias, found.kv, found.records))
         return found
 
     def records(self, address: Address, *, timeout: float) -> RecordStore:
@@ -74,18 +83,25 @@ class OpenStores:
                         if not isinstance(used, MemoryAddress):
                             uwsgi.check_forks(address.safe)
                         found = self._records[address, timeout] = schemes.open_store(used, timeout=timeout)
+                        self._tell(Opened(None, None, found))
         return found
 
-    def on_open(self, hook: Callable[[KV], object] | None) -> None:
-        """Call ``hook(kv)`` for the client of each alias: those open already, and each that is opened from now on.
+    def on_open(self, hook: Callable[[Opened], object]) -> Callable[[], None]:
+        """Call ``hook`` for stores that are open already, and each time that stores are opened; return what ends that.
 
-        There is one hook; ``None`` takes it away.
+        Hooks hold in the children of forks too.
         """
         with self._lock:
-            self._hook = hook
-            if hook is not None:
-                for stores in self._opened.values():
-                    hook(stores.kv)
+            self._hooks.append(hook)
+            for alias, stores in self._opened.items():
+                hook(Opened(alias, stores.kv, stores.records))
+            for records in self._records.values():
+                hook(Opened(None, None, records))
+        return lambda: self._hooks.remove(hook) if hook in self._hooks else None
+
+    def _tell(self, opened: Opened) -> None:
+        for hook in self._hooks.copy():
+            hook(opened)
 
     def close(self) -> None:
         """Release leases and close all stores; the next use opens them again."""

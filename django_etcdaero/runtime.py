@@ -12,7 +12,8 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.signals import request_started
@@ -22,7 +23,7 @@ from .datasets.host import Host, Listener, bind
 from .datasets.registry import datasets
 from .exceptions import EtcdAeroError
 from .listener import SignalListener
-from .open_stores import OpenStores
+from .open_stores import Opened, OpenStores
 from .system import forks, gevent_pool, uwsgi
 from .system.serving import is_test_run, may_start_in_fork, serves, test_run_declared
 
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     from .datasets.read.live_state import LiveState
     from .datasets.read.reader import Reader
     from .datasets.stores import Stores
-    from .keyvalue.facade import KV
 
 T = TypeVar("T")
+AroundRefresh: TypeAlias = "Callable[[Declared[Any, Any]], AbstractContextManager[object]]"
+"""Returns what a refresh of the dataset runs in; an error of it leaves through that."""
 
 logger = logging.getLogger("django_etcdaero.runtime")
 
@@ -47,6 +49,7 @@ class Runtime(Host):
     def __init__(self) -> None:
         self.listener: Listener = SignalListener()
         self._stores = OpenStores(memory_only=test_run_declared() or is_test_run(sys.argv))
+        self._around_refreshes: list[AroundRefresh] = []
         self._attached = False
         self._reader_lock = threading.RLock()
         self._reader: Reader | None = None
@@ -67,9 +70,14 @@ class Runtime(Host):
         """The stores that are open in this process."""
         return self._stores
 
-    def on_open(self, hook: Callable[[KV], object] | None) -> None:
+    def on_open(self, hook: Callable[[Opened], object]) -> Callable[[], None]:
         """See :meth:`.open_stores.OpenStores.on_open`."""
-        self._stores.on_open(hook)
+        return self._stores.on_open(hook)
+
+    def on_refresh(self, around: AroundRefresh) -> Callable[[], None]:
+        """Run each refresh inside ``around(dataset)`` from now on; return what ends that."""
+        self._around_refreshes.append(around)
+        return lambda: self._around_refreshes.remove(around) if around in self._around_refreshes else None
 
     def close(self) -> None:
         """Stop the reader, withdraw the registration, release leases and stores; the next use opens them again."""
@@ -145,6 +153,14 @@ class Runtime(Host):
         reader = self._reader
         if reader is not None:
             reader.wake(dataset)
+
+    def refreshing(self, dataset: Declared[Any, Any]) -> AbstractContextManager[object]:
+        if not self._around_refreshes:
+            return nullcontext()
+        inside = ExitStack()
+        for around in self._around_refreshes.copy():
+            inside.enter_context(around(dataset))
+        return inside
 
     def run_project_code(self, function: Callable[[], T]) -> T:
         from .project_code import run_project_code  # here: ready() must stay cheap

@@ -20,3 +20,7 @@ while the load still hangs."""
 
 lock_lost = Signal()
 """A refresh of this process lost its lock. Arguments: ``dataset``."""
+
+refresh_ended = Signal()
+"""A refresh of this process has ended, also one that found nothing to do. Arguments: ``dataset``, ``result``
+(``result.outcome`` says how it ended). Not sent for a dry run, nor for what the end of the process interrupts."""

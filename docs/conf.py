@@ -29,6 +29,8 @@ exclude_patterns = ["_build"]
 extensions = ["sphinx.ext.autodoc", "references"]
 smartquotes = False
 
+# What extras bring along is not needed to read docstrings.
+autodoc_mock_imports = ["celery", "debug_toolbar", "opentelemetry", "prometheus_client"]
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
@@ -46,5 +48,5 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(builtins|collections|concurrent|contextlib|dataclasses|datetime|decimal|enum|os|pathlib|threading|types|typing|uuid)\..*",
     ),
-    (r"py:.*", r"(asyncio|django|grpc|pytest)\..*"),
+    (r"py:.*", r"(asyncio|django|grpc|opentelemetry|prometheus_client|pytest)\..*"),
 ]

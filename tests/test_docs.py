@@ -49,7 +49,7 @@ NOT_RUN = {
     ".venv/bin/pip install": "installs from a package index",
     "python -m pip install": "installs from a package index",
     "ETCDAERO_TEST_AEROSPIKE=": "needs a real Aerospike server",
-    "celery -A": "celery is not a dependency, not even of the tests",
+    "celery -A": "starts a worker of a project that is not here; tests/contrib/test_tasks.py has one",
 }
 """Console commands that are shown and neither run nor checked, by how they begin, and why."""
 

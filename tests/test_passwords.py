@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +15,8 @@ from django.views.debug import ExceptionReporter
 
 from django_etcdaero import conf
 from django_etcdaero.cache.options import NAMES, NearOptions
+from django_etcdaero.contrib.opentelemetry import store_attributes
+from django_etcdaero.contrib.prometheus.cluster import ClusterCollector
 from django_etcdaero.options import OPTION_NAMES
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.aerospike import AerospikeAddress
@@ -67,6 +69,26 @@ def in_caches(text: str) -> Iterator[Any]:
         yield {"LOCATION": "mem:", key: text}
 
 
+def metrics() -> list[object]:
+    return list(ClusterCollector(timeout=5.0).collect())
+
+
+def traced() -> list[object]:
+    """What spans say of the place of a store."""
+    stores = runtime.stores("default")
+    infos = [stores.kv.engine.info, stores.records.info]
+    return [*infos, *(store_attributes(info.kind, info.location) for info in infos)]
+
+
+STATUS: list[Callable[[], object]] = [
+    lambda: run("etcdaero_status"),
+    lambda: run("etcdaero_status", "--json"),
+    lambda: repr(vars(runtime.stores("default"))),
+]
+PRODUCERS = [*STATUS, metrics, traced]
+"""All that tells people of the stores of the moment; what it raises counts as nothing told."""
+
+
 def said(caplog: pytest.LogCaptureFixture) -> str:
     """Return all that is told of the settings of the moment."""
     messages = django_checks.run_checks(include_deployment_checks=True)
@@ -79,10 +101,9 @@ def said(caplog: pytest.LogCaptureFixture) -> str:
             told += [error, repr(error), error.__cause__, error.__context__ if not error.__suppress_context__ else ""]
         else:
             told += [found, repr(found)]
-    told.append(run("etcdaero_status"))
-    told.append(run("etcdaero_status", "--json"))
-    with suppress(Exception):
-        told.append(repr(vars(runtime.stores("default"))))
+    for produce in STATUS:
+        with suppress(Exception):
+            told.append(produce())
     return "\n".join(map(str, told)) + caplog.text
 
 

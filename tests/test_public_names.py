@@ -25,6 +25,7 @@ NAMES = [
     "NoNulls",
     "RowCountVariance",
     "Schema",
+    "Secret",
     "dataset",
     "datasets",
     "kv",

@@ -10,10 +10,12 @@ import pytest
 from django.dispatch import Signal
 
 from django_etcdaero import dataset, kv
+from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.exceptions import ClusterError
 from django_etcdaero.listener import SignalListener
 from django_etcdaero.runtime import runtime
-from django_etcdaero.signals import dataset_failed, dataset_loaded, dataset_published, lock_lost
+from django_etcdaero.signals import dataset_failed, dataset_loaded, dataset_published, lock_lost, refresh_ended
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("closing")
@@ -118,3 +120,22 @@ def test_a_receiver_that_raises_harms_nobody(prices: Any, received: Received) ->
     finally:
         for signal in SIGNALS.values():
             signal.disconnect(bad)
+
+
+def test_the_end_of_a_refresh_is_sent_whatever_it_is(prices: Any) -> None:
+    ended: list[RefreshResult] = []
+
+    def receive(sender: Any, result: RefreshResult, **arguments: Any) -> None:
+        assert (sender, arguments["dataset"]) == (type(prices), prices)
+        ended.append(result)
+
+    refresh_ended.connect(receive)
+    try:
+        done = [prices.refresh(), prices.refresh(), prices.refresh(force=True)]
+        prices.error.append(RuntimeError("down"))
+        done.append(prices.refresh(force=True))
+        Refresh(prices, runtime, dry_run=True, force=True).run()
+    finally:
+        refresh_ended.disconnect(receive)
+    assert ended == done
+    assert [each.outcome for each in ended] == ["refreshed", "fresh", "unchanged", "failed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from django_etcdaero import kv, kvs, tracing
 from django_etcdaero.exceptions import FutureRevision, LeaseNotFound
 from django_etcdaero.keyvalue import txn
 from django_etcdaero.runtime import runtime
+from django_etcdaero.stores.local import MemoryAddress
+from tests.management.running import declare
 
 
 class Tracer:
@@ -105,3 +108,61 @@ def test_one_client_can_be_traced_for_a_while(tracer: Tracer) -> None:
     end()
     kv.put("a", "2")
     assert len(tracer.spans) == 1
+
+
+def noting(notes: list[str], who: str) -> Any:
+    @contextmanager
+    def around(call: str, argument: Any = None) -> Iterator[None]:
+        notes.append(f"{who} {call}")
+        yield
+
+    return around
+
+
+def test_observers_do_not_disturb_each_other(tracer: Tracer) -> None:
+    notes: list[str] = []
+    tracing.enable(tracer.start_as_current_span)
+    ends = [
+        tracing.observe(kv=lambda alias, engine, who=who: noting(notes, f"{who} of {alias}"))  # type: ignore[misc]
+        for who in ("one", "two")
+    ]
+    kv.put("a", "1")
+    assert (sorted(notes), len(tracer.spans)) == (["one of default put", "two of default put"], 1)
+    ends[0]()
+    kv.put("a", "2")
+    runtime.restart()
+    kv.put("a", "3")
+    assert notes[2:] == ["two of default put"] * 2
+    ends[1]()
+    kv.put("a", "4")
+    assert (len(notes), len(tracer.spans)) == (4, 4)
+
+
+def test_calls_to_records_are_observed_also_of_stores_that_only_a_cache_has() -> None:
+    notes: list[str] = []
+    end = tracing.observe(records=lambda alias, store: noting(notes, f"{alias} {store.info.kind}"))
+    runtime.stores("default").records.put(b"a", b"1")
+    runtime.open_stores.records(MemoryAddress("observed"), timeout=1.0).get(b"a")
+    end()
+    runtime.stores("default").records.get(b"a")
+    assert notes == ["default memory put", "None memory get"]
+
+
+@pytest.mark.usefixtures("registry", "closing")
+def test_refreshes_are_observed_with_their_calls_inside() -> None:
+    notes: list[str] = []
+
+    @contextmanager
+    def around(dataset: Any) -> Iterator[None]:
+        notes.append(f"begin {dataset.name}")
+        yield
+        notes.append("end")
+
+    prices = declare()
+    end = tracing.observe(kv=lambda alias, engine: noting(notes, "kv"), refreshes=around)
+    assert prices.refresh().ok
+    end()
+    first, last = notes.index("begin prices"), notes.index("end")
+    assert "kv txn" in notes[first:last]
+    prices.refresh(force=True)
+    assert notes.count("begin prices") == 1

@@ -18,6 +18,7 @@ from django_etcdaero.records.arguments import MAX_TTL
 from . import options as cache_options
 from .codec import MISSING
 from .core import Core, core_of
+from .counters import Counters
 from .faults import faults
 from .lifetime import Life, life_of
 from .loading import logger
@@ -263,3 +264,8 @@ class Calls(BaseCache):
 def _inverse_of(key_func: object, prefix: str) -> Callable[[str], str] | None:
     start = f"{prefix}:"
     return (lambda made: made.removeprefix(start).partition(":")[2]) if key_func is default_key_func else None
+
+
+def counters_of(cache: BaseCache) -> Counters | None:
+    """Return what a cache of this package counts in this process; ``None``: its settings are wrong."""
+    return cache._core.counters if isinstance(cache, Calls) and cache._wrong is None else None

@@ -26,6 +26,10 @@ class Histogram:
         self._counts[bisect_left(BOUNDS, seconds)] += 1
         self._sum += seconds
 
+    def so_far(self) -> tuple[tuple[int, ...], float]:
+        """Return how many there were in each bucket, and the sum of their seconds."""
+        return tuple(self._counts), self._sum
+
     def as_dict(self) -> dict[str, Any]:
         """Return ``count``, ``sum``, and ``buckets``: by bound, how many took so many seconds at most (cumulative)."""
         cumulative = list(accumulate(self._counts))
@@ -66,6 +70,8 @@ class Counters:
     bytes_written: int = 0
     latencies: dict[str, Histogram] = field(default_factory=dict)
     """How long calls to the store took, and loads, by operation."""
+    resets: int = field(default=0, metadata={"told": False})
+    """How often they began at zero again."""
 
     def took(self, operation: str, seconds: float) -> None:
         """Count the time of an operation."""
@@ -76,11 +82,13 @@ class Counters:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts by name."""
-        counts = {each.name: getattr(self, each.name) for each in fields(self)}
+        counts = {each.name: getattr(self, each.name) for each in fields(self) if each.metadata.get("told", True)}
         latencies = self.latencies.copy()  # others add to it
         return {**counts, "latencies": {name: latencies[name].as_dict() for name in sorted(latencies)}}
 
     def reset(self) -> None:
         """Begin at zero."""
+        resets = self.resets
         for each in fields(self):
             setattr(self, each.name, {} if each.name == "latencies" else 0)
+        self.resets = resets + 1

@@ -7,6 +7,7 @@ binds a :class:`Host` once; datasets ask it for the stores of their alias when t
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .declared import Declared
     from .snapshot import Snapshot
     from .state.announcement import Announcement
+    from .state.status import RefreshResult
     from .stores import Stores
 
 
@@ -35,6 +37,9 @@ class Listener(Protocol):
 
     def lock_lost(self, dataset: Declared[Any, Any]) -> None:
         """A refresh of this process lost its lock."""
+
+    def refreshed(self, dataset: Declared[Any, Any], result: RefreshResult) -> None:
+        """A refresh of this process has come to its end, whatever that is."""
 
 
 class Host(Protocol):
@@ -60,6 +65,9 @@ class Host(Protocol):
 
     def wake_reader(self, dataset: Declared[Any, Any]) -> None:
         """Make a running reader look at the announcement of ``dataset`` now, because somebody waits for it."""
+
+    def refreshing(self, dataset: Declared[Any, Any]) -> AbstractContextManager[object]:
+        """Return what a refresh of the dataset runs in: a span of a tracer, or nothing."""
 
     def run_project_code(self, function: Callable[[], T]) -> T:
         """Call a function of the project in this thread, which belongs to the package; return what it returns.

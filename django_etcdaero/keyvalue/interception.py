@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, TypeAlias
 
+from django_etcdaero.system.interposing import put_up
+
 from .engine import Engine
 
 CALLS: Final = (
@@ -60,27 +62,30 @@ def interpose(engine: Engine, around: Around) -> Callable[[], None]:
 
         return call
 
-    # A function on the object stands before the method of the class, for all who hold the engine already.
-    stood_before = dict(vars(engine))
-    put_up: dict[str, Callable[..., Any]] = {}
+    functions: dict[str, Callable[..., Any]] = {}
     for name in CALLS:
-        put_up[name] = before(name, getattr(engine, name))
+        functions[name] = before(name, getattr(engine, name))
         if getattr(type(engine), f"a{name}") is not getattr(Engine, f"a{name}"):
-            put_up[f"a{name}"] = before_awaited(name, getattr(engine, f"a{name}"))
-    put_up["lease_keep_alive_many"] = before("lease_keep_alive", engine.lease_keep_alive_many)
+            functions[f"a{name}"] = before_awaited(name, getattr(engine, f"a{name}"))
+    functions["lease_keep_alive_many"] = before("lease_keep_alive", engine.lease_keep_alive_many)
     if type(engine).get is not Engine.get:
-        put_up["get"] = before("range", engine.get)
-    vars(engine).update(put_up)
+        functions["get"] = before("range", engine.get)
+    remove = put_up(engine, functions)
 
-    def remove() -> None:
+    def end() -> None:
         nonlocal standing
         standing = False
-        for name, function in put_up.items():
-            if vars(engine).get(name) is not function:
-                continue  # somebody stands before it, and passes on to what has no effect any more
-            if name in stood_before:
-                vars(engine)[name] = stood_before[name]
-            else:
-                del vars(engine)[name]
+        remove()
 
-    return remove
+    return end
+
+
+def key_of(argument: Any) -> bytes | None:
+    """Return the key that a request is about; of a transaction that of its first condition or operation."""
+    if isinstance(argument, bytes):
+        return argument
+    for requests in ("compares", "success", "failure"):
+        for request in getattr(argument, requests, ()):
+            return key_of(request)
+    key: bytes | None = getattr(argument, "key", None)
+    return key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -28,10 +29,12 @@ _LINGER = 10.0
 class _Job:
     """One call that an event loop waits for."""
 
-    __slots__ = ("answer", "call", "deadline", "given_up", "loop")
+    __slots__ = ("answer", "call", "context", "deadline", "given_up", "loop")
 
     def __init__(self, call: Callable[[float], Any], deadline: float) -> None:
         self.call = call
+        self.context = contextvars.copy_context()
+        """The call belongs to the span of the task that waits for it."""
         self.deadline = deadline
         self.given_up = False
         """Nobody waits for the answer any more."""
@@ -46,7 +49,7 @@ class _Job:
         try:
             if left <= 0:
                 raise DeadlineExceeded("no thread was free to make the call in time")
-            result = self.call(left)
+            result = self.context.run(self.call, left)
         except BaseException as error:
             self.settle(None, error)
         else:

@@ -8,6 +8,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -73,6 +74,7 @@ class Remembering:
         self.loads: list[tuple[str, int]] = []
         self.failures: list[tuple[str, str, str]] = []
         self.locks_lost: list[str] = []
+        self.refreshes: list[tuple[str, str]] = []
 
     def published(self, dataset: Any, announcement: Announcement) -> None:
         self.publications.append((dataset.name, announcement.version))
@@ -85,6 +87,9 @@ class Remembering:
 
     def lock_lost(self, dataset: Any) -> None:
         self.locks_lost.append(dataset.name)
+
+    def refreshed(self, dataset: Any, result: RefreshResult) -> None:
+        self.refreshes.append((dataset.name, str(result.outcome)))
 
 
 class Alias:
@@ -158,6 +163,9 @@ class FakeHost:
         self.woken += 1
         if self.reader is not None:
             self.reader.wake(dataset)
+
+    def refreshing(self, dataset: Any) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def run_project_code(self, function: Callable[[], Any]) -> Any:
         return function()

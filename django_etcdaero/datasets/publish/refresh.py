@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -101,12 +102,19 @@ class Refresh:
         self._state = NOTHING
         self._lock: Lock | None = None
         self._stopped = False
+        self._not_told = threading.Lock()
 
     def run(self) -> RefreshResult:
         """Do it, and say what happened. Once only.
 
         Raises nothing that a source or a store raises; only what interrupts it from outside, such as a signal.
         """
+        with self._host.refreshing(self._dataset):
+            result = self._try()
+            self._tell(result)
+        return result
+
+    def _try(self) -> RefreshResult:
         try:
             return self._run(self._host.stores(self._dataset.using))
         except Fenced as error:
@@ -263,6 +271,7 @@ class Refresh:
         finally:
             result = self._failed(error)
             self._told = result.error
+            self._tell(result)
             if self._on_overdue is not None:
                 self._on_overdue(result)
 
@@ -296,6 +305,11 @@ class Refresh:
         if not self._stopped and not same_reason(text_of(error), self._told):
             self._host.listener.failed(self._dataset, error, "refresh")
         return self._result(Outcome.FAILED, error=text_of(error))
+
+    def _tell(self, result: RefreshResult) -> None:
+        """Tell the listener once: what remains of a load that was given up ends a second time."""
+        if not self._stopped and not self._dry_run and self._not_told.acquire(blocking=False):
+            self._host.listener.refreshed(self._dataset, result)
 
     def _result(
         self, outcome: Outcome, *, checked: Checked | None = None, version: int | None = None, **fields: Any

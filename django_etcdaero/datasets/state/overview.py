@@ -45,6 +45,8 @@ class Overview:
     0: nothing is proven."""
     overdue: tuple[OverdueLoad, ...] = ()
     """Loads that hang, the oldest first: each was given up after its ``load_timeout`` and has not ended."""
+    loaded_at: float | None = None
+    """When the source was last read successfully, by the clock of here; ``age`` counts from then."""
 
     @property
     def version(self) -> int | None:
@@ -78,6 +80,7 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
     layout = dataset.layout(stores.prefix)
     stored = read_state(stores.kv, layout, announcements=announcements)
     ages = sightings(stores.kv, layout).ages(time.time())
+    load = ages.load if stored.checked is not None else None
     return Overview(
         name=dataset.name,
         stored=stored,
@@ -85,11 +88,12 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
         next_due=next_due(stored, dataset, ages),
         held_back_until=held_back_until(stored, dataset, ages),
         holder=stores.kv.lock(layout.lock).holder(),
-        age=ages.load.seconds if stored.checked is not None and ages.load is not None else None,
+        age=None if load is None else load.seconds,
         other_project=other_project(dataset, stores, stored.current),
         expiring_bytes=stored.condemned.bytes(ages.now) if stored.condemned is not None else 0,
         clock_skew=round(ages.load.skew) if ages.load is not None else 0,
         overdue=tuple(overdue_loads(stores.kv, layout)),
+        loaded_at=None if load is None else load.began,
     )
 
 

@@ -171,6 +171,15 @@ def test_a_dry_run_that_hangs_is_told_and_writes_nothing(
     assert host.kv.range("", prefix=True).kvs == ()
 
 
+def test_the_end_of_a_load_that_was_given_up_is_told_once(
+    host: FakeHost, prices: Any, hang: Callable[..., Hanging]
+) -> None:
+    load = hang(prices)
+    load.wait_until_given_up()
+    assert load.let_go().outcome == "failed"
+    assert host.listener.refreshes == [("prices", "failed")]
+
+
 def test_a_refresh_that_is_stopped_is_not_overdue(
     host: FakeHost, declare: Callable[..., Any], hang: Callable[..., Hanging]
 ) -> None:
