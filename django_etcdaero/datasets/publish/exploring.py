@@ -7,7 +7,7 @@ to go on; all ends when its time is over, with what was found by then, and nothi
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -149,3 +149,39 @@ def says(value: Any, text: str) -> bool:
 
 def _row(encoded: bytes, row: bytes) -> Row:
     return Row(encoded, decode(encoded), decode(row))
+
+
+class RowInVersion(NamedTuple):
+    """What a version has under a key."""
+
+    announcement: Announcement
+    row: Row | None
+    """``None``: it has none."""
+
+
+def over_versions(
+    dataset: Declared[Any, Any],
+    stores: Stores,
+    entries: Iterable[Announcement],
+    key: bytes,
+    *,
+    is_over: Callable[[], bool],
+) -> tuple[list[RowInVersion], bool]:
+    """Look an encoded key up in several versions; return what each has, and whether the time sufficed for all.
+
+    A block that two versions have in common is read once. Raises ``CorruptBlock``, and what the store raises.
+    """
+    found: list[RowInVersion] = []
+    read: dict[tuple[bytes, ...], Row | None] = {}
+    for entry in entries:
+        if found and is_over():
+            return found, False
+        version = explore(dataset, stores, entry)
+        blocks = tuple(version.holding(key))
+        if blocks not in read:
+            try:
+                read[blocks] = version.find(key)
+            except KeyNotFound:
+                read[blocks] = None
+        found.append(RowInVersion(entry, read[blocks]))
+    return found, True
