@@ -236,6 +236,7 @@ def _status(endpoint: Endpoint, answer: Any) -> values.MemberStatus:
         raft_index=answer.raftIndex,
         raft_applied_index=answer.raftAppliedIndex,
         errors=tuple(answer.errors),
+        db_size_quota=answer.dbSizeQuota,
     )
 
 

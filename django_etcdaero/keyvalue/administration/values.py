@@ -30,6 +30,8 @@ class MemberStatus:
     raft_applied_index: int
     errors: tuple[str, ...]
     """What is wrong, raised alarms for example, in the server's words."""
+    db_size_quota: int = 0
+    """Bytes that its file may have (``--quota-backend-bytes``); 0: it does not tell (etcd before 3.6)."""
 
     @property
     def is_leader(self) -> bool:

@@ -17,6 +17,7 @@ from django_etcdaero.exceptions import (
     InvalidRequest,
     KeyExists,
     KeyNotFound,
+    NotSupported,
     OutcomeUnknown,
     VersionConflict,
 )
@@ -189,6 +190,24 @@ class AerospikeStore(ConnectedStore):
                 time.sleep(CONFIRMATION_INTERVAL)
         except (ClusterError, DeadlineExceeded) as error:
             raise OutcomeUnknown(f"{self.info.location}: not every node has confirmed the truncation") from error
+
+    def ask_nodes(self, command: str, *, timeout: float | None = None) -> dict[str, str]:
+        """Return what each node of the cluster answers to a text command (as ``asinfo -v`` sends), by the node's name.
+
+        Raises ``NotSupported`` for a command that they do not know, ``PermissionDenied`` for one that takes a role
+        which the user does not have, and what reading raises.
+        """
+        arguments.check_timeout(timeout)
+        until = self._connection.until(timeout)
+
+        def ask(client: NativeClient, ms: int) -> dict[str, str]:
+            return client.ask_nodes(command, ms)
+
+        answers = self._connection.run(ask, until, expected=(errors.NOT_UNDERSTOOD,))[1]
+        if answers is None:
+            name = command.partition(":")[0]
+            raise NotSupported(f"{self.info.location}: the servers do not know the command {name!r}")
+        return answers
 
     def _read(self, call: Callable[[NativeClient, int], T], timeout: float | None) -> T | None:
         """Return what ``call`` does, or ``None`` if there is no such record."""

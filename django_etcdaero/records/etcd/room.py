@@ -112,6 +112,10 @@ class Room:
             f"{self._entries.most}, which the option 'entries' of the URL sets"
         )
 
+    def fill(self, limit: Limit) -> tuple[int, int]:
+        """Return how many records there are, and how many there may be."""
+        return self._count(limit), self._entries.most
+
     def _count(self, limit: Limit) -> int:
         start = self.name + HEADERS
         return self._engine.range(RangeRequest(start, prefix_end(start), count_only=True), timeout=limit.left).count

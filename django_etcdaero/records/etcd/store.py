@@ -56,6 +56,15 @@ class EtcdStore(RecordStore):
         self._pid = os.getpid()
         self._closed = False
 
+    @property
+    def engine(self) -> Engine:
+        """The engine that it stands on."""
+        return self._engine
+
+    def fill(self, *, timeout: float | None = None) -> tuple[int, int]:
+        """Return how many records there are, and how many there may be. Raises what reading raises."""
+        return self._room.fill(self._begin(timeout))
+
     # one record ------------------------------------------------------------------------------------------------------
 
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:

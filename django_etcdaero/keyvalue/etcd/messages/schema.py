@@ -1,8 +1,8 @@
 """The part of etcd's gRPC interface that is used here, as a table: messages with their fields, enums, services.
 
-Written after etcd 3.5's documented API (https://etcd.io/docs/v3.5/dev-guide/api_reference_v3/); later servers add
-fields and take none away. A field is ``number name type``: ``*`` before a type means repeated, ``@`` after it the name
-of its oneof. Names without a dot live in the package ``etcdserverpb``.
+Written after etcd 3.5's documented API (https://etcd.io/docs/v3.5/dev-guide/api_reference_v3/), with ``dbSizeQuota`` of
+3.6; later servers add fields and take none away. A field is ``number name type``: ``*`` before a type means repeated,
+``@`` after it the name of its oneof. Names without a dot live in the package ``etcdserverpb``.
 
 A method is ``name request response``: ``~`` means a stream. Messages are named without the ``Request`` and ``Response``
 that they end in; a single one stands for both, none for those named like the method. Every ``Response`` begins with the
@@ -78,7 +78,7 @@ MESSAGES: dict[str, str] = {
     "AlarmResponse": "2 alarms *AlarmMember",
     "StatusResponse": """
         2 version string, 3 dbSize int64, 4 leader uint64, 5 raftIndex uint64, 6 raftTerm uint64,
-        7 raftAppliedIndex uint64, 8 errors *string, 9 dbSizeInUse int64, 10 isLearner bool""",
+        7 raftAppliedIndex uint64, 8 errors *string, 9 dbSizeInUse int64, 10 isLearner bool, 12 dbSizeQuota int64""",
     "HashResponse": "2 hash uint32",
     "HashKVRequest": "1 revision int64",
     "HashKVResponse": "2 hash uint32, 3 compact_revision int64",

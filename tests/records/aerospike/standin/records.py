@@ -49,6 +49,10 @@ class Namespace:
         self.max_record_size = MAX_RECORD_SIZE
         self.stop_writes_count: dict[bytes, int] = {}
         """Set to how many records it may have; 0: any number."""
+        self.figures: dict[str, str] = {}
+        """What it tells about itself otherwise than :data:`.info.FIGURES`."""
+        self.refused: set[str] = set()
+        """Text commands for which the user lacks the role."""
         self.lock = threading.RLock()
         self._supervised = clock.now()
         self.records: dict[bytes, Record] = {}
