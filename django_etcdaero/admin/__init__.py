@@ -5,12 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 
-from ..models import Dataset, Process
+from ..models import Dataset, Overview, Process
 from .datasets import DatasetAdmin
 from .inspected import InspectedAdmin
+from .overview import OverviewAdmin
 from .processes import ProcessAdmin
 
 PAGES: dict[type, type[InspectedAdmin]] = {
+    Overview: OverviewAdmin,
     Dataset: DatasetAdmin,
     Process: ProcessAdmin,
 }

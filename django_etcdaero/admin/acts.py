@@ -136,11 +136,13 @@ def confirm(
     initial: Mapping[str, Any] = _NONE,
     offered: bool = True,
     danger: bool = False,
-    then: str | None = None,
+    then: str | Callable[[], str] | None = None,
     template: str = "admin/django_etcdaero/confirm.html",
     context: Mapping[str, Any] = _NONE,
 ) -> HttpResponse:
     """Ask about something by GET, do it by POST, log it for ``thing``, and go to ``then`` (its page by default).
+
+    A ``then`` that is only known when it was done is a function.
 
     The caller has checked the permission. ``perform`` gets what the form says, and returns in words what was done; an
     ``EtcdAeroError`` of it is shown and logged.
@@ -158,13 +160,14 @@ def confirm(
         else:
             page.log_change(request, thing, done)
             page.message_user(request, done, "SUCCESS")
-            return HttpResponseRedirect(then or page.address_of(thing))
+            address = then() if callable(then) else then
+            return HttpResponseRedirect(address or page.address_of(thing))
     shown = {
         "form": form,
         "question": question,
         "offered": offered,
         "danger": danger,
-        "back": then or page.address_of(thing),
+        "back": then if isinstance(then, str) else page.address_of(thing),
         **context,
     }
     return page.show(request, template, title=title, thing=thing, status=status, **shown)

@@ -1,38 +1,45 @@
-"""What the stores of all aliases say, asked at once: an alias whose store is away costs the others nothing."""
+"""What the stores of all aliases say, asked at once: whatever is away costs the rest nothing.
+
+All datasets of an alias are read in a few calls, however many they are. What was read when the time is over is shown,
+and while KV is away the record store still tells which versions are announced.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.dataset import Dataset
+from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.overview import Overview, overview
 from django_etcdaero.datasets.state.presence import Process, merged, processes
 from django_etcdaero.datasets.state.read_ahead import read_ahead
 from django_etcdaero.datasets.state.reading import read_announcements
-from django_etcdaero.exceptions import DeadlineExceeded
+from django_etcdaero.datasets.state.refreshers import Refresher, refreshers
+from django_etcdaero.datasets.stores import Stores
+from django_etcdaero.exceptions import ConfigurationError, ResponseError
 from django_etcdaero.runtime import runtime
-from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.threads import join
 
 from .problem import Problem, problem_of
+from .together import together
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AliasStatus:
     """What is known of one alias."""
 
     alias: str
     overviews: list[Overview] = field(default_factory=list)
-    processes: list[Process] = field(default_factory=list)
+    processes: list[Process] | None = None
+    """``None``: not known."""
+    refreshers: list[Refresher] | None = None
+    copies: dict[str, Announcement] = field(default_factory=dict)
+    """What is announced, as the record store has it, by dataset."""
     problems: list[Problem] = field(default_factory=list)
-    waiting_for: str | None = None
-    """The store that is being asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,12 @@ class ClusterStatus:
     @property
     def processes(self) -> list[Process]:
         """Each process once, whatever aliases it uses."""
-        return merged(chain.from_iterable(each.processes for each in self.aliases))
+        return merged(chain.from_iterable(each.processes or () for each in self.aliases))
+
+    @property
+    def copies(self) -> dict[str, Announcement]:
+        """What is announced, as the record stores have it, by dataset."""
+        return {name: copy for each in self.aliases for name, copy in each.copies.items()}
 
     @property
     def problems(self) -> list[Problem]:
@@ -57,59 +69,102 @@ class ClusterStatus:
 
     def readers_of(self, alias: str) -> list[Process]:
         """Return the processes that are registered under an alias."""
-        return [process for each in self.aliases if each.alias == alias for process in each.processes]
+        return [process for each in self.aliases if each.alias == alias for process in each.processes or ()]
+
+    def refreshers_of(self, dataset: Dataset[Any, Any]) -> list[Refresher] | None:
+        """Return the services that refresh a dataset; ``None``: not known."""
+        found = [each.refreshers for each in self.aliases if each.alias == dataset.using]
+        if not found or found[0] is None:
+            return None
+        return [each for each in found[0] if each.refreshes(dataset.name, dataset.schema)]
 
 
-def ask(timeout: float) -> ClusterStatus:
-    """Ask all stores at once, for ``timeout`` seconds at most; what has not answered by then is a problem."""
-    limit = monotonic() + timeout
-    asked = [AliasStatus(alias) for alias in sorted({dataset.using for dataset in datasets.values()})]
-    threads = []
-    for each in asked:
-        thread = threading.Thread(target=_ask, args=(each,), name=f"etcdaero-status-{each.alias}", daemon=True)
-        thread.start()
-        threads.append(thread)
-    found = []
-    for each, thread in zip(asked, threads, strict=True):
-        ended = join(thread, max(0.0, limit - monotonic()))
-        # A thread that goes on must change nothing that is being shown.
-        seen = dataclasses.replace(each, problems=list(each.problems))
-        if not ended:
-            message = f"no answer within {timeout:g} s"
-            seen.problems.append(_problem(each, DeadlineExceeded(message)))
-        found.append(seen)
-    return ClusterStatus(found)
+class _Reading:
+    """Reading the state of the datasets of one alias: what has been read can be taken at any time."""
 
+    def __init__(self, alias: str, own: list[Dataset[Any, Any]]) -> None:
+        self._alias = alias
+        self._own = own
+        self._overviews: list[Overview] = []
+        self._problems: list[Problem] = []
 
-def _ask(status: AliasStatus) -> None:
-    own = [dataset for _, dataset in sorted(datasets.items()) if dataset.using == status.alias]
-    try:
-        stores = runtime.stores(status.alias)
-        status.waiting_for = "KV"
+    def run(self) -> None:
+        stores = runtime.stores(self._alias)
         ahead = dataclasses.replace(stores, kv=read_ahead(stores.kv))
         announcements = read_announcements(ahead.kv)
-    except Exception as error:
-        status.problems.append(_problem(status, error))
-    else:
-        overviews = []
-        for dataset in own:
+        for dataset in self._own:
             try:
-                overviews.append(overview(dataset, ahead, announcements=announcements))
+                self._overviews.append(overview(dataset, ahead, announcements=announcements))
             except Exception as error:
-                status.problems.append(_problem(status, error, dataset))
-        status.overviews = overviews
-        _look(status, lambda: setattr(status, "processes", processes(stores.kv)))
-        status.waiting_for = "RECORDS"
-        _look(status, lambda: stores.records.get(own[0].layout(stores.prefix).announcement_copy))
+                self._problems.append(problem_of(error, alias=self._alias, store="KV", dataset=dataset.name))
+
+    def taken(self) -> tuple[list[Overview], list[Problem]]:
+        """Return what was read: copies, for the thread that reads may go on."""
+        return list(self._overviews), list(self._problems)
 
 
-def _look(status: AliasStatus, read: Callable[[], object]) -> None:
-    try:
-        read()
-    except Exception as error:
-        status.problems.append(_problem(status, error))
+def ask(timeout: float, *, names: Iterable[str] | None = None) -> ClusterStatus:
+    """Ask all stores at once, for ``timeout`` seconds at most; what has not answered by then is a problem.
+
+    ``names``: of the datasets to look at; ``None``: all.
+    """
+    chosen = [datasets[name] for name in sorted(datasets if names is None else names)]
+    of_alias: dict[str, list[Dataset[Any, Any]]] = {}
+    for dataset in chosen:
+        of_alias.setdefault(dataset.using, []).append(dataset)
+    readings = {alias: _Reading(alias, own) for alias, own in of_alias.items()}
+    questions: dict[tuple[str, str], Callable[[], Any]] = {}
+    for alias, own in sorted(of_alias.items()):
+        questions[alias, "overviews"] = readings[alias].run
+        questions[alias, "processes"] = _asking(alias, lambda stores: processes(stores.kv))
+        questions[alias, "refreshers"] = _asking(alias, lambda stores: refreshers(stores.kv))
+        questions[alias, "copies"] = _asking(alias, lambda stores, own=own: copies(own, stores))  # type: ignore[misc]
+    answers = together(questions, timeout=timeout)
+    return ClusterStatus([_status(alias, readings[alias], answers) for alias in sorted(of_alias)])
 
 
-def _problem(status: AliasStatus, error: Exception, dataset: Dataset[Any, Any] | None = None) -> Problem:
-    name = None if dataset is None else dataset.name
-    return problem_of(error, alias=status.alias, store=status.waiting_for, dataset=name)
+def _asking(alias: str, read: Callable[[Stores], Any]) -> Callable[[], Any]:
+    return lambda: read(runtime.stores(alias))
+
+
+def _status(alias: str, reading: _Reading, answers: dict[tuple[str, str], Any]) -> AliasStatus:
+    overviews, problems = reading.taken()
+    told: dict[str, Any] = {}
+    failed: dict[tuple[str | None, str], Problem] = {}
+    for name in ("overviews", "processes", "refreshers", "copies"):
+        answer = answers[alias, name]
+        if isinstance(answer, Exception):
+            store = store_of(name, answer)
+            failed.setdefault((store, type(answer).__name__), problem_of(answer, alias=alias, store=store))
+        else:
+            told[name] = answer
+    return AliasStatus(
+        alias=alias,
+        overviews=overviews,
+        processes=told.get("processes"),
+        refreshers=told.get("refreshers"),
+        copies=told.get("copies", {}),
+        problems=[*problems, *failed.values()],
+    )
+
+
+def store_of(question: str, error: Exception) -> str | None:
+    """Return which store it is that could not be read; ``None``: there is none, for the settings are wrong."""
+    if isinstance(error, ConfigurationError):
+        return None
+    return "RECORDS" if question == "copies" else "KV"
+
+
+def copies(chosen: Iterable[Dataset[Any, Any]], stores: Stores) -> dict[str, Announcement]:
+    """Return what is announced of datasets of one alias, as the record store has it, by name.
+
+    It is what readers go by while KV is away. One call. Raises what the record store raises.
+    """
+    keys = {each.layout(stores.prefix).announcement_copy: each.name for each in chosen}
+    found = {}
+    for key, record in stores.records.get_many(list(keys)).items():
+        try:
+            found[keys[key]] = Copy.decode(record.value).announcement
+        except ResponseError:  # damaged: the next publication replaces it
+            continue
+    return found

@@ -28,6 +28,18 @@ def size(count: int) -> str:
     return f"{amount:.1f} GB"
 
 
+def span(seconds: float) -> str:
+    """Say how long, in the largest unit of which there are two or more."""
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds // unit:.0f} {name}"
+    return f"{seconds // 86_400:,.0f} days"
+
+
 def describe_version(announcement: Announcement) -> str:
     """Say in one line what is known of a version."""
     return (

@@ -31,6 +31,7 @@ from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background, wait
 
 from .agenda import Agenda
+from .registration import Registration
 from .reloading import RELOAD
 from .request_watch import RequestWatch
 
@@ -105,6 +106,7 @@ class RefreshService:
         self._agenda = Agenda({name: dataset.using for name, dataset in self._datasets.items()}, threads)
         self._jobs: set[Job] = set()
         self._requests = RequestWatch(self._datasets.values(), self)
+        self._registration = Registration(self._datasets.values())
         self._scheduler = Background(self._schedule, name="etcdaero-refresh")
 
     def run(self, stay: Callable[[], object] | None = None) -> None:
@@ -140,6 +142,7 @@ class RefreshService:
             self._changed.notify_all()
             refreshes = [job.refresh for job in self._jobs if job.refresh is not None]
         stops = [Background(refresh.stop, name="etcdaero-refresh-stop") for refresh in refreshes]
+        stops.append(Background(self._registration.end, name="etcdaero-refresh-stop"))
         for each in stops:
             each.start()
         limit = monotonic() + STOPPING
@@ -214,7 +217,9 @@ class RefreshService:
     def _refresh(self, job: Job) -> RefreshResult | None:
         """Refresh if it is due. Return ``None`` if the service was stopped or the job given up meanwhile."""
         dataset = job.dataset
-        self._requests.follow(dataset, self._runtime.stores(dataset.using))
+        stores = self._runtime.stores(dataset.using)
+        self._requests.follow(dataset, stores)
+        self._registration.keep(dataset.using, stores)
         told = self._told.get(dataset.name)
         refresh = Refresh(
             dataset,

@@ -34,7 +34,7 @@ def test_an_act_is_asked_about_done_and_logged(cities: Any, staff: Callable[...,
     asked = client.get(REFRESH)
     assert "asked for a new load" in asked.content.decode()
     answer = client.post(REFRESH, {"reason": "prices are wrong"}, follow=True)
-    assert answer.redirect_chain == [(f"{LIST}cities/change/", 302)]
+    assert answer.redirect_chain[0][0].startswith(f"{LIST}cities/refreshing/?id=")
     assert "prices are wrong" in answer.content.decode()
     entry = LogEntry.objects.get()
     assert (entry.object_id, entry.user_id) == ("cities", client.user.pk)  # type: ignore[attr-defined]
@@ -90,4 +90,4 @@ def test_all_works_on_a_site_of_the_project(cities: Any, root: Client) -> None:
     answer = root.get("/second/django_etcdaero/dataset/cities/change/")
     assert "/second/django_etcdaero/dataset/cities/refresh/" in answer.content.decode()
     answer = root.post("/second/django_etcdaero/dataset/cities/refresh/", {"reason": "x"})
-    assert answer["Location"] == "/second/django_etcdaero/dataset/cities/change/"
+    assert answer["Location"].startswith("/second/django_etcdaero/dataset/cities/refreshing/?id=")

@@ -160,7 +160,7 @@ def test_records_that_are_away_are_told_and_all_else_is_shown(monkeypatch: pytes
     def fail(*args: Any, **arguments: Any) -> Any:
         raise ClusterError("no node answers")
 
-    monkeypatch.setattr(runtime.stores("default").records, "get", fail)
+    monkeypatch.setattr(runtime.stores("default").records, "get_many", fail)
     code, text = run("etcdaero_status")
     assert code == 0
     assert "version 1: 1 rows" in text

@@ -23,6 +23,8 @@ from .partition import EncodedBlock
 
 FETCH = 256
 """Blocks in one fetch: they are held until they are compared."""
+FEW = 32
+"""Likewise for who wants to look at the clock in between."""
 
 Plain: TypeAlias = Callable[[Collection[bytes]], Mapping[bytes, bytes]]
 """Takes digests and returns the plain bytes of each block. Raises ``CorruptBlock`` for what is missing or damaged."""
@@ -73,29 +75,40 @@ def encoded_side(parts: Iterable[EncodedBlock], count: int, known: Collection[by
 
 def differences(old: Side, new: Side) -> Iterator[Pair]:
     """Yield what differs, in the order of the blocks. Raises ``CorruptBlock``, and what the stores raise."""
+    return (pair for _, pair in walk(old, new) if pair is not None)
+
+
+def walk(old: Side, new: Side, *, start: int = 0, fetch: int | None = None) -> Iterator[tuple[int, Pair | None]]:
+    """Yield what differs from the group ``start`` on, each with its group, and ``None`` wherever another one begins.
+
+    ``fetch``: blocks in one fetch. Raises as :func:`differences` does.
+    """
     coarse, fine = (old, new) if old.total <= new.total else (new, old)
-    group: int | None = None
+    group = start
     held: dict[bytes, bytes] = {}
-    for at, is_fine, pairs in _differing(coarse, fine):
+    for at, is_fine, pairs in _differing(coarse, fine, start, fetch or FETCH):
         if at != group:
-            yield from (_pair(key, held[key], None, swapped=coarse is new) for key in held)
+            yield from ((group, _pair(key, held[key], None, swapped=coarse is new)) for key in held)
             group, held = at, {}
+            yield group, None
         if not is_fine:
             held.update(pairs)
             continue
         for key, row in pairs:
             other = held.pop(key, None)
             if other != row:
-                yield _pair(key, other, row, swapped=coarse is new)
-    yield from (_pair(key, held[key], None, swapped=coarse is new) for key in held)
+                yield group, _pair(key, other, row, swapped=coarse is new)
+    yield from ((group, _pair(key, held[key], None, swapped=coarse is new)) for key in held)
 
 
 def _pair(key: bytes, coarse: bytes | None, fine: bytes | None, *, swapped: bool) -> Pair:
     return Pair(key, fine, coarse) if swapped else Pair(key, coarse, fine)
 
 
-def _differing(coarse: Side, fine: Side) -> Iterator[tuple[int, bool, list[tuple[bytes, bytes]]]]:
-    """Yield the blocks of the groups that differ: the group, whose block it is, its keys and rows.
+def _differing(
+    coarse: Side, fine: Side, start: int, fetch: int
+) -> Iterator[tuple[int, bool, list[tuple[bytes, bytes]]]]:
+    """Yield the blocks of the groups that differ, from ``start`` on: the group, whose block it is, its keys and rows.
 
     Of a group those of the coarser version come first. Parts that both have hold the same rows, and are left out.
     """
@@ -104,11 +117,11 @@ def _differing(coarse: Side, fine: Side) -> Iterator[tuple[int, bool, list[tuple
     in_fine = ((index // ratio, digest) for index, digest in zip(fine.indices, fine.blocks, strict=True))
     common = set(coarse.blocks) & set(fine.blocks)
     wanted = merge(
-        ((group, False, digest) for group, digest in in_coarse if digest not in common),
-        ((group, True, digest) for group, digest in in_fine if digest not in common),
+        ((group, False, digest) for group, digest in in_coarse if group >= start and digest not in common),
+        ((group, True, digest) for group, digest in in_fine if group >= start and digest not in common),
         key=lambda each: each[:2],
     )
-    while batch := list(islice(wanted, FETCH)):
+    while batch := list(islice(wanted, fetch)):
         plain = {
             False: coarse.plain([digest for _, is_fine, digest in batch if not is_fine]),
             True: fine.plain([digest for _, is_fine, digest in batch if is_fine]),

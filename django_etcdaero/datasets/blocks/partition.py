@@ -74,6 +74,14 @@ def block_count(rows: int, previous_count: int | None = None) -> int:
     return 1 << max(0, (rows // _NEW_ROWS).bit_length() - 1)
 
 
+def block_of(key: bytes, count: int) -> int:
+    """Return the number of the block, of ``count``, in which the row with this encoded key is.
+
+    :func:`partition` does the same for all keys at once.
+    """
+    return crc32(key) * 0x9E3779B1 >> (33 - count.bit_length()) & (count - 1)
+
+
 class Partition:
     """Encoded rows, assigned to blocks: iterate over it ONCE to get the blocks in order.
 

@@ -70,7 +70,7 @@ class Diff(Generic[K, V]):
     @cached_property
     def counts(self) -> Changes:
         """How many rows were added, removed and changed. Fetches the blocks that differ, once."""
-        found = Counter(map(_kind, differences(*self._sides)))
+        found = Counter(map(kind_of, differences(*self._sides)))
         return Changes(found["added"], found["removed"], found["changed"])
 
     def __iter__(self) -> Iterator[Change[K, V]]:
@@ -107,38 +107,49 @@ class Differences(Generic[K, V]):
         self._decode = decode
 
     def __iter__(self) -> Iterator[Change[K, V]]:
-        wanted = (pair for pair in differences(*self._sides) if _kind(pair) in self._kinds)
+        wanted = (pair for pair in differences(*self._sides) if kind_of(pair) in self._kinds)
         while chunk := list(islice(wanted, CHUNK)):
-            old = self._decoded([(pair.key, pair.old) for pair in chunk if pair.old is not None])
-            new = self._decoded([(pair.key, pair.new) for pair in chunk if pair.new is not None])
-            for pair in chunk:
-                key: Any = None
-                before, after = None, None
-                if pair.old is not None:
-                    key, before = next(old)
-                if pair.new is not None:
-                    key, after = next(new)
-                yield Change(key, _kind(pair), before, after, _fields(pair, before, after))
+            yield from changes(chunk, self._decode)
 
-    def _decoded(self, pairs: Sequence[tuple[bytes, bytes]]) -> Iterator[tuple[Any, Any]]:
-        """Decode rows as those of a block are."""
-        plain = array_header(2 * len(pairs)) + b"".join(key + row for key, row in pairs)
-        block = self._decode(digest_of(Kind.BLOCK, plain), bytes((RAW,)) + plain)
-        return zip(block.keys, block.rows, strict=True)
+
+def changes(pairs: Sequence[Pair], make_block: DecodeBlock) -> Iterator[Change[Any, Any]]:
+    """Yield what pairs say, with keys and rows decoded; few at a time, for they are held."""
+    old = _decoded([(pair.key, pair.old) for pair in pairs if pair.old is not None], make_block)
+    new = _decoded([(pair.key, pair.new) for pair in pairs if pair.new is not None], make_block)
+    for pair in pairs:
+        key: Any = None
+        before, after = None, None
+        if pair.old is not None:
+            key, before = next(old)
+        if pair.new is not None:
+            key, after = next(new)
+        yield Change(key, kind_of(pair), before, after, _fields(pair, before, after))
+
+
+def _decoded(pairs: Sequence[tuple[bytes, bytes]], make_block: DecodeBlock) -> Iterator[tuple[Any, Any]]:
+    plain = array_header(2 * len(pairs)) + b"".join(key + row for key, row in pairs)
+    block = make_block(digest_of(Kind.BLOCK, plain), bytes((RAW,)) + plain)
+    return zip(block.keys, block.rows, strict=True)
 
 
 def diff(dataset: Declared[Any, Any], stores: Stores, old: int | None, new: int | None) -> Diff[Any, Any]:
     """Compare two versions: see :meth:`django_etcdaero.datasets.dataset.Dataset.diff`."""
     entries = find_two(dataset, stores, old, new)
-    blocks = BlockStore(stores.records, dataset.layout(stores.prefix))
-    first, second = (
-        stored_side(Manifest.load(blocks.fetch, bytes.fromhex(entry.root)), blocks.fetch) for entry in entries
-    )
     decode = partial(decode_block, rows=dataset.rows, row_type=dataset.row_type)
-    return Diff(*entries, (first, second), decode)
+    return Diff(*entries, sides_of(dataset, stores, entries), decode)
 
 
-def _kind(pair: Pair) -> KindOfChange:
+def sides_of(
+    dataset: Declared[Any, Any], stores: Stores, entries: tuple[Announcement, Announcement]
+) -> tuple[Side, Side]:
+    """Return two versions to compare. Raises ``CorruptBlock``, and what the record store raises."""
+    blocks = BlockStore(stores.records, dataset.layout(stores.prefix))
+    old, new = (Manifest.load(blocks.fetch, bytes.fromhex(entry.root)) for entry in entries)
+    return stored_side(old, blocks.fetch), stored_side(new, blocks.fetch)
+
+
+def kind_of(pair: Pair) -> KindOfChange:
+    """Say what has happened to the row of a pair that differs."""
     return "added" if pair.old is None else "removed" if pair.new is None else "changed"
 
 
@@ -153,7 +164,7 @@ def _fields(pair: Pair, old: Any, new: Any) -> tuple[Change[Any, Any], ...]:
     for encoded in before | after:
         if before.get(encoded) != after.get(encoded):
             name = decode(encoded, frozen=True)
-            kind = _kind(Pair(encoded, before.get(encoded), after.get(encoded)))
+            kind = kind_of(Pair(encoded, before.get(encoded), after.get(encoded)))
             was = _field(old, name) if encoded in before else None
             found.append(Change(name, kind, was, _field(new, name) if encoded in after else None))
     return tuple(found)

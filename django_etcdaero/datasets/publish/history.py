@@ -12,7 +12,7 @@ import secrets
 import time
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django_etcdaero.datasets.blocks.assembly import FETCH
@@ -25,7 +25,7 @@ from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.stored_state import Pin, StoredState
-from django_etcdaero.datasets.state.validations import RefusedLoad, refused_loads, results_in
+from django_etcdaero.datasets.state.validations import RefusedLoad, phases_in, refused_loads, results_in
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import CorruptBlock, Fenced, InvalidRequest, KeyNotFound
@@ -38,6 +38,8 @@ from .expiry import kept
 
 MOST_TEXT = 1000
 """Characters of a reason and of who gives it."""
+PHASES = ("load", "validate", "store", "try")
+"""Of a refresh, in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,9 @@ class Version:
     """What validators said of it when it was published."""
     pin: Pin | None = None
     """If it is pinned: since when, by whom and why."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds that each phase of its refresh took, in their order: ``load``, ``validate``, ``store`` (encode, compress,
+    write), ``try`` (load it as readers do). Empty if its publisher did not tell."""
 
     @property
     def pinned(self) -> bool:
@@ -104,9 +109,14 @@ def _versions(stores: Stores, layout: Layout, state: StoredState) -> list[Versio
                 current=state.current is not None and state.current.version == entry.version,
                 results=results_in(item),
                 pin=pin,
+                phases=_ordered(phases_in(item)),
             )
         )
     return found
+
+
+def _ordered(phases: dict[str, float]) -> dict[str, float]:
+    return {name: phases[name] for name in PHASES if name in phases}
 
 
 def refused(dataset: Declared[Any, Any], stores: Stores) -> list[RefusedLoad]:

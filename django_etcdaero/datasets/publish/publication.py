@@ -131,6 +131,8 @@ class Publication:
         self._skip_validators = skip_validators
         self.results: list[ValidatorResult] = []
         """What validators said."""
+        self._phases: dict[str, float] = {}
+        """Seconds that each took."""
         self.loading = False
         """Whether it runs code of the project: ``load()``, a validator, or what takes part in a trial load."""
 
@@ -144,7 +146,8 @@ class Publication:
         # 3. Store what is missing.
         base = load_manifest(self._blocks, load.latest)
         storing = self._storing(base)
-        manifest = storing.store(rows)
+        with self._phase("store"):
+            manifest = storing.store(rows)
         del rows
         version: int | None = None
         checked: Checked | None = None
@@ -160,6 +163,12 @@ class Publication:
                 expiry.run(self._state.condemned)
         outcome = Outcome.UNCHANGED if version is None else Outcome.REFRESHED
         return Published(outcome, version, checked, manifest.rows, storing.bytes_written, storing.bytes_total)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        began = elapsed()
+        yield
+        self._phases[name] = elapsed() - began
 
     # --- 2. load and validate ----------------------------------------------------------------------------------------
 
@@ -178,10 +187,12 @@ class Publication:
         rows = Context().run(self._read, self._progress)
         self._permission.check()
         load = Load(started, began, elapsed() - began, self._latest())
+        self._phases["load"] = load.seconds
         if self._skip_validators:
             self.results = [ValidatorResult(name="validators", ok=True, text="left out by hand")]
         else:
-            Context().run(run_validators, self._dataset, self._stores, load.latest, rows, self.results)
+            with self._phase("validate"):
+                Context().run(run_validators, self._dataset, self._stores, load.latest, rows, self.results)
         self.loading = False
         return rows, load
 
@@ -264,7 +275,8 @@ class Publication:
             project=project_of(self._dataset, self._stores),
         )
         self.loading = True  # code of the project takes part
-        Context().run(trial_load, self._dataset, announcement, manifest, storing.fetch)
+        with self._phase("try"):
+            Context().run(trial_load, self._dataset, announcement, manifest, storing.fetch)
         self.loading = False
         return announcement, expiry
 
@@ -272,7 +284,7 @@ class Publication:
         self, lock: Lock, announcement: Announcement, load: Load, storing: Storing, expiry: Expiry
     ) -> Checked:
         checked, value = self._checked(load, announcement.version), announcement.encode()
-        entry = history_value(announcement, self.results)
+        entry = history_value(announcement, self.results, self._phases)
         operations = [put(self._layout.history(announcement.version), entry), *expiry.operations]
         if self._state.pin is None:
             operations.append(put(self._layout.announcement, value))

@@ -74,6 +74,11 @@ class RefreshRequest(Generic[K, V, Index]):
             state = "not sent"
         return f"<RefreshRequest of {self._dataset.name}: {state}>"
 
+    @property
+    def asked(self) -> Asked | None:
+        """The request as it stands in the store; ``None``: it was not sent, or not yet."""
+        return self._asked
+
     def _send(self) -> None:
         self._asked = request_load(self._dataset, host().stores(self._dataset.using), repair=False)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ MOST_TEXT = 500
 MOST_FIGURES = 10
 MOST_REFUSED = 5
 """Loads that are remembered."""
+NO_PHASES: Mapping[str, float] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +52,26 @@ class _Writer(StoredValue):
     """This process, as it signs what it writes."""
 
 
-def history_value(announcement: Announcement, results: Iterable[ValidatorResult]) -> bytes:
-    """Return the value of an entry of the history: the announcement, and what validators said."""
+def history_value(
+    announcement: Announcement, results: Iterable[ValidatorResult], phases: Mapping[str, float] = NO_PHASES
+) -> bytes:
+    """Return the value of an entry of the history: the announcement, what validators said, and the seconds of each
+    phase of the refresh."""
     stored = load_object(announcement.encode(), "announcement")
     listed = _to_store(results)
-    return json.dumps(stored | {"results": listed} if listed else stored, sort_keys=True).encode()
+    said = {"results": listed, "phases": {name: round(seconds, 6) for name, seconds in phases.items()}}
+    return json.dumps(stored | {name: each for name, each in said.items() if each}, sort_keys=True).encode()
+
+
+def phases_in(item: KeyValue) -> dict[str, float]:
+    """Return how many seconds each phase of the refresh took that published the version of an entry of the history.
+
+    Empty: whoever published it did not tell.
+    """
+    try:
+        return _figures(load_object(item.value, "announcement").get("phases"))
+    except ResponseError:
+        return {}
 
 
 def results_in(item: KeyValue) -> tuple[ValidatorResult, ...]:

@@ -1,0 +1,177 @@
+"""What can be done to a dataset: asking for a refresh, holding readers on a version, letting go.
+
+A web process never loads a source: whoever refreshes is asked to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from django import forms
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from django_etcdaero import datasets
+from django_etcdaero.datasets.publish.history import Version
+from django_etcdaero.management.describe import moment, size
+
+from ..models import Dataset
+from .acts import Act, ConfirmForm, ReasonForm, Section, confirm
+
+
+class RefreshAct(Act):
+    """Asks for a refresh, and goes on to the page that shows how it is getting on."""
+
+    def view(self, page: Section) -> Callable[[HttpRequest, str], HttpResponse]:
+        """Return the view for the pages of a section."""
+
+        def view(request: HttpRequest, object_id: str) -> HttpResponse:
+            if not page.permits(request, self.permission):
+                raise PermissionDenied
+            thing = page.found(request, object_id)
+            if isinstance(thing, HttpResponse):
+                return thing
+            return confirm(
+                page,
+                request,
+                thing,
+                title=self.label,
+                question=self.question(thing),
+                form_class=self.form(thing),
+                perform=lambda data: self.perform(request, thing, data),
+                then=lambda: address_of_wait(page, thing),
+            )
+
+        return view
+
+
+def address_of_wait(page: Any, thing: Any) -> str:
+    """Return the address of the page that shows how the last request of this visitor is getting on."""
+    address: str = page.address_of(thing, "refreshing")
+    asked = getattr(thing, "asked", None)
+    return address if asked is None else f"{address}?{urlencode({'id': asked.id, 'revision': asked.revision})}"
+
+
+def ask_for_refresh(thing: Dataset, data: Mapping[str, Any]) -> str:
+    """Ask whoever refreshes; return what was done, in words. Raises ``EtcdAeroError``."""
+    thing.asked = getattr(datasets[str(thing.pk)].request_refresh(), "asked", None)  # type: ignore[attr-defined]
+    return gettext("A refresh was asked for: %(reason)s") % data
+
+
+def _pin(request: HttpRequest, thing: Dataset, data: Mapping[str, Any]) -> str:
+    version = datasets[str(thing.pk)].pin(reason=data["reason"], by=request.user.get_username())
+    return gettext("Pinned to version %(version)d: %(reason)s") % {"version": version, "reason": data["reason"]}
+
+
+def _unpin(request: HttpRequest, thing: Dataset, data: Mapping[str, Any]) -> str:
+    if datasets[str(thing.pk)].unpin():
+        return gettext("Unpinned, and a refresh was asked for: %(reason)s") % data
+    return gettext("It was not pinned any more: %(reason)s") % data
+
+
+def _roll_back(request: HttpRequest, thing: Dataset, data: Mapping[str, Any]) -> str:
+    version = int(data["version"])
+    datasets[str(thing.pk)].rollback(version, reason=data["reason"], by=request.user.get_username())
+    return gettext("Rolled back to version %(version)d, and pinned there: %(reason)s") % {
+        "version": version,
+        "reason": data["reason"],
+    }
+
+
+def _others(thing: Any) -> list[Version]:
+    return [each for each in thing.value.versions or () if not each.current]
+
+
+def _rollback_form(thing: Any) -> type[ConfirmForm]:
+    choices = [(str(each.version), _version_in_words(each)) for each in _others(thing)]
+    if thing.chosen and all(thing.chosen != number for number, _words in choices):
+        choices.append(
+            (thing.chosen, gettext("version %(version)s, which is not kept any more") % {"version": thing.chosen})
+        )
+    field = forms.CharField(label=_("Version"), widget=forms.Select(choices=choices))
+
+    def clean_version(form: ConfirmForm) -> str:
+        # Whether it is still kept says the store: it may have been dropped since the form was shown.
+        typed: str = form.cleaned_data["version"]
+        if not typed.isdecimal() or len(typed) > 12:
+            raise forms.ValidationError(gettext("This is no version."))
+        return typed
+
+    members = {"version": field, "clean_version": clean_version, "field_order": ["version", "reason"]}
+    return type("RollbackForm", (ReasonForm,), members)
+
+
+def _version_in_words(each: Version) -> str:
+    return gettext("version %(version)d: %(rows)s rows, %(size)s, published %(when)s") % {
+        "version": each.version,
+        "rows": f"{each.rows:,}",
+        "size": size(each.stored_bytes),
+        "when": moment(each.published_at),
+    }
+
+
+def _pinned(thing: Any) -> bool:
+    overview = thing.value.overview
+    return overview is not None and overview.stored.pin is not None
+
+
+REFRESH = RefreshAct(
+    name="refresh",
+    label=_("Refresh now"),
+    permission="refresh_dataset",
+    question=lambda thing: (
+        gettext("Whoever refreshes the dataset “%s” is asked for a new load, whether it is due or not.") % thing
+    ),
+    form=lambda thing: ReasonForm,
+    perform=lambda request, thing, data: ask_for_refresh(thing, data),
+)
+PIN = Act(
+    name="pin",
+    label=_("Pin"),
+    permission="pin_dataset",
+    question=lambda thing: (
+        gettext(
+            "All processes stay on the version of “%s” that they are to hold now. Refreshes go to the history only, "
+            "until it is unpinned."
+        )
+        % thing
+    ),
+    form=lambda thing: ReasonForm,
+    perform=_pin,
+    offered=lambda thing: (
+        not _pinned(thing) and not (thing.value.overview is not None and thing.value.overview.stored.current is None)
+    ),
+)
+UNPIN = Act(
+    name="unpin",
+    label=_("Unpin"),
+    permission="pin_dataset",
+    question=lambda thing: (
+        gettext("Processes follow the versions of “%s” that are published from now on, and a new load is asked for.")
+        % thing
+    ),
+    form=lambda thing: ReasonForm,
+    perform=_unpin,
+    offered=_pinned,
+)
+ROLL_BACK = Act(
+    name="rollback",
+    label=_("Roll back"),
+    permission="pin_dataset",
+    question=lambda thing: (
+        gettext(
+            "All processes go back to a version of “%s” that was kept, and stay there until it is unpinned. Its rows "
+            "are read and checked first."
+        )
+        % thing
+    ),
+    form=_rollback_form,
+    initial=lambda thing: {"version": thing.chosen},
+    perform=_roll_back,
+    offered=lambda thing: bool(_others(thing)),
+    danger=True,
+)

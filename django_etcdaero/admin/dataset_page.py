@@ -1,0 +1,74 @@
+"""The page of a dataset: what the stores tell, who holds what, the kept versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from django.http import HttpRequest
+
+from django_etcdaero import datasets
+from django_etcdaero.datasets.publish.history import Version
+from django_etcdaero.inspection.conditions import conditions
+from django_etcdaero.inspection.holders import holders
+from django_etcdaero.inspection.one_dataset import DatasetState
+
+from .dataset_charts import charts
+from .dataset_words import said
+
+MOST_NAMED = 50
+"""Processes that hold another version and are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryLine:
+    """A kept version, and the one that was published before it."""
+
+    version: Version
+    previous: int | None
+    refused: bool
+    """Whether a validator would have, and was overridden."""
+
+
+def page_context(page: Any, request: HttpRequest, thing: Any) -> dict[str, Any]:
+    """Return what the template shows."""
+    state: DatasetState = thing.value
+    declared, overview = datasets[state.name], state.overview
+    announced = overview.stored.current if overview is not None else state.copy
+    version = None if announced is None else announced.version
+    held = None if state.processes is None else holders(declared, version, state.processes)
+    holder = None if overview is None else overview.holder
+    who = "" if holder is None else f"{holder.host or '?'}/{holder.pid or '?'}"
+    versions = state.versions or []
+    period = declared.refresh_every
+    return {
+        "state": state,
+        "declared": declared,
+        "overview": overview,
+        "announced": announced,
+        "now": state.asked,
+        "said": said(None if overview is None else conditions(overview, declared), by=who),
+        "period": None if period is None else period.total_seconds(),
+        "max_stale": None if declared.max_stale is None else declared.max_stale.total_seconds(),
+        "validators": [getattr(each, "__name__", "") or type(each).__name__ for each in declared.validators],
+        "held": held,
+        "behind": [] if held is None else held.behind[:MOST_NAMED],
+        "not_named": 0 if held is None else max(0, len(held.behind) - MOST_NAMED),
+        "history": _history(versions),
+        "charts": charts(versions),
+        "may_view_rows": page.permits(request, "view_row"),
+        "may_pin": page.permits(request, "pin_dataset"),
+        "may_refresh": page.permits(request, "refresh_dataset"),
+        "diff_address": page.address_of(thing, "diff"),
+        "rows_address": page.address_of(thing, "rows"),
+        "rollback_address": page.address_of(thing, "rollback"),
+        "refreshing_address": page.address_of(thing, "refreshing"),
+    }
+
+
+def _history(versions: list[Version]) -> list[HistoryLine]:
+    return [
+        HistoryLine(each, None if before is None else before.version, any(not result.ok for result in each.results))
+        for each, before in zip_longest(versions, versions[1:])
+    ]

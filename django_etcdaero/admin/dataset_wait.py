@@ -1,0 +1,58 @@
+"""The page that shows how a request for a refresh is getting on."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext_lazy as _
+
+from django_etcdaero import datasets
+from django_etcdaero.datasets.state.schedule import Asked
+from django_etcdaero.inspection.holders import holders
+from django_etcdaero.inspection.one_dataset import DatasetState
+from django_etcdaero.inspection.refresh_wait import look
+
+from .inspected import DEADLINE
+
+_ID = re.compile(r"[0-9a-f]{1,32}")
+
+
+def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
+    """Return the page; ``id`` and ``revision`` in the address say which request it is about."""
+    state: DatasetState = thing.value
+    declared = datasets[state.name]
+    asked = _asked(request)
+    wait = look(declared, asked, timeout=DEADLINE)
+    version = None if wait.answer is None else wait.answer.version
+    held = None if state.processes is None else holders(declared, version, state.processes)
+    following = held is not None and version is not None and held.current < held.total and not _pinned(state)
+    answer: HttpResponse = page.show(
+        request,
+        "admin/django_etcdaero/dataset_refreshing.html",
+        title=_("Refresh"),
+        thing=thing,
+        wait=wait,
+        asked=asked,
+        held=held,
+        declared=declared,
+        pinned=_pinned(state),
+        over=wait.over and not following,
+        problems=[*state.problems, *(each for each in wait.problems if each not in state.problems)],
+        now=state.asked,
+        may_refresh=page.permits(request, "refresh_dataset"),
+        refresh_address=page.address_of(thing, "refresh"),
+    )
+    return answer
+
+
+def _pinned(state: DatasetState) -> bool:
+    return state.overview is not None and state.overview.stored.pin is not None
+
+
+def _asked(request: HttpRequest) -> Asked | None:
+    id_, revision = request.GET.get("id", ""), request.GET.get("revision", "")
+    if not _ID.fullmatch(id_) or not revision.isdecimal() or len(revision) > 18:
+        return None
+    return Asked(id_, int(revision))
