@@ -1,0 +1,24 @@
+"""Which keys belong to this package itself: they are shown, and changed only by what knows what they mean."""
+
+from __future__ import annotations
+
+import re
+
+from django_etcdaero.datasets.layout import RESERVED, SETTINGS
+from django_etcdaero.keyvalue.values import KeyValue
+
+_OWN = tuple(each.encode() for each in RESERVED if each != SETTINGS)
+_PLACE = re.compile(rb"(/|:contenders/)-?[0-9a-f]{1,16}(-[0-9]+)?\Z")
+
+
+def belongs_to_package(key: bytes) -> bool:
+    """Tell whether a key, below the alias's prefix, is one of the package's: of datasets, processes, caches, records.
+
+    Those under ``settings/`` are not: operators are meant to write them.
+    """
+    return key.startswith(_OWN)
+
+
+def is_place_in_queue(found: KeyValue) -> bool:
+    """Tell whether a key looks like a contender for a lock or an election: deleting it would release the lock."""
+    return bool(found.lease) and _PLACE.search(found.key) is not None

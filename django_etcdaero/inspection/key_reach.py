@@ -1,0 +1,50 @@
+"""How far back the history of a store can be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django_etcdaero.exceptions import Compacted
+from django_etcdaero.keyvalue.facade import KV
+
+_PROBE = b"etcdaero-reach"
+"""Any key: whether it is there does not matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """The revisions that can be read, both included."""
+
+    oldest: int
+    newest: int
+
+
+def reach(kv: KV, *, timeout: float | None = None) -> Reach:
+    """Return which revisions can be read now. ``timeout``: seconds for each read. Raises what the store raises.
+
+    A read of the first revision tells it where the store says with the error how far it was compacted. etcd does not;
+    there it is searched for by halving, with as many reads of one key as the newest revision has binary digits.
+    """
+    newest = kv.range(_PROBE, keys_only=True, timeout=timeout).revision
+    low, high = 1, newest  # high can be read
+    told = _compacted_to(kv, low, timeout)
+    if told is None:
+        return Reach(oldest=low, newest=newest)
+    if told:
+        return Reach(oldest=told, newest=max(told, newest))
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _compacted_to(kv, middle, timeout) is None:
+            high = middle
+        else:
+            low = middle
+    return Reach(oldest=high, newest=newest)
+
+
+def _compacted_to(kv: KV, revision: int, timeout: float | None) -> int | None:
+    """Return ``None`` if the revision can be read, else the oldest one that can (0: the store did not say)."""
+    try:
+        kv.get(_PROBE, revision=revision, timeout=timeout)
+    except Compacted as error:
+        return error.compact_revision
+    return None
