@@ -5,13 +5,15 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 
-from ..models import Dataset, Process
+from ..models import Dataset, Key, Process
 from .datasets import DatasetAdmin
 from .inspected import InspectedAdmin
+from .keys import KeyAdmin
 from .processes import ProcessAdmin
 
 PAGES: dict[type, type[InspectedAdmin]] = {
     Dataset: DatasetAdmin,
+    Key: KeyAdmin,
     Process: ProcessAdmin,
 }
 
