@@ -7,7 +7,8 @@ import re
 from django_etcdaero.datasets.layout import RESERVED, SETTINGS
 from django_etcdaero.keyvalue.values import KeyValue
 
-_OWN = tuple(each.encode() for each in RESERVED if each != SETTINGS)
+PACKAGE_KEYS = tuple(each.encode() for each in RESERVED if each != SETTINGS)
+"""How the keys begin that are the package's, below the prefix of an alias."""
 _PLACE = re.compile(rb"(/|:contenders/)-?[0-9a-f]{1,16}(-[0-9]+)?\Z")
 
 
@@ -16,7 +17,7 @@ def belongs_to_package(key: bytes) -> bool:
 
     Those under ``settings/`` are not: operators are meant to write them.
     """
-    return key.startswith(_OWN)
+    return key.startswith(PACKAGE_KEYS)
 
 
 def is_place_in_queue(found: KeyValue) -> bool:
