@@ -102,6 +102,9 @@ class Key(Inspected):
             ("delete_key", _("Can delete keys")),
         )
 
+    def __str__(self) -> str:
+        return str(self.pk).partition("/")[2]
+
 
 class Lock(Inspected):
     """A lock or an election."""

@@ -10,6 +10,7 @@ from .system.shown import shown
 
 Start = Literal["auto", "always", "lazy", "off"]
 RefreshInRunserver = Literal["auto", "off"]
+AdminKeys = Literal["prefix", "all"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,8 @@ class Options:
     """Longest random delay in seconds before a large version is fetched; 0 to 300."""
     REFRESH_IN_RUNSERVER: RefreshInRunserver = "auto"
     """Whether ``runserver`` refreshes the datasets itself: ``auto`` (under ``DEBUG``), ``off``."""
+    ADMIN_KEYS: AdminKeys = "prefix"
+    """Which keys the admin pages show and change: those below ``PREFIX`` (``prefix``), or ``all`` of the store."""
 
     def __post_init__(self) -> None:
         for name in OPTION_NAMES:
@@ -59,7 +62,11 @@ _RANGES: Final = {
     "GARBAGE_TTL": _Range(3600, 30 * 24 * 3600, whole=True),
     "SPLAY": _Range(0, 300, whole=False),
 }
-_CHOICES: Final = {"START": get_args(Start), "REFRESH_IN_RUNSERVER": get_args(RefreshInRunserver)}
+_CHOICES: Final = {
+    "START": get_args(Start),
+    "REFRESH_IN_RUNSERVER": get_args(RefreshInRunserver),
+    "ADMIN_KEYS": get_args(AdminKeys),
+}
 READER_OPTIONS: Final = ("START", "POLL_INTERVAL", "SESSION_TTL", "SPLAY", "REFRESH_IN_RUNSERVER")
 """What concerns the process, which has one reader and one service: the alias ``default`` says it for all."""
 OPTION_NAMES: Final = tuple(field.name for field in fields(Options))

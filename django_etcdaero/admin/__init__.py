@@ -5,15 +5,17 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 
-from ..models import Dataset, Overview, Process
+from ..models import Dataset, Key, Overview, Process
 from .datasets import DatasetAdmin
 from .inspected import InspectedAdmin
+from .keys import KeyAdmin
 from .overview import OverviewAdmin
 from .processes import ProcessAdmin
 
 PAGES: dict[type, type[InspectedAdmin]] = {
     Overview: OverviewAdmin,
     Dataset: DatasetAdmin,
+    Key: KeyAdmin,
     Process: ProcessAdmin,
 }
 

@@ -99,8 +99,10 @@ def things(cities: Any) -> Iterator[None]:
     from django_etcdaero.datasets.state.presence import processes
 
     process = processes(kv)[0]
+    kv.put("prices/7", "12")
     every_page.THINGS.update(
         dataset="cities",
+        key="default/prices/7",
         process=f"{process.host}/{process.pid}/{process.started:.3f}",
     )
     yield
