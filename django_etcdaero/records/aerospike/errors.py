@@ -27,6 +27,9 @@ from django_etcdaero.stores.endpoint import Endpoint
 OK, NOT_FOUND, GENERATION, EXISTS, FULL, TOO_BIG, NAMESPACE, FORBIDDEN, FILTERED_OUT = 0, 2, 3, 5, 8, 13, 20, 22, 27
 """Results of the server."""
 
+NOT_UNDERSTOOD = 4
+"""Of a text command: the server does not know it."""
+
 NO_ANSWER, SOME_FAILED, CLUSTER_EMPTY, NO_VALUE = -15, -16, 1, -1000
 """Of a row of a batch; of batches as a whole; of a record as it was read (a number that the client does not use)."""
 

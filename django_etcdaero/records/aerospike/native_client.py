@@ -198,6 +198,20 @@ class NativeClient:
             each.get("nsup-period") == "0" and each.get("allow-ttl-without-nsup") == "false" for each in settings
         )
 
+    def ask_nodes(self, command: str, ms: int) -> dict[str, str]:
+        """Return what each node answers to a text command, by the node's name; of one that did not answer nothing."""
+        answers = self.native.info_all(command, {"timeout": ms})
+        if not answers:
+            raise NativeError(errors.CLUSTER_EMPTY, "the cluster is empty", in_doubt=False)
+        told = {
+            str(node): text.removeprefix(f"{command}\t").removesuffix("\n")
+            for node, (_, text) in answers.items()
+            if text is not None
+        }
+        if not told:
+            raise NativeError(errors.CLUSTER_EMPTY, "no node answers text commands", in_doubt=False)
+        return told
+
     def _key(self, key: bytes) -> tuple[str, str, bytearray]:
         return self._namespace, self._set, bytearray(key)
 

@@ -17,12 +17,13 @@ from django_etcdaero.exceptions import (
     InvalidRequest,
     KeyExists,
     KeyNotFound,
+    NotSupported,
     OutcomeUnknown,
     VersionConflict,
 )
 from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.life import ConnectedStore
-from django_etcdaero.records.store import Meta, Record, StoreInfo, Value, batches, by_size
+from django_etcdaero.records.store import Fill, Meta, Record, StoreInfo, Value, batches, by_size
 from django_etcdaero.stores.aerospike import AerospikeAddress, address_of
 from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.system import forks
@@ -30,6 +31,7 @@ from django_etcdaero.system import forks
 from . import errors
 from .connection import Connection
 from .errors import NativeError
+from .fill import fill_of
 
 if TYPE_CHECKING:
     from .native_client import Batch, NativeClient, Page
@@ -87,6 +89,7 @@ class AerospikeStore(ConnectedStore):
             raise InvalidRequest("timeout must be above 0 seconds")
         self.info = StoreInfo("aerospike", address.safe)
         self.max_value_bytes = max_value_bytes
+        self._set = f"{address.namespace}/{address.set_name}"
         self._connections = self._connection = Connection(address, timeout)
         forks.protect(self)
 
@@ -172,6 +175,13 @@ class AerospikeStore(ConnectedStore):
         self._connection.check_usable()
         return self._scan(prefix, timeout)
 
+    def fill(self, prefix: bytes = b"", *, timeout: float | None = None) -> Fill:
+        arguments.check_prefix(prefix)
+        namespace, _, _ = self._set.partition("/")
+        sets = self.ask_nodes(f"sets/{self._set}", timeout=timeout)
+        found = fill_of(sets.values(), self.ask_nodes(f"namespace/{namespace}", timeout=timeout).values())
+        return found if prefix else found._replace(matching=found.records)
+
     def truncate(self, *, timeout: float | None = None) -> None:
         """See the waist. Returns when every node has confirmed it.
 
@@ -189,6 +199,24 @@ class AerospikeStore(ConnectedStore):
                 time.sleep(CONFIRMATION_INTERVAL)
         except (ClusterError, DeadlineExceeded) as error:
             raise OutcomeUnknown(f"{self.info.location}: not every node has confirmed the truncation") from error
+
+    def ask_nodes(self, command: str, *, timeout: float | None = None) -> dict[str, str]:
+        """Return what each node of the cluster answers to a text command (as ``asinfo -v`` sends), by the node's name.
+
+        Raises ``NotSupported`` for a command that they do not know, ``PermissionDenied`` for one that takes a role
+        which the user does not have, and what reading raises.
+        """
+        arguments.check_timeout(timeout)
+        until = self._connection.until(timeout)
+
+        def ask(client: NativeClient, ms: int) -> dict[str, str]:
+            return client.ask_nodes(command, ms)
+
+        answers = self._connection.run(ask, until, expected=(errors.NOT_UNDERSTOOD,))[1]
+        if answers is None:
+            name = command.partition(":")[0]
+            raise NotSupported(f"{self.info.location}: the servers do not know the command {name!r}")
+        return answers
 
     def _read(self, call: Callable[[NativeClient, int], T], timeout: float | None) -> T | None:
         """Return what ``call`` does, or ``None`` if there is no such record."""
