@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 
-from ..models import Dataset, Process
+from ..models import Cache, Dataset, Process
+from .caches import CacheAdmin
 from .datasets import DatasetAdmin
 from .inspected import InspectedAdmin
 from .processes import ProcessAdmin
@@ -13,6 +14,7 @@ from .processes import ProcessAdmin
 PAGES: dict[type, type[InspectedAdmin]] = {
     Dataset: DatasetAdmin,
     Process: ProcessAdmin,
+    Cache: CacheAdmin,
 }
 
 

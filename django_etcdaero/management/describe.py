@@ -28,6 +28,13 @@ def size(count: int) -> str:
     return f"{amount:.1f} GB"
 
 
+def duration(seconds: float) -> str:
+    """Say how long, with three digits that count."""
+    if seconds == float("inf"):
+        return "∞"
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def describe_version(announcement: Announcement) -> str:
     """Say in one line what is known of a version."""
     return (
