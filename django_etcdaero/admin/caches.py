@@ -13,7 +13,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.inspection import caches
-from django_etcdaero.inspection.cache_values import value_text
+from django_etcdaero.inspection.cache_values import is_pickle, show_entry
 from django_etcdaero.inspection.caches import CacheState, Looked
 from django_etcdaero.management.cache_words import scope_of_clear, scope_of_invalidation, state_of_entry
 from django_etcdaero.management.describe import size
@@ -127,7 +127,8 @@ class CacheAdmin(InspectedAdmin):
             "entry": entry,
             "state": None if entry is None else state_of_entry(entry.state),
             "may_reveal": may_reveal,
-            "value": value_text(entry) if entry is not None and may_reveal else None,
+            "value": show_entry(entry) if entry is not None and may_reveal else None,
+            "pickled": entry is not None and is_pickle(entry),
             "named": named,
             "query": urlencode(named),
         }

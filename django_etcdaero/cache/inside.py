@@ -11,6 +11,7 @@ from typing import Any
 
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.store import Fill
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.shown import shown
 
 from . import serializers
@@ -110,6 +111,27 @@ class Inside:
         record_key = entries.record_key(self._prefix, made)
         looking = Looking(store, self._core.codec, room=place.room, generation=generation, timeout=timeout)
         return looking.entry(made, record_key, entries.lock_key(record_key))
+
+    def keys(self, pattern: str, version: int | None = None, *, most: int, timeout: float) -> tuple[list[str], bool]:
+        """Return keys that match ``pattern``, ``most`` at most, and whether these are all.
+
+        No value is read, so keys of entries that have expired or were invalidated may be among them, and those that
+        are too long to be keys of records are not. Stops after ``timeout`` seconds. Raises what the store raises, and
+        ``ConfigurationError`` as ``cache.keys()``.
+        """
+        limit = monotonic() + timeout
+        reverse, matches = self._cache._reversing(), self._cache._matcher(pattern, version)
+        generation, found = self._generation(timeout), list[str]()
+        if generation is None:
+            return found, True
+        start = self._core.place.room + b"e" + generation
+        for record_key, _ in self._core.place.store().scan(start, timeout=timeout):
+            stored = record_key[len(start) :].decode("utf-8", "surrogatepass")
+            if len(found) >= most or monotonic() > limit:
+                return found, False
+            if matches(stored):
+                found.append(reverse(stored))
+        return found, True
 
     def stored_key(self, key: str, version: int | None = None) -> str:
         """Return the key under which an entry is stored."""

@@ -17,6 +17,7 @@ from django_etcdaero.cache.inside import CacheSettings
 from django_etcdaero.cache.near import NearState
 from django_etcdaero.cache.outage import Away
 from django_etcdaero.cache.stored_entry import StoredEntry
+from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.store import Fill
 
 from .problem import Problem, problem_of
@@ -106,6 +107,14 @@ def aliases() -> tuple[str, ...]:
     return tuple(alias for alias, _ in configured.ours())
 
 
+def in_process(alias: str) -> bool:
+    """Tell whether each process has a cache of its own under this name, in its memory."""
+    try:
+        return configured.inside(alias).settings.in_process
+    except ConfigurationError:
+        return False
+
+
 def read_caches(timeout: float, names: Iterable[str] | None = None) -> Found:
     """Read the caches with these names, all by default, at once, for ``timeout`` seconds at most. Raises nothing."""
     found: dict[str, CacheState] = {}
@@ -133,6 +142,16 @@ def look_up(alias: str, key: str, version: int | None = None, *, timeout: float)
         {alias: lambda: configured.inside(alias).look(key, version, timeout=timeout)}, timeout=timeout
     ).values()
     return Looked(None, _problem(answer, alias)) if isinstance(answer, Exception) else Looked(answer)
+
+
+def find_keys(
+    alias: str, pattern: str, version: int | None = None, *, most: int, timeout: float
+) -> tuple[list[str], bool]:
+    """Return keys that match ``pattern`` (``*``, ``?``, ``[…]``), ``most`` at most, and whether these are all.
+
+    Stops after ``timeout`` seconds. No value is read: what has expired may be among them. Raises what the store raises.
+    """
+    return configured.inside(alias).keys(pattern, version, most=most, timeout=timeout)
 
 
 def delete(alias: str, key: str, version: int | None = None) -> bool:

@@ -13,7 +13,7 @@ from django.core.cache import caches
 from django_etcdaero.cache.stored_entry import EntryState
 from django_etcdaero.exceptions import ClusterError
 from django_etcdaero.inspection import caches as inspected
-from django_etcdaero.inspection.cache_values import MAX_HEX, MAX_TEXT, value_text
+from django_etcdaero.inspection.cache_values import is_pickle, show_entry
 from django_etcdaero.inspection.caches import CacheState
 from tests.cache.conftest import aerospike_url
 
@@ -157,9 +157,10 @@ def test_a_pickle_is_not_unpickled(configure: Configure, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(pickle, "loads", refuse)
     entry = looked("a")
-    value = value_text(entry)
+    value = show_entry(entry)
     assert value is not None
-    assert value.form == "pickle"
+    assert is_pickle(entry)
+    assert value.form == "hex"
     assert value.text.startswith("00000000  80 05 ")
     assert value.size == len(entry.content)
 
@@ -167,20 +168,30 @@ def test_a_pickle_is_not_unpickled(configure: Configure, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(("serializer", "shown"), [("json", '{\n  "ä": [\n    1\n  ]\n}'), ("msgpack", "{'ä': [1]}")])
 def test_values_that_run_no_code_are_text(configure: Configure, serializer: str, shown: str) -> None:
     configure(options={"SERIALIZER": serializer, "COMPRESSOR": "zlib", "COMPRESS_MIN_LENGTH": 0}).set("a", {"ä": [1]})
-    value = value_text(looked("a"))
+    value = show_entry(looked("a"))
     assert value is not None
-    assert (value.form, value.text, value.cut) == (serializer, shown, False)
+    assert (value.form, value.text, value.is_cut) == (serializer, shown, False)
+    caches["default"].set("b", "é")
+    value = show_entry(looked("b"))
+    assert value is not None
+    assert "é" in value.text
 
 
 def test_long_values_are_cut(configure: Configure) -> None:
-    configure(options={"SERIALIZER": "json"}).set("a", "x" * (MAX_TEXT + 1))
-    value = value_text(looked("a"))
+    configure(options={"SERIALIZER": "json"}).set("a", "x" * 100_000)
+    configure(alias="pickles").set("a", "x" * 100_000)
+    for alias in ("default", "pickles"):
+        value = show_entry(looked("a", alias=alias))
+        assert value is not None
+        assert value.is_cut
+        assert value.size >= 100_000 > len(value.text)
+
+
+def test_a_number_is_shown(configure: Configure) -> None:
+    configure().set("a", 7)
+    value = show_entry(looked("a"))
     assert value is not None
-    assert (len(value.text), value.cut) == (MAX_TEXT, True)
-    configure(alias="p").set("a", "x" * (MAX_HEX + 1))
-    value = value_text(looked("a", alias="p"))
-    assert value is not None
-    assert (value.text.count("\n") + 1, value.cut) == (MAX_HEX // 16, True)
+    assert value.text == "7"
 
 
 # --- a cache ---------------------------------------------------------------------------------------------------------
