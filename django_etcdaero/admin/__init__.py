@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 
-from ..models import Dataset, Key, Overview, Process
+from ..models import Cache, Dataset, Key, Overview, Process
+from .caches import CacheAdmin
 from .datasets import DatasetAdmin
 from .inspected import InspectedAdmin
 from .keys import KeyAdmin
@@ -17,6 +18,7 @@ PAGES: dict[type, type[InspectedAdmin]] = {
     Dataset: DatasetAdmin,
     Key: KeyAdmin,
     Process: ProcessAdmin,
+    Cache: CacheAdmin,
 }
 
 

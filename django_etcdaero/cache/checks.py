@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
-from django.utils.module_loading import import_string
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import ConfigurationError
@@ -18,7 +16,7 @@ from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.stores.local import FileAddress
 
 from . import options
-from .backend import EtcdAeroCache
+from .configured import ours
 from .faults import faults
 from .place import ALIAS_SCHEME, address_of
 
@@ -30,7 +28,7 @@ def check(*, deploy: bool = False) -> list[CheckMessage]:
     near caches are told of changes through a store that fewer processes see.
     """
     found: list[CheckMessage] = []
-    for alias, params in _ours():
+    for alias, params in ours():
         where = f'CACHES["{alias}"]'
         location = params.get("LOCATION", "")
         if wrong := _faults(location, params):
@@ -96,16 +94,6 @@ _FEWER = {Reach.PROCESS: "only the threads of one process", Reach.HOST: "only th
 
 def _reach(address: Address) -> Reach:
     return min(address.reach, Reach.HOST) if address.on_this_host else address.reach
-
-
-def _ours() -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for alias, params in settings.CACHES.items():
-        try:
-            backend = import_string(params["BACKEND"])
-        except (ImportError, KeyError, TypeError):
-            continue  # Django says it
-        if isinstance(backend, type) and issubclass(backend, EtcdAeroCache):
-            yield alias, params
 
 
 def _aliases_with(address: AerospikeAddress) -> list[str]:

@@ -123,22 +123,40 @@ class Codec:
 
     def read(self, key: bytes, envelope: Envelope) -> Any:
         """Return the value of an entry. Raises ``CorruptBlock``, which says why, if it may not or cannot be read."""
+        self._check(key, envelope)
+        return self.value(envelope)
+
+    def unpacked(self, key: bytes, envelope: Envelope) -> bytes:
+        """Return what the serializer made of the value of an entry, which has its body, and call no serializer.
+
+        Raises ``CorruptBlock`` as :meth:`read`.
+        """
+        self._check(key, envelope)
+        try:
+            return self._decompressed(envelope)
+        except CorruptBlock:
+            raise
+        except Exception as error:  # a package that is not there
+            raise CorruptBlock(f"{type(error).__name__}: {error}") from error
+
+    def _check(self, key: bytes, envelope: Envelope) -> None:
         if envelope.serializer not in self._readable:
             raise CorruptBlock(f"its serializer is not read here ({envelope.serializer})")
         if not self.authentic(key, envelope):
             raise CorruptBlock("its signature is wrong; was SECRET_KEY changed?")
-        return self.value(envelope)
+
+    def _decompressed(self, envelope: Envelope) -> bytes:
+        if envelope.compressor == compressors.NONE:
+            return envelope.body
+        compressor = compressors.BY_CODE.get(envelope.compressor)
+        if compressor is None:
+            raise CorruptBlock(f"there is no compressor {envelope.compressor}")
+        return compressor.decompress(envelope.body, compressors.MAX_RATIO * self._max_bytes)
 
     def value(self, envelope: Envelope) -> Any:
         """Return the value of an authentic entry. Raises ``CorruptBlock`` if it cannot be read."""
-        data = envelope.body
         try:
-            if envelope.compressor != compressors.NONE:
-                compressor = compressors.BY_CODE.get(envelope.compressor)
-                if compressor is None:
-                    raise CorruptBlock(f"there is no compressor {envelope.compressor}")
-                data = compressor.decompress(data, compressors.MAX_RATIO * self._max_bytes)
-            return self._readable[envelope.serializer].loads(data)
+            return self._readable[envelope.serializer].loads(self._decompressed(envelope))
         except Exception as error:  # a class that is gone, a package that is not there: an entry of other code
             raise CorruptBlock(f"{type(error).__name__}: {error}") from error
 

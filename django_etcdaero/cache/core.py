@@ -93,7 +93,7 @@ class Core:
         serializer = serializers.chosen(options.SERIALIZER)
         if self.place.private and serializer is serializers.SIGNED_PICKLE:
             serializer = serializers.UNSIGNED_PICKLE  # what never leaves this process need not be signed
-        codec = Codec(
+        self.codec = codec = Codec(
             serializer,
             compressors.chosen(options.COMPRESSOR),
             secrets=_secrets,

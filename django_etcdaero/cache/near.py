@@ -44,6 +44,16 @@ class Held(NamedTuple):
     digest: bytes
 
 
+class NearState(NamedTuple):
+    """How much is in the layer, and whether notices of changes come in."""
+
+    entries: int
+    size: int
+    """Bytes, about."""
+    following: bool
+    """Else nobody has read for a while, or the notices cannot be had: then entries live for ``max_age`` at most."""
+
+
 class Near:
     """The layer. Safe to share between threads; the child of a fork must call :meth:`after_fork_in_child`."""
 

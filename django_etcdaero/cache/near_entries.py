@@ -23,7 +23,7 @@ from .codec import MISSING
 from .entries import Entries
 from .envelope import NEVER, Envelope
 from .lifetime import Life
-from .near import Held, Near, digest_of
+from .near import Held, Near, NearState, digest_of
 from .notice import MAX_KEYS, Notice
 from .notices import Notices
 from .reading import Found
@@ -234,6 +234,9 @@ class NearEntries(Entries):
     def forget_near(self) -> None:
         """Drop everything: something was not written, and what this process has said counts for itself all the same."""
         self._held.drop_all()
+
+    def near_state(self) -> NearState:
+        return NearState(len(self._held), self._held.size, self._notices.following)
 
     # --- what others have changed ------------------------------------------------------------------------------------
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from django_etcdaero.exceptions import (
@@ -90,6 +92,20 @@ class Pending:
         return bool(self.keys or self.tags or self.cleared)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Away:
+    """A store that is away, as this process knows it."""
+
+    since: float
+    """Seconds since the epoch."""
+    error: str
+    """What it failed with last."""
+    deletions: int
+    """Keys and tags that are to be invalidated when it is back."""
+    clears: int
+    """Key prefixes of which everything is to go when it is back."""
+
+
 class Outage:
     """Sees to the calls of one cache. ``repeat(pending)`` does what was left undone, and raises if it cannot.
 
@@ -138,6 +154,15 @@ class Outage:
     def away(self) -> bool:
         """Whether the store was away when it was last asked, and errors are ignored."""
         return self._closed_at is not None
+
+    def state(self) -> Away | None:
+        """Return what is known of a store that is away; ``None``: it answered when it was last asked."""
+        with self._lock:
+            if self._closed_at is None:
+                return None
+            since = time.time() - (self._clock() - self._since)
+            left = sum(map(len, (*self.pending.keys.values(), *self.pending.tags.values())))
+            return Away(since=since, error=str(self._last), deletions=left, clears=len(self.pending.cleared))
 
     @property
     def ignores(self) -> bool:

@@ -27,6 +27,7 @@ from .codec import MISSING, Codec
 from .counters import Counters
 from .envelope import NEVER, STAMP_BYTES, Envelope, unpack
 from .lifetime import Life
+from .near import NearState
 from .stamps import Stamps
 from .unreadable import Unreadable
 
@@ -216,6 +217,10 @@ class Reading:
     def near_value(self, prefix: str, key: str) -> Any:
         """Return the value of what :meth:`near` returns, ``MISSING`` if it returns nothing."""
         return MISSING
+
+    def near_state(self) -> NearState | None:
+        """Return how much is held in this process; ``None``: there is no near cache."""
+        return None
 
     def after_fork_in_child(self) -> None:
         """Forget what belongs to the parent."""

@@ -13,7 +13,8 @@ class Problem:
 
     alias: str
     store: str | None = None
-    """``"KV"`` or ``"RECORDS"``: which of the alias's stores it is; ``None``: neither, or it is not known."""
+    """``"KV"`` or ``"RECORDS"``: which of the alias's stores it is; ``None``: neither, or it is not known.
+    ``"CACHES"``: the alias is one of that setting."""
     dataset: str | None = None
     """The dataset whose state makes no sense; ``None``: it is about the whole alias."""
     type: str
@@ -23,6 +24,8 @@ class Problem:
     """Since when the store has not answered, seconds since the epoch; ``None``: this process does not know."""
 
     def __str__(self) -> str:
+        if self.store == "CACHES":
+            return f"cache {self.alias}: {self.type}: {self.message}"
         where = f"alias {self.alias}" if self.dataset is None else self.dataset
         return ": ".join(filter(None, (where, self.store, self.type, self.message)))
 

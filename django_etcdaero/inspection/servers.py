@@ -234,11 +234,10 @@ def _number(told: dict[str, str], *names: str) -> float | None:
 
 
 def _records(alias: str, address: Address, timeout: float) -> tuple[int, int]:
-    store: Any = _store(alias)
-    if not hasattr(store, "fill"):
+    found = _store(alias).fill(timeout=timeout)
+    if found.records is None or found.limit is None:
         raise NotSupported("this kind of store has no bound of its own")
-    count, most = store.fill(timeout=timeout)
-    return int(count), int(most)
+    return found.records, found.limit
 
 
 _KV: dict[str, Callable[..., Any]] = {

@@ -40,6 +40,13 @@ def span(seconds: float) -> str:
     return f"{seconds // 86_400:,.0f} days"
 
 
+def duration(seconds: float) -> str:
+    """Say how long, with three digits that count."""
+    if seconds == float("inf"):
+        return "∞"
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def describe_version(announcement: Announcement) -> str:
     """Say in one line what is known of a version."""
     return (

@@ -50,7 +50,7 @@ class ActingCommand(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 < options.get("timeout", 1.0) < 86400:
             raise CommandError("--timeout must be a number of seconds above 0 and below 86400", returncode=2)
-        for warning in reach_warnings():
+        for warning in self.warnings(options):
             self.stderr.write(self.style.WARNING(warning))
         self._limit: float | None = options.get("timeout")
         self._interactive: bool = options.get("interactive", True)
@@ -58,6 +58,10 @@ class ActingCommand(BaseCommand):
             self.act(options)
         except (EtcdAeroError, OSError) as error:
             raise CommandError(text_of(error)) from error
+
+    def warnings(self, options: dict[str, Any]) -> list[str]:
+        """Say why what the command does may be of no use to other processes."""
+        return reach_warnings()
 
     @abstractmethod
     def act(self, options: dict[str, Any]) -> None:

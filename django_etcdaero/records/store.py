@@ -40,6 +40,19 @@ class Record(NamedTuple):
     ttl: int | None
 
 
+class Fill(NamedTuple):
+    """How much is in a store, as far as it knows without looking at each record's value; ``None``: it does not."""
+
+    matching: int | None = None
+    """Live records whose keys begin as was asked for."""
+    records: int | None = None
+    """All records, those included that have expired and are still to be removed."""
+    size: int | None = None
+    """Bytes that they take where they are kept; of servers on all nodes together, copies included."""
+    limit: int | None = None
+    """How many records the store takes; ``None`` also where it has no limit of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoreInfo:
     """What a store is, for people. Never contains a password."""
@@ -66,6 +79,10 @@ class RecordStore(ABC):
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
         """Return the record, or ``None`` when there is none (or it has expired)."""
         return self.get_many((key,), timeout=timeout).get(key)
+
+    def peek(self, key: bytes, *, timeout: float | None = None) -> Record | None:
+        """Return what :meth:`get` does, for somebody who only looks: a store that evicts does not count it as a use."""
+        return self.get(key, timeout=timeout)
 
     def put(
         self,
@@ -163,6 +180,12 @@ class RecordStore(ABC):
         Records written or deleted meanwhile may or may not be seen; every other one is seen exactly once. ``timeout``
         bounds each step, not the whole.
         """
+
+    def fill(self, prefix: bytes = b"", *, timeout: float | None = None) -> Fill:
+        """Return how much is in the store, and how many of the records have keys that begin with ``prefix``."""
+        arguments.check_prefix(prefix)
+        arguments.check_timeout(timeout)
+        return Fill()
 
     @abstractmethod
     def truncate(self, *, timeout: float | None = None) -> None:

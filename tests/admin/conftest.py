@@ -48,6 +48,23 @@ def root(db: None) -> Client:
 
 
 @pytest.fixture
+def caches_kept(settings: Any) -> None:
+    """Caches of this package: of each kind that pages tell apart, and one of another backend."""
+    backend = "django_etcdaero.cache.EtcdAeroCache"
+    settings.CACHES = {
+        "default": {"BACKEND": backend, "LOCATION": "mem:pages", "KEY_PREFIX": "shop"},
+        "texts": {
+            "BACKEND": backend,
+            "LOCATION": "mem:pages",
+            "KEY_PREFIX": "texts",
+            "OPTIONS": {"SERIALIZER": "json", "COMPRESSOR": "zlib", "IGNORE_EXCEPTIONS": True},
+        },
+        "again": {"BACKEND": backend, "LOCATION": "mem:pages", "KEY_PREFIX": "shop", "TIMEOUT": 5},
+        "elsewhere": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    }
+
+
+@pytest.fixture
 def cities(registry: dict[str, Dataset[Any, Any]], closing: None) -> Dataset[str, dict[str, Any]]:
     """A dataset with a version, which this process reads."""
 

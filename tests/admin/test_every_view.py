@@ -94,13 +94,14 @@ def test_the_index_asks_no_store(root: Client, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def things(cities: Any) -> Iterator[None]:
+def things(cities: Any, caches_kept: None) -> Iterator[None]:
     """One thing of each section."""
     from django_etcdaero.datasets.state.presence import processes
 
     process = processes(kv)[0]
     kv.put("prices/7", "12")
     every_page.THINGS.update(
+        cache="default",
         dataset="cities",
         key="default/prices/7",
         process=f"{process.host}/{process.pid}/{process.started:.3f}",

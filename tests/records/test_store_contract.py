@@ -103,6 +103,23 @@ def test_touching_a_missing_record_does_nothing(store: RecordStore) -> None:
     assert store.exists(b"k") is None
 
 
+def test_a_look_at_a_record_finds_what_reading_it_finds(store: RecordStore) -> None:
+    store.put(b"k", b"1", ttl=60)
+    assert store.peek(b"k") == store.get(b"k")
+    assert store.peek(b"other") is None
+
+
+def test_what_a_store_says_of_how_full_it_is_is_right_or_not_known(store: RecordStore) -> None:
+    store.put_many({b"a/1": b"x" * 100, b"a/2": 7, b"b/1": b"x" * 50})
+    fill = store.fill(b"a/")
+    assert fill.matching in (None, 2)
+    assert fill.records in (None, 3)
+    assert fill.size is None or fill.size >= 150
+    assert store.fill().matching in (None, 3)
+    if store.info.kind in ("memory", "sqlite"):
+        assert None not in fill
+
+
 # --- counting --------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.datasets.state.overview import Overview, versions_held
 from django_etcdaero.datasets.state.status import State
-from django_etcdaero.management.cluster_status import ClusterStatus, ask
+from django_etcdaero.inspection.cluster_status import ClusterStatus, ask
 from django_etcdaero.system.clocks import monotonic
 
 
@@ -165,6 +165,7 @@ class _Families:
             self.up.add_metric([each.alias, "kv"], kv_up)
             if kv_up:
                 self.up.add_metric([each.alias, "records"], "RECORDS" not in away)
+            if kv_up and each.processes is not None:
                 self.processes.add_metric([each.alias], len(each.processes))
 
     def add_dataset(self, each: Overview, status: ClusterStatus) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, ok, verdict_on, warning
 from django_etcdaero.doctor.report import Severity
@@ -58,9 +58,8 @@ def _write(records: Records, timeout: float) -> float:
 def _fill(records: Records, timeout: float) -> tuple[int, int]:
     if not isinstance(records.address, EtcdRecordsAddress):
         raise NotSupported("only records in etcd are bounded by the URL")
-    store: Any = records.store()
-    found: tuple[int, int] = store.fill(timeout=timeout)
-    return found
+    found = records.store().fill(timeout=timeout)
+    return found.records or 0, found.limit or 0
 
 
 READ, WRITE, FILL = Probe("read", _read), Probe("write", _write, writes=True), Probe("fill", _fill)

@@ -23,7 +23,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.life import ConnectedStore
-from django_etcdaero.records.store import Meta, Record, StoreInfo, Value, batches, by_size
+from django_etcdaero.records.store import Fill, Meta, Record, StoreInfo, Value, batches, by_size
 from django_etcdaero.stores.aerospike import AerospikeAddress, address_of
 from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.system import forks
@@ -31,6 +31,7 @@ from django_etcdaero.system import forks
 from . import errors
 from .connection import Connection
 from .errors import NativeError
+from .fill import fill_of
 
 if TYPE_CHECKING:
     from .native_client import Batch, NativeClient, Page
@@ -88,6 +89,7 @@ class AerospikeStore(ConnectedStore):
             raise InvalidRequest("timeout must be above 0 seconds")
         self.info = StoreInfo("aerospike", address.safe)
         self.max_value_bytes = max_value_bytes
+        self._set = f"{address.namespace}/{address.set_name}"
         self._connections = self._connection = Connection(address, timeout)
         forks.protect(self)
 
@@ -172,6 +174,13 @@ class AerospikeStore(ConnectedStore):
         arguments.check_timeout(timeout)
         self._connection.check_usable()
         return self._scan(prefix, timeout)
+
+    def fill(self, prefix: bytes = b"", *, timeout: float | None = None) -> Fill:
+        arguments.check_prefix(prefix)
+        namespace, _, _ = self._set.partition("/")
+        sets = self.ask_nodes(f"sets/{self._set}", timeout=timeout)
+        found = fill_of(sets.values(), self.ask_nodes(f"namespace/{namespace}", timeout=timeout).values())
+        return found if prefix else found._replace(matching=found.records)
 
     def truncate(self, *, timeout: float | None = None) -> None:
         """See the waist. Returns when every node has confirmed it.

@@ -18,7 +18,7 @@ from django_etcdaero.exceptions import KeyExists, KeyNotFound
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.life import check_usable
-from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.records.store import Fill, Meta, Record, RecordStore, StoreInfo, Value, batches
 from django_etcdaero.stores.etcd_records import DEFAULT_MAX_ENTRIES, DEFAULT_MAX_VALUE_BYTES
 
 from .changes import TRANSACTION_HEADERS, TRANSACTION_RECORDS, Write, in_parts, paced, size_of
@@ -61,9 +61,10 @@ class EtcdStore(RecordStore):
         """The engine that it stands on."""
         return self._engine
 
-    def fill(self, *, timeout: float | None = None) -> tuple[int, int]:
-        """Return how many records there are, and how many there may be. Raises what reading raises."""
-        return self._room.fill(self._begin(timeout))
+    def fill(self, prefix: bytes = b"", *, timeout: float | None = None) -> Fill:
+        arguments.check_prefix(prefix)
+        records, limit = self._room.fill(self._begin(timeout))
+        return Fill(records=records, limit=limit)
 
     # one record ------------------------------------------------------------------------------------------------------
 

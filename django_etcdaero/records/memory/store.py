@@ -18,7 +18,7 @@ from django_etcdaero.exceptions import KeyExists, KeyNotFound, StoreBusy
 from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.records.memory.recency import Recency
-from django_etcdaero.records.store import Meta, Record, RecordStore, StoreInfo, Value, batches
+from django_etcdaero.records.store import Fill, Meta, Record, RecordStore, StoreInfo, Value, batches
 from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
 
@@ -136,6 +136,12 @@ class MemoryStore(RecordStore):
         self._pid = os.getpid()
         self._closed = False
 
+    def peek(self, key: bytes, *, timeout: float | None = None) -> Record | None:
+        arguments.check_keys((key,))
+        with self._locked(timeout) as now:
+            entry = self._space.live(key, now)
+        return None if entry is None else Record(entry.value, entry.generation, _left(entry.expires, now))
+
     def get(self, key: bytes, *, timeout: float | None = None) -> Record | None:
         arguments.check_key(key)
         if timeout is not None:
@@ -235,6 +241,16 @@ class MemoryStore(RecordStore):
         with self._locked(timeout):
             keys = list(self._space.entries)
         return self._scan((key for key in keys if key.startswith(prefix)), timeout)
+
+    def fill(self, prefix: bytes = b"", *, timeout: float | None = None) -> Fill:
+        arguments.check_prefix(prefix)
+        with self._locked(timeout) as now:
+            entries = list(self._space.entries.items())
+        return Fill(
+            sum(key.startswith(prefix) and (entry.expires is None or entry.expires > now) for key, entry in entries),
+            len(entries),
+            sum(len(key) + (len(entry.value) if isinstance(entry.value, bytes) else 8) for key, entry in entries),
+        )
 
     def truncate(self, *, timeout: float | None = None) -> None:
         with self._locked(timeout):

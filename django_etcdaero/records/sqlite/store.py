@@ -15,7 +15,7 @@ from typing import TypeVar
 from django_etcdaero.exceptions import DeadlineExceeded, KeyExists, KeyNotFound
 from django_etcdaero.records import arguments, conditions
 from django_etcdaero.records.life import ConnectedStore
-from django_etcdaero.records.store import Meta, Record, StoreInfo, Value, batches, by_size
+from django_etcdaero.records.store import Fill, Meta, Record, StoreInfo, Value, batches, by_size
 from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
 
@@ -140,6 +140,13 @@ class SqliteStore(ConnectedStore):
         arguments.check_timeout(timeout)
         self._connections.check_usable()
         return self._scan(prefix, timeout)
+
+    def fill(self, prefix: bytes = b"", *, timeout: float | None = None) -> Fill:
+        arguments.check_prefix(prefix)
+        arguments.check_timeout(timeout)
+        self._connections.check_usable()
+        now = self._now()
+        return Fill(*self._connections.read(lambda found: tables.count(found, prefix, now), _deadline(timeout)))
 
     def truncate(self, *, timeout: float | None = None) -> None:
         def work(connection: sqlite3.Connection, nothing: tuple[()], now: int) -> None:

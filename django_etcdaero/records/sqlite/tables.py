@@ -67,13 +67,35 @@ def select(connection: sqlite3.Connection, columns: str, keys: Collection[bytes]
 
 def select_page(connection: sqlite3.Connection, first: bytes, prefix: bytes, limit: int, now: int) -> list[Row]:
     """Return key, generation and expiry of live records from the key ``first`` on, in key order."""
-    stem = prefix.rstrip(b"\xff")
-    end = stem[:-1] + bytes((stem[-1] + 1,)) if stem else _AFTER_EVERY_KEY
     return connection.execute(
         "SELECT key, generation, expires FROM records WHERE key >= ? AND key < ? AND (expires IS NULL OR expires > ?)"
         " ORDER BY key LIMIT ?",
-        (first, end, now, limit),
+        (first, _end_of(prefix), now, limit),
     ).fetchall()
+
+
+def count(connection: sqlite3.Connection, prefix: bytes, now: int) -> tuple[int, int, int]:
+    """Return how many live records have keys that begin with ``prefix``, how many there are in all, and their bytes.
+
+    The bytes are those of the pages of the file that are in use.
+    """
+
+    def one(statement: str, parameters: Row = ()) -> int:
+        number: int = connection.execute(statement, parameters).fetchone()[0]
+        return number
+
+    matching = one(
+        "SELECT count(*) FROM records WHERE key >= ? AND key < ? AND (expires IS NULL OR expires > ?)",
+        (prefix, _end_of(prefix), now),
+    )
+    pages = one("PRAGMA page_count") - one("PRAGMA freelist_count")
+    return matching, one("SELECT count(*) FROM records"), pages * one("PRAGMA page_size")
+
+
+def _end_of(prefix: bytes) -> bytes:
+    """Return the first key after all that begin with ``prefix``."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else _AFTER_EVERY_KEY
 
 
 def write(connection: sqlite3.Connection, items: Mapping[bytes, Value], expires: int | None, now: int) -> None:

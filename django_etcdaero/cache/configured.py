@@ -1,0 +1,46 @@
+"""The entries of ``settings.CACHES`` that this package keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.core.cache import caches
+from django.utils.module_loading import import_string
+
+from django_etcdaero.exceptions import ConfigurationError
+
+from .backend import EtcdAeroCache
+from .inside import Inside
+
+
+def ours() -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield alias and settings of each."""
+    for alias, params in settings.CACHES.items():
+        try:
+            backend = import_string(params["BACKEND"])
+        except (ImportError, KeyError, TypeError):
+            continue  # Django says it
+        if isinstance(backend, type) and issubclass(backend, EtcdAeroCache):
+            yield alias, params
+
+
+def inside(alias: str) -> Inside:
+    """Return a cache as those see it who look after it.
+
+    Raises ``ConfigurationError`` if there is none of this package by that name, and for what is wrong in its settings.
+    """
+    for name, params in ours():
+        if name == alias:
+            cache = caches[alias]
+            if isinstance(cache, EtcdAeroCache):
+                return Inside(alias, cache, str(params.get("LOCATION", "")))
+    known = ", ".join(name for name, _ in ours()) or "none"
+    raise ConfigurationError(f"CACHES has no cache {alias!r} that django_etcdaero keeps; there are: {known}")
+
+
+def keeps_sessions(alias: str) -> bool:
+    """Tell whether the sessions of the project's users are in this cache and nowhere else."""
+    alone = settings.SESSION_ENGINE == "django.contrib.sessions.backends.cache"
+    return alone and alias == settings.SESSION_CACHE_ALIAS
