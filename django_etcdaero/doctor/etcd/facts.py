@@ -23,7 +23,7 @@ from .metrics import Metrics
 
 T = TypeVar("T")
 
-HASHED = 1 << 30
+HASHED = 128 << 20
 """Bytes in use up to which members are asked for a checksum, which reads all keys."""
 
 
