@@ -97,8 +97,12 @@ def _bring(visits: Iterable[_Visit], *, limit: float, seconds: float) -> None:
             thread = threading.Thread(
                 target=_ask, args=(visit.subject, probe, seconds, box), name="etcdaero-doctor", daemon=True
             )
-            thread.start()
-            under_way.append((visit, probe, box, thread))
+            try:
+                thread.start()
+            except RuntimeError as failure:  # no more threads to be had
+                visit.brought[probe] = failure
+            else:
+                under_way.append((visit, probe, box, thread))
     for visit, probe, box, thread in under_way:
         join(thread, max(0.0, limit - monotonic()))
         # A thread that goes on writes into a box that nobody looks at any more.

@@ -8,9 +8,10 @@ import pytest
 
 from django_etcdaero.doctor.aerospike import cluster, facts, space, work
 from django_etcdaero.doctor.aerospike.facts import Clocks
-from django_etcdaero.doctor.checking import Check, Probe
+from django_etcdaero.doctor.checking import Check, NotVisible, Probe
 from django_etcdaero.doctor.report import Severity
 from django_etcdaero.doctor.subjects import AerospikeNamespace, Records
+from django_etcdaero.exceptions import NotSupported, PermissionDenied
 from django_etcdaero.stores.aerospike import address_of
 from tests.doctor.judging import judge, severities
 
@@ -200,3 +201,43 @@ def test_connections(there: int, opened: int, expected: list[Severity]) -> None:
         facts.SERVICE: nodes("proto-fd-max=1024"),
     }
     assert severities(work.connections, namespace(), brought) == expected
+
+
+class Nodes:
+    """A store whose nodes answer so."""
+
+    def __init__(self, **answers: str) -> None:
+        self.answers = answers
+
+    def ask_nodes(self, command: str, *, timeout: float) -> dict[str, str]:
+        return self.answers
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ({"a": "x=1", "b": "ERROR:81:role violation"}, {"a": "x=1"}),
+        ({"a": "ERROR:81:role violation"}, PermissionDenied),
+        ({"a": "ERROR:80:not authenticated"}, PermissionDenied),
+        ({"a": "ERROR:4:unrecognized command"}, NotSupported),
+        ({"a": "FAIL:4:bad parameter"}, NotSupported),
+        ({"a": "ERROR::enterprise only"}, NotSupported),
+        ({"a": "FAIL"}, NotVisible),
+        ({"a": "failed_best_practices=none"}, {"a": "failed_best_practices=none"}),
+    ],
+)
+def test_refusals_of_nodes(answers: dict[str, str], expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Records, "store", lambda records: Nodes(**answers))
+    if isinstance(expected, dict):
+        assert facts.ask(namespace(), "statistics", 1) == expected
+    else:
+        with pytest.raises(expected):
+            facts.ask(namespace(), "statistics", 1)
+
+
+def test_nodes_that_tell_nothing_are_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Records, "store", lambda records: Nodes(a=""))
+    with pytest.raises(NotVisible):
+        facts.STATISTICS.ask(namespace(), 1)
+    with pytest.raises(NotVisible):
+        facts.CLOCKS.ask(namespace(), 1)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -27,6 +31,7 @@ from django_etcdaero.keyvalue.administration import (
     MemberStatus,
 )
 from django_etcdaero.stores.credentials import Credentials, Tls
+from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.stores.etcd import EtcdAddress, address_of
 from tests.doctor.judging import judge, severities
 
@@ -410,3 +415,41 @@ def test_a_quantile_beyond_all_bounds_is_infinite() -> None:
 def test_the_clock_of_a_server_is_proven_wrong_only_by_whole_seconds(date: str | None, skew: float | None) -> None:
     found = metrics._skew(date, 1_700_000_000.2, 1_700_000_000.5)
     assert found == (None if skew is None else pytest.approx(skew, abs=1e-3))
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[int, bytes], Endpoint]]:
+    """Answer over HTTP: ``serve(status, body)`` returns where."""
+    servers: list[HTTPServer] = []
+
+    def serve(status: int, body: bytes) -> Endpoint:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.end_headers()
+                with suppress(OSError):
+                    self.wfile.write(body)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        return Endpoint("127.0.0.1", server.server_port)
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_metrics_over_http(serve: Callable[[int, bytes], Endpoint], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = metrics.read(serve(200, b"etcd_server_has_leader 1\n"), None, 10)
+    assert found.value("etcd_server_has_leader") == 1
+    assert found.skew == 0
+    with pytest.raises(NotVisible, match="answers with status 404"):
+        metrics.read(serve(404, b""), None, 10)
+    monkeypatch.setattr(metrics, "MOST", 1000)
+    with pytest.raises(NotVisible, match="too long"):
+        metrics.read(serve(200, b"x" * 2000), None, 10)

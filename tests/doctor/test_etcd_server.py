@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.doctor import Severity, examine
-from django_etcdaero.doctor.etcd import metrics, size
+from django_etcdaero.doctor.etcd import facts, metrics, size
 from django_etcdaero.exceptions import StoreFull
 from django_etcdaero.keyvalue.administration import PermissionType
 from django_etcdaero.keyvalue.facade import KV
@@ -68,6 +68,23 @@ def test_a_server_in_good_health(stores: Stores, shared_server: Server) -> None:
     assert told(report, "etcd.version").severity is (ERROR if faulty else OK)
 
 
+def test_a_server_that_has_records_only(stores: Stores, shared_server: Server) -> None:
+    stores(default={"KV": "mem:", "RECORDS": f"etcd://{shared_server.endpoint}/doctor"})
+    report = examine(timeout=PATIENT)
+    for check in ("records.read", "records.room", "etcd.reachable", "etcd.quota", "etcd.compaction"):
+        assert told(report, check).severity is OK
+
+
+def test_checksums_of_many_keys_are_not_asked_for(
+    stores: Stores, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(facts, "HASHED", 0)
+    stores(default={"KV": f"etcd://{','.join(each.endpoint for each in cluster.members)}"})
+    finding = told(examine(only=["etcd.divergence"], timeout=PATIENT), "etcd.divergence")
+    assert finding.severity is Severity.NOT_VISIBLE
+    assert "would read" in finding.seen
+
+
 def test_a_quota_that_is_used_up(stores: Stores, tmp_path: Path) -> None:
     with Server("small", tmp_path / "small", options=["--quota-backend-bytes", str(1 << 20)]).running() as server:
         use(stores, server)
@@ -122,12 +139,14 @@ def test_a_user_who_may_not(stores: Stores, server: Server) -> None:
     auth.enable()
     use(stores, server, KV_USER="shop", KV_PASSWORD="shop-secret", RECORDS_USER="shop", RECORDS_PASSWORD="shop-secret")
     report = examine(timeout=PATIENT)
-    assert told(report, "kv.read").severity is Severity.NOT_PERMITTED
+    assert told(report, "kv.read").severity is ERROR
+    assert "permission denied" in told(report, "kv.read").seen
     assert "--prefix=true readwrite tests/" in told(report, "kv.read").remedy
     assert told(report, "locks.held").severity is Severity.NOT_PERMITTED
     assert told(report, "etcd.members").severity in (Severity.NOT_PERMITTED, INFO)
     assert told(report, "etcd.auth").severity is OK
-    assert told(report, "records.read").severity is Severity.NOT_PERMITTED
+    assert told(report, "records.read").severity is ERROR
+    assert told(report, "datasets.leftover").severity is Severity.NOT_PERMITTED
     assert "shop-secret" not in repr(report)
     wrong = {"KV_USER": "shop", "KV_PASSWORD": "wrong-secret"}
     use(stores, server, RECORDS="mem:", **wrong)

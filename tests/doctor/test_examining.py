@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -79,6 +81,26 @@ def test_a_probe_that_raises_is_a_finding(only: Any, raised: BaseException, seve
     bad, good = examine().findings
     assert bad.severity is severity
     assert good.severity is Severity.OK
+
+
+def test_threads_that_cannot_be_started_are_findings(only: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    only(made("a.one", lambda subject, timeout: 1))
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    (finding,) = examine().findings
+    assert finding.severity is Severity.ERROR
+    assert "can't start new thread" in finding.seen
+
+
+def test_importing_it_loads_no_client_library() -> None:
+    code = (
+        "import sys, django; from django.conf import settings; settings.configure(); import django_etcdaero.doctor; "
+        "print(sorted({'grpc', 'etcd3', 'aerospike'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_check_that_raises_is_a_finding(only: Any) -> None:

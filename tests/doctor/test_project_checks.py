@@ -282,7 +282,7 @@ def test_times_that_do_not_fit_together(options: dict[str, Any], expected: list[
         (ClusterError("no endpoint answers"), ERROR),
         (DeadlineExceeded("late"), ERROR),
         (Unauthenticated("wrong password"), ERROR),
-        (PermissionDenied("no"), Severity.NOT_PERMITTED),
+        (PermissionDenied("no"), ERROR),
     ],
 )
 def test_reading(brought: Any, expected: Severity) -> None:

@@ -23,7 +23,7 @@ from .metrics import Metrics
 
 T = TypeVar("T")
 
-HASHED = 1 << 30
+HASHED = 128 << 20
 """Bytes in use up to which members are asked for a checksum, which reads all keys."""
 
 
@@ -159,10 +159,15 @@ def each_in_thread(calls: Mapping[str, Callable[[], T]], timeout: float) -> dict
         except Exception as error:
             found[name] = error
 
-    until = monotonic() + timeout
-    threads = [threading.Thread(target=run, args=each, name="etcdaero-doctor", daemon=True) for each in calls.items()]
-    for thread in threads:
-        thread.start()
+    until, threads = monotonic() + timeout, []
+    for name, call in calls.items():
+        thread = threading.Thread(target=run, args=(name, call), name="etcdaero-doctor", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads to be had
+            found[name] = error
+        else:
+            threads.append(thread)
     for thread in threads:
         join(thread, max(0.0, until - monotonic()))
     answered = dict(found)

@@ -61,11 +61,9 @@ def read(facts: Facts) -> Iterator[Verdict]:
     failure = facts.failure(READ)
     place = facts.subject.settings.kv.safe
     if isinstance(failure, PermissionDenied):
-        prefix = facts.subject.settings.prefix
-        yield Verdict(
-            Severity.NOT_PERMITTED,
-            verdict_on(failure).seen,
-            f"etcdctl role grant-permission ROLE --prefix=true readwrite {prefix}/",
+        yield error(
+            f"the user may not read what this project needs: {failure}",
+            f"etcdctl role grant-permission ROLE --prefix=true readwrite {facts.subject.settings.prefix}/",
         )
     elif isinstance(failure, Unauthenticated):
         yield error(f"{place}: {failure}", "correct KV_USER and KV_PASSWORD")

@@ -75,7 +75,10 @@ READ, WRITE, FILL = Probe("read", _read), Probe("write", _write, writes=True), P
 def read(facts: Facts) -> Iterator[Verdict]:
     failure = facts.failure(READ)
     if isinstance(failure, PermissionDenied):
-        yield Verdict(Severity.NOT_PERMITTED, str(failure), "give the user the roles read and write for the namespace")
+        yield error(
+            f"the user may not read what this project needs: {failure}",
+            "give the user the right to read and write there",
+        )
     elif isinstance(failure, Unauthenticated):
         yield error(str(failure), "correct RECORDS_USER and RECORDS_PASSWORD")
     elif isinstance(failure, ConfigurationError):

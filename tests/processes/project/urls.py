@@ -5,7 +5,7 @@ import threading
 
 import touchable  # noqa: F401 - a file of the deployment, for the autoreloader to look after
 from django.http import HttpRequest, JsonResponse
-from django.urls import path
+from django.urls import include, path
 
 
 def held(request: HttpRequest) -> JsonResponse:
@@ -39,4 +39,9 @@ def pid(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"pid": os.getpid()})
 
 
-urlpatterns = [path("", held), path("work", work), path("pid", pid)]
+urlpatterns = [
+    path("", held),
+    path("work", work),
+    path("pid", pid),
+    path("health/", include("django_etcdaero.contrib.health.urls")),
+]
