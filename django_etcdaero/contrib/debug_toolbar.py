@@ -230,7 +230,8 @@ def _shown(what: object) -> str:
     if isinstance(what, bytes):
         what = what.decode(errors="backslashreplace")
     if isinstance(what, str):
-        return what if len(what) <= _LONGEST else f"{what[:_LONGEST]}…"
+        shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in what[:_LONGEST])
+        return shown if len(what) <= _LONGEST else f"{shown}…"
     if not isinstance(what, Collection):  # an iterator is not for us to use up
         return ""
     first = next(iter(what), None)

@@ -99,7 +99,7 @@ def use() -> None:
     cache.set("greeting", "secret")
     cache.get("greeting")
     cache.get_many(iter(["greeting", "other"]))
-    runtime.stores("default").records.get(b"\xff")
+    runtime.stores("default").records.get(b"\xff\x00")
 
 
 def publish() -> Any:
@@ -121,7 +121,7 @@ def test_reads_versions_and_calls_are_told_and_no_value() -> None:
         ("cache", "set", "greeting"),
         ("cache", "get", "greeting"),
         ("cache", "get_many", ""),
-        ("records", "get", r"\xff"),
+        ("records", "get", r"\xff\x00"),
     ]
     assert all(each["milliseconds"] >= 0 for each in stats["calls"])
     assert stats["calls"][2]["inner"] >= 1

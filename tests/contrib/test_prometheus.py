@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -256,6 +257,18 @@ def test_a_missing_package_is_named_with_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(ImproperlyConfigured, match=r"prometheus-client: .*django-etcdaero\[prometheus\]"):
         PrometheusConfig("x", sys.modules[PrometheusConfig.__module__]).ready()
+
+
+def test_the_counters_of_django_prometheus_are_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("get_total", "hits_total", "misses_total", "get_fail_total")
+    theirs = SimpleNamespace(**{f"django_cache_{name}": name for name in names})
+    monkeypatch.setitem(sys.modules, "django_prometheus", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "django_prometheus.cache", SimpleNamespace(metrics=theirs))
+    assert caches_module._named_by_django_prometheus() == {
+        "hits": ["get_total", "hits_total"],
+        "misses": ["get_total", "misses_total"],
+        "errors": ["get_fail_total"],
+    }
 
 
 def test_names_of_django_prometheus_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
