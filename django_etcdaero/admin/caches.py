@@ -125,7 +125,7 @@ class CacheAdmin(InspectedAdmin):
         entry = looked.entry
         return {
             "entry": entry,
-            "state": None if entry is None else state_of_entry(entry.state),
+            "state": None if entry is None else state_of_entry(entry),
             "may_reveal": may_reveal,
             "value": show_entry(entry) if entry is not None and may_reveal else None,
             "pickled": entry is not None and is_pickle(entry),
