@@ -125,7 +125,7 @@ class CacheAdmin(InspectedAdmin):
         entry = looked.entry
         return {
             "entry": entry,
-            "state": None if entry is None else state_of_entry(entry.state),
+            "state": None if entry is None else state_of_entry(entry),
             "may_reveal": may_reveal,
             "value": show_entry(entry) if entry is not None and may_reveal else None,
             "pickled": entry is not None and is_pickle(entry),
@@ -228,8 +228,12 @@ class CacheAdmin(InspectedAdmin):
 
     @admin.display(description=_("whole store"))
     def stored(self, thing: Any) -> str:
-        """Return the bytes in the store."""
-        return gettext("not known") if thing.value.fill.size is None else size(thing.value.fill.size)
+        """Return how much is in the store, whoever's it is."""
+        fill = thing.value.fill
+        if fill.records is None:
+            return gettext("not known")
+        records = gettext("%s records") % f"{fill.records:,}"
+        return records if fill.size is None else f"{records}, {size(fill.size)}"
 
     @admin.display(description=_("hits of this process"), ordering="hit_share", empty_value="-")
     def hit_share(self, thing: Any) -> str | None:

@@ -35,8 +35,9 @@ from .near import Near
 from .near_entries import NearEntries
 from .notices import notices_of
 from .options import CacheOptions
-from .outage import Outage, Pending
+from .outage import Outage
 from .outcome import Outcome
+from .pending import Pending
 from .place import Place, place_of
 from .sweeping import Sweeper
 

@@ -28,8 +28,6 @@ class EntryState(enum.StrEnum):
     """Whether an entry counts."""
 
     FRESH = "fresh"
-    STALE = "stale"
-    """It has expired, or a tag of it was invalidated; ``get_or_set`` may give it while another value is loaded."""
     EXPIRED = "expired"
     INVALIDATED = "invalidated"
     """A tag of it was invalidated."""
@@ -66,6 +64,11 @@ class StoredEntry:
     """Somebody makes its value at this moment."""
     content: bytes | int | None = None
     """The value, decompressed and not unpickled or decoded otherwise; ``None``: it cannot be had."""
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether it counts as missing, and ``get_or_set(stale=…)`` may fall back on it until it is gone."""
+        return self.state in (EntryState.EXPIRED, EntryState.INVALIDATED) and self.gone_in != 0
 
 
 class Looking:
@@ -168,8 +171,6 @@ def _state(envelope: Envelope, tags: Mapping[str, bool], now: float) -> EntrySta
         return EntryState.DELETED
     if envelope.expires > now and all(tags.values()):
         return EntryState.FRESH
-    if envelope.expires != NEVER and envelope.until > now:
-        return EntryState.STALE
     return EntryState.EXPIRED if envelope.expires <= now else EntryState.INVALIDATED
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.utils.translation import gettext, ngettext
 
-from django_etcdaero.cache.stored_entry import EntryState
+from django_etcdaero.cache.stored_entry import EntryState, StoredEntry
 from django_etcdaero.inspection.caches import CacheState
 
 
@@ -39,16 +39,16 @@ def scope_of_invalidation(cache: CacheState, tags: tuple[str, ...]) -> str:
     return said % {"cache": cache.alias, "tags": named, "prefix": _prefix(cache), "place": cache.location}
 
 
-def state_of_entry(state: EntryState) -> str:
+def state_of_entry(entry: StoredEntry) -> str:
     """Say whether an entry counts."""
-    return {
+    said = {
         EntryState.FRESH: gettext("valid"),
-        EntryState.STALE: gettext("has expired or was invalidated, and may stand in while a new value is made"),
         EntryState.EXPIRED: gettext("has expired, and counts as missing"),
         EntryState.INVALIDATED: gettext("was invalidated by a tag, and counts as missing"),
         EntryState.DELETED: gettext("was deleted; a mark keeps it from coming back"),
         EntryState.UNREADABLE: gettext("cannot be read, and counts as missing"),
-    }[state]
+    }[entry.state]
+    return gettext("%s; get_or_set() may fall back on it") % said if entry.stands_in else said
 
 
 def _prefix(cache: CacheState) -> str:

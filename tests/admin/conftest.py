@@ -57,7 +57,7 @@ def caches_kept(settings: Any) -> None:
             "BACKEND": backend,
             "LOCATION": "mem:pages",
             "KEY_PREFIX": "texts",
-            "OPTIONS": {"SERIALIZER": "json", "COMPRESSOR": "zlib", "IGNORE_EXCEPTIONS": True},
+            "OPTIONS": {"SERIALIZER": "json", "COMPRESSOR": "zlib", "IGNORE_EXCEPTIONS": True, "RETRY_INTERVAL": 0.01},
         },
         "again": {"BACKEND": backend, "LOCATION": "mem:pages", "KEY_PREFIX": "shop", "TIMEOUT": 5},
         "elsewhere": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},

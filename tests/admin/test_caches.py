@@ -12,6 +12,7 @@ from django.test import Client
 
 from django_etcdaero.exceptions import ClusterError
 from django_etcdaero.inspection import caches as inspected
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("caches_kept", "closing")
 
@@ -153,6 +154,36 @@ def test_a_page_is_whole_when_the_store_is_away(root: Client, entry: None, monke
     answer = root.post(f"{LIST}default/delete-entry/", {"key": "book"})
     assert answer.status_code == 409
     assert "no host answers" in LogEntry.objects.get().get_change_message()
+
+
+def test_an_outage_is_told_with_what_is_to_be_repeated(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> Any:
+        raise ClusterError("no host answers")
+
+    cache = caches["texts"]  # which ignores errors
+    with monkeypatch.context() as patch:
+        for name in ("get", "get_many", "exists", "peek"):
+            patch.setattr(cache.get_client(), name, fail)
+        assert cache.get("page") is None
+        cache.delete("page")
+        page = text(staff("view_cache").get(f"{LIST}texts/change/"))
+        assert "The store is away since" in page
+        assert "1 deletions, 0 times everything" in page
+        assert "away</td>" in text(staff("view_cache").get(LIST))
+    wait_until(lambda: cache.get("page") is None and inspected.read_caches(5, ["texts"]).caches[0].away is None)
+
+
+def test_a_near_cache_is_told(staff: Staff, settings: Any) -> None:
+    near = {**settings.CACHES["texts"], "OPTIONS": {"NEAR": {"max_entries": 5}}}
+    settings.CACHES = {**settings.CACHES, "near": near}
+    caches["near"].set("a", "b")
+    client = staff("view_cache")
+
+    def told() -> bool:
+        assert caches["near"].get("a") == "b"  # what is held is dropped when the first notices come in
+        return "1 entries, " in text(client.get(f"{LIST}near/change/"))
+
+    wait_until(told)
 
 
 def test_wrong_settings_are_told_without_passwords(root: Client, settings: Any) -> None:

@@ -83,6 +83,12 @@ def test_an_invalidated_entry_is_seen_as_such(configure: Configure) -> None:
     assert looked("a").state is EntryState.INVALIDATED
     assert cache.get("a") is None
 
+    def fail() -> str:
+        raise OSError("the source is away")
+
+    assert looked("a").stands_in
+    assert cache.get_or_set("a", fail, stale=60) == "x"
+
 
 def test_an_expired_entry_that_may_stand_in_says_for_how_long(configure: Configure) -> None:
     cache = configure()
@@ -90,7 +96,7 @@ def test_an_expired_entry_that_may_stand_in_says_for_how_long(configure: Configu
     while cache.get("a") is not None:
         pass
     entry = looked("a")
-    assert entry.state is EntryState.STALE
+    assert (entry.state, entry.stands_in) == (EntryState.EXPIRED, True)
     assert entry.expires_in == 0
     assert 500 < entry.gone_in <= 601
 

@@ -120,7 +120,7 @@ class Command(ActingCommand):
         else:
             expires = "never" if entry.expires_in is None else f"in {duration(entry.expires_in)}"
             self.stdout.write(f"stored as   {entry.stored_key}")
-            self.stdout.write(f"state       {state_of_entry(entry.state)}{f': {entry.why}' if entry.why else ''}")
+            self.stdout.write(f"state       {state_of_entry(entry)}{f': {entry.why}' if entry.why else ''}")
             self.stdout.write(f"expires     {expires}")
             if entry.gone_in != entry.expires_in and entry.gone_in is not None:
                 self.stdout.write(f"gone        in {duration(entry.gone_in)}")
