@@ -3,7 +3,7 @@
 All reads of a process get the same objects, so a change would reach every other request. These two refuse it where it
 is tried. They are a ``dict`` and a ``list`` for everybody who only reads (``json``, templates, serializers), equal to
 ordinary ones, not hashable like them, and whatever copies them gives ordinary ones: ``copy``, ``deepcopy``, ``pickle``,
-``|``, ``+``, slices, and :func:`thaw`.
+``|``, ``+``, slices, calling the class, and :func:`thaw`.
 
 What calls the methods of ``dict`` and ``list`` themselves (``dict.update(row, …)``, ``heapq.heappush(row, …)``) is not
 kept from changing them; no subclass can prevent that.
@@ -67,8 +67,12 @@ def _reduce_list(self: Any) -> Any:
 
 
 def _class(name: str, base: type, doc: str, changing: str, **methods: Any) -> Any:
+    def made_of(cls: type, /, *args: Any, **kwargs: Any) -> Any:
+        return base(*args, **kwargs)
+
     refused = dict.fromkeys(("__init__", *changing.split()), _refuse)
-    about = {"__module__": __name__, "__doc__": doc, "__deepcopy__": _deepcopy}
+    # Code that makes another container "of the same class", as Django does with the list of an __in, gets a copy.
+    about = {"__module__": __name__, "__doc__": doc, "__deepcopy__": _deepcopy, "__new__": staticmethod(made_of)}
     return subclass(name, base, {**about, **refused, **methods})
 
 
