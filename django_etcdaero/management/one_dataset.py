@@ -7,7 +7,8 @@ import os
 import socket
 import threading
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -55,7 +56,8 @@ class ActingCommand(BaseCommand):
         self._limit: float | None = options.get("timeout")
         self._interactive: bool = options.get("interactive", True)
         try:
-            self.act(options)
+            with _any_text(self.stdout):
+                self.act(options)
         except (EtcdAeroError, OSError) as error:
             raise CommandError(text_of(error)) from error
 
@@ -97,8 +99,24 @@ class ActingCommand(BaseCommand):
             answer = input("Type 'yes' to continue, or 'no' to cancel: ")
         except EOFError:
             raise CommandError("nobody answers; to do it without asking say --noinput") from None
+        except KeyboardInterrupt:
+            raise CommandError("cancelled", returncode=130) from None
         if answer != "yes":
             raise CommandError("cancelled")
+
+
+@contextmanager
+def _any_text(stream: Any) -> Iterator[None]:
+    """Let what rows hold be written as escapes where the encoding of the terminal lacks it."""
+    errors = getattr(stream, "errors", None)
+    if errors is None or not hasattr(stream, "reconfigure"):  # what call_command() was given
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
 
 
 class OneDatasetCommand(ActingCommand):

@@ -26,6 +26,12 @@ def model_of(named: type[Any] | str) -> type[Model]:
             return apps.get_model(named)
         except (LookupError, ValueError) as error:
             raise ConfigurationError(f"there is no model {named!r}: {error}") from None
+    given: Any = named  # not all use a type checker
+    if not isinstance(given, type):
+        kind = type(given)  # its repr may run a query
+        raise ConfigurationError(
+            f"an object of {kind.__module__}.{kind.__qualname__} is not a model: expected the class, or 'app.Model'"
+        )
     if not issubclass(named, Model):
         raise ConfigurationError(f"{named.__module__}.{named.__qualname__} is not a model")
     return named

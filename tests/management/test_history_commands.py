@@ -105,6 +105,14 @@ def test_a_field_of_any_name_is_shown_in_a_line() -> None:
     ]  # fmt: skip
 
 
+def test_what_the_terminal_cannot_show_is_escaped(prices: Any) -> None:
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    call_command("etcdaero_diff", "prices", stdout=terminal)
+    terminal.flush()
+    assert rb"~ price: 1 \u2192 3" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
+    assert terminal.errors == "strict"
+
+
 def test_a_diff_as_json() -> None:
     prices = declare()
     prices.source.update(a={(1, 2): {1}, "n": 1.5})
@@ -159,12 +167,21 @@ def test_what_changes_for_readers_is_asked_first(prices: Any, monkeypatch: pytes
     assert run("etcdaero_pin", "prices", "2", "--noinput") == (0, "prices: pinned to version 2\n")
 
 
-def test_without_anybody_to_answer_nothing_is_done(prices: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(prompt: str) -> str:
-        raise EOFError
+@pytest.mark.parametrize(
+    ("instead", "said"),
+    [
+        (EOFError, ("nobody answers; to do it without asking say --noinput", 1)),
+        (KeyboardInterrupt, ("cancelled", 130)),
+    ],
+)
+def test_without_an_answer_nothing_is_done(
+    prices: Any, monkeypatch: pytest.MonkeyPatch, instead: type[BaseException], said: tuple[str, int]
+) -> None:
+    def asked(prompt: str) -> str:
+        raise instead
 
-    monkeypatch.setattr("builtins.input", closed)
-    assert refusal("etcdaero_rollback", "prices") == ("nobody answers; to do it without asking say --noinput", 1)
+    monkeypatch.setattr("builtins.input", asked)
+    assert refusal("etcdaero_rollback", "prices") == said
     assert current(prices) == 2
 
 

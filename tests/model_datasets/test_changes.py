@@ -118,6 +118,9 @@ def test_bulk_operations_are_told_by_a_call(depends: Any, asked: Any, shop: Any)
     assert asked(lambda: model_changed(Category)) == []
     with pytest.raises(ConfigurationError, match=r"no model 'shop\.Produkt'"):
         model_changed("shop.Produkt")
+    for wrong in (Product(name="Cup"), Product.objects, None):
+        with pytest.raises(ConfigurationError, match=r"an object of .* is not a model: expected the class"):
+            model_changed(wrong)  # type: ignore[arg-type]
 
 
 def test_nothing_is_asked_before_the_commit_nor_for_what_is_rolled_back(

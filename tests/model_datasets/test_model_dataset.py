@@ -11,6 +11,7 @@ from django.apps import apps
 from django.db.models import Count, QuerySet
 
 from django_etcdaero import ModelDataset, datasets
+from django_etcdaero.datasets.blocks.frozen import freeze
 from django_etcdaero.datasets.publish.source import load_rows
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.exceptions import ConfigurationError, DuplicateKey
@@ -85,6 +86,16 @@ def test_values_of_all_kinds_of_fields_can_be_stored(host: FakeHost, shop: Any) 
         "photo": "lamp.png", "details": {"w": [1, 2]}, "thumbnail": b"\x89PNG", "status": "sold", "tags__name": None,
         "details__w": [1, 2],
     }  # fmt: skip
+
+
+def test_what_rows_hold_goes_into_queries(shop: Any) -> None:
+    row = freeze({"names": ["Cup", "Lamp"], "details": {"w": [1, 2]}, "none": []})
+    Product.objects.filter(name="Cup").update(details=row["details"])
+    found = Product.objects.filter(name__in=row["names"])
+    assert sorted(product.name for product in found) == ["Cup", "Lamp"]
+    assert Product.objects.get(details=row["details"]).name == "Cup"
+    assert not Product.objects.filter(name__in=row["none"])
+    assert row["names"] == ["Cup", "Lamp"]
 
 
 @pytest.mark.parametrize("row", [{"fields": ["name"]}, {"serialize": lambda self, product: {"name": product.name}}])

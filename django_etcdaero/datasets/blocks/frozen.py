@@ -55,18 +55,6 @@ def _refuse(self: Any, /, *args: Any, **kwargs: Any) -> NoReturn:
     )
 
 
-# Django's templates show nothing where they would call it, as with all that changes something.
-_refuse.alters_data = True  # type: ignore[attr-defined]
-
-
-def _new_dict(cls: Any, /, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-    return dict(*args, **kwargs)
-
-
-def _new_list(cls: Any, /, *args: Any) -> list[Any]:
-    return list(*args)
-
-
 def _deepcopy(self: Any, memo: Any) -> Any:
     return thaw(self)
 
@@ -80,8 +68,12 @@ def _reduce_list(self: Any) -> Any:
 
 
 def _class(name: str, base: type, doc: str, changing: str, **methods: Any) -> Any:
+    def made_of(cls: type, /, *args: Any, **kwargs: Any) -> Any:
+        return base(*args, **kwargs)
+
     refused = dict.fromkeys(("__init__", *changing.split()), _refuse)
-    about = {"__module__": __name__, "__doc__": doc, "__deepcopy__": _deepcopy}
+    # Code that makes another container "of the same class", as Django does with the list of an __in, gets a copy.
+    about = {"__module__": __name__, "__doc__": doc, "__deepcopy__": _deepcopy, "__new__": staticmethod(made_of)}
     return subclass(name, base, {**about, **refused, **methods})
 
 
@@ -99,7 +91,6 @@ else:
         dict,
         "A ``dict`` whose methods that change it raise ``TypeError``.",
         "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update",
-        __new__=staticmethod(_new_dict),
         __reduce__=_reduce_dict,
         fromkeys=dict.fromkeys,
     )
@@ -108,7 +99,6 @@ else:
         list,
         "A ``list`` whose methods that change it raise ``TypeError``.",
         "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort",
-        __new__=staticmethod(_new_list),
         __reduce__=_reduce_list,
     )
 

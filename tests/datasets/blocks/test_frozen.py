@@ -93,11 +93,17 @@ def test_every_method_that_changes_a_container_is_refused() -> None:
 
 
 def test_a_copy_is_an_ordinary_one(row: Any) -> None:
-    for made in (copy.copy(row), row.copy(), dict(row), row | {}, {} | row, {**row}):
+    for made in (copy.copy(row), row.copy(), dict(row), row | {}, {} | row, {**row}, type(row)(row)):
         assert made == row
         assert type(made) is dict
         assert type(made["tags"]) is FrozenList
-    for made in (copy.copy(row["tags"]), row["tags"].copy(), row["tags"][:], row["tags"] + [], [*row["tags"]]):
+    for made in (
+        copy.copy(row["tags"]),
+        row["tags"].copy(),
+        row["tags"][:],
+        row["tags"] + [],
+        type(row["tags"])(iter(row["tags"])),
+    ):
         assert made == row["tags"]
         assert type(made) is list
 
@@ -114,6 +120,14 @@ def test_what_makes_another_of_the_same_class_gets_an_ordinary_one(row: Any) -> 
     assert (made, astuple(price)) == (PLAIN, (PLAIN,))
     made["size"]["w"] = made["tags"].append("z")
     assert row == PLAIN
+
+
+def test_the_class_of_a_row_is_that_of_an_ordinary_one_when_it_is_called() -> None:
+    made = FrozenDict({"a": 1}, b=2), FrozenDict(), FrozenList("ab"), FrozenList()
+    assert made == ({"a": 1, "b": 2}, {}, ["a", "b"], [])
+    assert set(map(type, made)) == {dict, list}
+    with pytest.raises(TypeError, match="exp"):
+        FrozenList(1, 2)
 
 
 @pytest.mark.parametrize(
