@@ -59,7 +59,7 @@ SIGNATURES = {
     "unpin": "(self) -> bool",
     "snapshot": "(self: _Indexed[Index]) -> Snapshot[K, V, Index]",
     "wait_ready": "(self: _Indexed[Index], timeout: float | None = None) -> Snapshot[K, V, Index]",
-    "wait_version": "(self: _Indexed[Index], at_least: int, *, timeout: float) -> Snapshot[K, V, Index]",
+    "wait_version": "(self: _Indexed[Index], at_least: int | None, *, timeout: float) -> Snapshot[K, V, Index]",
     "aready": "(self: _Indexed[Index], timeout: float | None = None) -> Snapshot[K, V, Index]",
     "status": "(self) -> DatasetStatus",
     "get": "(self, key: Any, default: Any = None) -> Any",

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from django.utils import autoreload
 
@@ -62,13 +63,14 @@ class Watching:
         before = {number: signal.signal(number, self._end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             while True:
+                before_child = _files()
                 code = self._run_child()
                 if self._told:
                     return code if code > 0 and code != RELOAD else 0
                 if code < 0:
                     return 128 - code
                 if code not in (0, RELOAD):
-                    self._wait_for_change(code)
+                    self._wait_for_change(code, before_child)
                 if code == 0 or self._told:
                     return 0
         finally:
@@ -87,10 +89,13 @@ class Watching:
         if self._child is not None:
             self._child.terminate()
 
-    def _wait_for_change(self, code: int) -> None:
-        """Wait until one of the files has changed that this process has loaded."""
-        reloader = autoreload.StatReloader()
-        before = dict(reloader.snapshot_files())
+    def _wait_for_change(self, code: int, before: dict[Path, float]) -> None:
+        """Wait until the files are others than ``before`` the child, which may end long after it has read them."""
         self._tell(f"ended with exit code {code}; it begins anew when a file changes")
-        while not self._told and dict(reloader.snapshot_files()) == before:
+        while not self._told and _files() == before:
             time.sleep(_LOOK_PAUSE)
+
+
+def _files() -> dict[Path, float]:
+    """Return when each of the files was changed that this process has loaded."""
+    return dict(autoreload.StatReloader().snapshot_files())

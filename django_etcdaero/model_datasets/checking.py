@@ -47,6 +47,10 @@ def check_options(cls: Any, base: Any) -> None:
         )
     if cls.fields and (cls.select_related or cls.prefetch_related):
         refuse("select_related and prefetch_related are for serialize(); fields takes names such as 'category__name'")
+    if cls.fields and cls.row_type is None:  # an instance may have more, such as properties
+        missing = [name for name in cls.indexes if name not in cls.fields]
+        if missing:
+            refuse(f"indexes has {missing[0]!r}, and no row will: fields has {', '.join(cls.fields)}")
 
 
 def check_models(cls: Any, base: Any) -> None:

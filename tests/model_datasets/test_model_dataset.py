@@ -203,6 +203,10 @@ def serialize(self: Any, product: Product) -> Any:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no source": ({"fields": ("name",)}, "has no model, no queryset and no get_queryset()"),
     "no rows": ({"model": Product}, r"has neither fields nor serialize\(instance\): set fields"),
+    "an index of no field": (
+        {"model": Product, "fields": ["name", "sku"], "indexes": ["slug"]},
+        "indexes has 'slug', and no row will: fields has name, sku",
+    ),
     "two forms of rows": ({"model": Product, "fields": ["name"], "serialize": serialize}, "has fields and serialize"),
     "no list": ({"model": Product, "fields": "name"}, "fields = 'name', expected a list or tuple"),
     "no names": ({"model": Product, "fields": [1]}, r"fields = \[1\], expected names"),

@@ -17,7 +17,7 @@ from django_etcdaero.datasets.host import host
 from django_etcdaero.datasets.registry import registered
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
-from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded, EtcdAeroError
+from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded, EtcdAeroError, InvalidRequest
 from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import elapsed
@@ -209,13 +209,16 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         await self._live_state.await_(*self._begin_waiting(timeout))
         return self._answer()
 
-    def wait_version(self: _Indexed[Index], at_least: int, *, timeout: float) -> Snapshot[K, V, Index]:
+    def wait_version(self: _Indexed[Index], at_least: int | None, *, timeout: float) -> Snapshot[K, V, Index]:
         """Wait until a version with this number or a greater one is held and return it.
 
         ``timeout`` is in seconds. Starts the reader of this process if need be. Raises ``DeadlineExceeded``, or
-        ``DatasetNotReady`` at once where none may run that could load it.
+        ``DatasetNotReady`` at once where none may run that could load it; ``InvalidRequest`` for the ``None`` that a
+        refresh has for a version when nothing has ever been published.
         """
         limit = check_seconds("timeout", timeout)
+        if at_least is None:
+            raise InvalidRequest(f"dataset {self.name!r}: there is no version to wait for: look at the refresh's error")
         self._wake_reader()
         live = self._live_state
 

@@ -140,6 +140,17 @@ def test_without_a_reader_there_is_nothing_to_wait_for(host: FakeHost, declare: 
     assert prices.wait_version(7, timeout=1e6).version == 7
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_the_version_of_a_refresh_that_has_published_none_is_not_waited_for(
+    host: FakeHost, declare: Any, reading: Reading, held: bool
+) -> None:
+    prices = declare()
+    if held:
+        live_state(prices).install(snapshot({"a": 1}))
+    with pytest.raises(InvalidRequest, match="'prices': there is no version to wait for: look at the refresh's error"):
+        prices.wait_version(None, timeout=1e6)
+
+
 def test_wait_version_waits_for_the_number_or_a_greater_one(host: FakeHost, declare: Any, reading: Reading) -> None:
     prices = declare()
     thread, answers = in_thread(lambda: prices.wait_version(3, timeout=60))
