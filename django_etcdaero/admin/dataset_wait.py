@@ -36,7 +36,6 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
         wait=wait,
         asked=asked,
         held=held,
-        declared=declared,
         pinned=_pinned(state),
         over=wait.over and not following,
         problems=[*state.problems, *(each for each in wait.problems if each not in state.problems)],
