@@ -34,6 +34,11 @@ def text_of(client: Client, address: str, query: dict[str, Any] | None = None) -
     """Return what a page says: its text, in one line."""
     answer = client.get(address, query or {})
     assert answer.status_code == 200, answer
+    return text_of_answer(answer)
+
+
+def text_of_answer(answer: Any) -> str:
+    """Return the text of an answer, in one line."""
     shown = re.sub(r"<(script|style)\b.*?</\1>", " ", answer.content.decode(), flags=re.DOTALL)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", shown))
 
@@ -348,6 +353,31 @@ def test_a_version_that_was_dropped_meanwhile_is_told(goods: Any, root: Client) 
     assert "has no kept version 1" in LogEntry.objects.get().get_change_message()
     for odd in ("", "x", "-1", "9" * 30):
         assert root.post(f"{LIST}goods/rollback/", {"version": odd, "reason": "x"}).status_code == 200
+
+
+def test_several_are_asked_for_at_once(goods: Any, staff: Callable[..., Client]) -> None:
+    declared({}, "other")
+    client = staff("view_dataset", "refresh_dataset")
+    chosen = {"action": "refresh_several", "_selected_action": ["goods", "other"]}
+    asked = client.post(LIST, chosen)
+    assert "is asked for new loads: goods, other." in text_of_answer(asked)
+    assert kv.get(goods.layout("tests").request) is None
+    assert "This field is required" in text_of_answer(client.post(LIST, {**chosen, "confirmed": "yes"}))
+    done = client.post(LIST, {**chosen, "confirmed": "yes", "reason": "prices"}, follow=True)
+    assert "A refresh of 2 datasets was asked for." in text_of_answer(done)
+    assert kv.get(goods.layout("tests").request) is not None
+    assert {entry.object_id for entry in LogEntry.objects.all()} == {"goods", "other"}
+    with failing_kv(DeadlineExceeded("txn: no answer"), calls=["txn"]):
+        done = client.post(LIST, {**chosen, "confirmed": "yes", "reason": "prices"}, follow=True)
+    assert "“goods”: DeadlineExceeded: txn: no answer" in text_of_answer(done)
+
+
+def test_who_may_only_look_has_no_action(goods: Any, staff: Callable[..., Client]) -> None:
+    client = staff("view_dataset")
+    assert "refresh_several" not in client.get(LIST).content.decode()
+    chosen = {"action": "refresh_several", "_selected_action": ["goods"], "confirmed": "yes", "reason": "x"}
+    client.post(LIST, chosen)
+    assert kv.get(goods.layout("tests").request) is None
 
 
 def test_a_race_is_told(goods: Any, root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
