@@ -5,6 +5,7 @@ A web process never loads a source: whoever refreshes is asked to.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
@@ -53,7 +54,9 @@ def address_of_wait(page: Any, thing: Any) -> str:
     """Return the address of the page that shows how the last request of this visitor is getting on."""
     address: str = page.address_of(thing, "refreshing")
     asked = getattr(thing, "asked", None)
-    return address if asked is None else f"{address}?{urlencode({'id': asked.id, 'revision': asked.revision})}"
+    if asked is None:
+        return address
+    return f"{address}?{urlencode({'id': asked.id, 'revision': asked.revision, 'at': int(time.time())})}"
 
 
 def ask_for_refresh(thing: Dataset, data: Mapping[str, Any]) -> str:

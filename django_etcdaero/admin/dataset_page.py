@@ -44,7 +44,8 @@ def page_context(page: Any, request: HttpRequest, thing: Any) -> dict[str, Any]:
     period = declared.refresh_every
     return {
         "state": state,
-        "declared": declared,
+        # Not the dataset itself: a template would take what it looks for from its rows, and wait for those.
+        "declared": {name: getattr(declared, name) for name in ("origin", "using", "schema", "keep")},
         "overview": overview,
         "announced": announced,
         "now": state.asked,

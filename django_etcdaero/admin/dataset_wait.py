@@ -20,11 +20,13 @@ _ID = re.compile(r"[0-9a-f]{1,32}")
 
 
 def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
-    """Return the page; ``id`` and ``revision`` in the address say which request it is about."""
+    """Return the page; ``id``, ``revision`` and ``at`` in the address say which request it is about, from when."""
     state: DatasetState = thing.value
     declared = datasets[state.name]
     asked = _asked(request)
     wait = look(declared, asked, timeout=DEADLINE)
+    at = _asked_at(request) if wait.request is None else wait.request.at
+    failure = wait.failure if wait.failure is not None and (at is None or wait.failure.at >= at - 1) else None
     version = None if wait.answer is None else wait.answer.version
     held = None if state.processes is None else holders(declared, version, state.processes)
     following = held is not None and version is not None and held.current < held.total and not _pinned(state)
@@ -35,8 +37,9 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
         thing=thing,
         wait=wait,
         asked=asked,
+        asked_at=at,
+        failure=failure,
         held=held,
-        declared=declared,
         pinned=_pinned(state),
         over=wait.over and not following,
         problems=[*state.problems, *(each for each in wait.problems if each not in state.problems)],
@@ -56,3 +59,8 @@ def _asked(request: HttpRequest) -> Asked | None:
     if not _ID.fullmatch(id_) or not revision.isdecimal() or len(revision) > 18:
         return None
     return Asked(id_, int(revision))
+
+
+def _asked_at(request: HttpRequest) -> float | None:
+    at = request.GET.get("at", "")
+    return float(at) if at.isascii() and at.isdecimal() and len(at) < 12 else None

@@ -24,6 +24,7 @@ from django_etcdaero.management.describe import moment, size, span
 from ..models import Dataset
 from . import dataset_diff, dataset_rows, dataset_wait
 from .dataset_acts import PIN, REFRESH, ROLL_BACK, UNPIN
+from .dataset_bulk import refresh_several
 from .dataset_page import page_context
 from .dataset_words import said
 from .inspected import DEADLINE, Found, InspectedAdmin, Page
@@ -120,6 +121,8 @@ class DatasetAdmin(InspectedAdmin):
         Page(name="rows", method="rows_view", permission="view_row"),
     )
 
+    actions = ("refresh_several",)
+
     class Media:
         css = {"all": ["django_etcdaero/datasets.css"]}
         js = ["django_etcdaero/poll.js"]
@@ -156,6 +159,15 @@ class DatasetAdmin(InspectedAdmin):
     def rows_view(self, request: HttpRequest, thing: Any) -> HttpResponse:
         """Show rows of a version."""
         return dataset_rows.view(self, request, thing)
+
+    def has_refresh_permission(self, request: HttpRequest) -> bool:
+        """Tell whether the visitor may ask for refreshes."""
+        return self.permits(request, REFRESH.permission)
+
+    @admin.action(description=REFRESH.label, permissions=["refresh"])
+    def refresh_several(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        """Ask for a refresh of those that were chosen."""
+        return refresh_several(self, request, list(queryset))
 
     # columns ---------------------------------------------------------------------------------------------------------
 

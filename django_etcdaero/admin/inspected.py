@@ -52,7 +52,7 @@ class InspectedAdmin(_ModelAdmin):
 
     acts: ClassVar[tuple[Act, ...]] = ()
     pages: ClassVar[tuple[Page, ...]] = ()
-    actions = None
+    actions: Any = None
     list_per_page = 100
     list_max_show_all = 1000
     change_list_template = "admin/django_etcdaero/change_list.html"

@@ -10,6 +10,7 @@ from typing import Any
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.utils.text import capfirst
 
 from django_etcdaero.inspection.cluster_status import ask
 from django_etcdaero.inspection.conditions import Condition
@@ -65,7 +66,7 @@ class OverviewAdmin(InspectedAdmin):
         return self.show(
             request,
             "admin/django_etcdaero/overview.html",
-            title=self.opts.verbose_name_plural,
+            title=capfirst(self.opts.verbose_name_plural),
             problems=_problems([*(status.problems if status else []), *(p for each in servers for p in each.problems)]),
             servers=servers,
             processes=_processes(status),

@@ -71,6 +71,11 @@ class Servers:
     problems: list[Problem] = field(default_factory=list)
 
     @property
+    def file(self) -> Member | None:
+        """The file that it is, if it is one."""
+        return self.members[0] if self.location.startswith("sqlite:") and self.members else None
+
+    @property
     def has_leader(self) -> bool | None:
         """``None``: it needs none, or nothing is known."""
         if self.kind != "etcd" or not any(not each.error for each in self.members):

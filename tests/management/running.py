@@ -39,6 +39,23 @@ def run(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
+class Terminal(io.StringIO):
+    """An output that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def run_on_terminal(*arguments: str) -> tuple[int, str]:
+    """Run a command as on a terminal; return exit code and output."""
+    out = Terminal()
+    try:
+        call_command(*arguments, stdout=out, no_color=True)
+    except SystemExit as ended:
+        return int(ended.code or 0), out.getvalue()
+    return 0, out.getvalue()
+
+
 def register(
     started: int, versions: dict[str, int | None], states: dict[str, str], *, schema: int = 1, using: str = "default"
 ) -> None:

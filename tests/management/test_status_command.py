@@ -21,12 +21,13 @@ from django_etcdaero import kv
 from django_etcdaero.datasets.state import presence
 from django_etcdaero.datasets.state.overdue import OverdueLoad, leave_word
 from django_etcdaero.exceptions import ClusterError
+from django_etcdaero.inspection import cluster_status
 from django_etcdaero.keyvalue.interception import interpose
 from django_etcdaero.management.describe import moment
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system import processes as processes_module
 from django_etcdaero.system.processes import this_process
-from tests.management.running import declare, kv_away, register, run
+from tests.management.running import declare, kv_away, register, run, run_on_terminal
 
 pytestmark = pytest.mark.usefixtures("registry")
 
@@ -296,3 +297,70 @@ def test_a_load_that_hangs_is_told_with_its_process_and_beginning() -> None:
     assert told == {"host": "far", "pid": 7, "since": since, "limit": 600.0}
     word.close()
     assert "being loaded" not in run("etcdaero_status")[1]
+
+
+def test_a_terminal_of_80_columns_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    prices = declare("prices-of-all-goods-in-all-countries", refresh_every=timedelta(hours=1))
+    prices.refresh()
+    prices.pin()
+    prices.errors.append(RuntimeError("down " * 40))
+    prices.refresh(force=True)
+    declare("new")
+    register(1, {prices.name: 1, "new": None}, {prices.name: "VALID"})
+    code, text = run_on_terminal("etcdaero_status")
+    lines = text.splitlines()
+    assert code == 0
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[:7] == ["DATASET", "STATE", "VERSION", "HELD", "AGE", "DUE", "IN"]
+    assert re.fullmatch(r"new +never published +- +0/1 +- +now +.*", lines[1])
+    assert re.fullmatch(r"prices-of-all-goods… +failed since, pinned +1 +1/1 +\S+ m?s +5[34] min.*", lines[2])
+    assert lines[3] == "processes: 1 on 1 hosts"
+    assert "refreshed by: no service" in text
+    for arguments in (("-v", "2"), (prices.name,)):
+        code, text = run_on_terminal("etcdaero_status", *arguments)
+        assert max(map(len, text.splitlines())) <= 80
+        assert "last load failed" in text
+
+
+def test_only_what_is_named_is_shown_and_an_unknown_name_is_refused() -> None:
+    declare("one")
+    declare("two")
+    _, text = run("etcdaero_status", "two")
+    assert text.startswith("two\n")
+    assert "one" not in text
+    with pytest.raises(CommandError, match="no such dataset: three") as refused:
+        run("etcdaero_status", "three")
+    assert refused.value.returncode == 2
+
+
+def test_while_kv_is_away_the_records_tell_what_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare().refresh()
+    declare("new")
+    kv_away(monkeypatch)
+    code, text = run("etcdaero_status")
+    assert code == 1
+    assert re.search(r"prices\n  version 1: 1 rows, .*; as the record store has it\n", text)
+    code, text = run_on_terminal("etcdaero_status")
+    assert re.search(r"\nprices +not known +1 +- +- +- +1 +\d+ B\n", text)
+    document = json.loads(run("etcdaero_status", "--json")[1])
+    assert document["announced"]["prices"]["version"] == 1
+
+
+def test_what_was_read_when_the_time_is_over_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("first", "second", "third"):
+        declare(name).refresh()
+    overview, ended = cluster_status.overview, threading.Event()
+
+    def slow(dataset: Any, *args: Any, **options: Any) -> Any:
+        if dataset.name == "second":
+            ended.wait(60)
+        return overview(dataset, *args, **options)
+
+    monkeypatch.setattr(cluster_status, "overview", slow)
+    code, text = run("etcdaero_status", "--timeout", "0.5")
+    ended.set()
+    assert code == 1
+    assert "first\n  version 1" in text
+    assert re.search(r"third\n  version 1: .*; as the record store has it", text)
+    assert "alias default: KV: DeadlineExceeded: no answer within 0.5 s" in text

@@ -1,0 +1,78 @@
+"""Asking for a refresh of several datasets at once, from the list."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext, ngettext
+
+from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.system.clocks import monotonic
+
+from .acts import ReasonForm
+from .dataset_acts import REFRESH, ask_for_refresh
+
+LONGEST = 10.0
+"""Seconds that asking may take; what was not asked for by then is told."""
+
+
+class SeveralForm(ReasonForm):
+    """Asks why, and keeps what the list has sent."""
+
+    action = forms.CharField(widget=forms.HiddenInput)
+    confirmed = forms.CharField(widget=forms.HiddenInput)
+    _selected_action = forms.CharField(widget=forms.MultipleHiddenInput, required=False)
+
+
+def refresh_several(page: Any, request: HttpRequest, things: list[Any]) -> HttpResponse | None:
+    """Ask about it, or do it if that was answered; ``None``: the list is shown again."""
+    names = [str(each.pk) for each in things]
+    confirmed = "confirmed" in request.POST
+    form = SeveralForm(
+        request.POST if confirmed else None,
+        initial={"action": "refresh_several", "confirmed": "yes", "_selected_action": names},
+    )
+    if confirmed and form.is_valid():
+        _ask_for_all(page, request, things, form.cleaned_data)
+        return None
+    question = ngettext(
+        "Whoever refreshes this dataset is asked for a new load: %(names)s.",
+        "Whoever refreshes these datasets is asked for new loads: %(names)s.",
+        len(names),
+    ) % {"names": ", ".join(names)}
+    answer: HttpResponse = page.show(
+        request,
+        "admin/django_etcdaero/confirm.html",
+        title=REFRESH.label,
+        form=form,
+        question=question,
+        offered=True,
+        back=page.address(),
+    )
+    return answer
+
+
+def _ask_for_all(page: Any, request: HttpRequest, things: list[Any], data: dict[str, Any]) -> None:
+    until, asked, failed = monotonic() + LONGEST, 0, dict[str, str]()
+    for thing in things:
+        if monotonic() > until:
+            failed[str(thing.pk)] = gettext("not asked for: the time was over")
+            continue
+        try:
+            page.log_change(request, thing, ask_for_refresh(thing, data))
+        except EtcdAeroError as error:
+            failed[str(thing.pk)] = f"{type(error).__name__}: {error}"
+            told = gettext("%(act)s failed: %(error)s") % {"act": REFRESH.label, "error": failed[str(thing.pk)]}
+            page.log_change(request, thing, told)
+        else:
+            asked += 1
+    if asked:
+        words = ngettext(
+            "A refresh of %(count)d dataset was asked for.", "A refresh of %(count)d datasets was asked for.", asked
+        )
+        page.message_user(request, words % {"count": asked}, messages.SUCCESS)
+    for name, reason in list(failed.items())[:10]:
+        page.message_user(request, f"“{name}”: {reason}", messages.ERROR)
