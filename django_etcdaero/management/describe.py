@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 from django.utils import timezone
@@ -30,21 +31,16 @@ def size(count: int) -> str:
 
 def span(seconds: float) -> str:
     """Say how long, in the largest unit of which there are two or more."""
+    if seconds == math.inf:
+        return "∞"
     if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.2g} ms" if seconds < 0.0095 else f"{seconds * 1000:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:
             return f"{seconds // unit:.0f} {name}"
     return f"{seconds // 86_400:,.0f} days"
-
-
-def duration(seconds: float) -> str:
-    """Say how long, with three digits that count."""
-    if seconds == float("inf"):
-        return "∞"
-    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
 def describe_version(announcement: Announcement) -> str:

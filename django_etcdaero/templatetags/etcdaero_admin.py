@@ -60,12 +60,6 @@ def size(count: int | None) -> str:
 
 
 @register.filter
-def duration(seconds: float | None) -> str:
-    """Say how long, in milliseconds below a second."""
-    return "" if seconds is None else describe.duration(seconds)
-
-
-@register.filter
 def entry(mapping: Mapping[Any, Any], key: Any) -> Any:
     """Return what a mapping has for a key."""
     return mapping.get(key)

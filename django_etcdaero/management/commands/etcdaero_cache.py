@@ -15,7 +15,7 @@ from django_etcdaero.inspection import caches
 from django_etcdaero.inspection.cache_values import is_pickle, show_entry
 from django_etcdaero.inspection.caches import CacheState
 from django_etcdaero.management.cache_words import scope_of_clear, scope_of_invalidation, state_of_entry
-from django_etcdaero.management.describe import duration, moment, size
+from django_etcdaero.management.describe import moment, size, span
 from django_etcdaero.management.one_dataset import ActingCommand
 
 TIMEOUT = 10.0
@@ -118,12 +118,12 @@ class Command(ActingCommand):
         elif entry is None:
             self.stderr.write(f"there is no entry {options['key']!r} in the cache {options['alias']}")
         else:
-            expires = "never" if entry.expires_in is None else f"in {duration(entry.expires_in)}"
+            expires = "never" if entry.expires_in is None else f"in {span(entry.expires_in)}"
             self.stdout.write(f"stored as   {entry.stored_key}")
             self.stdout.write(f"state       {state_of_entry(entry)}{f': {entry.why}' if entry.why else ''}")
             self.stdout.write(f"expires     {expires}")
             if entry.gone_in != entry.expires_in and entry.gone_in is not None:
-                self.stdout.write(f"gone        in {duration(entry.gone_in)}")
+                self.stdout.write(f"gone        in {span(entry.gone_in)}")
             if entry.created is not None:
                 self.stdout.write(f"written     {moment(entry.created)}")
             self.stdout.write(f"size        {size(entry.size)}, {entry.records} record(s)")
