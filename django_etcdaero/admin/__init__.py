@@ -5,14 +5,18 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 
-from ..models import Dataset, Process
+from ..models import Dataset, Lease, Lock, Process
 from .datasets import DatasetAdmin
 from .inspected import InspectedAdmin
+from .leases import LeaseAdmin
+from .locks import LockAdmin
 from .processes import ProcessAdmin
 
 PAGES: dict[type, type[InspectedAdmin]] = {
     Dataset: DatasetAdmin,
     Process: ProcessAdmin,
+    Lock: LockAdmin,
+    Lease: LeaseAdmin,
 }
 
 

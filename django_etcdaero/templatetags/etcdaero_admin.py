@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import django
 from django import template
+from django.contrib.admin.utils import quote
 from django.template import Context
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
+from django_etcdaero.inspection.key_text import text_of_key
 from django_etcdaero.management import describe
 
 register = template.Library()
@@ -62,3 +65,28 @@ def size(count: int | None) -> str:
 def entry(mapping: Mapping[Any, Any], key: Any) -> Any:
     """Return what a mapping has for a key."""
     return mapping.get(key)
+
+
+@register.filter
+def key_text(key: bytes) -> str:
+    """Return a key as text."""
+    return text_of_key(key)
+
+
+@register.filter
+def hex(number: int) -> str:  # noqa: A001
+    """Return a number in hexadecimal digits, as ids of leases are written."""
+    return f"{number:x}"
+
+
+@register.filter
+def shell_word(text: str) -> str:
+    """Return a text as one word of a command line."""
+    return shlex.quote(text)
+
+
+@register.simple_tag(takes_context=True)
+def lease_address(context: Context, alias: str, lease: int) -> str:
+    """Return the address of the page of a lease."""
+    name = quote(f"{alias}:{lease:x}")
+    return reverse("admin:django_etcdaero_lease_change", args=[name], current_app=context.request.current_app)  # type: ignore[attr-defined]

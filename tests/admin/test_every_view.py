@@ -99,9 +99,14 @@ def things(cities: Any) -> Iterator[None]:
     from django_etcdaero.datasets.state.presence import processes
 
     process = processes(kv)[0]
+    lock = kv.lock("jobs/nightly")
+    lock.acquire()
     every_page.THINGS.update(
         dataset="cities",
         process=f"{process.host}/{process.pid}/{process.started:.3f}",
+        lock="default:jobs/nightly",
+        lease=f"default:{kv.session(10).lease.id:x}",
     )
     yield
+    lock.release()
     every_page.THINGS.clear()
