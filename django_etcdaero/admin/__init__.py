@@ -5,18 +5,20 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 
-from ..models import Dataset, Lease, Lock, Process
+from ..models import Dataset, Lease, Lock, Process, Watch
 from .datasets import DatasetAdmin
 from .inspected import InspectedAdmin
 from .leases import LeaseAdmin
 from .locks import LockAdmin
 from .processes import ProcessAdmin
+from .watches import WatchAdmin
 
 PAGES: dict[type, type[InspectedAdmin]] = {
     Dataset: DatasetAdmin,
     Process: ProcessAdmin,
     Lock: LockAdmin,
     Lease: LeaseAdmin,
+    Watch: WatchAdmin,
 }
 
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.inspection.aliases import ask_aliases
-from django_etcdaero.inspection.key_text import text_of_key
+from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.inspection.leases import Lease as FoundLease
 from django_etcdaero.inspection.leases import LeasedKeys, all_leases, lease, revoke
 
@@ -41,7 +41,7 @@ def _question(thing: Lease) -> str:
         "Lease %(lease)s ends, and the %(count)d keys on it are deleted, the first of them %(key)s.",
         count,
     )
-    return text % {"lease": thing.label, "count": count, "key": text_of_key(thing.value.keys[0])}
+    return text % {"lease": thing.label, "count": count, "key": key_text(thing.value.keys[0])}
 
 
 def _revoke(request: HttpRequest, thing: Lease, data: Mapping[str, Any]) -> str:
@@ -117,7 +117,7 @@ class LeaseAdmin(LeasedAdmin):
     @admin.display(description=_("first key"), ordering="all_keys")
     def first(self, thing: Lease) -> str:
         """Return one of its keys."""
-        return text_of_key(thing.value.keys[0])
+        return key_text(thing.value.keys[0])
 
     @admin.display(description=_("time left"))
     def left(self, thing: Any) -> str:
@@ -128,6 +128,6 @@ class LeaseAdmin(LeasedAdmin):
 def _thing(alias: str, value: LeasedKeys | FoundLease) -> Any:
     thing: Any = Lease(pk=f"{alias}:{value.id:x}")
     thing.value, thing.label, thing.statuses = value, f"{value.id:x}", {}
-    thing.all_keys = "\n".join(map(text_of_key, value.keys))
+    thing.all_keys = "\n".join(map(key_text, value.keys))
     thing.key_count = len(value.keys)
     return thing

@@ -12,8 +12,9 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.inspection.aliases import ask_aliases
-from django_etcdaero.inspection.key_text import key_of_text, text_of_key
+from django_etcdaero.inspection.key_text import key_bytes, key_text
 from django_etcdaero.inspection.locks import (
     Contended,
     Kind,
@@ -42,7 +43,7 @@ def who(holder: Holder) -> str:
 
 
 def _name(thing: Lock) -> bytes:
-    return key_of_text(place_of(thing.pk)[1])
+    return key_bytes(place_of(thing.pk)[1])
 
 
 def _release_form(thing: Lock) -> type[ConfirmForm]:
@@ -126,10 +127,14 @@ class LockAdmin(LeasedAdmin):
         return Found(things=things, problems=answers.problems)
 
     def read_one(self, request: HttpRequest, pk: str) -> Found:
-        alias, name = place_of(pk)
+        alias, text = place_of(pk)
+        try:
+            name = key_bytes(text)
+        except InvalidRequest:
+            return Found(things=[])
 
         def read(kv: KV) -> tuple[Contended | None, dict[int, LeaseStatus]]:
-            found = contended(kv, key_of_text(name))
+            found = contended(kv, name)
             return found, {} if found is None else lease_statuses(kv, (each.lease for each in found.queue))
 
         things = []
@@ -204,7 +209,7 @@ class LockAdmin(LeasedAdmin):
 
 
 def _thing(alias: str, value: Contended) -> Any:
-    label = text_of_key(value.name)
+    label = key_text(value.name)
     thing: Any = Lock(pk=f"{alias}:{label}")
     thing.value, thing.label, thing.statuses = value, label, {}
     thing.holders = " ".join(who(each) for each in value.queue)

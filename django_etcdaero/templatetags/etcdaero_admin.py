@@ -15,10 +15,11 @@ from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
-from django_etcdaero.inspection.key_text import text_of_key
+from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.management import describe
 
 register = template.Library()
+register.filter("key_text", key_text)
 
 
 class Step(NamedTuple):
@@ -65,12 +66,6 @@ def size(count: int | None) -> str:
 def entry(mapping: Mapping[Any, Any], key: Any) -> Any:
     """Return what a mapping has for a key."""
     return mapping.get(key)
-
-
-@register.filter
-def key_text(key: bytes) -> str:
-    """Return a key as text."""
-    return text_of_key(key)
 
 
 @register.filter
