@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import platform
 import re
@@ -12,7 +13,6 @@ from typing import Any, Final
 
 import django
 
-from . import __version__
 from .conf import AliasSettings
 from .datasets.stores import About
 from .stores.url import mask
@@ -32,10 +32,15 @@ _SHORT_PASSWORD = re.compile(r"-p.*", re.DOTALL)
 def about(settings: AliasSettings, argv: Sequence[str] | None = None) -> About:
     """Return what this process tells under an alias; ``argv``: its command line, by default that of this process."""
     used = list(sys.argv if argv is None else argv)
+    package = importlib.import_module("django_etcdaero")  # whose public names are above this module
     return About(
         program=command_line(used),
         kind=kind(used),
-        software={"python": platform.python_version(), "django": django.get_version(), "django-etcdaero": __version__},
+        software={
+            "python": platform.python_version(),
+            "django": django.get_version(),
+            "django-etcdaero": package.__version__,
+        },
         settings=fingerprints(settings),
     )
 

@@ -53,9 +53,9 @@ class FoundProcesses:
     problems: list[Problem]
 
 
-def ask_processes(timeout: float) -> FoundProcesses:
-    """Ask all aliases, for ``timeout`` seconds at most. Raises nothing of the stores."""
-    answers = ask_aliases(_read, timeout=timeout)
+def ask_processes(timeout: float, *, aliases: Iterable[str] | None = None) -> FoundProcesses:
+    """Ask all aliases, or these, for ``timeout`` seconds at most. Raises nothing of the stores."""
+    answers = ask_aliases(_read, timeout=timeout, aliases=aliases)
     found = merged(each for alias in answers.by_alias.values() for each in alias[0])
     lines = [line for alias in answers.by_alias.values() for line in alias[1]]
     return FoundProcesses(
