@@ -69,8 +69,8 @@ def entry(mapping: Mapping[Any, Any], key: Any) -> Any:
 
 
 @register.filter
-def hex(number: int) -> str:  # noqa: A001
-    """Return a number in hexadecimal digits, as ids of leases are written."""
+def hexadecimal(number: int) -> str:
+    """Write the id of a lease as etcd's tools do."""
     return f"{number:x}"
 
 
