@@ -94,6 +94,9 @@ def _release_question(thing: Lock) -> str:
 class LockAdmin(LeasedAdmin):
     """Locks and elections that somebody holds."""
 
+    class Media:
+        css = {"all": ["django_etcdaero/admin.css", "django_etcdaero/locks.css"]}
+
     list_display = ("name", "alias", "kind", "holder", "since", "waiting", "token", "left")
     search_fields = ("label", "holders")
     thing_template = "admin/django_etcdaero/lock.html"
