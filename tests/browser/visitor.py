@@ -1,0 +1,122 @@
+"""Somebody at a headless Chromium, who clicks what is on a page and reads what it says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.waiting import wait_until
+
+DRIVER = shutil.which("chromedriver")
+PICTURES = os.environ.get("ETCDAERO_TEST_PICTURES")
+"""A directory: the pages that a test passes are kept there as pictures."""
+PATIENCE = 30.0
+WIDE, NARROW = (1280, 900), (390, 844)
+
+
+class Visitor:
+    """A browser on one site."""
+
+    def __init__(self, site: str, driver: webdriver.Chrome) -> None:
+        self._site = site
+        self.driver = driver
+
+    def goes_to(self, path: str) -> None:
+        self.driver.get(self._site + path)
+
+    @property
+    def path(self) -> str:
+        return self.driver.current_url.removeprefix(self._site)
+
+    @property
+    def text(self) -> str:
+        """What the page says."""
+        return self.driver.find_element(By.TAG_NAME, "body").text
+
+    def sees(self, words: str) -> None:
+        """Wait for words, whatever the case: the styles change it. Pages that poll get the time to."""
+        wait_until(lambda: words.casefold() in self.text.casefold(), PATIENCE, f"{words!r} on {self.path}")
+
+    def sees_when_reloading(self, words: str) -> None:
+        """Wait for words on a page that is loaded anew."""
+
+        def there() -> bool:
+            self.driver.refresh()
+            return words.casefold() in self.text.casefold()
+
+        wait_until(there, PATIENCE, f"{words!r} on {self.path}")
+
+    def clicks(self, words: str, *, within: str = "//body") -> None:
+        """Click the link or button that says this."""
+        self._only(
+            f"{within}//a[normalize-space()={_quoted(words)}] | {within}//button[normalize-space()={_quoted(words)}]"
+            f" | {within}//input[@type='submit' and @value={_quoted(words)}]"
+        ).click()
+
+    def fills(self, **fields: str) -> None:
+        for name, value in fields.items():
+            field = self.driver.find_element(By.NAME, name)
+            field.clear()
+            field.send_keys(value)
+
+    def checks(self, name: str) -> None:
+        self.driver.find_element(By.NAME, name).click()
+
+    def _only(self, path: str) -> WebElement:
+        found = [each for each in self.driver.find_elements(By.XPATH, path) if each.is_displayed()]
+        assert found, f"{path}: not on {self.path}, which says: {self.text}"
+        return found[0]
+
+    def complaints(self) -> list[str]:
+        """What the browser has complained about since the last question: scripts that failed, the security policy."""
+        found = [each["message"] for each in self.driver.get_log("browser")]
+        return [each for each in found if "/favicon.ico" not in each]  # the browser asks for it by itself
+
+    def overflows(self) -> bool:
+        """Tell whether the page is wider than the window."""
+        wider: bool = self.driver.execute_script(
+            "return document.documentElement.scrollWidth > document.documentElement.clientWidth + 1"
+        )
+        return wider
+
+    def looks(self, name: str) -> None:
+        """Look at the page wide and narrow, light and dark: nothing may stick out; keep pictures where wanted."""
+        for theme in ("light", "dark"):
+            self.driver.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+            for size in (WIDE, NARROW):
+                self.driver.set_window_size(*size)
+                assert not self.overflows(), f"{name}: the page is wider than {size[0]} pixels"
+                if PICTURES is not None:
+                    Path(PICTURES).mkdir(parents=True, exist_ok=True)
+                    narrow = "" if size is WIDE else "-narrow"
+                    self.driver.save_screenshot(str(Path(PICTURES, f"{name}-{theme}{narrow}.png")))
+        self.driver.set_window_size(*WIDE)
+        self.driver.execute_script("delete document.documentElement.dataset.theme")
+
+
+@contextmanager
+def visiting(site: str) -> Iterator[Visitor]:
+    """Open a browser on a site (without a slash at the end)."""
+    options = webdriver.ChromeOptions()
+    for each in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
+        options.add_argument(each)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_page_load_timeout(PATIENCE)
+    driver.set_window_size(*WIDE)
+    try:
+        yield Visitor(site, driver)
+    finally:
+        driver.quit()
+
+
+def _quoted(words: str) -> str:
+    quote = "'" if "'" not in words else '"'
+    return quote + words + quote
