@@ -1,4 +1,4 @@
-"""A store in memory for what operators look at."""
+"""Clients of stores whose calls are counted: an embedded one, and a server where it behaves otherwise."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
+from django_etcdaero.keyvalue.etcd import EtcdEngine
 from tests.keyvalue.interposed import InterposedEngine
 
 _numbers = itertools.count()
@@ -16,7 +17,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def store() -> Iterator[InterposedEngine]:
-    """An engine that counts calls."""
+    """An embedded store of the test's own."""
     name = f"inspected-{next(_numbers)}"
     engine = EmbeddedEngine.memory(name)
     yield InterposedEngine(engine)
@@ -26,7 +27,19 @@ def store() -> Iterator[InterposedEngine]:
 
 @pytest.fixture
 def kv(store: InterposedEngine) -> Iterator[KV]:
-    """A client under a prefix; other prefixes are in the store as well."""
-    client = KV(store, prefix="shop/")
+    """A client below a prefix, beside which there are other keys."""
+    for key in (b"ap", b"app", b"app0"):
+        KV(store).put(key, "of others")
+    client = KV(store, prefix="app/")
     yield client
     client.close()
+
+
+@pytest.fixture
+def own_server(server: object) -> Iterator[KV]:
+    """The same on an etcd server of the test's own, whose history may be compacted."""
+    engine = EtcdEngine([server.endpoint])  # type: ignore[attr-defined]
+    client = KV(engine, prefix="app/")
+    yield client
+    client.close()
+    engine.close()
