@@ -51,6 +51,8 @@ class Inspected(models.Model):
     id = models.CharField(primary_key=True, max_length=255, editable=False)
     value: Any = None
     """What was read."""
+    label: str = ""
+    """What it is called, where that is not its primary key."""
 
     class Meta:
         abstract = True
@@ -58,7 +60,7 @@ class Inspected(models.Model):
         default_permissions = ("view",)
 
     def __str__(self) -> str:
-        return str(self.pk)
+        return self.label or str(self.pk)
 
 
 class Overview(Inspected):

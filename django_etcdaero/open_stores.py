@@ -150,7 +150,8 @@ def _memory_name(alias: str) -> str:
 
 
 def _open(alias: str, *, memory_only: bool) -> Stores:
-    from .datasets.stores import Stores  # here: ready() must stay cheap
+    from .about import about  # here: ready() must stay cheap
+    from .datasets.stores import Stores
     from .keyvalue.facade import KV
 
     settings = conf.get(alias)
@@ -175,6 +176,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         garbage_ttl=settings.options.GARBAGE_TTL,
         project=settings.project,
         package=conf.package(),
+        about=about(settings),
         missing=_why_missing(settings),
     )
     if not memory_only:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from django.contrib import admin
 from django.contrib.admin import AdminSite
 
-from ..models import Cache, Dataset, Key, Overview, Process
+from ..models import Cache, Dataset, Key, Lease, Lock, Overview, Process, Watch
 from .caches import CacheAdmin
 from .datasets import DatasetAdmin
 from .inspected import InspectedAdmin
 from .keys import KeyAdmin
+from .leases import LeaseAdmin
+from .locks import LockAdmin
 from .overview import OverviewAdmin
 from .processes import ProcessAdmin
+from .watches import WatchAdmin
 
 PAGES: dict[type, type[InspectedAdmin]] = {
     Overview: OverviewAdmin,
@@ -19,6 +22,9 @@ PAGES: dict[type, type[InspectedAdmin]] = {
     Key: KeyAdmin,
     Process: ProcessAdmin,
     Cache: CacheAdmin,
+    Lock: LockAdmin,
+    Lease: LeaseAdmin,
+    Watch: WatchAdmin,
 }
 
 

@@ -27,6 +27,9 @@ class Section(Protocol):
     def found(self, request: HttpRequest, object_id: str) -> Any:
         """Return the thing at an address, or the answer that says that it is not there."""
 
+    def address(self) -> str:
+        """Return the address of the list."""
+
     def address_of(self, thing: Any) -> str:
         """Return the address of the page of a thing."""
 
@@ -98,6 +101,8 @@ class Act:
     """Whether the thing is in a state in which it makes sense. The page says so if not, and does nothing."""
     danger: bool = False
     """Whether the button looks like that for deleting."""
+    to_list: bool = False
+    """Whether the visitor goes on to the list, because the thing may be gone."""
 
     def view(self, page: Section) -> Callable[[HttpRequest, str], HttpResponse]:
         """Return the view for the pages of a section."""
@@ -119,6 +124,8 @@ class Act:
                 offered=self.offered(thing),
                 danger=self.danger,
                 perform=lambda data: self.perform(request, thing, data),
+                then=page.address() if self.to_list else None,
+                context={"back": page.address_of(thing)},
             )
 
         return view

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.records.store import RecordStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About:
+    """What a process tells others about itself under an alias. No secrets."""
+
+    program: str = ""
+    """Its command line in short."""
+    kind: str = ""
+    """``server``, ``worker``, ``command``, ``tests`` or ``program``."""
+    software: Mapping[str, str] = field(default_factory=dict)
+    """Version, by what it is of."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """A hash of each setting in which the processes of the alias have to agree, by its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,5 +40,7 @@ class Stores:
     """The package of the project's URLs, which tells projects without a name apart; empty: it is not known."""
     remedy: str = "run 'manage.py etcdaero_refresh'"
     """What to do where nothing has been published yet."""
+    about: About = About()
+    """What this process tells about itself where it registers."""
     missing: str = ""
     """Why records may be missing here that are stored elsewhere; empty: there is no reason for that."""

@@ -33,6 +33,8 @@ class ActingCommand(BaseCommand):
     answer_within: float | None = 10.0
     asks_first = False
     """Whether it asks before it changes something."""
+    unasked: tuple[str, ...] = ("--noinput", "--no-input")
+    """The options, all the same, with which it does not."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         if self.answer_within is not None:
@@ -44,9 +46,7 @@ class ActingCommand(BaseCommand):
                 help=f"longest time for the stores to answer (default: {self.answer_within:g})",
             )
         if self.asks_first:
-            parser.add_argument(
-                "--noinput", "--no-input", action="store_false", dest="interactive", help="do it without asking"
-            )
+            parser.add_argument(*self.unasked, action="store_false", dest="interactive", help="do it without asking")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 < options.get("timeout", 1.0) < 86400:
@@ -98,7 +98,7 @@ class ActingCommand(BaseCommand):
         try:
             answer = input("Type 'yes' to continue, or 'no' to cancel: ")
         except EOFError:
-            raise CommandError("nobody answers; to do it without asking say --noinput") from None
+            raise CommandError(f"nobody answers; to do it without asking say {self.unasked[0]}") from None
         except KeyboardInterrupt:
             raise CommandError("cancelled", returncode=130) from None
         if answer != "yes":

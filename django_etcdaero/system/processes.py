@@ -24,10 +24,16 @@ _PROC = Path("/proc")
 def this_process() -> dict[str, Any] | None:
     """Return what :func:`is_dead` needs to know about this process (JSON values); ``None`` if it cannot be told."""
     try:
-        _, started = _state(os.getpid())
-        return {**_surroundings(), "pid": os.getpid(), "started": started}
+        return dict(_mark(os.getpid()))
     except (OSError, IndexError):
         return None
+
+
+@functools.lru_cache(maxsize=1)
+def _mark(pid: int) -> dict[str, Any]:
+    """Return what stays the same for as long as the process lives, which locks tell each time they are taken."""
+    _, started = _state(pid)
+    return {**_surroundings(), "pid": pid, "started": started}
 
 
 def is_dead(process: object) -> bool:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import django
 from django import template
+from django.contrib.admin.utils import quote
 from django.template import Context
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
+from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.management import describe
 
 register = template.Library()
+register.filter("key_text", key_text)
 
 
 class Step(NamedTuple):
@@ -81,3 +85,16 @@ def hexadecimal(number: int) -> str:
 def labelled(number: int, label: str) -> str:
     """Put a word before a number."""
     return f"{label} {number}"
+
+
+@register.filter
+def shell_word(text: str) -> str:
+    """Return a text as one word of a command line."""
+    return shlex.quote(text)
+
+
+@register.simple_tag(takes_context=True)
+def lease_address(context: Context, alias: str, lease: int) -> str:
+    """Return the address of the page of a lease."""
+    name = quote(f"{alias}:{lease:x}")
+    return reverse("admin:django_etcdaero_lease_change", args=[name], current_app=context.request.current_app)  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from django_etcdaero import kv
+from django_etcdaero import kv, kvs
 
 from . import every_page
 from .every_page import Address, addresses
@@ -96,15 +96,27 @@ def test_the_index_asks_no_store(root: Client, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def things(cities: Any, caches_kept: None) -> Iterator[None]:
     """One thing of each section."""
-    from django_etcdaero.datasets.state.presence import processes
+    from django_etcdaero.datasets.state.presence import Presence, processes
 
     process = processes(kv)[0]
     kv.put("prices/7", "12")
+    lock = kv.lock("jobs/nightly")
+    lock.acquire()
+    watch = kv.watch("config/", prefix=True)
+    presence = Presence(kvs["default"], ttl=30, started=1.0)
+    presence.publish({}, revision=0, otherwise={})
+    (told,) = processes(kv)[0].watches
     every_page.THINGS.update(
         cache="default",
         dataset="cities",
         key="default/prices/7",
         process=f"{process.host}/{process.pid}/{process.started:.3f}",
+        watch=f"default:{process.host}/{process.pid}/{told.since:.6f}/config/*",
+        lock="default:jobs/nightly",
+        lease=f"default:{kv.session(10).lease.id:x}",
     )
     yield
+    watch.cancel()
+    presence.withdraw()
+    lock.release()
     every_page.THINGS.clear()

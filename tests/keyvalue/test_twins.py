@@ -13,7 +13,7 @@ from django_etcdaero.keyvalue.queue.election import Leadership
 from django_etcdaero.keyvalue.queue.observation import Observation
 
 ASK_NOTHING = {
-    KV: "abandon election lock namespace object_txn objects open_engine txn",
+    KV: "open_watches abandon election lock namespace object_txn objects open_engine txn",
     Lock: "check compare on_lost",
     Election: "compare drop follow guard on_lost owns report_loss unfollow",
     Lease: "end on_lost subscribe take unsubscribe",

@@ -131,6 +131,11 @@ class Follower:
         announced = self.view.announced(self.name)
         return announced is not None and not self.behind and self.dataset.status().state is State.VALID
 
+    @property
+    def stuck(self) -> Work | None:
+        """What the reader has been doing for this dataset for long, if anything."""
+        return self._live.stuck
+
     def step(self) -> None:
         """Do what the announcement asks for. Never raises."""
         self._look = False

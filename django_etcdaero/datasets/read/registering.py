@@ -65,17 +65,20 @@ class Registering:
         """Write the registration if it changed, or is gone. ``followers``: those of the alias."""
         self.next_at = monotonic() + self._poll_interval
         newest = self._view.newest  # before the followers are asked, who may get further meanwhile
-        otherwise = {}
+        otherwise, stuck = {}, {}
         for each in followers:
             if not each.as_announced or self._view.is_in_old_place(each.name):
                 status = each.dataset.status()
                 otherwise[each.dataset.name] = (status.version, str(status.state))
+            if (work := each.stuck) is not None:
+                stuck[each.dataset.name] = (work.what, work.since)
         try:
-            kv = self._host.stores(self._view.alias).kv
+            stores = self._host.stores(self._view.alias)
+            kv = stores.kv
             if self._presence is None or self._presence[0] is not kv:
-                self._presence = kv, Presence(kv, ttl=self._ttl, started=self._started)
+                self._presence = kv, Presence(kv, ttl=self._ttl, started=self._started, about=stores.about)
             schemas = {each.dataset.name: each.dataset.schema for each in followers}
-            if self._presence[1].publish(schemas, revision=newest, otherwise=otherwise):
+            if self._presence[1].publish(schemas, revision=newest, otherwise=otherwise, stuck=stuck):
                 self._told_at.append(monotonic())
         except EtcdAeroError as error:
             told, self._failure = self._failure, text_of(error)

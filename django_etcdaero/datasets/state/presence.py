@@ -1,10 +1,11 @@
-"""Who reads: each process with a reader keeps two keys under a lease, which vanish with it.
+"""Who reads: each process with a reader keeps keys under a lease, which vanish with it.
 
-``processes/<host>-<pid>-<random>`` says who it is and which datasets it reads, and is written once.
+``processes/<host>-<pid>-<random>`` says who it is, what it runs and which datasets it reads, and is written once.
 ``processes/<host>-<pid>-<random>/held`` says what it holds, and is as small for a thousand datasets as for one: the mod
 revision of the newest announcement that the process has seen, and by name only the datasets that do not stand as
 announced then. So an announcement costs each process one small write, and a status page still can say which version
-each process holds: that which was announced at the revision.
+each process holds: that which was announced at the revision. Rows and bytes are those of the announcement.
+``processes/<host>-<pid>-<random>/watches`` names its watches (:mod:`.watching`), if it has any of its own.
 
 A process that uses several aliases registers under each, with the same host, pid and start.
 """
@@ -16,20 +17,26 @@ import secrets
 import socket
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.layout import PROCESSES
+from django_etcdaero.datasets.stores import About
 from django_etcdaero.exceptions import Compacted, FutureRevision, ResponseError
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.processes import is_dead, this_process
 
+from .announcement import Announcement
 from .reading import Announcements, read_announcements
 from .status import State
 from .stored_value import StoredValue
+from .watching import Watched, WatchesTold, watches_of
 
 _HELD = "/held"
+_WATCHES = "/watches"
+MOST_STUCK = 10
+"""Datasets of which it is told what the process is busy with for long."""
 MOST_LOOKS_BACK = 20
 """Revisions at which announcements are looked up for processes that have not seen the newest; of others it is not told
 what they hold. They are few: only processes that are just about to load are behind."""
@@ -45,6 +52,11 @@ class Registration(StoredValue):
     """Schema of each dataset that it reads: versions of different schemas have nothing to do with each other."""
     process: dict[str, Any] | None = None
     """What shows on its host whether it still runs (:mod:`django_etcdaero.system.processes`)."""
+    program: str = ""
+    """This and what follows as in :class:`~django_etcdaero.datasets.stores.About`; older code does not tell it."""
+    kind: str = ""
+    software: dict[str, Any] | None = None
+    settings: dict[str, Any] | None = None
 
     def complaint(self) -> str | None:
         odd = [each for each in self.schemas.values() if type(each) is not int]
@@ -59,6 +71,16 @@ class Held(StoredValue):
     """Mod revision of the newest announcement that it has seen; 0: none yet."""
     otherwise: dict[str, list[int | str | None]]
     """Version and state of the datasets that are not as announced at the revision, and valid."""
+    stuck: dict[str, Any] | None = None
+    """What the process has been busy with for long, and since when (seconds since the epoch), by dataset."""
+
+
+class Busy(NamedTuple):
+    """What a process has been busy with for long, for a dataset."""
+
+    what: str
+    since: float
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,13 +97,27 @@ class Process:
     """State, by dataset."""
     schemas: dict[str, int]
     """Schema, by dataset."""
+    program: str = ""
+    """This and what follows as in :class:`~django_etcdaero.datasets.stores.About`; empty: it did not tell."""
+    kind: str = ""
+    software: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
+    """How many rows it holds, by dataset, as far as that is known."""
+    stored_bytes: dict[str, int] = field(default_factory=dict)
+    """Stored bytes of what it holds, by dataset, as far as that is known."""
+    stuck: dict[str, Busy] = field(default_factory=dict)
+    """What it has been busy with for long, by dataset."""
+    watches: tuple[Watched, ...] = ()
 
 
 class Presence:
     """The registration of this process under one alias; ``started`` is the same under all of them."""
 
-    def __init__(self, kv: KV, *, ttl: int, started: float) -> None:
+    def __init__(self, kv: KV, *, ttl: int, started: float, about: About | None = None) -> None:
         self._kv = kv
+        self._about = about or About()
+        self._watching = WatchesTold()
         self._ttl = ttl
         self._key = f"{PROCESSES}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._started = started
@@ -89,7 +125,12 @@ class Presence:
         """Lease and value of each key."""
 
     def publish(
-        self, schemas: Mapping[str, int], *, revision: int, otherwise: Mapping[str, tuple[int | None, str]]
+        self,
+        schemas: Mapping[str, int],
+        *,
+        revision: int,
+        otherwise: Mapping[str, tuple[int | None, str]],
+        stuck: Mapping[str, tuple[str, float]] | None = None,
     ) -> bool:
         """Write what has changed, or all of it if the lease was lost; return whether anything was written.
 
@@ -98,12 +139,26 @@ class Presence:
         The arguments are as in :class:`Registration` and :class:`Held`.
         """
         lease = self._kv.session(self._ttl).lease
-        held = Held(revision=revision, otherwise={name: [*each] for name, each in otherwise.items()})
-        who = Registration(started=self._started, schemas=dict(schemas), process=this_process() or {})
-        values = {self._key: who, self._key + _HELD: held}
+        held = Held(
+            revision=revision,
+            otherwise={name: [*each] for name, each in otherwise.items()},
+            stuck={name: [*each] for name, each in sorted((stuck or {}).items())[:MOST_STUCK]} or None,
+        )
+        who = Registration(
+            started=self._started,
+            schemas=dict(schemas),
+            process=this_process() or {},
+            program=self._about.program,
+            kind=self._about.kind,
+            software=dict(self._about.software) or None,
+            settings=dict(self._about.settings) or None,
+        )
+        values = {self._key: who.encode(), self._key + _HELD: held.encode()}
+        watching = self._watching.value(self._kv.open_watches())
+        if watching is not None:
+            values[self._key + _WATCHES] = watching
         written = False
-        for key, each in values.items():
-            value = each.encode()
+        for key, value in values.items():
             if self._written.get(key) != (lease.id, value):
                 self._kv.put(key, value, lease=lease)
                 self._written[key] = (lease.id, value)
@@ -128,11 +183,12 @@ def processes(kv: KV) -> list[Process]:
     announced = _Announced(kv, answer.revision)
     found = []
     for key, item in items.items():
-        if not key.endswith(_HELD):
+        if not key.endswith((_HELD, _WATCHES)):
             with suppress(ResponseError):
                 who = Registration.decode(item.value)
                 if not is_dead(who.process):
-                    found.append(_process(who, items.get(key + _HELD), announced))
+                    process = _process(who, items.get(key + _HELD), announced)
+                    found.append(replace(process, watches=watches_of(items.get(key + _WATCHES))))
     return sorted(found, key=_identity)
 
 
@@ -144,14 +200,14 @@ class _Announced:
         self._revision = revision
         self._found: dict[int, Announcements | None] = {}
 
-    def version(self, dataset: tuple[str, int], at: int) -> int | None:
-        """Return the version of the dataset that was announced at the mod revision of an announcement."""
+    def at(self, dataset: tuple[str, int], at: int) -> Announcement | None:
+        """Return what was announced of the dataset at the mod revision of an announcement."""
         newest = self._at(self._revision)
         current = None if newest is None else newest.found.get(dataset)
         if current is None or current.mod_revision > at:
             earlier = self._at(at) if len(self._found) <= MOST_LOOKS_BACK else None
             current = None if earlier is None else earlier.found.get(dataset)
-        return None if current is None or current.announcement is None else current.announcement.version
+        return None if current is None else current.announcement
 
     def _at(self, revision: int) -> Announcements | None:
         if revision not in self._found:
@@ -166,16 +222,44 @@ def _process(who: Registration, held: KeyValue | None, announced: _Announced) ->
     what = Held(revision=0, otherwise={}) if held is None else Held.decode(held.value)
     versions: dict[str, int | None] = {}
     states: dict[str, str] = {}
+    known: dict[str, Announcement] = {}
     for name, schema in who.schemas.items():
         version, state = None, str(State.INITIALIZING)
         if name in what.otherwise:
             version, state = _checked(what.otherwise[name])
         elif what.revision:
-            version, state = announced.version((name, schema), what.revision), str(State.VALID)
+            seen, state = announced.at((name, schema), what.revision), str(State.VALID)
+            if seen is not None:
+                known[name], version = seen, seen.version
         versions[name], states[name] = version, state
     return Process(
-        host=who.host, pid=who.pid, started=who.started, versions=versions, states=states, schemas=who.schemas
+        host=who.host,
+        pid=who.pid,
+        started=who.started,
+        versions=versions,
+        states=states,
+        schemas=who.schemas,
+        program=who.program,
+        kind=who.kind,
+        software=_texts(who.software),
+        settings=_texts(who.settings),
+        rows={name: each.rows for name, each in known.items()},
+        stored_bytes={name: each.stored_bytes for name, each in known.items()},
+        stuck=_stuck(what.stuck),
     )
+
+
+def _texts(told: dict[str, Any] | None) -> dict[str, str]:
+    return {name: value for name, value in (told or {}).items() if isinstance(value, str)}
+
+
+def _stuck(told: dict[str, Any] | None) -> dict[str, Busy]:
+    found = {}
+    for name, busy in (told or {}).items():
+        match busy:
+            case [str() as what, int() | float() as since]:
+                found[name] = Busy(what, since)
+    return found
 
 
 def _checked(otherwise: object) -> tuple[int | None, str]:
@@ -195,6 +279,11 @@ def merged(registrations: Iterable[Process]) -> list[Process]:
             versions=seen.versions | each.versions,
             states=seen.states | each.states,
             schemas=seen.schemas | each.schemas,
+            settings=seen.settings | each.settings,
+            rows=seen.rows | each.rows,
+            stored_bytes=seen.stored_bytes | each.stored_bytes,
+            stuck=seen.stuck | each.stuck,
+            watches=(*seen.watches, *(watch for watch in each.watches if watch not in seen.watches)),
         )
     return [found[identity] for identity in sorted(found)]
 

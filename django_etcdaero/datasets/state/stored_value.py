@@ -26,6 +26,7 @@ _KINDS: Final[dict[str, type | tuple[type, ...]]] = {
     "float": (int, float),
     "bool": bool,
     "dict": dict,
+    "list": list,
 }
 MOST: Final = 2**53
 """Integers are from 0 to below this: JSON's own limit, where numbers are floats."""

@@ -24,7 +24,7 @@ from .lease import Lease, check_ttl, time_to_live
 from .renewal import LeaseRenewal
 from .scope import Life
 from .session import Session, Sessions
-from .watch import AsyncWatch, Resync, Watch, WatchItem
+from .watch import AsyncWatch, Held, OpenWatch, Resync, Watch, WatchItem
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds that closing waits for revocations, and for each thread."""
@@ -130,6 +130,14 @@ class Client(KeyCalls):
         raise Compacted(f"changes before revision {item.revision} cannot be had any more ({item.reason.value})")
 
     wait_for_change, await_for_change = twins(_wait_for_change)
+
+    def open_watches(self) -> list[OpenWatch]:
+        """Return the watches of this process that were made with this client, the one that it is a namespace of, or
+        their other namespaces, and are under its prefix; the oldest first. Asks no store."""
+        self.open_engine()
+        watches = (each for each in self.life.watches() if isinstance(each, Held))
+        found = filter(None, (each.told(self.prefix) for each in watches))
+        return sorted(found, key=lambda each: each.since)
 
     # leases and sessions ----------------------------------------------------------------------------------------------
 

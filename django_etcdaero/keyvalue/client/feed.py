@@ -104,6 +104,10 @@ class Feed:
         self.ended = False
         self.error: EtcdAeroError | None = None
         """Why it ended, unless that was wanted."""
+        self.events = 0
+        """How many have come in."""
+        self.revision = max(0, request.start_revision - 1)
+        """Up to which the watch has come, as far as events have told; 0: none has."""
         self._scope = scope
         self._request = request
         self._max_pending = max_pending
@@ -230,6 +234,8 @@ class Feed:
     def _add(self, batch: WatchBatch) -> None:
         if batch.events:
             self._pending.extend(batch.events)
+            self.events += len(batch.events)
+            self.revision = batch.revision
         elif batch.lost is None and self._request.progress_notify:
             if self._pending and isinstance(self._pending[-1], Progress):
                 self._pending.pop()

@@ -66,6 +66,11 @@ class Life:
                 return
         watch.cancel()
 
+    def watches(self) -> tuple[RunningWatch, ...]:
+        """Return the watches that run."""
+        with self._mutex:
+            return tuple(self._watches)
+
     def forget_watch(self, watch: RunningWatch) -> None:
         """Keep an ended watch no longer."""
         if self.pid != os.getpid():  # a thread of the parent may hold the lock for ever

@@ -14,8 +14,9 @@ A consumer that keeps a copy of the range replaces the copy by ``Resync.kvs`` an
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
-from typing import Self
+from typing import NamedTuple, Self
 
 from django_etcdaero.exceptions import Cancelled, InvalidRequest
 from django_etcdaero.keyvalue.values import WatchRequest
@@ -35,7 +36,21 @@ _TURN = 100
 """Items of one watch that are delivered before other callbacks of the client get their turn."""
 
 
-class _Held(Incoming[WatchItem]):
+class OpenWatch(NamedTuple):
+    """A watch that runs, as others may see it."""
+
+    key: bytes
+    """Relative to the prefix of the client that was asked for its watches."""
+    range_end: bytes
+    since: float
+    """Seconds since the epoch."""
+    revision: int
+    """Up to which it has come, as far as events have told; 0: none has."""
+    events: int
+    """How many have come in."""
+
+
+class Held(Incoming[WatchItem]):
     """What both kinds of watches have in common."""
 
     def __init__(
@@ -52,6 +67,16 @@ class _Held(Incoming[WatchItem]):
         self._timeout = timeout
         self._started = False
         self._pid = os.getpid()
+        self._request = scope.keyspace.outward(request)
+        self._since = time.time()
+
+    def told(self, prefix: bytes) -> OpenWatch | None:
+        """Return the watch as one of the client with this prefix; ``None``: it is none."""
+        key, end = self._request.key, self._request.range_end
+        if not key.startswith(prefix):
+            return None
+        end = end.removeprefix(prefix) if end.startswith(prefix) else b"\0" if end else b""
+        return OpenWatch(key.removeprefix(prefix), end, self._since, self._feed.revision, self._feed.events)
 
     @acts
     async def begin(self, *, alive: bool = False) -> None:
@@ -92,7 +117,7 @@ class _Held(Incoming[WatchItem]):
         return self._feed.ended or self._pid != os.getpid()
 
 
-class Watch(_Held, Items[WatchItem]):
+class Watch(Held, Items[WatchItem]):
     """A running watch; made with :meth:`KV.watch() <django_etcdaero.keyvalue.facade.KV.watch>`.
 
     Iterate over it (from one thread), or give a callback. It ends by :meth:`cancel`, the end of its ``with`` block, or
@@ -157,7 +182,7 @@ class Watch(_Held, Items[WatchItem]):
         return None
 
 
-class AsyncWatch(_Held, AsyncItems[WatchItem]):
+class AsyncWatch(Held, AsyncItems[WatchItem]):
     """A watch for one task; made with :meth:`KV.awatch() <django_etcdaero.keyvalue.facade.KV.awatch>`.
 
     ::

@@ -144,7 +144,8 @@ class Candidate(Contender):
 
     def _make_place(self, session: Session) -> Place:
         about = introduction(self._client, process=True)
-        place = Place(self._client, session, self.name, self._proposal or introduction(self._client), about=about)
+        value = self._proposal or introduction(self._client, process=False)
+        place = Place(self._client, session, self.name, value, about=about)
         self._candidate = place
         return place
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.values import KeyValue
-from django_etcdaero.system.processes import this_process
+from django_etcdaero.system.processes import is_dead, this_process
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,14 @@ class Holder:
     """When it got into the queue (UTC, by its own clock)."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """What else the contender told about itself."""
+    process: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """What shows on its host whether its process still runs; ``None``: it did not tell."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether its process has ended for certain: it ran on this host, and runs no more. Its key is there until its
+        lease runs out."""
+        return is_dead(self.process)
 
     @classmethod
     def read(cls, kv: KeyValue, told: bytes) -> Holder:
@@ -39,7 +47,7 @@ class Holder:
             about = None
         if not isinstance(about, dict):
             return cls(kv.key, kv.create_revision, kv.lease)
-        host, pid, since, _ = (about.pop(name, None) for name in ("host", "pid", "since", "process"))
+        host, pid, since, process = (about.pop(name, None) for name in ("host", "pid", "since", "process"))
         return cls(
             kv.key,
             kv.create_revision,
@@ -48,6 +56,7 @@ class Holder:
             pid=pid if isinstance(pid, int) and not isinstance(pid, bool) else None,
             since=_time(since) if isinstance(since, str) else None,
             identity=about,
+            process=process if isinstance(process, dict) else None,
         )
 
     def __str__(self) -> str:
@@ -109,7 +118,7 @@ class Proclaimed:
 ElectionEvent: TypeAlias = "Elected | Lost | Changed | Proclaimed"
 
 
-def introduction(client: Client, *, process: bool = False) -> bytes:
+def introduction(client: Client, *, process: bool) -> bytes:
     """Return what this process tells about itself as a contender: a JSON object.
 
     ``process=True`` adds what later shows, on the same host, whether the process still runs.

@@ -130,7 +130,7 @@ class Lock(Contender, TwinBlocks):
         holder = await self._holder(timeout=timeout)
         if holder is None or token not in (None, holder.token):
             return None
-        if not await remove(self._client, holder, holder, timeout):
+        if not await remove(self._client, self.name, holder, holder, timeout):
             return None
         logger.warning("%s was removed as holder of %r (token %d)", holder, self.label, holder.token)
         return holder
@@ -145,7 +145,7 @@ class Lock(Contender, TwinBlocks):
         """
         in_line = await self._queue(timeout=timeout)
         for waiter in in_line[1:]:
-            if waiter.token == token and await remove(self._client, in_line[0], waiter, timeout):
+            if waiter.token == token and await remove(self._client, self.name, in_line[0], waiter, timeout):
                 logger.warning("%s was removed from the queue for %r (token %d)", waiter, self.label, token)
                 return waiter
         return None
@@ -153,4 +153,4 @@ class Lock(Contender, TwinBlocks):
     remove_waiter, aremove_waiter = twins(_remove_waiter)
 
     def _make_place(self, session: Session) -> Place:
-        return Place(self._client, session, self.name, introduction(self._client))
+        return Place(self._client, session, self.name, introduction(self._client, process=True))

@@ -71,15 +71,16 @@ async def read_queue(
     return [(each, each.value) for each in in_line]
 
 
-async def remove(client: Client, holder: Holder, removed: Holder, timeout: float | None) -> bool:
-    """Delete the key of ``removed`` if it is still there and ``holder`` still the first in the queue.
+async def remove(client: Client, name: bytes, holder: Holder, removed: Holder, timeout: float | None) -> bool:
+    """Delete the keys of ``removed`` if it is still there and ``holder`` still the first in the queue for ``name``.
 
     A key that has left its lease meanwhile is no contender any more, but somebody's data.
     """
     conditions = []
     for each in {holder.key: holder, removed.key: removed}.values():
         conditions += [create_revision(each.key) == each.token, lease_of(each.key) == each.lease]
-    return (await Commit(client.txn().when(*conditions).then(delete(removed.key)), timeout)).succeeded
+    deletion = client.txn().when(*conditions).then(delete(removed.key), delete(second_key(name, removed.key)))
+    return (await Commit(deletion, timeout)).succeeded
 
 
 def delete_in_background(

@@ -12,6 +12,7 @@ from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.datasets.state.overview import versions_held
 from django_etcdaero.datasets.state.presence import Presence, Process, merged, processes
 from django_etcdaero.datasets.state.reading import read_announcements
+from django_etcdaero.datasets.stores import About
 from tests.datasets.hosting import FakeHost, publish
 
 
@@ -65,6 +66,49 @@ def test_what_a_process_holds_is_told_by_a_revision(host: FakeHost, declare: Any
     assert held() == {"prices": 2, "stock": 1}
     told(presence, newest(host), schemas)
     assert held() == {"prices": 1, "stock": 2}
+
+
+def test_rows_and_bytes_are_those_of_what_was_announced(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    publish(prices, {"a": 1, "b": 2})
+    before = len(host.kv.range(PROCESSES, prefix=True).kvs)
+    told(Presence(host.kv, ttl=30, started=1.0), newest(host))
+    (process,) = processes(host.kv)
+    assert (process.rows, before) == ({"prices": 2}, 0)
+    assert process.stored_bytes["prices"] > 0
+
+
+def test_what_a_process_runs_is_told_once(host: FakeHost) -> None:
+    about = About(program="gunicorn shop", kind="server", software={"django": "5.2"}, settings={"RECORDS": "12ab"})
+    presence = Presence(host.kv, ttl=30, started=1.0, about=about)
+    told(presence, 1)
+    told(presence, 2)
+    (found,) = processes(host.kv)
+    assert (found.program, found.kind, found.software, found.settings) == (
+        "gunicorn shop", "server", {"django": "5.2"}, {"RECORDS": "12ab"}
+    )  # fmt: skip
+    who, held = host.kv.range(PROCESSES, prefix=True).kvs
+    assert (who.version, held.version) == (1, 2)
+    assert b"gunicorn" not in held.value
+
+
+def test_what_a_process_is_busy_with_is_told_as_long_as_it_is(host: FakeHost) -> None:
+    presence = Presence(host.kv, ttl=30, started=1.0)
+    stuck = {"prices": ("prepare() of version 3", 5.0), **{f"x{n:02}": ("fetching", 1.0) for n in range(30)}}
+    presence.publish({"prices": 1}, revision=1, otherwise={"prices": (2, "INTERRUPTED")}, stuck=stuck)
+    (found,) = processes(host.kv)
+    assert found.stuck["prices"] == ("prepare() of version 3", 5.0)
+    assert len(found.stuck) == 10
+    told(presence, 1)
+    assert processes(host.kv)[0].stuck == {}
+
+
+def test_registrations_of_older_code_are_read(host: FakeHost) -> None:
+    host.kv.put(f"{PROCESSES}old", '{"host": "b", "pid": 1, "started": 1.0, "schemas": {"prices": 1}, "process": {}}')
+    host.kv.put(f"{PROCESSES}old/held", '{"host": "b", "pid": 1, "revision": 0, "otherwise": {"prices": [3, "VALID"]}}')
+    (found,) = processes(host.kv)
+    assert (found.versions, found.program, found.software, found.settings) == ({"prices": 3}, "", {}, {})
+    assert (found.rows, found.stuck, found.watches) == ({}, {}, ())
 
 
 def test_what_was_announced_at_a_revision_that_was_compacted_is_not_known(host: FakeHost, declare: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.exceptions import StoreBusy
+from django_etcdaero.inspection.locks import all_contended, release
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from tests.waiting import wait_until
@@ -117,3 +118,16 @@ def test_the_lock_of_a_killed_holder_is_free_after_its_ttl(kv: KV, hold: Callabl
     holder.process.kill()
     with kv.lock("L", ttl=TTL, timeout=TTL + 3) as lock:
         assert lock.token > holder.token
+
+
+def test_a_holder_that_was_killed_is_known_to_be_dead_until_its_lease_ends(
+    kv: KV, hold: Callable[[], HolderProcess]
+) -> None:
+    holder = hold()
+    (seen,) = all_contended(kv)
+    assert not seen.holder.dead
+    holder.end()
+    (seen,) = all_contended(kv)
+    assert (seen.holder.dead, seen.holder.pid, seen.holder.token) == (True, holder.process.pid, holder.token)
+    assert release(kv, b"L", token=holder.token) == seen.holder
+    assert all_contended(kv) == []

@@ -1,0 +1,244 @@
+"""Watches that processes have open, and a page that follows what happens to keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template.response import TemplateResponse
+from django.utils.http import urlencode
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from django_etcdaero import conf
+from django_etcdaero.datasets.state.presence import processes
+from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.inspection.aliases import ask_aliases
+from django_etcdaero.inspection.events import OVERLAP, Gap, Happened, Reason, happened
+from django_etcdaero.inspection.key_text import key_bytes, key_text
+from django_etcdaero.inspection.problem import Problem
+from django_etcdaero.keyvalue.values import Event, EventType
+from django_etcdaero.management.describe import moment
+
+from ..models import Watch
+from .inspected import DEADLINE, Found, InspectedAdmin, Page
+from .leased import ask_alias, place_of
+
+LONGEST_VALUE = 200
+"""Characters of a value that are shown."""
+MOST_ROWS = 500
+"""Rows that the page keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be followed, as the address of a page says it."""
+
+    alias: str
+    prefix: str
+    since: int
+    """A revision; 0: from now on."""
+    seen: int
+    """Up to which revision events have been seen."""
+
+
+class WatchAdmin(InspectedAdmin):
+    """The watches of the processes that read datasets."""
+
+    list_display = ("keys", "alias", "process", "since", "revision", "events")
+    search_fields = ("label", "who")
+    thing_template = "admin/django_etcdaero/watch.html"
+    change_list_template = "admin/django_etcdaero/watch_list.html"
+    pages = (
+        Page(name="follow", method="follow", permission="follow_events", of_thing=False),
+        Page(name="events", method="events_since", permission="follow_events", of_thing=False),
+    )
+
+    class Media:
+        css = {"all": ["django_etcdaero/admin.css", "django_etcdaero/watches.css"]}
+        js = ("django_etcdaero/follow.js",)
+
+    def read(self, request: HttpRequest) -> Found:
+        answers = ask_aliases(lambda _alias, stores: processes(stores.kv), timeout=DEADLINE)
+        things = []
+        for alias, found in answers.by_alias.items():
+            for process in found:
+                for each in process.watches:
+                    who = f"{process.host}/{process.pid}"
+                    thing: Any = Watch(pk=f"{alias}:{who}/{each.since:.6f}/{each.keys}")
+                    thing.value, thing.label, thing.who = each, each.keys, who
+                    things.append(thing)
+        return Found(things=things, problems=answers.problems)
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Return the columns; the alias is one where there are several."""
+        several = len(conf.aliases()) > 1
+        return [each for each in self.list_display if several or each != "alias"]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        response = super().changelist_view(request, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data is not None:
+            follow = self.address("follow") if self.permits(request, "follow_events") else None
+            response.context_data.update(follow=follow, aliases=conf.aliases())
+        return response
+
+    def thing_context(self, request: HttpRequest, thing: Any) -> dict[str, Any]:
+        alias = place_of(thing.pk)[0]
+        follow = None
+        if self.permits(request, "follow_events"):
+            follow = f"{self.address('follow')}?{urlencode({'alias': alias, 'prefix': thing.label.rstrip('*')})}"
+        return {"alias": alias, "follow": follow}
+
+    # following -------------------------------------------------------------------------------------------------------
+
+    def follow(self, request: HttpRequest) -> HttpResponse:
+        """Show what has happened since a revision; scripts then ask for more, without them a link does."""
+        asked, found, problems = self._ask(request)
+        here: dict[str, str | int] = {"alias": asked.alias, "prefix": asked.prefix}
+        since = asked.since or (0 if found is None else found.revision)
+        seen = 0 if found is None else found.seen
+        reveals = self._reveals(request)
+        rows = [] if found is None else [row(each, reveals=reveals) for each in found.events]
+        return self.show(
+            request,
+            "admin/django_etcdaero/follow.html",
+            title=_("Follow events"),
+            problems=problems,
+            asked=asked,
+            since=since,
+            seen=seen,
+            rows=rows[::-1],
+            gap=None if found is None or found.gap is None else gap_text(found.gap),
+            more=found is not None and found.more,
+            reveals=reveals,
+            aliases=conf.aliases(),
+            reload=f"?{urlencode({**here, 'since': since})}",
+            later=f"?{urlencode({**here, 'since': max(seen, since)})}",
+            events_address=self.address("events"),
+            most_rows=MOST_ROWS,
+            overlap=OVERLAP,
+        )
+
+    def events_since(self, request: HttpRequest) -> JsonResponse:
+        """Answer the script."""
+        _asked, found, problems = self._ask(request)
+        told: dict[str, Any] = {"problems": [str(each) for each in problems]}
+        if found is not None:
+            reveals = self._reveals(request)
+            told |= {
+                "rows": [row(each, reveals=reveals) for each in found.events],
+                "gap": None if found.gap is None else gap_text(found.gap),
+                "gap_first": found.gap is not None and found.gap.reason is not Reason.TOO_MANY,
+                "revision": found.revision,
+                "seen": found.seen,
+                "more": found.more,
+            }
+        return JsonResponse(told, status=503 if found is None else 200)
+
+    def _ask(self, request: HttpRequest) -> tuple[Asked, Happened | None, list[Problem]]:
+        given = request.GET
+        asked = Asked(
+            given.get("alias", conf.DEFAULT_ALIAS),
+            given.get("prefix", ""),
+            _number(given.get("since")),
+            _number(given.get("seen")),
+        )
+        try:
+            prefix = key_bytes(asked.prefix)
+        except InvalidRequest as error:
+            problem = Problem(alias=asked.alias, type="InvalidRequest", message=str(error))
+            return asked, None, [problem]
+        answers = ask_alias(asked.alias, lambda kv: happened(kv, prefix, since=asked.since, seen=asked.seen))
+        problems = answers.problems
+        if not answers.by_alias and not problems:
+            problems = [Problem(alias=asked.alias, type="SettingsError", message=gettext("There is no such alias."))]
+        return asked, answers.by_alias.get(asked.alias), problems
+
+    def _reveals(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(f"{self.opts.app_label}.reveal_value")
+
+    # the list --------------------------------------------------------------------------------------------------------
+
+    @admin.display(description=_("keys"), ordering="label")
+    def keys(self, thing: Watch) -> str:
+        """Return which keys it is on."""
+        return thing.label
+
+    @admin.display(description=_("alias"), ordering="pk")
+    def alias(self, thing: Watch) -> str:
+        """Return the alias."""
+        return place_of(thing.pk)[0]
+
+    @admin.display(description=_("process"), ordering="who")
+    def process(self, thing: Any) -> str:
+        """Return the process that has it."""
+        who: str = thing.who
+        return who
+
+    @admin.display(description=_("since"), ordering="since")
+    def since(self, thing: Watch) -> str:
+        """Return since when."""
+        return moment(thing.value.since)
+
+    @admin.display(description=_("revision"), ordering="revision")
+    def revision(self, thing: Watch) -> int | str:
+        """Return up to where it had come."""
+        return thing.value.revision or "-"
+
+    @admin.display(description=_("events"), ordering="events")
+    def events(self, thing: Watch) -> str:
+        """Return how many had come in."""
+        return f"{thing.value.events:,}"
+
+
+def row(event: Event, *, reveals: bool) -> dict[str, Any]:
+    """Return an event as a row of the page; its value only to who may see values."""
+    item = event.kv
+    if event.type is EventType.DELETE:
+        kind, word = "deleted", gettext("deleted")
+    elif event.created:
+        kind, word = "created", gettext("created")
+    else:
+        kind, word = "changed", gettext("changed")
+    return {
+        "revision": item.mod_revision,
+        "kind": kind,
+        "word": word,
+        "key": key_text(item.key),
+        "version": item.version or "",
+        "lease": f"{item.lease:x}" if item.lease else "",
+        "size": "" if kind == "deleted" else len(item.value),
+        "value": shown(item.value) if reveals and kind != "deleted" else "",
+    }
+
+
+def shown(value: bytes) -> str:
+    """Return the beginning of a value as text, or in hexadecimal digits if it is none."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = value[:LONGEST_VALUE].hex(" ")
+    text = "".join(each if each.isprintable() or each in "\n\t" else "\N{REPLACEMENT CHARACTER}" for each in text)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
+
+
+def gap_text(gap: Gap) -> str:
+    """Say in words which events are missing, and why."""
+    said = {"after": gap.after, "until": gap.until}
+    match gap.reason:
+        case Reason.COMPACTED:
+            text = gettext("Events after revision %(after)d up to %(until)d are missing: their history was compacted.")
+        case Reason.RESET:
+            text = gettext(
+                "Events are missing: the store is at revision %(until)d and was at %(after)d before. It was wiped,"
+                " replaced or restored."
+            )
+        case Reason.TOO_MANY:
+            text = gettext("Not all events of revision %(until)d are shown: one transaction made too many.")
+    return text % said
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 19 else 0

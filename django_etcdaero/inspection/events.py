@@ -1,0 +1,160 @@
+"""What has happened to the keys under a prefix since a revision, from the store's history: for pages that are asked
+again and again, and keep nothing in between.
+
+No store says when a watch on history has caught up. So an answer ends when an event of the newest revision has come, or
+nothing has for :data:`QUIET` seconds. Whoever asks on goes on after the last event that came (``seen``), and has the
+store look from a revision that is older by at least :data:`OVERLAP` seconds (``since``): an event would be missed only
+if a healthy watch were that late.
+
+Where events are missing there is a :class:`Gap`, and never silence: history was compacted, the store was replaced, or
+there were too many.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from django_etcdaero.exceptions import Cancelled, Compacted, PermissionDenied
+from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.keyvalue.keys import prefix_end
+from django_etcdaero.keyvalue.values import Event, WatchBatch, WatchLost, WatchRequest
+from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.steps import drive
+
+MOST_EVENTS = 200
+"""Events of one answer."""
+QUIET = 0.5
+"""Seconds without an event after which an answer ends."""
+LONGEST = 2.0
+"""Seconds that an answer waits for events altogether."""
+OVERLAP = 30.0
+"""Seconds by which ``since`` is to be older than the answer before."""
+
+
+class Reason(Enum):
+    """Why events are missing."""
+
+    COMPACTED = "compacted"
+    RESET = "reset"
+    TOO_MANY = "too many"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Stands for events that are missing: those after the revision ``after``, up to ``until``."""
+
+    reason: Reason
+    after: int
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What has happened."""
+
+    events: tuple[Event, ...]
+    """In their order; those of one revision are together."""
+    gap: Gap | None
+    """What is missing: before the events, unless there are too many, then after them."""
+    revision: int
+    """Of the store, when it was asked."""
+    seen: int
+    """Up to which revision events were told, at least: to be given when it is asked again."""
+    more: bool
+    """Whether there are more events to be had at once."""
+
+
+def happened(kv: KV, prefix: bytes, *, since: int, seen: int = 0, most: int = MOST_EVENTS) -> Happened:
+    """Return what has happened under ``prefix`` after the revisions ``since`` and ``seen``.
+
+    ``since`` 0: nothing, only the revision from which on to ask. Waits for :data:`LONGEST` seconds at most, besides the
+    calls to the store. Raises what the store raises, and ``PermissionDenied`` where it refuses the watch.
+    """
+    revision = kv.range(prefix, prefix=True, limit=1, keys_only=True).revision
+    if since <= 0:
+        return Happened((), None, revision, revision, more=False)
+    if max(since, seen) > revision:
+        return Happened((), Gap(Reason.RESET, max(since, seen), revision), revision, revision, more=False)
+    if max(since, seen) == revision:
+        return Happened((), None, revision, seen, more=False)
+    gap = None
+    first = _oldest(kv, since + 1, revision)
+    if first > max(since, seen) + 1:
+        gap = Gap(Reason.COMPACTED, max(since, seen), first - 1)
+    try:
+        events = _collect(kv, prefix, first, after=max(since, seen), until=revision, most=most)
+    except Compacted:  # just now
+        return Happened((), Gap(Reason.COMPACTED, max(since, seen), revision), revision, revision, more=False)
+    return _cut(events, gap, revision, max(seen, 0 if gap is None else gap.until), most)
+
+
+def _oldest(kv: KV, wanted: int, newest: int) -> int:
+    """Return the oldest revision from ``wanted`` on that has not been compacted; etcd does not tell it."""
+    gone, there = wanted - 1, newest
+    looked = wanted
+    while gone + 1 < there:
+        try:
+            kv.range(b"\0", revision=looked, keys_only=True)
+        except Compacted as error:
+            gone = max(looked, error.compact_revision - 1)
+        else:
+            there = looked
+        looked = (gone + there) // 2
+    return there
+
+
+class _Collecting:
+    """The sink of a watch."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.batches: list[WatchBatch] = []
+
+    def __call__(self, batch: WatchBatch) -> None:
+        with self.changed:
+            self.batches.append(batch)
+            self.changed.notify_all()
+
+
+def _collect(kv: KV, prefix: bytes, first: int, *, after: int, until: int, most: int) -> list[Event]:
+    sink = _Collecting()
+    request = WatchRequest(prefix, prefix_end(prefix), start_revision=first)
+    handle = drive(kv.start_watch(request, sink, timeout=None))
+    limit = monotonic() + LONGEST
+    found: list[Event] = []
+    try:
+        while len(found) <= most:
+            with sink.changed:
+                if not sink.changed.wait_for(lambda: sink.batches, max(0.0, min(QUIET, limit - monotonic()))):
+                    break
+                batches, sink.batches = sink.batches, []
+            for batch in batches:
+                found += (kv.keyspace.inward_event(each) for each in batch.events if each.kv.mod_revision > after)
+                if batch.lost is WatchLost.REFUSED:
+                    raise PermissionDenied(f"the store refused to watch {prefix!r}")
+                if batch.lost is WatchLost.COMPACTED:
+                    raise Compacted(f"history that the watch on {prefix!r} needs was compacted")
+                if batch.lost is not None:
+                    raise Cancelled(f"the watch on {prefix!r} was lost: {batch.lost.value}")
+            newest = batches[-1].events[-1].kv.mod_revision if batches[-1].events else batches[-1].revision
+            if newest >= until:
+                break
+    finally:
+        handle.cancel()
+    return found
+
+
+def _cut(events: Sequence[Event], gap: Gap | None, revision: int, seen: int, most: int) -> Happened:
+    """Return at most so many events, whole revisions if there are several."""
+    if len(events) <= most:
+        last = events[-1].kv.mod_revision if events else seen
+        return Happened(tuple(events), gap, revision, max(last, seen), more=False)
+    first_left_out = events[most].kv.mod_revision
+    whole = tuple(each for each in events[:most] if each.kv.mod_revision < first_left_out)
+    if whole:
+        return Happened(whole, gap, revision, whole[-1].kv.mod_revision, more=True)
+    gap = Gap(Reason.TOO_MANY, first_left_out - 1, first_left_out)
+    return Happened(tuple(events[:most]), gap, revision, first_left_out, more=True)

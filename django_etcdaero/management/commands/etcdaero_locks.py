@@ -1,0 +1,160 @@
+"""``manage.py etcdaero_locks``: who holds locks and leads elections, who waits, and taking one away."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.management.base import CommandError, CommandParser
+
+from django_etcdaero import conf
+from django_etcdaero.datasets.stores import Stores
+from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest
+from django_etcdaero.inspection.aliases import ask_aliases
+from django_etcdaero.inspection.key_text import key_bytes, key_text
+from django_etcdaero.inspection.locks import Contended, all_contended, contended, lease_statuses, release
+from django_etcdaero.keyvalue.queue.holder import Holder
+from django_etcdaero.keyvalue.values import LeaseStatus
+from django_etcdaero.management.describe import moment
+from django_etcdaero.management.one_dataset import ActingCommand
+from django_etcdaero.management.table import table
+from django_etcdaero.runtime import runtime
+
+
+class Command(ActingCommand):
+    help = (
+        "List the locks and elections that somebody holds, or take one from its holder. Exit code 1: it is not held "
+        "with this token any more, or not all could be read; 2: wrong arguments."
+    )
+
+    unasked = ("--yes",)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        actions = parser.add_subparsers(dest="action", required=True, parser_class=type(parser))
+        listing = actions.add_parser("list", help="who holds, and how many wait")
+        _add_using(listing, "only this alias of settings.ETCDAERO (default: all)")
+        listing.add_argument("--json", action="store_true", help="print one JSON object, with all who wait")
+        releasing = actions.add_parser("release", help="take it from its holder; the next in the queue has it then")
+        releasing.add_argument("name", metavar="NAME", help="the lock or the election, as the list writes it")
+        releasing.add_argument(
+            "--token", type=int, required=True, metavar="N", help="of the holder; another holder keeps it"
+        )
+        releasing.add_argument(*self.unasked, action="store_false", dest="interactive", help="do it without asking")
+        releasing.add_argument("--json", action="store_true", help="print one JSON object")
+        _add_using(releasing, "the alias in settings.ETCDAERO (default: default)")
+        for each in (listing, releasing):
+            super().add_arguments(each)
+
+    def act(self, options: dict[str, Any]) -> None:
+        if options["using"] not in (None, *conf.aliases()):
+            known = ", ".join(conf.aliases())
+            raise CommandError(f"no such alias: {options['using']}; known: {known}", returncode=2)
+        if options["action"] == "list":
+            self._list(options)
+        else:
+            self._release(options)
+
+    # list ------------------------------------------------------------------------------------------------------------
+
+    def _list(self, options: dict[str, Any]) -> None:
+        aliases = conf.aliases() if options["using"] is None else (options["using"],)
+        answers = ask_aliases(_read, timeout=options["timeout"], aliases=aliases)
+        found = [(alias, each, left) for alias, (held, left) in answers.by_alias.items() for each in held]
+        if options["json"]:
+            errors = [dataclasses.asdict(each) for each in answers.problems]
+            self.stdout.write(json.dumps({"locks": [_as_json(*each) for each in found], "errors": errors}, indent=2))
+        else:
+            rows = [_row(*each) for each in found]
+            headings = ("alias", "name", "kind", "holder", "since", "token", "waiting", "lease", "time left")
+            for line in table(headings, rows, out=self.stdout):
+                self.stdout.write(line)
+            if not found and not answers.problems and self.stdout.isatty():
+                self.stdout.write("Nobody holds a lock or leads an election.")
+            for problem in answers.problems:
+                self.stderr.write(self.style.ERROR(str(problem)))
+        if answers.problems:
+            raise SystemExit(1)
+
+    # release ---------------------------------------------------------------------------------------------------------
+
+    def _release(self, options: dict[str, Any]) -> None:
+        try:
+            name = key_bytes(options["name"])
+        except InvalidRequest as error:
+            raise CommandError(f"NAME: {error}", returncode=2) from error
+        if not name or options["token"] < 1:
+            raise CommandError("NAME is not empty, and --token is a positive number", returncode=2)
+        using, token = options["using"] or conf.DEFAULT_ALIAS, options["token"]
+        if self._interactive:
+            seen = self.ask_stores(lambda: contended(runtime.stores(using).kv, name))
+            if seen is None or seen.holder.token != token:
+                raise CommandError(f"{options['name']} is not held with the token {token}")
+            self.consent(
+                f"{options['name']} is taken from {_who(seen.holder)}; {len(seen.waiters)} wait for it. The one it is"
+                f" taken from may go on working until it notices."
+            )
+        removed = self.ask_stores(lambda: release(runtime.stores(using).kv, name, token=token))
+        if options["json"]:
+            self.stdout.write(json.dumps({"released": options["name"], "holder": _holder_as_json(removed, {})}))
+        else:
+            self.stdout.write(self.style.SUCCESS(f"{options['name']} was taken from {_who(removed)} (token {token})"))
+
+
+def _add_using(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--using", default=None, metavar="ALIAS", help=text)
+
+
+def _read(alias: str, stores: Stores) -> tuple[list[Contended], Mapping[int, LeaseStatus]]:
+    found = all_contended(stores.kv)
+    try:
+        return found, lease_statuses(stores.kv, (each.holder.lease for each in found))
+    except EtcdAeroError:  # who holds is known all the same
+        return found, {}
+
+
+def _who(holder: Holder) -> str:
+    dead = " (dead)" if holder.dead else ""
+    return f"{holder.host}/{holder.pid}{dead}" if holder.host and holder.pid else f"another client{dead}"
+
+
+def _row(alias: str, each: Contended, left: Mapping[int, LeaseStatus]) -> tuple[object, ...]:
+    holder = each.holder
+    status = left.get(holder.lease)
+    return (
+        alias,
+        key_text(each.name),
+        each.kind.value,
+        _who(holder),
+        "" if holder.since is None else moment(holder.since.timestamp()),
+        holder.token,
+        len(each.waiters),
+        f"{holder.lease:x}",
+        "" if status is None else f"{max(0, status.ttl)} of {status.granted_ttl} s",
+    )
+
+
+def _as_json(alias: str, each: Contended, left: Mapping[int, LeaseStatus]) -> dict[str, Any]:
+    return {
+        "alias": alias,
+        "name": key_text(each.name),
+        "kind": each.kind.value,
+        "holder": _holder_as_json(each.holder, left),
+        "waiters": [_holder_as_json(waiter, left) for waiter in each.waiters],
+    }
+
+
+def _holder_as_json(holder: Holder, left: Mapping[int, LeaseStatus]) -> dict[str, Any]:
+    status = left.get(holder.lease)
+    return {
+        "host": holder.host or None,
+        "pid": holder.pid,
+        "since": None if holder.since is None else holder.since.timestamp(),
+        "dead": holder.dead,
+        "token": holder.token,
+        "lease": f"{holder.lease:x}",
+        "seconds_left": None if status is None else max(0, status.ttl),
+        "identity": dict(holder.identity),
+    }

@@ -1,0 +1,99 @@
+"""Watches that are open, and the page that follows events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from django_etcdaero import kv, kvs
+from django_etcdaero.datasets.state.presence import Presence
+from django_etcdaero.exceptions import DeadlineExceeded
+from django_etcdaero.inspection import events
+from django_etcdaero.testing import failing_kv
+
+LIST = "/admin/django_etcdaero/watch/"
+FOLLOW = f"{LIST}follow/"
+EVENTS = f"{LIST}events/"
+
+pytestmark = pytest.mark.usefixtures("closing")
+
+
+@pytest.fixture(autouse=True)
+def _prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "QUIET", 0.1)
+
+
+def asked(client: Client, **query: Any) -> Any:
+    answer = client.get(EVENTS, query)
+    return answer.status_code, json.loads(answer.content)
+
+
+def test_open_watches_are_listed(staff: Callable[..., Client]) -> None:
+    with kv.watch("config/", prefix=True), kv.watch("flags/beta"):
+        Presence(kvs["default"], ttl=30, started=1.0).publish({}, revision=0, otherwise={})
+        listed = staff("view_watch").get(LIST).content.decode()
+    assert "config/*" in listed
+    assert "flags/beta" in listed
+    assert FOLLOW not in listed
+    assert FOLLOW in staff("view_watch", "follow_events").get(LIST).content.decode()
+
+
+def test_events_are_followed_without_values_unless_they_may_be_seen(staff: Callable[..., Client]) -> None:
+    client = staff("view_watch", "follow_events")
+    assert staff("view_watch").get(FOLLOW).status_code == 403
+    assert asked(staff("view_watch", "follow_events"), prefix="a")[0] == 200
+    start = kv.put("x", "").revision
+    kv.put("a<b>", "s3cret")
+    kv.delete("a<b>")
+    status, told = asked(client, prefix="a", since=start)
+    assert status == 200
+    assert [(each["word"], each["key"], each["size"], each["value"]) for each in told["rows"]] == [
+        ("created", "a<b>", 6, ""),
+        ("deleted", "a<b>", "", ""),
+    ]
+    assert (told["gap"], told["more"], told["revision"]) == (None, False, start + 2)
+    page = client.get(FOLLOW, {"prefix": "a", "since": start}).content.decode()
+    assert "a&lt;b&gt;" in page
+    assert "s3cret" not in page
+    assert f"?alias=default&amp;prefix=a&amp;since={start}" in page
+    sees = staff("view_watch", "follow_events", "reveal_value")
+    assert "s3cret" in sees.get(FOLLOW, {"prefix": "a", "since": start}).content.decode()
+    assert asked(sees, prefix="a", since=start)[1]["rows"][0]["value"] == "s3cret"
+
+
+def test_a_gap_is_a_row(staff: Callable[..., Client]) -> None:
+    client = staff("view_watch", "follow_events")
+    start = kv.put("a", "1").revision
+    kv.put("a", "2")
+    kv.compact(kv.put("a", "3").revision)
+    _, told = asked(client, prefix="a", since=start)
+    assert f"Events after revision {start} up to {start + 1} are missing" in told["gap"]
+    assert len(told["rows"]) == 1
+    page = client.get(FOLLOW, {"prefix": "a", "since": start}).content.decode()
+    assert "etcdaero-gap" in page
+    assert "wiped" in asked(client, prefix="a", since=start + 100)[1]["gap"]
+
+
+def test_what_cannot_be_asked_is_told(root: Client) -> None:
+    with failing_kv(DeadlineExceeded("range: the server is away")):
+        status, told = asked(root, prefix="a", since=1)
+        page = root.get(FOLLOW, {"prefix": "a", "since": 1})
+    assert (status, page.status_code) == (503, 200)
+    assert "the server is away" in told["problems"][0]
+    assert "the server is away" in page.content.decode()
+    assert asked(root, alias="nowhere")[0] == 503
+    assert asked(root, prefix="\\q")[0] == 503
+    assert asked(root, since="-1", seen="9" * 30)[0] == 200
+
+
+def test_values_are_shown_in_short_as_text_or_digits(root: Client) -> None:
+    start = kv.put("x", "").revision
+    kv.put("a1", b"\xff\x00")
+    kv.put("a2", "y" * 500)
+    kv.put("a3", "\u202e\x00")
+    rows = asked(root, prefix="a", since=start)[1]["rows"]
+    assert [each["value"] for each in rows] == ["ff 00", "y" * 200 + "…", "\ufffd\ufffd"]
