@@ -22,12 +22,13 @@ from django_etcdaero.inspection.together import together
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.clocks import monotonic
 
+from .dataset_page import left
 from .inspected import DEADLINE
 
 MOST = 50
 """Changes on a page."""
-LOOKING = 0.6 * DEADLINE
-"""Seconds after which a page shows what it has."""
+SHOWING = 0.4 * DEADLINE
+"""Seconds before the end of its time in which a page shows what it has."""
 KINDS = {"added": _("added"), "removed": _("removed"), "changed": _("changed")}
 SIGNS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~"}
 
@@ -53,8 +54,10 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
     old, new, kind = form.said("old"), form.said("new"), form.said("kind") or ""
     place = DiffPlace(form.said("group") or 0, form.said("seen") or 0)
     kinds = (kind,) if kind in KINDS else tuple(KINDS)
-    until = monotonic() + LOOKING
-    found: Any = together({"found": lambda: _look(declared, old, new, place, kinds, until)}, timeout=DEADLINE)["found"]
+    until = thing.until - SHOWING
+    found: Any = together({"found": lambda: _look(declared, old, new, place, kinds, until)}, timeout=left(thing))[
+        "found"
+    ]
     problems = list(thing.value.problems)
     shown: dict[str, Any] = {"missing": None, "entries": None, "changes": [], "more": None, "counted": None}
     if isinstance(found, KeyNotFound):
