@@ -59,12 +59,6 @@ def size(count: int | None) -> str:
 
 
 @register.filter
-def span(seconds: float | None) -> str:
-    """Say how long, roughly."""
-    return "" if seconds is None else describe.span(seconds)
-
-
-@register.filter
 def entry(mapping: Mapping[Any, Any], key: Any) -> Any:
     """Return what a mapping has for a key."""
     return mapping.get(key)

@@ -38,6 +38,12 @@ def whole(value: Any) -> str:
 
 
 @register.filter
+def span(seconds: float | None) -> str:
+    """Say how long, roughly."""
+    return "" if seconds is None else describe.span(seconds)
+
+
+@register.filter
 def ago(timestamp: float | None, now: float) -> str:
     """Say how long before ``now`` (seconds since the epoch) something was, or how long after."""
     if timestamp is None:
