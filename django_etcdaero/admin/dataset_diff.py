@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import datasets
-from django_etcdaero.datasets.blocks.difference import Side
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.diff import Change, sides_of
 from django_etcdaero.datasets.publish.diff_page import Counted, DiffPage, DiffPlace, count_differences, diff_page
@@ -23,12 +22,13 @@ from django_etcdaero.inspection.together import together
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.clocks import monotonic
 
+from .dataset_page import left
 from .inspected import DEADLINE
 
 MOST = 50
 """Changes on a page."""
-LOOKING = 0.6 * DEADLINE
-"""Seconds after which a page shows what it has."""
+SHOWING = 0.4 * DEADLINE
+"""Seconds before the end of its time in which a page shows what it has."""
 KINDS = {"added": _("added"), "removed": _("removed"), "changed": _("changed")}
 SIGNS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~"}
 
@@ -54,28 +54,24 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
     old, new, kind = form.said("old"), form.said("new"), form.said("kind") or ""
     place = DiffPlace(form.said("group") or 0, form.said("seen") or 0)
     kinds = (kind,) if kind in KINDS else tuple(KINDS)
-    until = monotonic() + LOOKING
-    answers: dict[str, Any] = together(
-        {
-            "page": lambda: _page(declared, old, new, place, kinds, until),
-            "counted": lambda: _count(declared, old, new, until),
-        },
-        timeout=DEADLINE,
-    )
-    found, counted = answers["page"], answers["counted"]
+    until = thing.until - SHOWING
+    found: Any = together({"found": lambda: _look(declared, old, new, place, kinds, until)}, timeout=left(thing))[
+        "found"
+    ]
     problems = list(thing.value.problems)
-    shown: dict[str, Any] = {"missing": None, "entries": None, "changes": [], "more": None}
+    shown: dict[str, Any] = {"missing": None, "entries": None, "changes": [], "more": None, "counted": None}
     if isinstance(found, KeyNotFound):
         shown["missing"] = str(found)
     elif isinstance(found, Exception):
         problems.append(problem_of(found, alias=declared.using, store="RECORDS", dataset=declared.name))
     else:
-        entries, changed = found
+        entries, changed, counted = found
         shown |= {
             "entries": entries,
             "changes": [_shown(change, entries, page.address_of(thing, "rows")) for change in changed.changes],
             "more": _more(entries, kind, changed),
             "in_time": changed.in_time,
+            "counted": counted,
         }
     answer: HttpResponse = page.show(
         request,
@@ -83,7 +79,6 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
         title=_("Changes"),
         thing=thing,
         problems=problems,
-        counted=None if isinstance(counted, Exception) else counted,
         kind=kind,
         kinds=KINDS,
         at_start=place == DiffPlace(),
@@ -94,28 +89,24 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
     return answer
 
 
-def _open(
-    declared: Dataset[Any, Any], old: int | None, new: int | None
-) -> tuple[tuple[Announcement, Announcement], tuple[Side, Side]]:
-    stores = runtime.stores(declared.using)
-    entries = find_two(declared, stores, old, new)
-    return entries, sides_of(declared, stores, entries)
-
-
-def _page(
+def _look(
     declared: Dataset[Any, Any],
     old: int | None,
     new: int | None,
     place: DiffPlace,
     kinds: tuple[str, ...],
     until: float,
-) -> tuple[tuple[Announcement, Announcement], DiffPage]:
-    entries, sides = _open(declared, old, new)
-    return entries, diff_page(sides, place, kinds=kinds, limit=MOST, is_over=lambda: monotonic() > until)
+) -> tuple[tuple[Announcement, Announcement], DiffPage, Counted]:
+    """Open both versions once, make the page, and count for as long as there is time left."""
 
+    def is_over() -> bool:
+        return monotonic() > until
 
-def _count(declared: Dataset[Any, Any], old: int | None, new: int | None, until: float) -> Counted:
-    return count_differences(_open(declared, old, new)[1], is_over=lambda: monotonic() > until)
+    stores = runtime.stores(declared.using)
+    entries = find_two(declared, stores, old, new)
+    sides = sides_of(declared, stores, entries)
+    page = diff_page(sides, place, kinds=kinds, limit=MOST, is_over=is_over)
+    return entries, page, count_differences(sides, is_over=is_over)
 
 
 def _more(entries: tuple[Announcement, Announcement], kind: str, page: DiffPage) -> str | None:

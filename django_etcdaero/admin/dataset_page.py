@@ -13,12 +13,15 @@ from django_etcdaero.datasets.publish.history import Version
 from django_etcdaero.inspection.conditions import conditions
 from django_etcdaero.inspection.holders import holders
 from django_etcdaero.inspection.one_dataset import DatasetState
+from django_etcdaero.system.clocks import monotonic
 
 from .dataset_charts import charts
 from .dataset_words import said
 
 MOST_NAMED = 50
 """Processes that hold another version and are named."""
+LEAST = 0.3
+"""Seconds that a store may take to answer which was not asked yet when the time of a page is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,11 @@ class HistoryLine:
     previous: int | None
     refused: bool
     """Whether a validator would have, and was overridden."""
+
+
+def left(thing: Any) -> float:
+    """Return how many seconds a page of a dataset may take for what it asks besides the state."""
+    return max(LEAST, float(thing.until) - monotonic())
 
 
 def page_context(page: Any, request: HttpRequest, thing: Any) -> dict[str, Any]:

@@ -35,12 +35,13 @@ from django_etcdaero.inspection.together import together
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system.clocks import monotonic
 
+from .dataset_page import left
 from .inspected import DEADLINE
 
 MOST = 50
 """Rows on a page."""
-LOOKING = 0.6 * DEADLINE
-"""Seconds after which a page shows what it has."""
+SHOWING = 0.4 * DEADLINE
+"""Seconds before the end of its time in which a page shows what it has."""
 MOST_COLUMNS = 12
 """Fields beyond which rows are shown in one column."""
 
@@ -119,7 +120,7 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
     encoded = asked.get("encoded")
     problems, missing = list(thing.value.problems), None
     found: _Found | None = None
-    answer = together({"found": lambda: _look(declared, asked)}, timeout=DEADLINE)["found"]
+    answer = together({"found": lambda: _look(declared, asked, thing.until - SHOWING)}, timeout=left(thing))["found"]
     if isinstance(answer, KeyNotFound):
         missing = str(answer)
     elif isinstance(answer, Exception):
@@ -154,8 +155,7 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
     return answered
 
 
-def _look(declared: Dataset[Any, Any], asked: Mapping[str, Any]) -> _Found:
-    until = monotonic() + LOOKING
+def _look(declared: Dataset[Any, Any], asked: Mapping[str, Any], until: float) -> _Found:
     stores = runtime.stores(declared.using)
     entry = find_one(declared, stores, asked.get("version"))
 

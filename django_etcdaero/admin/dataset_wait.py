@@ -14,7 +14,7 @@ from django_etcdaero.inspection.holders import holders
 from django_etcdaero.inspection.one_dataset import DatasetState
 from django_etcdaero.inspection.refresh_wait import look
 
-from .inspected import DEADLINE
+from .dataset_page import left
 
 _ID = re.compile(r"[0-9a-f]{1,32}")
 
@@ -24,7 +24,7 @@ def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
     state: DatasetState = thing.value
     declared = datasets[state.name]
     asked = _asked(request)
-    wait = look(declared, asked, timeout=DEADLINE)
+    wait = look(declared, asked, timeout=left(thing))
     at = _asked_at(request) if wait.request is None else wait.request.at
     failure = wait.failure if wait.failure is not None and (at is None or wait.failure.at >= at - 1) else None
     version = None if wait.answer is None else wait.answer.version

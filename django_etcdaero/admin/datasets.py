@@ -20,6 +20,7 @@ from django_etcdaero.inspection.conditions import Condition, conditions
 from django_etcdaero.inspection.holders import Holders, holders
 from django_etcdaero.inspection.one_dataset import ask_one
 from django_etcdaero.management.describe import moment, size, span
+from django_etcdaero.system.clocks import monotonic
 
 from ..models import Dataset
 from . import dataset_diff, dataset_rows, dataset_wait
@@ -139,9 +140,9 @@ class DatasetAdmin(InspectedAdmin):
     def read_one(self, request: HttpRequest, pk: str) -> Found:
         if pk not in datasets:
             return Found(things=[])
-        state = ask_one(datasets[pk], timeout=DEADLINE)
         thing = Dataset(pk=pk)
-        thing.value = state
+        thing.until = monotonic() + DEADLINE  # type: ignore[attr-defined] # for what a page asks besides
+        thing.value = state = ask_one(datasets[pk], timeout=DEADLINE)
         thing.chosen = request.GET.get("version", "")  # type: ignore[attr-defined] # for the form of a rollback
         return Found(things=[thing], problems=state.problems)
 

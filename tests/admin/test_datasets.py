@@ -152,7 +152,7 @@ def test_the_page_tells_who_holds_what_and_the_history(cities: Any, root: Client
     assert "1 of 2 processes on version 1" in page
     assert "web/7" in page
     assert "1 process reads schema 9" in page
-    assert re.search(r"load [\d.]+ m?s , validate [\d.]+ ms , store [\d.]+ ms , try [\d.]+ ms", page)
+    assert re.search(r"load [\d.]+ m?s , validate [\d.]+ m?s , store [\d.]+ m?s , try [\d.]+ m?s", page)
     assert "no service that is running now" in page
     key = register(kv, {"cities": 1}, started=1.0)
     assert key is not None

@@ -16,7 +16,7 @@ from django_etcdaero.datasets.blocks.codec import Encoder, decode, split
 from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.digests import Fetch, Kind, MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.blocks.partition import block_of
+from django_etcdaero.datasets.blocks.partition import block_of, decode_block
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.stores import Stores
@@ -71,7 +71,7 @@ class Exploration:
         for digest in self.holding(key):
             for encoded, row in self._pairs(digest, self._read([digest])):
                 if encoded == key:
-                    return _row(encoded, row)
+                    return Row(encoded, decode(encoded), decode(row))
         raise KeyNotFound(f"version {self.announcement.version} has no row with this key")
 
     def holding(self, key: bytes) -> list[bytes]:
@@ -94,14 +94,11 @@ class Exploration:
                 return self._page(found, at, in_time=False)
             read = self._read(batch)
             for digest in batch:
-                for number, (encoded, row) in enumerate(self._pairs(digest, read)):
-                    if number < at.row:
-                        continue
-                    made = _row(encoded, row)
-                    if wanted is None or says(made.key, wanted) or says(made.value, wanted):
+                for number, (key, row) in enumerate(self._rows(digest, read)):
+                    if number >= at.row and (wanted is None or says(key, wanted) or says(row, wanted)):
                         if len(found) == limit:
                             return self._page(found, at._replace(row=number))
-                        found.append(made)
+                        found.append(Row(encode_key(key), key, row))
                 at = RowPlace(at.block + 1)
         return self._page(found, None)
 
@@ -113,11 +110,20 @@ class Exploration:
         return self._fetch(list(dict.fromkeys(digests)))
 
     @staticmethod
+    def _rows(digest: bytes, read: Mapping[bytes, bytes]) -> Iterator[tuple[Any, Any]]:
+        block = decode_block(digest, _of(digest, read))
+        return zip(block.keys, block.rows, strict=True)
+
+    @staticmethod
     def _pairs(digest: bytes, read: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
-        if digest not in read:
-            raise MissingRecords(f"a block is missing: {digest.hex()}", (digest,))
-        parts = split(verified(Kind.BLOCK, digest, read[digest]))
+        parts = split(verified(Kind.BLOCK, digest, _of(digest, read)))
         return zip(parts[::2], parts[1::2], strict=True)
+
+
+def _of(digest: bytes, read: Mapping[bytes, bytes]) -> bytes:
+    if digest not in read:
+        raise MissingRecords(f"a block is missing: {digest.hex()}", (digest,))
+    return read[digest]
 
 
 def explore(dataset: Declared[Any, Any], stores: Stores, announcement: Announcement) -> Exploration:
@@ -145,10 +151,6 @@ def says(value: Any, text: str) -> bool:
     if isinstance(value, list | tuple | Set):
         return any(says(each, text) for each in value)
     return text in str(value).casefold()
-
-
-def _row(encoded: bytes, row: bytes) -> Row:
-    return Row(encoded, decode(encoded), decode(row))
 
 
 class RowInVersion(NamedTuple):
