@@ -39,8 +39,7 @@ pytestmark = pytest.mark.usefixtures("empty")
 
 
 @pytest.fixture
-def empty(closing: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("django_etcdaero.inspection.key_history.QUIET", 0.2)  # the store is in this process
+def empty(closing: None) -> Iterator[None]:
     kv.delete_range("", prefix=True)
     yield
     kv.delete_range("", prefix=True)

@@ -23,8 +23,7 @@ from tests.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
-def _empty(closing: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("django_etcdaero.inspection.key_history.QUIET", 0.2)  # the store is in this process
+def _empty(closing: None) -> Iterator[None]:
     kv.delete_range("", prefix=True)
     yield
     kv.delete_range("", prefix=True)
