@@ -49,9 +49,9 @@ class Span:
     last: int
     """The next one was not there yet."""
     since: float | None = None
-    """When ``first`` was made."""
+    """When ``first`` was made, or some seconds before that."""
     until: float | None = None
-    """When the revision after ``last`` was made."""
+    """The revision after ``last`` was made later than this; ``None``: there is none yet."""
 
     def chosen(self, reach: Reach) -> int:
         """Return the revision to look at: the one that was there for certain, and nothing later, where it is known."""
@@ -106,7 +106,7 @@ def span_at(moment: float, dated: Iterable[Dated], reach: Reach) -> Span | None:
         first, since = 0, None
     if first > last:  # clocks that do not agree
         first, since = last, until
-    return Span(first=first, last=last, since=since, until=until)
+    return Span(first=first, last=last, since=since, until=until if last < reach.newest else None)
 
 
 def _note(found: list[Dated], kvs: Iterable[KeyValue]) -> None:
