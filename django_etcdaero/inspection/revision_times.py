@@ -25,6 +25,8 @@ from .key_reach import Reach
 
 SLACK = 10.0
 """Seconds from the time in a value until the value was written, at most, where that is soon."""
+_LATEST = 1e11
+"""Seconds since the epoch that are a date: of the year 5138."""
 MOST_BACK = 40
 """Earlier values that are looked at, of all keys together."""
 
@@ -118,7 +120,7 @@ def _note(found: list[Dated], kvs: Iterable[KeyValue]) -> None:
             continue
         if isinstance(value, dict):
             parts, soon = _times(each, value)
-            if all(type(part) in (int, float) for part in parts):
+            if all(type(part) in (int, float) and 0 <= part < _LATEST for part in parts):
                 found.append(Dated(revision=each.mod_revision, at=float(sum(parts)), soon=soon))
 
 

@@ -62,15 +62,3 @@ def size(count: int | None) -> str:
 def entry(mapping: Mapping[Any, Any], key: Any) -> Any:
     """Return what a mapping has for a key."""
     return mapping.get(key)
-
-
-@register.filter
-def hexadecimal(number: int) -> str:
-    """Write the id of a lease as etcd's tools do."""
-    return f"{number:x}"
-
-
-@register.filter
-def labelled(number: int, label: str) -> str:
-    """Put a word before a number."""
-    return f"{label} {number}"

@@ -191,6 +191,9 @@ def test_what_says_when_it_was_written(kv: KV) -> None:
     published = put_json(kv, "datasets/cities/s1/history/000000000001", published_at=1002.0)
     kv.put("a", "1")
     kv.put(f"{LOADS}broken", "{")
+    for senseless in ("NaN", "-1", "1e300", "9" * 400, "true", '"x"', "null", "[]"):
+        kv.put(f"{LOADS}senseless", f'{{"load_started": {senseless}, "noted_after": 1}}')
+        kv.put(f"{LOADS}senseless", f"{senseless}")
     again = put_json(kv, f"{LOADS}cities/s1", load_started=2000.0, noted_after=2.0)
     back = put_json(kv, f"{ANNOUNCEMENTS}cities/s1", published_at=1002.0)
     seen = reach(kv)
