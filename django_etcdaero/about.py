@@ -17,7 +17,7 @@ from .conf import AliasSettings
 from .datasets.stores import About
 from .stores.url import mask
 from .system.serving import SERVERS as ASYNC_SERVERS
-from .system.serving import TEST_PROGRAMS, is_management_command, is_runserver, program
+from .system.serving import TEST_PROGRAMS, is_management_command, is_runserver, program, test_run_declared
 
 LONGEST: Final = 120
 """Characters of a command line that are told."""
@@ -35,7 +35,7 @@ def about(settings: AliasSettings, argv: Sequence[str] | None = None) -> About:
     package = importlib.import_module("django_etcdaero")  # whose public names are above this module
     return About(
         program=command_line(used),
-        kind=kind(used),
+        kind="tests" if argv is None and test_run_declared() else kind(used),
         software={
             "python": platform.python_version(),
             "django": django.get_version(),

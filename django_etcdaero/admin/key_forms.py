@@ -36,7 +36,11 @@ class SeenForm(forms.Form):
 
     required_css_class = "required"
     comment = forms.CharField(
-        label=_("Comment"), max_length=1000, required=False, help_text=_("Kept in the history of the key in the admin.")
+        label=_("Comment"),
+        max_length=1000,
+        required=False,
+        help_text=_("Kept in the history of the key in the admin."),
+        widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
     seen = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
 

@@ -164,7 +164,7 @@ def deleted_context(section: KeyPages, wanted: Wanted) -> dict[str, Any]:
         "wanted": wanted,
         "problems": problems,
         "reach": found,
-        "complete": gone is not None and gone.complete,
+        "gone": gone,
         "more": 0 if gone is None else len(gone.found) - len(rows),
         "rows": [
             {
@@ -219,7 +219,7 @@ def versions_context(section: KeyPages, request: HttpRequest, thing: Any) -> dic
         "lives": []
         if ended is None
         else [{"revision": each.revision, "last": each.revision - 1} for each in ended.found],
-        "lives_complete": ended is None or ended.complete,
+        "ended": ended,
         "versions_address": address,
         "compare_address": section.address_of(thing, "compare"),
         "rows": [] if page is None else [_version(each, seen, reveal, restore) for each in page.found],

@@ -1,35 +1,30 @@
 """What a key was before, and keys that are no more, as far as the history of the store reaches.
 
 The versions of a key in one life, from its creation to now or to its deletion, are read backwards: each says with its
-mod revision where the one before ends. Where lives ended is known from the deletions, which a watch from the oldest
-readable revision delivers without the values. A deleted key is read as of the revision before.
+mod revision where the one before ends. Where lives ended is known from the deletions of the past, without the values
+(:mod:`.past_deletions`). A deleted key is read as of the revision before.
 
-A store does not say when it has sent all there is of the past: deletions are complete as far as the store has sent them
-until nothing came for a while.
+To find deletions a server has to look at all that was changed since, and does nothing else meanwhile. So it is asked
+for the last revisions first, and not for more than it may be.
 """
 
 from __future__ import annotations
 
-import queue
-from collections import OrderedDict
 from dataclasses import dataclass
 
-from django_etcdaero.exceptions import Compacted, PermissionDenied
+from django_etcdaero.exceptions import Compacted
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.keyvalue.txn import watch
-from django_etcdaero.keyvalue.values import KeyValue, PromptSink, WatchBatch, WatchLost
+from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.clocks import monotonic
 
 from .key_levels import exist
 from .key_reach import Reach
+from .past_deletions import past_deletions
 
-QUIET = 0.4
-"""Seconds without a further event after which a watch of the past has sent what there is: an etcd server looks every
-0.1 seconds for watches that lag behind."""
+WINDOWS = (200, 2_000, 20_000, 100_000)
+"""How many of the last revisions are looked at, one after the other, while there is time."""
 MOST_DELETIONS = 2_000
-"""Deleted keys that are remembered; of more, the oldest deletions are left out."""
-MOST_EVENTS = 200_000
-"""Deletions that are looked at."""
+"""Deletions that are told; of more, the oldest are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +63,10 @@ class Deletions:
     """Which keys were deleted, the newest deletion first."""
 
     found: list[Deletion]
+    since: int
+    """All deletions from this revision on are among them."""
     complete: bool
-    """Whether it is all that the store has sent; else there were too many, or the time was over."""
+    """Whether that is all that can be read."""
 
 
 def versions(
@@ -108,57 +105,29 @@ def deletions(kv: KV, key: bytes, reach: Reach, *, prefix: bool, seconds: float 
     Takes ``seconds`` seconds at most, and one call of up to 128 keys for each so many that were deleted. Raises what
     the store raises; ``Compacted`` if history was compacted meanwhile.
     """
-    sink = _Sink()
-    request = watch(key, prefix=prefix, start_revision=reach.oldest + 1, no_put=True)
+    oldest = reach.oldest + 1  # what was deleted with the oldest revision can be read no more
     until = monotonic() + seconds
-    handle = kv.open_engine().watch(kv.keyspace.outward(request), sink, timeout=seconds)
-    try:
-        latest, complete = _collected(sink, kv, until=until, by_key=prefix)
-    finally:
-        handle.cancel()
+    since, latest = reach.newest + 1, dict[object, Deletion]()
+    for window in WINDOWS:
+        start = max(oldest, reach.newest + 1 - window)
+        if start >= since:
+            break
+        events, complete = past_deletions(kv, key, start, prefix=prefix, until=until)
+        for event in events:
+            each = Deletion(key=event.kv.key, revision=event.kv.mod_revision)
+            known = latest.setdefault(each.key if prefix else each.revision, each)
+            if known.revision < each.revision:
+                latest[each.key] = each
+        if not complete:
+            break
+        since = start
     gone = sorted(latest.values(), key=lambda each: -each.revision)
+    if len(gone) > MOST_DELETIONS:
+        gone = gone[:MOST_DELETIONS]
+        since = max(since, gone[-1].revision)
     if prefix:
         there: set[bytes] = set()
         for begin in range(0, len(gone), 128):
             there |= exist(kv, [each.key for each in gone[begin : begin + 128]], timeout=seconds)
         gone = [each for each in gone if each.key not in there]
-    return Deletions(found=gone, complete=complete)
-
-
-def _collected(sink: _Sink, kv: KV, *, until: float, by_key: bool) -> tuple[OrderedDict[object, Deletion], bool]:
-    latest: OrderedDict[object, Deletion] = OrderedDict()
-    complete, seen = True, 0
-    while True:
-        left = until - monotonic()
-        try:
-            batch = sink.batches.get(timeout=max(0.0, min(QUIET, left)))
-        except queue.Empty:
-            return latest, complete and left > QUIET
-        if batch.lost is not None:
-            raise _error(batch.lost)
-        for event in batch.events:
-            key, seen = kv.keyspace.inward_event(event).kv.key, seen + 1
-            known = key if by_key else event.kv.mod_revision
-            latest[known] = Deletion(key=key, revision=event.kv.mod_revision)
-            latest.move_to_end(known)
-            if len(latest) > MOST_DELETIONS:
-                latest.popitem(last=False)
-                complete = False
-        if seen >= MOST_EVENTS or left <= 0:
-            return latest, False
-
-
-def _error(lost: WatchLost) -> Exception:
-    if lost is WatchLost.REFUSED:
-        return PermissionDenied("the store refused to tell what was deleted")
-    return Compacted(f"the history could not be read to its end ({lost.value})")
-
-
-class _Sink(PromptSink):
-    """Keeps what a watch delivers until it is asked for."""
-
-    def __init__(self) -> None:
-        self.batches: queue.SimpleQueue[WatchBatch] = queue.SimpleQueue()
-
-    def __call__(self, batch: WatchBatch) -> None:
-        self.batches.put(batch)
+    return Deletions(found=gone, since=since, complete=since <= oldest)

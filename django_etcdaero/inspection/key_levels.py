@@ -18,8 +18,10 @@ from django_etcdaero.system.clocks import monotonic
 SEPARATOR = b"/"
 PAGE = 100
 """Entries of a page, if the caller does not say."""
-MOST_CALLS = 60
+MOST_CALLS = 400
 """Ranges that are read for one page at most: a page that needs more ends earlier."""
+FEW = 2_000
+"""Keys that a store counts in no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,25 +70,31 @@ def read_level(
     seconds. ``timeout``: seconds for each range. Raises what the store raises: ``Compacted`` and ``FutureRevision``
     for a revision that cannot be read.
     """
-    end = prefix_end(under)
-    position = max(start, under)
+    last = prefix_end(under)
+    position, end, width = max(start, under), last, 0
     entries: list[Entry] = []
-    read_at = revision
+    read_at, left = revision, 0
     until = monotonic() + seconds
     for call in range(MOST_CALLS):
         if len(entries) >= limit or (call and monotonic() > until):
             break
-        wanted = limit - len(entries)
-        answer = kv.range(position, end, limit=wanted, revision=revision, keys_only=True, timeout=timeout)
+        answer = kv.range(position, end, limit=limit - len(entries), revision=revision, keys_only=True, timeout=timeout)
         read_at = revision or answer.revision
-        position, done = _take(answer, under, separator, entries, limit)
-        if done or (end != FROM_KEY and position >= end):
+        if end == last:
+            left = answer.count
+        before = len(entries)
+        position, over = _take(answer, under, separator, entries, limit, end=end)
+        if over and end == last:
             return Level(entries=_counted(kv, entries, revision, timeout), next=None, revision=read_at)
+        width = 1 if len(entries) > before else width + max(1, width // 2)
+        end = last if left <= FEW else _near(position, under, entries, width, last)
     return Level(entries=_counted(kv, entries, revision, timeout), next=position, revision=read_at)
 
 
-def _take(answer: RangeResult, under: bytes, separator: bytes, entries: list[Entry], limit: int) -> tuple[bytes, bool]:
-    """Add what a range has found; return where to go on, and whether nothing is left."""
+def _take(
+    answer: RangeResult, under: bytes, separator: bytes, entries: list[Entry], limit: int, *, end: bytes
+) -> tuple[bytes, bool]:
+    """Add what a range up to ``end`` has found; return where to go on, and whether nothing is left of the range."""
     position = under
     for each in answer.kvs:
         if each.key < position:
@@ -103,8 +111,26 @@ def _take(answer: RangeResult, under: bytes, separator: bytes, entries: list[Ent
             entries.append(Entry(key=under + name, name=name))
             position = prefix_end(under + name)
             if position == FROM_KEY:
-                return position, True
-    return position, not answer.more
+                return position, end == FROM_KEY
+    if answer.more and (end == FROM_KEY or position < end):
+        return position, False
+    return (position if end == FROM_KEY else max(position, end)), True
+
+
+def _near(position: bytes, under: bytes, entries: list[Entry], width: int, last: bytes) -> bytes:
+    """Return where a range from ``position`` may end, so that what is next is probably in it and not much else.
+
+    A store counts all keys of a range that it is asked for, whatever the limit. The names of neighbours have a
+    beginning in common: they are looked for below the name of the last entry without its last ``width`` bytes.
+    """
+    name = entries[-1].name.rstrip(SEPARATOR) if entries else b""
+    for cut in range(max(width, 1), len(name)):
+        end = prefix_end(under + name[:-cut])
+        if end == FROM_KEY or (last != FROM_KEY and end > last):
+            return last
+        if end > position:
+            return end
+    return last
 
 
 def _counted(kv: KV, entries: list[Entry], revision: int, timeout: float | None) -> list[Entry]:

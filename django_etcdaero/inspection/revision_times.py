@@ -25,6 +25,8 @@ from .key_reach import Reach
 
 SLACK = 10.0
 """Seconds from the time in a value until the value was written, at most, where that is soon."""
+_LATEST = 1e11
+"""Seconds since the epoch that are a date: of the year 5138."""
 MOST_BACK = 40
 """Earlier values that are looked at, of all keys together."""
 
@@ -49,9 +51,9 @@ class Span:
     last: int
     """The next one was not there yet."""
     since: float | None = None
-    """When ``first`` was made."""
+    """When ``first`` was made, or some seconds before that."""
     until: float | None = None
-    """When the revision after ``last`` was made."""
+    """The revision after ``last`` was made later than this; ``None``: there is none yet."""
 
     def chosen(self, reach: Reach) -> int:
         """Return the revision to look at: the one that was there for certain, and nothing later, where it is known."""
@@ -106,7 +108,7 @@ def span_at(moment: float, dated: Iterable[Dated], reach: Reach) -> Span | None:
         first, since = 0, None
     if first > last:  # clocks that do not agree
         first, since = last, until
-    return Span(first=first, last=last, since=since, until=until)
+    return Span(first=first, last=last, since=since, until=until if last < reach.newest else None)
 
 
 def _note(found: list[Dated], kvs: Iterable[KeyValue]) -> None:
@@ -118,7 +120,7 @@ def _note(found: list[Dated], kvs: Iterable[KeyValue]) -> None:
             continue
         if isinstance(value, dict):
             parts, soon = _times(each, value)
-            if all(type(part) in (int, float) for part in parts):
+            if all(type(part) in (int, float) and 0 <= part < _LATEST for part in parts):
                 found.append(Dated(revision=each.mod_revision, at=float(sum(parts)), soon=soon))
 
 

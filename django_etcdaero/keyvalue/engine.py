@@ -54,6 +54,8 @@ class Engine(ThreadedCalls, ABC):
     """An etcd v3 store. Safe to share between threads, not between processes: see :meth:`abandon`."""
 
     info: EngineInfo
+    marks_caught_up = False
+    """Whether a watch with ``progress_notify`` that begins in the past gets a mark when it has caught up."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -39,8 +39,7 @@ pytestmark = pytest.mark.usefixtures("empty")
 
 
 @pytest.fixture
-def empty(closing: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("django_etcdaero.inspection.key_history.QUIET", 0.2)  # the store is in this process
+def empty(closing: None) -> Iterator[None]:
     kv.delete_range("", prefix=True)
     yield
     kv.delete_range("", prefix=True)
@@ -218,6 +217,31 @@ def test_the_tree_as_of_a_time(root: Client) -> None:
     assert "may have been there or not" in page
     early = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(hour - 60))
     assert "nothing is known" in text_of(root.get(LIST, {"time": early})).lower()
+
+
+def test_a_key_as_of_a_time(root: Client) -> None:
+    hour = time.time() - 3600
+    kv.put("a", "before")
+    kv.put("loads/cities/s1", json.dumps({"load_started": hour, "noted_after": 1.0}))
+    kv.put("a", "after")
+    asked = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(hour + 60))
+    page = text_of(root.get(page_of("a"), {"time": asked}))
+    assert "before" in page.split("etcdaero-value")[1]
+    assert "may have been there or not" in page
+    early = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(hour - 7 * 24 * 3600))
+    page = text_of(root.get(page_of("a"), {"time": early}))
+    assert "etcdaero-value" in page or "cannot be read" in page
+    assert "is no date" in text_of(root.get(page_of("a"), {"time": "noon"}))
+
+
+def test_what_was_deleted_long_ago_is_told_to_be_left_out(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    kv.put("a", "1")
+    kv.delete("a")
+    last = [kv.put("b", "1").revision for _ in range(5)][-1]
+    monkeypatch.setattr("django_etcdaero.inspection.key_history.WINDOWS", (2,))
+    page = text_of(root.get(LIST + "deleted/"))
+    assert f"All deletions since revision {last - 1} are here" in page
+    assert "No deleted key can be read" in page
 
 
 def test_adding_a_key(root: Client) -> None:

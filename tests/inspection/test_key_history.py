@@ -13,6 +13,7 @@ from django_etcdaero.inspection.key_history import deletions, versions
 from django_etcdaero.inspection.key_reach import Reach, reach
 from django_etcdaero.inspection.revision_times import Dated, dated_revisions, span_at
 from django_etcdaero.keyvalue import KV
+from django_etcdaero.keyvalue.values import PutRequest, TxnRequest
 from tests.keyvalue.interposed import InterposedEngine
 
 
@@ -71,8 +72,7 @@ def test_the_reach_on_a_server(own_server: KV) -> None:
     check_reach(own_server)
 
 
-def test_the_history(kv: KV, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_etcdaero.inspection.key_history.QUIET", 0.25)  # the store is in this process
+def test_the_history(kv: KV) -> None:
     check_history(kv)
 
 
@@ -122,6 +122,62 @@ def test_no_more_deletions_are_kept_than_may_be(kv: KV, monkeypatch: pytest.Monk
         kv.delete(f"a{number}")
     found = deletions(kv, b"", reach(kv), prefix=True)
     assert [each.key for each in found.found] == [b"a5", b"a4", b"a3"]
+    assert found.since == found.found[-1].revision
+    assert not found.complete
+
+
+def write_much(kv: KV, changes: int) -> None:
+    """Make changes that no watch of deletions wants, a hundred in a revision."""
+    for begin in range(0, changes, 100):
+        kv.txn_run(
+            TxnRequest(
+                success=[PutRequest(b"much/%05d" % (number % 5000), b"1") for number in range(begin, begin + 100)]
+            )
+        )
+
+
+def check_deletions_between_much_else(kv: KV, changes: int) -> None:
+    """What comes late is waited for, whatever is between."""
+    kv.put("early", "1")
+    kv.delete("early")
+    write_much(kv, changes)
+    kv.put("late", "1")
+    kv.delete("late")
+    write_much(kv, changes)
+    found = deletions(kv, b"", reach(kv), prefix=True, seconds=30.0)
+    assert [each.key for each in found.found] == [b"late", b"early"]
+    assert found.complete
+
+
+def test_deletions_between_much_else(kv: KV) -> None:
+    check_deletions_between_much_else(kv, 3_000)
+
+
+@pytest.mark.slow
+def test_deletions_between_much_else_on_a_server(own_server: KV) -> None:
+    check_deletions_between_much_else(own_server, 60_000)
+
+
+def test_deletions_are_found_window_by_window(kv: KV, monkeypatch: pytest.MonkeyPatch) -> None:
+    kv.put("a", "1")
+    kv.delete("a")
+    kv.put("b", "1")
+    kv.put("a", "1")
+    last = kv.delete("a").revision
+    monkeypatch.setattr("django_etcdaero.inspection.key_history.WINDOWS", (2, 3))
+    found = deletions(kv, b"", reach(kv), prefix=True)
+    assert [(each.key, each.revision) for each in found.found] == [(b"a", last)]
+    assert (found.since, found.complete) == (last - 2, False)
+    monkeypatch.setattr("django_etcdaero.inspection.key_history.WINDOWS", (2, 100))
+    found = deletions(kv, b"", reach(kv), prefix=True)
+    assert [(each.key, each.revision) for each in found.found] == [(b"a", last)]
+    assert found.complete
+
+
+def test_what_takes_too_long_is_not_called_complete(kv: KV) -> None:
+    kv.put("a", "1")
+    kv.delete("a")
+    found = deletions(kv, b"", reach(kv), prefix=True, seconds=-1.0)
     assert not found.complete
 
 
@@ -135,6 +191,9 @@ def test_what_says_when_it_was_written(kv: KV) -> None:
     published = put_json(kv, "datasets/cities/s1/history/000000000001", published_at=1002.0)
     kv.put("a", "1")
     kv.put(f"{LOADS}broken", "{")
+    for senseless in ("NaN", "-1", "1e300", "9" * 400, "true", '"x"', "null", "[]"):
+        kv.put(f"{LOADS}senseless", f'{{"load_started": {senseless}, "noted_after": 1}}')
+        kv.put(f"{LOADS}senseless", f"{senseless}")
     again = put_json(kv, f"{LOADS}cities/s1", load_started=2000.0, noted_after=2.0)
     back = put_json(kv, f"{ANNOUNCEMENTS}cities/s1", published_at=1002.0)
     seen = reach(kv)

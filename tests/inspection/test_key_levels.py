@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +13,8 @@ from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.inspection import key_levels
 from django_etcdaero.inspection.key_levels import Entry, read_level, read_matches
 from django_etcdaero.keyvalue import KV
-from django_etcdaero.keyvalue.values import PutRequest, TxnRequest
+from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
+from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, RangeResult, TxnRequest
 from tests.keyvalue.interposed import InterposedEngine
 
 
@@ -37,10 +41,13 @@ def test_values_are_not_read(kv: KV) -> None:
 
 
 @settings(max_examples=20)
-@given(st.sets(st.text("ab/", min_size=1, max_size=6), max_size=20), st.integers(1, 4))
-def test_pages_together_are_the_level(keys: set[str], limit: int) -> None:
-    from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
+@given(st.sets(st.text("ab/\xff", min_size=1, max_size=6), max_size=20), st.integers(1, 4), st.sampled_from([0, 2000]))
+def test_pages_together_are_the_level(keys: set[str], limit: int, few: int) -> None:
+    with patch.object(key_levels, "FEW", few):
+        check_pages(keys, limit)
 
+
+def check_pages(keys: set[str], limit: int) -> None:
     engine = EmbeddedEngine.memory("pages")
     kv = KV(engine, prefix="app/")
     try:
@@ -76,6 +83,25 @@ def test_a_page_of_a_level_with_very_many_keys_takes_one_range(kv: KV, store: In
     assert len(page.entries) == 100
     assert page.next == b"many/000099\0"
     assert store.calls == {"range": 1}
+
+
+def test_folders_beside_each_other_are_found_without_counting_all(kv: KV, store: InterposedEngine) -> None:
+    fill(kv, [f"{number:04d}/{each}" for number in range(300) for each in range(10)])
+    asked: list[int] = []
+    plain = store.inner.range
+
+    def counting(request: RangeRequest, **options: Any) -> RangeResult:
+        answer = plain(request, **options)
+        asked.append(answer.count)
+        return answer
+
+    with patch.object(store.inner, "range", counting):
+        page = read_level(kv, limit=50)
+    assert told(page.entries) == [(b"%04d/" % number, 10) for number in range(50)]
+    assert asked[0] == 3000
+    assert max(asked[1:]) <= 1000
+    assert sum(asked[1:]) < 50 * 150
+    assert len(asked) < 80
 
 
 def test_a_folder_is_jumped_over_whatever_is_in_it(kv: KV, store: InterposedEngine) -> None:

@@ -44,6 +44,7 @@ class InterposedEngine(Engine):
     def __init__(self, inner: Engine) -> None:
         self.inner = inner
         self.info = inner.info
+        self.marks_caught_up = inner.marks_caught_up
         self.calls: Counter[str] = Counter()
         self.delivered = 0
         """Events that sinks have been given."""

@@ -23,8 +23,7 @@ from tests.paths import ROOT
 
 
 @pytest.fixture(autouse=True)
-def _empty(closing: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("django_etcdaero.inspection.key_history.QUIET", 0.2)  # the store is in this process
+def _empty(closing: None) -> Iterator[None]:
     kv.delete_range("", prefix=True)
     yield
     kv.delete_range("", prefix=True)
@@ -271,6 +270,9 @@ def test_watch_ends_cleanly_when_interrupted(tmp_path: Path) -> None:
     assert put.returncode == 0, put.stderr
     got = subprocess.run([*command, "etcdaero_get", "a"], env=environment, capture_output=True)
     assert got.stdout == b"\xff\0\n"
+    shell = f"{sys.executable} -m django etcdaero_watch '' --from-revision 1 --count 1 | true; echo ${{PIPESTATUS[0]}}"
+    piped = subprocess.run(["bash", "-c", shell], env=environment, capture_output=True)
+    assert (piped.stdout, piped.stderr) == (b"0\n", b"")
     watching = subprocess.Popen(
         [*command, "etcdaero_watch", "", "--from-revision", "1"],
         env=environment,

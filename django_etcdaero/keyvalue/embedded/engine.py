@@ -43,6 +43,8 @@ _RENEWED_AT_ONCE = 500
 class EmbeddedEngine(Engine):
     """etcd's semantics without a server: see :meth:`memory` and :meth:`file`."""
 
+    marks_caught_up = True
+
     def __init__(
         self,
         store: Database,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.keyvalue.values import WatchLost
+from django_etcdaero.keyvalue.values import WatchBatch, WatchLost
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.sqlite.path import same_file
 from django_etcdaero.system.threads import Background
@@ -196,7 +196,10 @@ class WatchHub:
                 continue
             upto = min(piece.upto, self._position)
             watch.advance([change for change in piece.changes if change.event.kv.mod_revision <= upto], upto)
-            behind = behind or watch.next_revision <= self._position
+            if watch.next_revision <= self._position:
+                behind = True
+            elif watch.request.progress_notify and watch.request.start_revision > 0:
+                watch.deliver(WatchBatch((), upto))
         return behind
 
     def _lose(self, watches: Iterable[EmbeddedWatch], why: WatchLost, revision: int) -> None:

@@ -42,7 +42,7 @@ class Command(KeyCommand):
                     seen += isinstance(item, Event)
                     if options["count"] is not None and seen >= options["count"]:
                         return
-        except (KeyboardInterrupt, BrokenPipeError):
+        except KeyboardInterrupt:
             return
 
     def _print(self, item: WatchItem, options: dict[str, Any]) -> None:

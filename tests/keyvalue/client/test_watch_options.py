@@ -151,6 +151,20 @@ def test_the_embedded_engine_marks_progress_by_itself() -> None:
     drop_memory("progress")
 
 
+def test_the_embedded_engine_marks_when_a_watch_of_the_past_has_caught_up() -> None:
+    engine = EmbeddedEngine.memory("past")
+    kv = KV(engine)
+    first = kv.put("a", "1").revision
+    last = [kv.put("b", "1").revision for _ in range(1200)][-1]
+    with kv.watch("a", start_revision=first, progress_notify=True) as watch:
+        assert isinstance(watch.next(timeout=10), Event)
+        assert watch.next(timeout=10) == Progress(last)
+    assert engine.marks_caught_up
+    kv.close()
+    engine.close()
+    drop_memory("past")
+
+
 def test_a_store_in_which_nothing_happens_marks_progress_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "PROGRESS_INTERVAL", 0.05)
     engine = EmbeddedEngine.memory("quiet")
