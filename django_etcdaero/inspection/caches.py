@@ -21,7 +21,7 @@ from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.records.store import Fill
 
 from .problem import Problem, problem_of
-from .together import together
+from .together import together, within
 
 NOT_KNOWN: Final = Fill()
 
@@ -127,7 +127,7 @@ def read_caches(timeout: float, names: Iterable[str] | None = None) -> Found:
             found[alias] = CacheState(alias=alias)
             problems.append(_problem(error, alias))
         else:
-            questions[alias] = partial(configured.inside(alias).fill, timeout=timeout)
+            questions[alias] = partial(configured.inside(alias).fill, timeout=within(timeout))
     for alias, answer in together(questions, timeout=timeout).items():
         if isinstance(answer, Exception):
             problems.append(_problem(answer, alias))
@@ -139,7 +139,7 @@ def read_caches(timeout: float, names: Iterable[str] | None = None) -> Found:
 def look_up(alias: str, key: str, version: int | None = None, *, timeout: float) -> Looked:
     """Look at an entry, for ``timeout`` seconds at most. Nothing is loaded, changed or counted. Raises nothing."""
     [answer] = together(
-        {alias: lambda: configured.inside(alias).look(key, version, timeout=timeout)}, timeout=timeout
+        {alias: lambda: configured.inside(alias).look(key, version, timeout=within(timeout))}, timeout=timeout
     ).values()
     return Looked(None, _problem(answer, alias)) if isinstance(answer, Exception) else Looked(answer)
 

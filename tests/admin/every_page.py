@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from django.contrib import admin
@@ -27,8 +27,13 @@ class Address:
     """Whether a POST to it does something."""
 
 
-def addresses() -> Iterator[Address]:
-    """Find them all. Raises ``KeyError`` for a section of which there is no thing."""
+def names_of_sections() -> list[str]:
+    """Return the names of the models that have pages."""
+    return [str(each._meta.model_name) for each in admin.site._registry if each._meta.app_label == "django_etcdaero"]
+
+
+def addresses(things: Mapping[str, str] = THINGS) -> Iterator[Address]:
+    """Find them all. Raises ``KeyError`` for a section of which there is no thing in ``things``."""
     for model, page in admin.site._registry.items():
         if model._meta.app_label != "django_etcdaero":
             continue
@@ -38,7 +43,7 @@ def addresses() -> Iterator[Address]:
                 continue
             name = pattern.name.removeprefix(f"django_etcdaero_{model._meta.model_name}_")
             takes = "object_id" in str(pattern.pattern)
-            arguments = [quote(THINGS[str(model._meta.model_name)])] if takes else []
+            arguments = [quote(things[str(model._meta.model_name)])] if takes else []
             yield Address(pattern.name, reverse(f"admin:{pattern.name}", args=arguments), name in acting)
 
 
