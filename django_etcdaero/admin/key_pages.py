@@ -33,7 +33,10 @@ DELETED_PAGE = 200
 VERSIONS_PAGE = 20
 """Versions of a key that a page shows."""
 SHORT = 300
-"""Characters of a value in a table."""
+"""Characters of a value or a name in a table."""
+LONGEST_LINKED = 1_000
+"""Bytes of a key that has a page of its own: servers take addresses of a few thousand characters, and a byte may be
+nine of them."""
 
 
 class KeyPages(Protocol):
@@ -124,13 +127,19 @@ def _level(kv: KV, wanted: Wanted, revision: int) -> Level:
 
 
 def _entry(section: KeyPages, wanted: Wanted, entry: Any, revision: int) -> dict[str, Any]:
-    shown = {"name": key_text(entry.name) or gettext("(empty name)"), "entry": entry}
-    if entry.is_folder:
+    shown = {"name": _short(key_text(entry.name)) or gettext("(empty name)"), "entry": entry}
+    if len(entry.key) > LONGEST_LINKED:
+        shown["address"] = ""
+    elif entry.is_folder:
         shown["address"] = wanted.query(under=entry.key, start=b"", search=None)
     else:
         query = f"?revision={revision}" if revision else ""
         shown["address"] = address_of_key(section, wanted.alias, entry.key) + query
     return shown
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= SHORT else name[:SHORT] + "…"
 
 
 def _path(wanted: Wanted) -> list[dict[str, str]]:
@@ -168,13 +177,14 @@ def deleted_context(section: KeyPages, wanted: Wanted) -> dict[str, Any]:
         "more": 0 if gone is None else len(gone.found) - len(rows),
         "rows": [
             {
-                "name": key_text(each.key),
+                "name": _short(key_text(each.key)),
                 "revision": each.revision,
                 "address": address_of_key(section, wanted.alias, each.key, "versions"),
                 "restore": address_of_key(section, wanted.alias, each.key, "restore")
                 + f"?revision={each.revision - 1}",
             }
             for each in rows
+            if len(each.key) <= LONGEST_LINKED
         ],
         "tree_address": section.address() + Wanted(alias=wanted.alias, under=wanted.under).query(),
         "aliases": [

@@ -124,6 +124,16 @@ def test_any_value_is_shown_escaped_and_bounded(value: bytes, root: Client) -> N
         assert b"\x1b" not in answer.content
 
 
+def test_names_that_are_too_long_for_an_address_are_shown_cut(root: Client) -> None:
+    for number in range(3):
+        kv.put(f"{number}" + "x" * 100_000, "1")
+        kv.put(f"{number}" + "y" * 100_000 + "/a", "1")
+    page = root.get(LIST)
+    assert len(page.content) < 50_000
+    assert text_of(page).count("…</bdi>") == 6
+    assert "x" * 400 not in text_of(page)
+
+
 def test_a_value_in_the_form_that_is_asked_for(root: Client) -> None:
     kv.put("a", json.dumps({"price": 12}))
     assert '{\n  "price": 12\n}' in text_of(root.get(page_of("a")))
