@@ -62,7 +62,7 @@ class Visitor:
 
     def fills(self, **fields: str) -> None:
         for name, value in fields.items():
-            field = self.driver.find_element(By.NAME, name)
+            field = self._only(f"//*[@name={_quoted(name)}]")
             field.clear()
             field.send_keys(value)
 
