@@ -260,7 +260,7 @@ class Gathering:
     """
 
     def __init__(self, kv: Any) -> None:
-        self.session, self._kv = kv.session, kv
+        self.session, self.open_watches, self._kv = kv.session, kv.open_watches, kv
         self._operations: list[Any] = []
 
     def put(self, key: str, value: bytes, *, lease: Any) -> None:

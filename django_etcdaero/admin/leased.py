@@ -19,6 +19,9 @@ from .inspected import DEADLINE, InspectedAdmin
 
 T = TypeVar("T")
 
+LONGEST = 8.0
+"""Seconds that going through the keys of an alias may take: some 30 microseconds a key on a busy machine."""
+
 
 def place_of(pk: str) -> tuple[str, str]:
     """Return alias and name of the primary key of a thing."""
@@ -26,9 +29,19 @@ def place_of(pk: str) -> tuple[str, str]:
     return alias, name
 
 
-def ask_alias(alias: str, read: Callable[[KV], T]) -> Answers[T]:
-    """Ask one alias; nothing is asked if there is none of this name."""
-    return ask_aliases(lambda _, stores: read(stores.kv), timeout=DEADLINE, aliases={alias} & set(conf.aliases()))
+def ask_alias(alias: str, read: Callable[[KV], T], *, timeout: float = DEADLINE) -> Answers[T]:
+    """Ask one alias, for ``timeout`` seconds at most; nothing is asked if there is none of this name."""
+    return ask_aliases(lambda _, stores: read(stores.kv), timeout=timeout, aliases={alias} & set(conf.aliases()))
+
+
+def ask_all(read: Callable[[KV], T]) -> Answers[T]:
+    """Ask all aliases something that goes through all their keys.
+
+    Those that answer at all, which takes :data:`.inspected.DEADLINE` at most, have :data:`LONGEST` for it.
+    """
+    there = ask_aliases(lambda _, stores: stores.kv.range("", prefix=True, count_only=True).count, timeout=DEADLINE)
+    answers = ask_aliases(lambda _, stores: read(stores.kv), timeout=LONGEST, aliases=there.by_alias)
+    return Answers(answers.by_alias, [*there.problems, *answers.problems])
 
 
 def kv_of(alias: str) -> KV:

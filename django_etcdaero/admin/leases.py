@@ -12,15 +12,14 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_etcdaero.inspection.aliases import ask_aliases
 from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.inspection.leases import Lease as FoundLease
 from django_etcdaero.inspection.leases import LeasedKeys, all_leases, lease, revoke
 
 from ..models import Lease
 from .acts import Act, ConfirmForm, ReasonForm
-from .inspected import DEADLINE, Found
-from .leased import LeasedAdmin, ask_alias, kv_of, place_of, time_left
+from .inspected import Found
+from .leased import LeasedAdmin, ask_alias, ask_all, kv_of, place_of, time_left
 
 MOST_KEYS = 1000
 """Keys that the page of a lease shows."""
@@ -72,7 +71,7 @@ class LeaseAdmin(LeasedAdmin):
     )
 
     def read(self, request: HttpRequest) -> Found:
-        answers = ask_aliases(lambda _alias, stores: all_leases(stores.kv), timeout=DEADLINE)
+        answers = ask_all(all_leases)
         things = [_thing(alias, each) for alias, found in answers.by_alias.items() for each in found]
         return Found(things=things, problems=answers.problems)
 

@@ -13,7 +13,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.inspection.aliases import ask_aliases
 from django_etcdaero.inspection.key_text import key_bytes, key_text
 from django_etcdaero.inspection.locks import (
     Contended,
@@ -31,8 +30,8 @@ from django_etcdaero.management.describe import moment
 
 from ..models import Lock
 from .acts import Act, ConfirmForm, ReasonForm, name_form
-from .inspected import DEADLINE, Found
-from .leased import LeasedAdmin, ask_alias, kv_of, place_of, time_left
+from .inspected import Found
+from .leased import LeasedAdmin, ask_alias, ask_all, kv_of, place_of, time_left
 
 KINDS = {Kind.LOCK: _("lock"), Kind.ELECTION: _("election")}
 
@@ -125,7 +124,7 @@ class LockAdmin(LeasedAdmin):
     )
 
     def read(self, request: HttpRequest) -> Found:
-        answers = ask_aliases(lambda _alias, stores: all_contended(stores.kv), timeout=DEADLINE)
+        answers = ask_all(all_contended)
         things = [_thing(alias, each) for alias, found in answers.by_alias.items() for each in found]
         return Found(things=things, problems=answers.problems)
 

@@ -30,6 +30,10 @@ LONGEST_VALUE = 200
 """Characters of a value that are shown."""
 MOST_ROWS = 500
 """Rows that the page keeps."""
+LONGEST = 1.0
+"""Seconds that the page waits for events that must still come out of a long history; ..."""
+PATIENCE = 6.0
+"""... and that an answer to its script does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class WatchAdmin(InspectedAdmin):
 
     def follow(self, request: HttpRequest) -> HttpResponse:
         """Show what has happened since a revision; scripts then ask for more, without them a link does."""
-        asked, found, problems = self._ask(request)
+        asked, found, problems = self._ask(request, longest=LONGEST)
         here: dict[str, str | int] = {"alias": asked.alias, "prefix": asked.prefix}
         since = asked.since or (0 if found is None else found.revision)
         seen = 0 if found is None else found.seen
@@ -123,7 +127,7 @@ class WatchAdmin(InspectedAdmin):
 
     def events_since(self, request: HttpRequest) -> JsonResponse:
         """Answer the script."""
-        _asked, found, problems = self._ask(request)
+        _asked, found, problems = self._ask(request, longest=PATIENCE)
         told: dict[str, Any] = {"problems": [str(each) for each in problems]}
         if found is not None:
             reveals = self._reveals(request)
@@ -137,7 +141,7 @@ class WatchAdmin(InspectedAdmin):
             }
         return JsonResponse(told, status=503 if found is None else 200)
 
-    def _ask(self, request: HttpRequest) -> tuple[Asked, Happened | None, list[Problem]]:
+    def _ask(self, request: HttpRequest, *, longest: float) -> tuple[Asked, Happened | None, list[Problem]]:
         given = request.GET
         asked = Asked(
             given.get("alias", conf.DEFAULT_ALIAS),
@@ -150,7 +154,11 @@ class WatchAdmin(InspectedAdmin):
         except InvalidRequest as error:
             problem = Problem(alias=asked.alias, type="InvalidRequest", message=str(error))
             return asked, None, [problem]
-        answers = ask_alias(asked.alias, lambda kv: happened(kv, prefix, since=asked.since, seen=asked.seen))
+        answers = ask_alias(
+            asked.alias,
+            lambda kv: happened(kv, prefix, since=asked.since, seen=asked.seen, longest=longest),
+            timeout=longest + DEADLINE,
+        )
         problems = answers.problems
         if not answers.by_alias and not problems:
             problems = [Problem(alias=asked.alias, type="SettingsError", message=gettext("There is no such alias."))]
@@ -230,6 +238,10 @@ def gap_text(gap: Gap) -> str:
     match gap.reason:
         case Reason.COMPACTED:
             text = gettext("Events after revision %(after)d up to %(until)d are missing: their history was compacted.")
+        case Reason.TOO_FAR:
+            text = gettext(
+                "Events after revision %(after)d up to %(until)d are not shown: this page does not go back so far."
+            )
         case Reason.RESET:
             text = gettext(
                 "Events are missing: the store is at revision %(until)d and was at %(after)d before. It was wiped,"

@@ -7,12 +7,13 @@ the alias, which may be in the same store and are many, are left out.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.keys import FROM_KEY, prefix_end
-from django_etcdaero.keyvalue.values import KeyValue
+from django_etcdaero.keyvalue.values import KeyValue, RangeRequest
 from django_etcdaero.stores.address import RECORDS_ROOM
 
 PAGE = 10_000
@@ -54,12 +55,15 @@ def _read(kv: KV) -> LeasedKeys:
     found: list[KeyAt] = []
     place = revision = 0
     for start, end in _RANGES:
+        request = kv.keyspace.outward(RangeRequest(start, end, limit=PAGE, keys_only=True))
         while True:
-            page = kv.range(start, end, limit=PAGE, keys_only=True, revision=revision)
+            # Of the engine, and the prefix taken off those on leases only: most keys are on none, and they may be many.
+            page = kv.open_engine().range(replace(request, revision=revision))
             revision = revision or page.revision
-            found += (KeyAt(place + index, each) for index, each in enumerate(page.kvs) if each.lease)
+            leased = ((index, each) for index, each in enumerate(page.kvs, start=place) if each.lease)
+            found += (KeyAt(index, kv.keyspace.inward_kv(each)) for index, each in leased)
             place += len(page.kvs)
             if not page.more:
                 break
-            start = page.kvs[-1].key + b"\0"
+            request = replace(request, key=page.kvs[-1].key + b"\0")
     return LeasedKeys(found, revision)

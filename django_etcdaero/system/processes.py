@@ -33,7 +33,7 @@ def this_process() -> dict[str, Any] | None:
 def _mark(pid: int) -> dict[str, Any]:
     """Return what stays the same for as long as the process lives, which locks tell each time they are taken."""
     _, started = _state(pid)
-    return {**_surroundings(), "pid": pid, "started": started}
+    return {**_surroundings(pid), "pid": pid, "started": started}
 
 
 def is_dead(process: object) -> bool:
@@ -44,7 +44,7 @@ def is_dead(process: object) -> bool:
     if not isinstance(pid, int) or isinstance(pid, bool) or pid < 1:
         return False
     try:
-        if {name: process.get(name) for name in ("boot", "pids")} != _surroundings():
+        if {name: process.get(name) for name in ("boot", "pids")} != _surroundings(os.getpid()):
             return False
         try:
             os.kill(pid, 0)
@@ -61,7 +61,9 @@ def is_dead(process: object) -> bool:
         return False
 
 
-def _surroundings() -> dict[str, str]:
+@functools.lru_cache(maxsize=1)
+def _surroundings(pid: int) -> dict[str, str]:
+    """Return the run of the system and the namespace of this process, whose number ``pid`` is, so that a child asks."""
     return {
         "boot": (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip(),
         "pids": os.readlink(_PROC / "self/ns/pid"),

@@ -42,7 +42,7 @@ def test_where_nothing_has_happened_no_watch_is_opened(kv: KV, store: Interposed
     revision = kv.put("a", "x").revision
     store.calls.clear()
     answer = happened(kv, b"", since=revision)
-    assert answer == Happened((), None, revision, 0, more=False)
+    assert answer == Happened((), None, revision, revision, more=False)
     assert dict(store.calls) == {"range": 1}
 
 
@@ -75,6 +75,39 @@ def test_an_answer_is_bounded_and_the_next_one_goes_on(kv: KV) -> None:
     assert len(large.events) == 4
     assert large.gap == Gap(Reason.TOO_MANY, large.revision - 1, large.revision)
     assert happened(kv, b"", since=large.seen).events == ()
+
+
+def test_an_answer_goes_back_only_so_far(kv: KV, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "MOST_BACK", 5)
+    start = kv.put("a", "1").revision
+    for _ in range(10):
+        last = kv.put("a", "2").revision
+    answer = happened(kv, b"a", since=start)
+    assert answer.gap == Gap(Reason.TOO_FAR, start, last - 5)
+    assert [revision for _, revision in told(answer)] == [*range(last - 4, last + 1)]
+    kv.compact(start + 3)
+    assert happened(kv, b"a", since=start).gap == Gap(Reason.TOO_FAR, start, last - 5)
+    for _ in range(10):
+        kv.put("b", "")
+    quiet = happened(kv, b"a", since=answer.revision, seen=answer.seen)
+    assert (quiet.events, quiet.gap, quiet.more) == ((), None, False)
+
+
+def test_what_must_still_come_is_not_taken_for_nothing(kv: KV, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = kv.put("a", "1").revision
+    kv.put("a", "2")
+    kv.put("b", "")
+    with monkeypatch.context() as patch:
+        patch.setattr(events._Collecting, "__call__", lambda self, batch: None)  # the store is still going through it
+        late = happened(kv, b"a", since=start, longest=0.0)
+        assert (late.events, late.more, late.seen) == ((), True, start)
+        assert happened(kv, b"c", since=start).more is False
+    found = happened(kv, b"a", since=late.seen, seen=late.seen)
+    assert (told(found), found.more) == ([("a", start + 1)], False)
+    kv.delete("a")
+    kv.put("b", "")
+    monkeypatch.setattr(events._Collecting, "__call__", lambda self, batch: None)
+    assert happened(kv, b"a", since=found.seen, longest=0.0).more is True
 
 
 def test_a_watch_that_the_store_refuses_is_an_error(kv: KV, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import signal
 import urllib.request
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets.state.presence import processes
+from django_etcdaero.inspection.processes import differing
 from tests.processes.site import Process, Site, alive, free_port, on_servers_and_some_on_files
 from tests.waiting import wait_until
 
@@ -143,3 +146,21 @@ def test_only_the_serving_child_of_runserver_reads_and_a_reload_starts_a_new_one
     wait_until(lambda: not alive(second["pid"]), 5, "the end of the child")
     assert not re.search(r"Traceback|Exception ignored", server.errors), server.errors
     assert site.registered() == {}
+
+
+def test_workers_tell_what_they_run_and_a_killed_one_is_not_listed(site: Site) -> None:
+    site.publish()
+    port = free_port()
+    server = gunicorn(site, port)
+    answers(port)
+    wait_for_workers(site, [], server, 1)
+    with site.kv() as kv:
+        found = processes(kv)
+    for each in found:
+        assert each.program == f"gunicorn wsgi --bind 127.0.0.1:{port} --workers {WORKERS}"
+        assert (each.kind, each.software["python"]) == ("server", platform.python_version())
+        assert each.rows["prices"] > 0
+    assert differing(found) == {}
+    killed = server.children[0]
+    os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: killed not in site.registered(), what="a list without the killed worker")

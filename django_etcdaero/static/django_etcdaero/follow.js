@@ -108,7 +108,8 @@
         if (awaySince) putGap(said.back);
         awaySince = null;
         take(answer);
-        if (answer.more) wait = 0;
+        /* Where events must still come out of a long history, the store has work enough. */
+        if (answer.more) wait = answer.rows.length ? 0 : 5 * PERIOD;
         if (!paused) tell(said.following);
       } catch {
         awaySince = awaySince || new Date();
