@@ -381,36 +381,41 @@ view = Permission.objects.get(codename="view_city")
 editor = User.objects.create_user("editor", is_staff=True)
 editor.user_permissions.add(view)
 publisher = User.objects.create_user("publisher", is_staff=True)
-publisher.user_permissions.add(view, Permission.objects.get(codename="publish_city"))
-url, seen = "/admin/cities/city/publish/", {}
+own = Permission.objects.filter(codename__in=["view_dataset", "refresh_dataset"])
+publisher.user_permissions.add(view, *own)
+url, seen = "/admin/django_etcdaero/dataset/cities/refresh/", {}
 for name, user in (("anonymous", None), ("editor", editor), ("publisher", publisher)):
     client = Client(headers={"host": "localhost"})
     if user:
         client.force_login(user)
         page = client.get("/admin/cities/city/")
-        seen[f"{name} sees the button"] = "Request refresh" in page.content.decode()
+        seen[f"{name} sees the button"] = f'href="{url}"' in page.content.decode()
     before = pending()
     seen[f"{name} gets"] = client.get(url).status_code
-    response = client.post(url)
+    seen[f"{name} asked by getting"] = pending() != before
+    response = client.post(url, {"reason": "the test"})
     seen[f"{name} posts"] = [response.status_code, response.headers.get("Location", "").split("?")[0]]
     seen[f"{name} asked"] = pending() != before
 csrf = Client(headers={"host": "localhost"}, enforce_csrf_checks=True)
 csrf.force_login(publisher)
-seen["without token"] = csrf.post(url).status_code
+seen["without token"] = csrf.post(url, {"reason": "the test"}).status_code
 print(json.dumps(seen))
 """
     )
     assert seen == {
         "anonymous gets": 302,
+        "anonymous asked by getting": False,
         "anonymous posts": [302, "/admin/login/"],
         "anonymous asked": False,
         "editor sees the button": False,
-        "editor gets": 405,
+        "editor gets": 403,
+        "editor asked by getting": False,
         "editor posts": [403, ""],
         "editor asked": False,
         "publisher sees the button": True,
-        "publisher gets": 405,
-        "publisher posts": [302, "/admin/cities/city/"],
+        "publisher gets": 200,
+        "publisher asked by getting": False,
+        "publisher posts": [302, "/admin/django_etcdaero/dataset/cities/refreshing/"],
         "publisher asked": True,
         "without token": 403,
     }

@@ -40,13 +40,13 @@ DATASETS = "datasets/"
 LOADS = "loads/"
 PROCESSES = "processes/"
 """Who reads: see :mod:`.state.presence`."""
-REFRESHERS = "refreshers/"
-"""Who refreshes: see :mod:`.state.refreshers`."""
 CACHES = "caches/"
 """What processes tell each other of caches: see :mod:`django_etcdaero.cache.notices`."""
+REFRESHERS = f"{DATASETS}@refreshers/"
+"""Who refreshes: see :mod:`.state.refreshers`. It is where who refreshes may write, and no dataset can be called so."""
 SETTINGS = "settings/"
 """What operators set without a deployment, by the name of the dataset."""
-RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, LOADS, PROCESSES, RECORDS_ROOM, REFRESHERS, SETTINGS)
+RESERVED = (ANNOUNCEMENTS, CACHES, DATASETS, LOADS, PROCESSES, RECORDS_ROOM, SETTINGS)
 """How the package's own keys begin, below an alias's prefix. Keys, locks and elections of users begin otherwise."""
 
 GARBAGE_TTL = 24 * 3600

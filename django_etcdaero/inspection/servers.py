@@ -76,6 +76,13 @@ class Servers:
         return self.members[0] if self.location.startswith("sqlite:") and self.members else None
 
     @property
+    def hides_quota(self) -> bool:
+        """Whether members of etcd do not tell how large their files may get: before 3.6."""
+        return self.kind == "etcd" and any(
+            each.space.used is not None and each.space.most is None for each in self.members
+        )
+
+    @property
     def has_leader(self) -> bool | None:
         """``None``: it needs none, or nothing is known."""
         if self.kind != "etcd" or not any(not each.error for each in self.members):

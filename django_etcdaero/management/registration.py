@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict
@@ -12,8 +13,10 @@ from typing import Any
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.state.refreshers import register
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.exceptions import EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.recipes.temporary import TemporaryKey
+
+logger = logging.getLogger("django_etcdaero.refresh")
 
 
 class Registration:
@@ -33,11 +36,16 @@ class Registration:
             if alias in self._keys:
                 return
             self._keys[alias] = None
-        key = register(stores.kv, self._schemas[alias], started=self._started)
-        with self._mutex:
-            if key is None:
+        try:
+            key = register(stores.kv, self._schemas[alias], started=self._started)
+        except PermissionDenied as error:  # it would be at the next look as well
+            logger.info("alias %r: this refresh service may not register: %s", alias, error)
+        except EtcdAeroError as error:
+            logger.debug("alias %r: this refresh service could not be registered: %s", alias, error)
+            with self._mutex:
                 del self._keys[alias]  # at the next look
-            else:
+        else:
+            with self._mutex:
                 self._keys[alias] = key
 
     def end(self) -> None:

@@ -6,13 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest
 from django.utils.timesince import timesince
-from django.views.decorators.http import require_POST
 
 from django_etcdaero.exceptions import DatasetNotReady, DatasetStale, EtcdAeroError
 
@@ -27,7 +24,7 @@ admin.site.login_template = "cities/login.html"
 
 
 class PublishingAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # not subscriptable when it runs
-    """Asks for a refresh of the dataset whenever something that it shows was changed, and on request."""
+    """Asks for a refresh of the dataset whenever something that it shows was changed."""
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Save, then ask for a refresh."""
@@ -109,7 +106,6 @@ class CityAdmin(PublishingAdmin):
         ("Search", {"fields": ["alternate_names"]}),
     ]
     change_list_template = "admin/cities/city/change_list.html"
-    change_form_template = "admin/cities/city/change_form.html"
 
     class Media:
         css = {"all": ["cities/admin.css"]}
@@ -143,38 +139,9 @@ class CityAdmin(PublishingAdmin):
             return f"Version {snapshot.version} differs: {', '.join(different)}."
         return f"Exactly this (version {snapshot.version})."
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add the address of the button."""
-        publish = self.admin_site.admin_view(require_POST(self.publish))
-        return [path("publish/", publish, name="cities_city_publish"), *super().get_urls()]
-
-    def publish(self, request: HttpRequest) -> HttpResponse:
-        """Ask for a refresh because somebody pressed the button. Raises ``PermissionDenied``."""
-        if not request.user.has_perm("cities.publish_city"):
-            raise PermissionDenied
-        ask_for_refresh(request)
-        return HttpResponseRedirect(reverse("admin:cities_city_changelist"))
-
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        """Show the button and the version."""
-        return super().changelist_view(request, {**(extra_context or {}), **self._publish_context(request)})
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        """Show the button."""
-        context = {**(extra_context or {}), **self._publish_context(request)}
-        return super().changeform_view(request, object_id, form_url, context)
-
-    def _publish_context(self, request: HttpRequest) -> dict[str, Any]:
-        return {
-            "may_publish": request.user.has_perm("cities.publish_city"),
-            "published_version": published_version(),
-        }
+        """Show what visitors see."""
+        return super().changelist_view(request, {**(extra_context or {}), "published_version": published_version()})
 
 
 @admin.register(Country)

@@ -44,7 +44,6 @@ class City(models.Model):
     class Meta:
         ordering = ["-population", "name"]
         verbose_name_plural = "cities"
-        permissions = [("publish_city", "Can ask for a refresh of the cities dataset")]
 
     def __str__(self) -> str:
         return self.name

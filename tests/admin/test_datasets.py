@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
+from pytest_django import Settings
 
 from django_etcdaero import MaxShrink, kv
 from django_etcdaero.datasets.dataset import Dataset
@@ -55,7 +56,15 @@ def declared(rows: dict[Any, Any], name: str = "goods", **attributes: Any) -> An
 
 
 @pytest.fixture
-def goods(registry: dict[str, Any], closing: None) -> Any:
+def alone(registry: dict[str, Any], closing: None, settings: Settings) -> dict[str, Any]:
+    """No datasets, and no reader in this process, which a request would start and which would register."""
+    stores = {"KV": "mem:", "RECORDS": "mem:", "PREFIX": "tests", "OPTIONS": {"START": "off"}}
+    settings.ETCDAERO = {"default": stores}
+    return registry
+
+
+@pytest.fixture
+def goods(alone: dict[str, Any]) -> Any:
     """A dataset with three versions."""
     made = declared({"a": {"name": "Pot", "price": 1}, "b": {"name": "Pan", "price": 2}}, keep=3)
     assert made.refresh().ok
@@ -105,21 +114,21 @@ def test_the_list_says_how_each_dataset_is(goods: Any, root: Client) -> None:
     assert "ValueError: no source" in listed
 
 
-def test_what_is_overdue_is_told(registry: dict[str, Any], closing: None, root: Client) -> None:
+def test_what_is_overdue_is_told(alone: dict[str, Any], root: Client) -> None:
     made = declared({"a": 1}, refresh_every=timedelta(microseconds=1))
     assert made.refresh().ok
     assert "▲ overdue" in text_of(root, LIST)
     assert "▲ overdue" in text_of(root, f"{LIST}goods/change/")
 
 
-def test_many_datasets_and_processes_take_few_calls(registry: dict[str, Any], closing: None, root: Client) -> None:
+def test_many_datasets_and_processes_take_few_calls(alone: dict[str, Any], root: Client) -> None:
     schemas = {}
     for number in range(100):
         made = declared({"a": 1}, f"d{number}")
         schemas[made.name] = made.schema
-    assert registry["d0"].refresh().ok
-    newest = registry["d0"].history()[0].announcement
-    revision = kv.get(registry["d0"].layout("tests").announcement).mod_revision  # type: ignore[union-attr]
+    assert alone["d0"].refresh().ok
+    newest = alone["d0"].history()[0].announcement
+    revision = kv.get(alone["d0"].layout("tests").announcement).mod_revision  # type: ignore[union-attr]
     for number in range(300):
         behind = {"d0": [None, "INITIALIZING"]} if number < 3 else {}
         register_process(number, {"d0": 1}, Held(revision=revision, otherwise=behind))
@@ -155,7 +164,6 @@ def test_the_page_tells_who_holds_what_and_the_history(cities: Any, root: Client
     assert re.search(r"load [\d.]+ m?s , validate [\d.]+ m?s , store [\d.]+ m?s , try [\d.]+ m?s", page)
     assert "no service that is running now" in page
     key = register(kv, {"cities": 1}, started=1.0)
-    assert key is not None
     assert "no service that is running now" not in text_of(root, f"{CITIES}change/")
     key.close()
 
@@ -169,7 +177,7 @@ def test_charts_have_a_text_beside_each_figure(goods: Any, root: Client) -> None
         assert f'<desc id="chart-{name}-text">' in page
 
 
-def test_refused_loads_pins_and_reasons_are_shown(registry: dict[str, Any], closing: None, root: Client) -> None:
+def test_refused_loads_pins_and_reasons_are_shown(alone: dict[str, Any], root: Client) -> None:
     made = declared(dict.fromkeys(range(10), 1), validators=[MaxShrink(0.3)])
     assert made.refresh().ok
     made.source.clear()
@@ -210,7 +218,7 @@ def test_a_version_that_is_not_kept_is_told(goods: Any, root: Client) -> None:
     assert "Version 3" in text_of(root, f"{LIST}goods/rows/", {"version": "nonsense"})
 
 
-def test_a_large_diff_is_paged_and_reads_what_differs(registry: dict[str, Any], closing: None, root: Client) -> None:
+def test_a_large_diff_is_paged_and_reads_what_differs(alone: dict[str, Any], root: Client) -> None:
     made = declared({number: {"n": 0} for number in range(3000)})
     assert made.refresh().ok
     made.source.update({number: {"n": 1} for number in range(0, 3000, 25)})
@@ -256,9 +264,7 @@ def test_rows_are_escaped(goods: Any, root: Client) -> None:
         ("uuid", "00000000-0000-0000-0000-000000000007", "uuid"),
     ],
 )
-def test_a_key_is_looked_up_by_its_type(
-    registry: dict[str, Any], closing: None, root: Client, kind: str, typed: str, found: str
-) -> None:
+def test_a_key_is_looked_up_by_its_type(alone: dict[str, Any], root: Client, kind: str, typed: str, found: str) -> None:
     from uuid import UUID
 
     made = declared({"7": "text", 7: "number", (1, "a"): "tuple", None: "none", UUID(int=7): "uuid"})
@@ -281,7 +287,7 @@ def test_a_key_over_all_versions(goods: Any, root: Client) -> None:
     assert "~ changed : price" in page
 
 
-def test_rows_are_searched_and_paged(registry: dict[str, Any], closing: None, root: Client) -> None:
+def test_rows_are_searched_and_paged(alone: dict[str, Any], root: Client) -> None:
     made = declared({f"key{number}": {"n": number, "city": "Bern" if number == 77 else "-"} for number in range(120)})
     assert made.refresh().ok
     page = root.get(f"{LIST}goods/rows/").content.decode()
@@ -306,7 +312,6 @@ def test_a_refresh_is_asked_for_and_the_wait_is_shown(cities: Any, root: Client)
     assert "manage.py etcdaero_refresh --loop" in page
     assert cities.history()[0].version == 1, "a web process loads no source"
     key = register(kv, {"cities": 1}, started=1.0)
-    assert key is not None
     assert "1 service refreshes this dataset and will hear it" in text_of(root, waiting)
     key.close()
     assert cities.refresh().ok

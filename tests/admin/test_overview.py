@@ -21,6 +21,7 @@ from tests.keyvalue.etcd.servers import Server
 from tests.records.aerospike.standin import Standin
 from tests.waiting import wait_until
 
+from .test_datasets import alone as alone  # a fixture
 from .test_datasets import declared, text_of
 
 PAGE = "/admin/django_etcdaero/overview/"
@@ -48,7 +49,7 @@ def test_the_overview_tells_how_all_is(cities: Any, root: Client) -> None:
     assert "Record store memory mem: alias default ● answers" in page
 
 
-def test_those_to_look_at_come_first(registry: dict[str, Any], closing: None, root: Client) -> None:
+def test_those_to_look_at_come_first(alone: dict[str, Any], root: Client) -> None:
     for number in range(20):
         assert declared({"a": 1}, f"good{number}").refresh().ok
     declared({}, "never")

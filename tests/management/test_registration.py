@@ -9,7 +9,7 @@ import pytest
 from django_etcdaero import kv
 from django_etcdaero.datasets.layout import REFRESHERS
 from django_etcdaero.datasets.state.refreshers import Refresher, refreshers
-from django_etcdaero.exceptions import DeadlineExceeded
+from django_etcdaero.exceptions import DeadlineExceeded, PermissionDenied
 from django_etcdaero.management.refresh_service import RefreshService
 from django_etcdaero.management.registration import Registration
 from django_etcdaero.runtime import runtime
@@ -48,6 +48,15 @@ def test_a_store_that_is_away_is_asked_again_at_the_next_look() -> None:
     assert len(refreshers(kv)) == 1
     registration.end()
     assert refreshers(kv) == []
+
+
+def test_who_may_not_register_is_not_asked_again() -> None:
+    stores, registration = runtime.stores("default"), Registration([declare()])
+    with failing_kv(PermissionDenied("no role")) as failing:
+        registration.keep("default", stores)
+        before = failing.failed
+        registration.keep("default", stores)
+        assert failing.failed == before > 0
 
 
 def test_what_makes_no_sense_and_who_is_dead_are_left_out() -> None:

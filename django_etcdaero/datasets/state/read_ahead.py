@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from django_etcdaero.datasets.layout import CACHES, PROCESSES, REFRESHERS, RESERVED
+from django_etcdaero.datasets.layout import CACHES, PROCESSES, RESERVED
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.facade import KV
@@ -21,7 +21,7 @@ from django_etcdaero.stores.address import RECORDS_ROOM
 TRIES = 3
 """How often the keys are read when their revision is compacted away meanwhile."""
 
-_ROOMS = tuple(room for room in RESERVED if room not in (CACHES, PROCESSES, RECORDS_ROOM, REFRESHERS))
+_ROOMS = tuple(room for room in RESERVED if room not in (CACHES, PROCESSES, RECORDS_ROOM))
 """How the keys of datasets begin."""
 
 

@@ -6,7 +6,6 @@ none.
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import socket
@@ -15,14 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from django_etcdaero.datasets.layout import REFRESHERS
-from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.recipes.temporary import TemporaryKey
 from django_etcdaero.system.processes import is_dead, this_process
 
 from .stored_value import StoredValue
-
-logger = logging.getLogger("django_etcdaero.datasets")
 
 TTL = 30
 """Seconds after which the key of a dead service is gone."""
@@ -49,15 +45,11 @@ class Refresher(StoredValue):
         return f"{self.host}/{self.pid}"
 
 
-def register(kv: KV, schemas: Mapping[str, int], *, started: float) -> TemporaryKey | None:
-    """Put the key; closing what is returned deletes it. ``None``: the store did not take it, which is logged."""
+def register(kv: KV, schemas: Mapping[str, int], *, started: float) -> TemporaryKey:
+    """Put the key; closing what is returned deletes it. Raises what the store raises."""
     key = f"{REFRESHERS}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     value = Refresher(started=started, schemas=dict(schemas), process=this_process() or {})
-    try:
-        return kv.temporary_key(key, value.encode(), ttl=TTL)
-    except EtcdAeroError as error:
-        logger.debug("this refresh service could not be registered: %s", error)
-        return None
+    return kv.temporary_key(key, value.encode(), ttl=TTL)
 
 
 def refreshers(kv: KV) -> list[Refresher]:

@@ -76,7 +76,6 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name_plural": "cities",
                 "ordering": ["-population", "name"],
-                "permissions": [("publish_city", "Can ask for a refresh of the cities dataset")],
             },
         ),
     ]
