@@ -45,6 +45,13 @@ class StoredRecord(models.Model):
         return f"{self.room}: {bytes(self.record_key)!r}"
 
 
+class NoRows(models.Manager):  # type: ignore[type-arg]
+    """Finds nothing and asks no database: ``dumpdata`` and others go through the rows of all models."""
+
+    def get_queryset(self) -> Any:
+        return super().get_queryset().none()
+
+
 class Inspected(models.Model):
     """Something that is in no table: read from the stores to be shown."""
 
@@ -54,8 +61,11 @@ class Inspected(models.Model):
     label: str = ""
     """What it is called, where that is not its primary key."""
 
+    objects = NoRows()
+
     class Meta:
         abstract = True
+        base_manager_name = "objects"
         managed = False
         default_permissions = ("view",)
 

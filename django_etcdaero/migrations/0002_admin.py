@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "managed": False,
                 "default_permissions": ("view",),
+                "base_manager_name": "objects",
             },
         ),
         migrations.CreateModel(
@@ -43,6 +44,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "managed": False,
                 "default_permissions": ("view",),
+                "base_manager_name": "objects",
             },
         ),
         migrations.CreateModel(
@@ -61,6 +63,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "managed": False,
                 "default_permissions": ("view",),
+                "base_manager_name": "objects",
             },
         ),
         migrations.CreateModel(
@@ -75,6 +78,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "managed": False,
                 "default_permissions": ("view",),
+                "base_manager_name": "objects",
             },
         ),
         migrations.CreateModel(
@@ -89,6 +93,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "managed": False,
                 "default_permissions": ("view",),
+                "base_manager_name": "objects",
             },
         ),
         migrations.CreateModel(
@@ -102,6 +107,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "managed": False,
                 "default_permissions": ("view",),
+                "base_manager_name": "objects",
             },
         ),
         migrations.CreateModel(
@@ -115,6 +121,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "managed": False,
                 "default_permissions": ("view",),
+                "base_manager_name": "objects",
             },
         ),
         migrations.CreateModel(
@@ -129,6 +136,7 @@ class Migration(migrations.Migration):
                 "abstract": False,
                 "managed": False,
                 "default_permissions": ("view",),
+                "base_manager_name": "objects",
             },
         ),
     ]

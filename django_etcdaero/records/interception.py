@@ -29,7 +29,8 @@ CALLS: Final = (
     "touch_many",
     "truncate",
 )
-"""What a store can be asked to do, but for ``scan``: what that costs falls to whoever takes the records one by one."""
+"""What a store can be asked to do, but for ``scan``, whose cost falls to whoever takes the records one by one, and for
+``fill`` and ``peek``, by which only operators look."""
 
 Around: TypeAlias = Callable[[str, Any], AbstractContextManager[object]]
 """``around(call, argument)``: the name from :data:`CALLS`, and the key, the keys or the items that it is about."""

@@ -144,6 +144,8 @@ async def adrive(protocol: Coroutine[Any, Any, T]) -> T:
             try:
                 answer = await step.suspend()
             except BaseException as error:
+                if inspect.getcoroutinestate(protocol) == inspect.CORO_CLOSED:  # of two that are garbage it went first
+                    raise
                 step = protocol.throw(error)
             else:
                 step = protocol.send(answer)

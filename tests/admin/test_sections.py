@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.core.management import call_command
@@ -91,3 +94,14 @@ def test_all_works_on_a_site_of_the_project(cities: Any, root: Client) -> None:
     assert "/second/django_etcdaero/dataset/cities/refresh/" in answer.content.decode()
     answer = root.post("/second/django_etcdaero/dataset/cities/refresh/", {"reason": "x"})
     assert answer["Location"].startswith("/second/django_etcdaero/dataset/cities/refreshing/?id=")
+
+
+def test_what_goes_through_all_models_finds_nothing_in_them(cities: Any, db: None) -> None:
+    out = io.StringIO()
+    for options in ({}, {"use_base_manager": True}):
+        call_command("dumpdata", "django_etcdaero", stdout=out, **options)
+        assert json.loads(out.getvalue()) == []
+        out = io.StringIO()
+    for model in apps.get_app_config("django_etcdaero").get_models():
+        assert not model._default_manager.exists()
+        assert not model._base_manager.all().count()

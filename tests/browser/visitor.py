@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,7 +42,7 @@ class Visitor:
 
     def sees(self, words: str) -> None:
         """Wait for words, whatever the case: the styles change it. Pages that poll get the time to."""
-        wait_until(lambda: words.casefold() in self.text.casefold(), PATIENCE, f"{words!r} on {self.path}")
+        self._waits(lambda: words.casefold() in self.text.casefold(), words)
 
     def sees_when_reloading(self, words: str) -> None:
         """Wait for words on a page that is loaded anew."""
@@ -51,7 +51,13 @@ class Visitor:
             self.driver.refresh()
             return words.casefold() in self.text.casefold()
 
-        wait_until(there, PATIENCE, f"{words!r} on {self.path}")
+        self._waits(there, words)
+
+    def _waits(self, there: Callable[[], bool], words: str) -> None:
+        try:
+            wait_until(there, PATIENCE, words)
+        except AssertionError:
+            raise AssertionError(f"{words!r} is not on {self.path}, which says: {self.text}") from None
 
     def clicks(self, words: str, *, within: str = "//body") -> None:
         """Click the link or button that says this."""
