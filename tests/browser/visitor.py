@@ -17,7 +17,7 @@ from tests.waiting import wait_until
 DRIVER = shutil.which("chromedriver")
 PICTURES = os.environ.get("ETCDAERO_TEST_PICTURES")
 """A directory: the pages that a test passes are kept there as pictures."""
-PATIENCE = 30.0
+PATIENCE = 60.0
 WIDE, NARROW = (1280, 900), (390, 844)
 
 
