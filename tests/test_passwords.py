@@ -36,6 +36,8 @@ URLS = [
     f"aerospike://10.0.0.1/test/root:{PASSWORD}@10.0.0.1",
     f"root:{PASSWORD}",
 ]
+SOME = [URLS[0], *(pytest.param(url, marks=pytest.mark.slow) for url in URLS[1:])]
+"""Each with a hundred settings takes seconds."""
 KEY = "django_etcdaero.cache.EtcdAeroCache"
 
 
@@ -113,14 +115,14 @@ def _quiet(registry: Any, caplog: pytest.LogCaptureFixture) -> None:
     declare()
 
 
-@pytest.mark.parametrize("text", URLS)
+@pytest.mark.parametrize("text", SOME)
 def test_a_password_in_any_place_of_etcdaero_is_not_told(text: str, caplog: pytest.LogCaptureFixture) -> None:
     for given in in_etcdaero(text):
         with override_settings(ETCDAERO=given):
             assert PASSWORD not in said(caplog), given
 
 
-@pytest.mark.parametrize("text", URLS)
+@pytest.mark.parametrize("text", SOME)
 def test_a_password_in_any_place_of_a_cache_is_not_told(text: str, caplog: pytest.LogCaptureFixture) -> None:
     for given in in_caches(text):
         with override_settings(CACHES={"default": {"BACKEND": KEY, **given}}, ETCDAERO={"default": {"KV": "mem:"}}):

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.text import capfirst
 
+from django_etcdaero.doctor import examine
 from django_etcdaero.inspection.cluster_status import ask
 from django_etcdaero.inspection.conditions import Condition
 from django_etcdaero.inspection.problem import Problem
@@ -21,7 +22,6 @@ from django_etcdaero.inspection.together import together
 from .dataset_words import said
 from .datasets import Line, lines
 from .inspected import DEADLINE, Found, InspectedAdmin
-from .overview_doctor import examined
 
 MOST_LINES = 12
 """Datasets that are shown: those that somebody should look at come first."""
@@ -57,7 +57,7 @@ class OverviewAdmin(InspectedAdmin):
         questions: dict[str, Callable[[], Any]] = {
             "status": lambda: ask(limit),
             "servers": lambda: ask_servers(timeout=limit),
-            "doctor": lambda: examined(timeout=limit),
+            "doctor": lambda: examine(timeout=limit),
         }
         answers = together(questions, timeout=DEADLINE)
         told = {name: None if isinstance(answer, Exception) else answer for name, answer in answers.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Iterator
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from django.contrib import admin
 from django.test import Client
 from pytest_django import Settings
 
-from django_etcdaero.admin import overview_doctor
+from django_etcdaero.admin import overview
 from django_etcdaero.inspection.servers import ask_servers
 from django_etcdaero.models import Overview
 from django_etcdaero.runtime import runtime
@@ -82,13 +82,10 @@ def test_what_the_doctor_finds_is_told(cities: Any, root: Client, monkeypatch: p
         remedy="etcdctl defrag",
     )
     finding.severity = type("Severity", (str,), {"gravity": 2})("error")
-    doctor = ModuleType("doctor")
-    doctor.examine = lambda timeout: SimpleNamespace(problems=(finding,))  # type: ignore[attr-defined]
-    monkeypatch.setattr(overview_doctor, "find_spec", lambda name: object())
-    monkeypatch.setattr(overview_doctor, "import_module", lambda name: doctor)
+    monkeypatch.setattr(overview, "examine", lambda timeout: SimpleNamespace(problems=(finding,)))
     page = text_of(root, PAGE)
     assert re.search(r"■ error etcd.quota etcd://&lt;b&gt; 95 % are used It matters. etcdctl defrag", page)
-    doctor.examine = lambda timeout: SimpleNamespace(problems=())  # type: ignore[attr-defined]
+    monkeypatch.setattr(overview, "examine", lambda timeout: SimpleNamespace(problems=()))
     assert "Nothing is wrong." in text_of(root, PAGE)
 
 
