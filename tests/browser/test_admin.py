@@ -177,7 +177,7 @@ def test_processes_watches_and_leases_are_there(visitor: Visitor) -> None:
 
 
 def test_a_cache_is_cleared(visitor: Visitor) -> None:
-    visitor.goes_to("/country/DE/")
+    visitor.goes_to("/countries/DE/")
     visitor.goes_to("/admin/django_etcdaero/cache/")
     visitor.clicks("default", within=CONTENT)
     visitor.looks("cache")

@@ -76,8 +76,14 @@ class Visitor:
         self.driver.find_element(By.NAME, name).click()
 
     def _only(self, path: str) -> WebElement:
-        found = [each for each in self.driver.find_elements(By.XPATH, path) if each.is_displayed()]
-        assert found, f"{path}: not on {self.path}, which says: {self.text}"
+        """Return what is shown there; right after a click the page may still be the one before."""
+        found: list[WebElement] = []
+
+        def there() -> bool:
+            found[:] = [each for each in self.driver.find_elements(By.XPATH, path) if each.is_displayed()]
+            return bool(found)
+
+        self._waits(there, path)
         return found[0]
 
     def complaints(self) -> list[str]:
