@@ -22,7 +22,7 @@ import time
 import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +59,9 @@ class Alone:
 
     def stores(self, alias: str) -> Any:
         return self._stores
+
+    def refreshing(self, dataset: Any) -> Any:
+        return nullcontext()
 
     def run_project_code(self, function: Any) -> Any:
         return function()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextvars import Context
 from typing import Any, TypeVar
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
 T = TypeVar("T")
 
@@ -46,4 +46,17 @@ def close_connections() -> None:
 
 
 def _outside_transactions() -> Iterator[Any]:
-    return (each for each in connections.all(initialized_only=True) if not each.in_atomic_block)
+    return (each for each in connections.all(initialized_only=True) if _is_ours(each) and not each.in_atomic_block)
+
+
+def _is_ours(connection: Any) -> bool:
+    """Tell whether a connection is of this thread, which any is that Django keeps for it.
+
+    Not so where Django was imported before gevent patched ``threading.local`` (gunicorn with ``--preload``): there all
+    greenlets find the same connections, and Django refuses them to all but the one that has made them.
+    """
+    try:
+        connection.validate_thread_sharing()
+    except DatabaseError:
+        return False
+    return True

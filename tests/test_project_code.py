@@ -92,3 +92,12 @@ def test_a_connection_that_is_too_old_is_closed_before(file_database: str) -> No
         return run_project_code(lambda: connection.connection is None)
 
     assert in_new_thread(run) is True
+
+
+def test_connections_of_another_thread_are_left_alone(file_database: str) -> None:
+    """They are found where gevent has patched ``threading.local`` after Django was imported."""
+    connections[file_database] = in_new_thread(lambda: connections.create_connection(file_database))
+    try:
+        assert run_project_code(lambda: "done") == "done"
+    finally:
+        del connections[file_database]
