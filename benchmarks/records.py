@@ -27,8 +27,9 @@ VALUES = {key: os.urandom(10_000) for key in KEYS}
 def main() -> None:
     entry = json.loads(os.environ.get("BENCHMARK_DATABASE", "{}"))
     settings.configure(DATABASES={"default": {}, "benchmark": entry}, INSTALLED_APPS=["django_etcdaero"], USE_TZ=True)
+    migrated = bool(entry)  # Django completes the entries of DATABASES where they are
     django.setup()
-    if entry:
+    if migrated:
         call_command("migrate", "django_etcdaero", database="benchmark", verbosity=0)
     from django_etcdaero import schemes
     from django_etcdaero.records.store import RecordStore
