@@ -472,3 +472,10 @@ def test_a_key_of_an_alias_that_is_not_there(root: Client) -> None:
     assert root.get(f"{LIST}{quote('nobody/a')}/change/").status_code == 404
     assert root.get(f"{LIST}{quote('default/')}/change/").status_code == 404
     assert root.get(f"{LIST}none/edit/").status_code == 404
+
+
+def test_after_adding_a_key_that_is_too_long_for_an_address_comes_the_list(root: Client) -> None:
+    data = {"form": "text", "value": "1", "seen": "0", "key": "k" * 2000, "save": "1"}
+    answer = root.post(f"{LIST}new/", data, follow=True)
+    assert answer.redirect_chain == [(f"{LIST}?alias=default", 302)]
+    assert kv.get("k" * 2000) is not None
