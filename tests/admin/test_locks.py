@@ -96,6 +96,14 @@ def test_odd_names_are_escaped_and_found(closing: None, root: Client, name: str)
         assert "<b>&" not in page
 
 
+def test_the_log_of_a_lock_that_is_gone_is_there_with_the_store_away(held: Lock, root: Client) -> None:
+    data = {"token": str(held.token), "reason": "it hangs", "name": "jobs/nightly"}
+    assert root.post(f"{PAGE}release/", data).status_code == 302
+    with failing_kv(DeadlineExceeded("away")):
+        answer = root.get(f"{PAGE}history/")
+    assert (answer.status_code, "it hangs" in answer.content.decode()) == (200, True)
+
+
 def test_the_pages_are_whole_when_the_store_is_down(held: Lock, root: Client) -> None:
     lease = held.queue()[0].lease
     with failing_kv(DeadlineExceeded("range: the server is away")):
