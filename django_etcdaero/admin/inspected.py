@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
+from django.db import DatabaseError, router, transaction
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.translation import gettext
 
 from django_etcdaero.inspection.problem import Problem
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     _ModelAdmin = admin.ModelAdmin[Any]
 else:  # generic in the type stubs only
     _ModelAdmin = admin.ModelAdmin
+
+_log = logging.getLogger("django_etcdaero.admin")
 
 DEADLINE = 3.0
 """Seconds that a page waits for the stores. What has not answered by then is shown as a problem."""
@@ -144,6 +150,8 @@ class InspectedAdmin(_ModelAdmin):
         return queryset.search(search_term, self.search_fields), False
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        if getattr(request, "etcdaero_only_name", False):
+            return self.model(pk=object_id)
         found = self.read_one(request, object_id)
         request.etcdaero_problems = found.problems  # type: ignore[attr-defined] # shown around the page
         return found.things[0] if found.things else None
@@ -186,6 +194,23 @@ class InspectedAdmin(_ModelAdmin):
             return thing
         context = self.thing_context(request, thing)
         return self.show(request, self.thing_template, title=str(thing), thing=thing, **context)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show what the log has of a thing, also if it is gone or its store is away: the log is in the database."""
+        request.etcdaero_only_name = True  # type: ignore[attr-defined] # for get_object()
+        return super().history_view(request, object_id, extra_context)
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        """Write an entry of the log. What was done is done: if the database fails, that is told instead of raised."""
+        try:
+            with transaction.atomic(using=router.db_for_write(LogEntry)):
+                return super().log_change(request, obj, message)
+        except DatabaseError:
+            _log.exception("not in the log of the admin: %s, %s: %s", request.user.get_username(), obj, message)
+            self.message_user(request, gettext("This could not be written to the log of the admin."), "WARNING")
+            return None
 
     # showing ---------------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from django_etcdaero.runtime import runtime
 from .inspected import DEADLINE
 from .key_asking import Wanted
 from .key_forms import NewKeyForm, ValueForm, initial_value
-from .key_pages import read_version
+from .key_pages import LONGEST_LINKED, read_version
 from .key_words import as_text, why_protected
 
 TEMPLATE = "admin/django_etcdaero/key_edit.html"
@@ -212,4 +212,6 @@ def _save(
     ) % names
     section.log_change(request, thing, " ".join(filter(None, (words, data["comment"]))))
     section.message_user(request, words, "SUCCESS")
+    if len(seen.key) > LONGEST_LINKED:
+        return HttpResponseRedirect(section.address() + Wanted(alias=seen.alias).query())
     return HttpResponseRedirect(section.address("change", quote(thing.pk)))

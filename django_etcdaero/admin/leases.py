@@ -81,6 +81,8 @@ class LeaseAdmin(LeasedAdmin):
             number = int(name, 16)
         except ValueError:
             return Found(things=[])
+        if not 0 < number < 2**63:
+            return Found(things=[])
         answers = ask_alias(alias, lambda kv: lease(kv, number))
         things = [_thing(alias, each) for each in answers.by_alias.values() if each is not None]
         return Found(things=things, problems=answers.problems)

@@ -199,10 +199,9 @@ class LockAdmin(LeasedAdmin):
         return len(thing.value.waiters)
 
     @admin.display(description=_("token"), ordering="token_number")
-    def token(self, thing: Lock) -> int:
-        """Return the fencing token."""
-        token: int = thing.value.holder.token
-        return token
+    def token(self, thing: Lock) -> str:
+        """Return the fencing token, as commands take it: a number would be written in the way of the language."""
+        return str(thing.value.holder.token)
 
     @admin.display(description=_("time left"))
     def left(self, thing: Any) -> str:

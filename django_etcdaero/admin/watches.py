@@ -191,9 +191,9 @@ class WatchAdmin(InspectedAdmin):
         return moment(thing.value.since)
 
     @admin.display(description=_("revision"), ordering="revision")
-    def revision(self, thing: Watch) -> int | str:
+    def revision(self, thing: Watch) -> str:
         """Return up to where it had come."""
-        return thing.value.revision or "-"
+        return str(thing.value.revision or "-")
 
     @admin.display(description=_("events"), ordering="events")
     def events(self, thing: Watch) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,7 @@ from django_etcdaero.cache.inside import CacheSettings
 from django_etcdaero.cache.near import NearState
 from django_etcdaero.cache.outage import Away
 from django_etcdaero.cache.stored_entry import StoredEntry
-from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, InvalidRequest
 from django_etcdaero.records.store import Fill
 
 from .problem import Problem, problem_of
@@ -155,13 +156,32 @@ def find_keys(
 
 
 def delete(alias: str, key: str, version: int | None = None) -> bool:
-    """Delete an entry; return whether there was one that counted. Raises what the store raises."""
-    return configured.inside(alias).delete(key, version)
+    """Delete an entry; return whether there was one that counted.
+
+    Raises what the store raises, and ``InvalidRequest`` if there can be no such key.
+    """
+    with _refusing():
+        return configured.inside(alias).delete(key, version)
 
 
 def invalidate(alias: str, *tags: str) -> None:
-    """Let no entry count any more that has one of the tags. Raises what the store raises."""
-    configured.inside(alias).invalidate(*tags)
+    """Let no entry count any more that has one of the tags.
+
+    Raises what the store raises, and ``InvalidRequest`` if there can be no such tag.
+    """
+    with _refusing():
+        configured.inside(alias).invalidate(*tags)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Turn what a cache says of a key or a tag that cannot be into an error that pages and commands tell."""
+    try:
+        yield
+    except EtcdAeroError:
+        raise
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def clear(alias: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import sys
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -43,14 +41,7 @@ class KeyCommand(ActingCommand):
         if options["using"] not in conf.aliases():
             known = ", ".join(conf.aliases())
             raise CommandError(f"no such alias: {options['using']}; known: {known}", returncode=2)
-        try:
-            self.act_on(options)
-            self.stdout.flush()
-        except KeyboardInterrupt:
-            raise CommandError("interrupted", returncode=130) from None
-        except BrokenPipeError:  # who reads has enough, as head does; nothing more is to be written at the end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(0) from None
+        self.act_on(options)
 
     def act_on(self, options: dict[str, Any]) -> None:
         """Do it."""

@@ -18,6 +18,7 @@ from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import join
 
+from .ending import INTERRUPTED, quiet_ending
 from .scope import chosen_datasets, reach_warnings
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class ActingCommand(BaseCommand):
         self._limit: float | None = options.get("timeout")
         self._interactive: bool = options.get("interactive", True)
         try:
-            with _any_text(self.stdout):
+            with quiet_ending(self.stdout), _any_text(self.stdout):
                 self.act(options)
         except (EtcdAeroError, OSError) as error:
             raise CommandError(text_of(error)) from error
@@ -100,7 +101,7 @@ class ActingCommand(BaseCommand):
         except EOFError:
             raise CommandError(f"nobody answers; to do it without asking say {self.unasked[0]}") from None
         except KeyboardInterrupt:
-            raise CommandError("cancelled", returncode=130) from None
+            raise CommandError("cancelled", returncode=INTERRUPTED) from None
         if answer != "yes":
             raise CommandError("cancelled")
 

@@ -111,6 +111,8 @@ def test_a_tag_is_invalidated(staff: Staff, entry: None) -> None:
     assert "books" in LogEntry.objects.get().get_change_message()
     assert client.post(address, {}).status_code == 200
     assert LogEntry.objects.count() == 1
+    refused = client.post(address, {"tag": "é" * 999})
+    assert (refused.status_code, "is too long" in text(refused)) == (409, True)
 
 
 def test_clearing_names_its_scope_and_wants_the_name(staff: Staff, entry: None, settings: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -75,6 +76,19 @@ def test_each_page_keeps_to_a_strict_policy(pages: list[Address], root: Client) 
     for page in pages:
         answer = root.get(page.path, follow=True)
         assert complaints(answer.content.decode()) == [], page
+
+
+def test_no_number_in_an_address_or_a_form_is_written_as_a_language_does(
+    pages: list[Address], root: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django.conf.locale.en.formats.NUMBER_GROUPING", 1)  # 12 is written as 1,2: few writes suffice
+    settings.USE_THOUSAND_SEPARATOR = True  # also empties the cache of formats
+    for number in range(10):
+        revision = kv.put("prices/7", str(number)).revision
+    for page in pages:
+        text = root.get(f"{page.path}?revision={revision}", follow=True).content.decode()
+        assert re.findall(r"[a-z-]+=\"[^\"]*\d,\d[^\"]*\"", text) == [], page
+    assert f'value="{revision}"' in root.get(f"/admin/django_etcdaero/key/?revision={revision}").content.decode()
 
 
 def test_nobody_adds_or_deletes_what_is_in_no_table(db: None, root: Client) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import quote
+from django.db import DatabaseError
 from django.test import Client, override_settings
 
 from django_etcdaero import kv
@@ -472,3 +473,25 @@ def test_a_key_of_an_alias_that_is_not_there(root: Client) -> None:
     assert root.get(f"{LIST}{quote('nobody/a')}/change/").status_code == 404
     assert root.get(f"{LIST}{quote('default/')}/change/").status_code == 404
     assert root.get(f"{LIST}none/edit/").status_code == 404
+
+
+def test_after_adding_a_key_that_is_too_long_for_an_address_comes_the_list(root: Client) -> None:
+    data = {"form": "text", "value": "1", "seen": "0", "key": "k" * 2000, "save": "1"}
+    answer = root.post(f"{LIST}new/", data, follow=True)
+    assert answer.redirect_chain == [(f"{LIST}?alias=default", 302)]
+    assert kv.get("k" * 2000) is not None
+
+
+def test_what_was_done_is_told_though_it_cannot_be_logged(
+    root: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise DatabaseError("the disk is full")
+
+    monkeypatch.setattr(LogEntry.objects, "log_actions", fail)
+    data = {"form": "text", "value": SECRET, "seen": "0", "key": "a", "save": "1"}
+    page = text_of(root.post(f"{LIST}new/", data, follow=True))
+    assert "Added with revision" in page
+    assert "could not be written to the log of the admin" in page
+    assert "root, a: Added with revision" in caplog.text
+    assert SECRET not in caplog.text

@@ -55,6 +55,8 @@ def test_a_release_wants_the_name_and_the_holder_that_was_seen(held: Lock, staff
     seen = {"token": str(held.token), "reason": "it hangs"}
     assert f'name="token" value="{held.token}"' in client.get(f"{PAGE}release/").content.decode()
     assert "This is not the name" in client.post(f"{PAGE}release/", {**seen, "name": "jobs"}).content.decode()
+    mangled = client.post(f"{PAGE}release/", {**seen, "token": "x", "name": "jobs/nightly"}).content.decode()
+    assert "Token: Enter a whole number." in mangled
     assert held.held
     answer = client.post(f"{PAGE}release/", {**seen, "name": "jobs/nightly"}, follow=True)
     assert answer.redirect_chain == [(LIST, 302)]
@@ -94,12 +96,25 @@ def test_odd_names_are_escaped_and_found(closing: None, root: Client, name: str)
         assert "<b>&" not in page
 
 
+def test_the_log_of_a_lock_that_is_gone_is_there_with_the_store_away(held: Lock, root: Client) -> None:
+    data = {"token": str(held.token), "reason": "it hangs", "name": "jobs/nightly"}
+    assert root.post(f"{PAGE}release/", data).status_code == 302
+    with failing_kv(DeadlineExceeded("away")):
+        answer = root.get(f"{PAGE}history/")
+    assert (answer.status_code, "it hangs" in answer.content.decode()) == (200, True)
+
+
 def test_the_pages_are_whole_when_the_store_is_down(held: Lock, root: Client) -> None:
     lease = held.queue()[0].lease
     with failing_kv(DeadlineExceeded("range: the server is away")):
         answers = [root.get(each) for each in (LIST, f"{PAGE}change/", LEASES, f"{LEASES}default:{lease:x}/change/")]
     assert [each.status_code for each in answers] == [200, 503, 200, 503]
     assert all("the server is away" in each.content.decode() for each in answers)
+
+
+def test_an_id_that_no_lease_can_have_is_not_found(closing: None, root: Client) -> None:
+    for id_ in ("0", "-1", "f" * 40, "x"):
+        assert root.get(f"{LEASES}default:{id_}/change/").status_code == 404, id_
 
 
 def test_leases_are_listed_shown_and_revoked(held: Lock, staff: Callable[..., Client]) -> None:

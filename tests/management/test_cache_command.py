@@ -136,6 +136,7 @@ def test_an_unknown_cache_and_nonsense_are_exit_code_2() -> None:
         said, code = refusal("get", "a", "--alias", alias)
         assert code == 2
         assert said.endswith("there are: default, texts")
+    assert "is too long" in refusal("invalidate", "é" * 2000)[0]
     with pytest.raises(CommandError, match="invalid choice"):
         call_command("etcdaero_cache", "nonsense")
     with pytest.raises(CommandError, match="above 0"):

@@ -11,7 +11,7 @@ from django.core.management.base import CommandError
 from pytest_django import Settings
 
 from django_etcdaero.doctor import Severity, examining
-from django_etcdaero.management.commands import etcdaero_doctor
+from django_etcdaero.management.ending import INTERRUPTED
 from django_etcdaero.runtime import runtime
 from tests.management.running import declare, kv_away, run
 
@@ -109,7 +109,7 @@ def test_ctrl_c_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(examining, "join", interrupted)
-    assert run("etcdaero_doctor") == (etcdaero_doctor.INTERRUPTED, "")
+    assert run("etcdaero_doctor") == (INTERRUPTED, "")
 
 
 def test_settings_that_are_wrong_do_not_keep_it_from_telling(settings: Settings) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
+from django.core.management import load_command_class
 from django.core.management.base import CommandError
 
 from django_etcdaero import kv
@@ -95,3 +96,11 @@ def test_a_store_that_is_away_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) ->
     assert (code, json.loads(text)["errors"][0]["type"]) == (1, "ClusterError")
     with pytest.raises(CommandError, match="no endpoint answers"):
         run("etcdaero_locks", "release", "jobs", "--token", "1")
+
+
+def test_options_of_django_are_taken_after_the_subcommand_too() -> None:
+    parser = load_command_class("django_etcdaero", "etcdaero_locks").create_parser("manage.py", "etcdaero_locks")
+    given = parser.parse_args(["--no-color", "list", "--settings", "shop", "-v", "2", "--traceback"])
+    assert (given.settings, given.verbosity, given.traceback, given.no_color) == ("shop", 2, True, True)
+    given = parser.parse_args(["-v", "3", "--settings", "shop", "list"])
+    assert (given.settings, given.verbosity, given.traceback) == ("shop", 3, False)

@@ -17,6 +17,7 @@ from django_etcdaero.inspection.caches import CacheState
 from django_etcdaero.management.cache_words import scope_of_clear, scope_of_invalidation, state_of_entry
 from django_etcdaero.management.describe import moment, size, span
 from django_etcdaero.management.one_dataset import ActingCommand
+from django_etcdaero.management.subcommands import add_django_options
 
 TIMEOUT = 10.0
 """Seconds that stores may take to answer, unless ``--timeout`` says otherwise."""
@@ -47,6 +48,7 @@ class Command(ActingCommand):
         self._add_common(invalidate)
 
     def _add_common(self, parser: Any, *, alias_help: str = "", several: bool = False) -> None:
+        add_django_options(parser)
         default = [] if several else DEFAULT_CACHE_ALIAS
         usual = "all" if several else DEFAULT_CACHE_ALIAS
         parser.add_argument(

@@ -11,9 +11,8 @@ from django_etcdaero import conf
 from django_etcdaero.doctor import CHECKS, SCHEMA, TIMEOUT, examine, sweep
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.management.diagnosis import lines, swept_lines
+from django_etcdaero.management.ending import quiet_ending
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as a shell has it."""
 _GRAVITY = {"warning": 1, "error": 2}
 
 
@@ -63,10 +62,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._check(options)
-        try:
+        with quiet_ending(self.stdout):
             failed = self._sweep(options) if options["sweep"] else self._examine(options)
-        except KeyboardInterrupt:
-            raise SystemExit(INTERRUPTED) from None
         if failed:
             raise SystemExit(1)
 

@@ -20,6 +20,7 @@ from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.keyvalue.values import LeaseStatus
 from django_etcdaero.management.describe import moment
 from django_etcdaero.management.one_dataset import ActingCommand
+from django_etcdaero.management.subcommands import add_django_options
 from django_etcdaero.management.table import table
 from django_etcdaero.runtime import runtime
 
@@ -46,6 +47,7 @@ class Command(ActingCommand):
         releasing.add_argument("--json", action="store_true", help="print one JSON object")
         _add_using(releasing, "the alias in settings.ETCDAERO (default: default)")
         for each in (listing, releasing):
+            add_django_options(each)
             super().add_arguments(each)
 
     def act(self, options: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from django_etcdaero.inspection.conditions import conditions
 from django_etcdaero.inspection.holders import holders
 from django_etcdaero.keyvalue.queue.lock import Holder
 from django_etcdaero.management.describe import describe_pin, describe_version, moment, size, span
+from django_etcdaero.management.ending import quiet_ending
 from django_etcdaero.management.scope import chosen_datasets, reach_warnings
 from django_etcdaero.management.table import table
 
@@ -76,6 +77,10 @@ class Command(BaseCommand):
             chosen_datasets(names)
         for warning in reach_warnings():
             self.stderr.write(self.style.WARNING(warning))
+        with quiet_ending(self.stdout):
+            self._show(options, names)
+
+    def _show(self, options: dict[str, Any], names: tuple[str, ...]) -> None:
         status = ask(options["timeout"], names=names or None)
         if options["json"]:
             self._print_json(status)
