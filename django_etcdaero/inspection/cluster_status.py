@@ -134,7 +134,7 @@ def _status(alias: str, reading: _Reading, answers: dict[tuple[str, str], Any]) 
     for name in ("overviews", "processes", "refreshers", "copies"):
         answer = answers[alias, name]
         if isinstance(answer, Exception):
-            store = store_of(name, answer)
+            store = store_of(name, answer, alias)
             failed.setdefault((store, type(answer).__name__), problem_of(answer, alias=alias, store=store))
         else:
             told[name] = answer
@@ -148,10 +148,13 @@ def _status(alias: str, reading: _Reading, answers: dict[tuple[str, str], Any]) 
     )
 
 
-def store_of(question: str, error: Exception) -> str | None:
+def store_of(question: str, error: Exception, alias: str) -> str | None:
     """Return which store it is that could not be read; ``None``: there is none, for the settings are wrong."""
-    if isinstance(error, ConfigurationError):
-        return None
+    if isinstance(error, ConfigurationError):  # also of a server that lacks what the settings name
+        try:
+            runtime.stores(alias)
+        except ConfigurationError:
+            return None
     return "RECORDS" if question == "copies" else "KV"
 
 

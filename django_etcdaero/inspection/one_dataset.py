@@ -62,7 +62,7 @@ def ask_one(dataset: Dataset[Any, Any], *, timeout: float) -> DatasetState:
     problems: dict[tuple[str | None, str], Problem] = {}
     for name, answer in answers.items():
         if isinstance(answer, Exception):
-            store = store_of("copies" if name == "copy" else name, answer)
+            store = store_of("copies" if name == "copy" else name, answer, dataset.using)
             problems.setdefault((store, type(answer).__name__), problem_of(answer, alias=dataset.using, store=store))
         else:
             found[name] = answer
