@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 
 from django_etcdaero import MinRows, datasets, kv
 from django_etcdaero.runtime import runtime
@@ -296,3 +296,19 @@ def test_validators_are_left_out_for_one_refresh() -> None:
     assert run("etcdaero_refresh")[0] == 1
     assert run("etcdaero_refresh", "--force", "--no-validators")[0] == 0
     assert "validators: left out by hand" in run("etcdaero_history", "prices")[1]
+
+
+@pytest.mark.parametrize("option", ["--noinput", "--no-input", "--yes"])
+def test_consent_is_spelt_alike_in_all_commands(option: str) -> None:
+    for command in (
+        ("pin", "prices", "1"),
+        ("rollback", "prices", "1"),
+        ("import", "prices", "file"),
+        ("forget", "prices"),
+        ("doctor", "--sweep"),
+        ("delete", "key", "--prefix"),
+        ("locks", "release", "lock", "--token", "1"),
+        ("cache", "clear"),
+    ):
+        parser = load_command_class("django_etcdaero", f"etcdaero_{command[0]}").create_parser("manage.py", command[0])
+        assert not parser.parse_args([*command[1:], option]).interactive, command
