@@ -34,6 +34,8 @@ class ActingCommand(BaseCommand):
     """
 
     answer_within: float | None = 10.0
+    only_reads = False
+    """Whether it never changes anything, so that a lost answer leaves nothing unknown."""
     asks_first = False
     """Whether it asks before it changes something."""
 
@@ -86,7 +88,8 @@ class ActingCommand(BaseCommand):
         thread = threading.Thread(target=run, name="etcdaero-command", daemon=True)
         thread.start()
         if not join(thread, self._limit):
-            raise DeadlineExceeded(f"no answer within {self._limit:g} s; what was to be changed may be, or not")
+            unknown = "" if self.only_reads else "; what was to be changed may be, or not"
+            raise DeadlineExceeded(f"no answer within {self._limit:g} s{unknown}")
         if errors:
             raise errors[0]
         return found[0]
