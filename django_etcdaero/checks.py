@@ -176,7 +176,7 @@ def stores_in_memory() -> list[CheckMessage]:
 
 def check_reach(**kwargs: Any) -> list[CheckMessage]:
     """W001 and W002, with ``--deploy``: stores that only one process or one host can see."""
-    hint = "This is right for a deployment on one host; silence the warning there."
+    hint = "For a deployment on one host this is right: there put etcdaero.W002 into SILENCED_SYSTEM_CHECKS."
     what = "a file on this host: other hosts do not see it."
     return stores_in_memory() + _unshared(Reach.HOST, what, hint=hint, number="W002")
 

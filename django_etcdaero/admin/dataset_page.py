@@ -17,6 +17,7 @@ from django_etcdaero.system.clocks import monotonic
 
 from .dataset_charts import charts
 from .dataset_words import said
+from .processes import pk_of
 
 MOST_NAMED = 50
 """Processes that hold another version and are named."""
@@ -62,7 +63,7 @@ def page_context(page: Any, request: HttpRequest, thing: Any) -> dict[str, Any]:
         "max_stale": None if declared.max_stale is None else declared.max_stale.total_seconds(),
         "validators": [getattr(each, "__name__", "") or type(each).__name__ for each in declared.validators],
         "held": held,
-        "behind": [] if held is None else held.behind[:MOST_NAMED],
+        "behind": [] if held is None else [(each, pk_of(each)) for each in held.behind[:MOST_NAMED]],
         "not_named": 0 if held is None else max(0, len(held.behind) - MOST_NAMED),
         "history": _history(versions),
         "charts": charts(versions),

@@ -157,7 +157,6 @@ class LockAdmin(LeasedAdmin):
             "kind": KINDS[thing.value.kind],
             "queue": queue,
             "holder": queue[0],
-            "lease_seen": request.user.has_perm(f"{self.opts.app_label}.view_lease"),
         }
 
     def lease_of(self, thing: Any) -> int:

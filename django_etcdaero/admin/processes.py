@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from django_etcdaero import datasets
 from django_etcdaero.datasets.state.presence import Process as FoundProcess
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.inspection.processes import FoundProcesses, Headline, ask_processes, identity
@@ -78,9 +79,10 @@ class ProcessAdmin(InspectedAdmin):
         found: FoundProcesses = request.etcdaero_processes  # type: ignore[attr-defined]
         announced = {(line.dataset, line.schema): line.version for line in found.headlines}
         each: FoundProcess = thing.value
-        datasets = [
+        held = [
             {
                 "name": name,
+                "declared": name in datasets,
                 "version": version,
                 "announced": announced.get((name, each.schemas.get(name, 0))),
                 "state": each.states.get(name, ""),
@@ -91,7 +93,7 @@ class ProcessAdmin(InspectedAdmin):
             }
             for name, version in sorted(each.versions.items())
         ]
-        return {"datasets": datasets, "kind": KINDS.get(each.kind, each.kind)}
+        return {"datasets": held, "kind": KINDS.get(each.kind, each.kind)}
 
     @admin.display(description=_("process"), ordering="host")
     def identity(self, thing: Process) -> str:

@@ -23,6 +23,9 @@ from .scope import chosen_datasets, reach_warnings
 
 T = TypeVar("T")
 
+UNASKED = ("--noinput", "--no-input", "--yes")
+"""Options with which a command does without asking what it would ask about: Django's, and that of other tools."""
+
 
 class ActingCommand(BaseCommand):
     """A command that asks stores and may change what they hold. Exit code 1: it could not be done; 2: wrong arguments.
@@ -32,10 +35,10 @@ class ActingCommand(BaseCommand):
     """
 
     answer_within: float | None = 10.0
+    only_reads = False
+    """Whether it never changes anything, so that a lost answer leaves nothing unknown."""
     asks_first = False
     """Whether it asks before it changes something."""
-    unasked: tuple[str, ...] = ("--noinput", "--no-input")
-    """The options, all the same, with which it does not."""
 
     def add_arguments(self, parser: CommandParser) -> None:
         if self.answer_within is not None:
@@ -47,7 +50,7 @@ class ActingCommand(BaseCommand):
                 help=f"longest time for the stores to answer (default: {self.answer_within:g})",
             )
         if self.asks_first:
-            parser.add_argument(*self.unasked, action="store_false", dest="interactive", help="do it without asking")
+            add_unasked(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not 0 < options.get("timeout", 1.0) < 86400:
@@ -86,7 +89,8 @@ class ActingCommand(BaseCommand):
         thread = threading.Thread(target=run, name="etcdaero-command", daemon=True)
         thread.start()
         if not join(thread, self._limit):
-            raise DeadlineExceeded(f"no answer within {self._limit:g} s; what was to be changed may be, or not")
+            unknown = "" if self.only_reads else "; what was to be changed may be, or not"
+            raise DeadlineExceeded(f"no answer within {self._limit:g} s{unknown}")
         if errors:
             raise errors[0]
         return found[0]
@@ -99,7 +103,7 @@ class ActingCommand(BaseCommand):
         try:
             answer = input("Type 'yes' to continue, or 'no' to cancel: ")
         except EOFError:
-            raise CommandError(f"nobody answers; to do it without asking say {self.unasked[0]}") from None
+            raise CommandError(f"nobody answers; to do it without asking say {UNASKED[0]}") from None
         except KeyboardInterrupt:
             raise CommandError("cancelled", returncode=INTERRUPTED) from None
         if answer != "yes":
@@ -133,6 +137,11 @@ class OneDatasetCommand(ActingCommand):
     @abstractmethod
     def act_on(self, dataset: Dataset[Any, Any], options: dict[str, Any]) -> None:
         """Do it."""
+
+
+def add_unasked(parser: CommandParser, text: str = "do it without asking") -> None:
+    """Add the option that stands for consent, in all its spellings: ``options["interactive"]`` is false with it."""
+    parser.add_argument(*UNASKED, action="store_false", dest="interactive", help=text)
 
 
 def add_reason(parser: CommandParser) -> None:

@@ -11,7 +11,7 @@ from django import template
 from django.contrib.admin.utils import quote
 from django.template import Context
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext
 
@@ -94,7 +94,16 @@ def shell_word(text: str) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def lease_address(context: Context, alias: str, lease: int) -> str:
-    """Return the address of the page of a lease."""
-    name = quote(f"{alias}:{lease:x}")
-    return reverse("admin:django_etcdaero_lease_change", args=[name], current_app=context.request.current_app)  # type: ignore[attr-defined]
+def page_of(context: Context, section: str, *parts: str) -> str:
+    """Return the address of the page of a thing, or without ``parts`` of the list; ``parts`` make its primary key.
+
+    Empty if the visitor may not see the section, or the site does not have it.
+    """
+    request: Any = context.request  # type: ignore[attr-defined]
+    if not request.user.has_perm(f"django_etcdaero.view_{section}"):
+        return ""
+    view, args = ("change", [quote("".join(parts))]) if parts else ("changelist", [])
+    try:
+        return reverse(f"admin:django_etcdaero_{section}_{view}", args=args, current_app=request.current_app)
+    except NoReverseMatch:
+        return ""

@@ -44,8 +44,22 @@ def test_the_list_and_the_page_tell_who_holds_and_who_waits(held: Lock, staff: C
     for told in (f"{holder.token}", f"{waiting.token}", f"etcdaero_locks release jobs/nightly --token {holder.token}"):
         assert told in page
     assert "/release/" not in page
+    assert "/key/" not in page
     held.release()
     assert waiter.wait() == "acquired"
+
+
+def test_a_lock_leads_to_its_key_and_its_lease_and_the_lease_to_the_key(
+    held: Lock, staff: Callable[..., Client]
+) -> None:
+    client = staff("view_lock", "view_lease", "view_key")
+    lease = f"{held.queue()[0].lease:x}"
+    key = f"/admin/django_etcdaero/key/default_2Fjobs_2Fnightly_2F{lease}/change/"
+    for address in (f"{PAGE}change/", f"{LEASES}default_3A{lease}/change/"):
+        assert f'href="{key}"' in client.get(address).content.decode()
+    assert client.get(key).status_code == 200
+    assert f'href="{LEASES}default_3A{lease}/change/"' in client.get(f"{PAGE}change/").content.decode()
+    assert f'href="{key}"' not in staff("view_lease").get(f"{LEASES}default_3A{lease}/change/").content.decode()
 
 
 def test_a_release_wants_the_name_and_the_holder_that_was_seen(held: Lock, staff: Callable[..., Client]) -> None:

@@ -41,6 +41,19 @@ def test_the_list_says_who_is_on_which_version_and_what_differs(cities: Any, sta
     page = staff("view_process").get(f"{LIST}{behind.host}_2F{behind.pid}_2F2.000/change/").content.decode()
     assert "prepare() of version 1" in page
     assert "differ from those of the other processes" in page
+    assert "/dataset/" not in page
+
+
+def test_datasets_and_processes_lead_to_each_other(cities: Any, staff: Callable[..., Client]) -> None:
+    another(2.0, {}, version=9)
+    (behind,) = [each for each in processes(kvs["default"]) if each.started == 2.0]
+    page = f"{LIST}{behind.host}_2F{behind.pid}_2F2.000/change/"
+    dataset = "/admin/django_etcdaero/dataset/cities/change/"
+    assert f'href="{dataset}"' in staff("view_process", "view_dataset").get(page).content.decode()
+    told = staff("view_process", "view_dataset").get(dataset).content.decode()
+    assert f'href="{LIST}"' in told
+    assert f'href="{page}"' in told
+    assert LIST not in staff("view_dataset").get(dataset).content.decode()
 
 
 def test_a_process_of_this_project_tells_what_it_is(cities: Any, root: Client) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 
 from django_etcdaero import MinRows, datasets, kv
 from django_etcdaero.runtime import runtime
@@ -264,7 +264,8 @@ def test_a_store_that_does_not_answer_costs_the_time_that_is_given(
     monkeypatch.setattr(runtime.stores("default").kv.engine, "range", lambda *args, **arguments: thawed.wait(60))
     said, code = refusal(*command, "--timeout", "0.1")
     thawed.set()
-    assert (said, code) == ("DeadlineExceeded: no answer within 0.1 s; what was to be changed may be, or not", 1)
+    unknown = "" if command[0] == "etcdaero_history" else "; what was to be changed may be, or not"
+    assert (said, code) == (f"DeadlineExceeded: no answer within 0.1 s{unknown}", 1)
 
 
 @pytest.mark.parametrize(
@@ -296,3 +297,26 @@ def test_validators_are_left_out_for_one_refresh() -> None:
     assert run("etcdaero_refresh")[0] == 1
     assert run("etcdaero_refresh", "--force", "--no-validators")[0] == 0
     assert "validators: left out by hand" in run("etcdaero_history", "prices")[1]
+
+
+@pytest.mark.parametrize("option", ["--noinput", "--no-input", "--yes"])
+def test_consent_is_spelt_alike_in_all_commands(option: str) -> None:
+    for command in (
+        ("pin", "prices", "1"),
+        ("rollback", "prices", "1"),
+        ("import", "prices", "file"),
+        ("forget", "prices"),
+        ("doctor", "--sweep"),
+        ("delete", "key", "--prefix"),
+        ("locks", "release", "lock", "--token", "1"),
+        ("cache", "clear"),
+    ):
+        parser = load_command_class("django_etcdaero", f"etcdaero_{command[0]}").create_parser("manage.py", command[0])
+        assert not parser.parse_args([*command[1:], option]).interactive, command
+
+
+@pytest.mark.parametrize(("command", "unknown"), [("get", False), ("put", True)])
+def test_only_a_change_is_said_to_be_unknown(command: str, unknown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_etcdaero.management.one_dataset.join", lambda thread, limit: False)
+    told, code = refusal(f"etcdaero_{command}", "a", *(["1"] if command == "put" else []))
+    assert (("may be, or not" in told), code) == (unknown, 1)

@@ -34,7 +34,7 @@ def test_locks_are_listed() -> None:
     assert (election[:3], election[6]) == (["default", "leader", "election"], "0")
     assert lock[1] == "jobs/\xff\\x0a"
     assert (lock[2], lock[5], lock[6]) == ("lock", str(first.token), "1")
-    assert lock[8].endswith(" of 10 s")
+    assert lock[7].endswith(" of 10 s")
     code, text = run("etcdaero_locks", "list", "--json", "--using", "default")
     told = json.loads(text)
     assert told["errors"] == []

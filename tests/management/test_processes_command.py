@@ -16,7 +16,7 @@ from django_etcdaero.datasets.state.presence import Presence
 from django_etcdaero.datasets.stores import About
 from django_etcdaero.runtime import runtime
 
-from .running import declare, kv_away, register, run
+from .running import declare, kv_away, register, run, run_on_terminal
 
 
 @pytest.fixture(autouse=True)
@@ -39,11 +39,9 @@ def test_processes_and_who_is_behind_are_told() -> None:
     assert "prices: 2 of 3 on version 1; not: " in told.getvalue()
     assert "(none yet)" in told.getvalue()
     rows = [line.split("\t") for line in out.getvalue().splitlines()]
-    assert [row[1:3] + row[4:6] for row in rows] == [["", "", "", ""]] * 2 + [
-        ["server", "gunicorn shop", "3.11", "5.2"]
-    ]
-    assert rows[1][8] == "1 INITIALIZING"
-    assert rows[2][8].startswith("prices: prepare() since ")
+    assert [[row[1], *row[6:]] for row in rows] == [["", "", "", ""]] * 2 + [["gunicorn shop", "server", "3.11", "5.2"]]
+    assert rows[1][5] == "1 INITIALIZING"
+    assert rows[2][5].startswith("prices: prepare() since ")
     code, text = run("etcdaero_processes", "--json")
     document = json.loads(text)
     assert code == 0
@@ -51,6 +49,19 @@ def test_processes_and_who_is_behind_are_told() -> None:
     assert document["processes"][2]["stuck"] == {"prices": {"what": "prepare()", "since": 5.0}}
     assert document["processes"][2]["settings_that_differ"] == []
     assert document["errors"] == []
+
+
+def test_a_narrow_terminal_shows_what_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    declare().refresh()
+    about = About(program="gunicorn --config gunicorn.conf.py shop.wsgi", kind="server")
+    presence = Presence(runtime.stores("default").kv, ttl=30, started=3, about=about)
+    presence.publish({"prices": 1}, revision=0, otherwise={"prices": (1, "INTERRUPTED")})
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = run_on_terminal("etcdaero_processes")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "NOT WELL" in lines[0]
+    assert "gunicorn" in lines[1]
+    assert "1 INTERRUPTED" in lines[1]
 
 
 def test_a_dataset_without_a_version_is_told() -> None:

@@ -16,7 +16,7 @@ from django_etcdaero.inspection.cache_values import is_pickle, show_entry
 from django_etcdaero.inspection.caches import CacheState
 from django_etcdaero.management.cache_words import scope_of_clear, scope_of_invalidation, state_of_entry
 from django_etcdaero.management.describe import moment, size, span
-from django_etcdaero.management.one_dataset import ActingCommand
+from django_etcdaero.management.one_dataset import ActingCommand, add_unasked
 from django_etcdaero.management.subcommands import add_django_options
 
 TIMEOUT = 10.0
@@ -41,7 +41,7 @@ class Command(ActingCommand):
             entry.add_argument("--version", type=int, metavar="N", help="of the entry (default: that of the cache)")
             self._add_common(entry)
         clear = acts.add_parser("clear", help="forget all entries with the cache's key prefix")
-        clear.add_argument("--yes", action="store_true", help="do it without asking")
+        add_unasked(clear)
         self._add_common(clear)
         invalidate = acts.add_parser("invalidate", help="forget the entries that were stored with a tag")
         invalidate.add_argument("tags", nargs="+", metavar="TAG")
@@ -158,7 +158,7 @@ class Command(ActingCommand):
     def _clear(self, options: dict[str, Any]) -> None:
         state = self._state(options)
         scope = scope_of_clear(state)
-        if not options["yes"]:
+        if options["interactive"]:
             if not sys.stdin.isatty():
                 raise CommandError(" ".join([*scope, "Nothing was done: say --yes."]))
             self.consent("\n".join(scope))
@@ -166,7 +166,8 @@ class Command(ActingCommand):
         if options["json"]:
             self._print({"cleared": state.alias, "also": state.cleared_with, "entries": state.entries, "scope": scope})
         else:
-            self.stdout.write("\n".join([*(scope if options["yes"] else ()), f"cleared: the cache {state.alias}"]))
+            told = () if options["interactive"] else scope  # who was asked has read it
+            self.stdout.write("\n".join([*told, f"cleared: the cache {state.alias}"]))
 
     def _invalidate(self, options: dict[str, Any]) -> None:
         state, tags = self._state(options), tuple(options["tags"])

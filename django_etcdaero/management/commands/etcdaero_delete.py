@@ -12,6 +12,7 @@ from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.txn import delete, mod_revision
 from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force
+from django_etcdaero.management.one_dataset import add_unasked
 
 
 class Command(KeyCommand):
@@ -23,7 +24,7 @@ class Command(KeyCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("key", metavar="KEY")
         parser.add_argument("--prefix", action="store_true", help="all keys that begin with KEY")
-        parser.add_argument("--yes", action="store_true", help="with --prefix: do it")
+        add_unasked(parser, "with --prefix: do it")
         parser.add_argument(
             "--if-revision", type=int, metavar="N", help="only if the key was changed last with revision N"
         )
@@ -65,7 +66,7 @@ class Command(KeyCommand):
             )
         if not count:
             raise CommandError(f"no key begins with {options['key']!r}")
-        if not options["yes"]:
+        if options["interactive"]:
             if options["json"]:
                 self.print_json({"would_delete": count})
             else:

@@ -12,6 +12,7 @@ from django_etcdaero.doctor import CHECKS, SCHEMA, TIMEOUT, examine, sweep
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.management.diagnosis import lines, swept_lines
 from django_etcdaero.management.ending import quiet_ending
+from django_etcdaero.management.one_dataset import add_unasked
 
 _GRAVITY = {"warning": 1, "error": 2}
 
@@ -58,7 +59,7 @@ class Command(BaseCommand):
             action="store_true",
             help="instead of all that: count records of datasets that no version names. Reads the keys of all records",
         )
-        parser.add_argument("--yes", action="store_true", help="with --sweep: let them expire after GARBAGE_TTL")
+        add_unasked(parser, "with --sweep: let them expire after GARBAGE_TTL")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._check(options)
@@ -74,7 +75,7 @@ class Command(BaseCommand):
         if unknown:
             known = ", ".join(conf.aliases())
             raise CommandError(f"ETCDAERO has no alias {unknown[0]!r}; known: {known}", returncode=2)
-        if options["yes"] and not options["sweep"]:
+        if not options["interactive"] and not options["sweep"]:
             raise CommandError("--yes goes with --sweep", returncode=2)
         if options["sweep"] and (options["only"] or options["skip"] or options["write_probe"]):
             raise CommandError("--sweep runs no checks: leave out --only, --skip and --write-probe", returncode=2)
@@ -98,11 +99,11 @@ class Command(BaseCommand):
         return report.gravity >= _GRAVITY[options["fail_on"]]
 
     def _sweep(self, options: dict[str, Any]) -> bool:
-        found = sweep(aliases=options["using"], expire=options["yes"])
+        found = sweep(aliases=options["using"], expire=not options["interactive"])
         if options["json"]:
             self.stdout.write(json.dumps({"schema": SCHEMA, "sweep": [each.as_dict() for each in found]}, indent=2))
         else:
-            for line in swept_lines(found, self.style, expire=options["yes"]):
+            for line in swept_lines(found, self.style, expire=not options["interactive"]):
                 self.stdout.write(line)
         return any(each.error for each in found)
 

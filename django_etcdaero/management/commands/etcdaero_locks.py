@@ -19,7 +19,7 @@ from django_etcdaero.inspection.locks import Contended, all_contended, contended
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.keyvalue.values import LeaseStatus
 from django_etcdaero.management.describe import moment
-from django_etcdaero.management.one_dataset import ActingCommand
+from django_etcdaero.management.one_dataset import ActingCommand, add_unasked
 from django_etcdaero.management.subcommands import add_django_options
 from django_etcdaero.management.table import table
 from django_etcdaero.runtime import runtime
@@ -31,8 +31,6 @@ class Command(ActingCommand):
         "with this token any more, or not all could be read; 2: wrong arguments."
     )
 
-    unasked = ("--yes",)
-
     def add_arguments(self, parser: CommandParser) -> None:
         actions = parser.add_subparsers(dest="action", required=True, parser_class=type(parser))
         listing = actions.add_parser("list", help="who holds, and how many wait")
@@ -43,7 +41,7 @@ class Command(ActingCommand):
         releasing.add_argument(
             "--token", type=int, required=True, metavar="N", help="of the holder; another holder keeps it"
         )
-        releasing.add_argument(*self.unasked, action="store_false", dest="interactive", help="do it without asking")
+        add_unasked(releasing)
         releasing.add_argument("--json", action="store_true", help="print one JSON object")
         _add_using(releasing, "the alias in settings.ETCDAERO (default: default)")
         for each in (listing, releasing):
@@ -70,7 +68,7 @@ class Command(ActingCommand):
             self.stdout.write(json.dumps({"locks": [_as_json(*each) for each in found], "errors": errors}, indent=2))
         else:
             rows = [_row(*each) for each in found]
-            headings = ("alias", "name", "kind", "holder", "since", "token", "waiting", "lease", "time left")
+            headings = ("alias", "name", "kind", "holder", "since", "token", "waiting", "time left", "lease")
             for line in table(headings, rows, out=self.stdout):
                 self.stdout.write(line)
             if not found and not answers.problems and self.stdout.isatty():
@@ -133,8 +131,8 @@ def _row(alias: str, each: Contended, left: Mapping[int, LeaseStatus]) -> tuple[
         "" if holder.since is None else moment(holder.since.timestamp()),
         holder.token,
         len(each.waiters),
-        f"{holder.lease:x}",
         "" if status is None else f"{max(0, status.ttl)} of {status.granted_ttl} s",
+        f"{holder.lease:x}",
     )
 
 

@@ -50,8 +50,8 @@ class Command(ActingCommand):
             told = headline(line)
             self.stderr.write(self.style.WARNING(told) if line.others else told)
         rows = [_row(each, found) for each in found.processes]
-        headings = ("process", "kind", "program", "started", "python", "django", "rows", "stored", "not well")
-        for text in table(headings, rows, out=self.stdout):
+        headings = ("process", "program", "started", "rows", "stored", "not well", "kind", "python", "django")
+        for text in table(headings, rows, out=self.stdout, shorten="program"):
             self.stdout.write(text)
         for problem in found.problems:
             self.stderr.write(self.style.ERROR(str(problem)))
@@ -82,14 +82,14 @@ def _row(each: Process, found: FoundProcesses) -> tuple[object, ...]:
     unwell += [f"{name} differs" for name in found.differing.get(identity(each), ())]
     return (
         f"{each.host}/{each.pid}",
-        each.kind,
         each.program,
         moment(each.started),
-        each.software.get("python", ""),
-        each.software.get("django", ""),
         sum(each.rows.values()),
         size(sum(each.stored_bytes.values())),
         ", ".join(unwell),
+        each.kind,
+        each.software.get("python", ""),
+        each.software.get("django", ""),
     )
 
 
