@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import sys
 from collections.abc import Iterator
 
 import celery
 import pytest
 from celery.contrib.testing.worker import start_worker
+from celery.signals import setup_logging
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
@@ -67,12 +69,18 @@ def test_in_a_transaction_nothing_is_loaded() -> None:
 # --- Celery ----------------------------------------------------------------------------------------------------------
 
 
+def leave_logging_alone(**options: object) -> None:
+    """Where somebody sets logging up for it a worker does not: it would set the level of the root logger, for good."""
+
+
 @pytest.fixture
 def app() -> Iterator[celery.Celery]:
+    setup_logging.connect(leave_logging_alone)
     made = celery.Celery("shop", broker="memory://", backend="cache+memory://", set_as_current=True)
     made.conf.update(imports=["django_etcdaero.contrib.celery"], broker_connection_retry_on_startup=True)
     yield made
     made.close()
+    setup_logging.disconnect(leave_logging_alone)
 
 
 def test_celery_runs_it_at_once_where_it_is_told_to(app: celery.Celery) -> None:
@@ -88,10 +96,12 @@ def test_celery_runs_it_at_once_where_it_is_told_to(app: celery.Celery) -> None:
 @pytest.mark.slow
 def test_a_worker_of_celery_knows_the_tasks_by_their_names(app: celery.Celery) -> None:
     declare()
+    before = logging.root.level, [*logging.root.handlers]
     with start_worker(app, perform_ping_check=False, pool="solo"):
         result = app.send_task("django_etcdaero.refresh", ["prices"]).get(timeout=30)
         assert (result["outcome"], result["version"]) == ("refreshed", 1)
         assert app.send_task("django_etcdaero.refresh_due").get(timeout=30)[0]["outcome"] == "fresh"
+    assert (logging.root.level, logging.root.handlers) == before
 
 
 def test_without_celery_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
