@@ -11,6 +11,7 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import staleness_of
 
 from tests.waiting import wait_until
 
@@ -59,12 +60,20 @@ class Visitor:
         except AssertionError:
             raise AssertionError(f"{words!r} is not on {self.path}, which says: {self.text}") from None
 
-    def clicks(self, words: str, *, within: str = "//body") -> None:
-        """Click the link or button that says this."""
-        self._only(
+    def clicks(self, words: str, *, within: str = "//body", stays: bool = False) -> None:
+        """Click the link or button that says this; return when the page has come that it leads to.
+
+        ``stays``: a script of the page makes something else of it.
+        """
+        found = self._only(
             f"{within}//a[normalize-space()={_quoted(words)}] | {within}//button[normalize-space()={_quoted(words)}]"
             f" | {within}//input[@type='submit' and @value={_quoted(words)}]"
-        ).click()
+        )
+        leads = not stays and found.tag_name != "button"
+        before = self.driver.find_element(By.TAG_NAME, "html")
+        found.click()
+        if leads:
+            self._waits(lambda: bool(staleness_of(before)(self.driver)), f"what comes after {words!r}")
 
     def fills(self, **fields: str) -> None:
         for name, value in fields.items():
