@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from django import forms
 from django.core.exceptions import PermissionDenied
@@ -15,34 +15,9 @@ from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.exceptions import EtcdAeroError
 
+from .section import Section
+
 _NONE: Mapping[str, Any] = {}
-
-
-class Section(Protocol):
-    """What acts need of the section of the admin that they belong to."""
-
-    def permits(self, request: HttpRequest, codename: str) -> bool:
-        """Tell whether the visitor may."""
-
-    def found(self, request: HttpRequest, object_id: str) -> Any:
-        """Return the thing at an address, or the answer that says that it is not there."""
-
-    def address(self) -> str:
-        """Return the address of the list."""
-
-    def address_of(self, thing: Any) -> str:
-        """Return the address of the page of a thing."""
-
-    def show(
-        self, request: HttpRequest, template: str, *, title: Any, thing: Any = None, status: int = 200, **context: Any
-    ) -> HttpResponse:
-        """Return a page."""
-
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Write an entry of the log."""
-
-    def message_user(self, request: HttpRequest, message: Any, level: Any) -> Any:
-        """Tell the visitor with the next page."""
 
 
 class ConfirmForm(forms.Form):
@@ -101,8 +76,8 @@ class Act:
     """Whether the thing is in a state in which it makes sense. The page says so if not, and does nothing."""
     danger: bool = False
     """Whether the button looks like that for deleting."""
-    to_list: bool = False
-    """Whether the visitor goes on to the list, because the thing may be gone."""
+    goes_to: Callable[[Section, Any], str] = lambda section, thing: section.address_of(thing)
+    """Where the visitor goes when it is done: to the page of the thing, unless that may be gone."""
 
     def view(self, page: Section) -> Callable[[HttpRequest, str], HttpResponse]:
         """Return the view for the pages of a section."""
@@ -124,8 +99,7 @@ class Act:
                 offered=self.offered(thing),
                 danger=self.danger,
                 perform=lambda data: self.perform(request, thing, data),
-                then=page.address() if self.to_list else None,
-                context={"back": page.address_of(thing)},
+                then=lambda: self.goes_to(page, thing),
             )
 
         return view
@@ -143,13 +117,11 @@ def confirm(
     initial: Mapping[str, Any] = _NONE,
     offered: bool = True,
     danger: bool = False,
-    then: str | Callable[[], str] | None = None,
+    then: Callable[[], str] | None = None,
     template: str = "admin/django_etcdaero/confirm.html",
     context: Mapping[str, Any] = _NONE,
 ) -> HttpResponse:
-    """Ask about something by GET, do it by POST, log it for ``thing``, and go to ``then`` (its page by default).
-
-    A ``then`` that is only known when it was done is a function.
+    """Ask about something by GET, do it by POST, log it for ``thing``, and go to ``then()`` (its page by default).
 
     The caller has checked the permission. ``perform`` gets what the form says, and returns in words what was done; an
     ``EtcdAeroError`` of it is shown and logged.
@@ -167,14 +139,13 @@ def confirm(
         else:
             page.log_change(request, thing, done)
             page.message_user(request, done, "SUCCESS")
-            address = then() if callable(then) else then
-            return HttpResponseRedirect(address or page.address_of(thing))
+            return HttpResponseRedirect(page.address_of(thing) if then is None else then())
     shown = {
         "form": form,
         "question": question,
         "offered": offered,
         "danger": danger,
-        "back": then if isinstance(then, str) else page.address_of(thing),
+        "back": page.address_of(thing),
         **context,
     }
     return page.show(request, template, title=title, thing=thing, status=status, **shown)

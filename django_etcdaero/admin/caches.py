@@ -78,15 +78,12 @@ class CacheAdmin(InspectedAdmin):
         ),
     )
     pages = (
-        Page(name="delete-entry", method="delete_entry", permission="delete_entry"),
-        Page(name="invalidate-tag", method="invalidate_tag", permission="delete_entry"),
+        Page(name="delete-entry", method="delete_entry", permission="delete_entry", acts=True),
+        Page(name="invalidate-tag", method="invalidate_tag", permission="delete_entry", acts=True),
     )
 
     class Media:
         css: ClassVar[dict[str, list[str]]] = {"all": ["django_etcdaero/admin.css", "django_etcdaero/caches.css"]}
-
-    def acting_names(self) -> set[str]:
-        return super().acting_names() | {page.name for page in self.pages}
 
     def read(self, request: HttpRequest) -> Found:
         return _found(caches.read_caches(DEADLINE))

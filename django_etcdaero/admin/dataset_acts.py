@@ -6,13 +6,12 @@ A web process never loads a source: whoever refreshes is asked to.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 from django import forms
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -21,38 +20,13 @@ from django_etcdaero.datasets.publish.history import Version
 from django_etcdaero.management.describe import moment, size
 
 from ..models import Dataset
-from .acts import Act, ConfirmForm, ReasonForm, Section, confirm
+from .acts import Act, ConfirmForm, ReasonForm
+from .section import Section
 
 
-class RefreshAct(Act):
-    """Asks for a refresh, and goes on to the page that shows how it is getting on."""
-
-    def view(self, page: Section) -> Callable[[HttpRequest, str], HttpResponse]:
-        """Return the view for the pages of a section."""
-
-        def view(request: HttpRequest, object_id: str) -> HttpResponse:
-            if not page.permits(request, self.permission):
-                raise PermissionDenied
-            thing = page.found(request, object_id)
-            if isinstance(thing, HttpResponse):
-                return thing
-            return confirm(
-                page,
-                request,
-                thing,
-                title=self.label,
-                question=self.question(thing),
-                form_class=self.form(thing),
-                perform=lambda data: self.perform(request, thing, data),
-                then=lambda: address_of_wait(page, thing),
-            )
-
-        return view
-
-
-def address_of_wait(page: Any, thing: Any) -> str:
+def address_of_wait(section: Section, thing: Any) -> str:
     """Return the address of the page that shows how the last request of this visitor is getting on."""
-    address: str = page.address_of(thing, "refreshing")
+    address = section.address_of(thing, "refreshing")
     asked = getattr(thing, "asked", None)
     if asked is None:
         return address
@@ -122,7 +96,7 @@ def _pinned(thing: Any) -> bool:
     return overview is not None and overview.stored.pin is not None
 
 
-REFRESH = RefreshAct(
+REFRESH = Act(
     name="refresh",
     label=_("Refresh now"),
     permission="refresh_dataset",
@@ -131,6 +105,7 @@ REFRESH = RefreshAct(
     ),
     form=lambda thing: ReasonForm,
     perform=lambda request, thing, data: ask_for_refresh(thing, data),
+    goes_to=address_of_wait,
 )
 PIN = Act(
     name="pin",

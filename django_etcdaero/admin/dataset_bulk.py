@@ -14,6 +14,7 @@ from django_etcdaero.system.clocks import monotonic
 
 from .acts import ReasonForm
 from .dataset_acts import REFRESH, ask_for_refresh
+from .section import Section
 
 LONGEST = 10.0
 """Seconds that asking may take; what was not asked for by then is told."""
@@ -27,7 +28,7 @@ class SeveralForm(ReasonForm):
     _selected_action = forms.CharField(widget=forms.MultipleHiddenInput, required=False)
 
 
-def refresh_several(page: Any, request: HttpRequest, things: list[Any]) -> HttpResponse | None:
+def refresh_several(page: Section, request: HttpRequest, things: list[Any]) -> HttpResponse | None:
     """Ask about it, or do it if that was answered; ``None``: the list is shown again."""
     names = [str(each.pk) for each in things]
     confirmed = "confirmed" in request.POST
@@ -55,7 +56,7 @@ def refresh_several(page: Any, request: HttpRequest, things: list[Any]) -> HttpR
     return answer
 
 
-def _ask_for_all(page: Any, request: HttpRequest, things: list[Any], data: dict[str, Any]) -> None:
+def _ask_for_all(page: Section, request: HttpRequest, things: list[Any], data: dict[str, Any]) -> None:
     until, asked, failed = monotonic() + LONGEST, 0, dict[str, str]()
     for thing in things:
         if monotonic() > until:

@@ -24,6 +24,7 @@ from django_etcdaero.system.clocks import monotonic
 
 from .dataset_page import left
 from .inspected import DEADLINE
+from .section import Section
 
 MOST = 50
 """Changes on a page."""
@@ -47,7 +48,7 @@ class WhichForm(forms.Form):
         return self.cleaned_data.get(name)
 
 
-def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
+def view(page: Section, request: HttpRequest, thing: Any) -> HttpResponse:
     """Return the page."""
     declared, form = datasets[str(thing.pk)], WhichForm(request.GET)
     form.is_valid()

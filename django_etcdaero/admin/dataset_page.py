@@ -18,6 +18,7 @@ from django_etcdaero.system.clocks import monotonic
 from .dataset_charts import charts
 from .dataset_words import said
 from .processes import pk_of
+from .section import Section
 
 MOST_NAMED = 50
 """Processes that hold another version and are named."""
@@ -40,7 +41,7 @@ def left(thing: Any) -> float:
     return max(LEAST, float(thing.until) - monotonic())
 
 
-def page_context(page: Any, request: HttpRequest, thing: Any) -> dict[str, Any]:
+def page_context(page: Section, request: HttpRequest, thing: Any) -> dict[str, Any]:
     """Return what the template shows."""
     state: DatasetState = thing.value
     declared, overview = datasets[state.name], state.overview

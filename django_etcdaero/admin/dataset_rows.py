@@ -37,6 +37,7 @@ from django_etcdaero.system.clocks import monotonic
 
 from .dataset_page import left
 from .inspected import DEADLINE
+from .section import Section
 
 MOST = 50
 """Rows on a page."""
@@ -112,7 +113,7 @@ class _Found:
     row: Row | None = None
 
 
-def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
+def view(page: Section, request: HttpRequest, thing: Any) -> HttpResponse:
     """Return the page."""
     declared, form = datasets[str(thing.pk)], LookForm(request.GET)
     form.is_valid()

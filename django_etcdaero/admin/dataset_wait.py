@@ -15,11 +15,12 @@ from django_etcdaero.inspection.one_dataset import DatasetState
 from django_etcdaero.inspection.refresh_wait import look
 
 from .dataset_page import left
+from .section import Section
 
 _ID = re.compile(r"[0-9a-f]{1,32}")
 
 
-def view(page: Any, request: HttpRequest, thing: Any) -> HttpResponse:
+def view(page: Section, request: HttpRequest, thing: Any) -> HttpResponse:
     """Return the page; ``id``, ``revision`` and ``at`` in the address say which request it is about, from when."""
     state: DatasetState = thing.value
     declared = datasets[state.name]

@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext
 
+from django_etcdaero import conf
 from django_etcdaero.inspection.problem import Problem
 
 from .acts import Act
@@ -43,7 +44,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A further page of a thing, or of the whole section, which only shows something."""
+    """A further page of a thing, or of the whole section."""
 
     name: str
     """Ends the address."""
@@ -51,6 +52,8 @@ class Page:
     """Of the section: takes the request, and the thing if the page is of one."""
     permission: str
     of_thing: bool = True
+    acts: bool = False
+    """Whether a POST to it does something."""
 
 
 class InspectedAdmin(_ModelAdmin):
@@ -80,6 +83,15 @@ class InspectedAdmin(_ModelAdmin):
     def thing_context(self, request: HttpRequest, thing: Any) -> dict[str, Any]:
         """Return what the page of a thing shows."""
         return {}
+
+    def status_of(self, thing: Any) -> int:
+        """Return the status of the page of a thing: a section may show those that are not there, too."""
+        return 200
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Return the columns; the alias is one where there are several."""
+        several = len(conf.aliases()) > 1
+        return [each for each in self.list_display if several or each != "alias"]
 
     # permissions -----------------------------------------------------------------------------------------------------
 
@@ -129,7 +141,7 @@ class InspectedAdmin(_ModelAdmin):
 
     def acting_names(self) -> set[str]:
         """Return the names of the pages on which a POST does something."""
-        return {act.name for act in self.acts}
+        return {each.name for each in self.acts} | {each.name for each in self.pages if each.acts}
 
     def address_of(self, thing: Any, name: str = "change") -> str:
         """Return the address of the page of a thing, or of one of its further pages and acts."""
@@ -193,7 +205,8 @@ class InspectedAdmin(_ModelAdmin):
         if isinstance(thing, HttpResponse):
             return thing
         context = self.thing_context(request, thing)
-        return self.show(request, self.thing_template, title=str(thing), thing=thing, **context)
+        status = self.status_of(thing)
+        return self.show(request, self.thing_template, title=str(thing), thing=thing, status=status, **context)
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -26,6 +26,7 @@ from django_etcdaero.keyvalue.values import KeyValue
 from .inspected import DEADLINE
 from .key_asking import Wanted
 from .key_words import as_text
+from .section import Section
 
 T = TypeVar("T")
 DELETED_PAGE = 200
@@ -39,14 +40,8 @@ LONGEST_LINKED = 1_000
 nine of them."""
 
 
-class KeyPages(Protocol):
-    """What is needed of the section."""
-
-    def address(self, name: str = "changelist", *args: str) -> str:
-        """Return the address of a page of the section."""
-
-    def address_of(self, thing: Any, name: str = "change") -> str:
-        """Return the address of a page of a key."""
+class KeySection(Section, Protocol):
+    """The section of the keys."""
 
     def thing_of(self, seen: SeenKey) -> Any:
         """Return the thing that stands for a key."""
@@ -60,7 +55,7 @@ def _asked(alias: str, read: Callable[[Stores], T]) -> tuple[T | None, list[Prob
     return answers.by_alias.get(alias), answers.problems
 
 
-def address_of_key(section: KeyPages, alias: str, key: bytes, name: str = "change") -> str:
+def address_of_key(section: KeySection, alias: str, key: bytes, name: str = "change") -> str:
     """Return the address of a page of a key that was not read."""
     seen = SeenKey(alias=alias, key=key, kv=None, lease=None, inside=None, protected=None, revision=0)
     return section.address_of(section.thing_of(seen), name)
@@ -69,7 +64,7 @@ def address_of_key(section: KeyPages, alias: str, key: bytes, name: str = "chang
 # --- the tree --------------------------------------------------------------------------------------------------------
 
 
-def tree_context(section: KeyPages, wanted: Wanted) -> dict[str, Any]:
+def tree_context(section: KeySection, wanted: Wanted) -> dict[str, Any]:
     """Return a level of the tree, or what a search has found, now or as of a revision or a time."""
     mistakes = list(wanted.mistakes)
 
@@ -126,7 +121,7 @@ def _level(kv: KV, wanted: Wanted, revision: int) -> Level:
     return read_level(kv, wanted.under, start=wanted.start, revision=revision, seconds=DEADLINE / 3, timeout=DEADLINE)
 
 
-def _entry(section: KeyPages, wanted: Wanted, entry: Any, revision: int) -> dict[str, Any]:
+def _entry(section: KeySection, wanted: Wanted, entry: Any, revision: int) -> dict[str, Any]:
     shown = {"name": _short(key_text(entry.name)) or gettext("(empty name)"), "entry": entry}
     if len(entry.key) > LONGEST_LINKED:
         shown["address"] = ""
@@ -158,7 +153,7 @@ def _path(wanted: Wanted) -> list[dict[str, str]]:
 # --- what was deleted ------------------------------------------------------------------------------------------------
 
 
-def deleted_context(section: KeyPages, wanted: Wanted) -> dict[str, Any]:
+def deleted_context(section: KeySection, wanted: Wanted) -> dict[str, Any]:
     """Return the keys that were deleted, the last deletion first."""
 
     def read(stores: Stores) -> tuple[Reach, Any]:
@@ -197,7 +192,7 @@ def deleted_context(section: KeyPages, wanted: Wanted) -> dict[str, Any]:
 # --- what a key was --------------------------------------------------------------------------------------------------
 
 
-def versions_context(section: KeyPages, request: HttpRequest, thing: Any) -> dict[str, Any]:
+def versions_context(section: KeySection, request: HttpRequest, thing: Any) -> dict[str, Any]:
     """Return versions of a key in one of its lives, and where its earlier lives ended."""
     seen: SeenKey = thing.value
     before = Wanted.of(request, alias=seen.alias).revision
@@ -251,7 +246,7 @@ def _version(version: Any, seen: SeenKey, reveal: bool, restore: str) -> dict[st
     }
 
 
-def compare_context(section: KeyPages, request: HttpRequest, thing: Any) -> dict[str, Any]:
+def compare_context(section: KeySection, request: HttpRequest, thing: Any) -> dict[str, Any]:
     """Return two versions of a key, and their difference if values may be shown."""
     seen: SeenKey = thing.value
     revisions = [_number(request.GET.get(name)) for name in ("a", "b")]

@@ -21,11 +21,11 @@ from .acts import confirm
 from .inspected import DEADLINE
 from .key_asking import Wanted
 from .key_forms import SeenForm
-from .key_pages import read_version
+from .key_pages import KeySection, read_version
 from .key_words import why_protected
 
 
-def remove(section: Any, request: HttpRequest, thing: Any) -> HttpResponse:
+def remove(section: KeySection, request: HttpRequest, thing: Any) -> HttpResponse:
     """Answer the page on which a key is deleted."""
     seen: SeenKey = thing.value
     refused = why_protected(seen)
@@ -51,12 +51,12 @@ def remove(section: Any, request: HttpRequest, thing: Any) -> HttpResponse:
         offered=not refused and seen.kv is not None,
         danger=True,
         template="admin/django_etcdaero/key_confirm.html",
-        then=section.address() + parent.query() if request.method == "POST" else section.address_of(thing),
+        then=lambda: section.address() + parent.query(),
         context={"seen": seen, "acts": []},
     )
 
 
-def restore(section: Any, request: HttpRequest, thing: Any) -> HttpResponse:
+def restore(section: KeySection, request: HttpRequest, thing: Any) -> HttpResponse:
     """Answer the page on which the value of an earlier revision is written once more, as a new version."""
     seen: SeenKey = thing.value
     revision = Wanted.of(request, alias=seen.alias).revision

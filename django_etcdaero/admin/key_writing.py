@@ -6,7 +6,7 @@ the race sees what they saw, what is there and what they wrote, and may save ove
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 from django.contrib.admin.utils import quote
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -24,40 +24,13 @@ from django_etcdaero.runtime import runtime
 from .inspected import DEADLINE
 from .key_asking import Wanted
 from .key_forms import NewKeyForm, ValueForm, initial_value
-from .key_pages import LONGEST_LINKED, read_version
+from .key_pages import LONGEST_LINKED, KeySection, read_version
 from .key_words import as_text, why_protected
 
 TEMPLATE = "admin/django_etcdaero/key_edit.html"
 
 
-class WritingSection(Protocol):
-    """What is needed of the section."""
-
-    def address(self, name: str = "changelist", *args: str) -> str:
-        """Return the address of a page of the section."""
-
-    def address_of(self, thing: Any, name: str = "change") -> str:
-        """Return the address of a page of a key."""
-
-    def thing_of(self, seen: SeenKey) -> Any:
-        """Return the thing that stands for a key."""
-
-    def reveals(self, request: HttpRequest) -> bool:
-        """Tell whether the visitor may see values."""
-
-    def show(
-        self, request: HttpRequest, template: str, *, title: Any, thing: Any = None, status: int = 200, **context: Any
-    ) -> HttpResponse:
-        """Return a page."""
-
-    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
-        """Write an entry of the log."""
-
-    def message_user(self, request: HttpRequest, message: Any, level: Any) -> Any:
-        """Tell the visitor with the next page."""
-
-
-def write(section: WritingSection, request: HttpRequest, thing: Any) -> HttpResponse:
+def write(section: KeySection, request: HttpRequest, thing: Any) -> HttpResponse:
     """Answer the page on which a key is edited, or added if ``thing`` is ``None``."""
     reveal = section.reveals(request)
     adding = thing is None
@@ -101,7 +74,7 @@ def _empty(request: HttpRequest, thing: Any, reveal: bool) -> ValueForm:
 
 
 def _form(
-    section: WritingSection,
+    section: KeySection,
     request: HttpRequest,
     thing: Any,
     alias: str,
@@ -132,7 +105,7 @@ def _form(
 
 
 def _preview(
-    section: WritingSection, request: HttpRequest, thing: Any, form: ValueForm, there: KeyValue | None, reveal: bool
+    section: KeySection, request: HttpRequest, thing: Any, form: ValueForm, there: KeyValue | None, reveal: bool
 ) -> HttpResponse:
     value: bytes = form.cleaned_data["bytes"]
     compared = difference(there.value, value) if there is not None and reveal else None
@@ -151,7 +124,7 @@ def _preview(
 
 
 def _conflict(
-    section: WritingSection, request: HttpRequest, thing: Any, form: ValueForm, there: KeyValue | None, reveal: bool
+    section: KeySection, request: HttpRequest, thing: Any, form: ValueForm, there: KeyValue | None, reveal: bool
 ) -> HttpResponse:
     """Show what was seen, what is there, and what was to be written."""
     data = form.cleaned_data
@@ -184,14 +157,14 @@ def _conflict(
 
 
 def _second(
-    section: WritingSection, request: HttpRequest, thing: Any, form: ValueForm, *, status: int = 200, **context: Any
+    section: KeySection, request: HttpRequest, thing: Any, form: ValueForm, *, status: int = 200, **context: Any
 ) -> HttpResponse:
     back = section.address_of(thing) if thing.value.kv is not None else section.address()
     return section.show(request, TEMPLATE, thing=thing, status=status, form=form, acts=[], back=back, **context)
 
 
 def _save(
-    section: WritingSection, request: HttpRequest, thing: Any, form: ValueForm, reveal: bool, *, adding: bool
+    section: KeySection, request: HttpRequest, thing: Any, form: ValueForm, reveal: bool, *, adding: bool
 ) -> HttpResponse:
     data, seen = form.cleaned_data, thing.value
     try:

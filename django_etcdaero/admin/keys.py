@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern, path
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -45,6 +42,10 @@ class KeyAdmin(InspectedAdmin):
         Page(name="deleted", method="deleted_page", permission="view_key", of_thing=False),
         Page(name="versions", method="versions_page", permission="view_key"),
         Page(name="compare", method="compare_page", permission="view_key"),
+        Page(name="new", method="new_page", permission="change_key", of_thing=False, acts=True),
+        Page(name="edit", method="edit_page", permission="change_key", acts=True),
+        Page(name="remove", method="remove_page", permission="delete_key", acts=True),
+        Page(name="restore", method="restore_page", permission="change_key", acts=True),
     )
 
     class Media:
@@ -105,28 +106,10 @@ class KeyAdmin(InspectedAdmin):
             **{**context, **(extra_context or {})},
         )
 
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show a key, also one that is not there (status 404)."""
-        if object_id is None or not self.has_view_permission(request):
-            raise PermissionDenied
-        thing = self.found(request, object_id)
-        if isinstance(thing, HttpResponse):
-            return thing
+    def status_of(self, thing: Any) -> int:
+        """Return 404 for a key that is not there; its page tells what it was before."""
         seen: SeenKey = thing.value
-        return self.show(
-            request,
-            self.thing_template,
-            title=str(thing),
-            thing=thing,
-            status=200 if seen.kv or seen.then else 404,
-            **self.thing_context(request, thing),
-        )
+        return 200 if seen.kv or seen.then else 404
 
     def thing_context(self, request: HttpRequest, thing: Any) -> dict[str, Any]:
         seen: SeenKey = thing.value
@@ -185,45 +168,18 @@ class KeyAdmin(InspectedAdmin):
 
     # acts ------------------------------------------------------------------------------------------------------------
 
-    def get_urls(self) -> list[URLPattern]:
-        views: list[tuple[str, str, Callable[..., HttpResponse]]] = [
-            ("new/", "new", self.new_view),
-            ("<path:object_id>/edit/", "edit", self.edit_view),
-            ("<path:object_id>/remove/", "remove", self.remove_view),
-            ("<path:object_id>/restore/", "restore", self.restore_view),
-        ]
-        own = [
-            path(route, self.admin_site.admin_view(view), name=self._address_name(name)) for route, name, view in views
-        ]
-        return [*own, *super().get_urls()]
-
-    def acting_names(self) -> set[str]:
-        return {"new", "edit", "remove", "restore"}
-
-    def new_view(self, request: HttpRequest) -> HttpResponse:
+    def new_page(self, request: HttpRequest) -> HttpResponse:
         """Ask for a key and a value, and create the key."""
-        if not self.permits(request, "change_key"):
-            raise PermissionDenied
         return write(self, request, None)
 
-    def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def edit_page(self, request: HttpRequest, thing: Any) -> HttpResponse:
         """Ask for another value, show the difference, and write it."""
-        return self._act(request, object_id, "change_key", write)
+        return write(self, request, thing)
 
-    def remove_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def remove_page(self, request: HttpRequest, thing: Any) -> HttpResponse:
         """Ask whether to delete a key, and delete it."""
-        return self._act(request, object_id, "delete_key", remove)
+        return remove(self, request, thing)
 
-    def restore_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+    def restore_page(self, request: HttpRequest, thing: Any) -> HttpResponse:
         """Ask whether to write an earlier value once more, and write it."""
-        return self._act(request, object_id, "change_key", restore)
-
-    def _act(self, request: HttpRequest, object_id: str, permission: str, act: Any) -> HttpResponse:
-        if not self.permits(request, permission):
-            raise PermissionDenied
-        thing = self.get_object(request, unquote(object_id))
-        if thing is None:
-            found: HttpResponse = self.found(request, object_id)
-            return found
-        answer: HttpResponse = act(self, request, thing)
-        return answer
+        return restore(self, request, thing)

@@ -66,7 +66,7 @@ class LeaseAdmin(LeasedAdmin):
             perform=_revoke,
             offered=lambda thing: not thing.value.others,
             danger=True,
-            to_list=True,
+            goes_to=lambda section, thing: section.address(),
         ),
     )
 

@@ -109,7 +109,7 @@ class LockAdmin(LeasedAdmin):
             initial=lambda thing: {"token": thing.value.holder.token},
             perform=_release,
             danger=True,
-            to_list=True,
+            goes_to=lambda section, thing: section.address(),
         ),
         Act(
             name="remove",

@@ -76,11 +76,6 @@ class WatchAdmin(InspectedAdmin):
                     things.append(thing)
         return Found(things=things, problems=answers.problems)
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        """Return the columns; the alias is one where there are several."""
-        several = len(conf.aliases()) > 1
-        return [each for each in self.list_display if several or each != "alias"]
-
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data is not None:
