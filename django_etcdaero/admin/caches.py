@@ -20,7 +20,7 @@ from django_etcdaero.management.describe import size
 
 from ..models import Cache
 from .acts import Act, ConfirmForm, confirm, name_form
-from .inspected import DEADLINE, Found, InspectedAdmin, Page
+from .inspected import DEADLINE, Found, InspectedAdmin, Page, problems_of
 
 COUNTED = {
     "hits": _("reads that found an entry"),
@@ -105,15 +105,16 @@ class CacheAdmin(InspectedAdmin):
         }
         if form.is_bound and form.is_valid() and state.settings is not None:
             looked = self._look(request, thing, form.cleaned_data)
-            problems = [*request.etcdaero_problems]  # type: ignore[attr-defined] # of read_one()
+            problems = [*problems_of(request)]
             if looked.problem is not None and not problems:
                 problems.append(looked.problem)
             context |= {"problems": problems, "looked": looked, **self._entry_context(request, looked, form)}
         return context
 
     def _look(self, request: HttpRequest, thing: Any, named: Mapping[str, Any]) -> Looked:
-        if request.etcdaero_problems:  # type: ignore[attr-defined]
-            return Looked(None, request.etcdaero_problems[0])  # type: ignore[attr-defined] # it is not waited for again
+        problems = problems_of(request)
+        if problems:
+            return Looked(None, problems[0])  # it is not waited for again
         return caches.look_up(thing.pk, named["key"], named["version"], timeout=DEADLINE)
 
     def _entry_context(self, request: HttpRequest, looked: Looked, form: forms.Form) -> dict[str, Any]:

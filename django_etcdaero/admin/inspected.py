@@ -34,6 +34,17 @@ DEADLINE = 3.0
 """Seconds that a page waits for the stores. What has not answered by then is shown as a problem."""
 
 
+def keep_problems(request: HttpRequest, problems: list[Problem]) -> None:
+    """Keep what could not be read for a page, to be shown above what could."""
+    vars(request)["etcdaero_problems"] = problems
+
+
+def problems_of(request: HttpRequest) -> list[Problem]:
+    """Return what could not be read for a page so far."""
+    found: list[Problem] = vars(request).get("etcdaero_problems", [])
+    return found
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What was read for a page."""
@@ -155,7 +166,7 @@ class InspectedAdmin(_ModelAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         found = self.read(request)
-        request.etcdaero_problems = found.problems  # type: ignore[attr-defined] # shown around the list
+        keep_problems(request, found.problems)
         return Rows(self.model, found.things)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
@@ -165,7 +176,7 @@ class InspectedAdmin(_ModelAdmin):
         if getattr(request, "etcdaero_only_name", False):
             return self.model(pk=object_id)
         found = self.read_one(request, object_id)
-        request.etcdaero_problems = found.problems  # type: ignore[attr-defined] # shown around the page
+        keep_problems(request, found.problems)
         return found.things[0] if found.things else None
 
     def found(self, request: HttpRequest, object_id: str) -> Any:
@@ -173,7 +184,7 @@ class InspectedAdmin(_ModelAdmin):
         thing = self.get_object(request, unquote(object_id))
         if thing is not None:
             return thing
-        problems = request.etcdaero_problems  # type: ignore[attr-defined]
+        problems = problems_of(request)
         title = str(self.opts.verbose_name)
         return self.show(
             request,
@@ -188,7 +199,7 @@ class InspectedAdmin(_ModelAdmin):
         title = str(self.opts.verbose_name_plural).capitalize()
         response = super().changelist_view(request, {"title": title, **(extra_context or {})})
         if isinstance(response, TemplateResponse) and response.context_data is not None:
-            response.context_data["problems"] = getattr(request, "etcdaero_problems", [])
+            response.context_data["problems"] = problems_of(request)
         return response
 
     def changeform_view(
@@ -232,7 +243,7 @@ class InspectedAdmin(_ModelAdmin):
     ) -> TemplateResponse:
         """Return a page of the section."""
         request.current_app = self.admin_site.name
-        problems = context.pop("problems", None) or getattr(request, "etcdaero_problems", [])
+        problems = context.pop("problems", None) or problems_of(request)
         offered = [] if thing is None else [each for each in self.acts if self.permits(request, each.permission)]
         shown = {
             **self.admin_site.each_context(request),

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.test_example_project import BERLIN, Project, environment, serving
-from tests.test_example_project import project as project  # a fixture
+from tests.example import BERLIN, Project, environment, serving
+from tests.example import project as project  # a fixture
 
 from .visitor import DRIVER, Visitor, visiting
 
