@@ -2,8 +2,9 @@
 
 A probe brings one value from one subject. All that calls a store, reads a file or runs code of the project is in
 probes, which the examination runs side by side, each in a thread and with a limit. A check is a pure function of what
-its probes brought: it yields verdicts, none when all is well, and needs no thread and no limit. A probe that failed is
-met where its value is asked for, and that is how a check ends which has nothing to say about it itself.
+its probes brought: it yields verdicts, and needs no thread and no limit. That all is well counts only where nothing
+else is said, so a check says it in the end, whatever it has found. A probe that failed is met where its value is asked
+for, and that is how a check ends which has nothing to say about it itself.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Verdict(NamedTuple):
 
 
 def ok(seen: str) -> Verdict:
-    """All is well; ``seen`` says how well."""
+    """All is well, unless the check says something else as well; ``seen`` says how well."""
     return Verdict(Severity.OK, seen)
 
 
@@ -132,7 +133,8 @@ class Check:
             verdicts = tuple(self.judge(facts))
         except Exception as failure:
             verdicts = (verdict_on(failure),)
-        for verdict in verdicts:
+        others = [each for each in verdicts if each.severity is not Severity.OK]
+        for verdict in others or verdicts:
             yield Finding(
                 check=self.id,
                 title=self.title,

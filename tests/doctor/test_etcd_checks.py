@@ -162,8 +162,8 @@ def test_leader(seen: Any, expected: list[Severity]) -> None:
         (2, {}, [WARNING]),
         (3, {}, [OK]),
         (9, {}, [WARNING]),
-        (3, {"name": ""}, [WARNING, OK]),
-        (4, {"is_learner": True}, [INFO, OK]),
+        (3, {"name": ""}, [WARNING]),
+        (4, {"is_learner": True}, [INFO]),
     ],
 )
 def test_members(number: int, changes: dict[str, Any], expected: list[Severity]) -> None:

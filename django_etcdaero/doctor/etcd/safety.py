@@ -52,8 +52,7 @@ def version(facts: Facts) -> Iterator[Verdict]:
     if len(set(found.values())) > 1:
         told = ", ".join(f"{name} {said}" for name, said in sorted(found.items()))
         yield warning(f"members run different versions: {told}", "finish the upgrade")
-    if not faulty and not old and len(set(found.values())) <= 1:
-        yield ok(", ".join(sorted(set(found.values()))))
+    yield ok(", ".join(sorted(set(found.values()))))
 
 
 @check(
@@ -76,11 +75,9 @@ def divergence(facts: Facts) -> Iterator[Verdict]:
             f"at one and the same revision {told}",
             "find the member that is wrong (the minority), remove it, and add it again with an empty data directory",
         )
-    if not differing:
-        if len(comparable) > 1:
-            yield info("members have compacted to different revisions at this moment: nothing to compare", "repeat it")
-        else:
-            yield ok(f"{len(found)} members have the same checksum")
+    if not differing and len(comparable) > 1:
+        yield info("members have compacted to different revisions at this moment: nothing to compare", "repeat it")
+    yield ok(f"{len(found)} members have the same checksum")
 
 
 @check(
@@ -144,5 +141,4 @@ def clock(facts: Facts) -> Iterator[Verdict]:
         yield warning(
             f"the clock of {name} is at least {span(abs(skew))} {direction} that of here", "chronyc tracking, on both"
         )
-    if not wrong:
-        yield ok(f"within {SKEW:g} s, {len(told)} of {len(facts[METRICS])} members tell theirs")
+    yield ok(f"within {SKEW:g} s, {len(told)} of {len(facts[METRICS])} members tell theirs")

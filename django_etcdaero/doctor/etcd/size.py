@@ -36,7 +36,7 @@ _MAKE_ROOM: Final = (
     "announced, no lock taken, no lease granted.",
 )
 def quota(facts: Facts) -> Iterator[Verdict]:
-    told, found, bad = facts.get(METRICS) or {}, [], False
+    told, found = facts.get(METRICS) or {}, []
     for each in facts[STATUSES]:
         if each.status is None:
             continue
@@ -48,11 +48,9 @@ def quota(facts: Facts) -> Iterator[Verdict]:
         said = f"{each.endpoint}: {size(each.status.db_size)} of {size(limit)} ({percent(part)})"
         found.append(said)
         if part >= WARN:
-            bad = True
             say = error if part >= FULL else warning
             yield say(f"{said} are used", _MAKE_ROOM.format(each.endpoint))
         elif limit > MOST_QUOTA:
-            bad = True
             yield info(f"{said}: a quota above 8 GiB is more than etcd's makers advise", "--quota-backend-bytes")
     if not found:
         sizes = ", ".join(f"{each.endpoint}: {size(each.status.db_size)}" for each in facts[STATUSES] if each.status)
@@ -60,7 +58,7 @@ def quota(facts: Facts) -> Iterator[Verdict]:
         hidden = verdict_on(reason) if reason else None
         why = f" ({hidden.seen})" if hidden else ""
         yield not_visible(f"{sizes}; the quota is not visible{why}: etcd tells it from 3.6 on, or in /metrics")
-    elif not bad:
+    else:
         yield ok("; ".join(found))
 
 
@@ -87,8 +85,7 @@ def alarms(facts: Facts) -> Iterator[Verdict]:
                 "data directory; if members cannot agree, restore a snapshot of before"
             )
             yield error(f"{where} has raised {each.type.name}: its data differs from that of the others", remedy)
-    if not facts[ALARMS]:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -101,20 +98,15 @@ def alarms(facts: Facts) -> Iterator[Verdict]:
 )
 def fragmentation(facts: Facts) -> Iterator[Verdict]:
     seen = sorted((each for each in facts[STATUSES] if each.status), key=lambda each: bool(each.status.is_leader))  # type: ignore[union-attr]
-    bad = False
     for each in seen:
         status = each.status
         if status is None or not status.db_size_in_use:  # etcd before 3.4 does not tell
             continue
         part = status.db_size_in_use / max(1, status.db_size)
         if part < FRAGMENTED and status.db_size >= LARGE:
-            bad = True
             last = " (last: it is the leader)" if status.is_leader and len(seen) > 1 else ""
             yield warning(
                 f"{each.endpoint}: only {size(status.db_size_in_use)} of {size(status.db_size)} are in use",
                 f"etcdctl --endpoints={each.endpoint} defrag{last}; one member at a time, it serves nobody meanwhile",
             )
-    if not bad:
-        yield ok(
-            ", ".join(f"{each.endpoint}: {size(each.status.db_size_in_use)} in use" for each in seen if each.status)
-        )
+    yield ok(", ".join(f"{each.endpoint}: {size(each.status.db_size_in_use)} in use" for each in seen if each.status))

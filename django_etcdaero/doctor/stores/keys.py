@@ -112,19 +112,15 @@ def _grave(failure: BaseException) -> Severity:
     "call was slow.",
 )
 def timeouts(facts: Facts) -> Iterator[Verdict]:
-    options, bad = facts.subject.settings.options, False
+    options = facts.subject.settings.options
     for name in ("LOCK_TTL", "SESSION_TTL"):
         ttl = getattr(options, name)
         if ttl < options.CALL_TIMEOUT:
-            bad = True
             yield warning(
                 f"CALL_TIMEOUT ({options.CALL_TIMEOUT:g} s) is longer than {name} ({ttl} s)",
                 f"CALL_TIMEOUT of a third of {name}: {ttl / 3:.1f}",
             )
-    if not bad:
-        yield ok(
-            f"LOCK_TTL {options.LOCK_TTL} s, SESSION_TTL {options.SESSION_TTL} s, a call {options.CALL_TIMEOUT:g} s"
-        )
+    yield ok(f"LOCK_TTL {options.LOCK_TTL} s, SESSION_TTL {options.SESSION_TTL} s, a call {options.CALL_TIMEOUT:g} s")
 
 
 @check(
