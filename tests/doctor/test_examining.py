@@ -132,7 +132,7 @@ def test_what_hangs_holds_up_nothing_and_is_told(only: Any) -> None:
     report = examine(timeout=0.2)
     let_go.set()
     hangs, good = report.findings
-    assert (hangs.severity, hangs.seen) == (Severity.NO_ANSWER, "no answer within 0.16 s")
+    assert (hangs.severity, hangs.seen) == (Severity.NO_ANSWER, "no answer within 0.2 s")
     assert good.severity is Severity.OK
     assert report.gravity == 2
     assert report.problems == (hangs,)
