@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from django.conf import settings
 
@@ -13,6 +12,8 @@ from django_etcdaero import conf
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.engine import Engine
+from django_etcdaero.records.aerospike.store import AerospikeStore
+from django_etcdaero.records.etcd.store import EtcdStore
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.address import Address
@@ -62,9 +63,8 @@ class EtcdCluster(Subject):
         stores = runtime.stores(self.aliases[0])
         if self.for_keys:
             return stores.kv.open_engine()
-        records: Any = stores.records
-        found: Engine = records.engine
-        return found
+        assert isinstance(stores.records, EtcdStore)
+        return stores.records.engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +98,12 @@ class AerospikeNamespace(Subject):
     for_datasets: bool
     """Whether records of datasets are in it, which must never be evicted."""
     sets: tuple[str, ...]
+
+    def store(self) -> AerospikeStore:
+        """Return the store of its records, opened now if need be. Raises what opening raises."""
+        store = self.records.store()
+        assert isinstance(store, AerospikeStore)
+        return store
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ from typing import Final
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import some, span
+from django_etcdaero.records.aerospike.node_answers import number
 
-from .facts import BUILDS, CLOCKS, EDITION, NAMESPACE, NETWORK, OUTLIERS, PRACTICES, STATISTICS, ByNode, number
+from .facts import BUILDS, CLOCKS, EDITION, NAMESPACE, NETWORK, OUTLIERS, PRACTICES, STATISTICS, ByNode
 
 SAFE: Final = 3
 """Nodes with which one may fail while another is maintained."""

@@ -8,8 +8,9 @@ from typing import Final
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import percent, some
+from django_etcdaero.records.aerospike.node_answers import Properties, number, part_used
 
-from .facts import NAMESPACE, SETS, Properties, number
+from .facts import NAMESPACE, SETS
 
 USED_WARN, USED_BAD = 0.80, 0.85
 """Parts of the memory or storage that are used."""
@@ -52,7 +53,7 @@ def space(facts: Facts) -> Iterator[Verdict]:
     worst, nodes = 0.0, len(facts[NAMESPACE])
     for node, each in facts[NAMESPACE].items():
         available, stop = number(each, "data_avail_pct", "device_available_pct"), _stop_below(each)
-        part = used(each)
+        part = part_used(each)
         if available is not None and available < stop + NEAR_STOP:
             yield error(
                 f"{node}: {available:.0f} % contiguous space left; writes stop below {stop:.0f} %",
@@ -69,20 +70,6 @@ def space(facts: Facts) -> Iterator[Verdict]:
                 f"{node}: {percent(part)} are used: the others cannot take what a lost node held", "add a node"
             )
     yield ok(f"at most {percent(worst)} of a node are used")
-
-
-def used(told: Properties) -> float | None:
-    """Return the part of the storage or memory of a node that is used; ``None``: it does not tell."""
-    found = [
-        number(told, *names)
-        for names in (
-            ("data_used_pct", "device_used_pct", "pmem_used_pct"),
-            ("memory_used_pct", "indexes_memory_used_pct"),
-        )
-    ]
-    parts = [each / 100 for each in found if each is not None]
-    free = number(told, "memory_free_pct")
-    return max([*parts, *([1 - free / 100] if free is not None else [])], default=None)
 
 
 def _stop_below(told: Properties) -> float:

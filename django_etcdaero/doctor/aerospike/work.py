@@ -8,8 +8,9 @@ from typing import Final
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import percent, some
+from django_etcdaero.records.aerospike.node_answers import Properties, number
 
-from .facts import LATENCIES, NAMESPACE, SERVICE, STATISTICS, Properties, number
+from .facts import LATENCIES, NAMESPACE, SERVICE, STATISTICS
 
 LIMITS: Final[Mapping[str, Mapping[int, float]]] = {
     "read": {2: 5.0, 4: 1.0, 16: 0.1},
