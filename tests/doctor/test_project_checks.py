@@ -30,6 +30,7 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
+from django_etcdaero.inspection.locks import Contended, Kind
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.local import FileAddress, MemoryAddress
@@ -233,7 +234,7 @@ def test_locks_that_are_held_for_long(since: float | None, waiting: int, expecte
     now = time.time()
     began = None if since is None else datetime.fromtimestamp(now - since, UTC)
     holder = Holder(b"k", 1, 1, host="h", pid=7, since=began)
-    queues = state.Queues(found=(state.Queue(name="n", holder=holder, waiting=waiting),), whole=True, at=now)
+    queues = state.Queues(found=(Contended(b"n", Kind.LOCK, (holder,) * (1 + waiting)),), at=now)
     assert severities(locks.held, alias(), {state.QUEUES: queues}) == [expected]
 
 

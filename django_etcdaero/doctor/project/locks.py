@@ -65,13 +65,14 @@ def held(facts: Facts) -> Iterator[Verdict]:
     queues = facts[QUEUES]
     for each in queues.found:
         seconds, who = held_for(each.holder, queues.at), f"{each.holder.host or 'unknown'}/{each.holder.pid or '?'}"
-        if each.waiting > CROWD:
-            yield warning(f"{each.waiting} wait for {each.name!r}, which {who} holds", _release(facts, each.name))
+        if len(each.waiters) > CROWD:
+            yield warning(
+                f"{len(each.waiters)} wait for {each.label!r}, which {who} holds", _release(facts, each.label)
+            )
         elif seconds is not None and seconds > LONG:
-            yield info(f"{each.name!r} is held by {who} for {span(seconds)}", _release(facts, each.name))
-    names = [each.name for each in queues.found]
-    end = "" if queues.whole else "; not all keys were looked through"
-    yield ok(f"{len(names)} held{f': {some(names)}' if names else ''}{end}")
+            yield info(f"{each.label!r} is held by {who} for {span(seconds)}", _release(facts, each.label))
+    names = [each.label for each in queues.found]
+    yield ok(f"{len(names)} held{f': {some(names)}' if names else ''}")
 
 
 def _release(facts: Facts, name: str) -> str:

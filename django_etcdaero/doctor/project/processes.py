@@ -12,6 +12,7 @@ from django_etcdaero.datasets.state.status import State
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import some, span
+from django_etcdaero.inspection.holders import holders
 
 from .state import DATASETS, PROCESSES
 
@@ -50,21 +51,17 @@ def registered(facts: Facts) -> Iterator[Verdict]:
     why="Two processes that hold different versions give different answers.",
 )
 def behind(facts: Facts) -> Iterator[Verdict]:
-    found = facts[DATASETS]
+    found, running = facts[DATASETS], facts[PROCESSES]
     for each in found.overviews:
         current, dataset = each.stored.current, declared.get(each.name)
         if current is None or dataset is None or found.at - current.published_at < FOLLOW:
             continue
-        readers = [
-            one
-            for one in facts[PROCESSES]
-            if each.name in one.versions and one.schemas.get(each.name) == dataset.schema
-        ]
-        late = [one for one in readers if one.versions[each.name] not in (None, current.version)]
+        readers = holders(dataset, current.version, running)
+        late = [one for one in readers.behind if one.versions[each.name] is not None]
         if late:
             told = some([f"{name_of(one)} on {one.versions[each.name]}" for one in late])
             yield warning(
-                f"{each.name}: {len(late)} of {len(readers)} processes do not hold version {current.version}: {told}",
+                f"{each.name}: {len(late)} of {readers.total} processes do not hold version {current.version}: {told}",
                 "their logs say why; restart what does not follow",
             )
     yield ok("none")
