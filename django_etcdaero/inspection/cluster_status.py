@@ -7,10 +7,11 @@ and while KV is away the record store still tells which versions are announced.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.dataset import Dataset
@@ -26,6 +27,8 @@ from django_etcdaero.runtime import runtime
 
 from .problem import Problem, problem_of
 from .together import together
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,39 +119,48 @@ def ask(timeout: float, *, names: Iterable[str] | None = None) -> ClusterStatus:
     questions: dict[tuple[str, str], Callable[[], Any]] = {}
     for alias, own in sorted(of_alias.items()):
         questions[alias, "overviews"] = readings[alias].run
-        questions[alias, "processes"] = _asking(alias, lambda stores: processes(stores.kv))
-        questions[alias, "refreshers"] = _asking(alias, lambda stores: refreshers(stores.kv))
-        questions[alias, "copies"] = _asking(alias, lambda stores, own=own: copies(own, stores))  # type: ignore[misc]
+        questions[alias, "processes"] = asking(alias, lambda stores: processes(stores.kv))
+        questions[alias, "refreshers"] = asking(alias, lambda stores: refreshers(stores.kv))
+        questions[alias, "copies"] = asking(alias, partial(copies, own))
     answers = together(questions, timeout=timeout)
     return ClusterStatus([_status(alias, readings[alias], answers) for alias in sorted(of_alias)])
 
 
-def _asking(alias: str, read: Callable[[Stores], Any]) -> Callable[[], Any]:
+def asking(alias: str, read: Callable[[Stores], T]) -> Callable[[], T]:
+    """Return the question ``read`` to the stores of an alias."""
     return lambda: read(runtime.stores(alias))
 
 
-def _status(alias: str, reading: _Reading, answers: dict[tuple[str, str], Any]) -> AliasStatus:
+def _status(alias: str, reading: _Reading, answers: Mapping[tuple[str, str], Any]) -> AliasStatus:
     overviews, problems = reading.taken()
-    told: dict[str, Any] = {}
-    failed: dict[tuple[str | None, str], Problem] = {}
-    for name in ("overviews", "processes", "refreshers", "copies"):
-        answer = answers[alias, name]
-        if isinstance(answer, Exception):
-            store = store_of(name, answer, alias)
-            failed.setdefault((store, type(answer).__name__), problem_of(answer, alias=alias, store=store))
-        else:
-            told[name] = answer
+    told, failed = tell_apart(alias, {name: answer for (asked, name), answer in answers.items() if asked == alias})
     return AliasStatus(
         alias=alias,
         overviews=overviews,
         processes=told.get("processes"),
         refreshers=told.get("refreshers"),
         copies=told.get("copies", {}),
-        problems=[*problems, *failed.values()],
+        problems=[*problems, *failed],
     )
 
 
-def store_of(question: str, error: Exception, alias: str) -> str | None:
+def tell_apart(alias: str, answers: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Return what questions to the stores of an alias brought, by name, and what the others failed of, each once.
+
+    The question of the record store is called ``copies``.
+    """
+    told: dict[str, Any] = {}
+    failed: dict[tuple[str | None, str], Problem] = {}
+    for name, answer in answers.items():
+        if isinstance(answer, Exception):
+            store = _store_of(name, answer, alias)
+            failed.setdefault((store, type(answer).__name__), problem_of(answer, alias=alias, store=store))
+        else:
+            told[name] = answer
+    return told, list(failed.values())
+
+
+def _store_of(question: str, error: Exception, alias: str) -> str | None:
     """Return which store it is that could not be read; ``None``: there is none, for the settings are wrong."""
     if isinstance(error, ConfigurationError):  # also of a server that lacks what the settings name
         try:

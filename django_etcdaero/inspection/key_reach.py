@@ -29,30 +29,39 @@ class Reach:
 
 
 def reach(kv: KV, *, timeout: float | None = None) -> Reach:
-    """Return which revisions can be read now. ``timeout``: seconds for all of it. Raises what the store raises.
+    """Return which revisions can be read now. ``timeout``: seconds for all of it. Raises what the store raises."""
+    until = end_of(timeout)
+    newest = kv.range(_PROBE, keys_only=True, timeout=timeout).revision
+    oldest = oldest_readable(kv, newest, timeout=None if until is None else max(_SHORTEST, until - monotonic()))
+    return Reach(oldest=oldest, newest=max(oldest, newest))
 
-    A read of the first revision tells it where the store says with the error how far it was compacted. etcd does not;
-    there it is searched for by halving, with as many reads of one key as the newest revision has binary digits.
+
+def oldest_readable(kv: KV, newest: int, *, wanted: int = 1, timeout: float | None = None) -> int:
+    """Return the oldest revision from ``wanted`` on that can be read. ``timeout``: seconds for all of it.
+
+    ``newest``: of the store; the answer is above it only if the store was compacted meanwhile. A read of the first
+    revision tells it where the store says with the error how far it was compacted. etcd does not; there it is searched
+    for by halving, with as many reads of one key as there are binary digits in the number of revisions. Raises what the
+    store raises.
     """
     until = end_of(timeout)
 
     def compacted_to(revision: int) -> int | None:
         return _compacted_to(kv, revision, None if until is None else max(_SHORTEST, until - monotonic()))
 
-    newest = kv.range(_PROBE, keys_only=True, timeout=timeout).revision
-    low, high = 1, newest  # high can be read
+    low, high = wanted, newest  # high can be read
     told = compacted_to(low)
     if told is None:
-        return Reach(oldest=low, newest=newest)
+        return low
     if told:
-        return Reach(oldest=told, newest=max(told, newest))
+        return told
     while high - low > 1:
         middle = (low + high) // 2
         if compacted_to(middle) is None:
             high = middle
         else:
             low = middle
-    return Reach(oldest=high, newest=newest)
+    return high
 
 
 def _compacted_to(kv: KV, revision: int, timeout: float | None) -> int | None:

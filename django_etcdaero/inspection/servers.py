@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def ask_servers(*, timeout: float) -> list[Servers]:
     questions: dict[tuple[str, Address, str], Callable[[], Any]] = {}
     for (plane, address), aliases in used.items():
         for name, ask in (_KV if plane == "KV" else _RECORDS).items():
-            questions[plane, address, name] = _asking(ask, aliases[0], address, timeout)
+            questions[plane, address, name] = partial(ask, aliases[0], address, timeout)
     answers = together(questions, timeout=timeout)
     return [
         _servers(plane, address, aliases, {name: answer for (p, a, name), answer in answers.items() if (p, a) == key})
@@ -131,10 +132,6 @@ def _servers(plane: str, address: Address, aliases: list[str], answers: dict[str
         records=told.get("records"),
         problems=list(failed.values()),
     )
-
-
-def _asking(ask: Callable[..., Any], alias: str, address: Address, timeout: float) -> Callable[[], Any]:
-    return lambda: ask(alias, address, timeout)
 
 
 # KV -------------------------------------------------------------------------------------------------------------------
