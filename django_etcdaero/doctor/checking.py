@@ -27,6 +27,7 @@ from django_etcdaero.system.error_text import message_of, text_of
 from .report import Finding, Severity
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class NotVisible(Exception):
@@ -34,11 +35,11 @@ class NotVisible(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Probe(Generic[T]):
+class Probe(Generic[T_co]):
     """How to bring one value: ``ask(subject, timeout)`` returns it within ``timeout`` seconds, or raises."""
 
     name: str
-    ask: Callable[[Any, float], T] = field(repr=False)
+    ask: Callable[[Any, float], T_co] = field(repr=False)
     writes: bool = False
     """Whether it writes to the store, which is done only where that was asked for."""
 

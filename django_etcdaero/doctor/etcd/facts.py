@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from django_etcdaero.doctor.checking import NotVisible, Probe
@@ -10,7 +10,7 @@ from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.exceptions import Compacted, DeadlineExceeded, EtcdAeroError, FutureRevision, PermissionDenied
 from django_etcdaero.inspection.key_reach import Reach, reach
 from django_etcdaero.inspection.together import together
-from django_etcdaero.keyvalue.administration import Alarm, EndpointHealth, EndpointStatus, HashKV, Member
+from django_etcdaero.keyvalue.administration import Alarm, EndpointHealth, EndpointStatus, HashKV, Member, MemberStatus
 from django_etcdaero.keyvalue.administration.auth import AuthStatus
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
@@ -34,6 +34,11 @@ def _statuses(cluster: EtcdCluster, timeout: float) -> tuple[EndpointStatus, ...
     return found
 
 
+def answering(found: Iterable[EndpointStatus]) -> dict[str, MemberStatus]:
+    """Return the statuses that there are, by endpoint."""
+    return {each.endpoint: each.status for each in found if each.status is not None}
+
+
 def named(endpoint: str, error: str) -> str:
     """Return an error that begins with the endpoint, which some do by themselves."""
     return error if error.startswith(f"{endpoint}: ") else f"{endpoint}: {error}"
@@ -53,17 +58,17 @@ def _auth(cluster: EtcdCluster, timeout: float) -> AuthStatus:
 
 def _hashes(cluster: EtcdCluster, timeout: float) -> tuple[HashKV, ...]:
     until = monotonic() + timeout
-    seen = [each.status for each in _statuses(cluster, timeout / 2) if each.status is not None]
+    seen = answering(_statuses(cluster, timeout / 2))
     if len(seen) < 2:
         raise NotVisible("it takes two members that answer to compare them")
-    size = max(each.db_size_in_use for each in seen)
+    size = max(each.db_size_in_use for each in seen.values())
     if size > HASHED:
         raise NotVisible(f"a checksum would read {size >> 20} MiB of keys on each member; ask for it at a quiet hour")
-    revision, maintenance = min(each.revision for each in seen), cluster.engine().maintenance
+    revision, maintenance = min(each.revision for each in seen.values()), cluster.engine().maintenance
     try:
         return tuple(
-            maintenance.hash_kv(each.endpoint, revision=revision, timeout=max(0.01, until - monotonic()))
-            for each in seen
+            maintenance.hash_kv(endpoint, revision=revision, timeout=max(0.01, until - monotonic()))
+            for endpoint in seen
         )
     except (Compacted, FutureRevision) as error:
         raise NotVisible(f"the history was compacted at this very moment: {error}; repeat it") from error

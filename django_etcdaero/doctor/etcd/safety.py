@@ -11,7 +11,7 @@ from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import some, span
 from django_etcdaero.exceptions import PermissionDenied
 
-from .facts import AUTH, HASHES, METRICS, STATUSES
+from .facts import AUTH, HASHES, METRICS, STATUSES, answering
 
 INCONSISTENT: Final = ((3, 5, 0), (3, 5, 2))
 """The first and the last version that may lose the agreement of its members
@@ -37,7 +37,7 @@ def numbers(version: str) -> tuple[int, ...]:
     "advise against these versions in production; 3.5.3 mends it.",
 )
 def version(facts: Facts) -> Iterator[Verdict]:
-    found = {each.endpoint: each.status.version for each in facts[STATUSES] if each.status is not None}
+    found = {endpoint: status.version for endpoint, status in answering(facts[STATUSES]).items()}
     faulty = [name for name, said in found.items() if INCONSISTENT[0] <= numbers(said) <= INCONSISTENT[1]]
     if faulty:
         told = some([f"{name} runs {found[name]}" for name in faulty])
