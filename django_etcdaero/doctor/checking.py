@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from django_etcdaero.exceptions import (
     ClusterError,
@@ -86,10 +86,10 @@ class Facts:
 
     def __getitem__(self, probe: Probe[T]) -> T:
         """Return the value. Raises what the probe raised."""
-        value: Any = self._brought[probe]
+        value = self._brought[probe]
         if isinstance(value, BaseException):
             raise value
-        return value  # type: ignore[no-any-return] # of the probe's type
+        return cast("T", value)
 
     def get(self, probe: Probe[T]) -> T | None:
         """Return the value, or ``None`` if the probe failed."""
@@ -132,7 +132,7 @@ class Check:
         """Yield what there is to say of a subject; never raises."""
         try:
             verdicts = tuple(self.judge(facts))
-        except Exception as failure:
+        except Exception as failure:  # of the probe, or of a check that did not expect what it brought
             verdicts = (verdict_on(failure),)
         others = [each for each in verdicts if each.severity is not Severity.OK]
         for verdict in others or verdicts:
@@ -178,3 +178,9 @@ def verdict_on(failure: BaseException) -> Verdict:
     if isinstance(failure, _SILENT):
         return Verdict(Severity.NO_ANSWER, message_of(failure))
     return Verdict(Severity.ERROR, f"the check failed: {text_of(failure)}")
+
+
+def failed(failure: BaseException, remedy: str) -> Verdict:
+    """Return what a check says for which it is an error, or silence, that a probe failed, whatever the reason."""
+    found = verdict_on(failure)
+    return Verdict(found.severity if found.severity.gravity else Severity.ERROR, found.seen, remedy)

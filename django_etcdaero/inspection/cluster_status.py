@@ -7,7 +7,7 @@ and while KV is away the record store still tells which versions are announced.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -82,6 +82,24 @@ class ClusterStatus:
         return [each for each in found[0] if each.refreshes(dataset.name, dataset.schema)]
 
 
+def each_overview(
+    chosen: Iterable[Dataset[Any, Any]], stores: Stores
+) -> Iterator[tuple[Dataset[Any, Any], Overview | Exception]]:
+    """Yield what is known of each of some datasets of one alias, or why nothing is. A few calls, however many they are.
+
+    Raises what the store raises where that is about all of them.
+    """
+    ahead = dataclasses.replace(stores, kv=read_ahead(stores.kv))
+    announcements = read_announcements(ahead.kv)
+    for dataset in chosen:
+        found: Overview | Exception
+        try:
+            found = overview(dataset, ahead, announcements=announcements)
+        except Exception as error:  # whatever it is, the others can still be told of
+            found = error
+        yield dataset, found
+
+
 class _Reading:
     """Reading the state of the datasets of one alias: what has been read can be taken at any time."""
 
@@ -92,14 +110,11 @@ class _Reading:
         self._problems: list[Problem] = []
 
     def run(self) -> None:
-        stores = runtime.stores(self._alias)
-        ahead = dataclasses.replace(stores, kv=read_ahead(stores.kv))
-        announcements = read_announcements(ahead.kv)
-        for dataset in self._own:
-            try:
-                self._overviews.append(overview(dataset, ahead, announcements=announcements))
-            except Exception as error:
-                self._problems.append(problem_of(error, alias=self._alias, store="KV", dataset=dataset.name))
+        for dataset, found in each_overview(self._own, runtime.stores(self._alias)):
+            if isinstance(found, Exception):
+                self._problems.append(problem_of(found, alias=self._alias, store="KV", dataset=dataset.name))
+            else:
+                self._overviews.append(found)
 
     def taken(self) -> tuple[list[Overview], list[Problem]]:
         """Return what was read: copies, for the thread that reads may go on."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from django_etcdaero import conf
@@ -19,6 +17,7 @@ from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.address import Address
 from django_etcdaero.stores.local import FileAddress
 
+from .database_file import look_at_file
 from .key_reach import Reach, reach
 from .problem import Problem, problem_of
 from .together import together, within
@@ -179,16 +178,9 @@ def _reach(alias: str, address: Address, timeout: float) -> Reach:
 
 
 def _file(address: FileAddress) -> Member:
-    size = sum(_size(Path(f"{address.path}{end}")) for end in ("", "-wal"))
-    stat = os.statvfs(address.path.parent)
-    return Member(name=str(address.path), space=Space(used=size, most=size + stat.f_bavail * stat.f_frsize))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    found = look_at_file(address.path)
+    used = (found.bytes or 0) + found.log_bytes
+    return Member(name=str(address.path), space=Space(used=used, most=used + found.free))
 
 
 # records --------------------------------------------------------------------------------------------------------------

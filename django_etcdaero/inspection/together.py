@@ -48,7 +48,7 @@ def together(questions: Mapping[K, Callable[[], T]], *, timeout: float) -> dict[
 def _answer(answers: dict[K, T | Exception], name: K, function: Callable[[], T]) -> None:
     try:
         answers[name] = function()
-    except Exception as error:
+    except Exception as error:  # whoever asked decides what to make of it
         answers[name] = error
     except BaseException as error:  # a thread that ends without an answer would be an answer that nobody finds
         answers[name] = RuntimeError(f"{type(error).__name__}: {error}")

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
+from django_etcdaero.inspection.database_file import DatabaseFile
 from django_etcdaero.inspection.locks import Contended, Kind
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.runtime import runtime
@@ -320,17 +322,17 @@ MB = 1 << 20
 @pytest.mark.parametrize(
     ("place", "usable", "space"),
     [
-        (files.Place(None, 0, 1 << 40), INFO, OK),
-        (files.Place(MB, 0, 1 << 40, 0o600), OK, OK),
-        (files.Place(MB, 0, 1 << 40, 0o644), WARNING, OK),
-        (files.Place(MB, 0, 100 * MB, 0o600), OK, WARNING),
-        (files.Place(MB, 0, MB, 0o600), OK, ERROR),
-        (files.Place(MB, 900 * MB, 1 << 40, 0o600), OK, WARNING),
+        (DatabaseFile(None, 0, 1 << 40), INFO, OK),
+        (DatabaseFile(MB, 0, 1 << 40, 0o600), OK, OK),
+        (DatabaseFile(MB, 0, 1 << 40, 0o644), WARNING, OK),
+        (DatabaseFile(MB, 0, 100 * MB, 0o600), OK, WARNING),
+        (DatabaseFile(MB, 0, MB, 0o600), OK, ERROR),
+        (DatabaseFile(MB, 900 * MB, 1 << 40, 0o600), OK, WARNING),
         (ConfigurationError("belongs to user id 7"), ERROR, ERROR),
     ],
 )
 def test_files(place: Any, usable: Severity, space: Severity) -> None:
-    file = File(place="x", address=FileAddress(files.Path("/x")))
+    file = File(place="x", address=FileAddress(Path("/x")))
     assert severities(files.usable, file, {files.PLACE: place}) == [usable]
     assert severities(files.space, file, {files.PLACE: place}) == [space]
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
-from django_etcdaero.doctor.words import some, span
+from django_etcdaero.doctor.words import against_here, some, span
 from django_etcdaero.records.aerospike.node_answers import number
 
 from .facts import BUILDS, CLOCKS, EDITION, NAMESPACE, NETWORK, OUTLIERS, PRACTICES, STATISTICS, ByNode
@@ -167,9 +167,8 @@ def clocks(facts: Facts) -> Iterator[Verdict]:
         yield say(f"the clocks of the nodes are {span(apart / 1000)} apart", "chronyc tracking, on each")
     for node, skew in facts[CLOCKS].skews.items():
         if abs(skew) >= SKEW:
-            direction = "ahead of" if skew > 0 else "behind"
             yield warning(
-                f"the clock of {node} is at least {span(abs(skew))} {direction} that of here",
+                f"the clock of {node} is at least {against_here(skew)}",
                 "chronyc tracking, on both",
             )
     yield ok(f"within {SKEW:g} s")

@@ -8,7 +8,7 @@ from typing import Final
 
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
-from django_etcdaero.doctor.words import some, span
+from django_etcdaero.doctor.words import against_here, some
 from django_etcdaero.exceptions import PermissionDenied
 
 from .facts import AUTH, HASHES, METRICS, STATUSES, answering
@@ -137,8 +137,5 @@ def clock(facts: Facts) -> Iterator[Verdict]:
     told = {name: each.skew for name, each in facts[METRICS].items() if each.skew is not None}
     wrong = {name: skew for name, skew in told.items() if abs(skew) >= SKEW}
     for name, skew in wrong.items():
-        direction = "ahead of" if skew > 0 else "behind"
-        yield warning(
-            f"the clock of {name} is at least {span(abs(skew))} {direction} that of here", "chronyc tracking, on both"
-        )
+        yield warning(f"the clock of {name} is at least {against_here(skew)}", "chronyc tracking, on both")
     yield ok(f"within {SKEW:g} s, {len(told)} of {len(facts[METRICS])} members tell theirs")

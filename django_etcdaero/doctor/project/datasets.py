@@ -9,7 +9,7 @@ from django_etcdaero.datasets.registry import datasets as declared
 from django_etcdaero.datasets.state.overview import WRONG, Overview
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import Alias
-from django_etcdaero.doctor.words import size, some, span
+from django_etcdaero.doctor.words import against_here, size, some, span
 
 from .state import DATASETS, LOST, STORED
 
@@ -146,9 +146,8 @@ def prefix(facts: Facts) -> Iterator[Verdict]:
 def clocks(facts: Facts) -> Iterator[Verdict]:
     wrong = [each for each in facts[DATASETS].overviews if abs(each.clock_skew) >= WRONG]
     for each in wrong:
-        direction = "ahead of" if each.clock_skew > 0 else "behind"
         yield warning(
-            f"the clock of {_loader(each)} is {span(abs(each.clock_skew))} {direction} that of here",
+            f"the clock of {_loader(each)} is {against_here(each.clock_skew)}",
             "chronyc tracking, on both",
         )
     yield ok(f"within {WRONG} s, as far as is known")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.publish.forgetting import StoredDataset, stored_datasets
 from django_etcdaero.datasets.registry import datasets
-from django_etcdaero.datasets.state.overview import Overview, overview
+from django_etcdaero.datasets.state.overview import Overview
 from django_etcdaero.datasets.state.presence import Process, processes
-from django_etcdaero.datasets.state.read_ahead import read_ahead
 from django_etcdaero.datasets.state.reading import read_announcements
 from django_etcdaero.doctor.checking import NotVisible, Probe
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.inspection.cluster_status import each_overview
 from django_etcdaero.inspection.key_owners import belongs_to_package
 from django_etcdaero.inspection.locks import Contended, all_contended
 from django_etcdaero.system.clocks import monotonic
@@ -60,15 +60,15 @@ def _datasets(alias: Alias, timeout: float) -> Datasets:
     own = [dataset for _, dataset in sorted(datasets.items()) if dataset.using == alias.settings.alias]
     if not own:
         return Datasets(at=time.time())
-    ahead = replace(stores, kv=read_ahead(stores.kv))
-    announcements = read_announcements(ahead.kv)
-    found, senseless = [], {}
-    for dataset in own:
-        try:
-            found.append(overview(dataset, ahead, announcements=announcements))
-        except ResponseError as error:
-            senseless[dataset.name] = str(error)
-    return Datasets(overviews=tuple(found), senseless=senseless, at=time.time())
+    overviews, senseless = [], {}
+    for dataset, found in each_overview(own, stores):
+        if isinstance(found, ResponseError):
+            senseless[dataset.name] = str(found)
+        elif isinstance(found, Exception):
+            raise found
+        else:
+            overviews.append(found)
+    return Datasets(overviews=tuple(overviews), senseless=senseless, at=time.time())
 
 
 def _processes(alias: Alias, timeout: float) -> tuple[Process, ...]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
-from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, info, ok, verdict_on, warning
-from django_etcdaero.doctor.report import Severity
+from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, failed, info, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import span
 from django_etcdaero.exceptions import PermissionDenied, ResponseError, StoreFull, Unauthenticated
@@ -93,14 +92,9 @@ def write(facts: Facts) -> Iterator[Verdict]:
     elif isinstance(failure, StoreFull):
         yield error(str(failure), "make room: see etcd.quota and etcd.alarms, or kv.file")
     elif failure is not None:
-        yield Verdict(_grave(failure), verdict_on(failure).seen, "see kv.read")
+        yield failed(failure, "see kv.read")
     else:
         yield ok(f"granting a lease, writing, reading and deleting took {span(facts[WRITE])}")
-
-
-def _grave(failure: BaseException) -> Severity:
-    found = verdict_on(failure).severity
-    return found if found.gravity else Severity.ERROR
 
 
 @check(
@@ -113,8 +107,7 @@ def _grave(failure: BaseException) -> Severity:
 )
 def timeouts(facts: Facts) -> Iterator[Verdict]:
     options = facts.subject.settings.options
-    for name in ("LOCK_TTL", "SESSION_TTL"):
-        ttl = getattr(options, name)
+    for name, ttl in (("LOCK_TTL", options.LOCK_TTL), ("SESSION_TTL", options.SESSION_TTL)):
         if ttl < options.CALL_TIMEOUT:
             yield warning(
                 f"CALL_TIMEOUT ({options.CALL_TIMEOUT:g} s) is longer than {name} ({ttl} s)",

@@ -6,8 +6,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Final
 
-from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, ok, verdict_on, warning
-from django_etcdaero.doctor.report import Severity
+from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, failed, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import Records
 from django_etcdaero.doctor.words import percent, span
 from django_etcdaero.exceptions import (
@@ -103,8 +102,7 @@ def write(facts: Facts) -> Iterator[Verdict]:
     if isinstance(failure, StoreFull | ConfigurationError | PermissionDenied):
         yield error(str(failure), "make room, or do what it says; see aerospike.stop_writes and records.room")
     elif failure is not None:
-        found = verdict_on(failure)
-        yield Verdict(found.severity if found.severity.gravity else Severity.ERROR, found.seen, "see records.read")
+        yield failed(failure, "see records.read")
     else:
         yield ok(f"writing, reading and deleting took {span(facts[WRITE])}")
 
