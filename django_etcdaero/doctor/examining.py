@@ -80,7 +80,7 @@ class _Visit:
         return list(dict.fromkeys(probe for each in self.checks for probe in each.needs))
 
     def findings(self) -> list[Finding]:
-        facts = Facts(self.subject, dict(self.brought))
+        facts = Facts(self.subject, self.brought)
         return [finding for each in self.checks for finding in each.findings(facts)]
 
 

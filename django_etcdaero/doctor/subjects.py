@@ -6,9 +6,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from django.conf import settings
-
 from django_etcdaero import conf
+from django_etcdaero.cache import configured, options, place
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.engine import Engine
@@ -181,13 +180,10 @@ def _records(chosen: list[conf.AliasSettings]) -> Iterator[Records]:
 
 def _caches() -> Iterator[Records]:
     """Yield the stores of caches that are no store of an alias."""
-    for alias, params in settings.CACHES.items():
-        backend = str(params.get("BACKEND"))
+    for alias, params in configured.ours():
         location = params.get("LOCATION")
-        if "etcdaero" not in backend.lower() or not isinstance(location, str) or location.startswith("etcdaero:"):
+        if not isinstance(location, str) or location.startswith(place.ALIAS_SCHEME):
             continue
-        from django_etcdaero.cache import options, place  # here: where there is no cache, nothing is imported
-
         with suppress(ConfigurationError):  # check E008 says it
             address, timeout = place.address_of(location), options.read(params.get("OPTIONS") or {}).CALL_TIMEOUT
             yield Records(

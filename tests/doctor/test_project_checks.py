@@ -228,6 +228,14 @@ def test_locks_of_the_project_are_found_among_its_keys() -> None:
     assert (finding.severity, finding.seen) == (OK, "2 held: orders/import, other")
 
 
+def test_locks_are_not_looked_for_among_too_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MOST_KEYS", 3)
+    for number in range(4):
+        kv.put(f"items/{number}", "x")
+    (finding,) = found("locks.held")
+    assert (finding.severity, finding.seen.partition(" are")[0]) == (Severity.NOT_VISIBLE, "4 keys")
+
+
 @pytest.mark.parametrize(
     ("since", "waiting", "expected"),
     [(60, 3, OK), (2 * DAY, 0, INFO), (60, 500, WARNING), (None, 0, OK)],

@@ -12,11 +12,9 @@ from django_etcdaero.doctor.words import percent, some, span
 
 from .facts import METRICS
 
-FSYNC, COMMIT, ROUND_TRIP = (
-    "etcd_disk_wal_fsync_duration_seconds",
-    "etcd_disk_backend_commit_duration_seconds",
-    ("etcd_network_peer_round_trip_time_seconds"),
-)
+FSYNC: Final = "etcd_disk_wal_fsync_duration_seconds"
+COMMIT: Final = "etcd_disk_backend_commit_duration_seconds"
+ROUND_TRIP: Final = "etcd_network_peer_round_trip_time_seconds"
 ADVISED: Final = {FSYNC: 0.010, COMMIT: 0.025}
 """Seconds that 99 of 100 should take."""
 BAD: Final = {FSYNC: 0.5, COMMIT: 0.25}
@@ -44,11 +42,8 @@ _FAULTS: Final = ("Unknown", "ResourceExhausted", "Internal", "Unavailable", "Da
 )
 def disk(facts: Facts) -> Iterator[Verdict]:
     told = []
-    for name, metrics in facts[METRICS].items():
-        for what, advised in ADVISED.items():
-            took = metrics.quantile(what, 0.99)
-            if took is None:
-                continue
+    for what, advised in ADVISED.items():
+        for name, took in _quantiles(facts, what):
             said = f"{name}: 99 of 100 times {_WORDS[what]} takes up to {_seconds(took)}"
             told.append(said)
             if took > BAD[what]:
@@ -90,10 +85,7 @@ def elections(facts: Facts) -> Iterator[Verdict]:
 )
 def network(facts: Facts) -> Iterator[Verdict]:
     told = []
-    for name, metrics in facts[METRICS].items():
-        took = metrics.quantile(ROUND_TRIP, 0.99)
-        if took is None:
-            continue
+    for name, took in _quantiles(facts, ROUND_TRIP):
         told.append(f"{name}: up to {_seconds(took)}")
         if took > FAR:
             yield warning(
@@ -163,6 +155,14 @@ def watches(facts: Facts) -> Iterator[Verdict]:
         yield info(f"some are catching up at this moment: {some(lagging)}")
     else:
         yield ok("none")
+
+
+def _quantiles(facts: Facts, histogram: str) -> Iterator[tuple[str, float]]:
+    """Yield by member how long 99 of 100 took, of those that have counted enough to tell."""
+    for name, metrics in facts[METRICS].items():
+        took = metrics.quantile(histogram, 0.99)
+        if took is not None:
+            yield name, took
 
 
 def _seconds(bound: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, MissingRecords
@@ -21,6 +22,9 @@ from django_etcdaero.inspection.cluster_status import each_overview
 from django_etcdaero.inspection.key_owners import belongs_to_package
 from django_etcdaero.inspection.locks import Contended, all_contended
 from django_etcdaero.system.clocks import monotonic
+
+MOST_KEYS: Final = 100_000
+"""Keys of an alias that are looked through for locks, whenever an overview is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +111,11 @@ def _lost(alias: Alias, timeout: float) -> Lost:
 
 
 def _queues(alias: Alias, timeout: float) -> Queues:
-    found = all_contended(alias.stores().kv)
+    kv = alias.stores().kv
+    count = kv.range("", prefix=True, count_only=True, timeout=timeout).count
+    if count > MOST_KEYS:
+        raise NotVisible(f"{count:,} keys are too many to look through for locks; python manage.py etcdaero_locks does")
+    found = all_contended(kv)
     return Queues(found=tuple(each for each in found if not belongs_to_package(each.name)), at=time.time())
 
 
