@@ -12,19 +12,12 @@ from django_etcdaero.exceptions import PermissionDenied, ResponseError, StoreFul
 from django_etcdaero.stores.local import MemoryAddress
 from django_etcdaero.system.clocks import monotonic
 
-SLOW = 0.15
-"""Seconds that one call may take."""
-PROBE_TTL = 60
-"""Seconds after which what a probe has written vanishes, should it not get to delete it."""
+from .calls import PROBE_TTL, time_call, verdict_on_time
 
 
 def _read(alias: Alias, timeout: float) -> float:
-    """Return how long one call takes: the second one, for the first has to connect."""
     kv = alias.stores().kv
-    kv.range("", prefix=True, keys_only=True, limit=1, timeout=timeout)
-    began = monotonic()
-    kv.range("", prefix=True, keys_only=True, limit=1, timeout=timeout)
-    return monotonic() - began
+    return time_call(lambda: kv.range("", prefix=True, keys_only=True, limit=1, timeout=timeout))
 
 
 def _write(alias: Alias, timeout: float) -> float:
@@ -68,10 +61,8 @@ def read(facts: Facts) -> Iterator[Verdict]:
         yield error(f"{place}: {failure}", "correct KV_USER and KV_PASSWORD")
     elif failure is not None:
         yield error(f"{place}: {verdict_on(failure).seen}", "see to the store; python manage.py etcdaero_status")
-    elif facts[READ] > SLOW:
-        yield warning(f"{place}: one call took {span(facts[READ])}", "look at the store and at the network to it")
     else:
-        yield ok(f"{place}: one call took {span(facts[READ])}")
+        yield verdict_on_time(facts[READ], of=f"{place}: ")
 
 
 @check(

@@ -20,10 +20,8 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.stores.etcd_records import EtcdRecordsAddress
 from django_etcdaero.system.clocks import monotonic
 
-SLOW: Final = 0.15
-"""Seconds that one call may take."""
-PROBE_TTL: Final = 60
-"""Seconds after which what a probe has written vanishes, should it not get to delete it."""
+from .calls import PROBE_TTL, time_call, verdict_on_time
+
 NEARLY: Final = 0.8
 """Part of the records that may be there."""
 
@@ -34,12 +32,8 @@ def _key(records: Records) -> bytes:
 
 
 def _read(records: Records, timeout: float) -> float:
-    """Return how long one call takes: the second one, for the first has to connect."""
-    store = records.store()
-    store.get(_key(records), timeout=timeout)
-    began = monotonic()
-    store.get(_key(records), timeout=timeout)
-    return monotonic() - began
+    store, key = records.store(), _key(records)
+    return time_call(lambda: store.get(key, timeout=timeout))
 
 
 def _write(records: Records, timeout: float) -> float:
@@ -84,10 +78,8 @@ def read(facts: Facts) -> Iterator[Verdict]:
         yield error(str(failure), "do what it says")
     elif failure is not None:
         yield error(verdict_on(failure).seen, "see to the store; python manage.py etcdaero_status")
-    elif facts[READ] > SLOW:
-        yield warning(f"one call took {span(facts[READ])}", "look at the store and at the network to it")
     else:
-        yield ok(f"one call took {span(facts[READ])}")
+        yield verdict_on_time(facts[READ])
 
 
 @check(
