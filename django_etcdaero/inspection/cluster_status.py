@@ -74,13 +74,6 @@ class ClusterStatus:
         """Return the processes that are registered under an alias."""
         return [process for each in self.aliases if each.alias == alias for process in each.processes or ()]
 
-    def refreshers_of(self, dataset: Dataset[Any, Any]) -> list[Refresher] | None:
-        """Return the services that refresh a dataset; ``None``: not known."""
-        found = [each.refreshers for each in self.aliases if each.alias == dataset.using]
-        if not found or found[0] is None:
-            return None
-        return [each for each in found[0] if each.refreshes(dataset.name, dataset.schema)]
-
 
 def each_overview(
     chosen: Iterable[Dataset[Any, Any]], stores: Stores
