@@ -25,6 +25,7 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.system.error_text import message_of, text_of
 
 from .report import Finding, Severity
+from .subjects import Subject
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -113,7 +114,7 @@ class Check:
     """What it looks at, in a few words."""
     why: str
     """Why that matters."""
-    subject: type[Any]
+    subject: type[Subject]
     """The class of the subjects that it is for."""
     needs: tuple[Probe[Any], ...]
     judge: Callable[[Facts], Verdicts] = field(repr=False)
@@ -152,7 +153,7 @@ def check(
     id: str,  # noqa: A002 - what it is called everywhere else
     title: str,
     *,
-    of: type[Any],
+    of: type[Subject],
     needs: tuple[Probe[Any], ...],
     why: str,
 ) -> Callable[[Callable[[Facts], Verdicts]], Check]:

@@ -104,13 +104,12 @@ def ask_servers(*, timeout: float) -> list[Servers]:
     questions: dict[tuple[str, Address, str], Callable[[], Any]] = {}
     for (plane, address), aliases in used.items():
         for name, ask in (_KV if plane == "KV" else _RECORDS).items():
-            questions[plane, address, name] = partial(ask, aliases[0], address, timeout)
+            questions[plane, address, name] = partial(ask, aliases[0], address, within(timeout))
     answers = together(questions, timeout=timeout)
-    return [
-        _servers(plane, address, aliases, {name: answer for (p, a, name), answer in answers.items() if (p, a) == key})
-        for key, aliases in used.items()
-        for plane, address in [key]
-    ]
+    by_store: dict[tuple[str, Address], dict[str, Any]] = {key: {} for key in used}
+    for (plane, address, name), answer in answers.items():
+        by_store[plane, address][name] = answer
+    return [_servers(*key, used[key], found) for key, found in by_store.items()]
 
 
 def _servers(plane: str, address: Address, aliases: list[str], answers: dict[str, Any]) -> Servers:
@@ -149,7 +148,7 @@ def _members(alias: str, address: Address, timeout: float) -> list[Member]:
         return [_file(address)]
     maintenance = _engine(alias).maintenance
     found = []
-    for each in maintenance.statuses(timeout=within(timeout)):
+    for each in maintenance.statuses(timeout=timeout):
         status = each.status
         if status is None:
             found.append(Member(name=each.endpoint, error=each.error))
