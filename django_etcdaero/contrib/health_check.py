@@ -17,12 +17,10 @@ from collections.abc import Sequence
 from health_check.base import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 
-from django_etcdaero.doctor import Finding, Severity, examine
+from django_etcdaero.doctor import examine
 from django_etcdaero.exceptions import InvalidRequest
 
 from .health.fitness import unfit
-
-_FAILED = (Severity.ERROR, Severity.NO_ANSWER, Severity.NOT_PERMITTED)
 
 
 @dataclasses.dataclass
@@ -86,7 +84,7 @@ def _raise_for(
         report = examine(only=only, skip=skip, aliases=aliases, timeout=timeout.total_seconds())
     except InvalidRequest as error:
         raise ServiceUnavailable(str(error)) from None
-    failed: list[Finding] = [each for each in report.findings if each.severity in _FAILED]
+    failed = [each for each in report.findings if each.severity.is_failure]
     if failed or not report.findings:
         told = "; ".join(f"{each.check}: {each.seen}" for each in failed)
         raise ServiceUnavailable(told or f"there is nothing to check: {', '.join(aliases or ())}")

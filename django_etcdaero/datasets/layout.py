@@ -54,6 +54,7 @@ GARBAGE_TTL = 24 * 3600
 longer than any reader takes to load a version."""
 
 _SIDE_BY_SIDE = re.compile(rb"(?:%s|%s)([^/\x80-\xff]+)/s(0|[1-9][0-9]*)" % (ANNOUNCEMENTS.encode(), LOADS.encode()))
+_RECORD = re.compile(rb"([^/\x80-\xff]+)/s(0|[1-9][0-9]{0,15})/")
 
 
 class _Key:
@@ -133,7 +134,7 @@ class Layout:
     @property
     def records(self) -> bytes:
         """Start of all record keys of the dataset."""
-        return f"{self.prefix}/d/{self.name}/s{self.schema}/".encode()
+        return records_of_all(self.prefix) + f"{self.name}/s{self.schema}/".encode()
 
     def record(self, digest: bytes) -> bytes:
         """Record key of a block, page or root."""
@@ -149,3 +150,14 @@ def dataset_of(key: bytes) -> tuple[str, int] | None:
     """Return name and schema of the dataset whose announcement or last load stands under ``key``, or ``None``."""
     match = _SIDE_BY_SIDE.fullmatch(key)
     return (match[1].decode(), int(match[2])) if match else None
+
+
+def records_of_all(prefix: str) -> bytes:
+    """Return the start of the record keys of all datasets under a prefix."""
+    return f"{prefix}/d/".encode()
+
+
+def dataset_of_record(key: bytes, prefix: str) -> tuple[str, int, bytes] | None:
+    """Return name and schema of a dataset, and what follows in the key of its record: a digest, say; or ``None``."""
+    match = _RECORD.match(key, len(records_of_all(prefix)))
+    return (match[1].decode(), int(match[2]), key[match.end() :]) if match else None

@@ -2,15 +2,16 @@
 
 A probe brings one value from one subject. All that calls a store, reads a file or runs code of the project is in
 probes, which the examination runs side by side, each in a thread and with a limit. A check is a pure function of what
-its probes brought: it yields verdicts, none when all is well, and needs no thread and no limit. A probe that failed is
-met where its value is asked for, and that is how a check ends which has nothing to say about it itself.
+its probes brought: it yields verdicts, and needs no thread and no limit. That all is well counts only where nothing
+else is said, so a check says it in the end, whatever it has found. A probe that failed is met where its value is asked
+for, and that is how a check ends which has nothing to say about it itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar, cast
 
 from django_etcdaero.exceptions import (
     ClusterError,
@@ -24,8 +25,10 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.system.error_text import message_of, text_of
 
 from .report import Finding, Severity
+from .subjects import Subject
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class NotVisible(Exception):
@@ -33,11 +36,11 @@ class NotVisible(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Probe(Generic[T]):
+class Probe(Generic[T_co]):
     """How to bring one value: ``ask(subject, timeout)`` returns it within ``timeout`` seconds, or raises."""
 
     name: str
-    ask: Callable[[Any, float], T] = field(repr=False)
+    ask: Callable[[Any, float], T_co] = field(repr=False)
     writes: bool = False
     """Whether it writes to the store, which is done only where that was asked for."""
 
@@ -51,7 +54,7 @@ class Verdict(NamedTuple):
 
 
 def ok(seen: str) -> Verdict:
-    """All is well; ``seen`` says how well."""
+    """All is well, unless the check says something else as well; ``seen`` says how well."""
     return Verdict(Severity.OK, seen)
 
 
@@ -84,10 +87,10 @@ class Facts:
 
     def __getitem__(self, probe: Probe[T]) -> T:
         """Return the value. Raises what the probe raised."""
-        value: Any = self._brought[probe]
+        value = self._brought[probe]
         if isinstance(value, BaseException):
             raise value
-        return value  # type: ignore[no-any-return] # of the probe's type
+        return cast("T", value)
 
     def get(self, probe: Probe[T]) -> T | None:
         """Return the value, or ``None`` if the probe failed."""
@@ -111,7 +114,7 @@ class Check:
     """What it looks at, in a few words."""
     why: str
     """Why that matters."""
-    subject: type[Any]
+    subject: type[Subject]
     """The class of the subjects that it is for."""
     needs: tuple[Probe[Any], ...]
     judge: Callable[[Facts], Verdicts] = field(repr=False)
@@ -130,9 +133,10 @@ class Check:
         """Yield what there is to say of a subject; never raises."""
         try:
             verdicts = tuple(self.judge(facts))
-        except Exception as failure:
+        except Exception as failure:  # of the probe, or of a check that did not expect what it brought
             verdicts = (verdict_on(failure),)
-        for verdict in verdicts:
+        others = [each for each in verdicts if each.severity is not Severity.OK]
+        for verdict in others or verdicts:
             yield Finding(
                 check=self.id,
                 title=self.title,
@@ -149,7 +153,7 @@ def check(
     id: str,  # noqa: A002 - what it is called everywhere else
     title: str,
     *,
-    of: type[Any],
+    of: type[Subject],
     needs: tuple[Probe[Any], ...],
     why: str,
 ) -> Callable[[Callable[[Facts], Verdicts]], Check]:
@@ -175,3 +179,9 @@ def verdict_on(failure: BaseException) -> Verdict:
     if isinstance(failure, _SILENT):
         return Verdict(Severity.NO_ANSWER, message_of(failure))
     return Verdict(Severity.ERROR, f"the check failed: {text_of(failure)}")
+
+
+def failed(failure: BaseException, remedy: str) -> Verdict:
+    """Return what a check says for which it is an error, or silence, that a probe failed, whatever the reason."""
+    found = verdict_on(failure)
+    return Verdict(found.severity if found.severity.gravity else Severity.ERROR, found.seen, remedy)

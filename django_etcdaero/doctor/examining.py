@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
-from django_etcdaero.exceptions import DeadlineExceeded, InvalidRequest
-from django_etcdaero.runtime import runtime
+from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.inspection.together import together, within
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.threads import join
 
 from .catalogue import CHECKS
 from .checking import Check, Facts, Probe
@@ -20,8 +19,6 @@ from .subjects import Subject, credentials, find_subjects
 
 TIMEOUT: Final = 10.0
 """Seconds that an examination may take, unless it is told otherwise."""
-SHARE: Final = 0.8
-"""Part of it that a probe may take, so that what it says of its own limit is still heard."""
 MASK: Final = "***"
 
 
@@ -45,7 +42,7 @@ def examine(
     chosen = select(only=only, skip=skip, write_probe=write_probe)
     subjects = find_subjects(aliases)
     visits = [_Visit(subject, [each for each in chosen if each.subject is type(subject)]) for subject in subjects]
-    _bring(visits, limit=began + timeout, seconds=timeout * SHARE)
+    _bring(visits, timeout=timeout)
     secrets = credentials()
     findings = [_masked(finding, secrets) for visit in visits for finding in visit.findings()]
     return Report(findings=tuple(findings), started=started, seconds=monotonic() - began)
@@ -83,42 +80,19 @@ class _Visit:
         return list(dict.fromkeys(probe for each in self.checks for probe in each.needs))
 
     def findings(self) -> list[Finding]:
-        facts = Facts(self.subject, dict(self.brought))
+        facts = Facts(self.subject, self.brought)
         return [finding for each in self.checks for finding in each.findings(facts)]
 
 
-def _bring(visits: Iterable[_Visit], *, limit: float, seconds: float) -> None:
-    """Run all probes; one that has not come to its end by ``limit`` has brought that."""
-    under_way = []
-    for visit in visits:
-        for probe in visit.probes:
-            visit.brought[probe] = DeadlineExceeded(f"no answer within {seconds:g} s")
-            box: dict[Probe[Any], Any] = {}
-            thread = threading.Thread(
-                target=_ask, args=(visit.subject, probe, seconds, box), name="etcdaero-doctor", daemon=True
-            )
-            try:
-                thread.start()
-            except RuntimeError as failure:  # no more threads to be had
-                visit.brought[probe] = failure
-            else:
-                under_way.append((visit, probe, box, thread))
-    for visit, probe, box, thread in under_way:
-        join(thread, max(0.0, limit - monotonic()))
-        # A thread that goes on writes into a box that nobody looks at any more.
-        visit.brought.update({probe: box[probe]} if probe in box else {})
-
-
-def _ask(subject: Subject, probe: Probe[Any], seconds: float, box: dict[Probe[Any], Any]) -> None:
-    def ask() -> Any:
-        return probe.ask(subject, seconds)
-
-    try:
-        box[probe] = runtime.run_project_code(ask)  # which closes what connections to databases it leaves behind
-    except Exception as failure:
-        box[probe] = failure
-    except BaseException as failure:  # SystemExit, of code of the project
-        box[probe] = RuntimeError(f"{type(failure).__name__} in a probe")
+def _bring(visits: Sequence[_Visit], *, timeout: float) -> None:
+    """Run all probes; one that has not come to its end in time has brought that."""
+    questions: dict[tuple[int, Probe[Any]], Callable[[], Any]] = {
+        (index, probe): partial(probe.ask, visit.subject, within(timeout))
+        for index, visit in enumerate(visits)
+        for probe in visit.probes
+    }
+    for (index, probe), brought in together(questions, timeout=timeout).items():
+        visits[index].brought[probe] = brought
 
 
 def _masked(finding: Finding, secrets: Collection[str]) -> Finding:

@@ -34,6 +34,11 @@ class Severity(enum.StrEnum):
         """0 for nothing wrong, 1 for a warning, 2 for an error; silence counts as an error, for nothing is known."""
         return _GRAVITY.get(self, 0)
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether what was looked at cannot be relied on: an error, silence, or no right to look."""
+        return self in (Severity.ERROR, Severity.NO_ANSWER, Severity.NOT_PERMITTED)
+
 
 _GRAVITY: Final = {Severity.WARNING: 1, Severity.ERROR: 2, Severity.NO_ANSWER: 2}
 

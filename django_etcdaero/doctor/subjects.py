@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
-
-from django.conf import settings
 
 from django_etcdaero import conf
+from django_etcdaero.cache import configured, options, place
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ConfigurationError
 from django_etcdaero.keyvalue.engine import Engine
+from django_etcdaero.records.aerospike.store import AerospikeStore
+from django_etcdaero.records.etcd.store import EtcdStore
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.address import Address
@@ -62,9 +62,8 @@ class EtcdCluster(Subject):
         stores = runtime.stores(self.aliases[0])
         if self.for_keys:
             return stores.kv.open_engine()
-        records: Any = stores.records
-        found: Engine = records.engine
-        return found
+        assert isinstance(stores.records, EtcdStore)
+        return stores.records.engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +97,12 @@ class AerospikeNamespace(Subject):
     for_datasets: bool
     """Whether records of datasets are in it, which must never be evicted."""
     sets: tuple[str, ...]
+
+    def store(self) -> AerospikeStore:
+        """Return the store of its records, opened now if need be. Raises what opening raises."""
+        store = self.records.store()
+        assert isinstance(store, AerospikeStore)
+        return store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +180,10 @@ def _records(chosen: list[conf.AliasSettings]) -> Iterator[Records]:
 
 def _caches() -> Iterator[Records]:
     """Yield the stores of caches that are no store of an alias."""
-    for alias, params in settings.CACHES.items():
-        backend = str(params.get("BACKEND"))
+    for alias, params in configured.ours():
         location = params.get("LOCATION")
-        if "etcdaero" not in backend.lower() or not isinstance(location, str) or location.startswith("etcdaero:"):
+        if not isinstance(location, str) or location.startswith(place.ALIAS_SCHEME):
             continue
-        from django_etcdaero.cache import options, place  # here: where there is no cache, nothing is imported
-
         with suppress(ConfigurationError):  # check E008 says it
             address, timeout = place.address_of(location), options.read(params.get("OPTIONS") or {}).CALL_TIMEOUT
             yield Records(

@@ -30,6 +30,11 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.3g} s"
 
 
+def against_here(skew: float) -> str:
+    """Say by how much a clock differs from that of this host; ``skew``: seconds by which it is ahead."""
+    return f"{span(abs(skew))} {'ahead of' if skew > 0 else 'behind'} that of here"
+
+
 def some(names: Sequence[str]) -> str:
     """Name the first few, and count the others."""
     told = ", ".join(names[:NAMED])

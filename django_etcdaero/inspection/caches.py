@@ -205,7 +205,7 @@ def _state(alias: str) -> CacheState:
 
 def _latency(operation: str, histogram: dict[str, Any]) -> Latency:
     count = histogram["count"]
-    most = next(bound for bound, within in histogram["buckets"].items() if within >= 0.95 * count)
+    most = next(bound for bound, below in histogram["buckets"].items() if below >= 0.95 * count)
     return Latency(operation, count, histogram["sum"] / count, most)
 
 

@@ -7,10 +7,11 @@ and while KV is away the record store still tells which versions are announced.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.dataset import Dataset
@@ -26,6 +27,8 @@ from django_etcdaero.runtime import runtime
 
 from .problem import Problem, problem_of
 from .together import together
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +74,23 @@ class ClusterStatus:
         """Return the processes that are registered under an alias."""
         return [process for each in self.aliases if each.alias == alias for process in each.processes or ()]
 
-    def refreshers_of(self, dataset: Dataset[Any, Any]) -> list[Refresher] | None:
-        """Return the services that refresh a dataset; ``None``: not known."""
-        found = [each.refreshers for each in self.aliases if each.alias == dataset.using]
-        if not found or found[0] is None:
-            return None
-        return [each for each in found[0] if each.refreshes(dataset.name, dataset.schema)]
+
+def each_overview(
+    chosen: Iterable[Dataset[Any, Any]], stores: Stores
+) -> Iterator[tuple[Dataset[Any, Any], Overview | Exception]]:
+    """Yield what is known of each of some datasets of one alias, or why nothing is. A few calls, however many they are.
+
+    Raises what the store raises where that is about all of them.
+    """
+    ahead = dataclasses.replace(stores, kv=read_ahead(stores.kv))
+    announcements = read_announcements(ahead.kv)
+    for dataset in chosen:
+        found: Overview | Exception
+        try:
+            found = overview(dataset, ahead, announcements=announcements)
+        except Exception as error:  # whatever it is, the others can still be told of
+            found = error
+        yield dataset, found
 
 
 class _Reading:
@@ -89,14 +103,11 @@ class _Reading:
         self._problems: list[Problem] = []
 
     def run(self) -> None:
-        stores = runtime.stores(self._alias)
-        ahead = dataclasses.replace(stores, kv=read_ahead(stores.kv))
-        announcements = read_announcements(ahead.kv)
-        for dataset in self._own:
-            try:
-                self._overviews.append(overview(dataset, ahead, announcements=announcements))
-            except Exception as error:
-                self._problems.append(problem_of(error, alias=self._alias, store="KV", dataset=dataset.name))
+        for dataset, found in each_overview(self._own, runtime.stores(self._alias)):
+            if isinstance(found, Exception):
+                self._problems.append(problem_of(found, alias=self._alias, store="KV", dataset=dataset.name))
+            else:
+                self._overviews.append(found)
 
     def taken(self) -> tuple[list[Overview], list[Problem]]:
         """Return what was read: copies, for the thread that reads may go on."""
@@ -116,39 +127,48 @@ def ask(timeout: float, *, names: Iterable[str] | None = None) -> ClusterStatus:
     questions: dict[tuple[str, str], Callable[[], Any]] = {}
     for alias, own in sorted(of_alias.items()):
         questions[alias, "overviews"] = readings[alias].run
-        questions[alias, "processes"] = _asking(alias, lambda stores: processes(stores.kv))
-        questions[alias, "refreshers"] = _asking(alias, lambda stores: refreshers(stores.kv))
-        questions[alias, "copies"] = _asking(alias, lambda stores, own=own: copies(own, stores))  # type: ignore[misc]
+        questions[alias, "processes"] = asking(alias, lambda stores: processes(stores.kv))
+        questions[alias, "refreshers"] = asking(alias, lambda stores: refreshers(stores.kv))
+        questions[alias, "copies"] = asking(alias, partial(copies, own))
     answers = together(questions, timeout=timeout)
     return ClusterStatus([_status(alias, readings[alias], answers) for alias in sorted(of_alias)])
 
 
-def _asking(alias: str, read: Callable[[Stores], Any]) -> Callable[[], Any]:
+def asking(alias: str, read: Callable[[Stores], T]) -> Callable[[], T]:
+    """Return the question ``read`` to the stores of an alias."""
     return lambda: read(runtime.stores(alias))
 
 
-def _status(alias: str, reading: _Reading, answers: dict[tuple[str, str], Any]) -> AliasStatus:
+def _status(alias: str, reading: _Reading, answers: Mapping[tuple[str, str], Any]) -> AliasStatus:
     overviews, problems = reading.taken()
-    told: dict[str, Any] = {}
-    failed: dict[tuple[str | None, str], Problem] = {}
-    for name in ("overviews", "processes", "refreshers", "copies"):
-        answer = answers[alias, name]
-        if isinstance(answer, Exception):
-            store = store_of(name, answer, alias)
-            failed.setdefault((store, type(answer).__name__), problem_of(answer, alias=alias, store=store))
-        else:
-            told[name] = answer
+    told, failed = tell_apart(alias, {name: answer for (asked, name), answer in answers.items() if asked == alias})
     return AliasStatus(
         alias=alias,
         overviews=overviews,
         processes=told.get("processes"),
         refreshers=told.get("refreshers"),
         copies=told.get("copies", {}),
-        problems=[*problems, *failed.values()],
+        problems=[*problems, *failed],
     )
 
 
-def store_of(question: str, error: Exception, alias: str) -> str | None:
+def tell_apart(alias: str, answers: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Return what questions to the stores of an alias brought, by name, and what the others failed of, each once.
+
+    The question of the record store is called ``copies``.
+    """
+    told: dict[str, Any] = {}
+    failed: dict[tuple[str | None, str], Problem] = {}
+    for name, answer in answers.items():
+        if isinstance(answer, Exception):
+            store = _store_of(name, answer, alias)
+            failed.setdefault((store, type(answer).__name__), problem_of(answer, alias=alias, store=store))
+        else:
+            told[name] = answer
+    return told, list(failed.values())
+
+
+def _store_of(question: str, error: Exception, alias: str) -> str | None:
     """Return which store it is that could not be read; ``None``: there is none, for the settings are wrong."""
     if isinstance(error, ConfigurationError):  # also of a server that lacks what the settings name
         try:

@@ -27,6 +27,8 @@ from django_etcdaero.keyvalue.values import Event, WatchBatch, WatchLost, WatchR
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import drive
 
+from .key_reach import oldest_readable
+
 MOST_BACK = 10_000
 """Revisions that an answer goes back."""
 MOST_EVENTS = 200
@@ -90,7 +92,7 @@ def happened(
     if seen == revision:
         return Happened((), None, revision, seen, more=False)
     gap = None
-    first = _oldest(kv, since + 1, revision)
+    first = min(revision, oldest_readable(kv, revision, wanted=since + 1))
     if first > seen + 1:
         gap = Gap(Reason.COMPACTED, seen, first - 1)
         seen = gap.until
@@ -122,21 +124,6 @@ def _owed(kv: KV, prefix: bytes, after: int, revision: int) -> bool:
         return True
     changed = kv.range(prefix, prefix=True, min_mod_revision=after + 1, limit=1, keys_only=True, revision=revision)
     return bool(changed.kvs)
-
-
-def _oldest(kv: KV, wanted: int, newest: int) -> int:
-    """Return the oldest revision from ``wanted`` on that has not been compacted; etcd does not tell it."""
-    gone, there = wanted - 1, newest
-    looked = wanted
-    while gone + 1 < there:
-        try:
-            kv.range(b"\0", revision=looked, keys_only=True)
-        except Compacted as error:
-            gone = max(looked, error.compact_revision - 1)
-        else:
-            there = looked
-        looked = (gone + there) // 2
-    return there
 
 
 class _Collecting:

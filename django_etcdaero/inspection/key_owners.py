@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 from django_etcdaero.datasets.layout import RESERVED, SETTINGS
+from django_etcdaero.keyvalue.queue.layout import LAST_PART
 from django_etcdaero.keyvalue.values import KeyValue
 
 PACKAGE_KEYS = tuple(each.encode() for each in RESERVED if each != SETTINGS)
 """How the keys begin that are the package's, below the prefix of an alias."""
-_PLACE = re.compile(rb"(/|:contenders/)-?[0-9a-f]{1,16}(-[0-9]+)?\Z")
+_PLACE = re.compile(rb"(?:/|:contenders/)%s\Z" % LAST_PART)
 
 
 def belongs_to_package(key: bytes) -> bool:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django_etcdaero.exceptions import Compacted
+from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.system.clocks import monotonic
 
 _PROBE = b"etcdaero-reach"
 """Any key: whether it is there does not matter."""
+_SHORTEST = 0.01
+"""Seconds for a read that should be over already, so that it is the store that says that it took too long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,27 +22,46 @@ class Reach:
     oldest: int
     newest: int
 
+    @property
+    def kept(self) -> int:
+        """Revisions before the newest one."""
+        return self.newest - self.oldest
+
 
 def reach(kv: KV, *, timeout: float | None = None) -> Reach:
-    """Return which revisions can be read now. ``timeout``: seconds for each read. Raises what the store raises.
-
-    A read of the first revision tells it where the store says with the error how far it was compacted. etcd does not;
-    there it is searched for by halving, with as many reads of one key as the newest revision has binary digits.
-    """
+    """Return which revisions can be read now. ``timeout``: seconds for all of it. Raises what the store raises."""
+    until = end_of(timeout)
     newest = kv.range(_PROBE, keys_only=True, timeout=timeout).revision
-    low, high = 1, newest  # high can be read
-    told = _compacted_to(kv, low, timeout)
+    oldest = oldest_readable(kv, newest, timeout=None if until is None else max(_SHORTEST, until - monotonic()))
+    return Reach(oldest=oldest, newest=max(oldest, newest))
+
+
+def oldest_readable(kv: KV, newest: int, *, wanted: int = 1, timeout: float | None = None) -> int:
+    """Return the oldest revision from ``wanted`` on that can be read. ``timeout``: seconds for all of it.
+
+    ``newest``: of the store; the answer is above it only if the store was compacted meanwhile. A read of the first
+    revision tells it where the store says with the error how far it was compacted. etcd does not; there it is searched
+    for by halving, with as many reads of one key as there are binary digits in the number of revisions. Raises what the
+    store raises.
+    """
+    until = end_of(timeout)
+
+    def compacted_to(revision: int) -> int | None:
+        return _compacted_to(kv, revision, None if until is None else max(_SHORTEST, until - monotonic()))
+
+    low, high = wanted, newest  # high can be read
+    told = compacted_to(low)
     if told is None:
-        return Reach(oldest=low, newest=newest)
+        return low
     if told:
-        return Reach(oldest=told, newest=max(told, newest))
+        return told
     while high - low > 1:
         middle = (low + high) // 2
-        if _compacted_to(kv, middle, timeout) is None:
+        if compacted_to(middle) is None:
             high = middle
         else:
             low = middle
-    return Reach(oldest=high, newest=newest)
+    return high
 
 
 def _compacted_to(kv: KV, revision: int, timeout: float | None) -> int | None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from django_etcdaero.exceptions import VersionConflict
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.queue.holder import Holder
-from django_etcdaero.keyvalue.queue.layout import contenders, keys_of, label, second_key
+from django_etcdaero.keyvalue.queue.layout import LAST_PART, contenders, introductions, keys_of, label, second_key
 from django_etcdaero.keyvalue.values import KeyValue, LeaseStatus
 
 from .leased_keys import KeyAt, leased_keys
@@ -34,8 +34,8 @@ MOST_LEASES = 100
 """Leases of which it is asked how much time they have left, one a call."""
 
 _PAGE = 1000
-_CONTENDER = re.compile(rb"(?s:(?P<name>.+))/(?P<lease>-?[0-9a-f]{1,16})(-[0-9]+)?")
-_SECOND = re.compile(rb"(?s:(?P<name>.+)):contenders/(?P<last>-?[0-9a-f]{1,16}(-[0-9]+)?)")
+_CONTENDER = re.compile(rb"(?s:(?P<name>.+))/%s" % LAST_PART)
+_SECOND = re.compile(rb"(?s:(?P<name>.+)):contenders/(?P<last>%s)" % LAST_PART)
 
 
 class Kind(Enum):
@@ -92,7 +92,7 @@ def all_contended(kv: KV) -> list[Contended]:
 def contended(kv: KV, name: bytes) -> Contended | None:
     """Return the lock or the election of a name; ``None``: nobody contends for it. Raises what the store raises."""
     found = kv.range(keys_of(name), prefix=True)
-    seconds = kv.range(name + b":contenders/", prefix=True, revision=found.revision)
+    seconds = kv.range(introductions(name), prefix=True, revision=found.revision)
     line = _in_turn(name, found.kvs)
     return _contended(line, {each.key: each for each in (*found.kvs, *seconds.kvs)}) if line.keys else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from django_etcdaero.datasets.dataset import Dataset
@@ -15,10 +16,9 @@ from django_etcdaero.datasets.state.presence import Process, processes
 from django_etcdaero.datasets.state.refreshers import Refresher, refreshers
 from django_etcdaero.datasets.state.validations import RefusedLoad
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.runtime import runtime
 
-from .cluster_status import copies, store_of
-from .problem import Problem, problem_of
+from .cluster_status import asking, copies, tell_apart
+from .problem import Problem
 from .together import together
 
 
@@ -50,20 +50,10 @@ def ask_one(dataset: Dataset[Any, Any], *, timeout: float) -> DatasetState:
         "refreshers": lambda stores: [
             each for each in refreshers(stores.kv) if each.refreshes(dataset.name, dataset.schema)
         ],
-        "copy": lambda stores: copies([dataset], stores).get(dataset.name),
+        "copies": partial(copies, [dataset]),
     }
-
-    def asking(ask: Callable[[Stores], Any]) -> Callable[[], Any]:
-        return lambda: ask(runtime.stores(dataset.using))
-
     now = time.time()
-    answers = together({name: asking(ask) for name, ask in questions.items()}, timeout=timeout)
-    found: dict[str, Any] = {}
-    problems: dict[tuple[str | None, str], Problem] = {}
-    for name, answer in answers.items():
-        if isinstance(answer, Exception):
-            store = store_of("copies" if name == "copy" else name, answer, dataset.using)
-            problems.setdefault((store, type(answer).__name__), problem_of(answer, alias=dataset.using, store=store))
-        else:
-            found[name] = answer
-    return DatasetState(name=dataset.name, asked=now, problems=list(problems.values()), **found)
+    answers = together({name: asking(dataset.using, ask) for name, ask in questions.items()}, timeout=timeout)
+    found, problems = tell_apart(dataset.using, answers)
+    copy = found.pop("copies", {}).get(dataset.name)
+    return DatasetState(name=dataset.name, asked=now, copy=copy, problems=problems, **found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.exceptions import ClusterError, EtcdAeroError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class Problem:
 
 def problem_of(error: Exception, *, alias: str, store: str | None = None, dataset: str | None = None) -> Problem:
     """Return what ``error`` says, without anything that may hold a password."""
-    since = getattr(error, "since", None)
+    since = error.since if isinstance(error, ClusterError) else None
     return Problem(
         alias=alias,
         store=store,

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import EtcdAeroError, NotSupported
 from django_etcdaero.keyvalue.engine import Engine
+from django_etcdaero.records.aerospike.node_answers import Properties, number, part_used, properties
+from django_etcdaero.records.aerospike.store import AerospikeStore
 from django_etcdaero.records.store import RecordStore
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.address import Address
-from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.stores.local import FileAddress
 
+from .database_file import look_at_file
 from .key_reach import Reach, reach
 from .problem import Problem, problem_of
-from .together import together
+from .together import together, within
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,13 +104,12 @@ def ask_servers(*, timeout: float) -> list[Servers]:
     questions: dict[tuple[str, Address, str], Callable[[], Any]] = {}
     for (plane, address), aliases in used.items():
         for name, ask in (_KV if plane == "KV" else _RECORDS).items():
-            questions[plane, address, name] = _asking(ask, aliases[0], address, timeout)
+            questions[plane, address, name] = partial(ask, aliases[0], address, within(timeout))
     answers = together(questions, timeout=timeout)
-    return [
-        _servers(plane, address, aliases, {name: answer for (p, a, name), answer in answers.items() if (p, a) == key})
-        for key, aliases in used.items()
-        for plane, address in [key]
-    ]
+    by_store: dict[tuple[str, Address], dict[str, Any]] = {key: {} for key in used}
+    for (plane, address, name), answer in answers.items():
+        by_store[plane, address][name] = answer
+    return [_servers(*key, used[key], found) for key, found in by_store.items()]
 
 
 def _servers(plane: str, address: Address, aliases: list[str], answers: dict[str, Any]) -> Servers:
@@ -132,10 +132,6 @@ def _servers(plane: str, address: Address, aliases: list[str], answers: dict[str
     )
 
 
-def _asking(ask: Callable[..., Any], alias: str, address: Address, timeout: float) -> Callable[[], Any]:
-    return lambda: ask(alias, address, timeout)
-
-
 # KV -------------------------------------------------------------------------------------------------------------------
 
 
@@ -152,7 +148,7 @@ def _members(alias: str, address: Address, timeout: float) -> list[Member]:
         return [_file(address)]
     maintenance = _engine(alias).maintenance
     found = []
-    for each in maintenance.statuses(timeout=timeout * 0.8):
+    for each in maintenance.statuses(timeout=timeout):
         status = each.status
         if status is None:
             found.append(Member(name=each.endpoint, error=each.error))
@@ -181,16 +177,9 @@ def _reach(alias: str, address: Address, timeout: float) -> Reach:
 
 
 def _file(address: FileAddress) -> Member:
-    size = sum(_size(Path(f"{address.path}{end}")) for end in ("", "-wal"))
-    stat = os.statvfs(address.path.parent)
-    return Member(name=str(address.path), space=Space(used=size, most=size + stat.f_bavail * stat.f_frsize))
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    found = look_at_file(address.path)
+    used = (found.bytes or 0) + found.log_bytes
+    return Member(name=str(address.path), space=Space(used=used, most=used + found.free))
 
 
 # records --------------------------------------------------------------------------------------------------------------
@@ -209,40 +198,26 @@ def _kind_of_store(alias: str, address: Address, timeout: float) -> str:
 def _nodes(alias: str, address: Address, timeout: float) -> list[Member]:
     if isinstance(address, FileAddress):
         return [_file(address)]
-    if not isinstance(address, AerospikeAddress):
+    store = _store(alias)
+    if not isinstance(store, AerospikeStore):
         raise NotSupported("this kind of store has no servers of its own")
-    store: Any = _store(alias)
+    told = store.ask_nodes(f"namespace/{store.namespace}", timeout=timeout)
     builds = store.ask_nodes("build", timeout=timeout)
-    told = store.ask_nodes(f"namespace/{address.namespace}", timeout=timeout)
-    return [_node(name, builds.get(name, ""), _properties(text)) for name, text in sorted(told.items())]
+    return [_node(name, builds.get(name, ""), properties(text)) for name, text in sorted(told.items())]
 
 
-def _properties(text: str) -> dict[str, str]:
-    return dict(item.partition("=")[::2] for item in text.split(";") if "=" in item)
-
-
-def _node(name: str, build: str, told: dict[str, str]) -> Member:
-    """Read what a node says of its namespace; servers of different age name the same figure differently."""
-    percent = _number(told, "data_used_pct", "device_used_pct", "pmem_used_pct", "memory_used_pct")
-    used = _number(told, "data_used_bytes", "device_used_bytes", "memory_used_bytes")
-    most = _number(told, "data_total_bytes", "device_total_bytes", "memory-size")
-    part = percent / 100 if percent is not None else used / most if used is not None and most else None
+def _node(name: str, build: str, told: Properties) -> Member:
+    used = number(told, "data_used_bytes", "device_used_bytes", "memory_used_bytes")
+    most = number(told, "data_total_bytes", "device_total_bytes", "memory-size")
     stops = [told[key] == "true" for key in ("stop_writes", "clock_skew_stop_writes") if key in told]
     return Member(
         name=name,
         version=build,
-        space=Space(used=None if used is None else int(used), most=None if most is None else int(most), part=part),
+        space=Space(
+            used=None if used is None else int(used), most=None if most is None else int(most), part=part_used(told)
+        ),
         stops_writes=any(stops) if stops else None,
     )
-
-
-def _number(told: dict[str, str], *names: str) -> float | None:
-    for name in names:
-        try:
-            return float(told[name])
-        except (KeyError, ValueError):
-            continue
-    return None
 
 
 def _records(alias: str, address: Address, timeout: float) -> tuple[int, int]:

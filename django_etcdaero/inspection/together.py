@@ -28,24 +28,27 @@ def together(questions: Mapping[K, Callable[[], T]], *, timeout: float) -> dict[
     """
     limit = monotonic() + timeout
     answers: dict[K, T | Exception] = {}
+    found: dict[K, T | Exception] = {}
     threads = {}
     for name, function in questions.items():
+        found[name] = DeadlineExceeded(f"no answer within {timeout:g} s")
         thread = threading.Thread(target=_answer, args=(answers, name, function), name="etcdaero-asking", daemon=True)
-        thread.start()
-        threads[name] = thread
-    found: dict[K, T | Exception] = {}
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads to be had
+            found[name] = error
+        else:
+            threads[name] = thread
     for name, thread in threads.items():
         if join(thread, max(0.0, limit - monotonic())):
             found[name] = answers[name]
-        else:
-            found[name] = DeadlineExceeded(f"no answer within {timeout:g} s")
     return found
 
 
 def _answer(answers: dict[K, T | Exception], name: K, function: Callable[[], T]) -> None:
     try:
         answers[name] = function()
-    except Exception as error:
+    except Exception as error:  # whoever asked decides what to make of it
         answers[name] = error
     except BaseException as error:  # a thread that ends without an answer would be an answer that nobody finds
         answers[name] = RuntimeError(f"{type(error).__name__}: {error}")

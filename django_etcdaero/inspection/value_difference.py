@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from functools import partial
 
 from .value_forms import show_value
 
@@ -48,12 +49,12 @@ def difference(old: bytes, new: bytes, *, context: int = 3) -> Difference:
         form = "text" if "text" in left.forms and "text" in right.forms else "hex"
         left, right = show_value(old, form), show_value(new, form)
     old_lines, new_lines = left.text.split("\n"), right.text.split("\n")
-    sizes = {"form": left.form, "old_size": len(old), "new_size": len(new)}
+    made = partial(Difference, form=left.form, old_size=len(old), new_size=len(new))
     cut = left.is_cut or right.is_cut or max(len(old_lines), len(new_lines)) > MOST_LINES
     if old == new:
-        return Difference(equal=True, rows=[], **sizes)  # type: ignore[arg-type]
+        return made(equal=True, rows=[])
     rows = _rows(old_lines[:MOST_LINES], new_lines[:MOST_LINES], context)
-    return Difference(equal=False, rows=rows, too_large=cut, **sizes)  # type: ignore[arg-type]
+    return made(equal=False, rows=rows, too_large=cut)
 
 
 def _rows(old: list[str], new: list[str], context: int) -> list[Row]:

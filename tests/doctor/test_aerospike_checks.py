@@ -11,7 +11,9 @@ from django_etcdaero.doctor.aerospike.facts import Clocks
 from django_etcdaero.doctor.checking import Check, NotVisible, Probe
 from django_etcdaero.doctor.report import Severity
 from django_etcdaero.doctor.subjects import AerospikeNamespace, Records
-from django_etcdaero.exceptions import NotSupported, PermissionDenied
+from django_etcdaero.exceptions import NotSupported, PermissionDenied, ResponseError
+from django_etcdaero.records.aerospike import node_answers
+from django_etcdaero.records.aerospike.node_answers import properties, without_refusals
 from django_etcdaero.stores.aerospike import address_of
 from tests.doctor.judging import judge, severities
 
@@ -27,7 +29,7 @@ def namespace(*, for_datasets: bool = True) -> AerospikeNamespace:
 
 
 def nodes(*told: str) -> dict[str, dict[str, str]]:
-    return {f"N{number}": facts.properties(text) for number, text in enumerate(told, 1)}
+    return {f"N{number}": properties(text) for number, text in enumerate(told, 1)}
 
 
 GOOD = "cluster_size=3;cluster_key=K;cluster_integrity=true"
@@ -155,7 +157,7 @@ def test_clocks(skew: float, apart: int, expected: list[Severity]) -> None:
 def test_eviction(evicted: int, rows: str, for_datasets: bool, expected: Severity) -> None:
     brought: dict[Probe[Any], Any] = {
         facts.NAMESPACE: nodes(f"evicted_objects={evicted}"),
-        facts.SETS: {"N1": facts.rows(rows)},
+        facts.SETS: {"N1": node_answers.rows(rows)},
     }
     assert severities(space.eviction, namespace(for_datasets=for_datasets), brought) == [expected]
 
@@ -173,7 +175,7 @@ def test_eviction(evicted: int, rows: str, for_datasets: bool, expected: Severit
     ],
 )
 def test_sets(row: str, number: int, expected: list[Severity]) -> None:
-    found = facts.rows(";".join([row] * number))
+    found = node_answers.rows(";".join([row] * number))
     assert severities(space.sets, namespace(), {facts.SETS: {"N1": found}}) == expected
 
 
@@ -210,7 +212,7 @@ class Nodes:
         self.answers = answers
 
     def ask_nodes(self, command: str, *, timeout: float) -> dict[str, str]:
-        return self.answers
+        return without_refusals(command, self.answers)
 
 
 @pytest.mark.parametrize(
@@ -222,21 +224,26 @@ class Nodes:
         ({"a": "ERROR:4:unrecognized command"}, NotSupported),
         ({"a": "FAIL:4:bad parameter"}, NotSupported),
         ({"a": "ERROR::enterprise only"}, NotSupported),
-        ({"a": "FAIL"}, NotVisible),
+        ({"a": "FAIL"}, ResponseError),
         ({"a": "failed_best_practices=none"}, {"a": "failed_best_practices=none"}),
     ],
 )
-def test_refusals_of_nodes(answers: dict[str, str], expected: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Records, "store", lambda records: Nodes(**answers))
+def test_refusals_of_nodes(answers: dict[str, str], expected: Any) -> None:
     if isinstance(expected, dict):
-        assert facts.ask(namespace(), "statistics", 1) == expected
+        assert without_refusals("statistics", answers) == expected
     else:
         with pytest.raises(expected):
-            facts.ask(namespace(), "statistics", 1)
+            without_refusals("statistics", answers)
+
+
+def test_what_all_nodes_refuse_is_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AerospikeNamespace, "store", lambda subject: Nodes(a="FAIL"))
+    with pytest.raises(NotVisible, match="refuse 'statistics'"):
+        facts.ask(namespace(), "statistics", 1)
 
 
 def test_nodes_that_tell_nothing_are_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Records, "store", lambda records: Nodes(a=""))
+    monkeypatch.setattr(AerospikeNamespace, "store", lambda subject: Nodes(a=""))
     with pytest.raises(NotVisible):
         facts.STATISTICS.ask(namespace(), 1)
     with pytest.raises(NotVisible):

@@ -19,7 +19,7 @@ from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.stores.endpoint import parse_endpoint
 from tests.certificates import Authority
 from tests.doctor.conftest import told
-from tests.keyvalue.etcd.servers import Cluster, Server
+from tests.keyvalue.etcd.servers import Cluster, Server, encrypted_server
 from tests.management.running import declare
 from tests.waiting import wait_until
 
@@ -214,12 +214,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def encrypted(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    certificate, key = authority.issue("server")
-    options = ["--cert-file", certificate, "--key-file", key, "--client-cert-auth"]
-    options += ["--trusted-ca-file", authority.certificate]
-    server = Server("encrypted", tmp_path_factory.mktemp("encrypted"), options=list(map(str, options)), tls=True)
-    client, client_key = authority.issue("etcdctl")
-    with server.running("--cacert", str(authority.certificate), "--cert", str(client), "--key", str(client_key)):
+    with encrypted_server(authority, tmp_path_factory.mktemp("encrypted")) as server:
         yield server
 
 

@@ -13,7 +13,7 @@ import pytest
 from pytest_django import Settings
 
 from django_etcdaero.doctor import CHECKS, SCHEMA, Finding, Report, Severity, examine, examining, select
-from django_etcdaero.doctor.checking import Check, NotVisible, Probe, check, error, ok
+from django_etcdaero.doctor.checking import Check, NotVisible, Probe, check, error, info, ok
 from django_etcdaero.doctor.subjects import Project, find_subjects
 from django_etcdaero.exceptions import (
     ClusterError,
@@ -113,6 +113,16 @@ def test_a_check_that_raises_is_a_finding(only: Any) -> None:
     assert (finding.severity, finding.seen) == (Severity.ERROR, "the check failed: ZeroDivisionError: no")
 
 
+def test_all_is_well_only_where_nothing_else_is_said(only: Any) -> None:
+    def judge(facts: Any) -> Iterator[Any]:
+        yield ok("half of it")
+        yield info("the other half")
+        yield ok("the rest")
+
+    only(made("a.half", lambda subject, timeout: 1, judge))
+    assert [each.seen for each in examine().findings] == ["the other half"]
+
+
 def test_what_hangs_holds_up_nothing_and_is_told(only: Any) -> None:
     let_go = threading.Event()
     only(
@@ -122,7 +132,7 @@ def test_what_hangs_holds_up_nothing_and_is_told(only: Any) -> None:
     report = examine(timeout=0.2)
     let_go.set()
     hangs, good = report.findings
-    assert (hangs.severity, hangs.seen) == (Severity.NO_ANSWER, "no answer within 0.16 s")
+    assert (hangs.severity, hangs.seen) == (Severity.NO_ANSWER, "no answer within 0.2 s")
     assert good.severity is Severity.OK
     assert report.gravity == 2
     assert report.problems == (hangs,)

@@ -6,6 +6,7 @@ import os
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
+from django_etcdaero.inspection.database_file import DatabaseFile
+from django_etcdaero.inspection.locks import Contended, Kind
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.local import FileAddress, MemoryAddress
@@ -225,6 +228,14 @@ def test_locks_of_the_project_are_found_among_its_keys() -> None:
     assert (finding.severity, finding.seen) == (OK, "2 held: orders/import, other")
 
 
+def test_locks_are_not_looked_for_among_too_many_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "MOST_KEYS", 3)
+    for number in range(4):
+        kv.put(f"items/{number}", "x")
+    (finding,) = found("locks.held")
+    assert (finding.severity, finding.seen.partition(" are")[0]) == (Severity.NOT_VISIBLE, "4 keys")
+
+
 @pytest.mark.parametrize(
     ("since", "waiting", "expected"),
     [(60, 3, OK), (2 * DAY, 0, INFO), (60, 500, WARNING), (None, 0, OK)],
@@ -233,7 +244,7 @@ def test_locks_that_are_held_for_long(since: float | None, waiting: int, expecte
     now = time.time()
     began = None if since is None else datetime.fromtimestamp(now - since, UTC)
     holder = Holder(b"k", 1, 1, host="h", pid=7, since=began)
-    queues = state.Queues(found=(state.Queue(name="n", holder=holder, waiting=waiting),), whole=True, at=now)
+    queues = state.Queues(found=(Contended(b"n", Kind.LOCK, (holder,) * (1 + waiting)),), at=now)
     assert severities(locks.held, alias(), {state.QUEUES: queues}) == [expected]
 
 
@@ -319,17 +330,17 @@ MB = 1 << 20
 @pytest.mark.parametrize(
     ("place", "usable", "space"),
     [
-        (files.Place(None, 0, 1 << 40), INFO, OK),
-        (files.Place(MB, 0, 1 << 40, 0o600), OK, OK),
-        (files.Place(MB, 0, 1 << 40, 0o644), WARNING, OK),
-        (files.Place(MB, 0, 100 * MB, 0o600), OK, WARNING),
-        (files.Place(MB, 0, MB, 0o600), OK, ERROR),
-        (files.Place(MB, 900 * MB, 1 << 40, 0o600), OK, WARNING),
+        (DatabaseFile(None, 0, 1 << 40), INFO, OK),
+        (DatabaseFile(MB, 0, 1 << 40, 0o600), OK, OK),
+        (DatabaseFile(MB, 0, 1 << 40, 0o644), WARNING, OK),
+        (DatabaseFile(MB, 0, 100 * MB, 0o600), OK, WARNING),
+        (DatabaseFile(MB, 0, MB, 0o600), OK, ERROR),
+        (DatabaseFile(MB, 900 * MB, 1 << 40, 0o600), OK, WARNING),
         (ConfigurationError("belongs to user id 7"), ERROR, ERROR),
     ],
 )
 def test_files(place: Any, usable: Severity, space: Severity) -> None:
-    file = File(place="x", address=FileAddress(files.Path("/x")))
+    file = File(place="x", address=FileAddress(Path("/x")))
     assert severities(files.usable, file, {files.PLACE: place}) == [usable]
     assert severities(files.space, file, {files.PLACE: place}) == [space]
 

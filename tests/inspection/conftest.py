@@ -10,6 +10,7 @@ import pytest
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.interposed import InterposedEngine
 
 _numbers = itertools.count()
@@ -36,9 +37,9 @@ def kv(store: InterposedEngine) -> Iterator[KV]:
 
 
 @pytest.fixture
-def own_server(server: object) -> Iterator[KV]:
+def own_server(server: Server) -> Iterator[KV]:
     """The same on an etcd server of the test's own, whose history may be compacted."""
-    engine = EtcdEngine([server.endpoint])  # type: ignore[attr-defined]
+    engine = EtcdEngine([server.endpoint])
     client = KV(engine, prefix="app/")
     yield client
     client.close()

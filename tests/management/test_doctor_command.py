@@ -108,7 +108,7 @@ def test_ctrl_c_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: Any, **arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(examining, "join", interrupted)
+    monkeypatch.setattr(examining, "together", interrupted)
     assert run("etcdaero_doctor") == (INTERRUPTED, "")
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
@@ -16,6 +16,9 @@ from django_etcdaero import health_settings
 from django_etcdaero.runtime import runtime
 
 from .fitness import Fitness, fitness
+
+if TYPE_CHECKING:
+    from django_etcdaero.doctor import Finding
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -53,9 +56,12 @@ def _datasets(request: HttpRequest) -> HttpResponse:
     if request.GET.get("deep") not in (None, "", "0"):
         if not _may_go_deep(request):
             return JsonResponse({"status": "forbidden"}, status=403)
-        stores = _stores()
-        fit = fit and not any(each["severity"] in _BAD for each in stores)
-        body["stores"] = stores
+        findings = _stores()
+        fit = fit and not any(each.severity.is_failure for each in findings)
+        body["stores"] = [
+            {"check": each.check, "place": each.place, "severity": str(each.severity), "seen": each.seen}
+            for each in findings
+        ]
     return _answer(fit, body)
 
 
@@ -81,14 +87,7 @@ def _may_go_deep(request: HttpRequest) -> bool:
     return who == "all" or bool(user is not None and user.is_active and user.is_staff)
 
 
-_BAD = ("error", "no answer", "not permitted")
-
-
-def _stores() -> list[dict[str, Any]]:
+def _stores() -> Sequence[Finding]:
     from django_etcdaero.doctor import examine  # here: a process that is only asked whether it is fit needs none of it
 
-    report = examine(only=["kv.read", "records.read"], timeout=health_settings.read().DEEP_TIMEOUT)
-    return [
-        {"check": each.check, "place": each.place, "severity": str(each.severity), "seen": each.seen}
-        for each in report.findings
-    ]
+    return examine(only=["kv.read", "records.read"], timeout=health_settings.read().DEEP_TIMEOUT).findings

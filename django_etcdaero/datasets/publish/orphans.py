@@ -12,13 +12,12 @@ store was lost.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES
-from django_etcdaero.datasets.layout import Layout
+from django_etcdaero.datasets.layout import Layout, dataset_of_record, records_of_all
 from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.stores import Stores
@@ -26,8 +25,6 @@ from django_etcdaero.exceptions import LockTimeout, ResponseError
 
 from .commit import give_back
 from .storing import load_manifest
-
-_DATASET = re.compile(rb"([^/\x80-\xff]+)/s(0|[1-9][0-9]{0,15})/")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,13 +57,14 @@ def orphans(stores: Stores, *, expire: bool = False) -> list[Orphans]:
 
 def _permanent(stores: Stores) -> dict[tuple[str, int], dict[bytes, int]]:
     """Return by dataset the generation of each permanent record, by digest."""
-    start = f"{stores.prefix}/d/".encode()
     found: dict[tuple[str, int], dict[bytes, int]] = {}
-    for key, meta in stores.records.scan(start):
-        match = _DATASET.match(key, len(start))
-        if match is None or meta.ttl is not None or len(key) - match.end() != DIGEST_BYTES:
+    for key, meta in stores.records.scan(records_of_all(stores.prefix)):
+        dataset = dataset_of_record(key, stores.prefix)
+        if dataset is None or meta.ttl is not None:
             continue
-        found.setdefault((match[1].decode(), int(match[2])), {})[key[match.end() :]] = meta.generation
+        name, schema, digest = dataset
+        if len(digest) == DIGEST_BYTES:
+            found.setdefault((name, schema), {})[digest] = meta.generation
     return found
 
 

@@ -7,9 +7,10 @@ from typing import Final
 
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
-from django_etcdaero.doctor.words import some, span
+from django_etcdaero.doctor.words import against_here, some, span
+from django_etcdaero.records.aerospike.node_answers import number
 
-from .facts import BUILDS, CLOCKS, EDITION, NAMESPACE, NETWORK, OUTLIERS, PRACTICES, STATISTICS, ByNode, number
+from .facts import BUILDS, CLOCKS, EDITION, NAMESPACE, NETWORK, OUTLIERS, PRACTICES, STATISTICS, ByNode
 
 SAFE: Final = 3
 """Nodes with which one may fail while another is maintained."""
@@ -29,29 +30,25 @@ INTERVALS, TIMEOUTS = range(150, 251), range(10, 16)
     why="Nodes that do not see each other each serve what they have: writes to one side are lost or come back later.",
 )
 def cluster(facts: Facts) -> Iterator[Verdict]:
-    told, bad = facts[STATISTICS], False
+    told = facts[STATISTICS]
     sizes = {node: int(number(each, "cluster_size") or 0) for node, each in told.items()}
     keys = {each.get("cluster_key", "") for each in told.values()}
     broken = [node for node, each in told.items() if each.get("cluster_integrity") == "false"]
     if len(keys) > 1:
-        bad = True
         yield error(
             f"the nodes are in {len(keys)} clusters", "look at heartbeat addresses and the network between them"
         )
     if broken:
-        bad = True
         yield error(f"{some(broken)} is not in agreement with the others", "asinfo -v 'recluster:', and its log")
     expected = max(sizes.values(), default=0)
     if expected != len(told):
-        bad = True
         yield warning(
             f"{len(told)} of {expected} nodes answer this host",
             "see to those that are away; access-address must be reachable from here",
         )
-    if not bad:
-        yield (ok if expected >= SAFE else info)(
-            f"{expected} nodes" if expected > 1 else "one node: no failure is survived"
-        )
+    elif expected < SAFE:
+        yield info(f"{expected} nodes" if expected > 1 else "one node: no failure is survived")
+    yield ok(f"{expected} nodes")
 
 
 @check(
@@ -63,32 +60,27 @@ def cluster(facts: Facts) -> Iterator[Verdict]:
     "load only.",
 )
 def copies(facts: Facts) -> Iterator[Verdict]:
-    nodes, bad = len(facts[STATISTICS]), False
+    nodes = len(facts[STATISTICS])
     for node, each in facts[NAMESPACE].items():
         effective = number(each, "effective_replication_factor")
         wanted = number(each, "replication-factor") or effective
         if effective is None or wanted is None:
             continue
         if effective < wanted:
-            bad = True
             yield warning(
                 f"{node}: {effective:.0f} copies where {wanted:.0f} are wanted", "add nodes, or wait for them"
             )
         elif effective < 2 <= nodes:
-            bad = True
             yield warning(f"{node}: one copy of each record", "replication-factor 2, in the configuration of all nodes")
         elif effective < 2:
-            bad = True
             yield info("one node, one copy of each record")
         dead = (number(each, "dead_partitions") or 0) + (number(each, "unavailable_partitions") or 0)
         if dead:
-            bad = True
             yield error(
                 f"{node}: {dead:.0f} partitions are dead or unavailable",
                 f"bring back the missing nodes; then asinfo -v 'revive:namespace={facts.subject.namespace}'",
             )
-    if not bad:
-        yield ok("as many as are wanted")
+    yield ok("as many as are wanted")
 
 
 @check(
@@ -167,24 +159,19 @@ def version(facts: Facts) -> Iterator[Verdict]:
     "do not, and with strong consistency takes no writes.",
 )
 def clocks(facts: Facts) -> Iterator[Verdict]:
-    bad = False
     apart = max(
         (number(each, "cluster_clock_skew_ms") or 0 for each in (facts.get(STATISTICS) or {}).values()), default=0
     )
     if apart >= SKEW_WARN:
-        bad = True
         say = error if apart >= SKEW_BAD else warning
         yield say(f"the clocks of the nodes are {span(apart / 1000)} apart", "chronyc tracking, on each")
     for node, skew in facts[CLOCKS].skews.items():
         if abs(skew) >= SKEW:
-            bad = True
-            direction = "ahead of" if skew > 0 else "behind"
             yield warning(
-                f"the clock of {node} is at least {span(abs(skew))} {direction} that of here",
+                f"the clock of {node} is at least {against_here(skew)}",
                 "chronyc tracking, on both",
             )
-    if not bad:
-        yield ok(f"within {SKEW:g} s")
+    yield ok(f"within {SKEW:g} s")
 
 
 @check(
@@ -247,8 +234,7 @@ def practices(facts: Facts) -> Iterator[Verdict]:
     failed = {node: found for node, found in facts[PRACTICES].items() if found}
     for node, found in failed.items():
         yield info(f"{node}: {', '.join(found)}", "https://aerospike.com/docs/database/manage/planning/best-practices")
-    if not failed:
-        yield ok("nothing")
+    yield ok("nothing")
 
 
 @check(

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from django_etcdaero.doctor.checking import NotVisible, Probe
 from django_etcdaero.doctor.subjects import AerospikeNamespace
-from django_etcdaero.exceptions import NotSupported, PermissionDenied
+from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.records.aerospike.node_answers import Properties, number, properties, rows
 
-Properties: TypeAlias = Mapping[str, str]
-"""Names and values, as a node tells them."""
 ByNode: TypeAlias = Mapping[str, Properties]
 
 EPOCH: Final = 1262304000
 """Aerospike's clocks count from 2010."""
-NO_RIGHT: Final = range(80, 87)
-"""Results for a user without the role that a command needs."""
-
-_REFUSED = re.compile(r"(?:ERROR|FAIL)(?::(\d*)|$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +26,11 @@ class Clocks:
 
 
 def ask(namespace: AerospikeNamespace, command: str, timeout: float) -> dict[str, str]:
-    """Return the answer of each node that gives one. Raises what the store raises.
-
-    ``PermissionDenied`` when the user lacks the role for it, ``NotSupported`` when the nodes do not know the command.
-    """
-    store: Any = namespace.records.store()
-    answers: dict[str, str] = store.ask_nodes(command, timeout=timeout)
-    refusals = {node: match for node, text in answers.items() if (match := _REFUSED.match(text))}
-    if len(refusals) < len(answers):
-        return {node: text for node, text in answers.items() if node not in refusals}
-    codes = {int(match[1] or 0) for match in refusals.values()}
-    name, text = command.partition(":")[0], next(iter(answers.values()), "")
-    if any(code in NO_RIGHT for code in codes):
-        raise PermissionDenied(f"the user may not ask {name!r}: {text}")
-    if any(word in text.lower() for word in ("unrecognized", "enterprise", "unsupported")) or codes == {4}:
-        raise NotSupported(f"the nodes do not know {name!r}: {text}")
-    raise NotVisible(f"the nodes refuse {name!r}: {text}")
-
-
-def properties(text: str, *, delimiter: str = ";") -> dict[str, str]:
-    """Read ``name=value;name=value``."""
-    return dict(item.partition("=")[::2] for item in text.split(delimiter) if "=" in item)
-
-
-def rows(text: str) -> list[dict[str, str]]:
-    """Read rows of ``name=value:name=value``, each with a semicolon at its end."""
-    return [found for row in text.split(";") if (found := properties(row, delimiter=":"))]
-
-
-def number(told: Properties, *names: str) -> float | None:
-    """Return the first of these that is told and is a number: servers of different age name them differently."""
-    for name in names:
-        try:
-            return float(told[name])
-        except (KeyError, ValueError):
-            continue
-    return None
+    """Return the answers by node. Raises :class:`NotVisible` if all nodes refuse, and what the store raises."""
+    try:
+        return namespace.store().ask_nodes(command, timeout=timeout)
+    except ResponseError as error:
+        raise NotVisible(str(error)) from error
 
 
 def _told(namespace: AerospikeNamespace, command: str, timeout: float) -> ByNode:

@@ -8,8 +8,9 @@ from typing import Final
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import percent, some
+from django_etcdaero.records.aerospike.node_answers import Properties, number, part_used
 
-from .facts import NAMESPACE, SETS, Properties, number
+from .facts import NAMESPACE, SETS
 
 USED_WARN, USED_BAD = 0.80, 0.85
 """Parts of the memory or storage that are used."""
@@ -30,19 +31,14 @@ SET_WARN, SET_BAD = 0.80, 0.99
     "cache filled.",
 )
 def stop_writes(facts: Facts) -> Iterator[Verdict]:
-    bad = False
     for node, each in facts[NAMESPACE].items():
         if each.get("stop_writes") == "true":
-            bad = True
             yield error(f"{node} takes no writes", "add nodes or memory, delete what is not needed; then see its log")
         if each.get("clock_skew_stop_writes") == "true":
-            bad = True
             yield error(f"{node} takes no writes because its clock is wrong", "chronyc tracking, on each node")
         if each.get("hwm_breached") == "true":
-            bad = True
             yield warning(f"{node} is above the mark at which it evicts records", "add nodes or memory")
-    if not bad:
-        yield ok("it does")
+    yield ok("it does")
 
 
 @check(
@@ -54,12 +50,11 @@ def stop_writes(facts: Facts) -> Iterator[Verdict]:
     "the others must have room for what it held.",
 )
 def space(facts: Facts) -> Iterator[Verdict]:
-    worst, bad, nodes = 0.0, False, len(facts[NAMESPACE])
+    worst, nodes = 0.0, len(facts[NAMESPACE])
     for node, each in facts[NAMESPACE].items():
         available, stop = number(each, "data_avail_pct", "device_available_pct"), _stop_below(each)
-        part = used(each)
+        part = part_used(each)
         if available is not None and available < stop + NEAR_STOP:
-            bad = True
             yield error(
                 f"{node}: {available:.0f} % contiguous space left; writes stop below {stop:.0f} %",
                 "add nodes or storage; raise storage-engine.defrag-lwm-pct if much of it is holes",
@@ -68,30 +63,13 @@ def space(facts: Facts) -> Iterator[Verdict]:
             continue
         worst = max(worst, part)
         if part >= USED_WARN:
-            bad = True
             say = error if part >= USED_BAD else warning
             yield say(f"{node}: {percent(part)} are used", "add nodes, memory or storage")
         elif nodes > 1 and part > (nodes - 1) / nodes:
-            bad = True
             yield warning(
                 f"{node}: {percent(part)} are used: the others cannot take what a lost node held", "add a node"
             )
-    if not bad:
-        yield ok(f"at most {percent(worst)} of a node are used")
-
-
-def used(told: Properties) -> float | None:
-    """Return the part of the storage or memory of a node that is used; ``None``: it does not tell."""
-    found = [
-        number(told, *names)
-        for names in (
-            ("data_used_pct", "device_used_pct", "pmem_used_pct"),
-            ("memory_used_pct", "indexes_memory_used_pct"),
-        )
-    ]
-    parts = [each / 100 for each in found if each is not None]
-    free = number(told, "memory_free_pct")
-    return max([*parts, *([1 - free / 100] if free is not None else [])], default=None)
+    yield ok(f"at most {percent(worst)} of a node are used")
 
 
 def _stop_below(told: Properties) -> float:
@@ -133,35 +111,30 @@ def eviction(facts: Facts) -> Iterator[Verdict]:
     "and caches then fail with 'forbidden'.",
 )
 def expiry(facts: Facts) -> Iterator[Verdict]:
-    bad, name = False, facts.subject.namespace
+    name = facts.subject.namespace
     for node, each in facts[NAMESPACE].items():
         period = number(each, "nsup-period")
         if period == 0 and each.get("allow-ttl-without-nsup") != "true":
-            bad = True
             yield error(
                 f"{node} has nsup-period 0 and refuses records with a time to live",
                 f"nsup-period 120 in its configuration, and at run time asinfo -v 'set-config:context=namespace;"
                 f"namespace={name};nsup-period=120'",
             )
         elif period == 0:
-            bad = True
             yield warning(f"{node} never clears expired records away (nsup-period 0)", "nsup-period 120")
         share = number(each, "nsup_cycle_deleted_pct") or 0.0
         if share > 1:
-            bad = True
             yield warning(
                 f"{node} finds {share:g} % of all records expired in each round: it falls behind",
                 "a shorter nsup-period",
             )
         if facts.subject.for_datasets and each.get("apply-ttl-reductions") == "false":
-            bad = True
             yield warning(
                 f"{node} does not let a record live shorter than it was to (apply-ttl-reductions false): replaced "
                 "versions stay for ever",
                 f"asinfo -v 'set-config:context=namespace;namespace={name};apply-ttl-reductions=true'",
             )
-    if not bad:
-        yield ok("they are")
+    yield ok("they are")
 
 
 @check(
@@ -174,22 +147,19 @@ def expiry(facts: Facts) -> Iterator[Verdict]:
     "names never go away before a restart.",
 )
 def sets(facts: Facts) -> Iterator[Verdict]:
-    bad, most = False, max((len(each) for each in facts[SETS].values()), default=0)
+    most = max((len(each) for each in facts[SETS].values()), default=0)
     for node, found in facts[SETS].items():
         for row in found:
             if row.get("set") in facts.subject.sets and (part := _part_of_limit(row)) >= SET_WARN:
-                bad = True
                 say = error if part >= SET_BAD else warning
                 yield say(
                     f"{node}: the set {row['set']!r} has {percent(part)} of what it may have",
                     "raise its stop-writes-count or stop-writes-size, or make it smaller",
                 )
     if most >= MANY_SETS:
-        bad = True
-        say_sets = warning(f"{most} sets", "use fewer sets: one for records, one for each cache")
-        yield say_sets if most >= MOST_SETS else info(say_sets.seen, say_sets.remedy)
-    if not bad:
-        yield ok(f"{most} sets")
+        say = warning if most >= MOST_SETS else info
+        yield say(f"{most} sets", "use fewer sets: one for records, one for each cache")
+    yield ok(f"{most} sets")
 
 
 def _part_of_limit(row: Properties) -> float:

@@ -8,8 +8,9 @@ from typing import Final
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import percent, some
+from django_etcdaero.records.aerospike.node_answers import Properties, number
 
-from .facts import LATENCIES, NAMESPACE, SERVICE, STATISTICS, Properties, number
+from .facts import LATENCIES, NAMESPACE, SERVICE, STATISTICS
 
 LIMITS: Final[Mapping[str, Mapping[int, float]]] = {
     "read": {2: 5.0, 4: 1.0, 16: 0.1},
@@ -32,7 +33,7 @@ CONNECTIONS_WARN, CONNECTIONS_BAD = 0.80, 0.95
     why="A read of a process that starts, and each call of a cache, waits that long, and for the network besides.",
 )
 def latency(facts: Facts) -> Iterator[Verdict]:
-    slow, told = False, 0
+    told = 0
     for node, text in facts[LATENCIES].items():
         for operation, limits in LIMITS.items():
             shares = over(text, f"{{{facts.subject.namespace}}}-{operation}")
@@ -40,14 +41,12 @@ def latency(facts: Facts) -> Iterator[Verdict]:
             for milliseconds, most in limits.items():
                 share = shares.get(milliseconds, 0.0)
                 if share > most:
-                    slow = True
                     yield warning(
                         f"{node}: {share:g} % of the {operation}s take more than {milliseconds} ms",
                         "asadm -e 'show latencies'; look at storage, CPU and network of that node",
                     )
                     break
-    if not slow:
-        yield ok("within the limits" if told else "nothing was read or written in the last seconds")
+    yield ok("within the limits" if told else "nothing was read or written in the last seconds")
 
 
 def over(text: str, histogram: str) -> dict[int, float]:
@@ -72,7 +71,6 @@ def _is_number(text: str) -> bool:
     why="Failures and timeouts at the servers are failures of refreshes, loads and caches here.",
 )
 def errors(facts: Facts) -> Iterator[Verdict]:
-    bad = False
     for node, each in facts[NAMESPACE].items():
         for what in ("read", "write", "batch_sub_read", "batch_sub_write"):
             name = what if what.startswith("batch") else f"client_{what}"
@@ -80,13 +78,11 @@ def errors(facts: Facts) -> Iterator[Verdict]:
             total = good + failed + late
             part = (failed + late) / total if total >= FEW else 0.0
             if part >= FAILING:
-                bad = True
                 yield warning(
                     f"{node}: {percent(part)} of {total:,.0f} {what.replace('_sub', '').replace('_', ' ')}s failed",
                     "asadm -e 'show statistics namespace like error', and the log of that node",
                 )
-    if not bad:
-        yield ok(f"less than {percent(FAILING)}")
+    yield ok(f"less than {percent(FAILING)}")
 
 
 @check(
@@ -97,20 +93,16 @@ def errors(facts: Facts) -> Iterator[Verdict]:
     why="A record that is too big is never stored; a key that is busy is written by too many at once.",
 )
 def refusals(facts: Facts) -> Iterator[Verdict]:
-    bad = False
     for node, each in facts[NAMESPACE].items():
         big, busy = number(each, "fail_record_too_big") or 0, number(each, "fail_key_busy") or 0
         if big:
-            bad = True
             yield warning(
                 f"{node} has refused {big:,.0f} records as too big",
                 f"asinfo -v 'set-config:context=namespace;namespace={facts.subject.namespace};max-record-size=8M'",
             )
         if busy:
-            bad = True
             yield info(f"{node} has refused {busy:,.0f} writes of a key that was busy", "find the hot key")
-    if not bad:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -121,24 +113,21 @@ def refusals(facts: Facts) -> Iterator[Verdict]:
     why="A node that has as many connections as it takes refuses the next process.",
 )
 def connections(facts: Facts) -> Iterator[Verdict]:
-    told, bad = [], False
+    told = []
     for node, each in facts[STATISTICS].items():
         there = number(each, "client_connections") or 0
         most = number(facts[SERVICE].get(node, {}), "proto-fd-max") or 0
         part = there / most if most else 0.0
         told.append(f"{there:.0f} of {most:.0f}")
         if part >= CONNECTIONS_WARN:
-            bad = True
             say = error if part >= CONNECTIONS_BAD else warning
             yield say(
                 f"{node}: {there:.0f} of {most:.0f} are in use", "raise proto-fd-max, and the limit of open files"
             )
         churn = _churn(each)
         if churn is not None and churn > 100:
-            bad = True
             yield info(f"{node}: {churn:.0f} connections are opened each second", "let processes live longer")
-    if not bad:
-        yield ok(some(told))
+    yield ok(some(told))
 
 
 def _churn(told: Properties) -> float | None:

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Any, TypeVar
 
 from django_etcdaero.doctor.checking import NotVisible, Probe
 from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.exceptions import Compacted, DeadlineExceeded, EtcdAeroError, FutureRevision, PermissionDenied
-from django_etcdaero.keyvalue.administration import Alarm, EndpointHealth, EndpointStatus, HashKV, Member
+from django_etcdaero.inspection.key_reach import Reach, reach
+from django_etcdaero.inspection.together import together
+from django_etcdaero.keyvalue.administration import Alarm, EndpointHealth, EndpointStatus, HashKV, Member, MemberStatus
 from django_etcdaero.keyvalue.administration.auth import AuthStatus
-from django_etcdaero.keyvalue.values import RangeRequest
+from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.threads import join
 
 from . import metrics as metrics_module
 from .metrics import Metrics
 
-T = TypeVar("T")
-
 HASHED = 128 << 20
 """Bytes in use up to which members are asked for a checksum, which reads all keys."""
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """How far back the store can be read."""
-
-    current: int
-    """The newest revision."""
-    oldest: int
-    """The oldest one that can still be read."""
-
-    @property
-    def kept(self) -> int:
-        """Revisions between the two."""
-        return self.current - self.oldest
 
 
 def _health(cluster: EtcdCluster, timeout: float) -> tuple[EndpointHealth, ...]:
@@ -51,6 +32,11 @@ def _statuses(cluster: EtcdCluster, timeout: float) -> tuple[EndpointStatus, ...
     if found and all(each.status is None for each in found):
         raise DeadlineExceeded("; ".join(named(each.endpoint, each.error) for each in found))
     return found
+
+
+def answering(found: Iterable[EndpointStatus]) -> dict[str, MemberStatus]:
+    """Return the statuses that there are, by endpoint."""
+    return {each.endpoint: each.status for each in found if each.status is not None}
 
 
 def named(endpoint: str, error: str) -> str:
@@ -72,50 +58,32 @@ def _auth(cluster: EtcdCluster, timeout: float) -> AuthStatus:
 
 def _hashes(cluster: EtcdCluster, timeout: float) -> tuple[HashKV, ...]:
     until = monotonic() + timeout
-    seen = [each.status for each in _statuses(cluster, timeout / 2) if each.status is not None]
+    seen = answering(_statuses(cluster, timeout / 2))
     if len(seen) < 2:
         raise NotVisible("it takes two members that answer to compare them")
-    size = max(each.db_size_in_use for each in seen)
+    size = max(each.db_size_in_use for each in seen.values())
     if size > HASHED:
         raise NotVisible(f"a checksum would read {size >> 20} MiB of keys on each member; ask for it at a quiet hour")
-    revision, maintenance = min(each.revision for each in seen), cluster.engine().maintenance
+    revision, maintenance = min(each.revision for each in seen.values()), cluster.engine().maintenance
     try:
         return tuple(
-            maintenance.hash_kv(each.endpoint, revision=revision, timeout=max(0.01, until - monotonic()))
-            for each in seen
+            maintenance.hash_kv(endpoint, revision=revision, timeout=max(0.01, until - monotonic()))
+            for endpoint in seen
         )
     except (Compacted, FutureRevision) as error:
         raise NotVisible(f"the history was compacted at this very moment: {error}; repeat it") from error
 
 
-def _history(cluster: EtcdCluster, timeout: float) -> History:
-    """Find the oldest revision that can be read, by halves: no call tells it."""
-    engine, until = cluster.engine(), monotonic() + timeout
-    key = f"{cluster.prefix}doctor".encode()
-
-    def readable(revision: int) -> bool:
-        try:
-            engine.range(RangeRequest(key, revision=revision, keys_only=True), timeout=max(0.01, until - monotonic()))
-        except Compacted:
-            return False
-        return True
-
-    current = engine.range(RangeRequest(key, keys_only=True), timeout=timeout).revision
-    gone, oldest = 0, current
-    while oldest - gone > 1:
-        middle = (gone + oldest) // 2
-        if readable(middle):
-            oldest = middle
-        else:
-            gone = middle
-    return History(current, oldest)
+def _history(cluster: EtcdCluster, timeout: float) -> Reach:
+    return reach(KV(cluster.engine(), prefix=cluster.prefix), timeout=timeout)
 
 
 def _metrics(cluster: EtcdCluster, timeout: float) -> Mapping[str, Metrics]:
     """Ask all endpoints side by side; those that do not tell are left out."""
     endpoints = cluster.address.endpoints
-    found = each_in_thread(
-        {str(each): partial(metrics_module.read, each, cluster.address.tls, timeout) for each in endpoints}, timeout
+    found = together(
+        {str(each): partial(metrics_module.read, each, cluster.address.tls, timeout) for each in endpoints},
+        timeout=timeout,
     )
     told = {name: value for name, value in found.items() if isinstance(value, Metrics)}
     if not told:
@@ -130,8 +98,9 @@ def _advertised(cluster: EtcdCluster, timeout: float) -> Mapping[str, str]:
     urls = [url for each in _members(cluster, timeout / 2) for url in each.client_urls]
     others = [each for each in map(partial(_endpoint, encrypted=encrypted), urls) if each and str(each) not in known]
     maintenance = cluster.engine().maintenance
-    answers = each_in_thread(
-        {str(each): partial(maintenance.status, str(each), timeout=timeout / 2) for each in others}, timeout
+    answers = together(
+        {str(each): partial(maintenance.status, str(each), timeout=timeout / 2) for each in others},
+        timeout=timeout,
     )
     return {
         name: str(answer) if isinstance(answer, Exception) and not isinstance(answer, PermissionDenied) else ""
@@ -147,31 +116,6 @@ def _endpoint(url: str, *, encrypted: bool) -> Endpoint | None:
         return parse_endpoint(rest.rstrip("/"))
     except EtcdAeroError:
         return None
-
-
-def each_in_thread(calls: Mapping[str, Callable[[], T]], timeout: float) -> dict[str, T | Exception]:
-    """Make calls side by side; return by name what each returned, or raised."""
-    found: dict[str, Any] = {}
-
-    def run(name: str, call: Callable[[], T]) -> None:
-        try:
-            found[name] = call()
-        except Exception as error:
-            found[name] = error
-
-    until, threads = monotonic() + timeout, []
-    for name, call in calls.items():
-        thread = threading.Thread(target=run, args=(name, call), name="etcdaero-doctor", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # no more threads to be had
-            found[name] = error
-        else:
-            threads.append(thread)
-    for thread in threads:
-        join(thread, max(0.0, until - monotonic()))
-    answered = dict(found)
-    return {name: answered.get(name, DeadlineExceeded("no answer in time")) for name in calls}
 
 
 HEALTH = Probe("health", _health)

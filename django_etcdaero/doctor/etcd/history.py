@@ -30,12 +30,12 @@ _AUTOMATIC: Final = "run etcd with --auto-compaction-mode=periodic --auto-compac
 )
 def compaction(facts: Facts) -> Iterator[Verdict]:
     history = facts[HISTORY]
-    if history.oldest <= 1 and history.current >= UNCOMPACTED:
-        yield warning(f"never: all {history.current:,} revisions are kept", _AUTOMATIC)
+    if history.oldest <= 1 and history.newest >= UNCOMPACTED:
+        yield warning(f"never: all {history.newest:,} revisions are kept", _AUTOMATIC)
     elif history.kept >= MANY:
         yield warning(f"{history.kept:,} revisions are kept", _AUTOMATIC)
     else:
-        yield ok(f"{history.kept:,} of {history.current:,} revisions are kept")
+        yield ok(f"{history.kept:,} of {history.newest:,} revisions are kept")
 
 
 @check(
@@ -54,4 +54,4 @@ def reach(facts: Facts) -> Iterator[Verdict]:
             "keep an hour: --auto-compaction-mode=periodic --auto-compaction-retention=1h",
         )
     else:
-        yield ok(f"to revision {history.oldest:,} of {history.current:,}")
+        yield ok(f"to revision {history.oldest:,} of {history.newest:,}")

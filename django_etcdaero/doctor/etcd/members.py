@@ -10,7 +10,7 @@ from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import some, span
 from django_etcdaero.exceptions import PermissionDenied
 
-from .facts import ADVERTISED, HEALTH, MEMBERS, STATUSES, named
+from .facts import ADVERTISED, HEALTH, MEMBERS, STATUSES, answering, named
 
 BEHIND: Final = 1_000
 """Entries of the log that a member may lag behind what it has received."""
@@ -63,9 +63,9 @@ def reachable(facts: Facts) -> Iterator[Verdict]:
     why="Without a leader nothing is written and no linearizable read answered.",
 )
 def leader(facts: Facts) -> Iterator[Verdict]:
-    seen = [each for each in facts[STATUSES] if each.status is not None]
-    without = [each.endpoint for each in seen if each.status is not None and not each.status.leader]
-    leaders = {each.status.leader for each in seen if each.status is not None and each.status.leader}
+    seen = answering(facts[STATUSES])
+    without = [endpoint for endpoint, status in seen.items() if not status.leader]
+    leaders = {status.leader for status in seen.values() if status.leader}
     if without:
         yield error(f"no leader is known to {some(without)}", "start the members that are missing, or restore a quorum")
     elif len(leaders) > 1:
@@ -133,8 +133,7 @@ def endpoints(facts: Facts) -> Iterator[Verdict]:
             f"KV names {len(known)} of {len(facts[MEMBERS])} members: the others are of no use to this project",
             f"name all hosts in KV, such as {example}, or add ?sync=60",
         )
-    elif not away:
-        yield ok(f"{len(known)} named, {len(facts[MEMBERS])} members")
+    yield ok(f"{len(known)} named, {len(facts[MEMBERS])} members")
 
 
 @check(
@@ -145,16 +144,14 @@ def endpoints(facts: Facts) -> Iterator[Verdict]:
     why="A member that applies late answers late, and shows old data to reads that do not ask the leader.",
 )
 def lag(facts: Facts) -> Iterator[Verdict]:
-    most, seen = 0, [each for each in facts[STATUSES] if each.status is not None]
-    newest = max((each.status.raft_index for each in seen if each.status is not None), default=0)
-    for each in seen:
-        assert each.status is not None
-        behind = max(each.status.raft_index - each.status.raft_applied_index, newest - each.status.raft_applied_index)
+    most, seen = 0, answering(facts[STATUSES])
+    newest = max((status.raft_index for status in seen.values()), default=0)
+    for endpoint, status in seen.items():
+        behind = newest - status.raft_applied_index
         most = max(most, behind)
         if behind > BEHIND:
             yield warning(
-                f"{each.endpoint} has {behind} entries of the log still to apply",
+                f"{endpoint} has {behind} entries of the log still to apply",
                 "look at its disk and CPU; one that does not catch up is better replaced",
             )
-    if most <= BEHIND:
-        yield ok(f"at most {most} entries")
+    yield ok(f"at most {most} entries")

@@ -82,14 +82,6 @@ class Metrics:
             return None
         return next((bound for bound in sorted(buckets) if buckets[bound] >= part * total), math.inf)
 
-    def by_label(self, name: str, label: str) -> dict[str, float]:
-        """Return the sums by the values of one label."""
-        found: dict[str, float] = {}
-        for labels, value in self.samples.get(name, {}).items():
-            key = dict(labels).get(label, "")
-            found[key] = found.get(key, 0.0) + value
-        return found
-
 
 def read(endpoint: Endpoint, tls: Tls | None, timeout: float) -> Metrics:
     """Ask a member. Raises :class:`NotVisible` when there is nothing to be had there within ``timeout`` seconds."""

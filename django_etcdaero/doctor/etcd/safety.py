@@ -8,10 +8,10 @@ from typing import Final
 
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
-from django_etcdaero.doctor.words import some, span
+from django_etcdaero.doctor.words import against_here, some
 from django_etcdaero.exceptions import PermissionDenied
 
-from .facts import AUTH, HASHES, METRICS, STATUSES
+from .facts import AUTH, HASHES, METRICS, STATUSES, answering
 
 INCONSISTENT: Final = ((3, 5, 0), (3, 5, 2))
 """The first and the last version that may lose the agreement of its members
@@ -37,7 +37,7 @@ def numbers(version: str) -> tuple[int, ...]:
     "advise against these versions in production; 3.5.3 mends it.",
 )
 def version(facts: Facts) -> Iterator[Verdict]:
-    found = {each.endpoint: each.status.version for each in facts[STATUSES] if each.status is not None}
+    found = {endpoint: status.version for endpoint, status in answering(facts[STATUSES]).items()}
     faulty = [name for name, said in found.items() if INCONSISTENT[0] <= numbers(said) <= INCONSISTENT[1]]
     if faulty:
         told = some([f"{name} runs {found[name]}" for name in faulty])
@@ -52,8 +52,7 @@ def version(facts: Facts) -> Iterator[Verdict]:
     if len(set(found.values())) > 1:
         told = ", ".join(f"{name} {said}" for name, said in sorted(found.items()))
         yield warning(f"members run different versions: {told}", "finish the upgrade")
-    if not faulty and not old and len(set(found.values())) <= 1:
-        yield ok(", ".join(sorted(set(found.values()))))
+    yield ok(", ".join(sorted(set(found.values()))))
 
 
 @check(
@@ -76,11 +75,9 @@ def divergence(facts: Facts) -> Iterator[Verdict]:
             f"at one and the same revision {told}",
             "find the member that is wrong (the minority), remove it, and add it again with an empty data directory",
         )
-    if not differing:
-        if len(comparable) > 1:
-            yield info("members have compacted to different revisions at this moment: nothing to compare", "repeat it")
-        else:
-            yield ok(f"{len(found)} members have the same checksum")
+    if not differing and len(comparable) > 1:
+        yield info("members have compacted to different revisions at this moment: nothing to compare", "repeat it")
+    yield ok(f"{len(found)} members have the same checksum")
 
 
 @check(
@@ -140,9 +137,5 @@ def clock(facts: Facts) -> Iterator[Verdict]:
     told = {name: each.skew for name, each in facts[METRICS].items() if each.skew is not None}
     wrong = {name: skew for name, skew in told.items() if abs(skew) >= SKEW}
     for name, skew in wrong.items():
-        direction = "ahead of" if skew > 0 else "behind"
-        yield warning(
-            f"the clock of {name} is at least {span(abs(skew))} {direction} that of here", "chronyc tracking, on both"
-        )
-    if not wrong:
-        yield ok(f"within {SKEW:g} s, {len(told)} of {len(facts[METRICS])} members tell theirs")
+        yield warning(f"the clock of {name} is at least {against_here(skew)}", "chronyc tracking, on both")
+    yield ok(f"within {SKEW:g} s, {len(told)} of {len(facts[METRICS])} members tell theirs")

@@ -10,7 +10,7 @@ from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import percent, size
 from django_etcdaero.keyvalue.administration import AlarmType
 
-from .facts import ALARMS, METRICS, STATUSES
+from .facts import ALARMS, METRICS, STATUSES, answering
 
 WARN, FULL = 0.85, 0.95
 """Parts of the quota that are used."""
@@ -36,32 +36,26 @@ _MAKE_ROOM: Final = (
     "announced, no lock taken, no lease granted.",
 )
 def quota(facts: Facts) -> Iterator[Verdict]:
-    told, found, bad = facts.get(METRICS) or {}, [], False
-    for each in facts[STATUSES]:
-        if each.status is None:
-            continue
-        metrics = told.get(each.endpoint)
-        limit = each.status.db_size_quota or (metrics.value("etcd_server_quota_backend_bytes") if metrics else None)
+    metrics, seen, found = facts.get(METRICS) or {}, answering(facts[STATUSES]), []
+    for endpoint, status in seen.items():
+        told = metrics.get(endpoint)
+        limit = status.db_size_quota or (told.value("etcd_server_quota_backend_bytes") if told else None)
         if not limit or limit <= 0:
             continue
-        part = each.status.db_size / limit
-        said = f"{each.endpoint}: {size(each.status.db_size)} of {size(limit)} ({percent(part)})"
+        part = status.db_size / limit
+        said = f"{endpoint}: {size(status.db_size)} of {size(limit)} ({percent(part)})"
         found.append(said)
         if part >= WARN:
-            bad = True
             say = error if part >= FULL else warning
-            yield say(f"{said} are used", _MAKE_ROOM.format(each.endpoint))
+            yield say(f"{said} are used", _MAKE_ROOM.format(endpoint))
         elif limit > MOST_QUOTA:
-            bad = True
             yield info(f"{said}: a quota above 8 GiB is more than etcd's makers advise", "--quota-backend-bytes")
     if not found:
-        sizes = ", ".join(f"{each.endpoint}: {size(each.status.db_size)}" for each in facts[STATUSES] if each.status)
+        sizes = ", ".join(f"{endpoint}: {size(status.db_size)}" for endpoint, status in seen.items())
         reason = facts.failure(METRICS)
-        hidden = verdict_on(reason) if reason else None
-        why = f" ({hidden.seen})" if hidden else ""
+        why = f" ({verdict_on(reason).seen})" if reason else ""
         yield not_visible(f"{sizes}; the quota is not visible{why}: etcd tells it from 3.6 on, or in /metrics")
-    elif not bad:
-        yield ok("; ".join(found))
+    yield ok("; ".join(found))
 
 
 @check(
@@ -74,7 +68,7 @@ def quota(facts: Facts) -> Iterator[Verdict]:
     "members disagree about their data.",
 )
 def alarms(facts: Facts) -> Iterator[Verdict]:
-    names = {each.status.member_id: each.endpoint for each in facts.get(STATUSES) or () if each.status is not None}
+    names = {status.member_id: endpoint for endpoint, status in answering(facts.get(STATUSES) or ()).items()}
     for each in facts[ALARMS]:
         where = names.get(each.member_id, f"member {each.member_id:x}")
         endpoint = names.get(each.member_id, "MEMBER:2379")
@@ -87,8 +81,7 @@ def alarms(facts: Facts) -> Iterator[Verdict]:
                 "data directory; if members cannot agree, restore a snapshot of before"
             )
             yield error(f"{where} has raised {each.type.name}: its data differs from that of the others", remedy)
-    if not facts[ALARMS]:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -100,21 +93,15 @@ def alarms(facts: Facts) -> Iterator[Verdict]:
     "defragmented.",
 )
 def fragmentation(facts: Facts) -> Iterator[Verdict]:
-    seen = sorted((each for each in facts[STATUSES] if each.status), key=lambda each: bool(each.status.is_leader))  # type: ignore[union-attr]
-    bad = False
-    for each in seen:
-        status = each.status
-        if status is None or not status.db_size_in_use:  # etcd before 3.4 does not tell
+    seen = answering(facts[STATUSES])
+    for endpoint, status in sorted(seen.items(), key=lambda each: each[1].is_leader):
+        if not status.db_size_in_use:  # etcd before 3.4 does not tell
             continue
         part = status.db_size_in_use / max(1, status.db_size)
         if part < FRAGMENTED and status.db_size >= LARGE:
-            bad = True
             last = " (last: it is the leader)" if status.is_leader and len(seen) > 1 else ""
             yield warning(
-                f"{each.endpoint}: only {size(status.db_size_in_use)} of {size(status.db_size)} are in use",
-                f"etcdctl --endpoints={each.endpoint} defrag{last}; one member at a time, it serves nobody meanwhile",
+                f"{endpoint}: only {size(status.db_size_in_use)} of {size(status.db_size)} are in use",
+                f"etcdctl --endpoints={endpoint} defrag{last}; one member at a time, it serves nobody meanwhile",
             )
-    if not bad:
-        yield ok(
-            ", ".join(f"{each.endpoint}: {size(each.status.db_size_in_use)} in use" for each in seen if each.status)
-        )
+    yield ok(", ".join(f"{endpoint}: {size(status.db_size_in_use)} in use" for endpoint, status in seen.items()))

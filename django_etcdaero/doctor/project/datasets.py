@@ -9,7 +9,7 @@ from django_etcdaero.datasets.registry import datasets as declared
 from django_etcdaero.datasets.state.overview import WRONG, Overview
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import Alias
-from django_etcdaero.doctor.words import size, some, span
+from django_etcdaero.doctor.words import against_here, size, some, span
 
 from .state import DATASETS, LOST, STORED
 
@@ -38,9 +38,8 @@ def published(facts: Facts) -> Iterator[Verdict]:
         yield error(
             f"nothing was published of {some(missing)}", f"python manage.py etcdaero_refresh {' '.join(missing)}"
         )
-    elif not found.senseless:
-        there = len(found.overviews)
-        yield ok(f"{there} of {there} datasets" if there else "no dataset uses this alias")
+    there = len(found.overviews)
+    yield ok(f"{there} of {there} datasets" if there else "no dataset uses this alias")
 
 
 @check(
@@ -52,7 +51,6 @@ def published(facts: Facts) -> Iterator[Verdict]:
     "DatasetStale.",
 )
 def fresh(facts: Facts) -> Iterator[Verdict]:
-    late = False
     for each in facts[DATASETS].overviews:
         dataset, age = declared.get(each.name), each.age
         if dataset is None or age is None:
@@ -60,13 +58,10 @@ def fresh(facts: Facts) -> Iterator[Verdict]:
         said = f"the source of {each.name} was last read {span(age)} ago"
         remedy = "python manage.py etcdaero_refresh --loop, as a service on each host"
         if dataset.max_stale is not None and age > dataset.max_stale.total_seconds():
-            late = True
             yield error(f"{said}; its max_stale is {span(dataset.max_stale.total_seconds())}", remedy)
         elif dataset.refresh_every is not None and age > PERIODS * dataset.refresh_every.total_seconds():
-            late = True
             yield warning(f"{said}; its period is {span(dataset.refresh_every.total_seconds())}", remedy)
-    if not late:
-        yield ok("as their periods ask for")
+    yield ok("as their periods ask for")
 
 
 @check(
@@ -84,8 +79,7 @@ def failures(facts: Facts) -> Iterator[Verdict]:
             f"{failure.error}",
             f"mend the source; python manage.py etcdaero_refresh {each.name} --force",
         )
-    if not failed:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -103,8 +97,7 @@ def hanging(facts: Facts) -> Iterator[Verdict]:
             f"{name} is being loaded by {load.host}/{load.pid} for {span(max(0.0, found.at - load.since))}",
             f"see what it waits for (py-spy dump --pid {load.pid} on {load.host}), then restart that process",
         )
-    if not loads:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -123,8 +116,7 @@ def pinned(facts: Facts) -> Iterator[Verdict]:
             f"{each.name} is held on version {pin.version} for {since}{f' by {pin.by}' if pin.by else ''}{reason}",
             f"python manage.py etcdaero_unpin {each.name}",
         )
-    if not held:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -141,8 +133,7 @@ def prefix(facts: Facts) -> Iterator[Verdict]:
             f"{each.name} was published by another project ({each.other_project})",
             "give each deployment a PREFIX of its own; if they are one, the same PROJECT",
         )
-    if not others:
-        yield ok("none is seen")
+    yield ok("none is seen")
 
 
 @check(
@@ -155,13 +146,11 @@ def prefix(facts: Facts) -> Iterator[Verdict]:
 def clocks(facts: Facts) -> Iterator[Verdict]:
     wrong = [each for each in facts[DATASETS].overviews if abs(each.clock_skew) >= WRONG]
     for each in wrong:
-        direction = "ahead of" if each.clock_skew > 0 else "behind"
         yield warning(
-            f"the clock of {_loader(each)} is {span(abs(each.clock_skew))} {direction} that of here",
+            f"the clock of {_loader(each)} is {against_here(each.clock_skew)}",
             "chronyc tracking, on both",
         )
-    if not wrong:
-        yield ok(f"within {WRONG} s, as far as is known")
+    yield ok(f"within {WRONG} s, as far as is known")
 
 
 @check(
@@ -172,17 +161,14 @@ def clocks(facts: Facts) -> Iterator[Verdict]:
     why="Each load that changes all rows leaves a whole version in the record store for GARBAGE_TTL.",
 )
 def garbage(facts: Facts) -> Iterator[Verdict]:
-    much = False
     for each in facts[DATASETS].overviews:
         current = each.stored.current
         if current is not None and each.expiring_bytes > max(FEW_BYTES, MANY * current.stored_bytes):
-            much = True
             yield info(
                 f"{size(each.expiring_bytes)} of {each.name}, of which one version has {size(current.stored_bytes)}",
                 "load less often, or lower GARBAGE_TTL",
             )
-    if not much:
-        yield ok("little")
+    yield ok("little")
 
 
 @check(
@@ -195,15 +181,13 @@ def garbage(facts: Facts) -> Iterator[Verdict]:
     "and ask for a repair.",
 )
 def whole(facts: Facts) -> Iterator[Verdict]:
-    lost, bad = facts[LOST], False
+    lost = facts[LOST]
     for name in sorted({*lost.missing, *lost.mortal}):
         missing, mortal = lost.missing.get(name, 0), lost.mortal.get(name, 0)
         if missing or mortal:
-            bad = True
             said = f"{missing} records of {name} are missing" if missing else f"{mortal} records of {name} will expire"
             yield error(said, f"python manage.py etcdaero_refresh {name} --force")
-    if not bad:
-        yield ok(f"{lost.looked_at} datasets looked at")
+    yield ok(f"{lost.looked_at} datasets looked at")
 
 
 @check(

@@ -37,14 +37,13 @@ def held_for(holder: Holder, now: float) -> float | None:
     "one that hangs keeps it until load_timeout.",
 )
 def refresh(facts: Facts) -> Iterator[Verdict]:
-    bad, found = False, facts[DATASETS]
+    found = facts[DATASETS]
     for each in found.overviews:
         dataset = declared.get(each.name)
         if each.holder is None or dataset is None:
             continue
         seconds, limit = held_for(each.holder, found.at), load_limit(dataset)
         if seconds is not None and limit is not None and seconds > limit:
-            bad = True
             yield warning(
                 f"{each.name} is being refreshed by {each.holder.host}/{each.holder.pid} for {span(seconds)}; its "
                 f"load_timeout is {span(limit)}",
@@ -52,8 +51,7 @@ def refresh(facts: Facts) -> Iterator[Verdict]:
                 f"{facts.subject.settings.options.LOCK_TTL}"
                 " s later",
             )
-    if not bad:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -64,19 +62,17 @@ def refresh(facts: Facts) -> Iterator[Verdict]:
     why="A lock that is held for days is usually one that somebody forgot; a long queue waits for one holder.",
 )
 def held(facts: Facts) -> Iterator[Verdict]:
-    queues, told = facts[QUEUES], False
+    queues = facts[QUEUES]
     for each in queues.found:
         seconds, who = held_for(each.holder, queues.at), f"{each.holder.host or 'unknown'}/{each.holder.pid or '?'}"
-        if each.waiting > CROWD:
-            told = True
-            yield warning(f"{each.waiting} wait for {each.name!r}, which {who} holds", _release(facts, each.name))
+        if len(each.waiters) > CROWD:
+            yield warning(
+                f"{len(each.waiters)} wait for {each.label!r}, which {who} holds", _release(facts, each.label)
+            )
         elif seconds is not None and seconds > LONG:
-            told = True
-            yield info(f"{each.name!r} is held by {who} for {span(seconds)}", _release(facts, each.name))
-    if not told:
-        names = [each.name for each in queues.found]
-        end = "" if queues.whole else "; not all keys were looked through"
-        yield ok(f"{len(names)} held{f': {some(names)}' if names else ''}{end}")
+            yield info(f"{each.label!r} is held by {who} for {span(seconds)}", _release(facts, each.label))
+    names = [each.label for each in queues.found]
+    yield ok(f"{len(names)} held{f': {some(names)}' if names else ''}")
 
 
 def _release(facts: Facts, name: str) -> str:

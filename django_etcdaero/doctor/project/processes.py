@@ -12,6 +12,7 @@ from django_etcdaero.datasets.state.status import State
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import some, span
+from django_etcdaero.inspection.holders import holders
 
 from .state import DATASETS, PROCESSES
 
@@ -50,26 +51,20 @@ def registered(facts: Facts) -> Iterator[Verdict]:
     why="Two processes that hold different versions give different answers.",
 )
 def behind(facts: Facts) -> Iterator[Verdict]:
-    bad, found = False, facts[DATASETS]
+    found, running = facts[DATASETS], facts[PROCESSES]
     for each in found.overviews:
         current, dataset = each.stored.current, declared.get(each.name)
         if current is None or dataset is None or found.at - current.published_at < FOLLOW:
             continue
-        readers = [
-            one
-            for one in facts[PROCESSES]
-            if each.name in one.versions and one.schemas.get(each.name) == dataset.schema
-        ]
-        late = [one for one in readers if one.versions[each.name] not in (None, current.version)]
+        readers = holders(dataset, current.version, running)
+        late = [one for one in readers.behind if one.versions[each.name] is not None]
         if late:
-            bad = True
             told = some([f"{name_of(one)} on {one.versions[each.name]}" for one in late])
             yield warning(
-                f"{each.name}: {len(late)} of {len(readers)} processes do not hold version {current.version}: {told}",
+                f"{each.name}: {len(late)} of {readers.total} processes do not hold version {current.version}: {told}",
                 "their logs say why; restart what does not follow",
             )
-    if not bad:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -81,7 +76,6 @@ def behind(facts: Facts) -> Iterator[Verdict]:
     "INITIALIZING: nothing is loaded yet.",
 )
 def states(facts: Facts) -> Iterator[Verdict]:
-    bad = False
     for state, say in ((State.STALE, error), (State.INTERRUPTED, warning), (State.INITIALIZING, warning)):
         found = [
             f"{name_of(each)} ({name})"
@@ -90,10 +84,8 @@ def states(facts: Facts) -> Iterator[Verdict]:
             if told == state and not (state is State.INITIALIZING and time.time() - each.started < FOLLOW)
         ]
         if found:
-            bad = True
             yield say(f"{state}: {some(found)}", "their logs and status() say why")
-    if not bad:
-        yield ok("none")
+    yield ok("none")
 
 
 @check(
@@ -108,5 +100,4 @@ def clocks(facts: Facts) -> Iterator[Verdict]:
     ahead = {each.host: each.started - now for each in facts[PROCESSES] if each.started - now > SKEW}
     for host, skew in ahead.items():
         yield warning(f"a process of {host} will start in {span(skew)}: its clock is ahead", "chronyc tracking, on it")
-    if not ahead:
-        yield ok("none is ahead, as far as starts of processes tell")
+    yield ok("none is ahead, as far as starts of processes tell")

@@ -70,8 +70,7 @@ def settings(facts: Facts) -> Iterator[Verdict]:
     for each in facts[CHECKED]:
         say = error if each.level >= checks.ERROR else warning if each.level >= checks.WARNING else info
         yield say(f"({each.id}) {each.text}", each.hint or f"python manage.py check --tag {TAG}")
-    if not facts[CHECKED]:
-        yield ok("nothing")
+    yield ok("nothing")
 
 
 @check(
@@ -87,9 +86,8 @@ def versions(facts: Facts) -> Iterator[Verdict]:
         yield warning(f"too old, or not installed: {some(old)}", "python -m pip install -U django-etcdaero")
     if sys.version_info[:2] > TRIED:
         yield info(f"Python {sys.version_info[0]}.{sys.version_info[1]} is newer than what this package was tried with")
-    if not old:
-        told = ", ".join(f"{name} {found}" for name, found in facts[INSTALLED].items())
-        yield ok(f"Python {sys.version_info[0]}.{sys.version_info[1]}, {told}")
+    told = ", ".join(f"{name} {found}" for name, found in facts[INSTALLED].items())
+    yield ok(f"Python {sys.version_info[0]}.{sys.version_info[1]}, {told}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

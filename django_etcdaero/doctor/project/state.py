@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, MissingRecords
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.layout import RESERVED
 from django_etcdaero.datasets.publish.forgetting import StoredDataset, stored_datasets
 from django_etcdaero.datasets.registry import datasets
-from django_etcdaero.datasets.state.overview import Overview, overview
+from django_etcdaero.datasets.state.overview import Overview
 from django_etcdaero.datasets.state.presence import Process, processes
-from django_etcdaero.datasets.state.read_ahead import read_ahead
 from django_etcdaero.datasets.state.reading import read_announcements
 from django_etcdaero.doctor.checking import NotVisible, Probe
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.exceptions import ResponseError
-from django_etcdaero.keyvalue.queue.holder import Holder
+from django_etcdaero.inspection.cluster_status import each_overview
+from django_etcdaero.inspection.key_owners import belongs_to_package
+from django_etcdaero.inspection.locks import Contended, all_contended
 from django_etcdaero.system.clocks import monotonic
 
-MOST_KEYS: Final = 20_000
-"""Keys of users that are looked through for locks."""
-_PAGE: Final = 1000
-_CONTENDER: Final = re.compile(rb"(.+)/-?[0-9a-f]{1,16}(?:-[0-9]+)?", re.DOTALL)
+MOST_KEYS: Final = 100_000
+"""Keys of an alias that are looked through for locks, whenever an overview is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,22 +51,12 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """Who stands in line for a name of the project's own."""
-
-    name: str
-    holder: Holder
-    waiting: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Queues:
-    """The queues for locks and elections under the prefix of the alias."""
+    """The locks and elections under the prefix of the alias that are not this package's own."""
 
-    found: tuple[Queue, ...]
-    whole: bool
-    """Whether all keys were looked through."""
+    found: tuple[Contended, ...]
     at: float
+    """When they were read, seconds since the epoch."""
 
 
 def _datasets(alias: Alias, timeout: float) -> Datasets:
@@ -77,15 +64,15 @@ def _datasets(alias: Alias, timeout: float) -> Datasets:
     own = [dataset for _, dataset in sorted(datasets.items()) if dataset.using == alias.settings.alias]
     if not own:
         return Datasets(at=time.time())
-    ahead = replace(stores, kv=read_ahead(stores.kv))
-    announcements = read_announcements(ahead.kv)
-    found, senseless = [], {}
-    for dataset in own:
-        try:
-            found.append(overview(dataset, ahead, announcements=announcements))
-        except ResponseError as error:
-            senseless[dataset.name] = str(error)
-    return Datasets(overviews=tuple(found), senseless=senseless, at=time.time())
+    overviews, senseless = [], {}
+    for dataset, found in each_overview(own, stores):
+        if isinstance(found, ResponseError):
+            senseless[dataset.name] = str(found)
+        elif isinstance(found, Exception):
+            raise found
+        else:
+            overviews.append(found)
+    return Datasets(overviews=tuple(overviews), senseless=senseless, at=time.time())
 
 
 def _processes(alias: Alias, timeout: float) -> tuple[Process, ...]:
@@ -124,25 +111,12 @@ def _lost(alias: Alias, timeout: float) -> Lost:
 
 
 def _queues(alias: Alias, timeout: float) -> Queues:
-    """Find keys that are laid out as contenders are and hang on a lease, outside of this package's own."""
-    kv, until = alias.stores().kv, monotonic() + timeout * 0.9
-    reserved = tuple(room.encode() for room in RESERVED)
-    names: dict[bytes, list[tuple[int, bytes]]] = {}
-    whole = True
-    for looked, item in enumerate(kv.iterate("", prefix=True, keys_only=True, page_size=_PAGE)):
-        if looked > MOST_KEYS or monotonic() > until:
-            whole = False
-            break
-        match = _CONTENDER.fullmatch(item.key)
-        if item.lease and match is not None and not item.key.startswith(reserved) and b":contenders/" not in item.key:
-            names.setdefault(match[1], []).append((item.create_revision, item.key))
-    found = []
-    for name, line in sorted(names.items(), key=lambda each: min(each[1]))[:100]:
-        first = kv.get(min(line)[1])
-        if first is not None:
-            holder = Holder.read(first, first.value)
-            found.append(Queue(name=name.decode(errors="backslashreplace"), holder=holder, waiting=len(line) - 1))
-    return Queues(found=tuple(found), whole=whole, at=time.time())
+    kv = alias.stores().kv
+    count = kv.range("", prefix=True, count_only=True, timeout=timeout).count
+    if count > MOST_KEYS:
+        raise NotVisible(f"{count:,} keys are too many to look through for locks; python manage.py etcdaero_locks does")
+    found = all_contended(kv)
+    return Queues(found=tuple(each for each in found if not belongs_to_package(each.name)), at=time.time())
 
 
 def _lost_or_unknown(alias: Alias, timeout: float) -> Lost:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, info, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import File
 from django_etcdaero.doctor.words import size
-from django_etcdaero.system.sqlite.path import check_file, check_filesystem, companions
+from django_etcdaero.inspection.database_file import DatabaseFile, look_at_file
+from django_etcdaero.system.sqlite.path import check_file, check_filesystem
 
 LITTLE: Final = 256 << 20
 """Bytes of free space that are little."""
@@ -22,31 +18,13 @@ LONG_LOG: Final = 256 << 20
 """Bytes of a write-ahead log that somebody keeps from being emptied."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What the file system says."""
-
-    bytes: int | None
-    """Of the database; ``None``: there is no file yet."""
-    log_bytes: int
-    """Of its write-ahead log."""
-    free: int
-    """Bytes free on the disk, for this user."""
-    mode: int = 0
-
-
-def _look(file: File, timeout: float) -> Place:
+def _look(file: File, timeout: float) -> DatabaseFile:
     path = file.address.path
     check_filesystem(str(path))
-    directory = next(each for each in (path.parent, *path.parents) if each.exists())
-    free = shutil.disk_usage(directory).free
-    if not path.exists():
-        return Place(None, 0, free)
-    check_file(str(path))
-    log = Path(companions(os.path.realpath(path))[0])
-    return Place(
-        path.stat().st_size, log.stat().st_size if log.exists() else 0, free, stat.S_IMODE(path.stat().st_mode)
-    )
+    found = look_at_file(path)
+    if found.bytes is not None:
+        check_file(str(path))
+    return found
 
 
 PLACE = Probe("place", _look)

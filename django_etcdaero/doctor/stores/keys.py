@@ -5,27 +5,19 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
-from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, info, ok, verdict_on, warning
-from django_etcdaero.doctor.report import Severity
+from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, failed, info, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import span
 from django_etcdaero.exceptions import PermissionDenied, ResponseError, StoreFull, Unauthenticated
 from django_etcdaero.stores.local import MemoryAddress
 from django_etcdaero.system.clocks import monotonic
 
-SLOW = 0.15
-"""Seconds that one call may take."""
-PROBE_TTL = 60
-"""Seconds after which what a probe has written vanishes, should it not get to delete it."""
+from .calls import PROBE_TTL, time_call, verdict_on_time
 
 
 def _read(alias: Alias, timeout: float) -> float:
-    """Return how long one call takes: the second one, for the first has to connect."""
     kv = alias.stores().kv
-    kv.range("", prefix=True, keys_only=True, limit=1, timeout=timeout)
-    began = monotonic()
-    kv.range("", prefix=True, keys_only=True, limit=1, timeout=timeout)
-    return monotonic() - began
+    return time_call(lambda: kv.range("", prefix=True, keys_only=True, limit=1, timeout=timeout))
 
 
 def _write(alias: Alias, timeout: float) -> float:
@@ -69,10 +61,8 @@ def read(facts: Facts) -> Iterator[Verdict]:
         yield error(f"{place}: {failure}", "correct KV_USER and KV_PASSWORD")
     elif failure is not None:
         yield error(f"{place}: {verdict_on(failure).seen}", "see to the store; python manage.py etcdaero_status")
-    elif facts[READ] > SLOW:
-        yield warning(f"{place}: one call took {span(facts[READ])}", "look at the store and at the network to it")
     else:
-        yield ok(f"{place}: one call took {span(facts[READ])}")
+        yield verdict_on_time(facts[READ], of=f"{place}: ")
 
 
 @check(
@@ -93,14 +83,9 @@ def write(facts: Facts) -> Iterator[Verdict]:
     elif isinstance(failure, StoreFull):
         yield error(str(failure), "make room: see etcd.quota and etcd.alarms, or kv.file")
     elif failure is not None:
-        yield Verdict(_grave(failure), verdict_on(failure).seen, "see kv.read")
+        yield failed(failure, "see kv.read")
     else:
         yield ok(f"granting a lease, writing, reading and deleting took {span(facts[WRITE])}")
-
-
-def _grave(failure: BaseException) -> Severity:
-    found = verdict_on(failure).severity
-    return found if found.gravity else Severity.ERROR
 
 
 @check(
@@ -112,19 +97,14 @@ def _grave(failure: BaseException) -> Severity:
     "call was slow.",
 )
 def timeouts(facts: Facts) -> Iterator[Verdict]:
-    options, bad = facts.subject.settings.options, False
-    for name in ("LOCK_TTL", "SESSION_TTL"):
-        ttl = getattr(options, name)
+    options = facts.subject.settings.options
+    for name, ttl in (("LOCK_TTL", options.LOCK_TTL), ("SESSION_TTL", options.SESSION_TTL)):
         if ttl < options.CALL_TIMEOUT:
-            bad = True
             yield warning(
                 f"CALL_TIMEOUT ({options.CALL_TIMEOUT:g} s) is longer than {name} ({ttl} s)",
                 f"CALL_TIMEOUT of a third of {name}: {ttl / 3:.1f}",
             )
-    if not bad:
-        yield ok(
-            f"LOCK_TTL {options.LOCK_TTL} s, SESSION_TTL {options.SESSION_TTL} s, a call {options.CALL_TIMEOUT:g} s"
-        )
+    yield ok(f"LOCK_TTL {options.LOCK_TTL} s, SESSION_TTL {options.SESSION_TTL} s, a call {options.CALL_TIMEOUT:g} s")
 
 
 @check(

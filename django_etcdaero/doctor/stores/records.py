@@ -6,8 +6,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Final
 
-from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, ok, verdict_on, warning
-from django_etcdaero.doctor.report import Severity
+from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, failed, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import Records
 from django_etcdaero.doctor.words import percent, span
 from django_etcdaero.exceptions import (
@@ -21,10 +20,8 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.stores.etcd_records import EtcdRecordsAddress
 from django_etcdaero.system.clocks import monotonic
 
-SLOW: Final = 0.15
-"""Seconds that one call may take."""
-PROBE_TTL: Final = 60
-"""Seconds after which what a probe has written vanishes, should it not get to delete it."""
+from .calls import PROBE_TTL, time_call, verdict_on_time
+
 NEARLY: Final = 0.8
 """Part of the records that may be there."""
 
@@ -35,12 +32,8 @@ def _key(records: Records) -> bytes:
 
 
 def _read(records: Records, timeout: float) -> float:
-    """Return how long one call takes: the second one, for the first has to connect."""
-    store = records.store()
-    store.get(_key(records), timeout=timeout)
-    began = monotonic()
-    store.get(_key(records), timeout=timeout)
-    return monotonic() - began
+    store, key = records.store(), _key(records)
+    return time_call(lambda: store.get(key, timeout=timeout))
 
 
 def _write(records: Records, timeout: float) -> float:
@@ -85,10 +78,8 @@ def read(facts: Facts) -> Iterator[Verdict]:
         yield error(str(failure), "do what it says")
     elif failure is not None:
         yield error(verdict_on(failure).seen, "see to the store; python manage.py etcdaero_status")
-    elif facts[READ] > SLOW:
-        yield warning(f"one call took {span(facts[READ])}", "look at the store and at the network to it")
     else:
-        yield ok(f"one call took {span(facts[READ])}")
+        yield verdict_on_time(facts[READ])
 
 
 @check(
@@ -103,8 +94,7 @@ def write(facts: Facts) -> Iterator[Verdict]:
     if isinstance(failure, StoreFull | ConfigurationError | PermissionDenied):
         yield error(str(failure), "make room, or do what it says; see aerospike.stop_writes and records.room")
     elif failure is not None:
-        found = verdict_on(failure)
-        yield Verdict(found.severity if found.severity.gravity else Severity.ERROR, found.seen, "see records.read")
+        yield failed(failure, "see records.read")
     else:
         yield ok(f"writing, reading and deleting took {span(facts[WRITE])}")
 

@@ -25,7 +25,9 @@ from collections.abc import Iterable
 from django_etcdaero.keyvalue.txn import get
 from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget
 
-_LAST_PART = re.compile(rb"-?[0-9a-f]{1,16}(-[0-9]+)?")
+LAST_PART = rb"(?P<lease>-?[0-9a-f]{1,16})(?:-[0-9]+)?"
+"""Of a contender's key, as a regular expression: its lease, and a number from the second one of a session on."""
+_LAST_PART = re.compile(LAST_PART)
 
 
 def label(name: bytes) -> str:

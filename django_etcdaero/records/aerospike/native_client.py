@@ -24,6 +24,7 @@ from django_etcdaero.system.uninterrupted import uninterrupted
 
 from . import errors
 from .errors import NativeError
+from .node_answers import properties
 from .rows import present, sort_rows
 
 T = TypeVar("T")
@@ -193,7 +194,7 @@ class NativeClient:
     def takes_no_ttl(self, ms: int) -> bool:
         """Tell whether a node refuses every record that is to expire."""
         answers = self.native.info_all(f"namespace/{self._namespace}", {"timeout": ms})
-        settings = [dict(item.partition("=")[::2] for item in (text or "").split(";")) for _, text in answers.values()]
+        settings = [properties(text or "") for _, text in answers.values()]
         return any(
             each.get("nsup-period") == "0" and each.get("allow-ttl-without-nsup") == "false" for each in settings
         )

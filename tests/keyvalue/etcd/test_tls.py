@@ -13,7 +13,7 @@ from django_etcdaero.exceptions import ClusterError, ConfigurationError
 from django_etcdaero.keyvalue.etcd import EtcdEngine, Tls
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from tests.certificates import Authority, openssl
-from tests.keyvalue.etcd.servers import Server
+from tests.keyvalue.etcd.servers import Server, encrypted_server
 from tests.keyvalue.recording import Recording, short
 
 Connect = Callable[..., EtcdEngine]
@@ -26,13 +26,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def encrypted(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that wants to see a certificate of its clients."""
-    certificate, key = authority.issue("server")
-    options = ["--cert-file", certificate, "--key-file", key, "--client-cert-auth"]
-    options += ["--trusted-ca-file", authority.certificate]
-    server = Server("encrypted", tmp_path_factory.mktemp("encrypted"), options=list(map(str, options)), tls=True)
-    client, client_key = authority.issue("etcdctl")
-    with server.running("--cacert", str(authority.certificate), "--cert", str(client), "--key", str(client_key)):
+    with encrypted_server(authority, tmp_path_factory.mktemp("encrypted")) as server:
         yield server
 
 
