@@ -30,10 +30,11 @@ from django.db import connections
 
 from django_etcdaero import __version__, conf, tracing
 from django_etcdaero.datasets.state.status import RefreshResult
-from django_etcdaero.keyvalue.interception import Around, key_of
+from django_etcdaero.keyvalue.interception import key_of
 from django_etcdaero.signals import refresh_ended
 from django_etcdaero.stores.url import split
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.interposing import Around
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.declared import Declared
