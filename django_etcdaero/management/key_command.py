@@ -17,7 +17,8 @@ from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.runtime import runtime
 
-from .one_dataset import ActingCommand
+from .acting import ActingCommand
+from .scope import chosen_aliases
 
 KEYS = (
     "Keys are below the PREFIX of the alias. A byte of a key that cannot be typed is written \\x41, a backslash \\\\."
@@ -38,9 +39,7 @@ class KeyCommand(ActingCommand):
         super().add_arguments(parser)
 
     def act(self, options: dict[str, Any]) -> None:
-        if options["using"] not in conf.aliases():
-            known = ", ".join(conf.aliases())
-            raise CommandError(f"no such alias: {options['using']}; known: {known}", returncode=2)
+        chosen_aliases(options["using"])
         self.act_on(options)
 
     def act_on(self, options: dict[str, Any]) -> None:

@@ -11,8 +11,8 @@ from django_etcdaero.inspection.key_owners import PACKAGE_KEYS, belongs_to_packa
 from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.txn import delete, mod_revision
+from django_etcdaero.management.acting import add_unasked
 from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force
-from django_etcdaero.management.one_dataset import add_unasked
 
 
 class Command(KeyCommand):

@@ -18,8 +18,9 @@ from django_etcdaero.inspection.key_text import key_bytes, key_text
 from django_etcdaero.inspection.locks import Contended, all_contended, contended, lease_statuses, release
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.keyvalue.values import LeaseStatus
+from django_etcdaero.management.acting import ActingCommand, add_unasked
 from django_etcdaero.management.describe import moment
-from django_etcdaero.management.one_dataset import ActingCommand, add_unasked
+from django_etcdaero.management.scope import chosen_aliases
 from django_etcdaero.management.subcommands import add_django_options
 from django_etcdaero.management.table import table
 from django_etcdaero.runtime import runtime
@@ -49,18 +50,15 @@ class Command(ActingCommand):
             super().add_arguments(each)
 
     def act(self, options: dict[str, Any]) -> None:
-        if options["using"] not in (None, *conf.aliases()):
-            known = ", ".join(conf.aliases())
-            raise CommandError(f"no such alias: {options['using']}; known: {known}", returncode=2)
+        aliases = chosen_aliases(options["using"])
         if options["action"] == "list":
-            self._list(options)
+            self._list(aliases, options)
         else:
             self._release(options)
 
     # list ------------------------------------------------------------------------------------------------------------
 
-    def _list(self, options: dict[str, Any]) -> None:
-        aliases = conf.aliases() if options["using"] is None else (options["using"],)
+    def _list(self, aliases: tuple[str, ...], options: dict[str, Any]) -> None:
         answers = ask_aliases(_read, timeout=options["timeout"], aliases=aliases)
         found = [(alias, each, left) for alias, (held, left) in answers.by_alias.items() for each in held]
         if options["json"]:
