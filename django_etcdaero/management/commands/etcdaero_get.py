@@ -54,10 +54,10 @@ class Command(KeyCommand):
             self.stdout.write(shown.text)
             if shown.is_cut:
                 self.stderr.write(f"(the first {shown.shown} of {shown.size} bytes)")
-        elif hasattr(self.stdout._out, "buffer"):
-            self.stdout._out.buffer.write(found.value)
-            self.stdout._out.buffer.flush()
-        else:
+        elif binary := getattr(self.stdout, "buffer", None):
+            binary.write(found.value)
+            binary.flush()
+        else:  # what call_command() was given
             self.stdout.write(found.value.decode(errors="backslashreplace"), ending="")
 
     def _history(self, key: bytes, options: dict[str, Any]) -> None:
