@@ -42,6 +42,7 @@ MODULES = [
     "datasets.blocks.row_types",
     "keyvalue.engine",
     "keyvalue.facade",
+    "keyvalue.values",
     "records.sqlite.store",
 ]
 
