@@ -39,6 +39,7 @@ print(*(importers.get(f"django_etcdaero.{name}") for name in sys.argv[3:]))
 MODULES = [
     "datasets.read.follower",
     "datasets.state.presence",
+    "datasets.state.stored_state",
     "datasets.blocks.row_types",
     "keyvalue.engine",
     "keyvalue.facade",
