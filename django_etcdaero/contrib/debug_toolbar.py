@@ -12,7 +12,7 @@ import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -195,7 +195,7 @@ def _replace(owner: type, name: str, function: Callable[..., Any]) -> Callable[[
 
 def _noting(to: str, call: str, what: object) -> AbstractContextManager[object]:
     notes = _notes.get()
-    return _nothing if notes is None else notes.call(to, call, _shown(what))
+    return nullcontext() if notes is None else notes.call(to, call, _shown(what))
 
 
 def _noting_reads(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -236,10 +236,3 @@ def _shown(what: object) -> str:
         return ""
     first = next(iter(what), None)
     return f"{_shown(first)}, … ({len(what)})" if len(what) > 1 else _shown(first)
-
-
-class _Nothing(AbstractContextManager[object]):
-    def __exit__(self, *error: object) -> None: ...
-
-
-_nothing: Final = _Nothing()
