@@ -30,6 +30,7 @@ from django_etcdaero import tracing
 from django_etcdaero.cache.backend import EtcdAeroCache
 from django_etcdaero.datasets.read.live import LiveDataset, live_state
 from django_etcdaero.datasets.registry import datasets
+from django_etcdaero.inspection.value_forms import visible
 from django_etcdaero.keyvalue.interception import key_of
 from django_etcdaero.system.clocks import monotonic
 
@@ -230,7 +231,7 @@ def _shown(what: object) -> str:
     if isinstance(what, bytes):
         what = what.decode(errors="backslashreplace")
     if isinstance(what, str):
-        shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in what[:_LONGEST])
+        shown = visible(what[:_LONGEST])
         return shown if len(what) <= _LONGEST else f"{shown}…"
     if not isinstance(what, Collection):  # an iterator is not for us to use up
         return ""
