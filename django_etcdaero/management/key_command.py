@@ -50,16 +50,6 @@ class KeyCommand(ActingCommand):
         """Return the client of the alias. Opens its stores."""
         return runtime.stores(options["using"]).kv
 
-    def own_key(self, text: str, name: str = "KEY") -> bytes:
-        """Return the key that an argument says. Raises ``CommandError`` if it says none."""
-        try:
-            found = key_bytes(text)
-        except InvalidRequest as error:
-            raise CommandError(f"{name}: {error}", returncode=2) from error
-        if not found and name == "KEY":
-            raise CommandError("KEY is empty", returncode=2)
-        return found
-
     def check_owner(self, key: bytes, options: dict[str, Any]) -> None:
         """Refuse to change what belongs to the package itself, unless that was said."""
         if belongs_to_package(key) and not options["force"]:
@@ -71,6 +61,17 @@ class KeyCommand(ActingCommand):
     def print_json(self, document: object) -> None:
         """Print one JSON value on one line."""
         self.stdout.write(json.dumps(document))
+
+
+def own_key(text: str, name: str = "KEY") -> bytes:
+    """Return the key that the argument ``name`` says. Raises ``CommandError`` if it says none."""
+    try:
+        found = key_bytes(text)
+    except InvalidRequest as error:
+        raise CommandError(f"{name}: {error}", returncode=2) from error
+    if not found and name == "KEY":
+        raise CommandError("KEY is empty", returncode=2)
+    return found
 
 
 def add_force(parser: CommandParser) -> None:

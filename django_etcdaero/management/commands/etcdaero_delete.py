@@ -13,7 +13,7 @@ from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.txn import delete, mod_revision
 from django_etcdaero.keyvalue.values import DeleteResult
 from django_etcdaero.management.acting import add_unasked
-from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force
+from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force, own_key
 
 
 class Command(KeyCommand):
@@ -33,7 +33,7 @@ class Command(KeyCommand):
         super().add_arguments(parser)
 
     def act_on(self, options: dict[str, Any]) -> None:
-        key = self.own_key(options["key"], "KEY" if not options["prefix"] else "PREFIX")
+        key = own_key(options["key"], "KEY" if not options["prefix"] else "PREFIX")
         if options["if_revision"] is not None and (options["prefix"] or options["if_revision"] < 1):
             raise CommandError("--if-revision is the positive revision of one key", returncode=2)
         if options["prefix"]:

@@ -12,14 +12,15 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_etcdaero import conf
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest
+from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.inspection.aliases import ask_aliases
-from django_etcdaero.inspection.key_text import key_bytes, key_text
+from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.inspection.locks import Contended, all_contended, contended, lease_statuses, release
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.keyvalue.values import LeaseStatus
 from django_etcdaero.management.acting import ActingCommand, add_unasked
 from django_etcdaero.management.describe import moment
+from django_etcdaero.management.key_command import own_key
 from django_etcdaero.management.scope import chosen_aliases
 from django_etcdaero.management.subcommands import add_django_options
 from django_etcdaero.management.table import table
@@ -79,10 +80,7 @@ class Command(ActingCommand):
     # release ---------------------------------------------------------------------------------------------------------
 
     def _release(self, options: dict[str, Any]) -> None:
-        try:
-            name = key_bytes(options["name"])
-        except InvalidRequest as error:
-            raise CommandError(f"NAME: {error}", returncode=2) from error
+        name = own_key(options["name"], "NAME")
         if not name or options["token"] < 1:
             raise CommandError("NAME is not empty, and --token is a positive number", returncode=2)
         using, token = options["using"] or conf.DEFAULT_ALIAS, options["token"]
