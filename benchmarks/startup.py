@@ -4,7 +4,8 @@
 
 Each figure is the median over fresh interpreters, with compiled modules at hand as after an installation. ``ready()``
 is measured in a project without datasets, with a module of datasets, and with those in a process that reads at once
-(``START = "always"``, as a server's does). Says as well whether a client library was imported, how many threads were
+(``START = "always"``, as a server's does), and so is the import of the pages in a project with Django's admin. Says
+as well whether a client library was imported, how many threads were
 started and which files of a store were there when it returned.
 """
 
@@ -21,11 +22,17 @@ from pathlib import Path
 from stage import machine
 
 RUNS = 15
+ADMIN = [
+    *("django.contrib.admin.apps.SimpleAdminConfig", "django.contrib.auth", "django.contrib.contenttypes"),
+    *("django.contrib.messages", "django.contrib.sessions"),
+]
 CASES = {
     "without datasets": ([], "auto"),
     "with a module of datasets": (["startup_shop"], "auto"),
     "the same, reading at once": (["startup_shop"], "always"),
+    "with Django's admin": (ADMIN, "auto"),
 }
+MEASURED = {"import": "import on top of Django", "ready": "ready()", "admin": "the admin's pages"}
 DATASETS = """
 from datetime import timedelta
 from django_etcdaero import dataset
@@ -61,6 +68,11 @@ def timed(self):
     seen["files"] = os.listdir(stores) if os.path.exists(stores) else []
 apps.EtcdAeroConfig.ready = timed
 django.setup()
+if "django.contrib.admin.apps.SimpleAdminConfig" in apps_of_project:
+    import django.contrib.admin.views.main
+    before = time.perf_counter()
+    import django_etcdaero.admin
+    seen["admin"] = time.perf_counter() - before
 print(json.dumps(seen))
 """
 
@@ -81,9 +93,9 @@ def main() -> None:
                 json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=environ).stdout)
                 for _ in range(RUNS + 1)
             ][1:]  # the first compiles
-            imported, ready = (statistics.median(run[what] for run in runs) * 1e3 for what in ("import", "ready"))
             last = runs[-1]
-            print(f"{name}: import {imported:.1f} ms on top of Django, ready() {ready:.1f} ms;")
+            took = {what: statistics.median(run[what] for run in runs) * 1e3 for what in last if what in MEASURED}
+            print(f"{name}: " + ", ".join(f"{MEASURED[what]} {each:.1f} ms" for what, each in took.items()) + ";")
             print(f"    client libraries: {last['clients']}, threads: {last['threads']}, store files: {last['files']}")
 
 

@@ -34,11 +34,11 @@ from typing import Any, Final, NamedTuple
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as CheckWarning
-from django.utils.module_loading import import_string
 
 from . import conf
 from .options import OPTION_NAMES, READER_OPTIONS, Options
-from .secret import Secret
+from .password_check import check_passwords
+from .secret import is_our_cache
 from .stores.address import Address, Plane, Reach, is_split
 from .stores.local import FileAddress
 from .system.shown import shown_name
@@ -161,7 +161,7 @@ def check_health(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _caches(*, deploy: bool) -> list[CheckMessage]:
-    if not any(map(_is_ours, settings.CACHES.values())):
+    if not any(map(is_our_cache, settings.CACHES.values())):
         return []  # and import nothing
     from .cache.checks import check
 
@@ -187,51 +187,6 @@ def _unshared(reach: Reach, what: str, *, hint: str, number: str) -> list[CheckM
         for store in _stores()
         if store.address.reach is reach
     ]
-
-
-def check_passwords(**kwargs: Any) -> list[CheckMessage]:
-    """W008, with ``--deploy``: Django hides settings on its debug pages by their names, and a URL is not hidden."""
-    places = [*conf.urls_with_password(), *_caches_with_password()]
-    if not places or _reports_hide_passwords():
-        return []
-    hint = (
-        "Make it a django_etcdaero.Secret(...); or leave user and password out of the URL and give them as KV_USER and "
-        'KV_PASSWORD (RECORDS_USER and RECORDS_PASSWORD) beside it, of a cache by "LOCATION": "etcdaero:ALIAS"; or set '
-        'DEFAULT_EXCEPTION_REPORTER_FILTER to "django_etcdaero.error_reports.PasswordFilter".'
-    )
-    return [
-        CheckWarning(
-            f"{place} is a URL with a password in it, which Django's debug pages, error mails and 'manage.py "
-            "diffsettings' show.",
-            hint=hint,
-            id="etcdaero.W008",
-        )
-        for place in places
-    ]
-
-
-def _reports_hide_passwords() -> bool:
-    """Tell whether the project's filter of error reports is ours, or one that is made of it."""
-    from .error_reports import PasswordFilter  # here: starting must stay cheap
-
-    try:
-        chosen = import_string(settings.DEFAULT_EXCEPTION_REPORTER_FILTER)
-    except ImportError:
-        return False
-    return isinstance(chosen, type) and issubclass(chosen, PasswordFilter)
-
-
-def _caches_with_password() -> list[str]:
-    locations = {alias: params.get("LOCATION") for alias, params in settings.CACHES.items() if _is_ours(params)}
-    return [
-        f'CACHES["{alias}"]["LOCATION"]'
-        for alias, location in locations.items()
-        if isinstance(location, str) and not isinstance(location, Secret) and "@" in location
-    ]
-
-
-def _is_ours(params: Any) -> bool:
-    return "etcdaero" in str(params.get("BACKEND")).lower()
 
 
 def check_fork_support(**kwargs: Any) -> list[CheckMessage]:

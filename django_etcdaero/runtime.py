@@ -11,8 +11,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -154,13 +154,12 @@ class Runtime(Host):
         if reader is not None:
             reader.wake(dataset)
 
-    def refreshing(self, dataset: Declared[Any, Any]) -> AbstractContextManager[object]:
-        if not self._around_refreshes:
-            return nullcontext()
-        inside = ExitStack()
-        for around in self._around_refreshes.copy():
-            inside.enter_context(around(dataset))
-        return inside
+    @contextmanager
+    def refreshing(self, dataset: Declared[Any, Any]) -> Iterator[None]:
+        with ExitStack() as inside:
+            for around in self._around_refreshes.copy():
+                inside.enter_context(around(dataset))
+            yield
 
     def run_project_code(self, function: Callable[[], T]) -> T:
         from .project_code import run_project_code  # here: ready() must stay cheap

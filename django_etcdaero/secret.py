@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
 from .stores.url import mask
@@ -26,15 +26,21 @@ class Secret(str):
 def hide_passwords(etcdaero: Any, caches: Any) -> None:
     """Make a :class:`Secret` of each password and URL with one in these settings, ``ETCDAERO`` and ``CACHES``.
 
-    They are changed in place, for who shows settings shows these objects, and stay equal to what they were. Of
-    ``CACHES`` the entries with our backend are looked at. What is no dictionary of dictionaries is left alone.
+    They are changed in place, for who shows settings shows these objects, and stay equal to what they were; settings
+    that a test puts in later are as it writes them. Of ``CACHES`` the entries with our backend are looked at. What is
+    no dictionary of dictionaries is left alone.
     """
     for entry in _entries(etcdaero):
         for key in _SECRET_KEYS:
             _hide(entry, key)
     for entry in _entries(caches):
-        if "etcdaero" in str(entry.get("BACKEND")).lower():
+        if is_our_cache(entry):
             _hide(entry, "LOCATION")
+
+
+def is_our_cache(entry: Mapping[Any, Any]) -> bool:
+    """Tell by its name whether an entry of ``CACHES`` has this package's backend; nothing is imported."""
+    return "etcdaero" in str(entry.get("BACKEND")).lower()
 
 
 def _entries(setting: Any) -> list[MutableMapping[Any, Any]]:

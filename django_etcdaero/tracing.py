@@ -22,9 +22,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .keyvalue import interception as calls_of_engines
-from .keyvalue.interception import Around
 from .records import interception as calls_of_stores
 from .runtime import AroundRefresh, runtime
+from .system.interposing import Around
 
 if TYPE_CHECKING:
     from .keyvalue.engine import Engine
@@ -43,10 +43,10 @@ class StartSpan(Protocol):
 AroundEngine: TypeAlias = "Callable[[str, Engine], Around]"
 """Makes of an alias and its engine what each call to it runs in."""
 
-AroundStore: TypeAlias = "Callable[[str | None, RecordStore], calls_of_stores.Around]"
+AroundStore: TypeAlias = "Callable[[str | None, RecordStore], Around]"
 """Makes of an alias (``None``: a store that only a cache has) and its record store what each call to it runs in."""
 
-_disable: Callable[[], None] = lambda: None  # noqa: E731
+_end: Callable[[], None] | None = None
 """Ends what :func:`enable` put up."""
 
 
@@ -57,14 +57,17 @@ def trace(client: KV, start_span: StartSpan) -> Callable[[], None]:
 
 def enable(start_span: StartSpan) -> None:
     """Open spans for the calls of every alias, now and whenever its store is opened, in children of forks too."""
-    global _disable
-    _disable()
-    _disable = observe(kv=lambda alias, engine: _spans(engine, start_span))
+    global _end
+    disable()
+    _end = observe(kv=lambda alias, engine: _spans(engine, start_span))
 
 
 def disable() -> None:
     """Open no more spans for the aliases."""
-    _disable()
+    global _end
+    if _end is not None:
+        _end()
+    _end = None
 
 
 def observe(

@@ -39,9 +39,11 @@ print(*(importers.get(f"django_etcdaero.{name}") for name in sys.argv[3:]))
 MODULES = [
     "datasets.read.follower",
     "datasets.state.presence",
+    "datasets.state.stored_state",
     "datasets.blocks.row_types",
     "keyvalue.engine",
     "keyvalue.facade",
+    "keyvalue.values",
     "records.sqlite.store",
 ]
 
@@ -65,3 +67,22 @@ def test_what_reading_needs_is_imported_by_the_reader(tmp_path: Path, start: str
     found = done.stdout.split()
     assert len(found) == len(MODULES)
     assert set(found) == importers
+
+
+ADMIN_SCRIPT = """
+import sys
+import django
+from django.conf import settings
+apps = ("admin", "auth", "contenttypes", "messages", "sessions")
+settings.configure(INSTALLED_APPS=["django_etcdaero", *(f"django.contrib.{name}" for name in apps)])
+django.setup()
+assert "django_etcdaero.admin.caches" in sys.modules
+print(*(name for name in ("doctor", "cache.backend", "keyvalue.etcd") if f"django_etcdaero.{name}" in sys.modules))
+"""
+
+
+def test_the_pages_of_the_admin_import_what_they_ask_later() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ADMIN_SCRIPT], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.text import capfirst
 
-from django_etcdaero.doctor import examine
 from django_etcdaero.inspection.cluster_status import ask
 from django_etcdaero.inspection.conditions import Condition
 from django_etcdaero.inspection.problem import Problem
@@ -22,6 +21,9 @@ from django_etcdaero.inspection.together import together
 from .dataset_words import said
 from .datasets import Line, lines
 from .inspected import DEADLINE, Found, InspectedAdmin
+
+if TYPE_CHECKING:
+    from django_etcdaero.doctor import Report
 
 MOST_LINES = 12
 """Datasets that are shown: those that somebody should look at come first."""
@@ -57,7 +59,7 @@ class OverviewAdmin(InspectedAdmin):
         questions: dict[str, Callable[[], Any]] = {
             "status": lambda: ask(limit),
             "servers": lambda: ask_servers(timeout=limit),
-            "doctor": lambda: examine(timeout=limit),
+            "doctor": lambda: _examine(limit),
         }
         answers = together(questions, timeout=DEADLINE)
         told = {name: None if isinstance(answer, Exception) else answer for name, answer in answers.items()}
@@ -97,6 +99,12 @@ class OverviewAdmin(InspectedAdmin):
             return reverse(f"admin:{self.opts.app_label}_{name}_{view}", args=args, current_app=self.admin_site.name)
         except NoReverseMatch:
             return ""
+
+
+def _examine(timeout: float) -> Report:
+    from django_etcdaero.doctor import examine  # here: every process that has the admin imports this module
+
+    return examine(timeout=timeout)
 
 
 def _problems(problems: list[Problem]) -> list[Problem]:

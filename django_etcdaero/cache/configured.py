@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.cache import caches
@@ -11,12 +11,14 @@ from django.utils.module_loading import import_string
 
 from django_etcdaero.exceptions import ConfigurationError
 
-from .backend import EtcdAeroCache
-from .inside import Inside
+if TYPE_CHECKING:
+    from .inside import Inside
 
 
 def ours() -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield alias and settings of each."""
+    from .backend import EtcdAeroCache  # here: a project with the admin need not have a cache of ours
+
     for alias, params in settings.CACHES.items():
         try:
             backend = import_string(params["BACKEND"])
@@ -31,6 +33,9 @@ def inside(alias: str) -> Inside:
 
     Raises ``ConfigurationError`` if there is none of this package by that name, and for what is wrong in its settings.
     """
+    from .backend import EtcdAeroCache  # here: see ours()
+    from .inside import Inside
+
     for name, params in ours():
         if name == alias:
             cache = caches[alias]

@@ -12,7 +12,7 @@ import inspect
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -30,6 +30,7 @@ from django_etcdaero import tracing
 from django_etcdaero.cache.backend import EtcdAeroCache
 from django_etcdaero.datasets.read.live import LiveDataset, live_state
 from django_etcdaero.datasets.registry import datasets
+from django_etcdaero.inspection.value_forms import visible
 from django_etcdaero.keyvalue.interception import key_of
 from django_etcdaero.system.clocks import monotonic
 
@@ -195,7 +196,7 @@ def _replace(owner: type, name: str, function: Callable[..., Any]) -> Callable[[
 
 def _noting(to: str, call: str, what: object) -> AbstractContextManager[object]:
     notes = _notes.get()
-    return _nothing if notes is None else notes.call(to, call, _shown(what))
+    return nullcontext() if notes is None else notes.call(to, call, _shown(what))
 
 
 def _noting_reads(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -230,16 +231,9 @@ def _shown(what: object) -> str:
     if isinstance(what, bytes):
         what = what.decode(errors="backslashreplace")
     if isinstance(what, str):
-        shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in what[:_LONGEST])
+        shown = visible(what[:_LONGEST])
         return shown if len(what) <= _LONGEST else f"{shown}…"
     if not isinstance(what, Collection):  # an iterator is not for us to use up
         return ""
     first = next(iter(what), None)
     return f"{_shown(first)}, … ({len(what)})" if len(what) > 1 else _shown(first)
-
-
-class _Nothing(AbstractContextManager[object]):
-    def __exit__(self, *error: object) -> None: ...
-
-
-_nothing: Final = _Nothing()

@@ -13,9 +13,15 @@ from __future__ import annotations
 import dataclasses
 import datetime
 from collections.abc import Sequence
+from typing import ClassVar
 
-from health_check.base import HealthCheck
-from health_check.exceptions import ServiceUnavailable
+from .extras import missing
+
+try:
+    from health_check.base import HealthCheck
+    from health_check.exceptions import ServiceUnavailable
+except ImportError as error:
+    raise missing(__name__, "django-health-check", "health-check") from error
 
 from django_etcdaero.doctor import examine
 from django_etcdaero.exceptions import InvalidRequest
@@ -54,27 +60,28 @@ class Doctor(HealthCheck):
 
 
 @dataclasses.dataclass
-class KeyValue(HealthCheck):
+class _OfAlias(HealthCheck):
+    check: ClassVar[str]
+    """Of the doctor."""
+
+    alias: str = "default"
+    timeout: datetime.timedelta = dataclasses.field(default=datetime.timedelta(seconds=5), repr=False)
+
+    def run(self) -> None:
+        """Raise ``ServiceUnavailable`` with the reason."""
+        _raise_for((self.check,), (), (self.alias,), self.timeout)
+
+
+class KeyValue(_OfAlias):
     """The keys of an alias can be read."""
 
-    alias: str = "default"
-    timeout: datetime.timedelta = dataclasses.field(default=datetime.timedelta(seconds=5), repr=False)
-
-    def run(self) -> None:
-        """Raise ``ServiceUnavailable`` with the reason."""
-        _raise_for(("kv.read",), (), (self.alias,), self.timeout)
+    check = "kv.read"
 
 
-@dataclasses.dataclass
-class Records(HealthCheck):
+class Records(_OfAlias):
     """The records of an alias can be read."""
 
-    alias: str = "default"
-    timeout: datetime.timedelta = dataclasses.field(default=datetime.timedelta(seconds=5), repr=False)
-
-    def run(self) -> None:
-        """Raise ``ServiceUnavailable`` with the reason."""
-        _raise_for(("records.read",), (), (self.alias,), self.timeout)
+    check = "records.read"
 
 
 def _raise_for(

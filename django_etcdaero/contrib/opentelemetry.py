@@ -14,7 +14,7 @@ took is in the histogram ``db.client.operation.duration``. No value is in any of
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sized
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -30,10 +30,11 @@ from django.db import connections
 
 from django_etcdaero import __version__, conf, tracing
 from django_etcdaero.datasets.state.status import RefreshResult
-from django_etcdaero.keyvalue.interception import Around, key_of
+from django_etcdaero.keyvalue.interception import key_of
 from django_etcdaero.signals import refresh_ended
 from django_etcdaero.stores.url import split
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.interposing import Around
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.declared import Declared
@@ -133,32 +134,32 @@ class _Calls:
 class _Call(AbstractContextManager[object]):
     """One call. ``attributes`` are those of the metric too, ``more`` are of the span only."""
 
-    __slots__ = ("_attributes", "_calls", "_inside", "_more", "_span", "_started")
+    __slots__ = ("_attributes", "_calls", "_entered", "_inside", "_more", "_span", "_started")
 
     def __init__(self, calls: _Calls, attributes: Attributes, more: Attributes, *, span: bool) -> None:
         self._calls, self._attributes, self._more, self._span = calls, attributes, more, span
 
     def __enter__(self) -> object:
-        self._inside = ExitStack()
-        if self._span:
-            found = self._attributes
-            target = found.get("db.collection.name") or found.get("db.namespace") or found.get("server.address", "")
-            self._inside.enter_context(
-                self._calls.tracer.start_as_current_span(
-                    f"{found['db.operation.name']} {target}".rstrip(),
-                    kind=trace.SpanKind.CLIENT,
-                    attributes=found | self._more,
-                )
-            )
+        self._inside = self._begin() if self._span else nullcontext()
+        self._entered = self._inside.__enter__()
         self._started = monotonic()
         return self
+
+    def _begin(self) -> AbstractContextManager[trace.Span]:
+        found = self._attributes
+        target = found.get("db.collection.name") or found.get("db.namespace") or found.get("server.address", "")
+        return self._calls.tracer.start_as_current_span(
+            f"{found['db.operation.name']} {target}".rstrip(),
+            kind=trace.SpanKind.CLIENT,
+            attributes=found | self._more,
+        )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         took, attributes = max(0.0, monotonic() - self._started), self._attributes
         if kind is not None:
             attributes = attributes | {"error.type": f"{kind.__module__}.{kind.__qualname__}"}
-            if self._span:
-                trace.get_current_span().set_attribute("error.type", attributes["error.type"])
+            if self._entered is not None:
+                self._entered.set_attribute("error.type", attributes["error.type"])
         self._calls.duration.record(took, attributes)
         self._inside.__exit__(kind, error, at)
 

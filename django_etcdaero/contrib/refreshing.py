@@ -7,9 +7,11 @@ or on two workers at once loads once.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.publish.uncommitted import refuse_in_transaction
 from django_etcdaero.datasets.registry import datasets
@@ -37,10 +39,13 @@ def refresh_due() -> list[dict[str, Any]]:
     refuse_in_transaction(runtime, "refresh_due()")
     one_by_one, results = OneByOne(in_threads=False), []
     for _, dataset in sorted(datasets.items()):
-        begin = partial(Refresh, dataset, runtime)
-        results.append(one_by_one.run(dataset, lambda told, begin=begin: begin(on_overdue=told)))  # type: ignore[misc]
+        results.append(one_by_one.run(dataset, partial(_begin, dataset)))
     _check(results)
     return [_as_json(each) for each in results]
+
+
+def _begin(dataset: Dataset[Any, Any], on_overdue: Callable[[RefreshResult], None]) -> Refresh:
+    return Refresh(dataset, runtime, on_overdue=on_overdue)
 
 
 def _check(results: list[RefreshResult]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
-from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts, overrides_act
+from django_etcdaero.system.durations import check_seconds
 
 from .declaration import check
 from .host import host

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from django_etcdaero.system.acting import acts
 
 from .layout import Layout
-from .validators import Validator
+
+if TYPE_CHECKING:  # starting must stay cheap
+    from .validators import Validator
 
 K = TypeVar("K")
 V = TypeVar("V")

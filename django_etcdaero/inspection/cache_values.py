@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pprint
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from django_etcdaero.cache import serializers
-from django_etcdaero.cache.stored_entry import StoredEntry
 
 from .value_forms import MOST_PARSED, ShownValue, show_value
+
+if TYPE_CHECKING:
+    from django_etcdaero.cache.stored_entry import StoredEntry
 
 _PICKLES = (serializers.SIGNED_PICKLE.name, serializers.UNSIGNED_PICKLE.name)
 

@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django_etcdaero.cache import configured
-from django_etcdaero.cache.inside import CacheSettings
-from django_etcdaero.cache.near import NearState
-from django_etcdaero.cache.outage import Away
-from django_etcdaero.cache.stored_entry import StoredEntry
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, InvalidRequest
 from django_etcdaero.records.store import Fill
 
 from .problem import Problem, problem_of
 from .together import together, within
+
+if TYPE_CHECKING:  # the admin imports this in every process
+    from django_etcdaero.cache.inside import CacheSettings
+    from django_etcdaero.cache.near import NearState
+    from django_etcdaero.cache.outage import Away
+    from django_etcdaero.cache.stored_entry import StoredEntry
 
 NOT_KNOWN: Final = Fill()
 

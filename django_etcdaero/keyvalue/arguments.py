@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.durations import check_seconds
 
 from .values import Compare, CompareOp, CompareTarget, SortOrder, SortTarget, WatchRequest
 
@@ -21,9 +22,6 @@ INT64 = range(-(1 << 63), 1 << 63)
 """What etcd's numbers hold."""
 
 _LAST = (1 << 63) - 1
-_LONGEST_WAIT = 100_000_000.0
-"""Seconds: three years."""
-
 LARGEST_REQUEST = 3 * 512 * 1024 - 64
 """Bytes of keys and values in a request: etcd's default ``--max-request-bytes``, less what the encoding may add."""
 
@@ -164,16 +162,6 @@ def check_flag(name: str, value: object) -> None:
     """Refuse anything but ``True`` and ``False``."""
     if not isinstance(value, bool):
         raise InvalidRequest(f"{name} must be True or False, not {value!r}")
-
-
-def check_seconds(name: str, value: object) -> float:
-    """Return a number of seconds that all clocks and libraries below can add to the time; longer is cut to that.
-
-    So ``float("inf")`` is a way to say "no limit" (gRPC and Python's locks fail with that, or wait for nothing).
-    """
-    if not isinstance(value, int | float) or isinstance(value, bool) or value != value:
-        raise InvalidRequest(f"{name} must be a number of seconds, not {value!r}")
-    return min(value, _LONGEST_WAIT)
 
 
 def end_of(timeout: float | None) -> float | None:

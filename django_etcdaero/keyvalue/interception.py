@@ -8,10 +8,9 @@ thread, it sees only the latter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from django_etcdaero.system.interposing import put_up
+from django_etcdaero.system.interposing import Around, put_up
 
 from .engine import Engine
 
@@ -34,30 +33,27 @@ An awaited call goes by the name of the blocking one, ``get`` by ``range``, ``le
 ``lease_keep_alive``.
 """
 
-Around: TypeAlias = Callable[[str, Any], AbstractContextManager[object]]
-"""``around(call, argument)``: the name from :data:`CALLS`, and the request, key, number, id or ids that it is about."""
-
 
 def interpose(engine: Engine, around: Around) -> Callable[[], None]:
     """Run every call of ``engine`` inside ``around(...)`` from now on; return what ends that.
 
-    Of several that stand before one engine the last one is asked first; they end in any order.
+    ``around`` is told the name from :data:`CALLS`, and the request, key, number, id or ids that the call is about. Of
+    several that stand before one engine the last one is asked first; they end in any order.
     """
-    standing = True
+    return put_up(engine, around, lambda asked: _functions(engine, asked))
 
-    def asked(name: str, arguments: tuple[Any, ...]) -> AbstractContextManager[object]:
-        return around(name, arguments[0] if arguments else None) if standing else nullcontext()
 
+def _functions(engine: Engine, around: Around) -> dict[str, Callable[..., Any]]:
     def before(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            with asked(name, arguments):
+            with around(name, arguments[0] if arguments else None):
                 return method(*arguments, **options)
 
         return call
 
     def before_awaited(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*arguments: Any, **options: Any) -> Any:
-            with asked(name, arguments):
+            with around(name, arguments[0] if arguments else None):
                 return await method(*arguments, **options)
 
         return call
@@ -70,14 +66,7 @@ def interpose(engine: Engine, around: Around) -> Callable[[], None]:
     functions["lease_keep_alive_many"] = before("lease_keep_alive", engine.lease_keep_alive_many)
     if type(engine).get is not Engine.get:
         functions["get"] = before("range", engine.get)
-    remove = put_up(engine, functions)
-
-    def end() -> None:
-        nonlocal standing
-        standing = False
-        remove()
-
-    return end
+    return functions
 
 
 def key_of(argument: Any) -> bytes | None:

@@ -8,9 +8,9 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.pool import Pool
 
-from .arguments import check_seconds
 from .values import WatchHandle
 
 P = ParamSpec("P")

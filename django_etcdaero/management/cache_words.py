@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.utils.translation import gettext, ngettext
 
-from django_etcdaero.cache.stored_entry import EntryState, StoredEntry
 from django_etcdaero.inspection.caches import CacheState
+
+if TYPE_CHECKING:
+    from django_etcdaero.cache.stored_entry import StoredEntry
 
 
 def scope_of_clear(cache: CacheState) -> list[str]:
@@ -41,6 +45,8 @@ def scope_of_invalidation(cache: CacheState, tags: tuple[str, ...]) -> str:
 
 def state_of_entry(entry: StoredEntry) -> str:
     """Say whether an entry counts."""
+    from django_etcdaero.cache.stored_entry import EntryState  # here: the admin imports this in every process
+
     said = {
         EntryState.FRESH: gettext("valid"),
         EntryState.EXPIRED: gettext("has expired, and counts as missing"),

@@ -17,7 +17,8 @@ from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.runtime import runtime
 
-from .one_dataset import ActingCommand
+from .acting import ActingCommand
+from .scope import chosen_aliases
 
 KEYS = (
     "Keys are below the PREFIX of the alias. A byte of a key that cannot be typed is written \\x41, a backslash \\\\."
@@ -38,9 +39,7 @@ class KeyCommand(ActingCommand):
         super().add_arguments(parser)
 
     def act(self, options: dict[str, Any]) -> None:
-        if options["using"] not in conf.aliases():
-            known = ", ".join(conf.aliases())
-            raise CommandError(f"no such alias: {options['using']}; known: {known}", returncode=2)
+        chosen_aliases(options["using"])
         self.act_on(options)
 
     def act_on(self, options: dict[str, Any]) -> None:
@@ -50,16 +49,6 @@ class KeyCommand(ActingCommand):
     def client(self, options: dict[str, Any]) -> KV:
         """Return the client of the alias. Opens its stores."""
         return runtime.stores(options["using"]).kv
-
-    def own_key(self, text: str, name: str = "KEY") -> bytes:
-        """Return the key that an argument says. Raises ``CommandError`` if it says none."""
-        try:
-            found = key_bytes(text)
-        except InvalidRequest as error:
-            raise CommandError(f"{name}: {error}", returncode=2) from error
-        if not found and name == "KEY":
-            raise CommandError("KEY is empty", returncode=2)
-        return found
 
     def check_owner(self, key: bytes, options: dict[str, Any]) -> None:
         """Refuse to change what belongs to the package itself, unless that was said."""
@@ -72,6 +61,17 @@ class KeyCommand(ActingCommand):
     def print_json(self, document: object) -> None:
         """Print one JSON value on one line."""
         self.stdout.write(json.dumps(document))
+
+
+def own_key(text: str, name: str = "KEY") -> bytes:
+    """Return the key that the argument ``name`` says. Raises ``CommandError`` if it says none."""
+    try:
+        found = key_bytes(text)
+    except InvalidRequest as error:
+        raise CommandError(f"{name}: {error}", returncode=2) from error
+    if not found and name == "KEY":
+        raise CommandError("KEY is empty", returncode=2)
+    return found
 
 
 def add_force(parser: CommandParser) -> None:

@@ -1,4 +1,4 @@
-"""What a command acts on: the datasets that were named, and whether other processes see what it does."""
+"""What a command acts on: datasets and aliases that were named, and whether other processes see what it does."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from django_etcdaero import datasets
+from django_etcdaero import conf, datasets
 from django_etcdaero.checks import stores_in_memory
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.runtime import runtime
@@ -26,6 +26,16 @@ def chosen_datasets(names: tuple[str, ...]) -> list[Dataset[Any, Any]]:
             "no app declares a dataset (in a module 'datasets' of an app in INSTALLED_APPS)", returncode=2
         )
     return [datasets[name] for name in (dict.fromkeys(names) or sorted(datasets))]
+
+
+def chosen_aliases(using: str | None) -> tuple[str, ...]:
+    """Return the alias that was named, all of them where none was. Raises ``CommandError`` (exit code 2) if unknown."""
+    known = conf.aliases()
+    if using is None:
+        return known
+    if using not in known:
+        raise CommandError(f"no such alias: {using}; known: {', '.join(known)}", returncode=2)
+    return (using,)
 
 
 def reach_warnings() -> list[str]:

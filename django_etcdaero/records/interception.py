@@ -7,11 +7,10 @@ inside it. What a store makes of other calls of its own, as ``get`` of ``get_man
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from django_etcdaero.system.interposing import put_up
+from django_etcdaero.system.interposing import Around, put_up
 
 from .store import RecordStore
 
@@ -32,21 +31,22 @@ CALLS: Final = (
 """What a store can be asked to do, but for ``scan``, whose cost falls to whoever takes the records one by one, and for
 ``fill`` and ``peek``, by which only operators look."""
 
-Around: TypeAlias = Callable[[str, Any], AbstractContextManager[object]]
-"""``around(call, argument)``: the name from :data:`CALLS`, and the key, the keys or the items that it is about."""
-
 
 def interpose(store: RecordStore, around: Around) -> Callable[[], None]:
     """Run every call of ``store`` inside ``around(...)`` from now on; return what ends that.
 
-    Of several that stand before one store the last one is asked first; they end in any order.
+    ``around`` is told the name from :data:`CALLS`, and the key, the keys or the items that the call is about. Of
+    several that stand before one store the last one is asked first; they end in any order.
     """
-    standing = True
+    return put_up(store, around, lambda asked: _functions(store, asked))
+
+
+def _functions(store: RecordStore, around: Around) -> dict[str, Callable[..., Any]]:
     inside: ContextVar[bool] = ContextVar("inside", default=False)
 
     def before(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            if not standing or inside.get():
+            if inside.get():
                 return method(*arguments, **options)
             token = inside.set(True)
             try:
@@ -57,11 +57,4 @@ def interpose(store: RecordStore, around: Around) -> Callable[[], None]:
 
         return call
 
-    remove = put_up(store, {name: before(name, getattr(store, name)) for name in CALLS})
-
-    def end() -> None:
-        nonlocal standing
-        standing = False
-        remove()
-
-    return end
+    return {name: before(name, getattr(store, name)) for name in CALLS}

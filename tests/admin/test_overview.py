@@ -13,7 +13,6 @@ from django.contrib import admin
 from django.test import Client
 from pytest_django import Settings
 
-from django_etcdaero.admin import overview
 from django_etcdaero.inspection.servers import ask_servers
 from django_etcdaero.models import Overview
 from django_etcdaero.runtime import runtime
@@ -82,10 +81,10 @@ def test_what_the_doctor_finds_is_told(cities: Any, root: Client, monkeypatch: p
         remedy="etcdctl defrag",
     )
     finding.severity = type("Severity", (str,), {"gravity": 2})("error")
-    monkeypatch.setattr(overview, "examine", lambda timeout: SimpleNamespace(problems=(finding,)))
+    monkeypatch.setattr("django_etcdaero.doctor.examine", lambda timeout: SimpleNamespace(problems=(finding,)))
     page = text_of(root, PAGE)
     assert re.search(r"■ error etcd.quota etcd://&lt;b&gt; 95 % are used It matters. etcdctl defrag", page)
-    monkeypatch.setattr(overview, "examine", lambda timeout: SimpleNamespace(problems=()))
+    monkeypatch.setattr("django_etcdaero.doctor.examine", lambda timeout: SimpleNamespace(problems=()))
     assert "Nothing is wrong." in text_of(root, PAGE)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from django_etcdaero.keyvalue import KV, Engine
-from django_etcdaero.keyvalue.interception import Around, interpose
+from django_etcdaero.keyvalue.interception import interpose
+from django_etcdaero.system.interposing import Around
 
 
 def noting(notes: list[str], who: str) -> Around:

@@ -317,6 +317,6 @@ def test_consent_is_spelt_alike_in_all_commands(option: str) -> None:
 
 @pytest.mark.parametrize(("command", "unknown"), [("get", False), ("put", True)])
 def test_only_a_change_is_said_to_be_unknown(command: str, unknown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_etcdaero.management.one_dataset.join", lambda thread, limit: False)
+    monkeypatch.setattr("django_etcdaero.management.acting.join", lambda thread, limit: False)
     told, code = refusal(f"etcdaero_{command}", "a", *(["1"] if command == "put" else []))
     assert (("may be, or not" in told), code) == (unknown, 1)

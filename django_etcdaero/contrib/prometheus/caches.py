@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from django.conf import settings
 from django.core.cache import caches
 from django.core.signals import request_finished
-from django.utils.module_loading import import_string
 from prometheus_client import Counter, Histogram
 
-from django_etcdaero.cache.backend import EtcdAeroCache
 from django_etcdaero.cache.calls import counters_of
+from django_etcdaero.cache.configured import ours
 from django_etcdaero.cache.counters import BOUNDS, Counters
 from django_etcdaero.signals import refresh_ended
 from django_etcdaero.system import forks
@@ -99,23 +98,13 @@ def update(sender: Any = None, **kwargs: Any) -> None:
         return  # another thread does it
     try:
         seen: list[Counters] = []
-        for alias in _aliases():
+        for alias, _ in ours():
             counters = counters_of(caches[alias])
             if counters is not None and not any(counters is each for each in seen):  # two aliases may be one cache
                 seen.append(counters)
                 _add(alias, counters)
     finally:
         _lock.release()
-
-
-def _aliases() -> Iterator[str]:
-    for alias, params in settings.CACHES.items():
-        try:
-            backend = import_string(params["BACKEND"])
-        except ImportError:
-            continue  # nobody can use it
-        if isinstance(backend, type) and issubclass(backend, EtcdAeroCache):
-            yield alias
 
 
 def _add(alias: str, counters: Counters) -> None:

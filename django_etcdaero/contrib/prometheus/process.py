@@ -13,8 +13,8 @@ from prometheus_client import Counter, Histogram
 
 from django_etcdaero import signals, tracing
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
-from django_etcdaero.keyvalue.interception import Around
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.interposing import Around
 
 _LOADED: Final = (Outcome.REFRESHED, Outcome.UNCHANGED, Outcome.FENCED, Outcome.FAILED)
 _CALL_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

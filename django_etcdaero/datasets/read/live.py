@@ -18,9 +18,9 @@ from django_etcdaero.datasets.registry import registered
 from django_etcdaero.datasets.snapshot import Rows, Snapshot
 from django_etcdaero.datasets.state.status import DatasetStatus, State
 from django_etcdaero.exceptions import DatasetNotReady, DeadlineExceeded, EtcdAeroError, InvalidRequest
-from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import elapsed
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.threads import in_event_loop
 
 from .live_state import LiveState, Work

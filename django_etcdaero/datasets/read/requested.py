@@ -31,10 +31,10 @@ from django_etcdaero.exceptions import (
     InvalidRequest,
     RefreshInTransaction,
 )
-from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.conditions import Flag
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.threads import in_event_loop
 
 from .live import LiveDataset, live_state

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import math
 import time
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from .announcement import Announcement
-from .stored_state import Attempt, Checked
+if TYPE_CHECKING:  # starting must stay cheap
+    from .announcement import Announcement
+    from .stored_state import Attempt, Checked
 
 SKEW = 60.0
 """Seconds by which the clocks of two hosts may differ before rows are refused too early as too old."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy
+
+if TYPE_CHECKING:  # starting must stay cheap
+    from django_etcdaero.datasets.validators import ValidatorResult
 
 
 class State(enum.StrEnum):

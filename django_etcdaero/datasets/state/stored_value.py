@@ -13,10 +13,12 @@ import logging
 import os
 import socket
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 from django_etcdaero.exceptions import ResponseError
-from django_etcdaero.keyvalue.values import KeyValue
+
+if TYPE_CHECKING:  # starting must stay cheap
+    from django_etcdaero.keyvalue.values import KeyValue
 
 logger = logging.getLogger("django_etcdaero.datasets")
 

@@ -6,8 +6,8 @@ from collections import deque
 from typing import Generic, Self, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
-from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import adrive, drive
 
 from .scope import Scope

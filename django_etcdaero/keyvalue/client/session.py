@@ -10,10 +10,10 @@ import copy
 import threading
 
 from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, LeaseNotFound
-from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import wait
 

@@ -10,11 +10,12 @@ from typing import TypeVar
 
 from django_etcdaero.exceptions import DeadlineExceeded, StoreBusy, StoreFull
 from django_etcdaero.keyvalue import values
-from django_etcdaero.keyvalue.arguments import LARGEST_REQUEST, check_int, check_seconds, check_watch
+from django_etcdaero.keyvalue.arguments import LARGEST_REQUEST, check_int, check_watch
 from django_etcdaero.keyvalue.engine import Clock, Engine, EngineInfo
 from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.processes import boot_id
 
 from . import checks, compaction, leases, transactions

@@ -16,13 +16,13 @@ from typing import Any
 
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.administration.asking import Fields
-from django_etcdaero.keyvalue.arguments import check_seconds
 from django_etcdaero.keyvalue.engine import Engine, EngineInfo
 from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.stores.etcd import EtcdAddress, address_of
 from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.durations import check_seconds
 
 from .administration.member_calls import MemberCalls
 from .administration.sync import MemberSync

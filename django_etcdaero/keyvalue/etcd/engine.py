@@ -15,10 +15,11 @@ from typing import Any
 from django_etcdaero.exceptions import ClusterError, InvalidRequest, LeaseNotFound, ResponseError
 from django_etcdaero.keyvalue import values
 from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance
-from django_etcdaero.keyvalue.arguments import check_int, check_seconds
+from django_etcdaero.keyvalue.arguments import check_int
 from django_etcdaero.keyvalue.engine import Clock
 from django_etcdaero.keyvalue.values import RenewalSink
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from django_etcdaero.exceptions import ClusterError, EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
-from django_etcdaero.keyvalue.arguments import check_seconds, end_of
+from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, ToldOf, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
@@ -17,6 +17,7 @@ from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import Call, Pause
 from django_etcdaero.system.twins import twins
 

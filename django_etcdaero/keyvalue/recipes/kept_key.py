@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from django_etcdaero.exceptions import EtcdAeroError, KeyExists
-from django_etcdaero.keyvalue.arguments import check_flag, check_seconds
+from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease, check_ttl
@@ -27,6 +27,7 @@ from django_etcdaero.keyvalue.values import (
     WatchRequest,
 )
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import Call, drive
 
 from . import predecessor

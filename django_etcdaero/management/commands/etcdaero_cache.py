@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentTypeError
 from dataclasses import asdict
 from typing import Any
 
@@ -14,13 +13,10 @@ from django.core.management.base import CommandError, CommandParser
 from django_etcdaero.inspection import caches
 from django_etcdaero.inspection.cache_values import is_pickle, show_entry
 from django_etcdaero.inspection.caches import CacheState
+from django_etcdaero.management.acting import ActingCommand, add_unasked
 from django_etcdaero.management.cache_words import scope_of_clear, scope_of_invalidation, state_of_entry
 from django_etcdaero.management.describe import moment, size, span
-from django_etcdaero.management.one_dataset import ActingCommand, add_unasked
 from django_etcdaero.management.subcommands import add_django_options
-
-TIMEOUT = 10.0
-"""Seconds that stores may take to answer, unless ``--timeout`` says otherwise."""
 
 
 class Command(ActingCommand):
@@ -59,13 +55,7 @@ class Command(ActingCommand):
             help=f"{alias_help or 'the cache, by its name in CACHES'} (default: {usual})",
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument(
-            "--timeout",
-            type=_seconds,
-            default=TIMEOUT,
-            metavar="SECONDS",
-            help=f"longest time for the stores to answer (default: {TIMEOUT:g})",
-        )
+        super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         known = caches.aliases()
@@ -216,13 +206,3 @@ def _lines(cache: CacheState) -> list[str]:
     counted = ", ".join(f"{name} {count:,}" for name, count in cache.counts.items() if isinstance(count, int) and count)
     lines.append(f"counted in this process: {counted or 'nothing'}")
     return lines
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 86400:
-        raise ArgumentTypeError("must be a number of seconds above 0 and below 86400")
-    return seconds

@@ -11,8 +11,9 @@ from django_etcdaero.inspection.key_owners import PACKAGE_KEYS, belongs_to_packa
 from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.txn import delete, mod_revision
-from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force
-from django_etcdaero.management.one_dataset import add_unasked
+from django_etcdaero.keyvalue.values import DeleteResult
+from django_etcdaero.management.acting import add_unasked
+from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force, own_key
 
 
 class Command(KeyCommand):
@@ -32,7 +33,7 @@ class Command(KeyCommand):
         super().add_arguments(parser)
 
     def act_on(self, options: dict[str, Any]) -> None:
-        key = self.own_key(options["key"], "KEY" if not options["prefix"] else "PREFIX")
+        key = own_key(options["key"], "KEY" if not options["prefix"] else "PREFIX")
         if options["if_revision"] is not None and (options["prefix"] or options["if_revision"] < 1):
             raise CommandError("--if-revision is the positive revision of one key", returncode=2)
         if options["prefix"]:
@@ -103,4 +104,6 @@ def _delete(kv: KV, beginning: bytes, options: dict[str, Any]) -> tuple[int, int
     answer = kv.txn().when(*absent).then(delete(beginning, prefix=True)).commit()
     if not answer.succeeded:
         raise CommandError("a key of the package itself has come to be among them; nothing was deleted")
-    return answer.responses[0].deleted, answer.revision  # type: ignore[union-attr]
+    (done,) = answer.responses
+    assert isinstance(done, DeleteResult)
+    return done.deleted, answer.revision

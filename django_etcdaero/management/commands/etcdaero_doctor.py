@@ -5,24 +5,24 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from django_etcdaero import conf
 from django_etcdaero.doctor import CHECKS, SCHEMA, TIMEOUT, examine, sweep
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.management.acting import ActingCommand, add_unasked
 from django_etcdaero.management.diagnosis import lines, swept_lines
-from django_etcdaero.management.ending import quiet_ending
-from django_etcdaero.management.one_dataset import add_unasked
+from django_etcdaero.management.scope import chosen_aliases
 
 _GRAVITY = {"warning": 1, "error": 2}
 
 
-class Command(BaseCommand):
+class Command(ActingCommand):
     help = (
         "Look at the stores, at datasets, processes and locks, and at the settings; say what is wrong, why it matters, "
         "and what mends it. Nothing is changed without --write-probe or --yes. Exit code 0: nothing as grave as "
         "--fail-on; 1: something is; 2: wrong arguments; 130: interrupted. A store that does not answer is an error."
     )
+    answer_within = TIMEOUT
     requires_system_checks: list[str] = []  # one of the checks runs them
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -48,33 +48,25 @@ class Command(BaseCommand):
             help="also write: a key and a record of its own in each store, which are read and deleted again",
         )
         parser.add_argument(
-            "--timeout",
-            type=float,
-            default=TIMEOUT,
-            metavar="SECONDS",
-            help=f"longest time for everything (default: {TIMEOUT:g})",
-        )
-        parser.add_argument(
             "--sweep",
             action="store_true",
             help="instead of all that: count records of datasets that no version names. Reads the keys of all records",
         )
         add_unasked(parser, "with --sweep: let them expire after GARBAGE_TTL")
+        super().add_arguments(parser)
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def warnings(self, options: dict[str, Any]) -> list[str]:
+        return []  # findings say it
+
+    def act(self, options: dict[str, Any]) -> None:
         self._check(options)
-        with quiet_ending(self.stdout):
-            failed = self._sweep(options) if options["sweep"] else self._examine(options)
+        failed = self._sweep(options) if options["sweep"] else self._examine(options)
         if failed:
             raise SystemExit(1)
 
     def _check(self, options: dict[str, Any]) -> None:
-        if not 0 < options["timeout"] < 86400:
-            raise CommandError("--timeout must be a number of seconds above 0 and below 86400", returncode=2)
-        unknown = [alias for alias in options["using"] or () if alias not in conf.aliases()]
-        if unknown:
-            known = ", ".join(conf.aliases())
-            raise CommandError(f"ETCDAERO has no alias {unknown[0]!r}; known: {known}", returncode=2)
+        for alias in options["using"] or ():
+            chosen_aliases(alias)
         if not options["interactive"] and not options["sweep"]:
             raise CommandError("--yes goes with --sweep", returncode=2)
         if options["sweep"] and (options["only"] or options["skip"] or options["write_probe"]):

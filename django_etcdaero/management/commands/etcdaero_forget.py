@@ -16,8 +16,8 @@ from django_etcdaero.datasets.publish.forgetting import (
     refuse_what_is_used,
     stored_datasets,
 )
+from django_etcdaero.management.acting import ActingCommand
 from django_etcdaero.management.describe import describe_version
-from django_etcdaero.management.one_dataset import ActingCommand
 
 
 class Command(ActingCommand):

@@ -11,7 +11,7 @@ from django_etcdaero.inspection.key_history import deletions, versions
 from django_etcdaero.inspection.key_reach import reach
 from django_etcdaero.inspection.value_forms import FORMS, show_value
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.management.key_command import KEYS, KeyCommand, key_as_json, short_value
+from django_etcdaero.management.key_command import KEYS, KeyCommand, key_as_json, own_key, short_value
 from django_etcdaero.management.table import table
 
 
@@ -35,7 +35,7 @@ class Command(KeyCommand):
         super().add_arguments(parser)
 
     def act_on(self, options: dict[str, Any]) -> None:
-        key, revision = self.own_key(options["key"]), options["revision"]
+        key, revision = own_key(options["key"]), options["revision"]
         if revision < 0 or options["limit"] < 1:
             raise CommandError("--revision and --limit are positive numbers", returncode=2)
         if options["history"]:
@@ -54,10 +54,10 @@ class Command(KeyCommand):
             self.stdout.write(shown.text)
             if shown.is_cut:
                 self.stderr.write(f"(the first {shown.shown} of {shown.size} bytes)")
-        elif hasattr(self.stdout._out, "buffer"):
-            self.stdout._out.buffer.write(found.value)
-            self.stdout._out.buffer.flush()
-        else:
+        elif binary := getattr(self.stdout, "buffer", None):
+            binary.write(found.value)
+            binary.flush()
+        else:  # what call_command() was given
             self.stdout.write(found.value.decode(errors="backslashreplace"), ending="")
 
     def _history(self, key: bytes, options: dict[str, Any]) -> None:

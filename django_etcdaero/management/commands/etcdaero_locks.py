@@ -12,14 +12,16 @@ from django.core.management.base import CommandError, CommandParser
 
 from django_etcdaero import conf
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest
+from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.inspection.aliases import ask_aliases
-from django_etcdaero.inspection.key_text import key_bytes, key_text
+from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.inspection.locks import Contended, all_contended, contended, lease_statuses, release
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.keyvalue.values import LeaseStatus
+from django_etcdaero.management.acting import ActingCommand, add_unasked
 from django_etcdaero.management.describe import moment
-from django_etcdaero.management.one_dataset import ActingCommand, add_unasked
+from django_etcdaero.management.key_command import own_key
+from django_etcdaero.management.scope import chosen_aliases
 from django_etcdaero.management.subcommands import add_django_options
 from django_etcdaero.management.table import table
 from django_etcdaero.runtime import runtime
@@ -49,18 +51,15 @@ class Command(ActingCommand):
             super().add_arguments(each)
 
     def act(self, options: dict[str, Any]) -> None:
-        if options["using"] not in (None, *conf.aliases()):
-            known = ", ".join(conf.aliases())
-            raise CommandError(f"no such alias: {options['using']}; known: {known}", returncode=2)
+        aliases = chosen_aliases(options["using"])
         if options["action"] == "list":
-            self._list(options)
+            self._list(aliases, options)
         else:
             self._release(options)
 
     # list ------------------------------------------------------------------------------------------------------------
 
-    def _list(self, options: dict[str, Any]) -> None:
-        aliases = conf.aliases() if options["using"] is None else (options["using"],)
+    def _list(self, aliases: tuple[str, ...], options: dict[str, Any]) -> None:
         answers = ask_aliases(_read, timeout=options["timeout"], aliases=aliases)
         found = [(alias, each, left) for alias, (held, left) in answers.by_alias.items() for each in held]
         if options["json"]:
@@ -81,10 +80,7 @@ class Command(ActingCommand):
     # release ---------------------------------------------------------------------------------------------------------
 
     def _release(self, options: dict[str, Any]) -> None:
-        try:
-            name = key_bytes(options["name"])
-        except InvalidRequest as error:
-            raise CommandError(f"NAME: {error}", returncode=2) from error
+        name = own_key(options["name"], "NAME")
         if not name or options["token"] < 1:
             raise CommandError("NAME is not empty, and --token is a positive number", returncode=2)
         using, token = options["using"] or conf.DEFAULT_ALIAS, options["token"]

@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django_etcdaero.exceptions import Compacted, FutureRevision
 from django_etcdaero.inspection.key_levels import Entry, Level, read_level, read_matches
 from django_etcdaero.inspection.key_text import key_text
-from django_etcdaero.management.key_command import KEYS, KeyCommand, key_as_json
+from django_etcdaero.management.key_command import KEYS, KeyCommand, key_as_json, own_key
 from django_etcdaero.management.table import table
 
 
@@ -31,8 +31,8 @@ class Command(KeyCommand):
         super().add_arguments(parser)
 
     def act_on(self, options: dict[str, Any]) -> None:
-        beginning = self.own_key(options["prefix"], "PREFIX")
-        separator = self.own_key(options["separator"], "--separator")
+        beginning = own_key(options["prefix"], "PREFIX")
+        separator = own_key(options["separator"], "--separator")
         if options["revision"] < 0 or options["limit"] < 0 or not separator:
             raise CommandError("--revision and --limit are positive numbers, --separator is not empty", returncode=2)
         left, start, count, more = options["limit"], b"", 0, False

@@ -7,14 +7,14 @@ import json
 from collections import Counter
 from typing import Any
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 
-from django_etcdaero import conf
 from django_etcdaero.datasets.state.presence import Process
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.inspection.processes import FoundProcesses, Headline, ask_processes, identity
+from django_etcdaero.management.acting import ActingCommand
 from django_etcdaero.management.describe import moment, size
-from django_etcdaero.management.one_dataset import ActingCommand
+from django_etcdaero.management.scope import chosen_aliases
 from django_etcdaero.management.table import table
 
 MOST_NAMED = 5
@@ -33,11 +33,7 @@ class Command(ActingCommand):
         super().add_arguments(parser)
 
     def act(self, options: dict[str, Any]) -> None:
-        if options["using"] not in (None, *conf.aliases()):
-            known = ", ".join(conf.aliases())
-            raise CommandError(f"no such alias: {options['using']}; known: {known}", returncode=2)
-        aliases = conf.aliases() if options["using"] is None else (options["using"],)
-        found = ask_processes(options["timeout"], aliases=aliases)
+        found = ask_processes(options["timeout"], aliases=chosen_aliases(options["using"]))
         if options["json"]:
             self.stdout.write(json.dumps(_as_json(found), indent=2))
         else:

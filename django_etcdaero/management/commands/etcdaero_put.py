@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 from django_etcdaero.exceptions import LeaseNotFound
 from django_etcdaero.inspection.key_changes import Changed, write_if
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force
+from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force, own_key
 
 
 class Command(KeyCommand):
@@ -36,7 +36,7 @@ class Command(KeyCommand):
         super().add_arguments(parser)
 
     def act_on(self, options: dict[str, Any]) -> None:
-        key = self.own_key(options["key"])
+        key = own_key(options["key"])
         if options["value"] is not None and options["file"] is not None:
             raise CommandError("give either a VALUE, or --file", returncode=2)
         if options["if_revision"] is not None and options["if_revision"] < 1:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandParser
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.state.announcement import Announcement
@@ -20,17 +20,15 @@ from django_etcdaero.inspection.cluster_status import ClusterStatus, ask
 from django_etcdaero.inspection.conditions import conditions
 from django_etcdaero.inspection.holders import holders
 from django_etcdaero.keyvalue.queue.lock import Holder
+from django_etcdaero.management.acting import ActingCommand
 from django_etcdaero.management.describe import describe_pin, describe_version, moment, size, span
-from django_etcdaero.management.ending import quiet_ending
-from django_etcdaero.management.scope import chosen_datasets, reach_warnings
+from django_etcdaero.management.scope import chosen_datasets
 from django_etcdaero.management.table import table
 
 HEADINGS = ("dataset", "state", "version", "held", "age", "due in", "rows", "size")
 """The most important first: a narrow terminal cuts off the last."""
 MOST_NAME = 20
 """Characters of a dataset's name in the table."""
-TIMEOUT = 10.0
-"""Seconds that all stores together may take to answer, unless ``--timeout`` says otherwise."""
 
 
 def held_by(each: Overview, status: ClusterStatus) -> dict[int | None, int]:
@@ -48,7 +46,7 @@ def who(holder: Holder) -> dict[str, Any]:
     }
 
 
-class Command(BaseCommand):
+class Command(ActingCommand):
     help = (
         "Show each dataset's state, and the processes with the versions they hold: a table on a terminal, all that is "
         "known in a pipe, with -v 2 and of the datasets that are named. Times are of the time zone of the settings, "
@@ -61,26 +59,12 @@ class Command(BaseCommand):
             "names", nargs="*", metavar="NAME", help="datasets to show in full (default: all, in short)"
         )
         parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument(
-            "--timeout",
-            type=float,
-            default=TIMEOUT,
-            metavar="SECONDS",
-            help=f"longest time for all stores together to answer (default: {TIMEOUT:g})",
-        )
+        super().add_arguments(parser)
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        if not 0 < options["timeout"] < 86400:
-            raise CommandError("--timeout must be a number of seconds above 0 and below 86400", returncode=2)
+    def act(self, options: dict[str, Any]) -> None:
         names = tuple(options["names"])
         if names:
             chosen_datasets(names)
-        for warning in reach_warnings():
-            self.stderr.write(self.style.WARNING(warning))
-        with quiet_ending(self.stdout):
-            self._show(options, names)
-
-    def _show(self, options: dict[str, Any], names: tuple[str, ...]) -> None:
         status = ask(options["timeout"], names=names or None)
         if options["json"]:
             self._print_json(status)

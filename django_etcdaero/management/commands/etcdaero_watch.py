@@ -9,7 +9,7 @@ from django.core.management.base import CommandError, CommandParser
 from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.keyvalue.client.watch import Resync, WatchItem
 from django_etcdaero.keyvalue.values import Event, EventType
-from django_etcdaero.management.key_command import KEYS, KeyCommand, short_value, value_as_json
+from django_etcdaero.management.key_command import KEYS, KeyCommand, own_key, short_value, value_as_json
 
 
 class Command(KeyCommand):
@@ -28,7 +28,7 @@ class Command(KeyCommand):
         super().add_arguments(parser)
 
     def act_on(self, options: dict[str, Any]) -> None:
-        beginning = self.own_key(options["prefix"], "PREFIX")
+        beginning = own_key(options["prefix"], "PREFIX")
         if options["from_revision"] < 0 or (options["count"] is not None and options["count"] < 1):
             raise CommandError("--from-revision and --count are positive numbers", returncode=2)
         client = self.ask_stores(lambda: self.client(options))

@@ -1,0 +1,125 @@
+"""What commands that ask stores have in common: one limit of time, errors in one line, consent."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+from django_etcdaero.system.error_text import text_of
+from django_etcdaero.system.threads import join
+
+from .ending import INTERRUPTED, quiet_ending
+from .scope import reach_warnings
+
+T = TypeVar("T")
+
+UNASKED = ("--noinput", "--no-input", "--yes")
+"""Options with which a command does without asking what it would ask about: Django's, and that of other tools."""
+
+
+class ActingCommand(BaseCommand):
+    """A command that asks stores and may change what they hold. Exit code 1: it could not be done; 2: wrong arguments.
+
+    ``answer_within`` is the default of ``--timeout``, in seconds; ``None``: it takes as long as there are rows, and
+    each call to a store has a limit of its own.
+    """
+
+    answer_within: float | None = 10.0
+    only_reads = False
+    """Whether it never changes anything, so that a lost answer leaves nothing unknown."""
+    asks_first = False
+    """Whether it asks before it changes something."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        if self.answer_within is not None:
+            parser.add_argument(
+                "--timeout",
+                type=float,
+                default=self.answer_within,
+                metavar="SECONDS",
+                help=f"longest time for the stores to answer (default: {self.answer_within:g})",
+            )
+        if self.asks_first:
+            add_unasked(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not 0 < options.get("timeout", 1.0) < 86400:
+            raise CommandError("--timeout must be a number of seconds above 0 and below 86400", returncode=2)
+        for warning in self.warnings(options):
+            self.stderr.write(self.style.WARNING(warning))
+        self._limit: float | None = options.get("timeout")
+        self._interactive: bool = options.get("interactive", True)
+        try:
+            with quiet_ending(self.stdout), _any_text(self.stdout):
+                self.act(options)
+        except (EtcdAeroError, OSError) as error:
+            raise CommandError(text_of(error)) from error
+
+    def warnings(self, options: dict[str, Any]) -> list[str]:
+        """Say why what the command does may be of no use to other processes."""
+        return reach_warnings()
+
+    @abstractmethod
+    def act(self, options: dict[str, Any]) -> None:
+        """Do it. Errors of stores and files end the command in one line."""
+
+    def ask_stores(self, function: Callable[[], T]) -> T:
+        """Return what ``function`` returns, within ``--timeout``. Raises ``DeadlineExceeded``, and what it raises."""
+        if self._limit is None:
+            return function()
+        found: list[T] = []
+        errors: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                found.append(function())
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="etcdaero-command", daemon=True)
+        thread.start()
+        if not join(thread, self._limit):
+            unknown = "" if self.only_reads else "; what was to be changed may be, or not"
+            raise DeadlineExceeded(f"no answer within {self._limit:g} s{unknown}")
+        if errors:
+            raise errors[0]
+        return found[0]
+
+    def consent(self, question: str) -> None:
+        """Ask whether to go on. Raises ``CommandError`` if not."""
+        if not self._interactive:
+            return
+        self.stdout.write(self.style.WARNING(question))
+        try:
+            answer = input("Type 'yes' to continue, or 'no' to cancel: ")
+        except EOFError:
+            raise CommandError(f"nobody answers; to do it without asking say {UNASKED[0]}") from None
+        except KeyboardInterrupt:
+            raise CommandError("cancelled", returncode=INTERRUPTED) from None
+        if answer != "yes":
+            raise CommandError("cancelled")
+
+
+@contextmanager
+def _any_text(stream: Any) -> Iterator[None]:
+    """Let what rows hold be written as escapes where the encoding of the terminal lacks it."""
+    errors = getattr(stream, "errors", None)
+    if errors is None or not hasattr(stream, "reconfigure"):  # what call_command() was given
+        yield
+        return
+    stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=errors)
+
+
+def add_unasked(parser: CommandParser, text: str = "do it without asking") -> None:
+    """Add the option that stands for consent, in all its spellings: ``options["interactive"]`` is false with it."""
+    parser.add_argument(*UNASKED, action="store_false", dest="interactive", help=text)
