@@ -25,6 +25,9 @@ from .inspected import DEADLINE, Found, InspectedAdmin
 if TYPE_CHECKING:
     from django_etcdaero.doctor import Report
 
+THOROUGH = ("etcd.divergence", "datasets.whole", "datasets.leftover", "locks.held")
+"""Checks that are left to the command, because they read much: all that an etcd holds, all keys of a prefix, a record
+for each block. The page is looked at often."""
 MOST_LINES = 12
 """Datasets that are shown: those that somebody should look at come first."""
 
@@ -104,7 +107,7 @@ class OverviewAdmin(InspectedAdmin):
 def _examine(timeout: float) -> Report:
     from django_etcdaero.doctor import examine  # here: every process that has the admin imports this module
 
-    return examine(timeout=timeout)
+    return examine(skip=THOROUGH, timeout=timeout)
 
 
 def _problems(problems: list[Problem]) -> list[Problem]:

@@ -13,6 +13,9 @@ from django.contrib import admin
 from django.test import Client
 from pytest_django import Settings
 
+from django_etcdaero.admin import overview
+from django_etcdaero.doctor import CHECKS
+from django_etcdaero.doctor.examining import select
 from django_etcdaero.inspection.servers import ask_servers
 from django_etcdaero.models import Overview
 from django_etcdaero.runtime import runtime
@@ -81,10 +84,10 @@ def test_what_the_doctor_finds_is_told(cities: Any, root: Client, monkeypatch: p
         remedy="etcdctl defrag",
     )
     finding.severity = type("Severity", (str,), {"gravity": 2})("error")
-    monkeypatch.setattr("django_etcdaero.doctor.examine", lambda timeout: SimpleNamespace(problems=(finding,)))
+    monkeypatch.setattr("django_etcdaero.doctor.examine", lambda *, skip, timeout: SimpleNamespace(problems=(finding,)))
     page = text_of(root, PAGE)
     assert re.search(r"■ error etcd.quota etcd://&lt;b&gt; 95 % are used It matters. etcdctl defrag", page)
-    monkeypatch.setattr("django_etcdaero.doctor.examine", lambda timeout: SimpleNamespace(problems=()))
+    monkeypatch.setattr("django_etcdaero.doctor.examine", lambda *, skip, timeout: SimpleNamespace(problems=()))
     assert "Nothing is wrong." in text_of(root, PAGE)
 
 
@@ -129,3 +132,9 @@ def test_each_page_is_whole_when_etcd_is_frozen(
     finally:
         server.signal(signal.SIGCONT)
     wait_until(lambda: "● valid" in text_of(root, base), what="the list of a server that answers again")
+
+
+def test_the_page_leaves_what_reads_much_to_the_command() -> None:
+    known = {each.id for each in CHECKS}
+    assert set(overview.THOROUGH) <= known, "a check was renamed: the page would refuse to examine anything"
+    assert select(skip=overview.THOROUGH)
