@@ -175,7 +175,8 @@ class Namespace:
         if not self._length:
             return response
         if isinstance(response, RangeResult):
-            return response._replace(kvs=self._inward_kvs(response.kvs))
+            kvs = self._inward_kvs(response.kvs)
+            return RangeResult(kvs, response.more, response.count, response.revision)
         if isinstance(response, PutResult):
             return response if response.prev_kv is None else response._replace(prev_kv=self.inward_kv(response.prev_kv))
         if isinstance(response, DeleteResult):

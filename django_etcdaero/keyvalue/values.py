@@ -9,8 +9,8 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Self, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, SupportsIndex, TypeAlias, overload
 
 
 class KeyValue(NamedTuple):
@@ -175,51 +175,40 @@ class WatchRequest:
 # --- answers ---------------------------------------------------------------------------------------------------------
 
 
-class _RangeFields(NamedTuple):
-    kvs: tuple[KeyValue, ...]
-    more: bool
-    count: int  # type: ignore[assignment] # etcd's word; nobody counts in this tuple
-    revision: int
-
-
-class RangeResult(_RangeFields):
+@dataclass(frozen=True, slots=True)
+class RangeResult:
     """Answer to a :class:`RangeRequest`: a collection of its keys.
 
-    Iterating, ``len()`` and ``in`` go over ``kvs``, and without keys it is false. ``more``: there were more keys than
-    ``limit``. ``count``: the keys in the range, whatever ``limit`` and the revision bounds say. ``revision``: the
-    store's when it answered.
+    Iterating, ``len()``, ``in`` and an index go over ``kvs``, and without keys it is false.
     """
 
-    __slots__ = ()
+    kvs: tuple[KeyValue, ...]
+    more: bool
+    """There were more keys than ``limit``."""
+    count: int
+    """Keys in the range, whatever ``limit`` and the revision bounds say."""
+    revision: int
+    """The store's revision when it answered."""
 
-    def __iter__(self) -> Iterator[KeyValue]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[KeyValue]:
         return iter(self.kvs)
 
     def __len__(self) -> int:
         return len(self.kvs)
 
-    def __bool__(self) -> bool:
-        return bool(self.kvs)
-
     def __contains__(self, item: object) -> bool:
         return item in self.kvs
 
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> KeyValue: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[KeyValue, ...]: ...
     def __getitem__(self, index: Any) -> Any:
         return self.kvs[index]
 
-    # What named tuples have, and do by iterating over themselves:
-
-    def _fields_as_tuple(self) -> tuple[Any, ...]:
-        return (self.kvs, self.more, self.count, self.revision)
-
-    def __getnewargs__(self) -> tuple[Any, ...]:
-        return self._fields_as_tuple()
-
-    def _asdict(self) -> dict[str, Any]:
-        return dict(zip(self._fields, self._fields_as_tuple(), strict=True))
-
-    def _replace(self, **fields: Any) -> Self:
-        return type(self)(**{**self._asdict(), **fields})
+    def _replace(self, **fields: Any) -> RangeResult:
+        """Return it with other fields, as the other answers do, which are named tuples."""
+        return replace(self, **fields)
 
 
 class PutResult(NamedTuple):

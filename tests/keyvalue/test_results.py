@@ -55,7 +55,7 @@ def test_a_range_is_copied_compared_and_shown_whole(stock: KV) -> None:
         assert same == found
         assert (same.kvs, same.more, same.count, same.revision) == (found.kvs, False, 3, found.revision)
     assert found._replace(more=True).more
-    assert found._asdict() == {"kvs": found.kvs, "more": False, "count": 3, "revision": found.revision}
+    assert {found, found._replace(more=True)} == {found._replace(more=True), found}
     assert "kvs=" in repr(found)
     assert f"revision={found.revision}" in repr(found)
 

@@ -224,6 +224,10 @@ orders = Collection(kv, Product, "orders/")
 reveal_type(kvs["other"])  # KV
 reveal_type(kv.get("a"))  # KeyValue | None
 reveal_type(kv.range("a", prefix=True).kvs)  # tuple[KeyValue, ...]
+reveal_type(kv.range("a", prefix=True)[0])  # KeyValue
+reveal_type([found.key for found in kv.range("a", prefix=True)])  # list[bytes]
+reveal_type(kv.mirror("limits/"))  # Mirror[bytes]
+reveal_type(kv.mirror("limits/", decode=int)["uploads"])  # int
 reveal_type(kv.txn())  # Txn
 reveal_type(kv.txn().when(txn.version("a") == 0).then(txn.put("a", "1")).commit().succeeded)  # bool
 reveal_type(kv.objects(Product, "orders/"))  # Collection[Product]

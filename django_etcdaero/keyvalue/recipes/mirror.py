@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
 from django_etcdaero.keyvalue.arguments import end_of
@@ -279,21 +279,37 @@ class Mirror(Mapping[str, T]):
             self._changes.notify_all()
 
 
+@overload
+def mirror(client: Client, prefix: Text, *, decode: None = None, timeout: float | None = None) -> Mirror[bytes]: ...
+@overload
 def mirror(
-    client: Client, prefix: Text, *, decode: Callable[[bytes], T] | None = None, timeout: float | None = None
+    client: Client, prefix: Text, *, decode: Callable[[bytes], T], timeout: float | None = None
+) -> Mirror[T]: ...
+def mirror(
+    client: Client, prefix: Text, *, decode: Callable[[bytes], Any] | None = None, timeout: float | None = None
 ) -> Mirror[Any]:
     """Return a live copy of the keys below ``prefix``, complete when this returns.
 
     ``decode(value)`` makes of the bytes what the mirror serves (``json.loads``, ``bytes.decode``); without it that is
     the bytes. ``timeout`` (seconds) is for each call to the store. Raises what :meth:`range` and :meth:`watch` raise.
     """
-    read: Callable[[KeyValue], Any] = (lambda kv: kv.value) if decode is None else (lambda kv: decode(kv.value))
-    return Mirror(client, prefix, read, timeout=timeout)
+    return Mirror(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=timeout)
 
 
+@overload
 async def amirror(
-    client: Client, prefix: Text, *, decode: Callable[[bytes], T] | None = None, timeout: float | None = None
+    client: Client, prefix: Text, *, decode: None = None, timeout: float | None = None
+) -> Mirror[bytes]: ...
+@overload
+async def amirror(
+    client: Client, prefix: Text, *, decode: Callable[[bytes], T], timeout: float | None = None
+) -> Mirror[T]: ...
+async def amirror(
+    client: Client, prefix: Text, *, decode: Callable[[bytes], Any] | None = None, timeout: float | None = None
 ) -> Mirror[Any]:
     """Do what :meth:`mirror` does without blocking the event loop. Reading a mirror never blocks."""
-    engine = client.open_engine()
-    return await engine.in_thread(lambda left: mirror(client, prefix, decode=decode, timeout=left), timeout=timeout)
+
+    def make(left: float) -> Mirror[Any]:
+        return Mirror(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=left)
+
+    return await client.open_engine().in_thread(make, timeout=timeout)
