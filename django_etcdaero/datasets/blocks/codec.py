@@ -177,8 +177,14 @@ def decode(data: bytes, *, frozen: bool = False, rows: bool = True) -> Any:
     try:
         value = _unpack(data, 1, frozen)
         # MessagePack's own timestamp (extension type -1, of 4, 8 or 12 bytes) is decoded without asking the hook. Its
-        # headers rarely appear by chance; so the values are looked at only where one does.
-        if rows and (b"\xd6\xff" in data or b"\xd7\xff" in data or b"\x0c\xff" in data) and _holds_timestamp(value):
+        # headers rarely appear by chance; so the values are looked at only where one does. Many lack the byte
+        # that they end with, and one byte is found thirty times as fast as two.
+        if (
+            rows
+            and b"\xff" in data
+            and (b"\xd6\xff" in data or b"\xd7\xff" in data or b"\x0c\xff" in data)
+            and _holds_timestamp(value)
+        ):
             raise DamagedRecord("it holds a MessagePack timestamp, which is never written")
     except _UNPACKING_ERRORS as error:
         raise DamagedRecord(f"it does not decode: {error}") from error

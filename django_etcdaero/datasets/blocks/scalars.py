@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -37,15 +37,13 @@ from .digests import DamagedRecord
 INT, DECIMAL, UUID_, DATE, TIME, DATETIME, TIMEDELTA, TUPLE, SET, FROZENSET = range(1, 11)
 
 _EPOCH = real_class(datetime)(1, 1, 1)
+_EPOCH_UTC = _EPOCH.replace(tzinfo=UTC)
 _from_ordinal = real_class(date).fromordinal
 _MICROSECOND = timedelta(microseconds=1)
 _MINUTE_US = 60_000_000
 _TIME_BYTES = 5
 _DATETIME_BYTES = 8
 _OFFSET_BYTES = 6
-
-_context = Context(capitals=1)
-"""The thread's own context may have ``capitals=0``, which would change the text and with it the digest."""
 
 
 def _signed(number: int) -> bytes:
@@ -110,17 +108,27 @@ def _unpack_time(data: bytes) -> time:
 
 def _pack_datetime(value: datetime) -> bytes:
     zone = value.tzinfo
-    since = (value if zone is None else value.replace(tzinfo=None)) - _EPOCH
+    if zone is UTC:  # by far the commonest: what the ORM gives with USE_TZ
+        since, packed = value - _EPOCH_UTC, b"U"
+    else:
+        since, packed = (value if zone is None else value.replace(tzinfo=None)) - _EPOCH, _zone(zone)
     number = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 2 + value.fold
-    return number.to_bytes(_DATETIME_BYTES, "big") + _zone(zone)
+    return number.to_bytes(_DATETIME_BYTES, "big") + packed
 
 
 def _unpack_datetime(data: bytes) -> datetime:
     number = _fixed(data[:_DATETIME_BYTES], _DATETIME_BYTES)
-    value = _EPOCH + timedelta(microseconds=number >> 1)
-    if number & 1 or len(data) > _DATETIME_BYTES:
-        return value.replace(tzinfo=_unzone(data[_DATETIME_BYTES:]), fold=number & 1)
-    return value
+    zone = data[_DATETIME_BYTES:]
+    since = _MICROSECOND * (number >> 1)  # timedelta(microseconds=...) takes much longer
+    if number & 1 or (zone and zone != b"U"):
+        return (_EPOCH + since).replace(tzinfo=_unzone(zone), fold=number & 1)
+    return (_EPOCH_UTC if zone else _EPOCH) + since
+
+
+def _pack_decimal(value: Decimal) -> bytes:
+    # The thread's context may have ``capitals=0``, which must not change the text, and with it the digest. Nothing else
+    # in the text has this letter.
+    return str(value).replace("e", "E").encode("ascii")
 
 
 def _pack_timedelta(value: timedelta) -> bytes:
@@ -143,7 +151,7 @@ def _unpack_uuid(data: bytes) -> UUID:
 
 PACK: dict[type, tuple[int, Callable[[Any], bytes]]] = {
     int: (INT, _signed),
-    Decimal: (DECIMAL, lambda value: _context.to_sci_string(value).encode("ascii")),
+    Decimal: (DECIMAL, _pack_decimal),
     UUID: (UUID_, lambda value: value.bytes),
     real_class(date): (DATE, lambda value: value.toordinal().to_bytes(4, "big")),
     time: (TIME, _pack_time),
