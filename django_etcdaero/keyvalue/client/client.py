@@ -127,7 +127,10 @@ class Client(KeyCalls):
         if isinstance(item, Event):
             return item
         assert isinstance(item, Resync)
-        raise Compacted(f"changes before revision {item.revision} cannot be had any more ({item.reason.value})")
+        raise Compacted(
+            f"changes before revision {item.revision} cannot be had any more ({item.reason.value})",
+            item.compact_revision,
+        )
 
     wait_for_change, await_for_change = twins(_wait_for_change)
 

@@ -196,6 +196,7 @@ def test_after_compaction_there_is_a_snapshot_and_then_no_gap(kv: KV) -> None:
         assert isinstance(item, Resync)
         assert item.reason is ResyncReason.COMPACTED
         assert item.revision >= latest
+        assert item.compact_revision == latest
         assert short(item) == "compacted: a/1=new a/2=x"
         kv.put("a/3", "y")
         assert take(watch, 1) == ["+a/3=y"]

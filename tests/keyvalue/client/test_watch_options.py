@@ -68,9 +68,11 @@ def test_waiting_has_an_end(kv: KV) -> None:
 
 def test_waiting_for_history_that_is_gone_is_told(kv: KV) -> None:
     first = kv.put("a", "1").revision
-    kv.compact(kv.put("a", "2").revision)
-    with pytest.raises(Compacted):
+    oldest = kv.put("a", "2").revision
+    kv.compact(oldest)
+    with pytest.raises(Compacted) as caught:
         kv.wait_for_change("a", start_revision=first, timeout=10)
+    assert caught.value.compact_revision == oldest
 
 
 # --- progress --------------------------------------------------------------------------------------------------------
