@@ -16,7 +16,8 @@ from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import Event, LeaseStatus
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.steps import Call
+from django_etcdaero.system.steps import Call, drive
+from django_etcdaero.system.threads import in_event_loop
 from django_etcdaero.system.twins import twins
 
 from .key_calls import KeyCalls
@@ -24,7 +25,7 @@ from .lease import Lease, check_ttl, time_to_live
 from .renewal import LeaseRenewal
 from .scope import Life
 from .session import Session, Sessions
-from .watch import AsyncWatch, Held, OpenWatch, Resync, Watch, WatchItem
+from .watch import OpenWatch, Resync, Watch, WatchItem
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds that closing waits for revocations, and for each thread."""
@@ -85,22 +86,14 @@ class Client(KeyCalls):
 
         With ``callback`` each item is given to ``callback(item)`` in the client's dispatcher thread, which all
         callbacks share: it should not block. Returning ``False`` ends the watch; an error is logged and does not.
-        ``timeout`` is for starting the watch.
+        ``timeout`` is for starting the watch. That is left to ``async with`` where an event loop runs, unless there is
+        a callback.
         """
         request = ops.watch(key, range_end, **options)
-        return Watch(self, request, max_pending=max_pending, callback=callback, timeout=timeout)
-
-    def awatch(
-        self,
-        key: Text,
-        range_end: Text | None = None,
-        *,
-        max_pending: int = 1024,
-        timeout: float | None = None,
-        **options: Unpack[WatchOptions],
-    ) -> AsyncWatch:
-        """Return a watch for ``async with`` and ``async for``; the arguments are those of :meth:`watch`."""
-        return AsyncWatch(self, ops.watch(key, range_end, **options), max_pending=max_pending, timeout=timeout)
+        watch = Watch(self, request, max_pending=max_pending, callback=callback, timeout=timeout)
+        if callback is not None or not in_event_loop():
+            drive(watch.begin())
+        return watch
 
     async def _wait_for_change(
         self,
@@ -118,7 +111,7 @@ class Client(KeyCalls):
         """
         limit = end_of(timeout)
         request = ops.watch(key, range_end, prefix=prefix, start_revision=start_revision)
-        watch = AsyncWatch(self, request, max_pending=1024, timeout=timeout)
+        watch = Watch(self, request, max_pending=1024, timeout=timeout)
         await watch.begin()
         try:
             item = await watch.take(None if limit is None else max(0.0, limit - monotonic()))
@@ -138,7 +131,7 @@ class Client(KeyCalls):
         """Return the watches of this process that were made with this client, the one that it is a namespace of, or
         their other namespaces, and are under its prefix; the oldest first. Asks no store."""
         self.open_engine()
-        watches = (each for each in self.life.watches() if isinstance(each, Held))
+        watches = (each for each in self.life.watches() if isinstance(each, Watch))
         found = filter(None, (each.told(self.prefix) for each in watches))
         return sorted(found, key=lambda each: each.since)
 

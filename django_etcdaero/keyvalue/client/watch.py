@@ -16,12 +16,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from django_etcdaero.exceptions import Cancelled, InvalidRequest
 from django_etcdaero.keyvalue.values import WatchRequest
 from django_etcdaero.system.acting import acts
-from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.system.steps import drive
 
 from .background import logger
 from .feed import Feed
@@ -29,7 +29,7 @@ from .feed import Progress as Progress
 from .feed import Resync as Resync
 from .feed import ResyncReason as ResyncReason
 from .feed import WatchItem as WatchItem
-from .items import AsyncItems, Incoming, Items
+from .items import Items
 from .scope import Scope
 
 _TURN = 100
@@ -50,8 +50,20 @@ class OpenWatch(NamedTuple):
     """How many have come in."""
 
 
-class Held(Incoming[WatchItem]):
-    """What both kinds of watches have in common."""
+class Watch(Items[WatchItem]):
+    """A running watch; made with :meth:`KV.watch() <django_etcdaero.keyvalue.facade.KV.watch>`.
+
+    Iterate over it, from one thread with ``for`` or from one task with ``async for``, or give a callback. It ends by
+    :meth:`cancel`, the end of its ``with`` or ``async with`` block, or the closing of the client or the store; the
+    iteration then stops.
+
+    It runs from the moment it was made. Where an event loop runs it is started by ``async with``, which does not block
+    the loop (or by ``with``, which does)::
+
+        async with kv.watch("config/", prefix=True) as watch:
+            async for event in watch:
+                ...
+    """
 
     def __init__(
         self,
@@ -59,11 +71,14 @@ class Held(Incoming[WatchItem]):
         request: WatchRequest,
         *,
         max_pending: int,
+        callback: Callable[[WatchItem], object] | None = None,
         timeout: float | None,
-        wake: Callable[[], object] | None = None,
     ) -> None:
         self._scope = scope
-        self._feed = Feed(scope, request, max_pending=max_pending, wake=wake)
+        self._callback = callback
+        self._key = request.key
+        self._scheduled = False
+        self._feed = Feed(scope, request, max_pending=max_pending, wake=callback and self._schedule)
         self._timeout = timeout
         self._started = False
         self._pid = os.getpid()
@@ -79,20 +94,25 @@ class Held(Incoming[WatchItem]):
         return OpenWatch(key.removeprefix(prefix), end, self._since, self._feed.revision, self._feed.events)
 
     @acts
-    async def begin(self, *, alive: bool = False) -> None:
-        """Start, once. ``alive``: the client keeps the watch even if nobody else does. For the parts of the client."""
-        if self._started:
-            raise InvalidRequest("this watch has been started already; make another one")
-        self._started = True
-        try:
-            await self._feed.start(timeout=self._timeout)
-        except BaseException:
-            self._feed.end(None)
-            raise
-        self._scope.life.keep_watch(self, alive=alive)
+    async def begin(self) -> None:
+        """Start, if it was not started. For the parts of the client. Raises ``Cancelled`` if it has ended."""
+        if not self._started:
+            self._started = True
+            try:
+                await self._feed.start(timeout=self._timeout)
+            except BaseException:
+                self._feed.end(None)
+                raise
+            self._scope.life.keep_watch(self, alive=self._callback is not None)
+        elif self.closed:
+            raise self._feed.error or Cancelled("the watch has ended already; make another one")
 
     async def take(self, timeout: float | None) -> WatchItem:
         """Return the next item; for the parts of the client."""
+        if self._callback is not None:
+            raise InvalidRequest("a watch with a callback cannot be iterated over as well")
+        if not self._started:
+            raise InvalidRequest("a watch that was made where an event loop runs begins with 'async with'")
         item = None
         if self._pid == os.getpid():
             try:
@@ -108,42 +128,14 @@ class Held(Incoming[WatchItem]):
     def cancel(self) -> None:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         if self._pid == os.getpid():
+            self._started = True
             self._feed.end(None)
             self._scope.life.forget_watch(self)
 
     @property
     def closed(self) -> bool:
-        """True when nothing more will come."""
-        return self._feed.ended or self._pid != os.getpid()
-
-
-class Watch(Held, Items[WatchItem]):
-    """A running watch; made with :meth:`KV.watch() <django_etcdaero.keyvalue.facade.KV.watch>`.
-
-    Iterate over it (from one thread), or give a callback. It ends by :meth:`cancel`, the end of its ``with`` block, or
-    the closing of the client or the store; the iteration then stops.
-    """
-
-    def __init__(
-        self,
-        scope: Scope,
-        request: WatchRequest,
-        *,
-        max_pending: int,
-        callback: Callable[[WatchItem], object] | None,
-        timeout: float | None,
-    ) -> None:
-        self._callback = callback
-        self._key = request.key
-        self._scheduled = False
-        super().__init__(scope, request, max_pending=max_pending, timeout=timeout, wake=callback and self._schedule)
-        drive(self.begin(alive=callback is not None))
-
-    async def take(self, timeout: float | None) -> WatchItem:
-        """Return the next item; for the parts of the client."""
-        if self._callback is not None:
-            raise InvalidRequest("a watch with a callback cannot be iterated over as well")
-        return await super().take(timeout)
+        """True when nothing more will come, or nothing yet: before its ``async with`` block."""
+        return not self._started or self._feed.ended or self._pid != os.getpid()
 
     # callbacks -------------------------------------------------------------------------------------------------------
 
@@ -180,32 +172,3 @@ class Watch(Held, Items[WatchItem]):
             if feed.error is not None:
                 logger.error("the watch on %r ended: %s", self._key, feed.error)
         return None
-
-
-class AsyncWatch(Held, AsyncItems[WatchItem]):
-    """A watch for one task; made with :meth:`KV.awatch() <django_etcdaero.keyvalue.facade.KV.awatch>`.
-
-    ::
-
-        async with kv.awatch("config/", prefix=True) as watch:
-            async for item in watch:
-                ...
-
-    It runs inside its ``async with`` block, and ends with it, by :meth:`cancel`, or by the closing of the client or the
-    store; the iteration then stops. Otherwise it is as :class:`Watch`.
-    """
-
-    async def __aenter__(self) -> Self:
-        await adrive(self.begin())
-        return self
-
-    async def take(self, timeout: float | None) -> WatchItem:
-        """Return the next item; for the parts of the client."""
-        if not self._started:
-            raise InvalidRequest("a watch of a task runs inside 'async with'")
-        return await super().take(timeout)
-
-    @property
-    def closed(self) -> bool:
-        """True when nothing more will come, or nothing yet: before the ``async with`` block."""
-        return not self._started or super().closed

@@ -26,6 +26,8 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare, KeyValue, SortOrder
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.steps import drive
+from django_etcdaero.system.threads import in_event_loop
 from django_etcdaero.system.twins import twins
 
 from .codec import Types, Unknown, codec_for
@@ -34,7 +36,7 @@ from .layout import Layout
 from .leased import LeasedObject
 from .stored import Invalid, Listing, Stored
 from .timed_steps import TimedSteps
-from .watch import AsyncObjectWatch, FollowOptions, ObjectWatch, follow
+from .watch import FollowOptions, ObjectWatch, follow
 from .writing import ObjectCalls
 
 T = TypeVar("T")
@@ -192,23 +194,13 @@ class Collection(ObjectCalls[T]):
         ``where``, ``fields`` and ``labels`` select as in :meth:`list`: an object that comes into the selection is
         ``Created``, one that leaves it ``Deleted``. ``changed``: of the updates only those that change one of these
         fields. More than ``max_pending`` events that are not consumed are replaced by ``Resynced``.
-        ``timeout`` is for starting the watch.
+        ``timeout`` is for starting the watch. That is left to ``async with`` where an event loop runs.
         """
         following = follow(self.layout, name, **options)
-        return ObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
-
-    @acts
-    def awatch(
-        self,
-        name: str | None = None,
-        *,
-        max_pending: int = 1024,
-        timeout: float | None = None,
-        **options: Unpack[FollowOptions[T]],
-    ) -> AsyncObjectWatch[T]:
-        """Follow as :meth:`watch` does: ``async with orders.awatch() as events``."""
-        following = follow(self.layout, name, **options)
-        return AsyncObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
+        watch = ObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
+        if not in_event_loop():
+            drive(watch.begin())
+        return watch
 
     # for transactions ------------------------------------------------------------------------------------------------
 

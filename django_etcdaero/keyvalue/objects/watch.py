@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Self, TypedDict, TypeVar, Unpack
+from typing import Generic, TypedDict, TypeVar, Unpack
 
-from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.exceptions import Cancelled, InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.client import Client
-from django_etcdaero.keyvalue.client.items import AsyncItems, Incoming, Items
-from django_etcdaero.keyvalue.client.watch import AsyncWatch, Resync
+from django_etcdaero.keyvalue.client.items import Items
+from django_etcdaero.keyvalue.client.watch import Resync, Watch
 from django_etcdaero.keyvalue.txn import watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.steps import adrive, drive
 
 from .fields import Fields, Selection, changed, check_paths
 from .layout import Layout
@@ -132,8 +131,14 @@ def follow(layout: Layout[T], name: str | None, **options: Unpack[FollowOptions[
 # --- watches ---------------------------------------------------------------------------------------------------------
 
 
-class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
-    """What both kinds of watches have in common."""
+class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
+    """A running watch; made with
+    :meth:`Collection.watch() <django_etcdaero.keyvalue.objects.collection.Collection.watch>`.
+
+    Iterate over it, from one thread with ``for`` or from one task with ``async for``. It ends by :meth:`cancel`, with
+    its ``with`` or ``async with`` block, or with the client. It runs from the moment it was made; where an event loop
+    runs it is started by ``async with``.
+    """
 
     def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
         self._client = client
@@ -141,13 +146,20 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
         self._max_pending = max_pending
         self._timeout = timeout
         self._existing: deque[KeyValue] = deque()
-        self._watch: AsyncWatch | None = None
+        self._watch: Watch | None = None
+        self._cancelled = False
 
-    async def _begin(self) -> None:
+    @acts
+    async def begin(self) -> None:
+        """Start, if it was not started. For the parts of the client. Raises ``Cancelled`` if it has ended."""
+        if self._watch is not None or self._cancelled:
+            if self.closed:
+                raise Cancelled("the watch has ended already; make another one")
+            return
         following = self._following
         existing, revision = await following.begin(TimedSteps(self._client, self._timeout))
         request = watch(following.start, following.end or None, start_revision=revision, prev_kv=True)
-        started = AsyncWatch(self._client, request, max_pending=self._max_pending, timeout=self._timeout)
+        started = Watch(self._client, request, max_pending=self._max_pending, timeout=self._timeout)
         await started.begin()
         self._watch = started
         self._existing.extend(existing)
@@ -159,7 +171,9 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
             event = self._told()
             if event is None:
                 if self._watch is None:
-                    raise InvalidRequest("the watch was not started: use it in an 'async with' block")
+                    if self._cancelled:
+                        raise Cancelled("the watch has ended")
+                    raise InvalidRequest("a watch that was made where an event loop runs begins with 'async with'")
                 left = None if limit is None else max(0.0, limit - monotonic())
                 event = self._following.event(await self._watch.take(left))
             if event is not None:
@@ -169,6 +183,7 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
     def cancel(self) -> None:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         self._existing.clear()
+        self._cancelled = True
         if self._watch is not None:
             self._watch.cancel()
 
@@ -183,27 +198,7 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
                 return event
         return None
 
-
-class ObjectWatch(_Held[T], Items["ObjectEvent[T]"]):
-    """A running watch; made with
-    :meth:`Collection.watch() <django_etcdaero.keyvalue.objects.collection.Collection.watch>`.
-
-    Iterate over it, from one thread. It ends by :meth:`cancel`, with its ``with`` block, or with the client.
-    """
-
-    def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
-        super().__init__(client, following, max_pending=max_pending, timeout=timeout)
-        drive(self._begin())
-
     @property
     def closed(self) -> bool:
-        """True when nothing more will come."""
+        """True when nothing more will come, or nothing yet: before its ``async with`` block."""
         return self._watch is None or self._watch.closed
-
-
-class AsyncObjectWatch(_Held[T], AsyncItems["ObjectEvent[T]"]):
-    """A watch for asyncio: ``async with`` starts and ends it, ``async for`` or :meth:`anext` give the events."""
-
-    async def __aenter__(self) -> Self:
-        await adrive(self._begin())
-        return self
