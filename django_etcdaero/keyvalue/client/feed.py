@@ -18,6 +18,7 @@ from django_etcdaero.exceptions import (
     Compacted,
     DeadlineExceeded,
     EtcdAeroError,
+    EventsLost,
     InvalidRequest,
     PermissionDenied,
 )
@@ -44,7 +45,7 @@ _SHORTEST = 0.1
 """Seconds that a snapshot may take even when the consumer's patience ends sooner."""
 
 
-class ResyncReason(enum.Enum):
+class ResyncReason(enum.StrEnum):
     """Why events are missing."""
 
     COMPACTED = "compacted"
@@ -61,6 +62,17 @@ class Resync:
     revision: int
     compact_revision: int = 0
     """The oldest revision that can still be read, where ``reason`` is ``COMPACTED``; 0: the store did not say."""
+
+    def error(self) -> EventsLost:
+        """Return the error that says the same."""
+        return EventsLost(
+            f"events up to revision {self.revision} are missing ({self.reason.value});"
+            f" the snapshot has the {len(self.kvs)} keys that were there then",
+            reason=self.reason,
+            snapshot=self.kvs,
+            revision=self.revision,
+            compact_revision=self.compact_revision,
+        )
 
 
 @dataclass(frozen=True, slots=True)

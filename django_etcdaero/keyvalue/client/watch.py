@@ -1,14 +1,16 @@
 """Watches that users hold: iterators (or callbacks) over the changes of a range that never skip anything in silence.
 
-Events come each once and in order. When some of them cannot be had any more the consumer gets a :class:`Resync` in
-their place: a fresh snapshot of the range, followed by the events after the snapshot's revision. That happens when
+Events come each once and in order. When some of them cannot be had any more the iteration raises
+:class:`~django_etcdaero.exceptions.EventsLost` in their place, with a fresh snapshot of the range; who iterates again
+gets the events after the snapshot's revision. That happens when
 
 * the history the watch needs was compacted (it started too far back, or the store was away for too long),
 * the store was wiped, replaced or restored,
 * the consumer was slower than the changes and more than ``max_pending`` of them had piled up (what arrives at once, a
   large transaction or a piece of history, is taken whole by a consumer that has nothing else pending).
 
-A consumer that keeps a copy of the range replaces the copy by ``Resync.kvs`` and goes on.
+With ``resync=True`` there is a :class:`Resync` among the items instead; callbacks, to which nothing can be raised, get
+one in any case. A consumer that keeps a copy of the range replaces the copy by the snapshot and goes on.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from django_etcdaero.exceptions import Cancelled, InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.values import WatchRequest
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import drive
@@ -36,6 +39,9 @@ _TURN = 100
 """Items of one watch that are delivered before other callbacks of the client get their turn."""
 
 
+Item = TypeVar("Item", bound=WatchItem)
+
+
 class OpenWatch(NamedTuple):
     """A watch that runs, as others may see it."""
 
@@ -50,7 +56,7 @@ class OpenWatch(NamedTuple):
     """How many have come in."""
 
 
-class Watch(Items[WatchItem]):
+class Watch(Items[Item]):
     """A running watch; made with :meth:`KV.watch() <django_etcdaero.keyvalue.facade.KV.watch>`.
 
     Iterate over it, from one thread with ``for`` or from one task with ``async for``, or give a callback. It ends by
@@ -72,10 +78,13 @@ class Watch(Items[WatchItem]):
         *,
         max_pending: int,
         callback: Callable[[WatchItem], object] | None = None,
+        resync: bool = False,
         timeout: float | None,
     ) -> None:
         self._scope = scope
+        check_flag("resync", resync)
         self._callback = callback
+        self._resync = resync
         self._key = request.key
         self._scheduled = False
         self._feed = Feed(scope, request, max_pending=max_pending, wake=callback and self._schedule)
@@ -107,7 +116,7 @@ class Watch(Items[WatchItem]):
         elif self.closed:
             raise self._feed.error or Cancelled("the watch has ended already; make another one")
 
-    async def take(self, timeout: float | None) -> WatchItem:
+    async def take(self, timeout: float | None) -> Item:
         """Return the next item; for the parts of the client."""
         if self._callback is not None:
             raise InvalidRequest("a watch with a callback cannot be iterated over as well")
@@ -122,7 +131,9 @@ class Watch(Items[WatchItem]):
                     self._scope.life.forget_watch(self)
         if item is None:
             raise Cancelled("the watch has ended")
-        return item
+        if isinstance(item, Resync) and not self._resync:
+            raise item.error()
+        return cast("Item", item)
 
     @acts
     def cancel(self) -> None:

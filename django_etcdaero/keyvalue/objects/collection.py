@@ -182,6 +182,7 @@ class Collection(ObjectCalls[T]):
         name: str | None = None,
         *,
         max_pending: int = 1024,
+        resync: bool = False,
         timeout: float | None = None,
         **options: Unpack[FollowOptions[T]],
     ) -> ObjectWatch[T]:
@@ -193,11 +194,15 @@ class Collection(ObjectCalls[T]):
 
         ``where``, ``fields`` and ``labels`` select as in :meth:`list`: an object that comes into the selection is
         ``Created``, one that leaves it ``Deleted``. ``changed``: of the updates only those that change one of these
-        fields. More than ``max_pending`` events that are not consumed are replaced by ``Resynced``.
-        ``timeout`` is for starting the watch. That is left to ``async with`` where an event loop runs.
+        fields.
+
+        Where events cannot be had any more, or more than ``max_pending`` were not consumed, the iteration raises
+        :class:`~django_etcdaero.exceptions.EventsLost` with what there is; who goes on iterating gets the events after
+        that. With ``resync`` there is a ``Resynced`` among the events instead. ``timeout`` is
+        for starting the watch, which is left to ``async with`` where an event loop runs.
         """
         following = follow(self.layout, name, **options)
-        watch = ObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
+        watch = ObjectWatch(self.client, following, max_pending=max_pending, resync=resync, timeout=timeout)
         if not in_event_loop():
             drive(watch.begin())
         return watch

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar, Unpack
 
 from django_etcdaero.exceptions import Cancelled, InvalidRequest
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.arguments import check_flag, end_of
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Items
-from django_etcdaero.keyvalue.client.watch import Resync, Watch
+from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
 from django_etcdaero.keyvalue.txn import watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
@@ -91,7 +91,7 @@ class Following(Generic[T]):
         read = [self.layout.read_or_tell(found) for found in item.kvs]
         items = (each for each in read if isinstance(each, Stored) and self.selection.matches(each.object))
         invalid = (each for each in read if isinstance(each, Invalid))
-        return Resynced(item.reason, tuple(items), item.revision, tuple(invalid))
+        return Resynced(item.reason, tuple(items), item.revision, tuple(invalid), item.compact_revision)
 
 
 class FollowOptions(TypedDict, Generic[T], total=False):
@@ -140,13 +140,17 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
     runs it is started by ``async with``.
     """
 
-    def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
+    def __init__(
+        self, client: Client, following: Following[T], *, max_pending: int, resync: bool, timeout: float | None
+    ) -> None:
+        check_flag("resync", resync)
         self._client = client
+        self._resync = resync
         self._following = following
         self._max_pending = max_pending
         self._timeout = timeout
         self._existing: deque[KeyValue] = deque()
-        self._watch: Watch | None = None
+        self._watch: Watch[WatchItem] | None = None
         self._cancelled = False
 
     @acts
@@ -159,7 +163,9 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
         following = self._following
         existing, revision = await following.begin(TimedSteps(self._client, self._timeout))
         request = watch(following.start, following.end or None, start_revision=revision, prev_kv=True)
-        started = Watch(self._client, request, max_pending=self._max_pending, timeout=self._timeout)
+        started = Watch[WatchItem](
+            self._client, request, max_pending=self._max_pending, resync=True, timeout=self._timeout
+        )
         await started.begin()
         self._watch = started
         self._existing.extend(existing)
@@ -176,6 +182,8 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
                     raise InvalidRequest("a watch that was made where an event loop runs begins with 'async with'")
                 left = None if limit is None else max(0.0, limit - monotonic())
                 event = self._following.event(await self._watch.take(left))
+            if isinstance(event, Resynced) and not self._resync:
+                raise event.error()
             if event is not None:
                 return event
 

@@ -13,6 +13,7 @@ from django_etcdaero.exceptions import (
     ClusterError,
     Compacted,
     DeadlineExceeded,
+    EventsLost,
     InvalidRequest,
     LeaseNotFound,
 )
@@ -358,7 +359,7 @@ def test_after_compaction_there_is_a_snapshot_and_then_no_gap(kv: KV, store: Int
         first = (await kv.aput("a/1", "old")).revision
         await kv.acompact((await kv.aput("a/1", "new")).revision)
         store.fail("range", ClusterError("away"), times=2)
-        async with kv.watch("a/", prefix=True, start_revision=first) as watch:
+        async with kv.watch("a/", prefix=True, start_revision=first, resync=True) as watch:
             assert short(await watch.anext(timeout=20)) == "compacted: a/1=new"
             await kv.aput("a/2", "y")
             assert short(await watch.anext(timeout=20)) == "PUT a/2=y"
@@ -375,10 +376,10 @@ def test_a_slow_task_gets_a_snapshot_instead_of_a_flood(kv: KV, store: Interpose
                 await kv.aput("a", str(number))
                 if number < 4:
                     await until(lambda before=before: store.delivered > before)  # type: ignore[misc]
-            item = await watch.anext(timeout=20)
-            assert isinstance(item, Resync)
-            assert item.reason is ResyncReason.OVERFLOW
-            assert [found.value for found in item.kvs] == [b"9"]
+            with pytest.raises(EventsLost) as caught:
+                [item async for item in watch]
+            assert caught.value.reason is ResyncReason.OVERFLOW
+            assert [found.value for found in caught.value.snapshot] == [b"9"]
             await kv.aput("a", "10")
             assert short(await watch.anext(timeout=20)) == "PUT a=10"
 
@@ -397,7 +398,7 @@ def test_a_snapshot_does_not_block_the_loop_and_can_be_cancelled(kv: KV, store: 
             go_on.wait(20)
 
         store.before["range"] = hang
-        async with kv.watch("a", start_revision=first) as watch:
+        async with kv.watch("a", start_revision=first, resync=True) as watch:
             waiting = asyncio.create_task(watch.anext())
             await until(reading.is_set)
             waiting.cancel()
