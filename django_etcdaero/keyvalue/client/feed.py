@@ -18,7 +18,6 @@ from django_etcdaero.exceptions import (
     Compacted,
     DeadlineExceeded,
     EtcdAeroError,
-    EventsLost,
     InvalidRequest,
     PermissionDenied,
 )
@@ -62,17 +61,6 @@ class Resync:
     revision: int
     compact_revision: int = 0
     """The oldest revision that can still be read, where ``reason`` is ``COMPACTED``; 0: the store did not say."""
-
-    def error(self) -> EventsLost:
-        """Return the error that says the same."""
-        return EventsLost(
-            f"events up to revision {self.revision} are missing ({self.reason.value});"
-            f" the snapshot has the {len(self.kvs)} keys that were there then",
-            reason=self.reason,
-            snapshot=self.kvs,
-            revision=self.revision,
-            compact_revision=self.compact_revision,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +183,7 @@ class Feed:
         old = self._sink.handle
         if old is not None:
             old.cancel()
-        kvs, revision = await self._snapshot(timeout)
+        kvs, revision = await self.snapshot(timeout)
         with self.changed.lock:
             self._sink = _Sink(self)
             self._pending.append(Resync(reason, kvs, revision, self._compact_revision))
@@ -209,7 +197,8 @@ class Feed:
                 self._missing = reason
             raise
 
-    async def _snapshot(self, timeout: float | None) -> tuple[tuple[KeyValue, ...], int]:
+    async def snapshot(self, timeout: float | None) -> tuple[tuple[KeyValue, ...], int]:
+        """Return the keys of the range, and their revision. ``timeout`` (seconds) is for each call to the store."""
         key, end = self._request.key, self._request.range_end
         kvs: list[KeyValue] = []
         revision = 0

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar, cast
 
-from django_etcdaero.exceptions import Cancelled, InvalidRequest
+from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.values import WatchRequest
 from django_etcdaero.system.acting import acts
@@ -132,7 +132,7 @@ class Watch(Items[Item]):
         if item is None:
             raise Cancelled("the watch has ended")
         if isinstance(item, Resync) and not self._resync:
-            raise item.error()
+            raise _lost(item)
         return cast("Item", item)
 
     @acts
@@ -183,3 +183,14 @@ class Watch(Items[Item]):
             if feed.error is not None:
                 logger.error("the watch on %r ended: %s", self._key, feed.error)
         return None
+
+
+def _lost(marker: Resync) -> EventsLost:
+    return EventsLost(
+        f"events up to revision {marker.revision} are missing ({marker.reason.value});"
+        f" the snapshot has the {len(marker.kvs)} keys that were there then",
+        reason=marker.reason,
+        snapshot=marker.kvs,
+        revision=marker.revision,
+        compact_revision=marker.compact_revision,
+    )

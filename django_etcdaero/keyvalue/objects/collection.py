@@ -24,6 +24,8 @@ from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.keyvalue.recipes.mirror import Mirror
+from django_etcdaero.keyvalue.recipes.mirror import make as make_mirror
 from django_etcdaero.keyvalue.values import Compare, KeyValue, SortOrder
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import drive
@@ -206,6 +208,19 @@ class Collection(ObjectCalls[T]):
         if not in_event_loop():
             drive(watch.begin())
         return watch
+
+    @acts
+    async def _mirror(self, *, timeout: float | None = None) -> Mirror[T]:
+        """Return a live copy of the collection in memory: a mapping of names to objects.
+
+        It is complete when this returns, and reading asks no store: :mod:`django_etcdaero.keyvalue.recipes.mirror`. An
+        object is the same one for all who read it, until it is changed in the store. What cannot be read is in
+        ``errors``. ``timeout`` (seconds) is for each call to the store.
+        """
+        prefix = self.layout.prefix
+        return await make_mirror(self.client, prefix, lambda found: self.layout.read(found).object, timeout=timeout)
+
+    mirror, amirror = twins(_mirror)
 
     # for transactions ------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
-from django_etcdaero.exceptions import EventsLost, InvalidObject
+from django_etcdaero.exceptions import InvalidObject
 from django_etcdaero.keyvalue.client.watch import ResyncReason
 
 T = TypeVar("T")
@@ -106,18 +106,6 @@ class Resynced(Generic[T]):
     invalid: tuple[Invalid, ...] = ()
     compact_revision: int = 0
     """The oldest revision that can still be read, where ``reason`` is ``COMPACTED``; 0: the store did not say."""
-
-    def error(self) -> EventsLost:
-        """Return the error that says the same."""
-        return EventsLost(
-            f"events up to revision {self.revision} are missing ({self.reason.value});"
-            f" the snapshot has the {len(self.items)} objects that were there then",
-            reason=self.reason,
-            snapshot=self.items,
-            revision=self.revision,
-            compact_revision=self.compact_revision,
-            invalid=self.invalid,
-        )
 
 
 ObjectEvent: TypeAlias = "Created[T] | Updated[T] | Deleted[T] | Resynced[T] | Invalid"

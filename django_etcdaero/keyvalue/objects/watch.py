@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar, Unpack
 
-from django_etcdaero.exceptions import Cancelled, InvalidRequest
+from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue.arguments import check_flag, end_of
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Items
@@ -183,7 +183,7 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
                 left = None if limit is None else max(0.0, limit - monotonic())
                 event = self._following.event(await self._watch.take(left))
             if isinstance(event, Resynced) and not self._resync:
-                raise event.error()
+                raise _lost(event)
             if event is not None:
                 return event
 
@@ -210,3 +210,15 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
     def closed(self) -> bool:
         """True when nothing more will come, or nothing yet: before its ``async with`` block."""
         return self._watch is None or self._watch.closed
+
+
+def _lost(marker: Resynced[T]) -> EventsLost:
+    return EventsLost(
+        f"events up to revision {marker.revision} are missing ({marker.reason.value});"
+        f" the snapshot has the {len(marker.items)} objects that were there then",
+        reason=marker.reason,
+        snapshot=marker.items,
+        revision=marker.revision,
+        compact_revision=marker.compact_revision,
+        invalid=marker.invalid,
+    )
