@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 
 class EtcdAeroError(Exception):
@@ -104,6 +105,35 @@ class Compacted(EtcdAeroError):
     def __init__(self, message: str, compact_revision: int = 0) -> None:
         super().__init__(message)
         self.compact_revision = compact_revision
+
+
+class EventsLost(EtcdAeroError):
+    """Events of a watch cannot be had any more. Who iterates again goes on after the snapshot.
+
+    ``reason`` is a :class:`~django_etcdaero.keyvalue.client.feed.ResyncReason`. ``snapshot`` is all that there is in
+    the watched range as of ``revision``, in the order of the keys: a
+    :class:`~django_etcdaero.keyvalue.values.KeyValue` for each, or for the watch of a collection a
+    :class:`~django_etcdaero.keyvalue.objects.Stored` for each that it selects, and in ``invalid`` what cannot be read.
+    ``compact_revision`` is the oldest revision that can still be read, where ``reason`` is ``"compacted"`` (0: the
+    store did not say).
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        snapshot: tuple[Any, ...] = (),
+        revision: int = 0,
+        compact_revision: int = 0,
+        invalid: tuple[Any, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.snapshot = snapshot
+        self.revision = revision
+        self.compact_revision = compact_revision
+        self.invalid = invalid
 
 
 class FutureRevision(InvalidRequest):

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from django_etcdaero import kv
-from django_etcdaero.exceptions import ClusterError, InvalidRequest, LockTimeout, OutcomeUnknown, StoreBusy
-from django_etcdaero.keyvalue import Resync, ResyncReason
+from django_etcdaero.exceptions import ClusterError, EventsLost, InvalidRequest, LockTimeout, OutcomeUnknown, StoreBusy
+from django_etcdaero.keyvalue import ResyncReason
 from django_etcdaero.testing import failing_kv, interruptible_watches
 
 
@@ -77,14 +77,14 @@ def test_a_watch_can_be_interrupted_and_goes_on_from_a_snapshot(reason: ResyncRe
     kv.put("a", "1")
     with interruptible_watches() as interrupt, kv.watch("a") as watch:
         interrupt(reason)
-        item = watch.next(timeout=20)
-        assert isinstance(item, Resync)
-        assert (item.reason, [found.value for found in item.kvs]) == (reason, [b"1"])
+        with pytest.raises(EventsLost) as caught:
+            watch.next(timeout=20)
+        assert (caught.value.reason, [found.value for found in caught.value.snapshot]) == (reason, [b"1"])
         kv.put("a", "2")
-        event = watch.next(timeout=20)
-        assert not isinstance(event, Resync)
+        assert watch.next(timeout=20).kv.value == b"2"
         interrupt(reason)
-        assert isinstance(watch.next(timeout=20), Resync)
+        with pytest.raises(EventsLost):
+            watch.next(timeout=20)
 
 
 def test_an_overflow_is_the_consumer_s_own_and_cannot_be_had_here() -> None:

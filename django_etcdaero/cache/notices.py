@@ -110,7 +110,7 @@ class Notices:
         self._budget = Budget(now)
         self._try_at = now
         self._failures = 0
-        self._watch: Watch | None = None
+        self._watch: Watch[Event] | None = None
         self._watch_wanted = False
         self._watch_at = now
         self._watch_failures = 0

@@ -164,7 +164,7 @@ def _collect(
                 if batch.lost is WatchLost.REFUSED:
                     raise PermissionDenied(f"the store refused to watch {prefix!r}")
                 if batch.lost is WatchLost.COMPACTED:
-                    raise Compacted(f"history that the watch on {prefix!r} needs was compacted")
+                    raise Compacted(f"history that the watch on {prefix!r} needs was compacted", batch.compact_revision)
                 if batch.lost is not None:
                     raise Cancelled(f"the watch on {prefix!r} was lost: {batch.lost.value}")
             newest = batches[-1].events[-1].kv.mod_revision if batches[-1].events else batches[-1].revision

@@ -102,11 +102,11 @@ class _Sink(PromptSink):
         except queue.Empty:
             return None
         if batch.lost is not None:
-            raise _error(batch.lost)
+            raise _error(batch.lost, batch.compact_revision)
         return batch
 
 
-def _error(lost: WatchLost) -> EtcdAeroError:
+def _error(lost: WatchLost, compact_revision: int) -> EtcdAeroError:
     if lost is WatchLost.REFUSED:
         return PermissionDenied("the store refused to tell what was deleted")
-    return Compacted(f"the history could not be read to its end ({lost.value})")
+    return Compacted(f"the history could not be read to its end ({lost.value})", compact_revision)

@@ -13,7 +13,6 @@ from django_etcdaero.system.lazy_names import lazy_names
 if TYPE_CHECKING:
     from .client.lease import Lease as Lease
     from .client.session import Session as Session
-    from .client.watch import AsyncWatch as AsyncWatch
     from .client.watch import Progress as Progress
     from .client.watch import Resync as Resync
     from .client.watch import ResyncReason as ResyncReason
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "client.lease": ["Lease"],
     "client.session": ["Session"],
-    "client.watch": ["AsyncWatch", "Progress", "Resync", "ResyncReason", "Watch"],
+    "client.watch": ["Progress", "Resync", "ResyncReason", "Watch"],
     "engine": ["Engine"],
     "facade": ["KV"],
     "objects": ["Collection", "ObjectTxn"],

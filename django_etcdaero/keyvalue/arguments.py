@@ -73,8 +73,8 @@ class EndOptions(TypedDict, total=False):
     """Seconds; ``None``: the engine's default."""
 
 
-class WatchOptions(TypedDict, total=False):
-    """What a watch tells, as in :class:`~django_etcdaero.keyvalue.values.WatchRequest`."""
+class EventOptions(TypedDict, total=False):
+    """Which events a watch tells, as in :class:`~django_etcdaero.keyvalue.values.WatchRequest`."""
 
     prefix: bool
     """Follow all keys that start with the first argument; it excludes a ``range_end``."""
@@ -86,6 +86,11 @@ class WatchOptions(TypedDict, total=False):
     no_delete: bool
     fragment: bool
     """Do not wait until all of a very big revision has come (embedded engine: no difference)."""
+
+
+class WatchOptions(EventOptions, total=False):
+    """What a watch tells, as in :class:`~django_etcdaero.keyvalue.values.WatchRequest`."""
+
     progress_notify: bool
     """Tell how far the watch is, as often as the store marks it (by default every ten minutes)."""
 

@@ -304,6 +304,8 @@ class WatchBatch:
     events: tuple[Event, ...] = ()
     revision: int = 0
     lost: WatchLost | None = None
+    compact_revision: int = 0
+    """The oldest revision that can still be read, where ``lost`` is ``COMPACTED``; 0: the store did not say."""
 
 
 class WatchLost(enum.Enum):

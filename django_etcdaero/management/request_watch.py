@@ -39,7 +39,7 @@ class RequestWatch:
         self._bases = {(each.using, each.layout("").base): each.name for each in datasets}
         self._woken = woken
         self._mutex = threading.Lock()
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, Watch[Event]] = {}
         self._starting: set[str] = set()
 
     def follow(self, dataset: Dataset[Any, Any], stores: Stores) -> None:

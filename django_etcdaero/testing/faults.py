@@ -81,8 +81,8 @@ class failing_kv(Block):  # noqa: N801 - named like override_dataset
 class interruptible_watches:  # noqa: N801 - named like failing_kv
     """A ``with`` block gives ``interrupt(reason)``, which breaks the watches that were begun in the block.
 
-    ``reason`` is ``ResyncReason.COMPACTED`` or ``ResyncReason.RESET``. Each watch delivers its
-    :class:`~django_etcdaero.keyvalue.client.watch.Resync` and goes on from there, as it does when that happens to a
+    ``reason`` is ``ResyncReason.COMPACTED`` or ``ResyncReason.RESET``. Each watch raises
+    :class:`~django_etcdaero.exceptions.EventsLost` and goes on from there, as it does when that happens to a
     store.
     """
 

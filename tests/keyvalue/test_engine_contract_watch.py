@@ -122,6 +122,7 @@ def test_a_watch_below_the_compaction_is_lost_at_once(engine: Engine, at: At) ->
     engine.watch(WatchRequest(at("a"), start_revision=last), exact)
     assert below.wait_lost() is WatchLost.COMPACTED
     assert below.events == []
+    assert below.batches[-1].compact_revision == last
     assert short(exact.wait(1)) == ["+a=3"]
 
 

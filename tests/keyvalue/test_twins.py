@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.keyvalue import KV, Election, Lease, Lock, Session, TemporaryKey
-from django_etcdaero.keyvalue.objects import Collection, LeasedObject, ObjectTxn
+from django_etcdaero.keyvalue import KV, Election, Lease, Lock, Session, TemporaryKey, Watch
+from django_etcdaero.keyvalue.objects import Collection, LeasedObject, ObjectTxn, ObjectWatch
 from django_etcdaero.keyvalue.queue.election import Leadership
 from django_etcdaero.keyvalue.queue.observation import Observation
 
@@ -23,7 +23,7 @@ ASK_NOTHING = {
     ObjectTxn: "clear compare create delete touch update",
     LeasedObject: "on_end subscribe unsubscribe",
     Leadership: "check compare",
-    Observation: "cancel elected feed lost",
+    Observation: "begin cancel elected feed lost",
 }
 """Methods that neither block nor ask the store."""
 
@@ -39,8 +39,8 @@ PROTOCOLS = {
 OTHER_NAMES = {(Leadership, "wait"): "asleep", (LeasedObject, "wait"): "asleep"}
 """Where the ``a`` would make a word of the language."""
 
-LEFT_OUT = {(KV, "watch"): {"callback"}, (Election, "observe"): {"callback"}}
-"""Parameters that make no sense where events are awaited."""
+BOTH_STYLES = {(KV, "watch"): Watch, (Collection, "watch"): ObjectWatch, (Election, "observe"): Observation}
+"""What the answer is used with ``for`` or ``async for`` of, so that no other method is needed."""
 
 
 def methods(cls: type) -> dict[str, Any]:
@@ -54,7 +54,9 @@ def blocking() -> list[tuple[type, str]]:
         (cls, name)
         for cls in ASK_NOTHING
         for name in methods(cls)
-        if name not in OTHER_NAMES.values() and not (name[0] == "a" and name[1:] in methods(cls))
+        if name not in OTHER_NAMES.values()
+        and (cls, name) not in BOTH_STYLES
+        and not (name[0] == "a" and name[1:] in methods(cls))
     ]
 
 
@@ -67,10 +69,18 @@ def test_what_asks_the_store_has_a_twin_with_the_same_parameters(cls: type, name
     method = getattr(cls, name)
     assert not inspect.iscoroutinefunction(method), "a twin of nothing"
     twin = getattr(cls, OTHER_NAMES.get((cls, name), f"a{name}"))
-    left_out = LEFT_OUT.get((cls, name), set())
-    assert parameters(twin) == {key: each for key, each in parameters(method).items() if key not in left_out}
-    gives_an_iterator = name in ("watch", "observe", "iterate")
-    assert inspect.iscoroutinefunction(twin) is not gives_an_iterator
+    assert parameters(twin) == parameters(method)
+    assert inspect.iscoroutinefunction(twin) is (name != "iterate")
+
+
+@pytest.mark.parametrize(("cls", "name"), BOTH_STYLES)
+def test_what_is_followed_is_one_thing_for_both_styles(cls: type, name: str) -> None:
+    assert not hasattr(cls, f"a{name}")
+    followed = BOTH_STYLES[cls, name]
+    for form in ("{0}", "a{0}"):
+        for special in ("iter", "next", "enter", "exit"):
+            assert hasattr(followed, f"__{form.format(special)}__")
+        assert hasattr(followed, form.format("next"))
 
 
 @pytest.mark.parametrize("cls", ASK_NOTHING)

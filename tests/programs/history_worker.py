@@ -116,7 +116,9 @@ class Worker:
     # watching --------------------------------------------------------------------------------------------------------
 
     def _follow(self, prefix: str, start_revision: int) -> None:
-        with self._kv.watch(prefix, prefix=True, start_revision=start_revision, max_pending=1_000_000) as watch:
+        with self._kv.watch(
+            prefix, prefix=True, start_revision=start_revision, max_pending=1_000_000, resync=True
+        ) as watch:
             for item in watch:
                 if isinstance(item, Event):
                     key, revision = item.kv.key.decode(), item.kv.mod_revision

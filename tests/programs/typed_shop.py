@@ -241,11 +241,16 @@ with kv.lock("jobs") as lock:
 
 with kv.watch("a", prefix=True) as watch:
     for item in watch:
-        reveal_type(item)  # Event | Resync | Progress
-        if isinstance(item, Event):
-            reveal_type(item.kv.value)  # bytes
-        elif isinstance(item, Resync):
-            reveal_type(item.reason)  # ResyncReason
+        reveal_type(item)  # Event
+        reveal_type(item.kv.value)  # bytes
+
+with kv.watch("a", prefix=True, resync=True) as marked:
+    for each in marked:
+        reveal_type(each)  # Event | Resync | Progress
+        if isinstance(each, Event):
+            reveal_type(each.kv.value)  # bytes
+        elif isinstance(each, Resync):
+            reveal_type(each.reason)  # ResyncReason
 
 
 def followed(stored: Stored[Product]) -> None:

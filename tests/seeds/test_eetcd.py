@@ -31,11 +31,9 @@ def pairs(kvs: tuple[KeyValue, ...]) -> list[tuple[bytes, bytes]]:
     return [(found.key, found.value) for found in kvs]
 
 
-def take(watch: Watch, count: int) -> list[Event]:
+def take(watch: Watch[Event], count: int) -> list[Event]:
     """Return the next ``count`` events."""
-    items = [watch.next(timeout=20) for _ in range(count)]
-    assert all(isinstance(item, Event) for item in items)
-    return items  # type: ignore[return-value]
+    return [watch.next(timeout=20) for _ in range(count)]
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------

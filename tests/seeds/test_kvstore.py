@@ -16,6 +16,7 @@ import pytest
 from django_etcdaero import schemes
 from django_etcdaero.exceptions import (
     ConfigurationError,
+    EventsLost,
     InvalidRequest,
     KeyExists,
     KeyNotFound,
@@ -30,7 +31,6 @@ from django_etcdaero.keyvalue.objects import (
     Invalid,
     LeaseState,
     ObjectTxn,
-    Resynced,
 )
 from django_etcdaero.stores.address import Plane
 from tests.seeds.books import EMMA, Book, take
@@ -257,15 +257,15 @@ def test_create_with_ttl(books: Collection[Book]) -> None:
 
 def test_watch_version(kv: KV, books: Collection[Book]) -> None:
     """TestWatchVersion: a version that was compacted away. (There the watch ended with 410 and had to be made anew;
-    here it goes on with what there is.)"""
+    here the error has what there is, and the watch goes on after that.)"""
     created = books.create("1", EMMA)
     last = books.update("1", replace(EMMA, pages=475))
     last = books.update("1", replace(EMMA, pages=476), version=last.version)
     kv.compact(last.version)
     with books.watch(since=created.version) as watch:
-        (event,) = take(watch, 1)
-        assert isinstance(event, Resynced)
-        assert (event.reason, event.items) == (ResyncReason.COMPACTED, (last,))
+        with pytest.raises(EventsLost) as caught:
+            take(watch, 1)
+        assert (caught.value.reason, caught.value.snapshot) == (ResyncReason.COMPACTED, (last,))
         later = books.create("2", EMMA)
         assert take(watch, 1) == [Created(later)]
 

@@ -75,7 +75,7 @@ class AnnouncementView:
         """Whether the next look is to read everything."""
         self._next_at = 0.0
         self._failures = 0
-        self._watch: Watch | None = None
+        self._watch: Watch[Event] | None = None
         self._lock = threading.Lock()
         """Guards what follows."""
         self._known: dict[Name, Announced] = {}

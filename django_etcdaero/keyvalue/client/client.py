@@ -6,17 +6,18 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack, overload
 
-from django_etcdaero.exceptions import Compacted, InvalidRequest
+from django_etcdaero.exceptions import Compacted, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue import txn as ops
-from django_etcdaero.keyvalue.arguments import LeaseRef, WatchOptions, end_of, lease_id
+from django_etcdaero.keyvalue.arguments import EventOptions, LeaseRef, end_of, lease_id
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import Event, LeaseStatus
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.steps import Call
+from django_etcdaero.system.steps import Call, drive
+from django_etcdaero.system.threads import in_event_loop
 from django_etcdaero.system.twins import twins
 
 from .key_calls import KeyCalls
@@ -24,7 +25,7 @@ from .lease import Lease, check_ttl, time_to_live
 from .renewal import LeaseRenewal
 from .scope import Life
 from .session import Session, Sessions
-from .watch import AsyncWatch, Held, OpenWatch, Resync, Watch, WatchItem
+from .watch import OpenWatch, Watch, WatchItem
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds that closing waits for revocations, and for each thread."""
@@ -65,6 +66,7 @@ class Client(KeyCalls):
 
     # following changes ------------------------------------------------------------------------------------------------
 
+    @overload
     def watch(
         self,
         key: Text,
@@ -72,35 +74,58 @@ class Client(KeyCalls):
         *,
         max_pending: int = 1024,
         callback: Callable[[WatchItem], object] | None = None,
+        resync: Literal[False] = False,
+        progress_notify: Literal[False] = False,
         timeout: float | None = None,
-        **options: Unpack[WatchOptions],
-    ) -> Watch:
-        """Follow the changes of a key or a range; the range is given as for :meth:`range`.
-
-        The options are those of :class:`~django_etcdaero.keyvalue.arguments.WatchOptions`: ``start_revision`` is the
-        first revision wanted, 0 for what comes from now on (every change after this call has returned is seen). More
-        than ``max_pending`` undelivered events are replaced by a snapshot. Items are
-        :class:`~django_etcdaero.keyvalue.values.Event` and :class:`~django_etcdaero.keyvalue.client.watch.Resync`, with
-        ``progress_notify`` also :class:`~django_etcdaero.keyvalue.client.watch.Progress`.
-
-        With ``callback`` each item is given to ``callback(item)`` in the client's dispatcher thread, which all
-        callbacks share: it should not block. Returning ``False`` ends the watch; an error is logged and does not.
-        ``timeout`` is for starting the watch.
-        """
-        request = ops.watch(key, range_end, **options)
-        return Watch(self, request, max_pending=max_pending, callback=callback, timeout=timeout)
-
-    def awatch(
+        **options: Unpack[EventOptions],
+    ) -> Watch[Event]: ...
+    @overload
+    def watch(
         self,
         key: Text,
         range_end: Text | None = None,
         *,
         max_pending: int = 1024,
+        callback: Callable[[WatchItem], object] | None = None,
+        resync: bool = False,
+        progress_notify: bool = False,
         timeout: float | None = None,
-        **options: Unpack[WatchOptions],
-    ) -> AsyncWatch:
-        """Return a watch for ``async with`` and ``async for``; the arguments are those of :meth:`watch`."""
-        return AsyncWatch(self, ops.watch(key, range_end, **options), max_pending=max_pending, timeout=timeout)
+        **options: Unpack[EventOptions],
+    ) -> Watch[WatchItem]: ...
+    def watch(
+        self,
+        key: Text,
+        range_end: Text | None = None,
+        *,
+        max_pending: int = 1024,
+        callback: Callable[[WatchItem], object] | None = None,
+        resync: bool = False,
+        progress_notify: bool = False,
+        timeout: float | None = None,
+        **options: Unpack[EventOptions],
+    ) -> Watch[Any]:
+        """Follow the changes of a key or a range; the range is given as for :meth:`range`.
+
+        The options are those of :class:`~django_etcdaero.keyvalue.arguments.WatchOptions`: ``start_revision`` is the
+        first revision wanted, 0 for what comes from now on (every change after this call has returned is seen). Items
+        are :class:`~django_etcdaero.keyvalue.values.Event`, with ``progress_notify`` also
+        :class:`~django_etcdaero.keyvalue.client.watch.Progress`.
+
+        Where events cannot be had any more the iteration raises :class:`~django_etcdaero.exceptions.EventsLost` with a
+        snapshot of the range; who goes on iterating gets the events after it. With ``resync`` there is a
+        :class:`~django_etcdaero.keyvalue.client.watch.Resync` among the items instead. More than ``max_pending``
+        undelivered events are lost in this way.
+
+        With ``callback`` each item, a ``Resync`` in any case, is given to ``callback(item)`` in the client's dispatcher
+        thread, which all callbacks share: it should not block. Returning ``False`` ends the watch; an error is logged
+        and does not. ``timeout`` is for starting the watch. That is left to ``async with`` where an event loop runs,
+        unless there is a callback.
+        """
+        request = ops.watch(key, range_end, progress_notify=progress_notify, **options)
+        watch = Watch[Any](self, request, max_pending=max_pending, callback=callback, resync=resync, timeout=timeout)
+        if callback is not None or not in_event_loop():
+            drive(watch.begin())
+        return watch
 
     async def _wait_for_change(
         self,
@@ -118,16 +143,17 @@ class Client(KeyCalls):
         """
         limit = end_of(timeout)
         request = ops.watch(key, range_end, prefix=prefix, start_revision=start_revision)
-        watch = AsyncWatch(self, request, max_pending=1024, timeout=timeout)
+        watch = Watch[Event](self, request, max_pending=1024, timeout=timeout)
         await watch.begin()
         try:
-            item = await watch.take(None if limit is None else max(0.0, limit - monotonic()))
+            return await watch.take(None if limit is None else max(0.0, limit - monotonic()))
+        except EventsLost as error:
+            raise Compacted(
+                f"changes before revision {error.revision} cannot be had any more ({error.reason})",
+                error.compact_revision,
+            ) from error
         finally:
             watch.cancel()
-        if isinstance(item, Event):
-            return item
-        assert isinstance(item, Resync)
-        raise Compacted(f"changes before revision {item.revision} cannot be had any more ({item.reason.value})")
 
     wait_for_change, await_for_change = twins(_wait_for_change)
 
@@ -135,7 +161,7 @@ class Client(KeyCalls):
         """Return the watches of this process that were made with this client, the one that it is a namespace of, or
         their other namespaces, and are under its prefix; the oldest first. Asks no store."""
         self.open_engine()
-        watches = (each for each in self.life.watches() if isinstance(each, Held))
+        watches = (each for each in self.life.watches() if isinstance(each, Watch))
         found = filter(None, (each.told(self.prefix) for each in watches))
         return sorted(found, key=lambda each: each.since)
 

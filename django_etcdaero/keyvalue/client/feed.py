@@ -44,7 +44,7 @@ _SHORTEST = 0.1
 """Seconds that a snapshot may take even when the consumer's patience ends sooner."""
 
 
-class ResyncReason(enum.Enum):
+class ResyncReason(enum.StrEnum):
     """Why events are missing."""
 
     COMPACTED = "compacted"
@@ -59,6 +59,8 @@ class Resync:
     reason: ResyncReason
     kvs: tuple[KeyValue, ...]
     revision: int
+    compact_revision: int = 0
+    """The oldest revision that can still be read, where ``reason`` is ``COMPACTED``; 0: the store did not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,7 @@ class Feed:
         self._max_pending = max_pending
         self._pending: deque[WatchItem] = deque()
         self._missing: ResyncReason | None = None
+        self._compact_revision = 0  # that was told together with the reason
         self._drained = False  # the store sends no more; what is pending is still delivered
         self._failures = 0
         self._sink = _Sink(self)
@@ -180,10 +183,10 @@ class Feed:
         old = self._sink.handle
         if old is not None:
             old.cancel()
-        kvs, revision = await self._snapshot(timeout)
+        kvs, revision = await self.snapshot(timeout)
         with self.changed.lock:
             self._sink = _Sink(self)
-            self._pending.append(Resync(reason, kvs, revision))
+            self._pending.append(Resync(reason, kvs, revision, self._compact_revision))
             self._missing = None
         try:
             await self.start(after=revision, timeout=timeout)
@@ -194,7 +197,8 @@ class Feed:
                 self._missing = reason
             raise
 
-    async def _snapshot(self, timeout: float | None) -> tuple[tuple[KeyValue, ...], int]:
+    async def snapshot(self, timeout: float | None) -> tuple[tuple[KeyValue, ...], int]:
+        """Return the keys of the range, and their revision. ``timeout`` (seconds) is for each call to the store."""
         key, end = self._request.key, self._request.range_end
         kvs: list[KeyValue] = []
         revision = 0
@@ -223,7 +227,7 @@ class Feed:
                 return
             if self._pending and len(self._pending) + len(batch.events) > self._max_pending:
                 self._pending.clear()
-                self._missing = ResyncReason.OVERFLOW
+                self._missing, self._compact_revision = ResyncReason.OVERFLOW, 0
             else:
                 self._add(batch)
             overflowed = self._missing is ResyncReason.OVERFLOW
@@ -241,7 +245,7 @@ class Feed:
                 self._pending.pop()
             self._pending.append(Progress(batch.revision))
         if batch.lost is not None:
-            self._missing = _REASONS.get(batch.lost)
+            self._missing, self._compact_revision = _REASONS.get(batch.lost), batch.compact_revision
             self._drained = batch.lost in (WatchLost.CLOSED, WatchLost.REFUSED)
             if batch.lost is WatchLost.REFUSED:
                 self.error = PermissionDenied(f"the store refused to watch {self._request.key!r}")

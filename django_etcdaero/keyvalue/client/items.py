@@ -16,21 +16,21 @@ from .steps import Changes, Until
 T = TypeVar("T")
 
 
-class Incoming(Generic[T]):
-    """Where the items come from."""
+class Items(Generic[T]):
+    """An iterator, for one thread or one task, which is cancelled at the end of its ``with`` or ``async with``."""
 
     async def take(self, timeout: float | None) -> T:
         """Return the next item, waiting for it at most ``timeout`` seconds. Raises ``Cancelled`` after the end."""
         raise NotImplementedError
 
     @acts
+    async def begin(self) -> None:
+        """Start it, if it has to be started and was not yet."""
+
+    @acts
     def cancel(self) -> None:
         """End it. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         raise NotImplementedError
-
-
-class Items(Incoming[T]):
-    """An iterator for one thread, which is cancelled at the end of its ``with`` block."""
 
     @acts
     def next(self, *, timeout: float | None = None) -> T:
@@ -39,6 +39,11 @@ class Items(Incoming[T]):
         Raises ``DeadlineExceeded``; ``Cancelled`` after the end; ``PermissionDenied`` if the store refused to tell.
         """
         return drive(self.take(timeout))
+
+    @acts
+    async def anext(self, *, timeout: float | None = None) -> T:
+        """Return the next item as :meth:`next` does, without blocking the event loop; the errors are the same."""
+        return await adrive(self.take(timeout))
 
     def __iter__(self) -> Self:
         return self
@@ -49,21 +54,6 @@ class Items(Incoming[T]):
         except Cancelled:
             raise StopIteration from None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.cancel()
-
-
-class AsyncItems(Incoming[T]):
-    """An iterator for one task, which is cancelled at the end of its ``async with`` block."""
-
-    @acts
-    async def anext(self, *, timeout: float | None = None) -> T:
-        """Return the next item as ``next()`` does, without blocking the event loop; the errors are the same."""
-        return await adrive(self.take(timeout))
-
     def __aiter__(self) -> Self:
         return self
 
@@ -73,14 +63,22 @@ class AsyncItems(Incoming[T]):
         except Cancelled:
             raise StopAsyncIteration from None
 
+    def __enter__(self) -> Self:
+        drive(self.begin())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.cancel()
+
     async def __aenter__(self) -> Self:
+        await adrive(self.begin())
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         self.cancel()
 
 
-class Inbox(Items[T], AsyncItems[T]):
+class Inbox(Items[T]):
     """An iterator, for one thread or one task, that ends when it is cancelled or the client is closed."""
 
     def __init__(self, scope: Scope) -> None:

@@ -1,14 +1,16 @@
 """Watches that users hold: iterators (or callbacks) over the changes of a range that never skip anything in silence.
 
-Events come each once and in order. When some of them cannot be had any more the consumer gets a :class:`Resync` in
-their place: a fresh snapshot of the range, followed by the events after the snapshot's revision. That happens when
+Events come each once and in order. When some of them cannot be had any more the iteration raises
+:class:`~django_etcdaero.exceptions.EventsLost` in their place, with a fresh snapshot of the range; who iterates again
+gets the events after the snapshot's revision. That happens when
 
 * the history the watch needs was compacted (it started too far back, or the store was away for too long),
 * the store was wiped, replaced or restored,
 * the consumer was slower than the changes and more than ``max_pending`` of them had piled up (what arrives at once, a
   large transaction or a piece of history, is taken whole by a consumer that has nothing else pending).
 
-A consumer that keeps a copy of the range replaces the copy by ``Resync.kvs`` and goes on.
+With ``resync=True`` there is a :class:`Resync` among the items instead; callbacks, to which nothing can be raised, get
+one in any case. A consumer that keeps a copy of the range replaces the copy by the snapshot and goes on.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple, TypeVar, cast
 
-from django_etcdaero.exceptions import Cancelled, InvalidRequest
+from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.values import WatchRequest
 from django_etcdaero.system.acting import acts
-from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.system.steps import drive
 
 from .background import logger
 from .feed import Feed
@@ -29,11 +32,14 @@ from .feed import Progress as Progress
 from .feed import Resync as Resync
 from .feed import ResyncReason as ResyncReason
 from .feed import WatchItem as WatchItem
-from .items import AsyncItems, Incoming, Items
+from .items import Items
 from .scope import Scope
 
 _TURN = 100
 """Items of one watch that are delivered before other callbacks of the client get their turn."""
+
+
+Item = TypeVar("Item", bound=WatchItem)
 
 
 class OpenWatch(NamedTuple):
@@ -50,8 +56,20 @@ class OpenWatch(NamedTuple):
     """How many have come in."""
 
 
-class Held(Incoming[WatchItem]):
-    """What both kinds of watches have in common."""
+class Watch(Items[Item]):
+    """A running watch; made with :meth:`KV.watch() <django_etcdaero.keyvalue.facade.KV.watch>`.
+
+    Iterate over it, from one thread with ``for`` or from one task with ``async for``, or give a callback. It ends by
+    :meth:`cancel`, the end of its ``with`` or ``async with`` block, or the closing of the client or the store; the
+    iteration then stops.
+
+    It runs from the moment it was made. Where an event loop runs it is started by ``async with``, which does not block
+    the loop (or by ``with``, which does)::
+
+        async with kv.watch("config/", prefix=True) as watch:
+            async for event in watch:
+                ...
+    """
 
     def __init__(
         self,
@@ -59,11 +77,17 @@ class Held(Incoming[WatchItem]):
         request: WatchRequest,
         *,
         max_pending: int,
+        callback: Callable[[WatchItem], object] | None = None,
+        resync: bool = False,
         timeout: float | None,
-        wake: Callable[[], object] | None = None,
     ) -> None:
         self._scope = scope
-        self._feed = Feed(scope, request, max_pending=max_pending, wake=wake)
+        check_flag("resync", resync)
+        self._callback = callback
+        self._resync = resync
+        self._key = request.key
+        self._scheduled = False
+        self._feed = Feed(scope, request, max_pending=max_pending, wake=callback and self._schedule)
         self._timeout = timeout
         self._started = False
         self._pid = os.getpid()
@@ -79,20 +103,25 @@ class Held(Incoming[WatchItem]):
         return OpenWatch(key.removeprefix(prefix), end, self._since, self._feed.revision, self._feed.events)
 
     @acts
-    async def begin(self, *, alive: bool = False) -> None:
-        """Start, once. ``alive``: the client keeps the watch even if nobody else does. For the parts of the client."""
-        if self._started:
-            raise InvalidRequest("this watch has been started already; make another one")
-        self._started = True
-        try:
-            await self._feed.start(timeout=self._timeout)
-        except BaseException:
-            self._feed.end(None)
-            raise
-        self._scope.life.keep_watch(self, alive=alive)
+    async def begin(self) -> None:
+        """Start, if it was not started. For the parts of the client. Raises ``Cancelled`` if it has ended."""
+        if not self._started:
+            self._started = True
+            try:
+                await self._feed.start(timeout=self._timeout)
+            except BaseException:
+                self._feed.end(None)
+                raise
+            self._scope.life.keep_watch(self, alive=self._callback is not None)
+        elif self.closed:
+            raise self._feed.error or Cancelled("the watch has ended already; make another one")
 
-    async def take(self, timeout: float | None) -> WatchItem:
+    async def take(self, timeout: float | None) -> Item:
         """Return the next item; for the parts of the client."""
+        if self._callback is not None:
+            raise InvalidRequest("a watch with a callback cannot be iterated over as well")
+        if not self._started:
+            raise InvalidRequest("a watch that was made where an event loop runs begins with 'async with'")
         item = None
         if self._pid == os.getpid():
             try:
@@ -102,48 +131,22 @@ class Held(Incoming[WatchItem]):
                     self._scope.life.forget_watch(self)
         if item is None:
             raise Cancelled("the watch has ended")
-        return item
+        if isinstance(item, Resync) and not self._resync:
+            raise _lost(item)
+        return cast("Item", item)
 
     @acts
     def cancel(self) -> None:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         if self._pid == os.getpid():
+            self._started = True
             self._feed.end(None)
             self._scope.life.forget_watch(self)
 
     @property
     def closed(self) -> bool:
-        """True when nothing more will come."""
-        return self._feed.ended or self._pid != os.getpid()
-
-
-class Watch(Held, Items[WatchItem]):
-    """A running watch; made with :meth:`KV.watch() <django_etcdaero.keyvalue.facade.KV.watch>`.
-
-    Iterate over it (from one thread), or give a callback. It ends by :meth:`cancel`, the end of its ``with`` block, or
-    the closing of the client or the store; the iteration then stops.
-    """
-
-    def __init__(
-        self,
-        scope: Scope,
-        request: WatchRequest,
-        *,
-        max_pending: int,
-        callback: Callable[[WatchItem], object] | None,
-        timeout: float | None,
-    ) -> None:
-        self._callback = callback
-        self._key = request.key
-        self._scheduled = False
-        super().__init__(scope, request, max_pending=max_pending, timeout=timeout, wake=callback and self._schedule)
-        drive(self.begin(alive=callback is not None))
-
-    async def take(self, timeout: float | None) -> WatchItem:
-        """Return the next item; for the parts of the client."""
-        if self._callback is not None:
-            raise InvalidRequest("a watch with a callback cannot be iterated over as well")
-        return await super().take(timeout)
+        """True when nothing more will come, or nothing yet: before its ``async with`` block."""
+        return not self._started or self._feed.ended or self._pid != os.getpid()
 
     # callbacks -------------------------------------------------------------------------------------------------------
 
@@ -182,30 +185,12 @@ class Watch(Held, Items[WatchItem]):
         return None
 
 
-class AsyncWatch(Held, AsyncItems[WatchItem]):
-    """A watch for one task; made with :meth:`KV.awatch() <django_etcdaero.keyvalue.facade.KV.awatch>`.
-
-    ::
-
-        async with kv.awatch("config/", prefix=True) as watch:
-            async for item in watch:
-                ...
-
-    It runs inside its ``async with`` block, and ends with it, by :meth:`cancel`, or by the closing of the client or the
-    store; the iteration then stops. Otherwise it is as :class:`Watch`.
-    """
-
-    async def __aenter__(self) -> Self:
-        await adrive(self.begin())
-        return self
-
-    async def take(self, timeout: float | None) -> WatchItem:
-        """Return the next item; for the parts of the client."""
-        if not self._started:
-            raise InvalidRequest("a watch of a task runs inside 'async with'")
-        return await super().take(timeout)
-
-    @property
-    def closed(self) -> bool:
-        """True when nothing more will come, or nothing yet: before the ``async with`` block."""
-        return not self._started or super().closed
+def _lost(marker: Resync) -> EventsLost:
+    return EventsLost(
+        f"events up to revision {marker.revision} are missing ({marker.reason.value});"
+        f" the snapshot has the {len(marker.kvs)} keys that were there then",
+        reason=marker.reason,
+        snapshot=marker.kvs,
+        revision=marker.revision,
+        compact_revision=marker.compact_revision,
+    )

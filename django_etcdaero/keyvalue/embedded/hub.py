@@ -161,6 +161,7 @@ class WatchHub:
                 [watch for watch in self._watches if watch.next_revision < piece.compacted],
                 WatchLost.COMPACTED,
                 piece.head,
+                piece.compacted,
             )
             self._position = piece.compacted - 1
             return
@@ -192,7 +193,7 @@ class WatchHub:
             if piece.uid != self._uid or piece.head < self._position:
                 return True  # the store was replaced: the next step sorts it out
             if watch.next_revision < piece.compacted:
-                self._lose([watch], WatchLost.COMPACTED, piece.head)
+                self._lose([watch], WatchLost.COMPACTED, piece.head, piece.compacted)
                 continue
             upto = min(piece.upto, self._position)
             watch.advance([change for change in piece.changes if change.event.kv.mod_revision <= upto], upto)
@@ -202,9 +203,9 @@ class WatchHub:
                 watch.deliver(WatchBatch((), upto))
         return behind
 
-    def _lose(self, watches: Iterable[EmbeddedWatch], why: WatchLost, revision: int) -> None:
+    def _lose(self, watches: Iterable[EmbeddedWatch], why: WatchLost, revision: int, compact_revision: int = 0) -> None:
         for watch in list(watches):
-            watch.lose(why, revision)
+            watch.lose(why, revision, compact_revision)
         self._watches = [watch for watch in self._watches if not watch.ended]
 
     def _mark_progress(self) -> None:

@@ -56,6 +56,6 @@ class EmbeddedWatch(Delivery):
             self.deliver(WatchBatch((), revision))
         self.quiet = True
 
-    def lose(self, why: WatchLost, revision: int) -> None:
-        """End the watch and tell why; ``revision`` is the store's."""
-        self.deliver(WatchBatch((), revision, why))
+    def lose(self, why: WatchLost, revision: int, compact_revision: int = 0) -> None:
+        """End the watch and tell why; ``revision`` is the store's, ``compact_revision`` the oldest that it has."""
+        self.deliver(WatchBatch((), revision, why, compact_revision))

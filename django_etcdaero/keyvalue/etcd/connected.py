@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, PermissionDenied
+from django_etcdaero.exceptions import Compacted, ConfigurationError, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.administration.asking import Fields
 from django_etcdaero.keyvalue.engine import Engine, EngineInfo
 from django_etcdaero.stores.credentials import Tls
@@ -35,6 +35,8 @@ from .connection.interrupted import InterruptedChannels
 from .connection.member import MemberClient
 from .connection.tokens import Tokens
 from .messages.classes import REQUESTS, rpc
+from .messages.faults import first_key
+from .watches.compacted import complete
 from .watches.hub import WatchHub
 
 _getpid = os.getpid
@@ -184,7 +186,15 @@ class ConnectedEngine(Engine):
     ) -> Any:
         """Return the answer to ``message``. A protocol."""
         deadline = self._deadline(timeout)
-        return await self._calls.ask(method, message, deadline, repeat=repeat, leader=leader, done=done)
+        try:
+            return await self._calls.ask(method, message, deadline, repeat=repeat, leader=leader, done=done)
+        except Compacted as error:
+            refusal = error
+        raise await self._completed(refusal, message, deadline) from refusal.__cause__
+
+    async def _completed(self, refusal: Compacted, message: Any, deadline: float) -> Compacted:
+        """Return the refusal of ``message`` with the oldest revision that can still be read. A protocol."""
+        return await complete(refusal, self._hub, first_key(message) or b"\0", deadline)
 
     async def _ask_fields(self, method: str, fields: Fields, timeout: float | None, *, repeat: bool) -> Any:
         return await self._ask(method, REQUESTS[method](**fields), timeout, repeat=repeat)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from django_etcdaero.exceptions import ClusterError, InvalidRequest, LeaseNotFound, ResponseError
+from django_etcdaero.exceptions import ClusterError, Compacted, InvalidRequest, LeaseNotFound, ResponseError
 from django_etcdaero.keyvalue import values
 from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance
 from django_etcdaero.keyvalue.arguments import check_int
@@ -63,8 +63,13 @@ class EtcdEngine(ConnectedEngine):
         return wire.txn_result(await adrive(self._ask("Txn", wire.txn_message(request), timeout, repeat=False)))
 
     async def _read(self, request: values.TxnRequest, timeout: float | None) -> values.TxnResult:
-        ask = partial(self._calls.ask, deadline=self._deadline(timeout), repeat=True)
-        return await read_only.read(ask, request)
+        deadline = self._deadline(timeout)
+        ask = partial(self._calls.ask, deadline=deadline, repeat=True)
+        try:
+            return await read_only.read(ask, request)
+        except Compacted as error:
+            refusal = error
+        raise await self._completed(refusal, wire.txn_message(request), deadline) from refusal.__cause__
 
     async def _delete_range(
         self, request: values.DeleteRequest, *, timeout: float | None = None
@@ -85,7 +90,11 @@ class EtcdEngine(ConnectedEngine):
         if self._pid != _getpid() or self._gate.is_shut:
             self._check_usable()
         seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        return self._calls.run(method, message, seconds, repeat, leader)
+        try:
+            return self._calls.run(method, message, seconds, repeat, leader)
+        except Compacted as error:
+            refusal, deadline = error, monotonic() + seconds
+        raise drive(self._completed(refusal, message, deadline)) from refusal.__cause__
 
     # leases ----------------------------------------------------------------------------------------------------------
 

@@ -10,10 +10,9 @@ from .fields import changes_nothing
 from .leased import LeasedObject, LeaseState
 from .stored import Created, Deleted, Invalid, Listing, ObjectEvent, Resynced, Stored, Updated
 from .transaction import ObjectTxn, ObjectTxnResult
-from .watch import AsyncObjectWatch, ObjectWatch
+from .watch import ObjectWatch
 
 __all__ = [
-    "AsyncObjectWatch",
     "Collection",
     "Created",
     "Deleted",

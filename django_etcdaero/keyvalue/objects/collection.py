@@ -24,8 +24,12 @@ from django_etcdaero.keyvalue import txn
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.keyvalue.recipes.mirror import Mirror
+from django_etcdaero.keyvalue.recipes.mirror import make as make_mirror
 from django_etcdaero.keyvalue.values import Compare, KeyValue, SortOrder
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.steps import drive
+from django_etcdaero.system.threads import in_event_loop
 from django_etcdaero.system.twins import twins
 
 from .codec import Types, Unknown, codec_for
@@ -34,7 +38,7 @@ from .layout import Layout
 from .leased import LeasedObject
 from .stored import Invalid, Listing, Stored
 from .timed_steps import TimedSteps
-from .watch import AsyncObjectWatch, FollowOptions, ObjectWatch, follow
+from .watch import FollowOptions, ObjectWatch, follow
 from .writing import ObjectCalls
 
 T = TypeVar("T")
@@ -180,6 +184,7 @@ class Collection(ObjectCalls[T]):
         name: str | None = None,
         *,
         max_pending: int = 1024,
+        resync: bool = False,
         timeout: float | None = None,
         **options: Unpack[FollowOptions[T]],
     ) -> ObjectWatch[T]:
@@ -191,24 +196,31 @@ class Collection(ObjectCalls[T]):
 
         ``where``, ``fields`` and ``labels`` select as in :meth:`list`: an object that comes into the selection is
         ``Created``, one that leaves it ``Deleted``. ``changed``: of the updates only those that change one of these
-        fields. More than ``max_pending`` events that are not consumed are replaced by ``Resynced``.
-        ``timeout`` is for starting the watch.
+        fields.
+
+        Where events cannot be had any more, or more than ``max_pending`` were not consumed, the iteration raises
+        :class:`~django_etcdaero.exceptions.EventsLost` with what there is; who goes on iterating gets the events after
+        that. With ``resync`` there is a ``Resynced`` among the events instead. ``timeout`` is
+        for starting the watch, which is left to ``async with`` where an event loop runs.
         """
         following = follow(self.layout, name, **options)
-        return ObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
+        watch = ObjectWatch(self.client, following, max_pending=max_pending, resync=resync, timeout=timeout)
+        if not in_event_loop():
+            drive(watch.begin())
+        return watch
 
     @acts
-    def awatch(
-        self,
-        name: str | None = None,
-        *,
-        max_pending: int = 1024,
-        timeout: float | None = None,
-        **options: Unpack[FollowOptions[T]],
-    ) -> AsyncObjectWatch[T]:
-        """Follow as :meth:`watch` does: ``async with orders.awatch() as events``."""
-        following = follow(self.layout, name, **options)
-        return AsyncObjectWatch(self.client, following, max_pending=max_pending, timeout=timeout)
+    async def _mirror(self, *, timeout: float | None = None) -> Mirror[T]:
+        """Return a live copy of the collection in memory: a mapping of names to objects.
+
+        It is complete when this returns, and reading asks no store: :mod:`django_etcdaero.keyvalue.recipes.mirror`. An
+        object is the same one for all who read it, until it is changed in the store. What cannot be read is in
+        ``errors``. ``timeout`` (seconds) is for each call to the store.
+        """
+        prefix = self.layout.prefix
+        return await make_mirror(self.client, prefix, lambda found: self.layout.read(found).object, timeout=timeout)
+
+    mirror, amirror = twins(_mirror)
 
     # for transactions ------------------------------------------------------------------------------------------------
 

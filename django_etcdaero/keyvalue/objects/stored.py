@@ -104,6 +104,8 @@ class Resynced(Generic[T]):
     """What there is as of ``revision``, in the order of the names, as far as the watch selects it."""
     revision: int
     invalid: tuple[Invalid, ...] = ()
+    compact_revision: int = 0
+    """The oldest revision that can still be read, where ``reason`` is ``COMPACTED``; 0: the store did not say."""
 
 
 ObjectEvent: TypeAlias = "Created[T] | Updated[T] | Deleted[T] | Resynced[T] | Invalid"

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Self, TypedDict, TypeVar, Unpack
+from typing import Generic, TypedDict, TypeVar, Unpack
 
-from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_flag, end_of
 from django_etcdaero.keyvalue.client.client import Client
-from django_etcdaero.keyvalue.client.items import AsyncItems, Incoming, Items
-from django_etcdaero.keyvalue.client.watch import AsyncWatch, Resync
+from django_etcdaero.keyvalue.client.items import Items
+from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
 from django_etcdaero.keyvalue.txn import watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.steps import adrive, drive
 
 from .fields import Fields, Selection, changed, check_paths
 from .layout import Layout
@@ -92,7 +91,7 @@ class Following(Generic[T]):
         read = [self.layout.read_or_tell(found) for found in item.kvs]
         items = (each for each in read if isinstance(each, Stored) and self.selection.matches(each.object))
         invalid = (each for each in read if isinstance(each, Invalid))
-        return Resynced(item.reason, tuple(items), item.revision, tuple(invalid))
+        return Resynced(item.reason, tuple(items), item.revision, tuple(invalid), item.compact_revision)
 
 
 class FollowOptions(TypedDict, Generic[T], total=False):
@@ -132,22 +131,41 @@ def follow(layout: Layout[T], name: str | None, **options: Unpack[FollowOptions[
 # --- watches ---------------------------------------------------------------------------------------------------------
 
 
-class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
-    """What both kinds of watches have in common."""
+class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
+    """A running watch; made with
+    :meth:`Collection.watch() <django_etcdaero.keyvalue.objects.collection.Collection.watch>`.
 
-    def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
+    Iterate over it, from one thread with ``for`` or from one task with ``async for``. It ends by :meth:`cancel`, with
+    its ``with`` or ``async with`` block, or with the client. It runs from the moment it was made; where an event loop
+    runs it is started by ``async with``.
+    """
+
+    def __init__(
+        self, client: Client, following: Following[T], *, max_pending: int, resync: bool, timeout: float | None
+    ) -> None:
+        check_flag("resync", resync)
         self._client = client
+        self._resync = resync
         self._following = following
         self._max_pending = max_pending
         self._timeout = timeout
         self._existing: deque[KeyValue] = deque()
-        self._watch: AsyncWatch | None = None
+        self._watch: Watch[WatchItem] | None = None
+        self._cancelled = False
 
-    async def _begin(self) -> None:
+    @acts
+    async def begin(self) -> None:
+        """Start, if it was not started. For the parts of the client. Raises ``Cancelled`` if it has ended."""
+        if self._watch is not None or self._cancelled:
+            if self.closed:
+                raise Cancelled("the watch has ended already; make another one")
+            return
         following = self._following
         existing, revision = await following.begin(TimedSteps(self._client, self._timeout))
         request = watch(following.start, following.end or None, start_revision=revision, prev_kv=True)
-        started = AsyncWatch(self._client, request, max_pending=self._max_pending, timeout=self._timeout)
+        started = Watch[WatchItem](
+            self._client, request, max_pending=self._max_pending, resync=True, timeout=self._timeout
+        )
         await started.begin()
         self._watch = started
         self._existing.extend(existing)
@@ -159,9 +177,13 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
             event = self._told()
             if event is None:
                 if self._watch is None:
-                    raise InvalidRequest("the watch was not started: use it in an 'async with' block")
+                    if self._cancelled:
+                        raise Cancelled("the watch has ended")
+                    raise InvalidRequest("a watch that was made where an event loop runs begins with 'async with'")
                 left = None if limit is None else max(0.0, limit - monotonic())
                 event = self._following.event(await self._watch.take(left))
+            if isinstance(event, Resynced) and not self._resync:
+                raise _lost(event)
             if event is not None:
                 return event
 
@@ -169,6 +191,7 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
     def cancel(self) -> None:
         """End the watch. Idempotent. What was not consumed yet is dropped; a waiting consumer wakes up."""
         self._existing.clear()
+        self._cancelled = True
         if self._watch is not None:
             self._watch.cancel()
 
@@ -183,27 +206,19 @@ class _Held(Incoming["ObjectEvent[T]"], Generic[T]):
                 return event
         return None
 
-
-class ObjectWatch(_Held[T], Items["ObjectEvent[T]"]):
-    """A running watch; made with
-    :meth:`Collection.watch() <django_etcdaero.keyvalue.objects.collection.Collection.watch>`.
-
-    Iterate over it, from one thread. It ends by :meth:`cancel`, with its ``with`` block, or with the client.
-    """
-
-    def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
-        super().__init__(client, following, max_pending=max_pending, timeout=timeout)
-        drive(self._begin())
-
     @property
     def closed(self) -> bool:
-        """True when nothing more will come."""
+        """True when nothing more will come, or nothing yet: before its ``async with`` block."""
         return self._watch is None or self._watch.closed
 
 
-class AsyncObjectWatch(_Held[T], AsyncItems["ObjectEvent[T]"]):
-    """A watch for asyncio: ``async with`` starts and ends it, ``async for`` or :meth:`anext` give the events."""
-
-    async def __aenter__(self) -> Self:
-        await adrive(self._begin())
-        return self
+def _lost(marker: Resynced[T]) -> EventsLost:
+    return EventsLost(
+        f"events up to revision {marker.revision} are missing ({marker.reason.value});"
+        f" the snapshot has the {len(marker.items)} objects that were there then",
+        reason=marker.reason,
+        snapshot=marker.items,
+        revision=marker.revision,
+        compact_revision=marker.compact_revision,
+        invalid=marker.invalid,
+    )

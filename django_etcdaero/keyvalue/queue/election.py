@@ -197,11 +197,7 @@ class Election(Candidate):
     def observe(self, *, callback: Callable[[ElectionEvent], object] | None = None) -> Observation:
         """Follow who leads: :mod:`django_etcdaero.keyvalue.queue.observation`.
 
-        Iterate over the answer, or give a ``callback(event)``, which is called in the client's dispatcher thread.
+        Iterate over the answer with ``for`` or ``async for``, or give a ``callback(event)``, which is called in the
+        client's dispatcher thread.
         """
         return Observation(self._client, self, callback)
-
-    @acts
-    def aobserve(self) -> Observation:
-        """Follow who leads, with ``async for``: the answer is an asynchronous iterator and context manager."""
-        return self.observe()

@@ -10,49 +10,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
-from django_etcdaero.keyvalue.client.feed import Feed, Progress, Resync, WatchItem
+from django_etcdaero.keyvalue.client.feed import Feed, WatchItem
 from django_etcdaero.keyvalue.client.steps import Changes, Until
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.txn import watch
-from django_etcdaero.keyvalue.values import EventType, KeyValue
+from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.steps import drive
+from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 
-from .paging import Pages
+from .mirrored import Change as Change
+from .mirrored import Copy, Reading
 
 T = TypeVar("T")
 
 _getpid = os.getpid
 _MAX_PENDING = 10_000
 """Events that may pile up while a callback takes its time; more than that is a new snapshot."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change(Generic[T]):
-    """A key of a mirror that has changed; ``None`` stands for no value."""
-
-    key: str
-    old: T | None
-    new: T | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Copy(Generic[T]):
-    """The mirror at one revision. It never changes; the next one takes its place."""
-
-    values: Mapping[str, T]
-    revision: int
-    errors: Mapping[str, Exception]
 
 
 class _Following:
@@ -78,30 +60,30 @@ class Mirror(Mapping[str, T]):
     store refuses the watch: a mirror never goes on serving what it does not follow any more.
     """
 
-    def __init__(
-        self, client: Client, prefix: Text, read: Callable[[KeyValue], T], *, timeout: float | None = None
-    ) -> None:
-        """``read(kv)`` makes the value of a key. ``timeout``: seconds for each call of the start."""
+    def __init__(self, client: Client, prefix: Text, read: Callable[[KeyValue], T]) -> None:
+        """``read(kv)`` makes the value of a key."""
         self._prefix = to_bytes(prefix, name="prefix")
         self._client = client
-        self._read = read
+        self._reading = Reading(self._prefix, read)
         self._pid = _getpid()
         self._callbacks: list[Callable[[Change[T]], object]] = []
         self._changes = Changes()
         self._scheduled = False
         self._following = _Following(self)
-        found: list[KeyValue] = []
-        first = client.range(self._prefix, prefix=True, limit=1, keys_only=True, timeout=timeout)
-        found.extend(Pages(client, self._prefix, None, prefix=True, revision=first.revision, timeout=timeout))
-        self._copy: _Copy[T] = self._snapshot(found, first.revision, _Copy({}, 0, {}))
-        request = watch(self._prefix, prefix=True, start_revision=first.revision + 1)
-        self._feed = Feed(client, request, max_pending=_MAX_PENDING, wake=self._schedule)
+        self._copy: Copy[T] = Copy({}, 0, {})
+        self._feed = Feed(client, watch(self._prefix, prefix=True), max_pending=_MAX_PENDING, wake=self._schedule)
+
+    @acts
+    async def begin(self, *, timeout: float | None) -> None:
+        """Start, once; for who makes it. A protocol. ``timeout``: seconds for each call."""
         try:
-            drive(self._feed.start(timeout=timeout))
+            found, revision = await self._feed.snapshot(timeout)
+            self._copy = self._reading.snapshot(found, revision, self._copy)
+            await self._feed.start(after=revision, timeout=timeout)
         except BaseException:
             self._feed.end(None)
             raise
-        client.life.keep_watch(self._following, alive=True)
+        self._client.life.keep_watch(self._following, alive=True)
 
     # reading ---------------------------------------------------------------------------------------------------------
 
@@ -137,7 +119,7 @@ class Mirror(Mapping[str, T]):
         """True when it follows nothing any more."""
         return self._feed.ended or self._pid != _getpid()
 
-    def _now(self) -> _Copy[T]:
+    def _now(self) -> Copy[T]:
         if self._feed.ended or self._pid != _getpid():
             raise self._feed.error or Cancelled(
                 f"the mirror of {self._prefix!r} follows nothing any more: make a new one"
@@ -147,9 +129,10 @@ class Mirror(Mapping[str, T]):
     # following -------------------------------------------------------------------------------------------------------
 
     def on_change(self, callback: Callable[[Change[T]], object]) -> None:
-        """Call ``callback(change)`` for each key that changes from now on, when the copy has it already.
+        """Call ``callback(change)`` for each change of a key from now on, in order, when the copy has it already.
 
-        Callbacks of a client share one thread, so none may block. An error is logged.
+        Where events were missing it is called for the difference that the snapshot makes. Callbacks of a client share
+        one thread, so none may block. An error is logged.
         """
         self._callbacks.append(callback)
 
@@ -185,6 +168,12 @@ class Mirror(Mapping[str, T]):
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.close()
+
     # inside ----------------------------------------------------------------------------------------------------------
 
     def _schedule(self) -> None:
@@ -217,60 +206,14 @@ class Mirror(Mapping[str, T]):
         return None
 
     def _take_over(self, items: list[WatchItem]) -> None:
-        before = after = self._copy
-        values, errors, revision = dict(before.values), dict(before.errors), before.revision
-        for item in items:
-            if isinstance(item, Resync):
-                after = self._snapshot(item.kvs, item.revision, _Copy(values, revision, errors))
-                values, errors, revision = dict(after.values), dict(after.errors), after.revision
-            elif isinstance(item, Progress):
-                revision = max(revision, item.revision)
-            else:
-                revision = item.kv.mod_revision
-                if item.type is EventType.PUT:
-                    self._put(item.kv, values, errors)
-                else:
-                    key = self._name(item.kv)
-                    values.pop(key, None)
-                    errors.pop(key, None)
         if not items:
             return
-        self._copy = _Copy(values, revision, errors)
+        self._copy, changes = self._reading.follow(self._copy, items)
         self._tell()
-        if self._callbacks:
-            self._report(before.values, values)
-
-    def _snapshot(self, kvs: Any, revision: int, before: _Copy[T]) -> _Copy[T]:
-        values: dict[str, T] = {}
-        errors: dict[str, Exception] = {}
-        for kv in kvs:
-            key = self._name(kv)
-            if key in before.values:
-                values[key] = before.values[key]  # stays if what is there now cannot be read
-            self._put(kv, values, errors)
-        return _Copy(values, revision, errors)
-
-    def _put(self, kv: KeyValue, values: dict[str, T], errors: dict[str, Exception]) -> None:
-        key = self._name(kv)
-        try:
-            values[key] = self._read(kv)
-            errors.pop(key, None)
-        except Exception as error:  # of a function of the user's, for a value that anybody may have written
-            errors[key] = error
-            kept = "its last value stays" if key in values else "the mirror has no value for it"
-            logger.warning("the value of %r cannot be read, and %s: %s: %s", kv.key, kept, type(error).__name__, error)
-
-    def _name(self, kv: KeyValue) -> str:
-        return kv.key[len(self._prefix) :].decode(errors="surrogateescape")
-
-    def _report(self, before: Mapping[str, T], after: Mapping[str, T]) -> None:
-        for key in {**before, **after}:
-            old, new = before.get(key), after.get(key)
-            if (key in before) is (key in after) and old is new:
-                continue
+        for change in changes:
             for callback in tuple(self._callbacks):
                 try:
-                    callback(Change(key, old, new))
+                    callback(change)
                 except Exception:
                     logger.exception("a callback of the mirror of %r failed", self._prefix)
 
@@ -293,7 +236,7 @@ def mirror(
     ``decode(value)`` makes of the bytes what the mirror serves (``json.loads``, ``bytes.decode``); without it that is
     the bytes. ``timeout`` (seconds) is for each call to the store. Raises what :meth:`range` and :meth:`watch` raise.
     """
-    return Mirror(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=timeout)
+    return drive(make(client, prefix, _reader(decode), timeout=timeout))
 
 
 @overload
@@ -308,8 +251,17 @@ async def amirror(
     client: Client, prefix: Text, *, decode: Callable[[bytes], Any] | None = None, timeout: float | None = None
 ) -> Mirror[Any]:
     """Do what :meth:`mirror` does without blocking the event loop. Reading a mirror never blocks."""
+    return await adrive(
+        make(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=timeout)
+    )
 
-    def make(left: float) -> Mirror[Any]:
-        return Mirror(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=left)
 
-    return await client.open_engine().in_thread(make, timeout=timeout)
+def _reader(decode: Callable[[bytes], Any] | None) -> Callable[[KeyValue], Any]:
+    return lambda kv: kv.value if decode is None else decode(kv.value)
+
+
+async def make(client: Client, prefix: Text, read: Callable[[KeyValue], T], *, timeout: float | None) -> Mirror[T]:
+    """Return a mirror whose values are made by ``read(kv)``. A protocol."""
+    made = Mirror(client, prefix, read)
+    await made.begin(timeout=timeout)
+    return made

@@ -33,7 +33,7 @@ class Command(KeyCommand):
             raise CommandError("--from-revision and --count are positive numbers", returncode=2)
         client = self.ask_stores(lambda: self.client(options))
         watch = client.watch(
-            beginning, prefix=True, start_revision=options["from_revision"], timeout=options["timeout"]
+            beginning, prefix=True, start_revision=options["from_revision"], resync=True, timeout=options["timeout"]
         )
         seen = 0
         try:

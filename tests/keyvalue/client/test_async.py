@@ -13,6 +13,7 @@ from django_etcdaero.exceptions import (
     ClusterError,
     Compacted,
     DeadlineExceeded,
+    EventsLost,
     InvalidRequest,
     LeaseNotFound,
 )
@@ -219,7 +220,7 @@ def test_the_session_is_the_one_that_threads_get(kv: KV) -> None:
 def test_a_watch_is_iterated_over(kv: KV) -> None:
     async def scenario() -> None:
         seen: list[str] = []
-        async with kv.awatch("a/", prefix=True) as watch:
+        async with kv.watch("a/", prefix=True) as watch:
             await kv.aput("b", "not watched")
             await kv.aput("a/1", "x")
             await kv.adelete("a/1")
@@ -236,7 +237,7 @@ def test_a_watch_is_iterated_over(kv: KV) -> None:
 
 def test_patience_with_a_watch_ends_and_the_watch_goes_on(kv: KV) -> None:
     async def scenario() -> None:
-        async with kv.awatch("a") as watch:
+        async with kv.watch("a") as watch:
             with pytest.raises(DeadlineExceeded):
                 await watch.anext(timeout=0.02)
             with pytest.raises(TimeoutError):
@@ -248,16 +249,51 @@ def test_patience_with_a_watch_ends_and_the_watch_goes_on(kv: KV) -> None:
     run(scenario)
 
 
+def test_a_watch_that_was_cancelled_before_its_block_does_not_begin(kv: KV, store: InterposedEngine) -> None:
+    async def scenario() -> None:
+        watch = kv.watch("a")
+        watch.cancel()
+        with pytest.raises(Cancelled, match="already"):
+            async with watch:
+                pass
+
+    run(scenario)
+    assert not store.calls["watch"]
+
+
+def test_a_watch_of_a_thread_is_entered_by_a_task(kv: KV) -> None:
+    watch = kv.watch("a")
+    kv.put("a", "1")
+
+    async def scenario() -> None:
+        async with watch:
+            assert short(await watch.anext(timeout=10)) == "PUT a=1"
+        assert watch.closed
+
+    run(scenario)
+
+
+def test_a_callback_is_called_from_the_moment_of_the_call(kv: KV) -> None:
+    seen: list[str] = []
+
+    async def scenario() -> None:
+        kv.watch("a", callback=lambda item: seen.append(short(item)))
+        await kv.aput("a", "1")
+        await until(lambda: seen)
+
+    run(scenario)
+    assert seen == ["PUT a=1"]
+
+
 def test_a_watch_outside_its_block_is_refused(kv: KV) -> None:
     async def scenario() -> None:
-        watch = kv.awatch("a")
+        watch = kv.watch("a")
         assert watch.closed
-        watch.cancel()
         with pytest.raises(InvalidRequest, match="async with"):
             await watch.anext()
         async with watch:
-            pass
-        with pytest.raises(InvalidRequest, match="already"):
+            assert not watch.closed
+        with pytest.raises(Cancelled, match="already"):
             async with watch:
                 pass
         with pytest.raises(Cancelled):
@@ -270,7 +306,7 @@ def test_a_watch_outside_its_block_is_refused(kv: KV) -> None:
 @pytest.mark.parametrize("who", ["watch", "client", "store"])
 def test_a_waiting_task_is_told_that_the_watch_ended(kv: KV, store: InterposedEngine, who: str) -> None:
     async def scenario() -> None:
-        async with kv.awatch("a") as watch:
+        async with kv.watch("a") as watch:
             waiting = asyncio.create_task(watch.anext())
             await asyncio.sleep(0)
             end = {"watch": watch.cancel, "client": kv.close, "store": store.close}[who]
@@ -284,7 +320,7 @@ def test_a_waiting_task_is_told_that_the_watch_ended(kv: KV, store: InterposedEn
 
 def test_a_watch_that_was_left_costs_the_store_nothing(kv: KV, store: InterposedEngine) -> None:
     async def scenario() -> None:
-        async with kv.awatch("a"):
+        async with kv.watch("a"):
             assert len(store.running) == 1
         assert not store.running
 
@@ -302,7 +338,7 @@ def test_a_watch_whose_start_was_cancelled_leaves_nothing_behind(kv: KV, store: 
 
     async def scenario() -> None:
         async def follow() -> None:
-            async with kv.awatch("a"):
+            async with kv.watch("a"):
                 raise AssertionError("started")
 
         task = asyncio.create_task(follow())
@@ -323,7 +359,7 @@ def test_after_compaction_there_is_a_snapshot_and_then_no_gap(kv: KV, store: Int
         first = (await kv.aput("a/1", "old")).revision
         await kv.acompact((await kv.aput("a/1", "new")).revision)
         store.fail("range", ClusterError("away"), times=2)
-        async with kv.awatch("a/", prefix=True, start_revision=first) as watch:
+        async with kv.watch("a/", prefix=True, start_revision=first, resync=True) as watch:
             assert short(await watch.anext(timeout=20)) == "compacted: a/1=new"
             await kv.aput("a/2", "y")
             assert short(await watch.anext(timeout=20)) == "PUT a/2=y"
@@ -334,16 +370,16 @@ def test_after_compaction_there_is_a_snapshot_and_then_no_gap(kv: KV, store: Int
 
 def test_a_slow_task_gets_a_snapshot_instead_of_a_flood(kv: KV, store: InterposedEngine) -> None:
     async def scenario() -> None:
-        async with kv.awatch("a", max_pending=3) as watch:
+        async with kv.watch("a", max_pending=3) as watch:
             for number in range(10):
                 before = store.delivered
                 await kv.aput("a", str(number))
                 if number < 4:
                     await until(lambda before=before: store.delivered > before)  # type: ignore[misc]
-            item = await watch.anext(timeout=20)
-            assert isinstance(item, Resync)
-            assert item.reason is ResyncReason.OVERFLOW
-            assert [found.value for found in item.kvs] == [b"9"]
+            with pytest.raises(EventsLost) as caught:
+                [item async for item in watch]
+            assert caught.value.reason is ResyncReason.OVERFLOW
+            assert [found.value for found in caught.value.snapshot] == [b"9"]
             await kv.aput("a", "10")
             assert short(await watch.anext(timeout=20)) == "PUT a=10"
 
@@ -362,7 +398,7 @@ def test_a_snapshot_does_not_block_the_loop_and_can_be_cancelled(kv: KV, store: 
             go_on.wait(20)
 
         store.before["range"] = hang
-        async with kv.awatch("a", start_revision=first) as watch:
+        async with kv.watch("a", start_revision=first, resync=True) as watch:
             waiting = asyncio.create_task(watch.anext())
             await until(reading.is_set)
             waiting.cancel()
@@ -385,7 +421,7 @@ def test_marks_of_progress_come_to_tasks_too(kv: KV, store: InterposedEngine) ->
     store.watch = remember  # type: ignore[assignment, method-assign]
 
     async def scenario() -> None:
-        async with kv.awatch("a", progress_notify=True) as watch:
+        async with kv.watch("a", progress_notify=True) as watch:
             sinks[0](WatchBatch((), 9))
             assert await watch.anext(timeout=10) == Progress(9)
 
@@ -396,7 +432,7 @@ def test_a_watch_can_outlive_its_loop_without_harm(kv: KV, store: InterposedEngi
     watches = []
 
     async def scenario() -> None:
-        watch = kv.awatch("a")
+        watch = kv.watch("a")
         await watch.__aenter__()
         watches.append(watch)
 

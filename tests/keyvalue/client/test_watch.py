@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.exceptions import Cancelled, ClusterError, DeadlineExceeded, InvalidRequest
+from django_etcdaero.exceptions import Cancelled, ClusterError, DeadlineExceeded, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue import KV, Engine, Event, EventType, Resync, ResyncReason, Watch, txn
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from tests.keyvalue.interposed import InterposedEngine
@@ -23,8 +23,16 @@ def short(item: Event | Resync) -> str:
     return f"+{key}={value}" if item.type is EventType.PUT else f"-{key}"
 
 
-def take(watch: Watch, count: int) -> list[str]:
-    return [short(watch.next(timeout=10)) for _ in range(count)]
+def take(watch: Watch[Event], count: int) -> list[str]:
+    return [told(watch) for _ in range(count)]
+
+
+def told(watch: Watch[Event]) -> str:
+    """The next event, or that some are lost, as a marker would say it."""
+    try:
+        return short(watch.next(timeout=10))
+    except EventsLost as lost:
+        return short(Resync(ResyncReason(lost.reason), lost.snapshot, lost.revision))
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -76,15 +84,15 @@ def test_a_watch_can_start_in_the_past(kv: KV) -> None:
 # --- ending ----------------------------------------------------------------------------------------------------------
 
 
-def end_by_cancel(kv: KV, watch: Watch) -> None:
+def end_by_cancel(kv: KV, watch: Watch[Event]) -> None:
     watch.cancel()
 
 
-def end_by_client(kv: KV, watch: Watch) -> None:
+def end_by_client(kv: KV, watch: Watch[Event]) -> None:
     kv.close()
 
 
-def end_by_engine(kv: KV, watch: Watch) -> None:
+def end_by_engine(kv: KV, watch: Watch[Event]) -> None:
     kv.engine.close()
 
 
@@ -192,13 +200,39 @@ def test_after_compaction_there_is_a_snapshot_and_then_no_gap(kv: KV) -> None:
     latest = kv.put("a/1", "new").revision
     kv.compact(latest)
     with kv.watch("a/", prefix=True, start_revision=first) as watch:
-        item = watch.next(timeout=10)
-        assert isinstance(item, Resync)
-        assert item.reason is ResyncReason.COMPACTED
-        assert item.revision >= latest
-        assert short(item) == "compacted: a/1=new a/2=x"
+        with pytest.raises(EventsLost, match=r"\(compacted\); the snapshot has the 2 keys") as caught:
+            watch.next(timeout=10)
+        lost = caught.value
+        assert lost.reason is ResyncReason.COMPACTED
+        assert lost.revision >= latest
+        assert lost.compact_revision == latest
+        assert [(found.key, found.value) for found in lost.snapshot] == [(b"a/1", b"new"), (b"a/2", b"x")]
         kv.put("a/3", "y")
         assert take(watch, 1) == ["+a/3=y"]
+
+
+def test_an_iteration_ends_with_the_error_and_the_next_one_goes_on(kv: KV) -> None:
+    first = kv.put("a", "old").revision
+    kv.compact(kv.put("a", "new").revision)
+    with kv.watch("a", start_revision=first) as watch:
+        with pytest.raises(EventsLost):
+            list(watch)
+        assert not watch.closed
+        kv.put("a", "later")
+        for event in watch:
+            assert short(event) == "+a=later"
+            break
+
+
+def test_markers_are_for_those_who_ask_for_them(kv: KV) -> None:
+    first = kv.put("a", "old").revision
+    latest = kv.put("a", "new").revision
+    kv.compact(latest)
+    with kv.watch("a", start_revision=first, resync=True) as watch:
+        item = watch.next(timeout=10)
+        assert isinstance(item, Resync)
+        assert (item.reason, item.compact_revision) == (ResyncReason.COMPACTED, latest)
+        assert short(item) == "compacted: a=new"
 
 
 def put_one_by_one(kv: KV, store: InterposedEngine, numbers: range, keys: int) -> None:
@@ -246,10 +280,9 @@ def test_a_big_snapshot_is_one_moment_of_the_store(kv: KV) -> None:
     for start in range(0, 2500, 100):
         kv.txn().then(*(txn.put(f"a/{number:05}", "x") for number in range(start, start + 100))).commit()
     kv.compact(kv.put("b", "").revision)
-    with kv.watch("a/", prefix=True, start_revision=first) as watch:
-        item = watch.next(timeout=10)
-    assert isinstance(item, Resync)
-    assert [found.key for found in item.kvs] == [f"a/{number:05}".encode() for number in range(2500)]
+    with kv.watch("a/", prefix=True, start_revision=first) as watch, pytest.raises(EventsLost) as caught:
+        watch.next(timeout=10)
+    assert [found.key for found in caught.value.snapshot] == [f"a/{number:05}".encode() for number in range(2500)]
 
 
 @pytest.mark.parametrize("with_callback", [False, True])

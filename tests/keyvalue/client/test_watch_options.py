@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
-from django_etcdaero.exceptions import Compacted, DeadlineExceeded, InvalidRequest
-from django_etcdaero.keyvalue import KV, Event, EventType, Progress, Resync, ResyncReason
+from django_etcdaero.exceptions import Compacted, DeadlineExceeded, EventsLost, InvalidRequest
+from django_etcdaero.keyvalue import KV, Event, EventType, Progress, ResyncReason
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory, hub
 from django_etcdaero.keyvalue.values import WatchBatch, WatchHandle, WatchRequest, WatchSink
 from tests.keyvalue.interposed import InterposedEngine
@@ -68,9 +68,11 @@ def test_waiting_has_an_end(kv: KV) -> None:
 
 def test_waiting_for_history_that_is_gone_is_told(kv: KV) -> None:
     first = kv.put("a", "1").revision
-    kv.compact(kv.put("a", "2").revision)
-    with pytest.raises(Compacted):
+    oldest = kv.put("a", "2").revision
+    kv.compact(oldest)
+    with pytest.raises(Compacted) as caught:
         kv.wait_for_change("a", start_revision=first, timeout=10)
+    assert caught.value.compact_revision == oldest
 
 
 # --- progress --------------------------------------------------------------------------------------------------------
@@ -196,10 +198,10 @@ def test_no_more_than_max_pending_wait_and_a_snapshot_stands_for_the_rest(kv: KV
             kv.put("a", str(number))
             if number < 4:
                 wait_until(lambda before=before: engine.delivered > before, what="the delivery")
-        item = watch.next(timeout=10)
-        assert isinstance(item, Resync)
-        assert item.reason is ResyncReason.OVERFLOW
-        assert [found.value for found in item.kvs] == [b"9"]
+        with pytest.raises(EventsLost) as caught:
+            watch.next(timeout=10)
+        assert caught.value.reason is ResyncReason.OVERFLOW
+        assert [found.value for found in caught.value.snapshot] == [b"9"]
 
 
 def test_a_callback_is_not_called_any_more_after_false_or_cancel(kv: KV) -> None:

@@ -247,7 +247,7 @@ def test_many_tasks_log_in_at_once(server: Server, connect: Connect) -> None:
         server.start()  # which knows no token of before
         again = await asyncio.gather(*(kv.aget("a", timeout=40) for _ in range(50)))
         assert None not in again
-        async with kv.awatch("a", timeout=20) as watch:
+        async with kv.watch("a", timeout=20) as watch:
             await kv.aput("a", "2", timeout=20)
             item = await watch.anext(timeout=20)
             assert isinstance(item, Event)
@@ -263,7 +263,7 @@ def test_a_watch_goes_on_after_a_restart_of_its_server(server: Server, connect: 
     kv = KV(connect([server.endpoint]))
 
     async def scenario() -> None:
-        async with kv.awatch("a/", prefix=True) as watch:
+        async with kv.watch("a/", prefix=True) as watch:
             await kv.aput("a/1", "x")
             first = await watch.anext(timeout=20)
             server.kill()
@@ -286,7 +286,7 @@ def test_a_watch_that_nobody_accepts_ends_at_its_deadline_or_when_it_is_cancelle
     kv = KV(engine)
 
     async def follow(timeout: float) -> None:
-        async with kv.awatch("a", timeout=timeout):
+        async with kv.watch("a", timeout=timeout):
             raise AssertionError("accepted")
 
     async def scenario() -> None:

@@ -106,7 +106,7 @@ def test_transactions(kv: KV, orders: Collection[Order]) -> None:
 def test_watches(orders: Collection[Order]) -> None:
     async def play() -> None:
         first = await orders.acreate("1", ADA)
-        async with orders.awatch(changed=["status"]) as watch:
+        async with orders.watch(changed=["status"]) as watch:
             second = await orders.aupdate("1", replace(ADA, status="paid"))
             await orders.aupdate("1", replace(BOB, status="paid"))
             await orders.adelete("1")
@@ -126,6 +126,6 @@ def test_watches(orders: Collection[Order]) -> None:
 def test_a_watch_must_be_started(orders: Collection[Order]) -> None:
     async def play() -> None:
         with pytest.raises(InvalidRequest, match="async with"):
-            await orders.awatch().anext(timeout=1)
+            await orders.watch().anext(timeout=1)
 
     asyncio.run(play())

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest
+from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue import KV, Engine, ResyncReason
 from django_etcdaero.keyvalue.objects import (
     Collection,
@@ -209,7 +209,7 @@ def test_what_cannot_be_read_is_told_and_the_watch_goes_on(kv: KV, orders: Colle
     assert (type(events[4]), events[4].name, events[4].previous) == (Deleted, "2", None)
 
 
-def test_events_that_cannot_be_had_any_more_are_replaced_by_what_there_is(kv: KV, orders: Collection[Order]) -> None:
+def test_events_that_cannot_be_had_any_more_are_told_with_what_there_is(kv: KV, orders: Collection[Order]) -> None:
     first = orders.create("1", ADA)
     orders.create("2", ADA)
     orders.delete("2")
@@ -217,16 +217,20 @@ def test_events_that_cannot_be_had_any_more_are_replaced_by_what_there_is(kv: KV
     fourth = orders.create("4", BOB)
     kv.compact(fourth.version)
     with orders.watch(since=first.version) as watch:
-        (event,) = take(watch, 1)
-        assert isinstance(event, Resynced)
-        assert (event.reason, event.items) == (ResyncReason.COMPACTED, (first, fourth))
-        assert event.revision >= fourth.version
-        assert [invalid.name for invalid in event.invalid] == ["3"]
+        with pytest.raises(EventsLost) as caught:
+            next(watch)
+        lost = caught.value
+        assert (lost.reason, lost.snapshot) == (ResyncReason.COMPACTED, (first, fourth))
+        assert lost.revision >= fourth.version
+        assert lost.compact_revision == fourth.version
+        assert [invalid.name for invalid in lost.invalid] == ["3"]
         fifth = orders.create("5", ADA)
         assert take(watch, 1) == [Created(fifth)]
-    with orders.watch(since=first.version, fields={"customer": "Bob"}) as watch:
+    with orders.watch(since=first.version, fields={"customer": "Bob"}, resync=True) as watch:
         (event,) = take(watch, 1)
+        assert isinstance(event, Resynced)
         assert event.items == (fourth,)
+        assert event.compact_revision == fourth.version
 
 
 def test_a_consumer_that_is_too_slow_gets_what_there_is(engine: Engine) -> None:
@@ -239,9 +243,9 @@ def test_a_consumer_that_is_too_slow_gets_what_there_is(engine: Engine) -> None:
         for number in range(4):
             stored.append(orders.create(str(number), ADA))
             wait_until(lambda number=number: counted.delivered > number, what="the delivery")  # type: ignore[misc]
-        (event,) = take(watch, 1)
-        assert isinstance(event, Resynced)
-        assert (event.reason, event.items) == (ResyncReason.OVERFLOW, tuple(stored))
+        with pytest.raises(EventsLost) as caught:
+            watch.next(timeout=TIMEOUT)
+        assert (caught.value.reason, caught.value.snapshot) == (ResyncReason.OVERFLOW, tuple(stored))
         fifth = orders.create("5", ADA)
         assert take(watch, 1) == [Created(fifth)]
     kv.close()

@@ -267,7 +267,7 @@ def test_leaders_can_be_observed_in_an_event_loop(kv: KV) -> None:
     async def main() -> None:
         election = kv.election("E", value="a")
         seen: list[ElectionEvent] = []
-        async with election.aobserve() as events:
+        async with election.observe() as events:
             await collect(seen, events.anext(timeout=10))
             with pytest.raises(DeadlineExceeded):
                 await events.anext(timeout=0.05)

@@ -67,12 +67,36 @@ def test_callbacks_hear_of_each_change_when_it_is_there(kv: KV) -> None:
         heard: list[Change[int]] = []
         mirror.on_change(lambda change: heard.append(change) if mirror.get(change.key) == change.new else None)
         mirror.on_change(lambda change: 1 / 0)
+        revisions = []
         for key, value in (("f/b", "2"), ("f/a", "3")):
-            kv.put(key, value)
+            revisions.append(kv.put(key, value).revision)
             mirror.wait_for(lambda m, key=key, value=value: m.get(key[2:]) == int(value), timeout=10)
-        kv.delete("f/a")
+        revisions.append(kv.delete("f/a").revision)
         wait_until(lambda: len(heard) == 3)
-    assert heard == [Change("b", None, 2), Change("a", 1, 3), Change("a", 3, None)]
+    first, second, third = revisions
+    assert heard == [Change("b", None, 2, first), Change("a", 1, 3, second), Change("a", 3, None, third)]
+
+
+def test_callbacks_that_are_slow_hear_of_each_change_in_order(kv: KV) -> None:
+    with kv.mirror("f/", decode=int) as mirror:
+        heard: list[tuple[str, int | None, int | None]] = []
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hear(change: Change[int]) -> None:
+            begun.set()
+            go_on.wait(20)
+            heard.append((change.key, change.old, change.new))
+
+        mirror.on_change(hear)
+        kv.put("f/first", "0")
+        begun.wait(20)
+        kv.put("f/b", "1")
+        kv.put("f/a", "1")
+        kv.put("f/b", "2")
+        kv.delete("f/b")
+        go_on.set()
+        wait_until(lambda: len(heard) == 5)
+    assert heard == [("first", None, 0), ("b", None, 1), ("a", None, 1), ("b", 1, 2), ("b", 2, None)]
 
 
 def test_a_value_that_cannot_be_read_keeps_the_last_one(kv: KV, caplog: pytest.LogCaptureFixture) -> None:
@@ -93,7 +117,13 @@ def test_a_value_that_cannot_be_read_keeps_the_last_one(kv: KV, caplog: pytest.L
 def test_after_lost_events_the_copy_is_a_new_snapshot(kv: KV, store: InterposedEngine) -> None:
     kv.put("f/gone", "1")
     kv.put("f/stays", "1")
-    mirror = kv.mirror("f/", decode=int)
+    decoded: list[bytes] = []
+
+    def decode(value: bytes) -> int:
+        decoded.append(value)
+        return int(value)
+
+    mirror = kv.mirror("f/", decode=decode)
     heard: list[Change[int]] = []
     mirror.on_change(heard.append)
     sink = mirror._feed._sink
@@ -103,9 +133,21 @@ def test_after_lost_events_the_copy_is_a_new_snapshot(kv: KV, store: InterposedE
     mirror.wait_for(lambda m: m.revision >= last.revision, timeout=10)
     assert dict(mirror) == {"stays": 1, "new": 2}
     wait_until(lambda: {change.key for change in heard} == {"gone", "new"})
+    assert len(decoded) == 3, "what has not changed is not read again"
     kv.put("f/after", "3")
     mirror.wait_for(lambda m: m.get("after") == 3, timeout=10)
     mirror.close()
+
+
+def test_of_a_store_that_was_replaced_the_old_revisions_say_nothing(kv: KV, store: InterposedEngine) -> None:
+    kv.put("f/same", "1")
+    with kv.mirror("f/", decode=int) as mirror:
+        heard: list[Change[int]] = []
+        mirror.on_change(heard.append)
+        mirror._feed._sink(WatchBatch(lost=WatchLost.RESET))
+        wait_until(lambda: heard)
+        assert [(change.key, change.old, change.new) for change in heard] == [("same", 1, 1)]
+        assert dict(mirror) == {"same": 1}
 
 
 def test_waiting_ends_in_time_and_tells(kv: KV) -> None:
@@ -162,12 +204,13 @@ def test_the_child_of_a_fork_is_told(kv: KV) -> None:
 
 def test_tasks_wait_without_blocking_the_loop(kv: KV) -> None:
     async def run() -> Any:
-        mirror: Mirror[int] = await kv.amirror("f/", decode=int)
-        waiting = asyncio.create_task(mirror.await_for(lambda m: m.get("a"), timeout=10))
-        await asyncio.sleep(0)
-        await kv.aput("f/a", "7")
-        found = await waiting
-        mirror.close()
+        mirror: Mirror[int]
+        async with await kv.amirror("f/", decode=int) as mirror:
+            waiting = asyncio.create_task(mirror.await_for(lambda m: m.get("a"), timeout=10))
+            await asyncio.sleep(0)
+            await kv.aput("f/a", "7")
+            found = await waiting
+        assert mirror.closed
         return found
 
     assert asyncio.run(run()) == 7

@@ -149,9 +149,14 @@ def name_request(refusal: EtcdAeroError, method: str, message: Any, user: str | 
     """
     if not isinstance(refusal, PermissionDenied):
         return refusal
-    key = next(_keys(message), None)
+    key = first_key(message)
     on = "" if key is None else f" of {key!r}"
     return PermissionDenied(f"{refusal}: {method}{on} by {'nobody' if user is None else f'user {user!r}'}")
+
+
+def first_key(message: Any) -> bytes | None:
+    """Return the first key that a request names; ``None``: it names none."""
+    return next(_keys(message), None)
 
 
 def _keys(message: Any) -> Iterator[bytes]:

@@ -129,7 +129,7 @@ class WatchStream:
         else:
             _log.warning("the store refused a watch on %r: %s", watch.request.key, answer.cancel_reason)
             why = WatchLost.REFUSED
-        self._sinks.submit(watch, lost(why, seen))
+        self._sinks.submit(watch, lost(why, seen, answer.compact_revision))
         watch.settled.set()
         return watch
 

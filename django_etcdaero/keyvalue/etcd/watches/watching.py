@@ -136,6 +136,6 @@ class EtcdWatch(Delivery):
         return batch
 
 
-def lost(why: WatchLost, revision: int) -> WatchBatch:
+def lost(why: WatchLost, revision: int, compact_revision: int = 0) -> WatchBatch:
     """Return the last batch of a watch."""
-    return WatchBatch((), revision, why)
+    return WatchBatch((), revision, why, compact_revision)
