@@ -46,18 +46,18 @@ class KV(Client):
     # many keys -------------------------------------------------------------------------------------------------------
 
     def iterate(
-        self, start: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
+        self, key: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
     ) -> Iterator[KeyValue]:
         """Go through a range of any size, page by page, as of one revision:
         :mod:`django_etcdaero.keyvalue.recipes.paging`.
         """
-        return iter(paging.Pages(self, start, range_end, **options))
+        return iter(paging.Pages(self, key, range_end, **options))
 
     def aiterate(
-        self, start: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
+        self, key: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
     ) -> AsyncIterator[KeyValue]:
         """Go through a range of any size as :meth:`iterate` does, with ``async for``."""
-        return aiter(paging.Pages(self, start, range_end, **options))
+        return aiter(paging.Pages(self, key, range_end, **options))
 
     first, afirst = twins(paging.first)
     last, alast = twins(paging.last)

@@ -84,37 +84,37 @@ class KeyCalls(Scope):
 
     def range(
         self,
-        start: Text,
+        key: Text,
         range_end: Text | None = None,
         *,
         timeout: float | None = None,
         **options: Unpack[RangeOptions],
     ) -> RangeResult:
-        """Read one key, the keys from ``start`` up to but not ``range_end``, or all with ``start`` as ``prefix``.
+        """Read one key, the keys from ``key`` up to but not ``range_end``, or all with ``key`` as ``prefix``.
 
         The options are ``prefix``, ``limit``, ``revision`` (read as of it), ``sort_order`` and ``sort_target``,
         ``serializable``, ``keys_only``, ``count_only``, and bounds: ``min_mod_revision``, ``max_mod_revision``,
         ``min_create_revision``, ``max_create_revision``. What they mean is told by
         :class:`~django_etcdaero.keyvalue.values.RangeRequest`.
         """
-        request = self.keyspace.outward(ops.get(start, range_end, **options))
+        request = self.keyspace.outward(ops.get(key, range_end, **options))
         return self.keyspace.inward(self.open_engine().range(request, timeout=timeout))
 
     async def arange(
         self,
-        start: Text,
+        key: Text,
         range_end: Text | None = None,
         *,
         timeout: float | None = None,
         **options: Unpack[RangeOptions],
     ) -> RangeResult:
         """Do what :meth:`range` does."""
-        request = self.keyspace.outward(ops.get(start, range_end, **options))
+        request = self.keyspace.outward(ops.get(key, range_end, **options))
         return self.keyspace.inward(await self.open_engine().arange(request, timeout=timeout))
 
     async def _delete_range(
         self,
-        start: Text,
+        key: Text,
         range_end: Text | None = None,
         *,
         prefix: bool = False,
@@ -122,7 +122,7 @@ class KeyCalls(Scope):
         timeout: float | None = None,
     ) -> DeleteResult:
         """Delete the keys that :meth:`range` with the same first arguments returns, as one change."""
-        request = self.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
+        request = self.keyspace.outward(ops.delete(key, range_end, prefix=prefix, prev_kv=prev_kv))
         engine = self.open_engine()
         return self.keyspace.inward(await Call(engine.delete_range, engine.adelete_range, request, timeout=timeout))
 
