@@ -12,6 +12,7 @@ from django_etcdaero.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .client.lease import Lease as Lease
+    from .client.loss import LossReason as LossReason
     from .client.session import Session as Session
     from .client.watch import AsyncWatch as AsyncWatch
     from .client.watch import Progress as Progress
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "client.lease": ["Lease"],
+    "client.loss": ["LossReason"],
     "client.session": ["Session"],
     "client.watch": ["AsyncWatch", "Progress", "Resync", "ResyncReason", "Watch"],
     "engine": ["Engine"],

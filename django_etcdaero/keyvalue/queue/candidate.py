@@ -39,6 +39,7 @@ class Candidate(Contender):
 
     kind = "election"
     apart = True
+    lost_error = NotLeader
 
     def __init__(self, client: Client, name: Text, *, ttl: int, value: Text = b"") -> None:
         """``value`` is what the candidate announces when it leads; empty: its introduction, a JSON object with host,
