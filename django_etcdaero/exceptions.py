@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 
 class EtcdAeroError(Exception):
@@ -119,7 +120,15 @@ class LeaseExists(EtcdAeroError):
 
 
 class LockTimeout(DeadlineExceeded):
-    """The lock was not free within the time allowed."""
+    """The lock was not free within the time allowed.
+
+    ``holder`` is who had it then (:class:`~django_etcdaero.keyvalue.queue.holder.Holder`), where the store told it in
+    time; else ``None``.
+    """
+
+    def __init__(self, message: str, *, holder: Any = None) -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class LockLost(EtcdAeroError):

@@ -6,7 +6,15 @@ import logging
 import threading
 from typing import Any
 
-from django_etcdaero.exceptions import ClusterError, EtcdAeroError, InvalidRequest, LeaseNotFound, LockLost, LockTimeout
+from django_etcdaero.exceptions import (
+    Cancelled,
+    ClusterError,
+    EtcdAeroError,
+    InvalidRequest,
+    LeaseNotFound,
+    LockLost,
+    LockTimeout,
+)
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
 from django_etcdaero.keyvalue.client.client import Client
@@ -17,11 +25,13 @@ from django_etcdaero.keyvalue.client.steps import is_over, seconds_left
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.txn import create_revision
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import Call, Pause
 
 from .contest import Contest
+from .holder import Holder
 from .place import Place
 from .reading import LEAVE_TIMEOUT
 
@@ -48,6 +58,8 @@ class Contender(Contest):
         """Seconds after which the place of a dead process is free."""
         self._mutex = threading.Lock()
         self._busy = False
+        self._cancelled = False
+        self._waiting: Place | None = None
         self._place: Place | None = None
         self._last_reason: LossReason | None = None
         self._callbacks: list[ToldOfLoss[Any]] = []
@@ -105,6 +117,24 @@ class Contender(Contest):
         if self.lost:
             self._report(callback)
 
+    # waiting for it --------------------------------------------------------------------------------------------------
+
+    @acts
+    def cancel(self) -> bool:
+        """End the wait of another thread or task for the name, with this object: there ``Cancelled`` is raised.
+
+        Return whether there was a wait to end; what is held already stays held. A call to the store that is under way
+        is waited for, and nothing of the wait stays in the store.
+        """
+        with self._mutex:
+            if not self._busy or self._place is not None:
+                return False
+            self._cancelled = True
+            waiting = self._waiting
+        if waiting is not None:
+            waiting.cancel()
+        return True
+
     # inside ----------------------------------------------------------------------------------------------------------
 
     async def _take(
@@ -132,6 +162,7 @@ class Contender(Contest):
                         f"this {kind} object has {self.label!r} already; each contender uses one of its own"
                     )
                 mine = self._busy = True
+                self._cancelled = False
                 self._last_reason = None
             try:
                 await self._insist(entry, limit, once=once, stop=stop)
@@ -159,6 +190,7 @@ class Contender(Contest):
                 if stop is not None and stop.is_set():
                     raise
             await Pause(_RETRY)
+            self._check_cancelled()
 
     async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
         """Enter the queue until ``entry``, and wait in it until ``limit``."""
@@ -166,12 +198,18 @@ class Contender(Contest):
         place = self._make_place(session)
         end: float | None = entry
         try:
+            with self._mutex:
+                self._waiting = place
+                self._check_cancelled()
             if once:
                 if not (await place.enter_if_empty(entry)):
                     raise LockTimeout(f"{self.label!r} is not free")
             elif not (await self._line_up(place, entry)):
                 end = limit
                 await place.wait(limit=limit, stop=stop)
+            with self._mutex:
+                self._check_cancelled()
+                self._waiting, self._place = None, place
             self._hold(place)
         except BaseException as error:
             try:
@@ -180,11 +218,18 @@ class Contender(Contest):
                 elif isinstance(error, LockLost):
                     self._last_reason = place.guard.reason or LossReason.REMOVED
                 if isinstance(error, EtcdAeroError):
-                    await place.leave(timeout=_farewell(end, error))
+                    await place.leave(timeout=_farewell(end, error), look=isinstance(error, LockTimeout))
+                    if isinstance(error, LockTimeout) and place.first is not None:
+                        error.holder = holder = Holder.read(place.first, place.first.value)
+                        error.args = (f"{error}; {holder} has it",)
             finally:  # what a signal handler raises comes here as well, while leaving too
-                self._place = None
+                self._waiting = self._place = None
                 place.drop()
             raise
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled:
+            raise Cancelled(f"the wait for {self.label!r} was cancelled")
 
     def _make_place(self, session: Session) -> Place:
         raise NotImplementedError

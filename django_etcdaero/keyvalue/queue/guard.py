@@ -64,6 +64,10 @@ class Guard(Alarm):
             return None
         return LossReason.CLOSED if self._client.closed else lease.lost_reason or LossReason.REVOKED
 
+    def wake(self) -> None:
+        """End the wait of whoever waits for the place. It is not to be held afterwards: no loss would be told."""
+        self._ring()
+
     def report(self) -> None:
         """Be told that the key is gone."""
         alive = self._lease.alive  # else it went with the lease

@@ -180,4 +180,3 @@ def test_a_candidate_that_waits_can_be_taken_out(kv: KV, other: KV) -> None:
     thread.join(20)
     assert len(errors) == 1
     leader.resign()
-
