@@ -223,6 +223,8 @@ orders = Collection(kv, Product, "orders/")
 
 reveal_type(kvs["other"])  # KV
 reveal_type(kv.get("a"))  # KeyValue | None
+reveal_type(kv.get("a", default="none"))  # KeyValue | str
+reveal_type(kv.put("a", "1", ttl=60).revision)  # int
 reveal_type(kv.range("a", prefix=True).kvs)  # tuple[KeyValue, ...]
 reveal_type(kv.range("a", prefix=True)[0])  # KeyValue
 reveal_type([found.key for found in kv.range("a", prefix=True)])  # list[bytes]

@@ -19,6 +19,7 @@ from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call
 from django_etcdaero.system.twins import twins
 
+from .expiring import ExpiringKeys
 from .key_calls import KeyCalls
 from .lease import Lease, check_ttl, time_to_live
 from .renewal import LeaseRenewal
@@ -44,6 +45,7 @@ class Client(KeyCalls):
         super().__init__(life, to_bytes(prefix, name="prefix"))
         self.renewal = LeaseRenewal(life)
         self.sessions = Sessions(self, self.renewal)
+        self.expiring = ExpiringKeys(self.renewal)
         self._root = True
 
     def __repr__(self) -> str:
@@ -59,7 +61,7 @@ class Client(KeyCalls):
         part.identity = self.identity
         whole = self.prefix + to_bytes(prefix, name="prefix")
         KeyCalls.__init__(part, self.life, whole)
-        part.renewal, part.sessions = self.renewal, self.sessions
+        part.renewal, part.sessions, part.expiring = self.renewal, self.sessions, self.expiring
         part._root = False
         return part
 

@@ -30,17 +30,17 @@ from .steps import Alarm
 clock = elapsed
 """Seconds that never go back, with the time a suspended machine slept (the store went on meanwhile)."""
 
-_LONGEST_TTL = 9_000_000_000
+LONGEST_TTL = 9_000_000_000
 
 
 def check_ttl(ttl: int) -> None:
     """Raise ``InvalidRequest`` unless ``ttl`` is a whole number of seconds, from 1 to etcd's 9,000,000,000."""
     try:
-        valid = 1 <= operator.index(ttl) <= _LONGEST_TTL and not isinstance(ttl, bool)
+        valid = 1 <= operator.index(ttl) <= LONGEST_TTL and not isinstance(ttl, bool)
     except TypeError:
         valid = False
     if not valid:
-        raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {_LONGEST_TTL}, not {ttl!r}")
+        raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {LONGEST_TTL}, not {ttl!r}")
 
 
 class Lease(Alarm, TwinBlocks):
