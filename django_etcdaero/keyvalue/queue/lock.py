@@ -10,7 +10,8 @@ lock, or hands :attr:`Lock.token` to systems that refuse tokens smaller than the
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, ParamSpec, TypeVar
 
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.client.background import logger
@@ -21,9 +22,13 @@ from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .contender import Contender
+from .decorated import under
 from .holder import Holder as Holder
 from .holder import introduction
 from .place import Place
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Lock(Contender, TwinBlocks):
@@ -31,10 +36,13 @@ class Lock(Contender, TwinBlocks):
 
     One object is one contender: threads and tasks that compete use one object each. As a context manager, also an
     asynchronous one, it acquires and releases; a body that finished although the lock was lost meanwhile gets
-    ``LockLost`` at the end, unless it raised an error of its own.
+    ``LockLost`` at the end, unless it raised an error of its own. As a decorator it gives each call of the function,
+    which may be a coroutine function, a lock object of its own.
     """
 
     kind = "lock"
+    do_not_call_in_templates = True
+    """For Django's templates, which call what can be called: as a decorator it can be."""
 
     def __init__(self, client: Client, name: Text, *, ttl: int, timeout: float | None) -> None:
         super().__init__(client, name, ttl=ttl)
@@ -91,6 +99,15 @@ class Lock(Contender, TwinBlocks):
             raise LockLost(f"{self.label!r} had been lost before it was released{self._why()}")
 
     release, arelease = twins(_release)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return ``function`` such that each call holds the lock, with the ``ttl`` and ``timeout`` of this object.
+
+        The call raises what :meth:`acquire` raises, and ``LockLost`` if the lock was lost before it returned. Raises
+        ``InvalidRequest`` for a generator function; so does a call in a call of the same thread or task, which would
+        wait for itself.
+        """
+        return under(lambda: Lock(self._client, self.name, ttl=self.ttl, timeout=self._timeout), function, self.label)
 
     async def _enter(self) -> None:
         await self._acquire()
