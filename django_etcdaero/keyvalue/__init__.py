@@ -1,7 +1,7 @@
 """The coordination plane: keys, leases, watches, transactions and locks with the semantics of etcd v3.
 
 The names below are imported on first use. Conditions and operations of transactions are in
-:mod:`django_etcdaero.keyvalue.txn`.
+:mod:`django_etcdaero.keyvalue.ops`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .facade import KV as KV
     from .objects import Collection as Collection
     from .objects import ObjectTxn as ObjectTxn
+    from .ops import Txn as Txn
     from .queue.election import Election as Election
     from .queue.election import Leadership as Leadership
     from .queue.holder import Changed as Changed
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from .recipes.stm import Isolation as Isolation
     from .recipes.stm import Transaction as Transaction
     from .recipes.temporary import TemporaryKey as TemporaryKey
-    from .txn import Txn as Txn
     from .values import Event as Event
     from .values import EventType as EventType
     from .values import KeyValue as KeyValue
@@ -62,7 +62,7 @@ _HOMES = {
     "recipes.mirror": ["Change", "Mirror"],
     "recipes.stm": ["AsyncTransaction", "Isolation", "Transaction"],
     "recipes.temporary": ["TemporaryKey"],
-    "txn": ["Txn"],
+    "ops": ["Txn"],
     "values": ["Event", "EventType", "KeyValue", "LeaseStatus", "SortOrder", "SortTarget"],
 }
 

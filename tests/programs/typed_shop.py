@@ -22,7 +22,7 @@ from django_etcdaero import (
     thaw,
 )
 from django_etcdaero.datasets.snapshot import Snapshot
-from django_etcdaero.keyvalue import Collection, Event, Resync, txn
+from django_etcdaero.keyvalue import Collection, Event, Resync, ops
 from django_etcdaero.keyvalue.objects import Stored
 from django_etcdaero.testing import override_dataset
 
@@ -231,7 +231,7 @@ reveal_type([found.key for found in kv.range("a", prefix=True)])  # list[bytes]
 reveal_type(kv.mirror("limits/"))  # Mirror[bytes]
 reveal_type(kv.mirror("limits/", decode=int)["uploads"])  # int
 reveal_type(kv.txn())  # Txn
-reveal_type(kv.txn().when(txn.version("a") == 0).then(txn.put("a", "1")).commit().succeeded)  # bool
+reveal_type(kv.txn().when(ops.version("a") == 0).then(ops.put("a", "1")).commit().succeeded)  # bool
 reveal_type(kv.objects(Product, "orders/"))  # Collection[Product]
 reveal_type(orders)  # Collection[Product]
 reveal_type(orders.get("1"))  # Stored[Product]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Self, Unpack
 
 from django_etcdaero.exceptions import Compacted, InvalidRequest
-from django_etcdaero.keyvalue import txn as ops
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.arguments import LeaseRef, WatchOptions, end_of, lease_id
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, to_bytes

@@ -8,7 +8,7 @@ import os
 from typing import Any, TypeVar, Unpack, overload
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue import txn as ops
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.arguments import PutOptions, RangeOptions, check_count, check_flag
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, PutRequest, PutResult, RangeResult

@@ -14,7 +14,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, to_bytes
-from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
+from django_etcdaero.keyvalue.ops import create_revision, lease_of, put
 from django_etcdaero.system.acting import acts
 
 from .contender import Contender

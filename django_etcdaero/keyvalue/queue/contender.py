@@ -23,7 +23,7 @@ from django_etcdaero.keyvalue.client.loss import LossReason, ToldOfLoss
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import is_over, seconds_left
 from django_etcdaero.keyvalue.keys import Text
-from django_etcdaero.keyvalue.txn import create_revision
+from django_etcdaero.keyvalue.ops import create_revision
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic

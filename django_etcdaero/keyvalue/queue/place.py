@@ -34,7 +34,7 @@ from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logge
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read, is_over, pause, seconds_left, wait
-from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
+from django_etcdaero.keyvalue.ops import Txn, create_revision, delete, found, get, lease_of, put
 from django_etcdaero.keyvalue.values import (
     KeyValue,
     PutRequest,

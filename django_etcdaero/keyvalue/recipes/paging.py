@@ -19,7 +19,7 @@ from django_etcdaero.keyvalue.arguments import EndOptions, PageOptions, check_ch
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import Text
-from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.ops import get
 from django_etcdaero.keyvalue.values import KeyValue, RangeResult, SortOrder, SortTarget
 from django_etcdaero.system.steps import adrive, drive
 

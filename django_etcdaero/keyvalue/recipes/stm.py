@@ -39,7 +39,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span
-from django_etcdaero.keyvalue.txn import delete, put
+from django_etcdaero.keyvalue.ops import delete, put
 from django_etcdaero.keyvalue.values import PutRequest, TxnResult
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.interruption import interrupts
