@@ -26,6 +26,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FOR_THE_PACKAGE = frozenset(
+    {
+        "callbacks",
+        "chores",
+        "engine",
+        "expiring",
+        "keyspace",
+        "life",
+        "open_engine",
+        "renewal",
+        "sessions",
+        "start_watch",
+        "txn_run",
+        "atxn_run",
+    }
+)
+"""What a client has for the parts of the package; not shown where names are completed."""
+
 
 class KV(Client):
     """A client of an :class:`~django_etcdaero.keyvalue.engine.Engine`, below a prefix. Safe to share between threads.
@@ -42,6 +60,9 @@ class KV(Client):
     the plain calls are those of :class:`~django_etcdaero.keyvalue.client.client.Client`. Methods that begin with ``a``
     are awaited, and do what the blocking one does.
     """
+
+    def __dir__(self) -> list[str]:
+        return sorted(set(super().__dir__()) - FOR_THE_PACKAGE)
 
     # many keys -------------------------------------------------------------------------------------------------------
 

@@ -252,3 +252,24 @@ with kv.watch("a", prefix=True) as watch:
 
 def followed(stored: Stored[Product]) -> None:
     reveal_type(stored.version)  # int
+
+
+@kv.lock("jobs", timeout=5)
+def nightly(day: str) -> int:
+    return len(day)
+
+
+@kv.lock("jobs")
+async def anightly(day: str) -> int:
+    return len(day)
+
+
+reveal_type(nightly("monday"))  # int
+kv.lock("jobs").on_lost(lambda lost, reason: print(lost.token, reason.value))
+kv.session(10).on_lost(lambda lost: print(lost.id))
+
+
+async def awaited() -> None:
+    reveal_type(await anightly("monday"))  # int
+    reveal_type(await kv.aget("a", b""))  # KeyValue | bytes
+    reveal_type(await kv.aput("a", "1", ttl=60))  # PutResult
