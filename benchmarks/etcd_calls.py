@@ -114,7 +114,7 @@ def ours(port: int) -> tuple[Calls, Callable[[], None]]:
 
 def public(port: int) -> tuple[Calls, Callable[[], None]]:
     """The same through the client that users have."""
-    from django_etcdaero.keyvalue import KV, txn
+    from django_etcdaero.keyvalue import KV, ops
     from django_etcdaero.keyvalue.etcd import EtcdEngine
 
     engine = EtcdEngine([f"127.0.0.1:{port}"])
@@ -132,7 +132,7 @@ def public(port: int) -> tuple[Calls, Callable[[], None]]:
     return {
         "get": lambda: kv.get("key"),
         "put": lambda: kv.put("key", VALUE),
-        "txn": lambda: kv.txn().when(txn.version("key") > 0).then(txn.put("key", VALUE)).commit(),
+        "txn": lambda: kv.txn().when(ops.version("key") > 0).then(ops.put("key", VALUE)).commit(),
         "range of 100": lambda: [item.value for item in kv.range("range/", prefix=True).kvs],
         "the same, every field": lambda: kv.range("range/", prefix=True).kvs,
         "put and its event": put_and_see,

@@ -268,7 +268,7 @@ class Gathering:
         self._operations: list[Any] = []
 
     def put(self, key: str, value: bytes, *, lease: Any) -> None:
-        from django_etcdaero.keyvalue.txn import put
+        from django_etcdaero.keyvalue.ops import put
 
         self._operations.append(put(key, value, lease=lease))
         if len(self._operations) == 100:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import iscoroutinefunction, isfunction
+from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
 
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.connection import BaseConnectionHandler, ConnectionProxy
 
 from .exceptions import ConfigurationError
 
 if TYPE_CHECKING:
+    from .keyvalue.administration import Auth, Cluster, Maintenance
     from .keyvalue.facade import KV
 
     _Handler = BaseConnectionHandler[KV]
@@ -50,15 +56,90 @@ kvs = KVHandler()
 
 
 class DefaultKV(_Proxy):
-    """The client of the alias ``default``, opened when it is first used."""
+    """The client of the alias ``default``, opened when it is first used.
+
+    Looking at it opens nothing: its repr, ``dir()``, and taking a method, as shells do that complete names.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # shells and debuggers ask for many
+            raise AttributeError(f"the KV client has no attribute {name!r}")
+        from .runtime import runtime
+
+        if not runtime.open_stores.is_open(self._alias):
+            from .keyvalue.facade import KV
+
+            method = getattr(KV, name, None)
+            if isfunction(method):
+                return MethodType(_later(name, method), self)
+        return getattr(self._client(), name)
+
+    def _client(self) -> KV:
+        client: KV = self._connections[self._alias]
+        return client
+
+    # Here because completers leave properties of a class alone, while for other names they take the value.
+
+    @property
+    def auth(self) -> Auth:
+        """Users and roles of the store."""
+        return self._client().auth
+
+    @property
+    def closed(self) -> bool:
+        """True once the client is closed."""
+        return self._client().closed
+
+    @property
+    def cluster(self) -> Cluster:
+        """The members of the store."""
+        return self._client().cluster
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Status, alarms, snapshots and the like."""
+        return self._client().maintenance
+
+    @property
+    def prefix(self) -> bytes:
+        """What all keys of this client start with in the store."""
+        return self._client().prefix
 
     def __dir__(self) -> list[str]:
-        from .keyvalue.facade import KV
+        from .keyvalue.facade import FOR_THE_PACKAGE, KV
 
-        return dir(KV)  # of the class: looking must open nothing
+        return sorted(set(dir(KV)) - FOR_THE_PACKAGE)  # of the class: looking must open nothing
 
     def __repr__(self) -> str:
-        return "<the KV client of the alias 'default'>"
+        from . import conf
+        from .runtime import runtime
+
+        alias = self._alias
+        if runtime.open_stores.is_open(alias):
+            client = self._client()
+            return f"<kv {alias!r}: {client.engine.info.location}, prefix {client.prefix!r}>"
+        try:
+            settings = conf.get(alias)
+        except (ConfigurationError, ImproperlyConfigured):
+            return f"<kv {alias!r}: its settings are wrong or missing>"
+        return f"<kv {alias!r}: {settings.kv.safe}, prefix {settings.prefix.encode() + b'/'!r}, not opened yet>"
+
+
+def _later(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``method`` of :class:`KV` for a client that is opened when it is called."""
+    if iscoroutinefunction(method):
+
+        @wraps(method)
+        async def call(proxy: DefaultKV, *args: Any, **kwargs: Any) -> Any:
+            return await getattr(proxy._client(), name)(*args, **kwargs)
+
+    else:
+
+        @wraps(method)
+        def call(proxy: DefaultKV, *args: Any, **kwargs: Any) -> Any:
+            return getattr(proxy._client(), name)(*args, **kwargs)
+
+    return call
 
 
 kv = cast("KV", DefaultKV(kvs, "default"))

@@ -149,7 +149,15 @@ class LeaseExists(EtcdAeroError):
 
 
 class LockTimeout(DeadlineExceeded):
-    """The lock was not free within the time allowed."""
+    """The lock was not free within the time allowed.
+
+    ``holder`` is who had it then (:class:`~django_etcdaero.keyvalue.queue.holder.Holder`), where the store told it in
+    time; else ``None``.
+    """
+
+    def __init__(self, message: str, *, holder: Any = None) -> None:
+        super().__init__(message)
+        self.holder = holder
 
 
 class LockLost(EtcdAeroError):

@@ -64,6 +64,10 @@ class OpenStores:
                     self._tell(Opened(alias, found.kv, found.records))
         return found
 
+    def is_open(self, alias: str) -> bool:
+        """Tell whether the stores of ``alias`` are open."""
+        return alias in self._opened
+
     def records(self, address: Address, *, timeout: float) -> RecordStore:
         """Return the record store at ``address``, opened now if need be; ``timeout``: seconds a call may take.
 

@@ -98,10 +98,10 @@ def test_the_names_are_the_same_whatever_is_imported_first(first: str) -> None:
     code = (
         f"{first}\n"
         "from django_etcdaero import Dataset, dataset, datasets, kv, kvs\n"
-        "from django_etcdaero.keyvalue import KV, txn\n"
-        "print(type(kv).__name__, type(kvs).__name__, type(datasets).__name__, type(KV).__name__, txn.__name__)\n"
+        "from django_etcdaero.keyvalue import KV, ops\n"
+        "print(type(kv).__name__, type(kvs).__name__, type(datasets).__name__, type(KV).__name__, ops.__name__)\n"
     )
-    assert run(code) == "DefaultKV KVHandler Datasets type django_etcdaero.keyvalue.txn"
+    assert run(code) == "DefaultKV KVHandler Datasets type django_etcdaero.keyvalue.ops"
 
 
 def test_importing_it_loads_no_store_and_no_client_library() -> None:

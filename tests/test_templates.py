@@ -42,7 +42,7 @@ READING = {
     EmbeddedEngine: {"lease_list", "memory"},
     "Lease": {"time_to_live"},
     "Lock": {"check", "compare", "holder", "queue"},
-    "Election": {"compare", "holder", "leader", "queue"},
+    "Election": {"check", "compare", "holder", "leader", "queue"},
     "Leadership": {"check", "compare"},
     "Mirror": {"copy", "items", "keys", "values"},
     "Collection": {"list"},

@@ -11,7 +11,7 @@ import pytest
 
 from django_etcdaero import kv, kvs, tracing
 from django_etcdaero.exceptions import FutureRevision, LeaseNotFound
-from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.runtime import runtime
 from django_etcdaero.stores.local import MemoryAddress
 from tests.management.running import declare
@@ -46,7 +46,7 @@ def test_each_call_is_a_span_with_its_key_and_never_a_value(tracer: Tracer) -> N
     tracing.enable(tracer.start_as_current_span)
     kv.put("a", "secret")
     kv.get("a")
-    kv.txn().when(txn.version("b") == 0).then(txn.put("c", "secret")).commit()
+    kv.txn().when(ops.version("b") == 0).then(ops.put("c", "secret")).commit()
     kv.delete("a")
     kv.leases()
     prefix = kv.prefix.decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.keyvalue.txn import delete, found, get, mod_revision, put
+from django_etcdaero.keyvalue.ops import delete, found, get, mod_revision, put
 from django_etcdaero.keyvalue.values import KeyValue
 
 

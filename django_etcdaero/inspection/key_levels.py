@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.keys import FROM_KEY, prefix_end
-from django_etcdaero.keyvalue.txn import found, get
+from django_etcdaero.keyvalue.ops import found, get
 from django_etcdaero.keyvalue.values import KeyValue, RangeResult
 from django_etcdaero.system.clocks import monotonic
 

@@ -12,7 +12,7 @@ import queue
 
 from django_etcdaero.exceptions import Compacted, DeadlineExceeded, EtcdAeroError, PermissionDenied
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.keyvalue.txn import watch
+from django_etcdaero.keyvalue.ops import watch
 from django_etcdaero.keyvalue.values import Event, PromptSink, WatchBatch, WatchLost
 from django_etcdaero.system.clocks import monotonic
 

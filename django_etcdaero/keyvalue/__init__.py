@@ -1,7 +1,7 @@
 """The coordination plane: keys, leases, watches, transactions and locks with the semantics of etcd v3.
 
 The names below are imported on first use. Conditions and operations of transactions are in
-:mod:`django_etcdaero.keyvalue.txn`.
+:mod:`django_etcdaero.keyvalue.ops`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from django_etcdaero.system.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from .client.lease import Lease as Lease
+    from .client.loss import LossReason as LossReason
     from .client.session import Session as Session
     from .client.watch import Progress as Progress
     from .client.watch import Resync as Resync
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .facade import KV as KV
     from .objects import Collection as Collection
     from .objects import ObjectTxn as ObjectTxn
+    from .ops import Txn as Txn
     from .queue.election import Election as Election
     from .queue.election import Leadership as Leadership
     from .queue.holder import Changed as Changed
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from .recipes.stm import Isolation as Isolation
     from .recipes.stm import Transaction as Transaction
     from .recipes.temporary import TemporaryKey as TemporaryKey
-    from .txn import Txn as Txn
     from .values import Event as Event
     from .values import EventType as EventType
     from .values import KeyValue as KeyValue
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "client.lease": ["Lease"],
+    "client.loss": ["LossReason"],
     "client.session": ["Session"],
     "client.watch": ["Progress", "Resync", "ResyncReason", "Watch"],
     "engine": ["Engine"],
@@ -59,7 +61,7 @@ _HOMES = {
     "recipes.mirror": ["Change", "Mirror"],
     "recipes.stm": ["AsyncTransaction", "Isolation", "Transaction"],
     "recipes.temporary": ["TemporaryKey"],
-    "txn": ["Txn"],
+    "ops": ["Txn"],
     "values": ["Event", "EventType", "KeyValue", "LeaseStatus", "SortOrder", "SortTarget"],
 }
 

@@ -26,6 +26,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+FOR_THE_PACKAGE = frozenset(
+    {
+        "callbacks",
+        "chores",
+        "engine",
+        "expiring",
+        "keyspace",
+        "life",
+        "open_engine",
+        "renewal",
+        "sessions",
+        "start_watch",
+        "txn_run",
+        "atxn_run",
+    }
+)
+"""What a client has for the parts of the package; not shown where names are completed."""
+
 
 class KV(Client):
     """A client of an :class:`~django_etcdaero.keyvalue.engine.Engine`, below a prefix. Safe to share between threads.
@@ -43,21 +61,24 @@ class KV(Client):
     are awaited, and do what the blocking one does.
     """
 
+    def __dir__(self) -> list[str]:
+        return sorted(set(super().__dir__()) - FOR_THE_PACKAGE)
+
     # many keys -------------------------------------------------------------------------------------------------------
 
     def iterate(
-        self, start: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
+        self, key: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
     ) -> Iterator[KeyValue]:
         """Go through a range of any size, page by page, as of one revision:
         :mod:`django_etcdaero.keyvalue.recipes.paging`.
         """
-        return iter(paging.Pages(self, start, range_end, **options))
+        return iter(paging.Pages(self, key, range_end, **options))
 
     def aiterate(
-        self, start: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
+        self, key: Text, range_end: Text | None = None, **options: Unpack[IterateOptions]
     ) -> AsyncIterator[KeyValue]:
         """Go through a range of any size as :meth:`iterate` does, with ``async for``."""
-        return aiter(paging.Pages(self, start, range_end, **options))
+        return aiter(paging.Pages(self, key, range_end, **options))
 
     first, afirst = twins(paging.first)
     last, alast = twins(paging.last)

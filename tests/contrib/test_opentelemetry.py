@@ -85,9 +85,9 @@ def test_keys_are_told_on_request_only_and_values_never(recorded: Recorded) -> N
 
 
 def kv_put(key: str, value: str) -> Any:
-    from django_etcdaero.keyvalue import txn
+    from django_etcdaero.keyvalue import ops
 
-    return txn.put(key, value)
+    return ops.put(key, value)
 
 
 def test_an_error_is_told_by_its_type(recorded: Recorded) -> None:

@@ -7,7 +7,7 @@ import pytest
 from django_etcdaero.exceptions import PermissionDenied
 from django_etcdaero.inspection import events
 from django_etcdaero.inspection.events import Gap, Happened, Reason, happened
-from django_etcdaero.keyvalue import KV, txn
+from django_etcdaero.keyvalue import KV, ops
 from django_etcdaero.keyvalue.values import EventType, WatchLost
 from tests.keyvalue.interposed import InterposedEngine
 
@@ -64,13 +64,13 @@ def test_a_store_that_is_less_far_was_replaced(kv: KV) -> None:
 def test_an_answer_is_bounded_and_the_next_one_goes_on(kv: KV) -> None:
     start = kv.put("x", "").revision
     for number in range(5):
-        kv.txn().then(txn.put(f"a{number}", ""), txn.put(f"b{number}", "")).commit()
+        kv.txn().then(ops.put(f"a{number}", ""), ops.put(f"b{number}", "")).commit()
     first = happened(kv, b"", since=start, most=5)
     assert [key for key, _ in told(first)] == ["a0", "b0", "a1", "b1"]
     assert (first.more, first.gap) == (True, None)
     second = happened(kv, b"", since=first.seen, seen=first.seen, most=6)
     assert [key for key, _ in told(second)] == ["a2", "b2", "a3", "b3", "a4", "b4"]
-    kv.txn().then(*(txn.put(f"c{number}", "") for number in range(10))).commit()
+    kv.txn().then(*(ops.put(f"c{number}", "") for number in range(10))).commit()
     large = happened(kv, b"", since=second.seen, most=4)
     assert len(large.events) == 4
     assert large.gap == Gap(Reason.TOO_MANY, large.revision - 1, large.revision)

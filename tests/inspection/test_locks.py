@@ -17,7 +17,7 @@ from django_etcdaero.inspection.locks import (
     release,
     remove_waiter,
 )
-from django_etcdaero.keyvalue import KV, txn
+from django_etcdaero.keyvalue import KV, ops
 from django_etcdaero.keyvalue.queue import holder as introducing
 from django_etcdaero.system.processes import this_process
 from tests.keyvalue.interposed import InterposedEngine
@@ -128,7 +128,7 @@ def _many(kv: KV, count: int, *, puts: Callable[[int, int], list[tuple[str, int]
     lease = kv.lease(600)
     written = [each for number in range(count) for each in puts(number, lease.id)]
     for start in range(0, len(written), 100):
-        kv.txn().then(*(txn.put(key, "{}", lease=on) for key, on in written[start : start + 100])).commit()
+        kv.txn().then(*(ops.put(key, "{}", lease=on) for key, on in written[start : start + 100])).commit()
 
 
 def test_what_lies_between_locks_costs_no_call_for_each(kv: KV, store: InterposedEngine) -> None:

@@ -13,7 +13,7 @@ from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.datasets.state.presence import Held, Process, Registration
 from django_etcdaero.exceptions import ClusterError
 from django_etcdaero.inspection.processes import ask_processes, differing, identity
-from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.runtime import runtime
 from tests.management.running import declare, kv_away, register
 
@@ -72,7 +72,7 @@ def test_a_thousand_processes_cost_three_calls(monkeypatch: pytest.MonkeyPatch) 
         held = Held(host="h", pid=pid, revision=newest if pid % 10 else 0, otherwise={})
         values += [(f"{PROCESSES}h-{pid}-x", who.encode()), (f"{PROCESSES}h-{pid}-x/held", held.encode())]
     for start in range(0, len(values), 100):
-        kv.txn().then(*(txn.put(*each) for each in values[start : start + 100])).commit()
+        kv.txn().then(*(ops.put(*each) for each in values[start : start + 100])).commit()
     calls = []
     real = kv.engine.range
     monkeypatch.setattr(kv.engine, "range", lambda *args, **options: calls.append(1) or real(*args, **options))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue import KV, Engine, SortOrder, SortTarget, txn
+from django_etcdaero.keyvalue import KV, Engine, SortOrder, SortTarget, ops
 from django_etcdaero.keyvalue.values import Compare, CompareOp, CompareTarget, RangeRequest, TxnRequest
 
 
@@ -55,7 +55,7 @@ def test_options_of_a_range_that_mean_nothing_are_named(kv: KV, name: str, value
     with pytest.raises(InvalidRequest, match=name):
         kv.range("", prefix=True, **{**options, name: value})  # type: ignore[arg-type]
     with pytest.raises(InvalidRequest, match=name):
-        txn.get("a", **{name: value})  # type: ignore[arg-type]
+        ops.get("a", **{name: value})  # type: ignore[arg-type]
     assert kv.get("a") is not None  # the store is as well as before
 
 
@@ -138,7 +138,7 @@ def test_every_operator_on_every_subject(kv: KV, subject: str, op: str) -> None:
             "lease_of": found.lease,
         }[subject]
         below, above = actual - 1, actual + 1  # type: ignore[assignment]
-    left = getattr(txn, subject)("a")
+    left = getattr(ops, subject)("a")
     make = {"==": left.__eq__, "!=": left.__ne__, "<": left.__lt__, ">": left.__gt__}[op]
     outcome = [kv.txn().when(make(operand)).commit().succeeded for operand in (below, actual, above)]
     expected = {"==": [0, 1, 0], "!=": [1, 0, 1], "<": [0, 0, 1], ">": [1, 0, 0]}[op]

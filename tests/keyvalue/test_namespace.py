@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from django_etcdaero.exceptions import Cancelled, InvalidRequest, LockTimeout
-from django_etcdaero.keyvalue import KV, Engine, Event, txn
+from django_etcdaero.keyvalue import KV, Engine, Event, ops
 from django_etcdaero.keyvalue.values import RangeResult
 from tests.waiting import wait_until
 
@@ -51,8 +51,8 @@ def test_namespaces_nest_and_take_str_and_bytes(kv: KV) -> None:
 
 def test_the_prefix_is_hidden_in_transactions_and_what_they_answer(kv: KV) -> None:
     view = kv.namespace("a/")
-    inner = view.txn().when(txn.version("y") == 0).then(txn.put("y", "1"), txn.get("", prefix=True))
-    outer = view.txn().when(txn.create_revision("x") == 0).then(txn.put("x", "1"), inner).commit()
+    inner = view.txn().when(ops.version("y") == 0).then(ops.put("y", "1"), ops.get("", prefix=True))
+    outer = view.txn().when(ops.create_revision("x") == 0).then(ops.put("x", "1"), inner).commit()
     assert outer.succeeded
     found = outer.responses[1].responses[1]  # type: ignore[union-attr]
     assert isinstance(found, RangeResult)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue import KV, SortOrder, SortTarget, txn
+from django_etcdaero.keyvalue import KV, SortOrder, SortTarget, ops
 from django_etcdaero.keyvalue.arguments import PageOptions, RangeOptions
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.values import RangeRequest
@@ -18,7 +18,7 @@ from django_etcdaero.keyvalue.values import RangeRequest
 Ask = Callable[[KV, dict[str, Any]], object]
 
 RANGES: dict[str, Ask] = {
-    "get": lambda kv, options: txn.get("a", **options),
+    "get": lambda kv, options: ops.get("a", **options),
     "range": lambda kv, options: kv.range("a", **options),
     "arange": lambda kv, options: asyncio.run(kv.arange("a", **options)),
 }
@@ -60,7 +60,7 @@ def test_a_wrong_value_is_refused_naming_the_option(kv: KV, ask: Ask, option: st
 
 
 def test_numbers_will_do_for_orders() -> None:
-    request = txn.get("a", sort_order=1, sort_target=4)  # type: ignore[arg-type]
+    request = ops.get("a", sort_order=1, sort_target=4)  # type: ignore[arg-type]
     assert (request.sort_order, request.sort_target) == (SortOrder(1), SortTarget(4))
     assert isinstance(request.sort_order, SortOrder)
 

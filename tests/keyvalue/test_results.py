@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from django_etcdaero.exceptions import InvalidRequest, LockTimeout
-from django_etcdaero.keyvalue import KV, txn
+from django_etcdaero.keyvalue import KV, ops
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def stock(kv: KV) -> KV:
 
 
 def test_a_transaction_is_true_if_its_conditions_held(stock: KV) -> None:
-    assert stock.txn().when(txn.value("a") == "1").then(txn.put("d", "4")).commit()
-    assert not stock.txn().when(txn.value("a") == "2").then(txn.put("e", "5")).commit()
+    assert stock.txn().when(ops.value("a") == "1").then(ops.put("d", "4")).commit()
+    assert not stock.txn().when(ops.value("a") == "2").then(ops.put("e", "5")).commit()
 
 
 def test_a_deletion_is_true_if_there_was_something(stock: KV) -> None:
@@ -66,21 +66,21 @@ def test_a_range_is_copied_compared_and_shown_whole(stock: KV) -> None:
 def test_conditions_on_numbers_have_at_most_and_at_least(kv: KV, number: int, at_most: bool, at_least: bool) -> None:
     for _ in range(2):
         kv.put("a", "x")  # version 2
-    assert kv.txn().when(txn.version("a") <= number).commit().succeeded is at_most
-    assert kv.txn().when(txn.version("a") >= number).commit().succeeded is at_least
+    assert kv.txn().when(ops.version("a") <= number).commit().succeeded is at_most
+    assert kv.txn().when(ops.version("a") >= number).commit().succeeded is at_least
 
 
 @pytest.mark.parametrize(("value", "holds"), [("l", False), ("m", True), ("ma", True), ("n", True)])
 def test_conditions_on_values_have_at_most(kv: KV, value: str, holds: bool) -> None:
     kv.put("a", "m")
-    assert kv.txn().when(txn.value("a") <= value).commit().succeeded is holds
+    assert kv.txn().when(ops.value("a") <= value).commit().succeeded is holds
     kv.put("a", "m\0")
-    assert not kv.txn().when(txn.value("a") <= "m").commit()
+    assert not kv.txn().when(ops.value("a") <= "m").commit()
 
 
 def test_a_condition_on_a_value_has_no_at_least(kv: KV) -> None:
     with pytest.raises(InvalidRequest, match="compare with > a smaller value"):
-        _ = txn.value("a") >= "m"
+        _ = ops.value("a") >= "m"
 
 
 def test_what_was_acquired_is_true(kv: KV) -> None:

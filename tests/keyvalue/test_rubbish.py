@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.exceptions import Cancelled, ConfigurationError, EtcdAeroError, FutureRevision, InvalidRequest
-from django_etcdaero.keyvalue import KV, Engine, txn
+from django_etcdaero.keyvalue import KV, Engine, ops
 from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, RangeRequest, WatchLost, WatchRequest
 from tests.keyvalue.recording import Recording
 
@@ -36,10 +36,10 @@ CALLS_WITH_A_KEY: dict[str, Callable[[KV, Any], Any]] = {
     "range": lambda kv, key: kv.range(key),
     "delete_range": lambda kv, key: kv.delete_range(key),
     "watch": lambda kv, key: kv.watch(key),
-    "condition": lambda kv, key: kv.txn().when(txn.version(key) == 0),
-    "txn.get": lambda kv, key: kv.txn().then(txn.get(key)),
-    "txn.put": lambda kv, key: kv.txn().then(txn.put(key)),
-    "txn.delete": lambda kv, key: kv.txn().otherwise(txn.delete(key)),
+    "condition": lambda kv, key: kv.txn().when(ops.version(key) == 0),
+    "ops.get": lambda kv, key: kv.txn().then(ops.get(key)),
+    "ops.put": lambda kv, key: kv.txn().then(ops.put(key)),
+    "ops.delete": lambda kv, key: kv.txn().otherwise(ops.delete(key)),
 }
 
 
@@ -62,9 +62,9 @@ WRONG_ARGUMENTS: dict[str, tuple[str, Call]] = {
     "lease given and ignored": ("lease", lambda kv: kv.put("a", lease=7, ignore_lease=True)),
     "lease of the wrong type": ("lease", lambda kv: kv.put("a", lease="7")),  # type: ignore[arg-type]
     "lease of 65 bits": ("lease", lambda kv: kv.put("a", lease=1 << 64)),
-    "compared value that is a number": ("VALUE", lambda kv: txn.value("a") == 1),
-    "compared value that is no text": ("value", lambda kv: txn.value("a") == LONE_SURROGATE),
-    "compared version that is a text": ("VERSION", lambda kv: txn.version("a") > "1"),
+    "compared value that is a number": ("VALUE", lambda kv: ops.value("a") == 1),
+    "compared value that is no text": ("value", lambda kv: ops.value("a") == LONE_SURROGATE),
+    "compared version that is a text": ("VERSION", lambda kv: ops.version("a") > "1"),
     "limit that is a text": ("limit", lambda kv: kv.range("a", limit="1")),  # type: ignore[arg-type]
     "limit that is a fraction": ("limit", lambda kv: kv.range("a", limit=1.5)),  # type: ignore[arg-type]
     "limit of 65 bits": ("limit", lambda kv: kv.range("a", "b", limit=1 << 64)),
@@ -133,7 +133,7 @@ CALLS_WITH_A_TIMEOUT: dict[str, Callable[[KV, Any], Any]] = {
     "range": lambda kv, timeout: kv.range("t", timeout=timeout),
     "put": lambda kv, timeout: kv.put("t", timeout=timeout),
     "delete": lambda kv, timeout: kv.delete("t", timeout=timeout),
-    "txn": lambda kv, timeout: kv.txn().then(txn.put("t")).commit(timeout=timeout),
+    "txn": lambda kv, timeout: kv.txn().then(ops.put("t")).commit(timeout=timeout),
     "increment": lambda kv, timeout: kv.increment("n", timeout=timeout),
     "stm": lambda kv, timeout: kv.stm(lambda t: t.put("t", "1"), timeout=timeout),
     "compact": lambda kv, timeout: kv.compact(kv.put("t").revision, physical=True, timeout=timeout),
@@ -172,10 +172,10 @@ TOO_LARGE: dict[str, Call] = {
     "deleted key": lambda kv: kv.delete(TEN_MB),
     "read key": lambda kv: kv.get(TEN_MB),
     "read range": lambda kv: kv.range("a", TEN_MB),
-    "value in a transaction": lambda kv: kv.txn().then(txn.put("a", TEN_MB)).commit(),
-    "value of a branch not taken": lambda kv: kv.txn().otherwise(txn.put("a", TEN_MB)).commit(),
-    "compared value": lambda kv: kv.txn().when(txn.value("a") == TEN_MB).then(txn.put("a")).commit(),
-    "many values": lambda kv: kv.txn().then(*[txn.put(f"{n}", TEN_MB[:100_000]) for n in range(20)]).commit(),
+    "value in a transaction": lambda kv: kv.txn().then(ops.put("a", TEN_MB)).commit(),
+    "value of a branch not taken": lambda kv: kv.txn().otherwise(ops.put("a", TEN_MB)).commit(),
+    "compared value": lambda kv: kv.txn().when(ops.value("a") == TEN_MB).then(ops.put("a")).commit(),
+    "many values": lambda kv: kv.txn().then(*[ops.put(f"{n}", TEN_MB[:100_000]) for n in range(20)]).commit(),
 }
 
 
@@ -200,7 +200,7 @@ def test_the_future_is_refused(kv: KV) -> None:
     for call in (
         lambda: kv.get("a", revision=future),
         lambda: kv.compact(future),
-        lambda: kv.txn().then(txn.get("a", revision=future)).commit(),
+        lambda: kv.txn().then(ops.get("a", revision=future)).commit(),
     ):
         with pytest.raises(FutureRevision, match="future"):
             call()
@@ -212,7 +212,7 @@ ALL_CALLS: dict[str, Call] = {
     "delete": lambda kv: kv.delete("a"),
     "range": lambda kv: kv.range("a", prefix=True),
     "delete_range": lambda kv: kv.delete_range("a", prefix=True),
-    "txn": lambda kv: kv.txn().then(txn.get("a")).commit(),
+    "txn": lambda kv: kv.txn().then(ops.get("a")).commit(),
     "compact": lambda kv: kv.compact(1),
     "watch": lambda kv: kv.watch("a"),
     "lease": lambda kv: kv.lease(10),

@@ -14,8 +14,8 @@ from django_etcdaero.keyvalue.queue.observation import Observation
 
 ASK_NOTHING = {
     KV: "open_watches abandon election lock namespace object_txn objects open_engine txn",
-    Lock: "check compare on_lost",
-    Election: "compare drop follow guard on_lost owns report_loss unfollow",
+    Lock: "cancel check compare on_lost",
+    Election: "cancel check compare drop follow guard on_lost owns report_loss unfollow",
     Lease: "end on_lost subscribe take unsubscribe",
     Session: "abandon free on_lost reserve",
     TemporaryKey: "abort",

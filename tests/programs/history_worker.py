@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, OutcomeUnknown
-from django_etcdaero.keyvalue import KV, Event, Resync, txn
+from django_etcdaero.keyvalue import KV, Event, Resync, ops
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import Compare
 
@@ -77,7 +77,7 @@ class Worker:
         key = f"registers/{random.randrange(REGISTERS)}"
         found = self._kv.get(key, timeout=2)
         base = found.mod_revision if found else 0
-        self._write(key, txn.mod_revision(key) == base, base=base)
+        self._write(key, ops.mod_revision(key) == base, base=base)
 
     def _hold_the_lock(self) -> None:
         lock = self._kv.lock("lock", ttl=3)
@@ -104,7 +104,7 @@ class Worker:
         self._log.note(**record, outcome="sent")
         value = json.dumps({"name": name, **facts})
         try:
-            result = self._kv.txn().when(condition).then(txn.put(key, value)).commit(timeout=3)
+            result = self._kv.txn().when(condition).then(ops.put(key, value)).commit(timeout=3)
         except OutcomeUnknown:
             self._log.note(**record, outcome="unknown")
             raise

@@ -25,7 +25,7 @@ from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.txn import get, put, version
+from django_etcdaero.keyvalue.ops import get, put, version
 from tests.waiting import wait_until
 
 TTL = 6

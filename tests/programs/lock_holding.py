@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from django_etcdaero.keyvalue import KV, txn
+from django_etcdaero.keyvalue import KV, ops
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 
 
@@ -16,7 +16,7 @@ def main(path: str, name: str, ttl: int) -> None:
     print(json.dumps({"token": lock.token}), flush=True)
     for _ in sys.stdin:
         lost, held = lock.lost, lock.held
-        guarded = kv.txn().when(lock.compare()).then(txn.put("guarded", "by a late holder")).commit().succeeded
+        guarded = kv.txn().when(lock.compare()).then(ops.put("guarded", "by a late holder")).commit().succeeded
         print(json.dumps({"lost": lost, "held": held, "guarded": guarded}), flush=True)
 
 

@@ -22,7 +22,7 @@ from django_etcdaero import (
     thaw,
 )
 from django_etcdaero.datasets.snapshot import Snapshot
-from django_etcdaero.keyvalue import Collection, Event, Resync, txn
+from django_etcdaero.keyvalue import Collection, Event, Resync, ops
 from django_etcdaero.keyvalue.objects import Stored
 from django_etcdaero.testing import override_dataset
 
@@ -223,13 +223,15 @@ orders = Collection(kv, Product, "orders/")
 
 reveal_type(kvs["other"])  # KV
 reveal_type(kv.get("a"))  # KeyValue | None
+reveal_type(kv.get("a", default="none"))  # KeyValue | str
+reveal_type(kv.put("a", "1", ttl=60).revision)  # int
 reveal_type(kv.range("a", prefix=True).kvs)  # tuple[KeyValue, ...]
 reveal_type(kv.range("a", prefix=True)[0])  # KeyValue
 reveal_type([found.key for found in kv.range("a", prefix=True)])  # list[bytes]
 reveal_type(kv.mirror("limits/"))  # Mirror[bytes]
 reveal_type(kv.mirror("limits/", decode=int)["uploads"])  # int
 reveal_type(kv.txn())  # Txn
-reveal_type(kv.txn().when(txn.version("a") == 0).then(txn.put("a", "1")).commit().succeeded)  # bool
+reveal_type(kv.txn().when(ops.version("a") == 0).then(ops.put("a", "1")).commit().succeeded)  # bool
 reveal_type(kv.objects(Product, "orders/"))  # Collection[Product]
 reveal_type(orders)  # Collection[Product]
 reveal_type(orders.get("1"))  # Stored[Product]
@@ -255,3 +257,24 @@ with kv.watch("a", prefix=True, resync=True) as marked:
 
 def followed(stored: Stored[Product]) -> None:
     reveal_type(stored.version)  # int
+
+
+@kv.lock("jobs", timeout=5)
+def nightly(day: str) -> int:
+    return len(day)
+
+
+@kv.lock("jobs")
+async def anightly(day: str) -> int:
+    return len(day)
+
+
+reveal_type(nightly("monday"))  # int
+kv.lock("jobs").on_lost(lambda lost, reason: print(lost.token, reason.value))
+kv.session(10).on_lost(lambda lost: print(lost.id))
+
+
+async def awaited() -> None:
+    reveal_type(await anightly("monday"))  # int
+    reveal_type(await kv.aget("a", b""))  # KeyValue | bytes
+    reveal_type(await kv.aput("a", "1", ttl=60))  # PutResult

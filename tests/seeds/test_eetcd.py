@@ -19,7 +19,7 @@ from django_etcdaero.exceptions import (
     KeyNotFound,
     LeaseNotFound,
 )
-from django_etcdaero.keyvalue import KV, Event, EventType, KeyValue, Progress, SortOrder, SortTarget, Watch, txn
+from django_etcdaero.keyvalue import KV, Event, EventType, KeyValue, Progress, SortOrder, SortTarget, Watch, ops
 from django_etcdaero.keyvalue.keys import prefix_end
 from tests.keyvalue.conftest import ETCD
 from tests.waiting import wait_until
@@ -152,18 +152,18 @@ def test_txn_compares_everything_and_nests(kv: KV) -> None:
     created = kv.put("a", "1").revision
     changed = kv.put("a", "2").revision
     holds = (
-        txn.value("a") == "2",
-        txn.value("a") != "1",
-        txn.version("a") > 1,
-        txn.version("a") < 3,
-        txn.create_revision("a") == created,
-        txn.mod_revision("a") == changed,
-        txn.lease_of("a") == 0,
-        txn.version("none") == 0,
-        txn.value("a", prefix=True) == "2",
+        ops.value("a") == "2",
+        ops.value("a") != "1",
+        ops.version("a") > 1,
+        ops.version("a") < 3,
+        ops.create_revision("a") == created,
+        ops.mod_revision("a") == changed,
+        ops.lease_of("a") == 0,
+        ops.version("none") == 0,
+        ops.value("a", prefix=True) == "2",
     )
-    inner = kv.txn().when(txn.version("none") > 0).otherwise(txn.put("inner", "else"))
-    done = kv.txn().when(*holds).then(txn.get("a"), txn.put("b", "1"), txn.delete("a"), inner).commit()
+    inner = kv.txn().when(ops.version("none") > 0).otherwise(ops.put("inner", "else"))
+    done = kv.txn().when(*holds).then(ops.get("a"), ops.put("b", "1"), ops.delete("a"), inner).commit()
     assert done.succeeded
     found, put, deleted, nested = done.responses
     assert pairs(found.kvs) == [(b"a", b"2")]

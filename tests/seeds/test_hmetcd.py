@@ -21,7 +21,7 @@ from django_etcdaero.exceptions import (
     LockLost,
     LockTimeout,
 )
-from django_etcdaero.keyvalue import KV, EventType, txn
+from django_etcdaero.keyvalue import KV, EventType, ops
 from django_etcdaero.keyvalue.client.watch import WatchItem
 from django_etcdaero.stores.address import Plane
 from tests.keyvalue.conftest import ENGINES
@@ -144,8 +144,8 @@ def test_transaction_writes_one_branch_and_a_missing_key_has_no_value_to_compare
 ) -> None:
     if stored is not None:
         kv.put("key", stored)
-    condition: Any = OPERATORS[sign](txn.value("key"), operand)
-    done = kv.txn().when(condition).then(txn.put("then", "1")).otherwise(txn.put("else", "1")).commit()
+    condition: Any = OPERATORS[sign](ops.value("key"), operand)
+    done = kv.txn().when(condition).then(ops.put("then", "1")).otherwise(ops.put("else", "1")).commit()
     assert done.succeeded is branch
     assert [item.key for item in kv.range("", prefix=True, keys_only=True).kvs if item.key != b"key"] == [
         b"then" if branch else b"else"
@@ -154,7 +154,7 @@ def test_transaction_writes_one_branch_and_a_missing_key_has_no_value_to_compare
 
 def test_transaction_with_an_unknown_operator_is_refused_at_once_and_writes_nothing(kv: KV) -> None:
     with pytest.raises(TypeError):
-        txn.value("key") % "x"  # type: ignore[operator]
+        ops.value("key") % "x"  # type: ignore[operator]
     with pytest.raises(InvalidRequest, match="not True"):
         kv.txn().when(True)  # type: ignore[arg-type]
     assert kv.range("", prefix=True).count == 0
@@ -162,7 +162,7 @@ def test_transaction_with_an_unknown_operator_is_refused_at_once_and_writes_noth
 
 def test_transaction_with_an_empty_key_is_an_error() -> None:
     with pytest.raises(InvalidRequest, match="key is empty"):
-        txn.put("", "1")
+        ops.put("", "1")
 
 
 def test_tas_sets_on_a_match_keeps_on_a_mismatch_and_never_makes_a_missing_key(kv: KV) -> None:
@@ -342,7 +342,7 @@ def test_watch_with_cb_is_called_for_the_chosen_kind_of_change_only(kv: KV, only
 def test_watch_with_cb_misses_nothing_after_it_returned_not_even_changes_of_one_batch(kv: KV) -> None:
     seen: list[WatchItem] = []
     watch = kv.watch("k", prefix=True, callback=seen.append)
-    kv.txn().then(*(txn.put(f"k{number}", str(number)) for number in range(50))).commit()
+    kv.txn().then(*(ops.put(f"k{number}", str(number)) for number in range(50))).commit()
     kv.put("k", "last")
     wait_until(lambda: len(seen) == 51, what="all changes")
     assert [value for _, value in kinds(seen)] == [*(str(number).encode() for number in range(50)), b"last"]

@@ -38,8 +38,8 @@ from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
 from django_etcdaero.exceptions import Fenced, LockLost, OutcomeUnknown
 from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.keyvalue.ops import Txn, delete, found, get, mod_revision, put
 from django_etcdaero.keyvalue.queue.lock import Lock
-from django_etcdaero.keyvalue.txn import Txn, delete, found, get, mod_revision, put
 from django_etcdaero.keyvalue.values import Compare, Operation
 
 logger = logging.getLogger("django_etcdaero.datasets")

@@ -27,7 +27,7 @@ from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.stored_state import Condemned
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.keyvalue.txn import delete, put
+from django_etcdaero.keyvalue.ops import delete, put
 from django_etcdaero.keyvalue.values import KeyValue, Operation
 from django_etcdaero.records.store import batches
 from django_etcdaero.system.clocks import elapsed

@@ -20,7 +20,7 @@ from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.presence import processes
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import InvalidRequest, KeyNotFound, LockLost
-from django_etcdaero.keyvalue.txn import delete
+from django_etcdaero.keyvalue.ops import delete
 
 from .commit import give_back
 from .storing import load_manifest

@@ -29,7 +29,7 @@ from django_etcdaero.datasets.state.validations import RefusedLoad, phases_in, r
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import CorruptBlock, Fenced, InvalidRequest, KeyNotFound
-from django_etcdaero.keyvalue.txn import mod_revision, put
+from django_etcdaero.keyvalue.ops import mod_revision, put
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.records.store import batches
 

@@ -52,8 +52,8 @@ from django_etcdaero.datasets.state.validations import history_value
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
+from django_etcdaero.keyvalue.ops import delete, mod_revision, put
 from django_etcdaero.keyvalue.queue.lock import Lock
-from django_etcdaero.keyvalue.txn import delete, mod_revision, put
 from django_etcdaero.keyvalue.values import Operation
 from django_etcdaero.system.clocks import elapsed
 

@@ -34,8 +34,8 @@ from django_etcdaero.exceptions import (
     LoadOverdue,
     ValidationFailed,
 )
+from django_etcdaero.keyvalue.ops import put
 from django_etcdaero.keyvalue.queue.lock import Lock
-from django_etcdaero.keyvalue.txn import put
 from django_etcdaero.keyvalue.values import Operation
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of

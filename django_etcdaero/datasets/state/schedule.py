@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.keyvalue.txn import mod_revision, put
+from django_etcdaero.keyvalue.ops import mod_revision, put
 from django_etcdaero.keyvalue.values import KeyValue
 
 from .sightings import Ages

@@ -17,7 +17,7 @@ from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import ResponseError
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.keyvalue.txn import put
+from django_etcdaero.keyvalue.ops import put
 from django_etcdaero.keyvalue.values import KeyValue, PutRequest
 from django_etcdaero.system.error_text import printable
 

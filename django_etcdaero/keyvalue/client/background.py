@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import heapq
-import inspect
 import itertools
 import logging
 import random
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown, StoreBusy
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import Background
+
+from .loss import LossReason, ToldOfLoss, required
 
 T = TypeVar("T")
 
@@ -103,26 +104,17 @@ class CallbackThreads(Worker):
         super().stop(timeout=timeout)
         self.losses.stop(timeout=timeout)
 
-    def report_loss(self, callback: ToldOf[T], lost: T, what: str) -> None:
-        """Call ``callback(lost)`` in the thread for losses, or ``callback()`` if it takes nothing, as ``event.set``.
+    def report_loss(self, callback: ToldOfLoss[T], lost: T, what: str, *, reason: LossReason | None = None) -> None:
+        """Call ``callback(lost, reason)`` in the thread for losses, without what it does not require.
 
         An error is logged; ``what`` is what messages call it.
         """
+        told: tuple[Any, ...] = (lost,) if reason is None else (lost, reason)
 
         def call() -> None:
             try:
-                callback(*((lost,) if _takes_one(callback) else ()))
+                callback(*told[: required(callback)])
             except Exception:
                 logger.exception("%s failed", what)
 
         self.losses.submit(call)
-
-
-def _takes_one(function: Callable[..., object]) -> bool:
-    try:
-        inspect.signature(function).bind(None)
-    except TypeError:
-        return False
-    except ValueError:  # what it takes cannot be told
-        pass
-    return True

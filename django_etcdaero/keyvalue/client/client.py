@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, Literal, Self, Unpack, overload
 
 from django_etcdaero.exceptions import Compacted, EventsLost, InvalidRequest
-from django_etcdaero.keyvalue import txn as ops
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.arguments import EventOptions, LeaseRef, end_of, lease_id
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, to_bytes
@@ -20,6 +20,7 @@ from django_etcdaero.system.steps import Call, drive
 from django_etcdaero.system.threads import in_event_loop
 from django_etcdaero.system.twins import twins
 
+from .expiring import ExpiringKeys
 from .key_calls import KeyCalls
 from .lease import Lease, check_ttl, time_to_live
 from .renewal import LeaseRenewal
@@ -45,6 +46,7 @@ class Client(KeyCalls):
         super().__init__(life, to_bytes(prefix, name="prefix"))
         self.renewal = LeaseRenewal(life)
         self.sessions = Sessions(self, self.renewal)
+        self.expiring = ExpiringKeys(self.renewal)
         self._root = True
 
     def __repr__(self) -> str:
@@ -60,7 +62,7 @@ class Client(KeyCalls):
         part.identity = self.identity
         whole = self.prefix + to_bytes(prefix, name="prefix")
         KeyCalls.__init__(part, self.life, whole)
-        part.renewal, part.sessions = self.renewal, self.sessions
+        part.renewal, part.sessions, part.expiring = self.renewal, self.sessions, self.expiring
         part._root = False
         return part
 

@@ -5,17 +5,20 @@ between the caller and the engine would cost as much as the rest of a call to th
 from __future__ import annotations
 
 import os
-from typing import Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue import txn as ops
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.arguments import PutOptions, RangeOptions, check_count, check_flag
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, PutRequest, PutResult, RangeResult
-from django_etcdaero.system.steps import Call
+from django_etcdaero.system.steps import Call, adrive, drive
 from django_etcdaero.system.twins import twins
 
+from .expiring import ExpiringKeys
 from .scope import Scope
+
+D = TypeVar("D")
 
 _getpid = os.getpid
 
@@ -27,10 +30,28 @@ class KeyCalls(Scope):
     answer was lost.
     """
 
+    expiring: ExpiringKeys
+    """Puts keys with a time to live."""
+
+    @overload
     def get(
         self, key: Text, *, revision: int = 0, serializable: bool = False, timeout: float | None = None
-    ) -> KeyValue | None:
-        """Return a key with its value, ``None`` if there is no such key."""
+    ) -> KeyValue | None: ...
+    @overload
+    def get(
+        self, key: Text, default: D, *, revision: int = 0, serializable: bool = False, timeout: float | None = None
+    ) -> KeyValue | D: ...
+
+    def get(
+        self,
+        key: Text,
+        default: Any = None,
+        *,
+        revision: int = 0,
+        serializable: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Return a key with its value, ``default`` (as it is) if there is no such key."""
         life, keyspace = self.life, self.keyspace
         if life.closed or life.pid != _getpid():
             life.open_engine()
@@ -43,21 +64,48 @@ class KeyCalls(Scope):
             if not name:
                 raise InvalidRequest("key is empty")
             found = self.engine.get(keyspace.prefix + name, timeout=timeout)
-        return None if found is None else keyspace.inward_kv(found)
+        return default if found is None else keyspace.inward_kv(found)
 
+    @overload
     async def aget(
         self, key: Text, *, revision: int = 0, serializable: bool = False, timeout: float | None = None
-    ) -> KeyValue | None:
-        """Return a key with its value, ``None`` if there is no such key."""
+    ) -> KeyValue | None: ...
+    @overload
+    async def aget(
+        self, key: Text, default: D, *, revision: int = 0, serializable: bool = False, timeout: float | None = None
+    ) -> KeyValue | D: ...
+
+    async def aget(
+        self,
+        key: Text,
+        default: Any = None,
+        *,
+        revision: int = 0,
+        serializable: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Return a key with its value, ``default`` (as it is) if there is no such key."""
         request = ops.get(key, revision=revision, serializable=serializable)
         found = (await self.open_engine().arange(self.keyspace.outward(request), timeout=timeout)).kvs
-        return self.keyspace.inward_kv(found[0]) if found else None
+        return self.keyspace.inward_kv(found[0]) if found else default
 
     def put(
-        self, key: Text, value: Text = b"", *, timeout: float | None = None, **options: Unpack[PutOptions]
+        self,
+        key: Text,
+        value: Text = b"",
+        *,
+        ttl: int | None = None,
+        timeout: float | None = None,
+        **options: Unpack[PutOptions],
     ) -> PutResult:
-        """Write a key. The options are those of :class:`~django_etcdaero.keyvalue.arguments.PutOptions`."""
+        """Write a key. The options are those of :class:`~django_etcdaero.keyvalue.arguments.PutOptions`.
+
+        ``ttl``: whole seconds after which the key is gone, unless it is put again; up to a tenth, or a second, later
+        (:mod:`django_etcdaero.keyvalue.client.expiring`). It cannot be given together with a lease.
+        """
         engine, keyspace = self.open_engine(), self.keyspace
+        if ttl is not None:
+            return drive(self.expiring.put(self, ops.put(key, value, **options), ttl, timeout))
         if not options:  # most puts: made in one step, not in two
             name = to_bytes(key, name="key")
             if not name:
@@ -67,9 +115,17 @@ class KeyCalls(Scope):
         return keyspace.inward(engine.put(request, timeout=timeout))
 
     async def aput(
-        self, key: Text, value: Text = b"", *, timeout: float | None = None, **options: Unpack[PutOptions]
+        self,
+        key: Text,
+        value: Text = b"",
+        *,
+        ttl: int | None = None,
+        timeout: float | None = None,
+        **options: Unpack[PutOptions],
     ) -> PutResult:
         """Do what :meth:`put` does."""
+        if ttl is not None:
+            return await adrive(self.expiring.put(self, ops.put(key, value, **options), ttl, timeout))
         request = self.keyspace.outward(ops.put(key, value, **options))
         return self.keyspace.inward(await self.open_engine().aput(request, timeout=timeout))
 
@@ -84,37 +140,37 @@ class KeyCalls(Scope):
 
     def range(
         self,
-        start: Text,
+        key: Text,
         range_end: Text | None = None,
         *,
         timeout: float | None = None,
         **options: Unpack[RangeOptions],
     ) -> RangeResult:
-        """Read one key, the keys from ``start`` up to but not ``range_end``, or all with ``start`` as ``prefix``.
+        """Read one key, the keys from ``key`` up to but not ``range_end``, or all with ``key`` as ``prefix``.
 
         The options are ``prefix``, ``limit``, ``revision`` (read as of it), ``sort_order`` and ``sort_target``,
         ``serializable``, ``keys_only``, ``count_only``, and bounds: ``min_mod_revision``, ``max_mod_revision``,
         ``min_create_revision``, ``max_create_revision``. What they mean is told by
         :class:`~django_etcdaero.keyvalue.values.RangeRequest`.
         """
-        request = self.keyspace.outward(ops.get(start, range_end, **options))
+        request = self.keyspace.outward(ops.get(key, range_end, **options))
         return self.keyspace.inward(self.open_engine().range(request, timeout=timeout))
 
     async def arange(
         self,
-        start: Text,
+        key: Text,
         range_end: Text | None = None,
         *,
         timeout: float | None = None,
         **options: Unpack[RangeOptions],
     ) -> RangeResult:
         """Do what :meth:`range` does."""
-        request = self.keyspace.outward(ops.get(start, range_end, **options))
+        request = self.keyspace.outward(ops.get(key, range_end, **options))
         return self.keyspace.inward(await self.open_engine().arange(request, timeout=timeout))
 
     async def _delete_range(
         self,
-        start: Text,
+        key: Text,
         range_end: Text | None = None,
         *,
         prefix: bool = False,
@@ -122,7 +178,7 @@ class KeyCalls(Scope):
         timeout: float | None = None,
     ) -> DeleteResult:
         """Delete the keys that :meth:`range` with the same first arguments returns, as one change."""
-        request = self.keyspace.outward(ops.delete(start, range_end, prefix=prefix, prev_kv=prev_kv))
+        request = self.keyspace.outward(ops.delete(key, range_end, prefix=prefix, prev_kv=prev_kv))
         engine = self.open_engine()
         return self.keyspace.inward(await Call(engine.delete_range, engine.adelete_range, request, timeout=timeout))
 

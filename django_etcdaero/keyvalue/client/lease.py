@@ -22,24 +22,25 @@ from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.steps import Call
 from django_etcdaero.system.twins import TwinBlocks, twins
 
-from .background import ToldOf, logger
+from .background import logger
+from .loss import LossReason, ToldOfLoss
 from .scope import Scope
 from .steps import Alarm
 
 clock = elapsed
 """Seconds that never go back, with the time a suspended machine slept (the store went on meanwhile)."""
 
-_LONGEST_TTL = 9_000_000_000
+LONGEST_TTL = 9_000_000_000
 
 
 def check_ttl(ttl: int) -> None:
     """Raise ``InvalidRequest`` unless ``ttl`` is a whole number of seconds, from 1 to etcd's 9,000,000,000."""
     try:
-        valid = 1 <= operator.index(ttl) <= _LONGEST_TTL and not isinstance(ttl, bool)
+        valid = 1 <= operator.index(ttl) <= LONGEST_TTL and not isinstance(ttl, bool)
     except TypeError:
         valid = False
     if not valid:
-        raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {_LONGEST_TTL}, not {ttl!r}")
+        raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {LONGEST_TTL}, not {ttl!r}")
 
 
 class Lease(Alarm, TwinBlocks):
@@ -59,7 +60,7 @@ class Lease(Alarm, TwinBlocks):
         self._pid = os.getpid()
         self._deadline = sent + ttl
         self._ended = False
-        self._lost = False
+        self._reason: LossReason | None = None
 
     def __repr__(self) -> str:
         state = "alive" if self.alive else "lost" if self.lost else "revoked"
@@ -90,17 +91,27 @@ class Lease(Alarm, TwinBlocks):
     @property
     def lost(self) -> bool:
         """True when the lease ended without being revoked here: deadline passed, or the store does not know it."""
-        return self.inherited or (self._check_ended() and self._lost)
+        return self.lost_reason is not None
 
-    def on_lost(self, callback: ToldOf[Lease]) -> None:
-        """Call ``callback(lease)`` once, when the lease is lost (or if it is), in the thread of all such callbacks.
+    @property
+    def lost_reason(self) -> LossReason | None:
+        """Why it is lost; ``None`` while it is not."""
+        if self.inherited:
+            return LossReason.FORKED
+        return self._reason if self._check_ended() else None
 
-        One that takes nothing, such as ``event.set``, is called without it.
+    def on_lost(self, callback: ToldOfLoss[Lease]) -> None:
+        """Call ``callback(lease, reason)`` once, when the lease is lost (or if it is).
+
+        ``reason`` is a :class:`~django_etcdaero.keyvalue.client.loss.LossReason`. A function that requires fewer
+        arguments gets fewer: ``callback(lease)``, or ``callback()`` as ``event.set``. All callbacks of a client that
+        tell of a loss share one thread, which does nothing else: none may block.
         """
 
         def report() -> None:
-            if self._lost:
-                self._scope.callbacks.report_loss(callback, self, f"the on_lost callback of lease {self.id:x}")
+            if self._reason is not None:
+                what = f"the on_lost callback of lease {self.id:x}"
+                self._scope.callbacks.report_loss(callback, self, what, reason=self._reason)
 
         if not self.inherited:
             self.subscribe(report)
@@ -175,12 +186,12 @@ class Lease(Alarm, TwinBlocks):
 
     # how it ends -----------------------------------------------------------------------------------------------------
 
-    def end(self, *, lost: bool) -> None:
-        """Note that the lease has ended, for good. For the parts of the client."""
+    def end(self, *, lost: bool, reason: LossReason = LossReason.REVOKED) -> None:
+        """Note that the lease has ended, for good, for ``reason`` if it is ``lost``. For the parts of the client."""
         with self._mutex:
             if self._ended:
                 return
-            self._lost = lost
+            self._reason = reason if lost else None
             self._ended = True
         if lost:
             logger.log(logging.WARNING if self.renewed else logging.DEBUG, "lease %x is lost", self.id)
@@ -191,7 +202,7 @@ class Lease(Alarm, TwinBlocks):
             with self._mutex:  # a renewal may be moving the deadline
                 expired = clock() >= self._deadline
             if expired:
-                self.end(lost=True)
+                self.end(lost=True, reason=LossReason.EXPIRED)
         return self._ended
 
 

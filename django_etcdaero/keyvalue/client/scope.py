@@ -11,7 +11,7 @@ from typing import Protocol
 from django_etcdaero.exceptions import Cancelled
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Namespace
-from django_etcdaero.keyvalue.txn import Txn
+from django_etcdaero.keyvalue.ops import Txn
 from django_etcdaero.keyvalue.values import TxnRequest, TxnResult, WatchHandle, WatchRequest, WatchSink
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import Call
@@ -130,7 +130,7 @@ class Scope:
         return self.engine
 
     def txn(self) -> Txn:
-        """Return a transaction to be put together and committed: :mod:`django_etcdaero.keyvalue.txn`."""
+        """Return a transaction to be put together and committed: :mod:`django_etcdaero.keyvalue.ops`."""
         return Txn(self.txn_run, self.atxn_run)
 
     def txn_run(self, request: TxnRequest, timeout: float | None = None) -> TxnResult:

@@ -17,8 +17,9 @@ from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import wait
 
-from .background import TRANSIENT, ToldOf, logger
+from .background import TRANSIENT, logger
 from .lease import Lease, check_ttl
+from .loss import LossReason, ToldOfLoss
 from .renewal import LeaseRenewal
 from .scope import Scope
 from .steps import is_over
@@ -44,8 +45,13 @@ class Session:
         """True when its lease was lost, and with it every key on it."""
         return self.lease.lost
 
-    def on_lost(self, callback: ToldOf[Lease]) -> None:
-        """Call ``callback(lease)`` once when the session is lost, as :meth:`Lease.on_lost` does."""
+    @property
+    def lost_reason(self) -> LossReason | None:
+        """Why it is lost; ``None`` while it is not."""
+        return self.lease.lost_reason
+
+    def on_lost(self, callback: ToldOfLoss[Lease]) -> None:
+        """Call ``callback(lease, reason)`` once when the session is lost, as :meth:`Lease.on_lost` does."""
         self.lease.on_lost(callback)
 
     @acts

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from django_etcdaero.keyvalue.txn import Txn
+from django_etcdaero.keyvalue.ops import Txn
 from django_etcdaero.keyvalue.values import (
     PromptSink,
     RangeRequest,

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
-from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
@@ -153,7 +153,7 @@ class Collection(ObjectCalls[T]):
             return enough > 0 and order_by == "name" and len(items) == enough
 
         if order_by == "-name" and enough and selection.everything and not skip_invalid:
-            page = await steps.read(txn.get(start, end, limit=enough, revision=revision, sort_order=SortOrder.DESCEND))
+            page = await steps.read(ops.get(start, end, limit=enough, revision=revision, sort_order=SortOrder.DESCEND))
             revision = revision or page.revision
             for found in page.kvs:
                 take(found)
@@ -228,13 +228,13 @@ class Collection(ObjectCalls[T]):
         """Return the key of an object, relative to the client."""
         return self.layout.key(name)
 
-    def version_of(self, name: str) -> txn.Subject:
+    def version_of(self, name: str) -> ops.Subject:
         """Return the left side of a condition on the version of an object, 0 if it does not exist.
 
         ``orders.version_of("7") == 12``, ``!=``, ``<``, ``>``: for transactions of either kind.
         """
-        return txn.mod_revision(self.key(name))
+        return ops.mod_revision(self.key(name))
 
     def holds(self, name: str, value: T) -> Compare:
         """Return the condition that exactly this object is stored under a name, written as this collection does it."""
-        return txn.value(self.key(name)) == self.layout.encode(name, value)
+        return ops.value(self.key(name)) == self.layout.encode(name, value)

@@ -10,7 +10,7 @@ from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
 from django_etcdaero.keyvalue.client.steps import Read
-from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.ops import get
 from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, RangeRequest, RangeResult, TxnRequest, TxnResult
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call, Step

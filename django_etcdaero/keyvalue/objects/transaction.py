@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, KeyExists, TxnFailed
-from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.values import (
     Compare,
@@ -107,8 +107,8 @@ class ObjectTxn:
     def create(self, collection: Collection[T], name: str, value: T) -> ObjectTxn:
         """Store an object; it must not exist."""
         layout, key = self._target(collection, name)
-        put = txn.put(key, layout.encode(name, value))
-        return self._stage(_Change(layout, name, txn.version(key) == 0, put, value, creates=True))
+        put = ops.put(key, layout.encode(name, value))
+        return self._stage(_Change(layout, name, ops.version(key) == 0, put, value, creates=True))
 
     def update(self, collection: Collection[T], name: str, value: T, *, version: int | None = None) -> ObjectTxn:
         """Replace an object; it must exist, and have ``version`` if that is given. It keeps its lease."""
@@ -120,13 +120,13 @@ class ObjectTxn:
         """Delete an object; it must exist, and have ``version`` if that is given."""
         layout, key = self._target(collection, name)
         return self._stage(
-            _Change(layout, name, condition(key, version), txn.delete(key, prev_kv=True), version=version)
+            _Change(layout, name, condition(key, version), ops.delete(key, prev_kv=True), version=version)
         )
 
     def touch(self, collection: Collection[Any], name: str, *, version: int | None = None) -> ObjectTxn:
         """Give an object a new version and change nothing else; it must exist, and have ``version`` if given."""
         layout, key = self._target(collection, name)
-        put = txn.put(key, ignore_value=True, ignore_lease=True)
+        put = ops.put(key, ignore_value=True, ignore_lease=True)
         return self._stage(_Change(layout, name, condition(key, version), put, version=version))
 
     def compare(self, *compares: Compare) -> ObjectTxn:
@@ -162,7 +162,7 @@ class ObjectTxn:
                 (*(change.compare for change in changes), *compares),
                 tuple(change.operation for change in changes),
                 (
-                    *(txn.get(change.operation.key, keys_only=True) for change in changes),
+                    *(ops.get(change.operation.key, keys_only=True) for change in changes),
                     *(TxnRequest((compare,)) for compare in compares),
                 ),
             )
@@ -195,9 +195,9 @@ def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:
     deleted: list[Stored[Any] | Invalid] = []
     for change, response in zip(changes, answer.responses, strict=True):
         if isinstance(change.operation, DeleteRequest):
-            deleted.extend(map(change.layout.read_or_tell, txn.deleted(response)))
+            deleted.extend(map(change.layout.read_or_tell, ops.deleted(response)))
         elif not change.operation.ignore_value:
-            before = txn.replaced(response)
+            before = ops.replaced(response)
             stored.append(replaced(change.name, change.value, before, answer.revision, change.operation))
     return ObjectTxnResult(answer.revision, tuple(stored), tuple(deleted))
 
@@ -205,7 +205,7 @@ def _result(changes: Sequence[_Change], answer: TxnResult) -> ObjectTxnResult:
 def _failure(changes: Sequence[_Change], compares: Sequence[Compare], responses: Sequence[Response]) -> TxnFailed:
     errors: list[EtcdAeroError] = []
     for change, response in zip(changes, responses, strict=False):
-        error = change.error(next(iter(txn.found(response)), None))
+        error = change.error(next(iter(ops.found(response)), None))
         if error is not None:
             errors.append(error)
     for compare, response in zip(compares, responses[len(changes) :], strict=True):

@@ -12,7 +12,7 @@ from django_etcdaero.keyvalue.arguments import check_flag, end_of
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Items
 from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
-from django_etcdaero.keyvalue.txn import watch
+from django_etcdaero.keyvalue.ops import watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists, KeyNotFound, VersionConflict
-from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS, Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
@@ -28,10 +28,10 @@ T = TypeVar("T")
 def condition(key: bytes, version: int | None) -> Compare:
     """Return "it exists", or "it has this version". Raises ``InvalidRequest`` for one that no object can have."""
     if version is None:
-        return txn.version(key) > 0
+        return ops.version(key) > 0
     if type(version) is not int or version < 1:
         raise InvalidRequest(f"version must be the version of a stored object, at least 1, not {version!r}")
-    return txn.mod_revision(key) == version
+    return ops.mod_revision(key) == version
 
 
 def difference(label: str, found: KeyValue | None, version: int | None) -> KeyNotFound | VersionConflict:
@@ -43,7 +43,7 @@ def difference(label: str, found: KeyValue | None, version: int | None) -> KeyNo
 
 def write(key: bytes, data: bytes, *, ttl: int | None, lease: int) -> PutRequest:
     """Return the put that replaces an object, keeping the lease that it hangs on if ``ttl`` is ``None``."""
-    return txn.put(key, data, lease=lease, prev_kv=True, ignore_lease=ttl is None)
+    return ops.put(key, data, lease=lease, prev_kv=True, ignore_lease=ttl is None)
 
 
 def replaced(name: str, value: T, before: KeyValue | None, revision: int, put: PutRequest) -> Stored[T]:
@@ -65,11 +65,11 @@ class ObjectCalls(Generic[T]):
         steps = TimedSteps(self.client, timeout)
         key, data = self.layout.key(name), self.layout.encode(name, value)
         lease = await steps.grant(ttl)
-        put, look = txn.put(key, data, lease=lease), txn.get(key, keys_only=True)
-        answer = await steps.txn(TxnRequest((txn.version(key) == 0,), (put,), (look,)))
+        put, look = ops.put(key, data, lease=lease), ops.get(key, keys_only=True)
+        answer = await steps.txn(TxnRequest((ops.version(key) == 0,), (put,), (look,)))
         if not answer.succeeded:
             await steps.revoke(lease)
-            version = txn.found(answer.responses[0])[0].mod_revision
+            version = ops.found(answer.responses[0])[0].mod_revision
             raise KeyExists(f"{self.layout.label(name)} exists, with version {version}")
         return Stored(name, value, answer.revision, answer.revision, lease)
 
@@ -77,7 +77,7 @@ class ObjectCalls(Generic[T]):
 
     async def _find(self, name: str, *, timeout: float | None = None) -> Stored[T] | None:
         """Return an object, ``None`` if there is none of that name."""
-        answer = await TimedSteps(self.client, timeout).read(txn.get(self.layout.key(name)))
+        answer = await TimedSteps(self.client, timeout).read(ops.get(self.layout.key(name)))
         found = _first(answer.kvs)
         return None if found is None else self.layout.read(found)
 
@@ -94,7 +94,7 @@ class ObjectCalls(Generic[T]):
 
     async def _exists(self, name: str, *, timeout: float | None = None) -> bool:
         """Tell whether there is something of that name, without reading it."""
-        answer = await TimedSteps(self.client, timeout).read(txn.get(self.layout.key(name), keys_only=True))
+        answer = await TimedSteps(self.client, timeout).read(ops.get(self.layout.key(name), keys_only=True))
         return bool(answer.kvs)
 
     exists, aexists = twins(_exists)
@@ -117,11 +117,11 @@ class ObjectCalls(Generic[T]):
         compare = condition(key, version)
         lease = await steps.grant(ttl)
         put = write(key, data, ttl=ttl, lease=lease)
-        answer = await steps.txn(TxnRequest((compare,), (put,), (txn.get(key, keys_only=True),)))
+        answer = await steps.txn(TxnRequest((compare,), (put,), (ops.get(key, keys_only=True),)))
         if not answer.succeeded:
             await steps.revoke(lease)
-            raise difference(self.layout.label(name), _first(txn.found(answer.responses[0])), version)
-        return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
+            raise difference(self.layout.label(name), _first(ops.found(answer.responses[0])), version)
+        return replaced(name, value, ops.replaced(answer.responses[0]), answer.revision, put)
 
     update, aupdate = twins(_update)
 
@@ -130,9 +130,9 @@ class ObjectCalls(Generic[T]):
         steps = TimedSteps(self.client, timeout)
         key, data = self.layout.key(name), self.layout.encode(name, value)
         lease = await steps.grant(ttl)
-        new, over = txn.put(key, data, lease=lease, prev_kv=True), write(key, data, ttl=ttl, lease=lease)
-        answer = await steps.txn(TxnRequest((txn.version(key) == 0,), (new,), (over,)))
-        return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, over)
+        new, over = ops.put(key, data, lease=lease, prev_kv=True), write(key, data, ttl=ttl, lease=lease)
+        answer = await steps.txn(TxnRequest((ops.version(key) == 0,), (new,), (over,)))
+        return replaced(name, value, ops.replaced(answer.responses[0]), answer.revision, over)
 
     put, aput = twins(_put)
 
@@ -143,13 +143,13 @@ class ObjectCalls(Generic[T]):
         after it was deleted; :meth:`discard` does not read it.
         """
         key = self.layout.key(name)
-        delete, look = txn.delete(key, prev_kv=True), txn.get(key, keys_only=True)
+        delete, look = ops.delete(key, prev_kv=True), ops.get(key, keys_only=True)
         steps = TimedSteps(self.client, timeout)
         answer = await steps.txn(TxnRequest((condition(key, version),), (delete,), (look,)))
         if not answer.succeeded:
-            raise difference(self.layout.label(name), _first(txn.found(answer.responses[0])), version)
+            raise difference(self.layout.label(name), _first(ops.found(answer.responses[0])), version)
         try:
-            return self.layout.read(txn.deleted(answer.responses[0])[0])
+            return self.layout.read(ops.deleted(answer.responses[0])[0])
         except InvalidObject as error:
             raise InvalidObject(f"it was deleted, and cannot be returned: {error}") from error
 
@@ -199,7 +199,7 @@ async def _replace_by(
     key, label = layout.key(name), layout.label(name)
     contention = Contention(f"the update of {label}", max_attempts=max_attempts, timeout=steps.left())
     while True:
-        found = _first((await steps.read(txn.get(key))).kvs)
+        found = _first((await steps.read(ops.get(key))).kvs)
         if found is None:
             raise difference(label, None, None)
         value = await Apply(function, layout.read(found).object)
@@ -208,7 +208,7 @@ async def _replace_by(
         put = write(key, layout.encode(name, value), ttl=None, lease=0)
         answer = await steps.txn(TxnRequest((condition(key, found.mod_revision),), (put,)))
         if answer.succeeded:
-            return replaced(name, value, txn.replaced(answer.responses[0]), answer.revision, put)
+            return replaced(name, value, ops.replaced(answer.responses[0]), answer.revision, put)
         await Pause(contention.fail())
 
 

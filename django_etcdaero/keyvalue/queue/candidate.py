@@ -14,7 +14,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, to_bytes
-from django_etcdaero.keyvalue.txn import create_revision, lease_of, put
+from django_etcdaero.keyvalue.ops import create_revision, lease_of, put
 from django_etcdaero.system.acting import acts
 
 from .contender import Contender
@@ -39,6 +39,7 @@ class Candidate(Contender):
 
     kind = "election"
     apart = True
+    lost_error = NotLeader
 
     def __init__(self, client: Client, name: Text, *, ttl: int, value: Text = b"") -> None:
         """``value`` is what the candidate announces when it leads; empty: its introduction, a JSON object with host,

@@ -6,25 +6,34 @@ import logging
 import threading
 from typing import Any
 
-from django_etcdaero.exceptions import ClusterError, EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
+from django_etcdaero.exceptions import (
+    Cancelled,
+    ClusterError,
+    EtcdAeroError,
+    InvalidRequest,
+    LeaseNotFound,
+    LockLost,
+    LockTimeout,
+)
 from django_etcdaero.keyvalue.arguments import end_of
-from django_etcdaero.keyvalue.client.background import TRANSIENT, ToldOf, logger
+from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
+from django_etcdaero.keyvalue.client.loss import LossReason, ToldOfLoss
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import is_over, seconds_left
-from django_etcdaero.keyvalue.keys import Text, to_bytes
-from django_etcdaero.keyvalue.txn import create_revision
+from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.keyvalue.ops import create_revision
 from django_etcdaero.keyvalue.values import Compare
+from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import Call, Pause
-from django_etcdaero.system.twins import twins
 
+from .contest import Contest
 from .holder import Holder
-from .layout import label
 from .place import Place
-from .reading import LEAVE_TIMEOUT, read_queue
+from .reading import LEAVE_TIMEOUT
 
 _GUARD_DELAY = 0.02
 """Seconds after which a place taken without waiting is watched: shorter critical sections do without."""
@@ -36,28 +45,24 @@ _GRACE = 1.0
 """Seconds that leaving the queue may take when the time to wait in it is over."""
 
 
-class Contender:
+class Contender(Contest):
     """Takes a :class:`~django_etcdaero.keyvalue.queue.place.Place` under a name, keeps it and gives it back."""
 
-    kind = "contender"
-    """What messages call it."""
-    apart = False
-    """Contenders introduce themselves in second keys."""
+    lost_error: type[EtcdAeroError] = LockLost
+    """What is raised where the name is not held any more."""
 
     def __init__(self, client: Client, name: Text, *, ttl: int) -> None:
-        self.name = to_bytes(name, name=f"{self.kind} name")
-        if not self.name:
-            raise InvalidRequest(f"{self.kind} name is empty")
-        self.label = label(self.name)
-        """The name as text, for messages."""
+        super().__init__(client, name)
         check_ttl(ttl)
         self.ttl = ttl
         """Seconds after which the place of a dead process is free."""
-        self._client = client
         self._mutex = threading.Lock()
         self._busy = False
+        self._cancelled = False
+        self._waiting: Place | None = None
         self._place: Place | None = None
-        self._callbacks: list[ToldOf[Any]] = []
+        self._last_reason: LossReason | None = None
+        self._callbacks: list[ToldOfLoss[Any]] = []
 
     def __repr__(self) -> str:
         place = self._place
@@ -75,42 +80,60 @@ class Contender:
     def lost(self) -> bool:
         """True when the name was taken, is not yet given back, and its lease ended or its key was removed."""
         place = self._place
-        return place is not None and (place.guard.gone or not place.session.lease.alive)
+        return place is not None and place.guard.reason is not None
+
+    @property
+    def lost_reason(self) -> LossReason | None:
+        """Why the name is lost, or was when it was given back; ``None``: it was not lost since it was taken last."""
+        place = self._place
+        return self._last_reason if place is None else place.guard.reason
 
     @property
     def token(self) -> int:
         """The fencing token: each holder's is greater than those of all before. Also there when the name is lost."""
         return self._holding().token
 
+    def check(self) -> None:
+        """Raise an error if the name is not held any more: ``LockLost``, in an election ``NotLeader``.
+
+        Asks no store: :meth:`compare` is the real guard.
+        """
+        if not self.held:
+            raise self.lost_error(f"{self.label!r} is not held{self._why()}")
+
     def compare(self) -> Compare:
         """Return a condition for transactions of the same client that holds exactly as long as the name is held."""
         place = self._holding()
         return create_revision(place.key) == place.token
 
-    def on_lost(self, callback: ToldOf[Any]) -> None:
-        """Call ``callback(self)``, or ``callback()`` if it takes nothing, whenever what this object holds is lost.
+    def on_lost(self, callback: ToldOfLoss[Any]) -> None:
+        """Call ``callback(self, reason)`` whenever what this object holds is lost; now if it is.
 
-        All callbacks of a client that tell of a loss share one thread, which does nothing else: none may block.
+        ``reason`` is a :class:`~django_etcdaero.keyvalue.client.loss.LossReason`. A function that requires fewer
+        arguments gets fewer: ``callback(self)``, or ``callback()`` as ``event.set``. All callbacks of a client that
+        tell of a loss share one thread, which does nothing else: none may block.
         """
         self._callbacks.append(callback)
         if self.lost:
             self._report(callback)
 
-    # looking into the queue ------------------------------------------------------------------------------------------
+    # waiting for it --------------------------------------------------------------------------------------------------
 
-    async def _holder(self, *, timeout: float | None = None) -> Holder | None:
-        """Return what is known of who holds the name now, this process or another; ``None`` if nobody does."""
-        in_line = await read_queue(self._client, self.name, second=self.apart, limit=1, timeout=timeout)
-        return Holder.read(*in_line[0]) if in_line else None
+    @acts
+    def cancel(self) -> bool:
+        """End the wait of another thread or task for the name, with this object: there ``Cancelled`` is raised.
 
-    holder, aholder = twins(_holder)
-
-    async def _queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
-        """Return what is known of the holder and of everybody who waits, in the order of their turns."""
-        in_line = await read_queue(self._client, self.name, second=self.apart, timeout=timeout)
-        return tuple(Holder.read(*each) for each in in_line)
-
-    queue, aqueue = twins(_queue)
+        Return whether there was a wait to end; what is held already stays held. A call to the store that is under way
+        is waited for, and nothing of the wait stays in the store.
+        """
+        with self._mutex:
+            if not self._busy or self._place is not None:
+                return False
+            self._cancelled = True
+            waiting = self._waiting
+        if waiting is not None:
+            waiting.cancel()
+        return True
 
     # inside ----------------------------------------------------------------------------------------------------------
 
@@ -139,6 +162,8 @@ class Contender:
                         f"this {kind} object has {self.label!r} already; each contender uses one of its own"
                     )
                 mine = self._busy = True
+                self._cancelled = False
+                self._last_reason = None
             try:
                 await self._insist(entry, limit, once=once, stop=stop)
             except LeaseNotFound:  # the store forgot the session: it was replaced, or somebody revoked the lease
@@ -165,6 +190,7 @@ class Contender:
                 if stop is not None and stop.is_set():
                     raise
             await Pause(_RETRY)
+            self._check_cancelled()
 
     async def _contend(self, entry: float, limit: float | None, *, once: bool, stop: threading.Event | None) -> None:
         """Enter the queue until ``entry``, and wait in it until ``limit``."""
@@ -172,23 +198,38 @@ class Contender:
         place = self._make_place(session)
         end: float | None = entry
         try:
+            with self._mutex:
+                self._waiting = place
+                self._check_cancelled()
             if once:
                 if not (await place.enter_if_empty(entry)):
                     raise LockTimeout(f"{self.label!r} is not free")
             elif not (await self._line_up(place, entry)):
                 end = limit
                 await place.wait(limit=limit, stop=stop)
+            with self._mutex:
+                self._check_cancelled()
+                self._waiting, self._place = None, place
             self._hold(place)
         except BaseException as error:
             try:
                 if isinstance(error, LeaseNotFound):
                     session.lease.end(lost=True)
+                elif isinstance(error, LockLost):
+                    self._last_reason = place.guard.reason or LossReason.REMOVED
                 if isinstance(error, EtcdAeroError):
-                    await place.leave(timeout=_farewell(end, error))
+                    await place.leave(timeout=_farewell(end, error), look=isinstance(error, LockTimeout))
+                    if isinstance(error, LockTimeout) and place.first is not None:
+                        error.holder = holder = Holder.read(place.first, place.first.value)
+                        error.args = (f"{error}; {holder} has it",)
             finally:  # what a signal handler raises comes here as well, while leaving too
-                self._place = None
+                self._waiting = self._place = None
                 place.drop()
             raise
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled:
+            raise Cancelled(f"the wait for {self.label!r} was cancelled")
 
     def _make_place(self, session: Session) -> Place:
         raise NotImplementedError
@@ -205,7 +246,7 @@ class Contender:
     async def _give_back(self) -> bool:
         """Give the name back. Return False if it had been lost. In the child of a fork it touches no store."""
         place = self._holding()
-        lost = self.lost
+        self._last_reason = reason = self.lost_reason
         try:
             self._place = None
             self._busy = False
@@ -213,13 +254,21 @@ class Contender:
         except BaseException:  # of a signal handler, too, which may raise anywhere: nobody else could give it back
             self._drop(place)
             raise
-        return not lost and (left or place.session.lease.inherited)
+        if reason is None and not left and not place.session.lease.inherited:
+            self._last_reason = reason = place.guard.reason or LossReason.REMOVED
+        return reason is None
 
     def _drop(self, place: Place) -> None:
         """Give the name back without waiting for anything."""
+        self._last_reason = place.guard.reason
         self._place = None
         self._busy = False
         place.drop()
+
+    def _why(self) -> str:
+        """Return why the name is lost, for the end of a message."""
+        reason = self.lost_reason
+        return "" if reason is None else f" ({reason.value})"
 
     def _holding(self) -> Place:
         place = self._place
@@ -233,8 +282,9 @@ class Contender:
         for callback in tuple(self._callbacks):
             self._report(callback)
 
-    def _report(self, callback: ToldOf[Any]) -> None:
-        self._client.callbacks.report_loss(callback, self, f"the on_lost callback of {self.kind} {self.label!r}")
+    def _report(self, callback: ToldOfLoss[Any]) -> None:
+        what = f"the on_lost callback of {self.kind} {self.label!r}"
+        self._client.callbacks.report_loss(callback, self, what, reason=self.lost_reason or LossReason.REMOVED)
 
 
 def _farewell(end: float | None, error: EtcdAeroError) -> float:

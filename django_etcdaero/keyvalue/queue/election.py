@@ -17,6 +17,7 @@ from typing import Any, TypeVar, overload
 
 from django_etcdaero.exceptions import NotLeader
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
+from django_etcdaero.keyvalue.client.loss import LossReason
 from django_etcdaero.keyvalue.client.steps import wait
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
@@ -45,8 +46,6 @@ class Leadership:
     """
 
     def __init__(self, election: Candidate, stop: threading.Event) -> None:
-        self.lost = Flag()
-        """Set when the leadership is lost."""
         self.stop = stop
         """Set by the caller of ``run`` who wants it to end."""
         self.token = election.token
@@ -54,16 +53,27 @@ class Leadership:
         self._election = election
         self._compare = election.compare()
         self._guard = election.guard()
-        self._guard.subscribe(self.lost.set)
+        self._lost = Flag()
+        self._guard.subscribe(self._lost.set)
+
+    @property
+    def lost(self) -> bool:
+        """True when the leadership is lost, as far as this process knows."""
+        return self._lost.is_set()
+
+    @property
+    def lost_reason(self) -> LossReason | None:
+        """Why it is lost; ``None`` while it is not."""
+        return self._guard.reason if self.lost else None
 
     @property
     def ended(self) -> bool:
         """True when the function should return: the leadership is lost or its end is wanted."""
-        return self.lost.is_set() or self.stop.is_set()
+        return self.lost or self.stop.is_set()
 
     def check(self) -> None:
         """Raise ``NotLeader`` if the leadership is lost. Asks no store: :meth:`compare` is the real guard."""
-        if self.lost.is_set() or not self._election.is_leader:
+        if self.lost or not self._election.is_leader:
             raise NotLeader(f"the leadership of {self._election.label!r} is lost")
 
     def compare(self) -> Compare:
@@ -109,12 +119,12 @@ async def lead(
             election.drop()
             raise
         except BaseException as error:
-            lost = leadership.lost.is_set()
+            lost = leadership.lost
             await election.give_up()
             if not (lost and isinstance(error, NotLeader)):
                 raise
         else:
-            lost = leadership.lost.is_set()
+            lost = leadership.lost
             await election.give_up()
             if not lost:
                 return result

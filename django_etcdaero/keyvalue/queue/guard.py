@@ -6,6 +6,7 @@ from django_etcdaero.exceptions import Cancelled, EtcdAeroError
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
+from django_etcdaero.keyvalue.client.loss import LossReason
 from django_etcdaero.keyvalue.client.steps import Alarm
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import drive
@@ -26,6 +27,7 @@ class Guard(Alarm):
         self._lease = lease
         self._started = False
         self._stopped = False
+        self._removed = False
         self._handle: WatchHandle | None = None
         self._token = 0
         self._start_revision = 0
@@ -40,18 +42,41 @@ class Guard(Alarm):
             return
         self._started = True
         self._token, self._start_revision = token, revision + 1
-        self._lease.subscribe(self.report)
+        self._lease.subscribe(self._end)
         self._client.chores.submit(self._watch, delay=delay)
 
     def stop(self) -> None:
         """Watch no more; ``gone`` stays as it is, and no listener is called any more."""
         self._stopped = True
-        self._lease.unsubscribe(self.report)
+        self._lease.unsubscribe(self._end)
         if self._handle is not None:
             self._handle.cancel()
 
+    @property
+    def reason(self) -> LossReason | None:
+        """Why what it guards is lost; ``None`` while it is not, as far as this process can know."""
+        lease = self._lease
+        if lease.inherited:
+            return LossReason.FORKED
+        if self._removed:
+            return LossReason.REMOVED
+        if lease.alive and not self.gone:
+            return None
+        return LossReason.CLOSED if self._client.closed else lease.lost_reason or LossReason.REVOKED
+
+    def wake(self) -> None:
+        """End the wait of whoever waits for the place. It is not to be held afterwards: no loss would be told."""
+        self._ring()
+
     def report(self) -> None:
-        """Be told that the key or its lease is gone."""
+        """Be told that the key is gone."""
+        alive = self._lease.alive  # else it went with the lease
+        with self._mutex:
+            if alive and not self._stopped and not self.gone:
+                self._removed = True
+        self._end()
+
+    def _end(self) -> None:
         with self._mutex:
             if self._stopped or self.gone:
                 return

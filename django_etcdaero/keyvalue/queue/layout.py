@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.ops import get
 from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget
 
 LAST_PART = rb"(?P<lease>-?[0-9a-f]{1,16})(?:-[0-9]+)?"

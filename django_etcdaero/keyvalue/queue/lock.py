@@ -10,7 +10,8 @@ lock, or hands :attr:`Lock.token` to systems that refuse tokens smaller than the
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, ParamSpec, TypeVar
 
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.client.background import logger
@@ -21,10 +22,13 @@ from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .contender import Contender
+from .decorated import under
 from .holder import Holder as Holder
 from .holder import introduction
 from .place import Place
-from .reading import remove
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Lock(Contender, TwinBlocks):
@@ -32,10 +36,13 @@ class Lock(Contender, TwinBlocks):
 
     One object is one contender: threads and tasks that compete use one object each. As a context manager, also an
     asynchronous one, it acquires and releases; a body that finished although the lock was lost meanwhile gets
-    ``LockLost`` at the end, unless it raised an error of its own.
+    ``LockLost`` at the end, unless it raised an error of its own. As a decorator it gives each call of the function,
+    which may be a coroutine function, a lock object of its own.
     """
 
     kind = "lock"
+    do_not_call_in_templates = True
+    """For Django's templates, which call what can be called: as a decorator it can be."""
 
     def __init__(self, client: Client, name: Text, *, ttl: int, timeout: float | None) -> None:
         super().__init__(client, name, ttl=ttl)
@@ -89,9 +96,18 @@ class Lock(Contender, TwinBlocks):
         the lock had been lost before, ``InvalidRequest`` if it is not held. In the child of a fork it touches no store.
         """
         if not (await self._give_back()):
-            raise LockLost(f"{self.label!r} had been lost before it was released")
+            raise LockLost(f"{self.label!r} had been lost before it was released{self._why()}")
 
     release, arelease = twins(_release)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Return ``function`` such that each call holds the lock, with the ``ttl`` and ``timeout`` of this object.
+
+        The call raises what :meth:`acquire` raises, and ``LockLost`` if the lock was lost before it returned. Raises
+        ``InvalidRequest`` for a generator function; so does a call in a call of the same thread or task, which would
+        wait for itself.
+        """
+        return under(lambda: Lock(self._client, self.name, ttl=self.ttl, timeout=self._timeout), function, self.label)
 
     async def _enter(self) -> None:
         await self._acquire()
@@ -110,47 +126,6 @@ class Lock(Contender, TwinBlocks):
         place = self._place
         if place is not None:
             self._drop(place)
-
-    def check(self) -> None:
-        """Raise ``LockLost`` if the lock is not held any more. Asks no store: :meth:`compare` is the real guard."""
-        if not self.held:
-            raise LockLost(f"{self.label!r} is not held")
-
-    # for operators ---------------------------------------------------------------------------------------------------
-
-    @acts
-    async def _force_release(self, *, token: int | None = None, timeout: float | None = None) -> Holder | None:
-        """Take the lock from whoever holds it, and let the next in the queue have it. Return who it was.
-
-        With ``token`` only from the holder with that token. ``None`` is returned if nobody was removed: the lock is
-        free, or its holder is another one or went by itself at the same moment. The one removed learns it as a lost
-        lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
-        ``OutcomeUnknown`` a repetition with the token does no harm.
-        """
-        holder = await self._holder(timeout=timeout)
-        if holder is None or token not in (None, holder.token):
-            return None
-        if not await remove(self._client, self.name, holder, holder, timeout):
-            return None
-        logger.warning("%s was removed as holder of %r (token %d)", holder, self.label, holder.token)
-        return holder
-
-    force_release, aforce_release = twins(_force_release)
-
-    async def _remove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
-        """Take the contender with ``token`` out of the queue. Return who it was.
-
-        ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
-        ``LockLost``; those behind it move up.
-        """
-        in_line = await self._queue(timeout=timeout)
-        for waiter in in_line[1:]:
-            if waiter.token == token and await remove(self._client, self.name, in_line[0], waiter, timeout):
-                logger.warning("%s was removed from the queue for %r (token %d)", waiter, self.label, token)
-                return waiter
-        return None
-
-    remove_waiter, aremove_waiter = twins(_remove_waiter)
 
     def _make_place(self, session: Session) -> Place:
         return Place(self._client, session, self.name, introduction(self._client, process=True))

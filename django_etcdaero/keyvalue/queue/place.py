@@ -34,8 +34,16 @@ from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logge
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read, is_over, pause, seconds_left, wait
-from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, found, get, lease_of, put
-from django_etcdaero.keyvalue.values import PutRequest, TxnResult, WatchLost, WatchRequest
+from django_etcdaero.keyvalue.ops import Txn, create_revision, delete, found, get, lease_of, put
+from django_etcdaero.keyvalue.values import (
+    KeyValue,
+    PutRequest,
+    RangeRequest,
+    Response,
+    TxnResult,
+    WatchLost,
+    WatchRequest,
+)
 from django_etcdaero.system.clocks import monotonic
 
 from .guard import Guard
@@ -82,6 +90,10 @@ class Place:
         suffix = f"-{self._slot}" if self._slot else ""
         self.key = keys_of(name) + f"{session.lease.id:x}{suffix}".encode()
         self.guard = Guard(client, self.key, session.lease)
+        self.first: KeyValue | None = None
+        """Who was the first in the queue when this place was not had, with its value: not in elections, of anybody's
+        size."""
+        self._cancelled = False
 
     # entering --------------------------------------------------------------------------------------------------------
 
@@ -104,13 +116,13 @@ class Place:
         One transaction, except when keys that are no contenders are in the way of its comparison.
         """
         nobody = create_revision(keys_of(self.name), prefix=True) == 0
-        entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(oldest(self.name))
+        entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(self._look())
         result = await self._commit(entry, limit)
         if result.succeeded:
             self._entered(result.revision, result.revision)
             return True
         self._in_doubt = False
-        if contenders(self.name, found(result.responses[0])):
+        if self._found_first(result.responses[0]):
             return False
         if await self.enter(limit):
             return True
@@ -181,6 +193,8 @@ class Place:
         """
 
         def left() -> float:
+            if self._cancelled:
+                raise Cancelled(f"the wait for {self.label!r} was cancelled")
             if stop is not None and stop.is_set():
                 raise Stopped(f"the wait for {self.label!r} was ended")
             return self._time_left(limit, trouble)
@@ -209,6 +223,11 @@ class Place:
                 trouble = error
                 logger.debug("waiting for %r: %s", self.name, error)
                 await pause(self.session.lease, min(backoff(failures, limit=_LONGEST_PAUSE), left()))
+
+    def cancel(self) -> None:
+        """Have the wait raise ``Cancelled``, soon. Not for a place that is held."""
+        self._cancelled = True
+        self.guard.wake()
 
     def _time_left(self, limit: float | None, trouble: EtcdAeroError | None) -> float:
         lease = self.session.lease
@@ -244,10 +263,10 @@ class Place:
 
     # leaving ---------------------------------------------------------------------------------------------------------
 
-    async def leave(self, *, timeout: float = LEAVE_TIMEOUT) -> bool:
+    async def leave(self, *, timeout: float = LEAVE_TIMEOUT, look: bool = False) -> bool:
         """Delete the own key, in the background if that fails or there is no time for it.
 
-        Return False if there was none (any more).
+        Return False if there was none (any more). ``look``: in the same call, see who is the first in the queue.
         """
         if not self._has_to_leave():
             return False
@@ -255,13 +274,15 @@ class Place:
             self._leave_in_background()
             return self.session.lease.alive
         try:
-            result = await Commit(self._deletion(), timeout)
+            result = await Commit(self._deletion(*[self._look()] * look), timeout)
         except EtcdAeroError:
             self._leave_in_background()
             return self.session.lease.alive
         except BaseException:
             self._leave_in_background()
             raise
+        if look and result.succeeded:
+            self._found_first(result.responses[0])
         if self.token or result.succeeded:
             self._free()
         else:  # the put whose answer never came may still arrive after this deletion
@@ -289,10 +310,18 @@ class Place:
             self._freed = True
             self.session.free(self._client.prefix + self.name, self._slot)
 
-    def _deletion(self) -> Txn:
+    def _look(self) -> RangeRequest:
+        return oldest(self.name, keys_only=self.about is not None)
+
+    def _found_first(self, response: Response) -> bool:
+        first = contenders(self.name, found(response))
+        self.first = first[0] if first and self.about is None and first[0].key != self.key else None
+        return bool(first)
+
+    def _deletion(self, *looks: RangeRequest) -> Txn:
         mine = create_revision(self.key) == self.token if self.token else create_revision(self.key) > 0
         second = [] if self.about is None else [delete(second_key(self.name, self.key))]
-        return self._client.txn().when(mine).then(delete(self.key), *second)
+        return self._client.txn().when(mine).then(*looks, delete(self.key), *second)
 
     def _leave_in_background(self) -> None:
         delete_in_background(self._client, self.session, self._deletion(), in_doubt=not self.token, then=self._free)

@@ -15,7 +15,7 @@ from django_etcdaero.keyvalue.client.background import backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read, seconds_left
-from django_etcdaero.keyvalue.txn import Txn, create_revision, delete, get, lease_of
+from django_etcdaero.keyvalue.ops import Txn, create_revision, delete, get, lease_of
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.clocks import monotonic
 

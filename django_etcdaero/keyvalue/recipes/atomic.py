@@ -12,9 +12,9 @@ from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
-from django_etcdaero.keyvalue.txn import create_revision, get, mod_revision, put
-from django_etcdaero.keyvalue.txn import found as found_in
-from django_etcdaero.keyvalue.txn import value as value_of
+from django_etcdaero.keyvalue.ops import create_revision, get, mod_revision, put
+from django_etcdaero.keyvalue.ops import found as found_in
+from django_etcdaero.keyvalue.ops import value as value_of
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.steps import Pause
 

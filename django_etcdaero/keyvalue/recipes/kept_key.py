@@ -16,7 +16,7 @@ from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease, check_ttl
 from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
-from django_etcdaero.keyvalue.txn import create_revision, put
+from django_etcdaero.keyvalue.ops import create_revision, put
 from django_etcdaero.keyvalue.values import (
     Event,
     EventType,

@@ -20,7 +20,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.feed import Feed, WatchItem
 from django_etcdaero.keyvalue.client.steps import Changes, Until
 from django_etcdaero.keyvalue.keys import Text, to_bytes
-from django_etcdaero.keyvalue.txn import watch
+from django_etcdaero.keyvalue.ops import watch
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic

@@ -19,7 +19,7 @@ from django_etcdaero.keyvalue.arguments import EndOptions, PageOptions, check_ch
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import Text
-from django_etcdaero.keyvalue.txn import get
+from django_etcdaero.keyvalue.ops import get
 from django_etcdaero.keyvalue.values import KeyValue, RangeResult, SortOrder, SortTarget
 from django_etcdaero.system.steps import adrive, drive
 
@@ -39,7 +39,7 @@ class Pages:
     def __init__(
         self,
         client: Client,
-        start: Text,
+        key: Text,
         range_end: Text | None,
         *,
         page_size: int = 500,
@@ -51,7 +51,7 @@ class Pages:
         if unknown := options.keys() - PageOptions.__annotations__:
             raise TypeError(f"pages have no option {min(unknown)!r}")
         order = SortOrder.DESCEND if descending else SortOrder.NONE
-        request = get(start, range_end, sort_order=order, **options)
+        request = get(key, range_end, sort_order=order, **options)
         check_positive("page_size", page_size)
         self._client = client
         self._request = replace(request, limit=page_size)
@@ -104,26 +104,26 @@ class Pages:
 
 
 async def first(
-    client: Client, start: Text, range_end: Text | None = None, **options: Unpack[EndOptions]
+    client: Client, key: Text, range_end: Text | None = None, **options: Unpack[EndOptions]
 ) -> KeyValue | None:
     """Return the first key of a range in the order of ``by``, ``None`` if there is no key.
 
     Which one it is among keys that are equal in ``by`` (created or changed in one transaction) is not defined. Unless
     it is the first in the order of the keys, the store looks at the whole range.
     """
-    return await _end(client, start, range_end, order=SortOrder.ASCEND, **options)
+    return await _end(client, key, range_end, order=SortOrder.ASCEND, **options)
 
 
 async def last(
-    client: Client, start: Text, range_end: Text | None = None, **options: Unpack[EndOptions]
+    client: Client, key: Text, range_end: Text | None = None, **options: Unpack[EndOptions]
 ) -> KeyValue | None:
     """Return the last key of a range in the order of ``by``, as :meth:`first` does."""
-    return await _end(client, start, range_end, order=SortOrder.DESCEND, **options)
+    return await _end(client, key, range_end, order=SortOrder.DESCEND, **options)
 
 
 async def _end(
     client: Client,
-    start: Text,
+    key: Text,
     range_end: Text | None,
     *,
     order: SortOrder,
@@ -131,7 +131,7 @@ async def _end(
     by: SortTarget = SortTarget.KEY,
     timeout: float | None = None,
 ) -> KeyValue | None:
-    request = get(start, range_end, prefix=prefix)
+    request = get(key, range_end, prefix=prefix)
     target = check_choice("by", by, SortTarget)
     if target is SortTarget.KEY and order is SortOrder.ASCEND:
         order = SortOrder.NONE

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Commit
-from django_etcdaero.keyvalue.txn import found, get, lease_of, mod_revision
+from django_etcdaero.keyvalue.ops import found, get, lease_of, mod_revision
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, TxnResult
 from django_etcdaero.system.processes import is_dead, this_process
 

@@ -39,7 +39,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text, span
-from django_etcdaero.keyvalue.txn import delete, put
+from django_etcdaero.keyvalue.ops import delete, put
 from django_etcdaero.keyvalue.values import PutRequest, TxnResult
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.interruption import interrupts
@@ -95,9 +95,9 @@ class _Handle:
         reading = await self._read(span(key, None, prefix=False))
         return reading.kvs[0].mod_revision if reading.kvs else 0
 
-    async def _range(self, start: Text, range_end: Text | None = None, *, prefix: bool = False) -> dict[bytes, bytes]:
+    async def _range(self, key: Text, range_end: Text | None = None, *, prefix: bool = False) -> dict[bytes, bytes]:
         """Return the keys of a range with their values, in order; the range is given as for ``KV.range``."""
-        where = span(start, range_end, prefix=prefix)
+        where = span(key, range_end, prefix=prefix)
         reading = await self._read(where)
         return self._attempt.overlay(where, reading.kvs)
 

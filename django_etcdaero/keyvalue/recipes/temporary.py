@@ -27,12 +27,12 @@ import os
 import threading
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, InvalidRequest, LeaseNotFound
-from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
 from django_etcdaero.keyvalue.keys import Text, span, to_bytes
-from django_etcdaero.keyvalue.txn import create_revision, get, lease_of, mod_revision, put
+from django_etcdaero.keyvalue.ops import create_revision, get, lease_of, mod_revision, put
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Take, drive
@@ -201,7 +201,7 @@ class TemporaryKey(TwinBlocks):
             if result.succeeded:
                 self._modified = result.revision
                 return True
-            there = txn.found(result.responses[0])
+            there = ops.found(result.responses[0])
             if not there or there[0].lease != lease.id:
                 return False
             self._modified = there[0].mod_revision
@@ -217,7 +217,7 @@ class TemporaryKey(TwinBlocks):
         result = self._client.txn().when(absent).then(*ours).otherwise(get(self.key)).commit(timeout=timeout)
         self._modified = result.revision
         if not result.succeeded:
-            found = txn.found(result.responses[0])[0]
+            found = ops.found(result.responses[0])[0]
             self._modified = found.mod_revision
             if found.lease not in (lease.id, *self._former):
                 self._lose("somebody else has it")

@@ -10,7 +10,7 @@ from django_etcdaero.inspection.key_changes import delete_if
 from django_etcdaero.inspection.key_owners import PACKAGE_KEYS, belongs_to_package
 from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.keyvalue.facade import KV
-from django_etcdaero.keyvalue.txn import delete, mod_revision
+from django_etcdaero.keyvalue.ops import delete, mod_revision
 from django_etcdaero.keyvalue.values import DeleteResult
 from django_etcdaero.management.acting import add_unasked
 from django_etcdaero.management.key_command import KEYS, KeyCommand, add_force, own_key

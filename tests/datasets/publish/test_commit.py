@@ -10,8 +10,8 @@ import pytest
 from django_etcdaero.datasets.publish.commit import TRIES, GuardedCommit
 from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.exceptions import ClusterError, Fenced, OutcomeUnknown
+from django_etcdaero.keyvalue.ops import put
 from django_etcdaero.keyvalue.queue.lock import Lock
-from django_etcdaero.keyvalue.txn import put
 from tests.datasets.hosting import FakeHost, publish
 
 CHECKED = Checked(id="mine", load_started=1.0, load_seconds=1.0, version=1, request_revision=0, host="h", pid=1)

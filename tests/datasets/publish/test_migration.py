@@ -28,7 +28,7 @@ from django_etcdaero.exceptions import Fenced
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.etcd import EtcdEngine
-from django_etcdaero.keyvalue.txn import put
+from django_etcdaero.keyvalue.ops import put
 from django_etcdaero.keyvalue.values import KeyValue, TxnRequest
 from django_etcdaero.records.sqlite.store import SqliteStore
 from tests.datasets.hosting import FakeHost, InterposedStore, follow, in_thread, publish

@@ -17,7 +17,7 @@ from django_etcdaero.exceptions import (
     InvalidRequest,
     LeaseNotFound,
 )
-from django_etcdaero.keyvalue import KV, Event, Progress, Resync, ResyncReason, txn
+from django_etcdaero.keyvalue import KV, Event, Progress, Resync, ResyncReason, ops
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
 from django_etcdaero.keyvalue.values import WatchBatch, WatchRequest
 from django_etcdaero.system import pool
@@ -65,7 +65,7 @@ def test_the_twins_answer_as_the_blocking_calls_do(kv: KV) -> None:
 
 def test_a_transaction_is_committed(kv: KV) -> None:
     async def scenario() -> None:
-        create = kv.txn().when(txn.version("a") == 0).then(txn.put("a", "1")).otherwise(txn.get("a"))
+        create = kv.txn().when(ops.version("a") == 0).then(ops.put("a", "1")).otherwise(ops.get("a"))
         assert (await create.acommit()).succeeded
         second = await create.acommit(timeout=5)
         assert not second.succeeded

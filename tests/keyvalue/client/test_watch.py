@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.exceptions import Cancelled, ClusterError, DeadlineExceeded, EventsLost, InvalidRequest
-from django_etcdaero.keyvalue import KV, Engine, Event, EventType, Resync, ResyncReason, Watch, txn
+from django_etcdaero.keyvalue import KV, Engine, Event, EventType, Resync, ResyncReason, Watch, ops
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine
 from tests.keyvalue.interposed import InterposedEngine
 from tests.waiting import wait_until
@@ -42,7 +42,7 @@ def test_changes_come_once_each_in_order_and_without_the_prefix(kv: KV) -> None:
     with kv.watch("a/", prefix=True) as watch:
         kv.put("a/1", "x")
         kv.put("b", "not watched")
-        kv.txn().then(txn.put("a/2", "y"), txn.put("a/3", "z")).commit()
+        kv.txn().then(ops.put("a/2", "y"), ops.put("a/3", "z")).commit()
         kv.delete_range("a/", prefix=True)
         assert take(watch, 6) == ["+a/1=x", "+a/2=y", "+a/3=z", "-a/1", "-a/2", "-a/3"]
         with pytest.raises(DeadlineExceeded):
@@ -278,7 +278,7 @@ def test_a_slow_callback_gets_a_snapshot_too(kv: KV, store: InterposedEngine) ->
 def test_a_big_snapshot_is_one_moment_of_the_store(kv: KV) -> None:
     first = kv.put("b", "").revision
     for start in range(0, 2500, 100):
-        kv.txn().then(*(txn.put(f"a/{number:05}", "x") for number in range(start, start + 100))).commit()
+        kv.txn().then(*(ops.put(f"a/{number:05}", "x") for number in range(start, start + 100))).commit()
     kv.compact(kv.put("b", "").revision)
     with kv.watch("a/", prefix=True, start_revision=first) as watch, pytest.raises(EventsLost) as caught:
         watch.next(timeout=10)

@@ -20,7 +20,7 @@ from django_etcdaero.exceptions import (
     LeaseNotFound,
     OutcomeUnknown,
 )
-from django_etcdaero.keyvalue import KV, Event, txn
+from django_etcdaero.keyvalue import KV, Event, ops
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import WatchRequest
 from tests.keyvalue.etcd.servers import Cluster, Server
@@ -59,7 +59,7 @@ def test_the_twins_answer_as_the_blocking_calls_do(kv: KV, engine: EtcdEngine) -
         assert (await kv.aput("a", "2", prev_kv=True)).prev_kv is not None
         assert await kv.aget("a", revision=put.revision) == kv.get("a", revision=put.revision)
         assert (await kv.arange("", prefix=True, keys_only=True)).kvs == kv.range("", prefix=True, keys_only=True).kvs
-        result = await kv.txn().when(txn.value("a") == "2").then(txn.put("b", "1"), txn.get("b")).acommit()
+        result = await kv.txn().when(ops.value("a") == "2").then(ops.put("b", "1"), ops.get("b")).acommit()
         assert result.succeeded
         assert (await kv.adelete_range("", prefix=True)).deleted == 2
         async with await kv.alease(60, id=4711) as lease:

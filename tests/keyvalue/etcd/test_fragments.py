@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.keyvalue import KV, Event, txn
+from django_etcdaero.keyvalue import KV, Event, ops
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.etcd.watches.watching import EtcdWatch
@@ -34,7 +34,7 @@ def test_a_client_sees_every_event_of_it_once(engine: EtcdEngine, at: At) -> Non
     kv = KV(engine, prefix=at(""))
     with kv.watch("", prefix=True, prev_kv=True, fragment=True, max_pending=10_000) as watch:
         for _ in range(2):
-            kv.txn().then(*(txn.put(f"{number:03}", b"x" * 11_000) for number in range(120))).commit()
+            kv.txn().then(*(ops.put(f"{number:03}", b"x" * 11_000) for number in range(120))).commit()
         items = [watch.next(timeout=20) for _ in range(240)]
     keys = [item.kv.key for item in items if isinstance(item, Event)]
     assert keys == [b"%03d" % number for number in range(120)] * 2

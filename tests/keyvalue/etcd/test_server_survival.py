@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.keyvalue import KV, txn
+from django_etcdaero.keyvalue import KV, ops
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from tests.keyvalue.etcd.servers import Server
 
@@ -28,7 +28,7 @@ Connect = Callable[..., EtcdEngine]
 def fill(kv: KV) -> None:
     """Many keys, so that a range takes a while."""
     for start in range(0, 1000, 100):
-        kv.txn().then(*(txn.put(f"many/{start + number:04}", bytes(200)) for number in range(100))).commit()
+        kv.txn().then(*(ops.put(f"many/{start + number:04}", bytes(200)) for number in range(100))).commit()
 
 
 def assert_alive(server: Server, pid: int) -> None:
@@ -51,16 +51,16 @@ def test_five_thousand_calls_that_time_out_leave_the_server_running(server: Serv
 
     def give_up_often(kv: KV, chance: random.Random) -> None:
         calls: list[Callable[[float], object]] = [
-            lambda left: kv.txn().then(txn.get("many/0000"), txn.get("many/", prefix=True)).commit(timeout=left),
-            lambda left: kv.txn().then(txn.get("many/", prefix=True)).commit(timeout=left),
+            lambda left: kv.txn().then(ops.get("many/0000"), ops.get("many/", prefix=True)).commit(timeout=left),
+            lambda left: kv.txn().then(ops.get("many/", prefix=True)).commit(timeout=left),
             lambda left: (
                 kv.txn()
-                .when(txn.version("many/0001") > 0)
-                .then(txn.get("many/", prefix=True))
-                .otherwise(txn.get("L"))
+                .when(ops.version("many/0001") > 0)
+                .then(ops.get("many/", prefix=True))
+                .otherwise(ops.get("L"))
                 .commit(timeout=left)
             ),
-            lambda left: kv.txn().then(*(txn.get(f"many/{n:04}") for n in range(100))).commit(timeout=left),
+            lambda left: kv.txn().then(*(ops.get(f"many/{n:04}") for n in range(100))).commit(timeout=left),
             lambda left: kv.lock("L").acquire(timeout=left),
         ]
         while next(numbers, None) is not None:
@@ -106,12 +106,12 @@ def test_a_thousand_cancelled_awaits_leave_the_server_running(server: Server, co
         for number in range(100):
             call: Coroutine[Any, Any, object]
             if number % 4 == 0:
-                call = kv.txn().then(txn.get("many/0000"), txn.get("many/", prefix=True)).acommit()
+                call = kv.txn().then(ops.get("many/0000"), ops.get("many/", prefix=True)).acommit()
             elif number % 4 == 1:
-                condition = txn.version("many/0001") > 0
-                call = kv.txn().when(condition).then(txn.get("many/", prefix=True)).acommit()
+                condition = ops.version("many/0001") > 0
+                call = kv.txn().when(condition).then(ops.get("many/", prefix=True)).acommit()
             elif number % 4 == 2:
-                call = kv.txn().then(*(txn.get(f"many/{n:04}") for n in range(100))).acommit()
+                call = kv.txn().then(*(ops.get(f"many/{n:04}") for n in range(100))).acommit()
             else:
                 call = kv.lock("L").aacquire()
             task = asyncio.create_task(call)

@@ -18,7 +18,7 @@ from django_etcdaero.exceptions import (
     TxnFailed,
     VersionConflict,
 )
-from django_etcdaero.keyvalue import KV, Engine, txn
+from django_etcdaero.keyvalue import KV, Engine, ops
 from django_etcdaero.keyvalue.objects import Collection, Stored
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.objects.samples import ADA, BOB, Counter, Order
@@ -345,7 +345,7 @@ def test_conditions_on_objects_in_transactions_of_keys(kv: KV, orders: Collectio
         (False, orders.holds("7", BOB)),
         (False, orders.holds("8", ADA)),
     ):
-        assert kv.txn().when(condition).then(txn.get(orders.key("7"))).commit().succeeded is holds, condition
+        assert kv.txn().when(condition).then(ops.get(orders.key("7"))).commit().succeeded is holds, condition
 
 
 def test_a_collection_shows_what_it_is(kv: KV, orders: Collection[Order]) -> None:

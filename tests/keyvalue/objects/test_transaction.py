@@ -13,7 +13,7 @@ from django_etcdaero.exceptions import (
     TxnFailed,
     VersionConflict,
 )
-from django_etcdaero.keyvalue import KV, Engine, txn
+from django_etcdaero.keyvalue import KV, Engine, ops
 from django_etcdaero.keyvalue.objects import Collection, Invalid, ObjectTxn, Stored
 from tests.keyvalue.objects.samples import ADA, BOB, Cat, Order
 
@@ -200,6 +200,6 @@ def test_it_may_be_as_large_as_the_store_takes(kv: KV, orders: Collection[Order]
 
 def test_conditions_may_be_on_other_keys(kv: KV, orders: Collection[Order]) -> None:
     kv.put("switch", "on")
-    ObjectTxn(kv).create(orders, "1", ADA).compare(txn.value("switch") == "on").commit()
+    ObjectTxn(kv).create(orders, "1", ADA).compare(ops.value("switch") == "on").commit()
     with pytest.raises(TxnFailed, match="value of b'switch' == b'off' does not hold"):
-        ObjectTxn(kv).create(orders, "2", ADA).compare(txn.value("switch") == "off").commit()
+        ObjectTxn(kv).create(orders, "2", ADA).compare(ops.value("switch") == "off").commit()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from django_etcdaero.keyvalue import KV, Election, Lock, txn
+from django_etcdaero.keyvalue import KV, Election, Lock, ops
 from django_etcdaero.keyvalue.values import TxnRequest
 from tests.waiting import wait_until
 
@@ -63,4 +63,4 @@ class Candidate(Queued):
 
 def store_release(kv: KV, lock: Lock) -> TxnRequest:
     """The release of a lock, to be sent past the faults."""
-    return kv.keyspace.outward(kv.txn().then(txn.delete("L/" + f"{kv.session(10).lease.id:x}")).request())
+    return kv.keyspace.outward(kv.txn().then(ops.delete("L/" + f"{kv.session(10).lease.id:x}")).request())

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, NotLeader
-from django_etcdaero.keyvalue import KV, txn
+from django_etcdaero.keyvalue import KV, ops
 from django_etcdaero.keyvalue.queue.election import Election
 from django_etcdaero.keyvalue.queue.holder import Elected, Lost
 from tests.keyvalue.interposed import InterposedEngine
@@ -50,7 +50,7 @@ def test_a_lost_leadership_is_reported_everywhere(kv: KV, lose: Callable[[KV], N
 def test_a_guarded_transaction_fails_after_the_loss(kv: KV) -> None:
     election = kv.election("E")
     election.campaign()
-    guarded = kv.txn().when(election.compare()).then(txn.put("x", "1"))
+    guarded = kv.txn().when(election.compare()).then(ops.put("x", "1"))
     assert guarded.commit().succeeded
     take_key_away(kv)
     assert not guarded.commit().succeeded

@@ -44,7 +44,7 @@ def test_after_a_loss_the_leader_campaigns_again(kv: KV) -> None:
             return "done"
         take_key_away(kv)
         assert leadership.wait(10)
-        assert leadership.lost.is_set()
+        assert leadership.lost
         if len(tokens) == 1:
             leadership.check()
         return "late"

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from django_etcdaero.exceptions import ClusterError, LockLost
-from django_etcdaero.keyvalue import KV, Lock, txn
+from django_etcdaero.keyvalue import KV, Lock, ops
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import Waiter, keys
 from tests.waiting import wait_until
@@ -31,14 +31,14 @@ def test_a_lost_lock_is_reported_everywhere(kv: KV, lose: Callable[[KV, Lock], N
     lock.on_lost(told.append)
     lock.acquire()
     compare = lock.compare()
-    assert kv.txn().when(compare).then(txn.put("x", "1")).commit().succeeded
+    assert kv.txn().when(compare).then(ops.put("x", "1")).commit().succeeded
     lose(kv, lock)
     wait_until(lambda: told == [lock], what="the callback")
     assert lock.lost
     assert not lock.held
     with pytest.raises(LockLost):
         lock.check()
-    assert not kv.txn().when(lock.compare()).then(txn.put("x", "2")).commit().succeeded
+    assert not kv.txn().when(lock.compare()).then(ops.put("x", "2")).commit().succeeded
     with pytest.raises(LockLost, match="lost before"):
         lock.release()
     assert not lock.lost

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
-from django_etcdaero.keyvalue import KV, txn
+from django_etcdaero.keyvalue import KV, ops
 from django_etcdaero.keyvalue.recipes.mirror import Change, Mirror
 from django_etcdaero.keyvalue.values import WatchBatch, WatchLost
 from tests.keyvalue.interposed import InterposedEngine
@@ -54,7 +54,7 @@ def test_what_one_transaction_wrote_is_seen_together(kv: KV) -> None:
         reader = threading.Thread(target=look)
         reader.start()
         for number in range(1, 101):
-            kv.txn().then(txn.put("pair/a", str(number)), txn.put("pair/b", str(number))).commit()
+            kv.txn().then(ops.put("pair/a", str(number)), ops.put("pair/b", str(number))).commit()
         pair.wait_for(lambda m: m["b"] == 100, timeout=10)
         done.set()
         reader.join()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from django_etcdaero.keyvalue import KV, Isolation, txn
+from django_etcdaero.keyvalue import KV, Isolation, ops
 from django_etcdaero.keyvalue.recipes.stm import Transaction
 from tests.keyvalue.recipes.looking import value
 from tests.keyvalue.recipes.transacting import ALL, VALIDATED, Once, number
@@ -117,7 +117,7 @@ def test_what_a_reader_sees_when_others_write_between_its_reads(kv: KV, once: On
     def function(tx: Transaction) -> tuple[int, int, int]:
         once.begin()
         first = number(tx, "a")
-        once(lambda: kv.txn().then(txn.put("a", "2"), txn.put("b", "2")).commit())
+        once(lambda: kv.txn().then(ops.put("a", "2"), ops.put("b", "2")).commit())
         return first, number(tx, "b"), number(tx, "a")
 
     assert (

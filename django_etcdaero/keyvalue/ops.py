@@ -2,13 +2,13 @@
 
 ::
 
-    from django_etcdaero.keyvalue import txn
+    from django_etcdaero.keyvalue import ops
 
     result = (
         kv.txn()
-        .when(txn.mod_revision("stock/7") == seen, txn.value("open") == "yes")
-        .then(txn.put("stock/7", "41"), txn.get("price/7"))
-        .otherwise(txn.get("stock/7"))
+        .when(ops.mod_revision("stock/7") == seen, ops.value("open") == "yes")
+        .then(ops.put("stock/7", "41"), ops.get("price/7"))
+        .otherwise(ops.get("stock/7"))
         .commit()
     )
 
