@@ -10,6 +10,7 @@ import tomllib
 
 import pytest
 
+from tests.conftest import SERVERS
 from tests.pages import DOCS, examples, tables
 from tests.paths import ROOT
 
@@ -86,6 +87,12 @@ def test_the_commands_without_tox_are_those_of_tox() -> None:
         'python -m pytest -m "not slow and not servers" {posargs:-n 4}',
     ]
     assert {*lint, 'python -m pytest -m "not slow and not servers" -n 4'} - {""} <= set(commands())
+
+
+def test_the_fast_part_starts_no_server(request: pytest.FixtureRequest) -> None:
+    """With another selection, or none, this says nothing."""
+    if "not servers" in request.config.getoption("markexpr"):
+        assert {name for item in request.session.items for name in getattr(item, "fixturenames", ())} & SERVERS == set()
 
 
 def test_the_hooks_run_the_commands_of_tox_and_download_nothing() -> None:
