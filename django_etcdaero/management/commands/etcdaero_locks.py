@@ -73,7 +73,7 @@ class Command(ActingCommand):
             if not found and not answers.problems and self.stdout.isatty():
                 self.stdout.write("Nobody holds a lock or leads an election.")
             for problem in answers.problems:
-                self.stderr.write(self.style.ERROR(str(problem)))
+                self.stderr.write(self.style.ERROR(self.told(problem)))
         if answers.problems:
             raise SystemExit(1)
 
@@ -92,7 +92,7 @@ class Command(ActingCommand):
                 f"{options['name']} is taken from {_who(seen.holder)}; {len(seen.waiters)} wait for it. The one it is"
                 f" taken from may go on working until it notices."
             )
-        removed = self.ask_stores(lambda: release(runtime.stores(using).kv, name, token=token))
+        removed = self.change_stores(lambda: release(runtime.stores(using).kv, name, token=token))
         if options["json"]:
             self.stdout.write(json.dumps({"released": options["name"], "holder": _holder_as_json(removed, {})}))
         else:
