@@ -11,16 +11,16 @@ from django.utils.translation import gettext
 
 from django_etcdaero import conf
 from django_etcdaero.inspection.aliases import Answers, ask_aliases
+from django_etcdaero.inspection.leased_keys import Looked
 from django_etcdaero.inspection.locks import lease_statuses
+from django_etcdaero.inspection.problem import left_out
+from django_etcdaero.inspection.together import within
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import LeaseStatus
 
 from .inspected import DEADLINE, InspectedAdmin
 
 T = TypeVar("T")
-
-LONGEST = 8.0
-"""Seconds that going through the keys of an alias may take: some 30 microseconds a key on a busy machine."""
 
 
 def place_of(pk: str) -> tuple[str, str]:
@@ -34,14 +34,12 @@ def ask_alias(alias: str, read: Callable[[KV], T], *, timeout: float = DEADLINE)
     return ask_aliases(lambda _, stores: read(stores.kv), timeout=timeout, aliases={alias} & set(conf.aliases()))
 
 
-def ask_all(read: Callable[[KV], T]) -> Answers[T]:
-    """Ask all aliases something that goes through all their keys.
-
-    Those that answer at all, which takes :data:`.inspected.DEADLINE` at most, have :data:`LONGEST` for it.
-    """
-    there = ask_aliases(lambda _, stores: stores.kv.range("", prefix=True, count_only=True).count, timeout=DEADLINE)
-    answers = ask_aliases(lambda _, stores: read(stores.kv), timeout=LONGEST, aliases=there.by_alias)
-    return Answers(answers.by_alias, [*there.problems, *answers.problems])
+def ask_all(read: Callable[..., Looked[T]]) -> Answers[list[T]]:
+    """Ask all aliases something that goes through all their keys; what there was no time for is a problem."""
+    seconds = within(within(DEADLINE))  # so that no call has to be cut off
+    answers = ask_aliases(lambda _, stores: read(stores.kv, seconds=seconds), timeout=DEADLINE)
+    skipped = [left_out(each.left_out, alias=alias) for alias, each in answers.by_alias.items() if each.left_out]
+    return Answers({alias: each.found for alias, each in answers.by_alias.items()}, [*answers.problems, *skipped])
 
 
 def kv_of(alias: str) -> KV:

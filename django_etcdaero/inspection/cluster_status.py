@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from django_etcdaero import datasets
 from django_etcdaero.datasets.dataset import Dataset
@@ -30,6 +30,9 @@ from .together import together
 
 T = TypeVar("T")
 
+PROBE: Final = b"etcdaero-status"
+"""No record is called so."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasStatus:
@@ -47,7 +50,7 @@ class AliasStatus:
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """What is known of all aliases that datasets use."""
+    """What is known of all aliases that were asked."""
 
     aliases: list[AliasStatus]
 
@@ -114,13 +117,13 @@ class _Reading:
         return list(self._overviews), list(self._problems)
 
 
-def ask(timeout: float, *, names: Iterable[str] | None = None) -> ClusterStatus:
+def ask(timeout: float, *, names: Iterable[str] | None = None, aliases: Iterable[str] = ()) -> ClusterStatus:
     """Ask all stores at once, for ``timeout`` seconds at most; what has not answered by then is a problem.
 
-    ``names``: of the datasets to look at; ``None``: all.
+    ``names``: of the datasets to look at; ``None``: all. ``aliases``: are asked also if no dataset uses them.
     """
     chosen = [datasets[name] for name in sorted(datasets if names is None else names)]
-    of_alias: dict[str, list[Dataset[Any, Any]]] = {}
+    of_alias: dict[str, list[Dataset[Any, Any]]] = {alias: [] for alias in aliases}
     for dataset in chosen:
         of_alias.setdefault(dataset.using, []).append(dataset)
     readings = {alias: _Reading(alias, own) for alias, own in of_alias.items()}
@@ -181,9 +184,12 @@ def _store_of(question: str, error: Exception, alias: str) -> str | None:
 def copies(chosen: Iterable[Dataset[Any, Any]], stores: Stores) -> dict[str, Announcement]:
     """Return what is announced of datasets of one alias, as the record store has it, by name.
 
-    It is what readers go by while KV is away. One call. Raises what the record store raises.
+    It is what readers go by while KV is away. One call, also without datasets: it shows whether the store answers.
+    Raises what the record store raises.
     """
     keys = {each.layout(stores.prefix).announcement_copy: each.name for each in chosen}
+    if not keys:
+        stores.records.exists(PROBE)
     found = {}
     for key, record in stores.records.get_many(list(keys)).items():
         try:

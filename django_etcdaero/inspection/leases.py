@@ -6,12 +6,13 @@ has some is not revoked from here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from django_etcdaero.exceptions import InvalidRequest, LeaseNotFound, VersionConflict
 from django_etcdaero.keyvalue.facade import KV
 
-from .leased_keys import leased_keys
+from .leased_keys import Looked, leased_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,17 @@ class Lease:
     """How many keys under other prefixes are on it."""
 
 
-def all_leases(kv: KV) -> list[LeasedKeys]:
+def all_leases(kv: KV, *, seconds: float = math.inf) -> Looked[LeasedKeys]:
     """Find the leases with keys under the prefix of ``kv``, those with the first keys first.
 
-    A call for each 10,000 keys of the alias. Raises what the store raises.
+    A call for each 10,000 keys of the alias, for about ``seconds``: after that leases and keys of them may be left out.
+    Raises what the store raises.
     """
+    looked = leased_keys(kv, seconds=seconds)
     found: dict[int, list[bytes]] = {}
-    for each in leased_keys(kv).keys:
+    for each in looked.keys:
         found.setdefault(each.kv.lease, []).append(each.kv.key)
-    return [LeasedKeys(lease, tuple(keys)) for lease, keys in found.items()]
+    return Looked([LeasedKeys(lease, tuple(keys)) for lease, keys in found.items()], looked.left_out)
 
 
 def lease(kv: KV, id: int) -> Lease | None:  # noqa: A002

@@ -13,6 +13,7 @@ However many there are, reading all takes a call for each 10,000 keys of the ali
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,12 +23,16 @@ from typing import NamedTuple
 
 from django_etcdaero.exceptions import VersionConflict
 from django_etcdaero.keyvalue.facade import KV
+from django_etcdaero.keyvalue.keys import prefix_end
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.keyvalue.queue.layout import LAST_PART, contenders, introductions, keys_of, label, second_key
 from django_etcdaero.keyvalue.values import KeyValue, LeaseStatus
+from django_etcdaero.system.clocks import monotonic
 
-from .leased_keys import KeyAt, leased_keys
+from .leased_keys import KeyAt, Looked, leased_keys
 
+FINDING = 0.6
+"""Part of the time that is for finding contenders; the rest is for reading what they say."""
 MOST_RANGES = 50
 """Stretches of keys that are read for what contenders say; where they are more, keys between them are read as well."""
 MOST_LEASES = 100
@@ -76,17 +81,26 @@ class _Line(NamedTuple):
     """Of the contenders, in the order of their turns."""
 
 
-def all_contended(kv: KV) -> list[Contended]:
+def all_contended(kv: KV, *, seconds: float = math.inf) -> Looked[Contended]:
     """Find all locks and elections under the prefix of ``kv``, in the order of their names.
 
-    Raises what the store raises.
+    After about ``seconds`` what was not read by then is left out; each that is told is told whole. Raises what the
+    store raises.
     """
-    found = leased_keys(kv)
+    until = monotonic() + seconds
+    found = leased_keys(kv, seconds=seconds * FINDING)
     lines = list(_lines([each.kv for each in found.keys]))
-    wanted = {key for line in lines for key in (*line.keys, *(second_key(line.name, key) for key in line.keys))}
-    stretches = _stretches([each for each in found.keys if each.kv.key in wanted], MOST_RANGES)
-    told = {each.key: each for first, last in stretches for each in _range(kv, first, last, found.revision)}
-    return [each for each in (_contended(line, told) for line in lines) if each is not None]
+    there = {each.kv.key for each in found.keys}
+    # The keys of a queue stand beside each other: one that ends before the last key that was looked at is all there.
+    known = [line for line in lines if not found.left_out or prefix_end(introductions(line.name)) <= found.last]
+    wanted = {line.name: there.intersection(_keys(line)) for line in known}
+    all_wanted = set[bytes]().union(*wanted.values())
+    stretches = _stretches([each for each in found.keys if each.kv.key in all_wanted], MOST_RANGES)
+    told = {each.key: each for each in _told(kv, stretches, found.revision, until)}
+    whole = [line for line in known if wanted[line.name] <= told.keys()]
+    left_out = sum(len(line.keys) for line in lines) - sum(len(line.keys) for line in whole)
+    contended = [each for each in (_contended(line, told) for line in whole) if each is not None]
+    return Looked(contended, found.left_out + left_out)
 
 
 def contended(kv: KV, name: bytes) -> Contended | None:
@@ -155,6 +169,12 @@ def _in_turn(name: bytes, kvs: Iterable[KeyValue]) -> _Line:
     return _Line(name, [each.key for each in in_turn])
 
 
+def _keys(line: _Line) -> Iterator[bytes]:
+    for key in line.keys:
+        yield key
+        yield second_key(line.name, key)
+
+
 def _contended(line: _Line, told: dict[bytes, KeyValue]) -> Contended | None:
     """Make sense of a queue; ``None``: it is gone since its keys were read."""
     queue, kind = [], Kind.LOCK
@@ -190,10 +210,14 @@ def _stretches(keys: Sequence[KeyAt], most: int) -> list[tuple[bytes, bytes]]:
     return [(keys[start].kv.key, keys[end - 1].kv.key) for start, end in ends]
 
 
-def _range(kv: KV, first: bytes, last: bytes, revision: int) -> Iterator[KeyValue]:
-    while True:
-        page = kv.range(first, last + b"\0", limit=_PAGE, revision=revision)
-        yield from page.kvs
-        if not page.more:
-            return
-        first = page.kvs[-1].key + b"\0"
+def _told(kv: KV, stretches: Iterable[tuple[bytes, bytes]], revision: int, until: float) -> Iterator[KeyValue]:
+    """Read all stretches, or what is read until the time is over."""
+    for first, last in stretches:
+        start, more = first, True
+        while more:
+            page = kv.range(start, last + b"\0", limit=_PAGE, revision=revision)
+            yield from page.kvs
+            if monotonic() >= until:
+                return
+            if more := page.more:
+                start = page.kvs[-1].key + b"\0"

@@ -18,7 +18,7 @@ class Problem:
     dataset: str | None = None
     """The dataset whose state makes no sense; ``None``: it is about the whole alias."""
     type: str
-    """The name of the error's class."""
+    """The name of the error's class; empty: something was left out."""
     message: str
     since: float | None = None
     """Since when the store has not answered, seconds since the epoch; ``None``: this process does not know."""
@@ -28,6 +28,13 @@ class Problem:
             return f"cache {self.alias}: {self.type}: {self.message}"
         where = f"alias {self.alias}" if self.dataset is None else self.dataset
         return ": ".join(filter(None, (where, self.store, self.type, self.message)))
+
+
+def left_out(keys: int, *, alias: str) -> Problem:
+    """Return that so many keys of an alias were not looked through."""
+    return Problem(
+        alias=alias, store="KV", type="", message=f"{keys:,} keys were not looked through, for there was no more time"
+    )
 
 
 def problem_of(error: Exception, *, alias: str, store: str | None = None, dataset: str | None = None) -> Problem:

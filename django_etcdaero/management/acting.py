@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError
+from django_etcdaero.inspection.problem import Problem
+from django_etcdaero.inspection.together import within
+from django_etcdaero.system.call_limit import calls_end_within
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import join
 
@@ -31,8 +36,6 @@ class ActingCommand(BaseCommand):
     """
 
     answer_within: float | None = 10.0
-    only_reads = False
-    """Whether it never changes anything, so that a lost answer leaves nothing unknown."""
     asks_first = False
     """Whether it asks before it changes something."""
 
@@ -53,13 +56,15 @@ class ActingCommand(BaseCommand):
             raise CommandError("--timeout must be a number of seconds above 0 and below 86400", returncode=2)
         for warning in self.warnings(options):
             self.stderr.write(self.style.WARNING(warning))
+        self._began = time.time()
         self._limit: float | None = options.get("timeout")
         self._interactive: bool = options.get("interactive", True)
         try:
             with quiet_ending(self.stdout), _any_text(self.stdout):
                 self.act(options)
         except (EtcdAeroError, OSError) as error:
-            raise CommandError(text_of(error)) from error
+            silent = isinstance(error, ClusterError | DeadlineExceeded) and getattr(error, "since", None) is None
+            raise CommandError(f"{text_of(error)}{self._asked_at() if silent else ''}") from error
 
     def warnings(self, options: dict[str, Any]) -> list[str]:
         """Say why what the command does may be of no use to other processes."""
@@ -70,23 +75,42 @@ class ActingCommand(BaseCommand):
         """Do it. Errors of stores and files end the command in one line."""
 
     def ask_stores(self, function: Callable[[], T]) -> T:
-        """Return what ``function`` returns, within ``--timeout``. Raises ``DeadlineExceeded``, and what it raises."""
+        """Return what ``function`` returns, which reads only, within ``--timeout``.
+
+        Raises ``DeadlineExceeded``, and what it raises.
+        """
+        return self._within_limit(function, "")
+
+    def change_stores(self, function: Callable[[], T]) -> T:
+        """Return what ``function`` returns, which changes something: as :meth:`ask_stores`."""
+        return self._within_limit(function, "; what was to be changed may be, or not")
+
+    def told(self, problem: Problem) -> str:
+        """Say what could not be read, and when it was asked for where nothing says since when there is no answer."""
+        silent = problem.type in (ClusterError.__name__, DeadlineExceeded.__name__) and problem.since is None
+        return f"{problem}{self._asked_at() if silent else ''}"
+
+    def _asked_at(self) -> str:
+        return f"; asked at {datetime.fromtimestamp(self._began, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+    def _within_limit(self, function: Callable[[], T], unknown: str) -> T:
         if self._limit is None:
             return function()
+        limit = self._limit
         found: list[T] = []
         errors: list[BaseException] = []
 
         def run() -> None:
             try:
-                found.append(function())
+                with calls_end_within(within(limit)):
+                    found.append(function())
             except BaseException as error:
                 errors.append(error)
 
         thread = threading.Thread(target=run, name="etcdaero-command", daemon=True)
         thread.start()
-        if not join(thread, self._limit):
-            unknown = "" if self.only_reads else "; what was to be changed may be, or not"
-            raise DeadlineExceeded(f"no answer within {self._limit:g} s{unknown}")
+        if not join(thread, limit):
+            raise DeadlineExceeded(f"no answer within {limit:g} s{unknown}")
         if errors:
             raise errors[0]
         return found[0]

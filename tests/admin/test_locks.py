@@ -11,7 +11,9 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 
 from django_etcdaero import kv
+from django_etcdaero.admin import leased
 from django_etcdaero.exceptions import DeadlineExceeded
+from django_etcdaero.inspection import leased_keys
 from django_etcdaero.keyvalue import Lock
 from django_etcdaero.testing import failing_kv
 from tests.keyvalue.queue.queueing import Waiter
@@ -124,6 +126,19 @@ def test_the_pages_are_whole_when_the_store_is_down(held: Lock, root: Client) ->
         answers = [root.get(each) for each in (LIST, f"{PAGE}change/", LEASES, f"{LEASES}default:{lease:x}/change/")]
     assert [each.status_code for each in answers] == [200, 503, 200, 503]
     assert all("the server is away" in each.content.decode() for each in answers)
+
+
+def test_what_there_was_no_time_for_is_told(held: Lock, root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        kv.put(f"zz/{number}", "x")
+    monkeypatch.setattr(leased_keys, "PAGE", 1)
+    monkeypatch.setattr(leased, "within", lambda seconds: 0.0)
+    for address in (LIST, LEASES):
+        page = root.get(address)
+        assert page.status_code == 200
+        assert re.search(r"alias default: KV: \d keys were not looked through", page.content.decode())
+    monkeypatch.undo()
+    assert "not looked through" not in root.get(LIST).content.decode()
 
 
 def test_an_id_that_no_lease_can_have_is_not_found(closing: None, root: Client) -> None:

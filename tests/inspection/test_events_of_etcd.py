@@ -36,7 +36,7 @@ def test_locks_of_a_real_etcd_are_found(server: Server) -> None:
     try:
         kv.lock("jobs/nightly").acquire()
         kv.election("leader", value="node-1").campaign()
-        found = {each.label: each for each in all_contended(kv)}
+        found = {each.label: each for each in all_contended(kv).found}
         assert {name: each.kind for name, each in found.items()} == {
             "jobs/nightly": Kind.LOCK,
             "leader": Kind.ELECTION,

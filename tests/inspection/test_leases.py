@@ -19,7 +19,7 @@ def test_leases_with_keys_under_the_prefix_are_found_in_one_pass(kv: KV, store: 
     kv.put("d", "")
     foreign.put("e", "", lease=empty)
     store.calls.clear()
-    assert all_leases(kv) == [LeasedKeys(one.id, (b"a", b"b")), LeasedKeys(other.id, (b"c",))]
+    assert all_leases(kv).found == [LeasedKeys(one.id, (b"a", b"b")), LeasedKeys(other.id, (b"c",))]
     assert dict(store.calls) == {"range": 2}
     found = lease(kv, one.id)
     assert found is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -63,6 +64,13 @@ def register(
     schemas = dict.fromkeys(versions, schema)
     otherwise = {name: (version, states.get(name, "")) for name, version in versions.items()}
     Presence(runtime.stores(using).kv, ttl=30, started=started).publish(schemas, revision=0, otherwise=otherwise)
+
+
+def untimed(text: str) -> str:
+    """Return what was said of stores that did not answer, without when they were asked, which must be there."""
+    rest, count = re.subn(r"; asked at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", "", text, flags=re.MULTILINE)
+    assert count == 1, text
+    return rest
 
 
 def kv_away(monkeypatch: pytest.MonkeyPatch) -> None:

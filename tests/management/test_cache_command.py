@@ -11,7 +11,7 @@ from django.core.cache import caches
 from django.core.management import CommandError, call_command
 
 from django_etcdaero.exceptions import ClusterError
-from tests.management.running import run
+from tests.management.running import run, untimed
 
 pytestmark = pytest.mark.usefixtures("kept", "closing")
 
@@ -159,7 +159,7 @@ def test_a_store_that_is_away_is_told_in_one_line(monkeypatch: pytest.MonkeyPatc
     for arguments in (("get", "a"), ("delete", "a"), ("clear", "--yes"), ("invalidate", "t")):
         said, code = refusal(*arguments)
         assert code == 1
-        assert said.endswith("ClusterError: no host answers")
+        assert untimed(said).endswith("ClusterError: no host answers")
     code, text = run("etcdaero_cache", "stats")
     assert code == 1
     assert "cache default: ClusterError: no host answers" in text

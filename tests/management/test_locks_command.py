@@ -10,6 +10,8 @@ from django.core.management import load_command_class
 from django.core.management.base import CommandError
 
 from django_etcdaero import kv
+from django_etcdaero.inspection import leased_keys
+from django_etcdaero.management.commands import etcdaero_locks
 from django_etcdaero.runtime import runtime
 from tests.keyvalue.queue.queueing import Waiter
 
@@ -96,6 +98,20 @@ def test_a_store_that_is_away_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) ->
     assert (code, json.loads(text)["errors"][0]["type"]) == (1, "ClusterError")
     with pytest.raises(CommandError, match="no endpoint answers"):
         run("etcdaero_locks", "release", "jobs", "--token", "1")
+
+
+def test_what_there_was_no_time_for_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        kv.put(f"zz/{number}", "x")
+    monkeypatch.setattr(leased_keys, "PAGE", 1)
+    monkeypatch.setattr(etcdaero_locks, "within", lambda seconds: 0.0)
+    assert run("etcdaero_locks", "list")[0] == 1
+    assert "keys were not looked through" in capsys.readouterr().err
+    code, text = run("etcdaero_locks", "list", "--json")
+    assert code == 1
+    assert "keys were not looked through" in json.loads(text)["errors"][0]["message"]
 
 
 def test_options_of_django_are_taken_after_the_subcommand_too() -> None:

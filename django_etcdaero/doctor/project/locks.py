@@ -8,7 +8,7 @@ from typing import Final
 
 from django_etcdaero.datasets.publish.limit import load_limit
 from django_etcdaero.datasets.registry import datasets as declared
-from django_etcdaero.doctor.checking import Facts, Verdict, check, info, ok, warning
+from django_etcdaero.doctor.checking import Facts, Verdict, check, info, not_visible, ok, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import some, span
 from django_etcdaero.keyvalue.queue.holder import Holder
@@ -71,6 +71,8 @@ def held(facts: Facts) -> Iterator[Verdict]:
             )
         elif seconds is not None and seconds > LONG:
             yield info(f"{each.label!r} is held by {who} for {span(seconds)}", _release(facts, each.label))
+    if queues.left_out:
+        yield not_visible(f"{queues.left_out:,} keys were not looked through for locks, for there was no more time")
     names = [each.label for each in queues.found]
     yield ok(f"{len(names)} held{f': {some(names)}' if names else ''}")
 

@@ -55,6 +55,8 @@ class Queues:
     """The locks and elections under the prefix of the alias that are not this package's own."""
 
     found: tuple[Contended, ...]
+    left_out: int = 0
+    """Keys for which there was no time."""
     at: float
     """When they were read, seconds since the epoch."""
 
@@ -115,8 +117,9 @@ def _queues(alias: Alias, timeout: float) -> Queues:
     count = kv.range("", prefix=True, count_only=True, timeout=timeout).count
     if count > MOST_KEYS:
         raise NotVisible(f"{count:,} keys are too many to look through for locks; python manage.py etcdaero_locks does")
-    found = all_contended(kv)
-    return Queues(found=tuple(each for each in found if not belongs_to_package(each.name)), at=time.time())
+    looked = all_contended(kv, seconds=timeout * 0.9)
+    found = tuple(each for each in looked.found if not belongs_to_package(each.name))
+    return Queues(found=found, left_out=looked.left_out, at=time.time())
 
 
 def _lost_or_unknown(alias: Alias, timeout: float) -> Lost:

@@ -91,14 +91,14 @@ class Command(ActingCommand):
             if not found.caches:
                 self.stdout.write("CACHES has no cache that django_etcdaero keeps.")
             for problem in found.problems:
-                self.stdout.write(self.style.ERROR(str(problem)))
+                self.stdout.write(self.style.ERROR(self.told(problem)))
         if found.problems:
             raise SystemExit(1)
 
     def _get(self, options: dict[str, Any]) -> None:
         looked = caches.look_up(options["alias"], options["key"], options["version"], timeout=options["timeout"])
         if looked.problem is not None:
-            raise CommandError(str(looked.problem))
+            raise CommandError(self.told(looked.problem))
         entry = looked.entry
         shown = None if entry is None else show_entry(entry)
         if options["json"]:
@@ -135,7 +135,7 @@ class Command(ActingCommand):
 
     def _delete(self, options: dict[str, Any]) -> None:
         alias, key = options["alias"], options["key"]
-        deleted = self.ask_stores(lambda: caches.delete(alias, key, options["version"]))
+        deleted = self.change_stores(lambda: caches.delete(alias, key, options["version"]))
         if options["json"]:
             self._print({"deleted": deleted})
         elif deleted:
@@ -152,7 +152,7 @@ class Command(ActingCommand):
             if not sys.stdin.isatty():
                 raise CommandError(" ".join([*scope, "Nothing was done: say --yes."]))
             self.consent("\n".join(scope))
-        self.ask_stores(lambda: caches.clear(state.alias))
+        self.change_stores(lambda: caches.clear(state.alias))
         if options["json"]:
             self._print({"cleared": state.alias, "also": state.cleared_with, "entries": state.entries, "scope": scope})
         else:
@@ -161,7 +161,7 @@ class Command(ActingCommand):
 
     def _invalidate(self, options: dict[str, Any]) -> None:
         state, tags = self._state(options), tuple(options["tags"])
-        self.ask_stores(lambda: caches.invalidate(state.alias, *tags))
+        self.change_stores(lambda: caches.invalidate(state.alias, *tags))
         scope = scope_of_invalidation(state, tags)
         if options["json"]:
             self._print({"invalidated": tags, "scope": scope})
@@ -171,7 +171,7 @@ class Command(ActingCommand):
     def _state(self, options: dict[str, Any]) -> CacheState:
         found = caches.read_caches(options["timeout"], [options["alias"]])
         for problem in found.problems:
-            raise CommandError(str(problem))
+            raise CommandError(self.told(problem))
         return found.caches[0]
 
     def _print(self, document: dict[str, Any]) -> None:

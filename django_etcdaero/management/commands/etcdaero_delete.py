@@ -45,12 +45,12 @@ class Command(KeyCommand):
     def _delete_one(self, key: bytes, options: dict[str, Any]) -> None:
         seen = options["if_revision"]
         if seen is None:
-            done = self.ask_stores(lambda: self.client(options).delete(key))
+            done = self.change_stores(lambda: self.client(options).delete(key))
             if not done.deleted:
                 raise CommandError(f"no such key: {options['key']}")
             revision = done.revision
         else:
-            answer = self.ask_stores(lambda: delete_if(self.client(options), key, seen=seen))
+            answer = self.change_stores(lambda: delete_if(self.client(options), key, seen=seen))
             if not answer.done:
                 there = answer.there
                 said = "there is no such key" if there is None else f"it is at revision {there.mod_revision}"
@@ -73,7 +73,7 @@ class Command(KeyCommand):
             else:
                 self.stdout.write(f"{count} keys begin with {options['key']!r}; --yes deletes them")
             return
-        done = self.ask_stores(lambda: _delete(self.client(options), beginning, options))
+        done = self.change_stores(lambda: _delete(self.client(options), beginning, options))
         self._tell(done[0], done[1], options)
 
     def _tell(self, count: int, revision: int, options: dict[str, Any]) -> None:

@@ -39,7 +39,6 @@ def _name(field: Any) -> str:
 class Command(OneDatasetCommand):
     help = "Show which rows were added, removed and changed between two kept versions, and which of their fields."
     answer_within = None
-    only_reads = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

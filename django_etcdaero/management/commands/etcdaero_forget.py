@@ -9,7 +9,6 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from django_etcdaero import conf
 from django_etcdaero.datasets.publish.forgetting import (
     StoredDataset,
     forget_dataset,
@@ -18,6 +17,7 @@ from django_etcdaero.datasets.publish.forgetting import (
 )
 from django_etcdaero.management.acting import ActingCommand
 from django_etcdaero.management.describe import describe_version
+from django_etcdaero.management.scope import chosen_aliases
 
 
 class Command(ActingCommand):
@@ -43,7 +43,7 @@ class Command(ActingCommand):
         name, schema = options["name"], options["schema"]
         if (name is None) != options["list"]:
             raise CommandError("give either a NAME, or --list", returncode=2)
-        aliases = [options["using"]] if options["using"] is not None else conf.aliases()
+        aliases = chosen_aliases(options["using"])
         found = self.ask_stores(lambda: [(alias, each) for alias in aliases for each in stored_datasets(using=alias)])
         if options["list"]:
             self._list([(alias, each) for alias, each in found if not each.declared], as_json=options["json"])
@@ -61,7 +61,7 @@ class Command(ActingCommand):
         self.consent(f"This will be deleted, for all processes and projects that share the stores:{listed}")
         for alias in dict.fromkeys(alias for alias, _ in chosen):
             forget = partial(forget_dataset, name, schema=schema, using=alias, force=options["force"])
-            for each in self.ask_stores(forget):
+            for each in self.change_stores(forget):
                 self.stdout.write(self.style.SUCCESS(f"forgotten: {each.name}, schema {each.schema} (alias {alias})"))
 
     def _list(self, found: list[tuple[str, StoredDataset]], *, as_json: bool) -> None:

@@ -20,7 +20,6 @@ class Command(KeyCommand):
         f"Print the value of a key. {KEYS} In a pipe the value is printed byte for byte; on a terminal in a readable "
         "form. Exit code 1: there is no such key."
     )
-    only_reads = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("key", metavar="KEY")

@@ -22,7 +22,6 @@ class Command(OneDatasetCommand):
         "Show the kept versions of a dataset, the newest first, with what validators said of each, and the last loads "
         "that were refused."
     )
-    only_reads = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

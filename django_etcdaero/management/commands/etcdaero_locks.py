@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -15,7 +16,10 @@ from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.inspection.aliases import ask_aliases
 from django_etcdaero.inspection.key_text import key_text
+from django_etcdaero.inspection.leased_keys import Looked
 from django_etcdaero.inspection.locks import Contended, all_contended, contended, lease_statuses, release
+from django_etcdaero.inspection.problem import left_out
+from django_etcdaero.inspection.together import within
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.keyvalue.values import LeaseStatus
 from django_etcdaero.management.acting import ActingCommand, add_unasked
@@ -60,21 +64,27 @@ class Command(ActingCommand):
     # list ------------------------------------------------------------------------------------------------------------
 
     def _list(self, aliases: tuple[str, ...], options: dict[str, Any]) -> None:
-        answers = ask_aliases(_read, timeout=options["timeout"], aliases=aliases)
-        found = [(alias, each, left) for alias, (held, left) in answers.by_alias.items() for each in held]
+        timeout = options["timeout"]
+        read = partial(_read, seconds=within(within(timeout)))  # so that no call has to be cut off
+        answers = ask_aliases(read, timeout=timeout, aliases=aliases)
+        found = [(alias, each, left) for alias, (held, left) in answers.by_alias.items() for each in held.found]
+        skipped = [
+            left_out(held.left_out, alias=alias) for alias, (held, _) in answers.by_alias.items() if held.left_out
+        ]
+        problems = [*answers.problems, *skipped]
         if options["json"]:
-            errors = [dataclasses.asdict(each) for each in answers.problems]
+            errors = [dataclasses.asdict(each) for each in problems]
             self.stdout.write(json.dumps({"locks": [_as_json(*each) for each in found], "errors": errors}, indent=2))
         else:
             rows = [_row(*each) for each in found]
             headings = ("alias", "name", "kind", "holder", "since", "token", "waiting", "time left", "lease")
             for line in table(headings, rows, out=self.stdout):
                 self.stdout.write(line)
-            if not found and not answers.problems and self.stdout.isatty():
+            if not found and not problems and self.stdout.isatty():
                 self.stdout.write("Nobody holds a lock or leads an election.")
-            for problem in answers.problems:
-                self.stderr.write(self.style.ERROR(str(problem)))
-        if answers.problems:
+            for problem in problems:
+                self.stderr.write(self.style.ERROR(self.told(problem)))
+        if problems:
             raise SystemExit(1)
 
     # release ---------------------------------------------------------------------------------------------------------
@@ -92,7 +102,7 @@ class Command(ActingCommand):
                 f"{options['name']} is taken from {_who(seen.holder)}; {len(seen.waiters)} wait for it. The one it is"
                 f" taken from may go on working until it notices."
             )
-        removed = self.ask_stores(lambda: release(runtime.stores(using).kv, name, token=token))
+        removed = self.change_stores(lambda: release(runtime.stores(using).kv, name, token=token))
         if options["json"]:
             self.stdout.write(json.dumps({"released": options["name"], "holder": _holder_as_json(removed, {})}))
         else:
@@ -103,10 +113,10 @@ def _add_using(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--using", default=None, metavar="ALIAS", help=text)
 
 
-def _read(alias: str, stores: Stores) -> tuple[list[Contended], Mapping[int, LeaseStatus]]:
-    found = all_contended(stores.kv)
+def _read(alias: str, stores: Stores, *, seconds: float) -> tuple[Looked[Contended], Mapping[int, LeaseStatus]]:
+    found = all_contended(stores.kv, seconds=seconds)
     try:
-        return found, lease_statuses(stores.kv, (each.holder.lease for each in found))
+        return found, lease_statuses(stores.kv, (each.holder.lease for each in found.found))
     except EtcdAeroError:  # who holds is known all the same
         return found, {}
 

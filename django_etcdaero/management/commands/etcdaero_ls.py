@@ -18,7 +18,6 @@ class Command(KeyCommand):
         f"List the keys that begin with PREFIX, or with --tree what stands directly under it. {KEYS} Values are not "
         "read. Exit code 1: there is none."
     )
-    only_reads = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("prefix", nargs="?", default="", metavar="PREFIX")

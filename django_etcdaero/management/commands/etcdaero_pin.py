@@ -27,7 +27,7 @@ class Command(OneDatasetCommand):
         if options["number"] is not None:
             held = f"version {options['number']} of {dataset.name!r}"
             self.consent(f"All processes will serve {held} until it is unpinned.")
-        version = self.ask_stores(
+        version = self.change_stores(
             lambda: dataset.pin(options["number"], reason=options["reason"], by=who_does_it(options))
         )
         self.stdout.write(self.style.SUCCESS(f"{dataset.name}: pinned to version {version}"))

@@ -50,7 +50,7 @@ class Command(ActingCommand):
         for text in table(headings, rows, out=self.stdout, shorten="program"):
             self.stdout.write(text)
         for problem in found.problems:
-            self.stderr.write(self.style.ERROR(str(problem)))
+            self.stderr.write(self.style.ERROR(self.told(problem)))
 
 
 def headline(line: Headline) -> str:

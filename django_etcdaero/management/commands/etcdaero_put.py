@@ -46,7 +46,7 @@ class Command(KeyCommand):
         lease = _lease(options["lease"])
         self.check_owner(key, options)
         value = _value(options)
-        done = self.ask_stores(lambda: _write(self.client(options), key, value, lease, options))
+        done = self.change_stores(lambda: _write(self.client(options), key, value, lease, options))
         if not done.done:
             there = "there is no such key" if done.there is None else f"it is at revision {done.there.mod_revision}"
             raise CommandError(f"{options['key']} was not written: {there}")

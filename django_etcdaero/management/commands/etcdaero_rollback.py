@@ -35,5 +35,5 @@ class Command(OneDatasetCommand):
             f"All processes will serve version {older.version} of {dataset.name!r} ({older.rows:,} rows) instead of"
             f" version {current.version} ({current.rows:,} rows) until it is unpinned."
         )
-        self.ask_stores(lambda: dataset.rollback(older.version, reason=options["reason"], by=who_does_it(options)))
+        self.change_stores(lambda: dataset.rollback(older.version, reason=options["reason"], by=who_does_it(options)))
         self.stdout.write(self.style.SUCCESS(f"{dataset.name}: went back to version {older.version}, and is pinned"))

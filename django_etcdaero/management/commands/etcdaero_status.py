@@ -12,7 +12,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from django_etcdaero import datasets
+from django_etcdaero import conf, datasets
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.overview import Overview, versions_held
 from django_etcdaero.datasets.state.presence import Process
@@ -65,7 +65,7 @@ class Command(ActingCommand):
         names = tuple(options["names"])
         if names:
             chosen_datasets(names)
-        status = ask(options["timeout"], names=names or None)
+        status = ask(options["timeout"], names=names or None, aliases=() if datasets else conf.aliases())
         if options["json"]:
             self._print_json(status)
         elif names or options["verbosity"] > 1 or not self.stdout.isatty():
@@ -112,7 +112,7 @@ class Command(ActingCommand):
 
     def _print_text(self, status: ClusterStatus) -> None:
         if not datasets:
-            self.stdout.write("No app declares a dataset (in a module 'datasets' of an app in INSTALLED_APPS).")
+            self._print_stores(status)
         known = {each.name: each for each in status.overviews}
         for name in sorted({*known, *status.copies}):
             self._write(name, style=self.style.MIGRATE_HEADING)
@@ -144,12 +144,25 @@ class Command(ActingCommand):
 
     def _print_problems(self, status: ClusterStatus) -> None:
         for problem in status.problems:
-            self._write(str(problem), style=self.style.ERROR)
+            self._write(self.told(problem), style=self.style.ERROR)
+
+    def _print_stores(self, status: ClusterStatus) -> None:
+        """Say which stores answer, where no dataset tells it."""
+        self._write("No app declares a dataset (in a module 'datasets' of an app in INSTALLED_APPS).")
+        for each in status.aliases:
+            silent = {problem.store for problem in each.problems}
+            if None not in silent:  # else the settings are wrong
+                settings = conf.get(each.alias)
+                places = {"KV": settings.kv.safe, "RECORDS": settings.records.safe}
+                told = [f"{store} ({place}) answers" for store, place in places.items() if store not in silent]
+                if told:
+                    self._write(f"alias {each.alias}: {', '.join(told)}")
 
     def _print_table(self, status: ClusterStatus) -> None:
         """Print a line for each dataset, and what is in none."""
         if not datasets:
-            self.stdout.write("No app declares a dataset (in a module 'datasets' of an app in INSTALLED_APPS).")
+            self._print_stores(status)
+            self._print_problems(status)
             return
         known, copies = {each.name: each for each in status.overviews}, status.copies
         rows = [self._row(name, known.get(name), copies.get(name), status) for name in sorted(datasets)]

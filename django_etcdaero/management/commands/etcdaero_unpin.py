@@ -12,7 +12,7 @@ class Command(OneDatasetCommand):
     help = "End the hold of a dataset by etcdaero_pin or etcdaero_rollback, and ask for a load."
 
     def act_on(self, dataset: Dataset[Any, Any], options: dict[str, Any]) -> None:
-        if self.ask_stores(dataset.unpin):
+        if self.change_stores(dataset.unpin):
             self.stdout.write(self.style.SUCCESS(f"{dataset.name}: unpinned; a load was requested"))
         else:
             self.stdout.write(f"{dataset.name}: was not pinned")

@@ -17,7 +17,6 @@ class Command(KeyCommand):
         f"Print each change of the keys that begin with PREFIX, until Ctrl-C. {KEYS} Where changes cannot be had any "
         "more a line says so, and what is there now follows. --timeout is for the store to accept the watch."
     )
-    only_reads = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("prefix", metavar="PREFIX", help="empty ('') for all keys of the alias")

@@ -124,10 +124,10 @@ def test_a_holder_that_was_killed_is_known_to_be_dead_until_its_lease_ends(
     kv: KV, hold: Callable[[], HolderProcess]
 ) -> None:
     holder = hold()
-    (seen,) = all_contended(kv)
+    (seen,) = all_contended(kv).found
     assert not seen.holder.dead
     holder.end()
-    (seen,) = all_contended(kv)
+    (seen,) = all_contended(kv).found
     assert (seen.holder.dead, seen.holder.pid, seen.holder.token) == (True, holder.process.pid, holder.token)
     assert release(kv, b"L", token=holder.token) == seen.holder
-    assert all_contended(kv) == []
+    assert all_contended(kv).found == []
