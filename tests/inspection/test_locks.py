@@ -148,7 +148,7 @@ def test_when_the_time_is_over_what_is_told_is_whole_and_the_rest_is_counted(
 ) -> None:
     _many(kv, 4, puts=lambda number, lease: [(f"a/{number}/{lease:x}", lease)])
     one, other = kv.lease(600).id, kv.lease(600).id
-    kv.txn().then(txn.put(f"b/{one:x}", "{}", lease=one), txn.put(f"b/{other:x}", "{}", lease=other)).commit()
+    kv.txn().then(ops.put(f"b/{one:x}", "{}", lease=one), ops.put(f"b/{other:x}", "{}", lease=other)).commit()
     kv.put(f"c/{one:x}", "{}", lease=one)
     kv.put("records/1", "not looked through")
     kv.put("z", "behind the records")
