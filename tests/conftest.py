@@ -25,8 +25,9 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 MARKERS = (
-    "slow: takes much time, by starting many processes or by waiting for times to run out",
+    "slow: only in the whole suite; starts many processes, waits for times to run out, or says little that is new",
     "servers: needs a real etcd or PostgreSQL, the stand-in for Aerospike as a program, or a browser",
+    "engine_contract: what engines differ in, and therefore with files in the fast part too",
     "embedded_only(reason): of the engines, only the embedded ones",
     "files_only(reason): of the deployments, only that on files of SQLite",
     "etcd_too: of the deployments, also that whose records are in etcd",

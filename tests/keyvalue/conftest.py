@@ -36,17 +36,24 @@ EMBEDDED: dict[str, Callable[[Path], Iterator[Engine]]] = {"mem": _open_memory, 
 ETCD = pytest.param("etcd", marks=pytest.mark.servers)
 
 ENGINES = [*EMBEDDED, ETCD]
-"""What a test of the coordination plane runs on."""
+"""What the engine contract is held against."""
+
+ON_ENGINES = ["mem", pytest.param("sqlite", marks=pytest.mark.slow), ETCD]
+"""What stands on the contract runs on the same, and with files only in the whole suite: it cannot tell them apart."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Let ``@embedded_only(reason)`` leave out the server."""
-    if "engine" in metafunc.fixturenames and metafunc.definition.get_closest_marker("embedded_only"):
+    """Let ``@embedded_only(reason)`` leave out the server, and ``@engine_contract`` take files in the fast part too."""
+    if "engine" not in metafunc.fixturenames:
+        return
+    if metafunc.definition.get_closest_marker("embedded_only"):
         metafunc.definition.add_marker(pytest.mark.parametrize("engine", [*EMBEDDED], indirect=True))
+    elif metafunc.definition.get_closest_marker("engine_contract"):
+        metafunc.definition.add_marker(pytest.mark.parametrize("engine", ENGINES, indirect=True))
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=ON_ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """An engine, each kind in turn; its store may hold keys of other tests, see :func:`at`."""
     if request.param == "etcd":

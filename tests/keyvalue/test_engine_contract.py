@@ -23,6 +23,8 @@ from django_etcdaero.keyvalue.values import (
     TxnResult,
 )
 
+pytestmark = pytest.mark.engine_contract
+
 At = Callable[[str], bytes]
 UNUSED_LEASE = 987654321987
 

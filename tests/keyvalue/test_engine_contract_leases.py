@@ -12,6 +12,8 @@ from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.values import DeleteRequest, LeaseStatus, PutRequest, RangeRequest, TxnRequest
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.engine_contract
+
 At = Callable[[str], bytes]
 
 

@@ -23,6 +23,8 @@ from django_etcdaero.keyvalue.values import (
 )
 from tests.keyvalue.recording import Recording, short
 
+pytestmark = pytest.mark.engine_contract
+
 At = Callable[[str], bytes]
 
 

@@ -227,6 +227,7 @@ print(sorted(datasets), threading.active_count() - before, (Path({base!r}) / ".e
 # --- ready() ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "option", "threads"),
     [(["manage.py", "migrate"], "auto", 0), (["gunicorn"], "auto", 0), (["uvicorn"], "auto", 1), (["x"], "always", 1)],

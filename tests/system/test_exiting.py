@@ -123,6 +123,7 @@ def test_the_end_of_a_fork_is_not_the_end_of_its_parent() -> None:
     assert (ended.stdout, ended.returncode) == ("done\n", 0), ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_fork_ends_by_a_signal_however_early_it_comes(name: str, own: bool) -> None:

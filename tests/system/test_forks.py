@@ -89,6 +89,7 @@ os._exit(0)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["always", "lazy"])
 @pytest.mark.parametrize(
     "module", ["django_etcdaero.datasets.blocks.manifest", "django_etcdaero.keyvalue.embedded.hub"]

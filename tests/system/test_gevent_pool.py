@@ -34,6 +34,7 @@ def test_without_patches_a_call_is_made_where_it_is() -> None:
     assert gevent_pool.blocking(threading.get_ident) == threading.get_ident()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("work", "answer"),
     [

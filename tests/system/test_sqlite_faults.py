@@ -315,6 +315,7 @@ def _give_away(*paths: Path) -> None:
             os.chown(path, UNPRIVILEGED, UNPRIVILEGED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "directory"),
     [(0o400, 0o755), (0o000, 0o755), (0o600, 0o555), (None, 0o555), (None, 0o000)],
@@ -333,6 +334,7 @@ def test_missing_rights(
     assert in_a_process("rights", half, open_path) == "ConfigurationError True"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

@@ -270,6 +270,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
         yield mounted
 
 
+@pytest.mark.slow
 @KINDS
 def test_a_real_full_disk(start: Start, kind: str, disk: SmallDisk) -> None:
     path = disk.directory / "store"
