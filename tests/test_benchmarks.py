@@ -39,6 +39,7 @@ def test_every_watcher_is_told_of_every_put_once(
 
 
 SMALL = {
+    "admin_pages.py": ["--rows=200", "--keys=200", "--locks=20", "--processes=4", "--datasets=4", "--small=2"],
     "announce.py": ["--rows=500", "--processes=2", "--rounds=2"],
     "cache.py": ["--seconds=0.005", "--rounds=1"],
     "encode.py": ["2000"],

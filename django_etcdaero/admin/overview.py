@@ -25,9 +25,12 @@ from .inspected import DEADLINE, Found, InspectedAdmin
 if TYPE_CHECKING:
     from django_etcdaero.doctor import Report
 
-THOROUGH = ("etcd.divergence", "datasets.whole", "datasets.leftover", "locks.held")
+THOROUGH = (
+    *("etcd.divergence", "datasets.whole", "datasets.leftover", "locks.held"),
+    *("project.permissions", "project.static"),
+)
 """Checks that are left to the command, because they read much: all that an etcd holds, all keys of a prefix, a record
-for each block. The page is looked at often."""
+for each block; and those of what the pages need, which are there. The page is looked at often."""
 MOST_LINES = 12
 """Datasets that are shown: those that somebody should look at come first."""
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from .aerospike import clients as aerospike_clients
 from .aerospike import cluster as aerospike_cluster
 from .aerospike import space as aerospike_space
 from .aerospike import work as aerospike_work
 from .checking import Check
-from .etcd import history, members, safety, size
+from .etcd import growth, history, members, safety, size
 from .etcd import work as etcd_work
-from .project import datasets, locks, processes, settings
+from .project import agreement, datasets, locks, pages, processes, settings
 from .stores import database, files, keys, records
 
 _MODULES: Final = (
-    *(settings, keys, members, size, history, safety, etcd_work),
-    *(records, aerospike_cluster, aerospike_space, aerospike_work, database, files),
-    *(datasets, processes, locks),
+    *(settings, pages, keys, members, size, growth, history, safety, etcd_work),
+    *(records, aerospike_cluster, aerospike_space, aerospike_work, aerospike_clients, database, files),
+    *(datasets, processes, agreement, locks),
 )
 
 CHECKS: Final[tuple[Check, ...]] = tuple(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 
-from django_etcdaero.doctor.aerospike import cluster, facts, space, work
+from django_etcdaero.doctor.aerospike import clients, cluster, facts, space, work
 from django_etcdaero.doctor.aerospike.facts import Clocks
 from django_etcdaero.doctor.checking import Check, NotVisible, Probe
 from django_etcdaero.doctor.report import Severity
@@ -62,7 +63,16 @@ def test_cluster(told: list[str], expected: list[Severity]) -> None:
 )
 def test_copies(told: str, number: int, expected: list[Severity]) -> None:
     brought: dict[Probe[Any], Any] = {facts.NAMESPACE: nodes(told), facts.STATISTICS: nodes(*[GOOD] * number)}
+    brought[facts.SERVICE] = NotSupported("not told")
     assert severities(cluster.copies, namespace(), brought) == expected
+
+
+def test_copies_that_are_not_made_when_few_nodes_are_left() -> None:
+    two = "effective_replication_factor=2;replication-factor=2"
+    brought: dict[Probe[Any], Any] = {facts.NAMESPACE: nodes(two), facts.STATISTICS: nodes(*[GOOD] * 3)}
+    for limit, expected in (("1", OK), ("3", WARNING)):
+        brought[facts.SERVICE] = nodes(f"paxos-single-replica-limit={limit}")
+        assert severities(cluster.copies, namespace(), brought) == [expected]
 
 
 def of_namespace(check: Check, told: str, expected: Severity) -> Any:
@@ -121,10 +131,15 @@ def test_a_lost_node_needs_room_in_the_others() -> None:
 def test_settings_that_differ_between_nodes() -> None:
     same = "nsup-period=120;rack-id=1;storage-engine.stripe[0].free_wblocks=7;objects=3"
     other = "nsup-period=120;rack-id=2;storage-engine.stripe[0].free_wblocks=9;objects=4"
-    assert severities(cluster.drift, namespace(), {facts.NAMESPACE: nodes(same, other)}) == [OK]
-    (finding,) = judge(cluster.drift, namespace(), {facts.NAMESPACE: nodes(same, other.replace("120", "0"))})
+    service = nodes("node-id=1;proto-fd-max=1", "node-id=2;proto-fd-max=1")
+    brought: dict[Probe[Any], Any] = {facts.NAMESPACE: nodes(same, other), facts.SERVICE: service}
+    assert severities(cluster.drift, namespace(), brought) == [OK]
+    (finding,) = judge(cluster.drift, namespace(), brought | {facts.NAMESPACE: nodes(same, other.replace("120", "0"))})
     assert finding.severity is WARNING
     assert "nsup-period: 0, 120" in finding.seen
+    (finding,) = judge(cluster.drift, namespace(), brought | {facts.SERVICE: nodes("proto-fd-max=1", "proto-fd-max=2")})
+    assert finding.severity is INFO
+    assert "proto-fd-max: 1, 2" in finding.seen
 
 
 @pytest.mark.parametrize(("builds", "expected"), [({"a": "8.1.0.1"}, OK), ({"a": "8.1.0.1", "b": "8.1.0.3"}, WARNING)])
@@ -248,3 +263,40 @@ def test_nodes_that_tell_nothing_are_not_well(monkeypatch: pytest.MonkeyPatch) -
         facts.STATISTICS.ask(namespace(), 1)
     with pytest.raises(NotVisible):
         facts.CLOCKS.ask(namespace(), 1)
+
+
+def test_clients_that_are_connected() -> None:
+    def encoded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    assert clients.agent(encoded("1,python-19.3.0,shop")) == "python-19.3.0 (shop)"
+    assert clients.agent(encoded("1,go-8.1.0,not-set")) == "go-8.1.0"
+    for odd in ("", "?", encoded("1"), encoded("1,\x1b[31m,x")):
+        assert clients.agent(odd) == "unknown"
+    one = {"python-19.3.0 (shop)": 40, "go-8.1.0": 2}
+    (finding,) = judge(clients.clients, namespace(), {clients.AGENTS: one})
+    assert (finding.severity, finding.seen) == (OK, "python-19.3.0 (shop): 40, go-8.1.0: 2")
+    assert severities(clients.clients, namespace(), {clients.AGENTS: one | {"python-18.0.0": 1}}) == [INFO]
+    for failure, expected in (
+        (NotSupported("x"), Severity.NOT_APPLICABLE),
+        (PermissionDenied("x"), Severity.NOT_PERMITTED),
+    ):
+        assert severities(clients.clients, namespace(), {clients.AGENTS: failure}) == [expected]
+
+
+def test_a_truncation_that_runs() -> None:
+    brought: dict[Probe[Any], Any] = {facts.NAMESPACE: nodes("truncating=false"), facts.SETS: {"N1": []}}
+    assert severities(space.truncation, namespace(), brought) == [OK]
+    for changed in ({facts.NAMESPACE: nodes("truncating=true")}, {facts.SETS: {"N1": [{"truncating": "true"}]}}):
+        assert severities(space.truncation, namespace(), brought | changed) == [INFO]
+
+
+def test_records_of_a_cache_that_never_expire() -> None:
+    told = {facts.NAMESPACE: nodes("nsup-period=120;objects=4000;non_expirable_objects=3000")}
+    assert severities(space.expiry, namespace(for_datasets=False), told) == [INFO]
+    assert severities(space.expiry, namespace(), told) == [OK]
+
+
+def test_writes_that_came_second() -> None:
+    for told, expected in (("fail_generation=5", OK), ("fail_generation=5000;client_write_success=20000", INFO)):
+        assert severities(work.refusals, namespace(), {facts.NAMESPACE: nodes(told)}) == [expected]

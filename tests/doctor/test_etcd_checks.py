@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.doctor.checking import NotVisible, Probe
-from django_etcdaero.doctor.etcd import facts, history, members, metrics, safety, size, work
+from django_etcdaero.doctor.etcd import facts, growth, history, members, metrics, safety, size, work
 from django_etcdaero.doctor.etcd.metrics import Metrics
 from django_etcdaero.doctor.report import Severity
 from django_etcdaero.doctor.subjects import EtcdCluster
@@ -371,6 +371,32 @@ def test_calls(lines: list[str], expected: Severity) -> None:
 def test_watches() -> None:
     for text, expected in (("etcd_debugging_mvcc_slow_watcher_total 3", INFO), ("", OK)):
         assert severities(work.watches, cluster(), {facts.METRICS: told(text)}) == [expected]
+
+
+GROWING = "etcd_debugging_mvcc_total_put_size_in_bytes {}\nprocess_start_time_seconds 1000\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "hours", "expected"),
+    [
+        (10 * MB, 10.0, OK),
+        (1000 * MB, 10.0, WARNING),
+        (10_000 * MB, 10.0, ERROR),
+        (10_000 * MB, 0.1, Severity.NOT_VISIBLE),
+        (0, 10.0, Severity.NOT_VISIBLE),
+    ],
+)
+def test_when_it_will_be_full(written: int, hours: float, expected: Severity) -> None:
+    brought: dict[Probe[Any], Any] = {
+        facts.STATUSES: (EndpointStatus("a:1", replace(STATUS, db_size_quota=2 * GB), ""),),
+        facts.METRICS: told(GROWING.format(written), at=1000 + 3600 * hours),
+        facts.HISTORY: Reach(oldest=1, newest=9),
+    }
+    assert severities(growth.growth, cluster(), brought) == [expected]
+    if expected is WARNING:
+        assert "is full in 19 h, at 100 MiB an hour" in judge(growth.growth, cluster(), brought)[0].seen
+    brought[facts.HISTORY] = Reach(oldest=5, newest=9)
+    assert severities(growth.growth, cluster(), brought) == [OK]
 
 
 # --- reading metrics -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import Permission
+from django.db import OperationalError
 from django.test import override_settings
 from pytest_django import Settings
 
@@ -18,11 +21,11 @@ from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.state.overdue import OverdueLoad, leave_word
 from django_etcdaero.datasets.state.presence import Process
 from django_etcdaero.doctor import Finding, Severity, examine
+from django_etcdaero.doctor.project import agreement, locks, pages, processes, state
 from django_etcdaero.doctor.project import datasets as dataset_checks
-from django_etcdaero.doctor.project import locks, processes, state
 from django_etcdaero.doctor.project import settings as settings_checks
 from django_etcdaero.doctor.stores import files, keys, records
-from django_etcdaero.doctor.subjects import Alias, File, Records
+from django_etcdaero.doctor.subjects import Alias, File, Project, Records
 from django_etcdaero.exceptions import (
     ClusterError,
     ConfigurationError,
@@ -216,6 +219,63 @@ def test_states(told: str, age: float, expected: list[Severity]) -> None:
 def test_a_process_that_started_in_the_future(ahead: float, expected: Severity) -> None:
     one = Process(host="h", pid=1, started=time.time() + ahead, versions={}, states={}, schemas={})
     assert severities(processes.clocks, alias(), {state.PROCESSES: (one,)}) == [expected]
+
+
+def running(number: int, **told: Any) -> Process:
+    return Process(host="h", pid=number, started=1.0, versions={}, states={}, schemas={}, **told)
+
+
+def test_processes_whose_settings_differ() -> None:
+    alike = [running(number, settings={"RECORDS": "a", "PROJECT": "x"}) for number in range(3)]
+    silent = running(8)
+    assert severities(agreement.settings, alias(), {state.PROCESSES: (*alike, silent)}) == [OK]
+    odd = running(9, settings={"RECORDS": "b", "PROJECT": "x"})
+    (finding,) = judge(agreement.settings, alias(), {state.PROCESSES: (*alike, odd)})
+    assert (finding.severity, finding.seen) == (WARNING, "RECORDS differs: h/9 has another than most of 4")
+    newer = running(7, software={"django-etcdaero": "2", "python": "3.14"})
+    older = running(6, software={"django-etcdaero": "1", "python": "3.13"})
+    assert severities(agreement.settings, alias(), {state.PROCESSES: (newer, older)}) == [INFO]
+
+
+@pytest.mark.parametrize(("stored", "expected"), [(1_000, OK), (4_000, INFO), (9_000, WARNING)])
+def test_rows_against_the_memory_of_the_host(stored: int, expected: Severity) -> None:
+    here = replace(running(1, stored_bytes={"prices": stored}), host=socket.gethostname())
+    elsewhere = running(2, stored_bytes={"prices": 10**12})
+    brought: dict[Any, Any] = {state.PROCESSES: (here, elsewhere), agreement.MEMORY: 200_000}
+    assert severities(agreement.memory, alias(), brought) == [expected]
+
+
+def test_the_memory_of_the_host_is_found() -> None:
+    declare().refresh()
+    register(1, {"prices": 1}, {})
+    assert [each.severity for each in found("processes.memory")] == [OK]
+
+
+# --- the admin's pages -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db
+def test_permissions_that_the_database_lacks() -> None:
+    assert [each.severity for each in found("project.permissions")] == [OK]
+    Permission.objects.filter(codename="release_lock").delete()
+    project = Project(place="project")
+    brought = {pages.PERMISSIONS: pages.PERMISSIONS.ask(project, 5.0)}
+    (finding,) = judge(pages.permissions, project, brought)
+    assert (finding.severity, finding.seen) == (WARNING, "the database lacks 1: release_lock")
+    assert severities(pages.permissions, project, {pages.PERMISSIONS: OperationalError("no table")}) == [WARNING]
+
+
+def test_static_files(settings: Settings, tmp_path: Path) -> None:
+    assert [each.severity for each in found("project.static")] == [Severity.NOT_VISIBLE]
+    settings.STATIC_ROOT = str(tmp_path)
+    assert [each.severity for each in found("project.static")] == [WARNING]
+    (tmp_path / "django_etcdaero").mkdir()
+    (tmp_path / "django_etcdaero" / "admin.css").touch()
+    assert [each.severity for each in found("project.static")] == [OK]
+    settings.DEBUG = True
+    assert [each.severity for each in found("project.static")] == [OK]
+    settings.INSTALLED_APPS = ["django_etcdaero"]
+    assert [each.severity for each in found("project.static")] == [Severity.NOT_APPLICABLE]
 
 
 # --- locks -----------------------------------------------------------------------------------------------------------

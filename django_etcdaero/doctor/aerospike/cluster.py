@@ -10,7 +10,7 @@ from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import against_here, some, span
 from django_etcdaero.records.aerospike.node_answers import number
 
-from .facts import BUILDS, CLOCKS, EDITION, NAMESPACE, NETWORK, OUTLIERS, PRACTICES, STATISTICS, ByNode
+from .facts import BUILDS, CLOCKS, EDITION, NAMESPACE, NETWORK, OUTLIERS, PRACTICES, SERVICE, STATISTICS, ByNode
 
 SAFE: Final = 3
 """Nodes with which one may fail while another is maintained."""
@@ -55,7 +55,7 @@ def cluster(facts: Facts) -> Iterator[Verdict]:
     "aerospike.copies",
     "copies of each record",
     of=AerospikeNamespace,
-    needs=(NAMESPACE, STATISTICS),
+    needs=(NAMESPACE, STATISTICS, SERVICE),
     why="A record with one copy is lost with its node; a lost block of a dataset is written again by the next "
     "load only.",
 )
@@ -74,6 +74,12 @@ def copies(facts: Facts) -> Iterator[Verdict]:
             yield warning(f"{node}: one copy of each record", "replication-factor 2, in the configuration of all nodes")
         elif effective < 2:
             yield info("one node, one copy of each record")
+        alone = number((facts.get(SERVICE) or {}).get(node, {}), "paxos-single-replica-limit")
+        if effective >= 2 and alone is not None and alone >= nodes > 1:
+            yield warning(
+                f"{node} keeps one copy as soon as {alone:.0f} nodes are left (paxos-single-replica-limit)",
+                "paxos-single-replica-limit 1, in the configuration of all nodes",
+            )
         dead = (number(each, "dead_partitions") or 0) + (number(each, "unavailable_partitions") or 0)
         if dead:
             yield error(
@@ -198,7 +204,7 @@ def heartbeat(facts: Facts) -> Iterator[Verdict]:
     "aerospike.drift",
     "whether all nodes are configured alike",
     of=AerospikeNamespace,
-    needs=(NAMESPACE,),
+    needs=(NAMESPACE, SERVICE),
     why="With a setting that differs it depends on the key what is true of a record.",
 )
 def drift(facts: Facts) -> Iterator[Verdict]:
@@ -206,8 +212,11 @@ def drift(facts: Facts) -> Iterator[Verdict]:
     if found:
         told = some([f"{name}: {', '.join(sorted(values))}" for name, values in sorted(found.items())])
         yield warning(f"the namespace differs between nodes: {told}", "asadm -e 'show config diff namespace'")
-    else:
-        yield ok("all alike")
+    service = differing(facts.get(SERVICE) or {})
+    if service:
+        told = some([f"{name}: {', '.join(sorted(values))}" for name, values in sorted(service.items())])
+        yield info(f"the service differs between nodes: {told}", "asadm -e 'show config diff service'")
+    yield ok("all alike")
 
 
 def differing(nodes: ByNode) -> dict[str, set[str]]:
@@ -217,7 +226,10 @@ def differing(nodes: ByNode) -> dict[str, set[str]]:
     return {name: found for name, found in values.items() if len(found) > 1}
 
 
-_OWN: Final = {"rack-id", "storage-engine.device", "storage-engine.file", "active-rack"}
+_OWN: Final = {
+    *("rack-id", "storage-engine.device", "storage-engine.file", "active-rack"),
+    *("node-id", "node-id-interface", "service-threads", "work-directory"),
+}
 """Settings in which nodes differ on purpose."""
 
 

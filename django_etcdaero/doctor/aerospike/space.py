@@ -16,6 +16,8 @@ USED_WARN, USED_BAD = 0.80, 0.85
 """Parts of the memory or storage that are used."""
 NEAR_STOP: Final = 10
 """Per cent of contiguous space above the limit at which writes are stopped."""
+MANY_OBJECTS, LASTING = 1000, 0.5
+"""Records of a cache, and the part of them that may be there for ever without a word."""
 MANY_SETS, MOST_SETS = 750, 1000
 """Sets of a namespace; 4,095 is the end."""
 SET_WARN, SET_BAD = 0.80, 0.99
@@ -128,6 +130,12 @@ def expiry(facts: Facts) -> Iterator[Verdict]:
                 f"{node} finds {share:g} % of all records expired in each round: it falls behind",
                 "a shorter nsup-period",
             )
+        objects, lasting = number(each, "objects") or 0.0, number(each, "non_expirable_objects") or 0.0
+        if not facts.subject.for_datasets and objects >= MANY_OBJECTS and lasting > LASTING * objects:
+            yield info(
+                f"{node}: {percent(lasting / objects)} of the records never expire, in a namespace of caches",
+                "look for keys that are set with timeout None",
+            )
         if facts.subject.for_datasets and each.get("apply-ttl-reductions") == "false":
             yield warning(
                 f"{node} does not let a record live shorter than it was to (apply-ttl-reductions false): replaced "
@@ -160,6 +168,23 @@ def sets(facts: Facts) -> Iterator[Verdict]:
         say = warning if most >= MOST_SETS else info
         yield say(f"{most} sets", "use fewer sets: one for records, one for each cache")
     yield ok(f"{most} sets")
+
+
+@check(
+    "aerospike.truncation",
+    "whether a set is being emptied",
+    of=AerospikeNamespace,
+    needs=(NAMESPACE, SETS),
+    why="While nodes truncate, which clear() of a cache may ask for, they read all their records, and are slower.",
+)
+def truncation(facts: Facts) -> Iterator[Verdict]:
+    at_it = [node for node, each in facts[NAMESPACE].items() if each.get("truncating") == "true"]
+    for node, found in (facts.get(SETS) or {}).items():
+        at_it += [f"{node}: {row.get('set')}" for row in found if row.get("truncating") == "true"]
+    if at_it:
+        yield info(f"at this moment: {some(at_it)}", "wait")
+    else:
+        yield ok("none")
 
 
 def _part_of_limit(row: Properties) -> float:

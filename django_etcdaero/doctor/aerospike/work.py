@@ -100,6 +100,12 @@ def refusals(facts: Facts) -> Iterator[Verdict]:
                 f"{node} has refused {big:,.0f} records as too big",
                 f"asinfo -v 'set-config:context=namespace;namespace={facts.subject.namespace};max-record-size=8M'",
             )
+        lost, good = number(each, "fail_generation") or 0, number(each, "client_write_success") or 0
+        if lost >= FEW and lost > FAILING * good:
+            yield info(
+                f"{node} has refused {lost:,.0f} writes because another one came first, of {good:,.0f}",
+                "find out who writes the same keys of a cache at the same time",
+            )
         if busy:
             yield info(f"{node} has refused {busy:,.0f} writes of a key that was busy", "find the hot key")
     yield ok("none")

@@ -17,7 +17,7 @@ MANY: Final = 5_000_000
 FEW: Final = 100
 """Revisions with which watches that were interrupted cannot go on."""
 
-_AUTOMATIC: Final = "run etcd with --auto-compaction-mode=periodic --auto-compaction-retention=1h"
+AUTOMATIC: Final = "run etcd with --auto-compaction-mode=periodic --auto-compaction-retention=1h"
 
 
 @check(
@@ -31,9 +31,9 @@ _AUTOMATIC: Final = "run etcd with --auto-compaction-mode=periodic --auto-compac
 def compaction(facts: Facts) -> Iterator[Verdict]:
     history = facts[HISTORY]
     if history.oldest <= 1 and history.newest >= UNCOMPACTED:
-        yield warning(f"never: all {history.newest:,} revisions are kept", _AUTOMATIC)
+        yield warning(f"never: all {history.newest:,} revisions are kept", AUTOMATIC)
     elif history.kept >= MANY:
-        yield warning(f"{history.kept:,} revisions are kept", _AUTOMATIC)
+        yield warning(f"{history.kept:,} revisions are kept", AUTOMATIC)
     else:
         yield ok(f"{history.kept:,} of {history.newest:,} revisions are kept")
 

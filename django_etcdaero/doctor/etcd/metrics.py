@@ -32,6 +32,8 @@ KEPT: Final = (
     "etcd_server_proposals_failed_total",
     "etcd_server_proposals_pending",
     "etcd_debugging_mvcc_slow_watcher_total",
+    "etcd_debugging_mvcc_total_put_size_in_bytes",
+    "etcd_debugging_mvcc_watcher_total",
     "etcd_disk_wal_fsync_duration_seconds_bucket",
     "etcd_disk_backend_commit_duration_seconds_bucket",
     "etcd_network_peer_round_trip_time_seconds_bucket",

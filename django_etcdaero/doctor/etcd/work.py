@@ -153,8 +153,8 @@ def watches(facts: Facts) -> Iterator[Verdict]:
     lagging = [f"{name}: {count:.0f}" for name, count in slow.items() if count > 0]
     if lagging:
         yield info(f"some are catching up at this moment: {some(lagging)}")
-    else:
-        yield ok("none")
+    counts = {name: found.value("etcd_debugging_mvcc_watcher_total") or 0 for name, found in facts[METRICS].items()}
+    yield ok(f"none; watches: {some([f'{name} {count:.0f}' for name, count in counts.items()])}")
 
 
 def _quantiles(facts: Facts, histogram: str) -> Iterator[tuple[str, float]]:

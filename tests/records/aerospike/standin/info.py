@@ -36,6 +36,7 @@ TOLD = {
     "edition": "Aerospike Community Edition",
     "best-practices": "failed_best_practices=none",
     "health-outliers": "",
+    "user-agents": "user-agent=MSxweXRob24tMTkuMy4wLHNob3A=:count=2;",
     "latencies": "batch-index:;{test}-read:msec,9.0,1.00,0.50,0.10,0.00,0.00;{test}-write:",
 }
 CONFIGURED = {
