@@ -11,7 +11,7 @@ from django_etcdaero.system.twins import twins
 from .arguments import IterateOptions
 from .client.client import Client
 from .keys import Text
-from .recipes import atomic, holding, paging
+from .recipes import atomic, holding, paging, waiting
 from .recipes import mirror as mirroring
 from .recipes.contention import MAX_ATTEMPTS
 from .recipes.stm import AsyncTransaction, Isolation, Transaction, transact
@@ -69,6 +69,7 @@ class KV(Client):
 
     increment, aincrement = twins(atomic.increment)
     test_and_set, atest_and_set = twins(atomic.test_and_set)
+    wait_for, await_for = twins(waiting.wait_for)
 
     def stm(
         self,
