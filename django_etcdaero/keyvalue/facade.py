@@ -14,6 +14,7 @@ from .keys import Text
 from .recipes import atomic, holding, paging, waiting
 from .recipes import mirror as mirroring
 from .recipes.contention import MAX_ATTEMPTS
+from .recipes.monotonic import MonotonicReads
 from .recipes.stm import AsyncTransaction, Isolation, Transaction, transact
 from .values import KeyValue
 
@@ -61,6 +62,12 @@ class KV(Client):
 
     first, afirst = twins(paging.first)
     last, alast = twins(paging.last)
+
+    def monotonic_reads(self) -> MonotonicReads:
+        """Return reads that any one member may answer and that never go back in time:
+        :mod:`django_etcdaero.keyvalue.recipes.monotonic`.
+        """
+        return MonotonicReads(self)
 
     mirror = mirroring.mirror
     amirror = mirroring.amirror
