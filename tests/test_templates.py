@@ -37,7 +37,7 @@ READING = {
     Datasets: {"copy", "items", "keys", "values"},
     connections.KVHandler: {"all"},
     EtcdAeroCache: {"get_backend_timeout", "get_client", "iter_keys", "keys", "stats"},
-    "KV": {"leases", "object_txn", "open_watches", "txn"},
+    "KV": {"leases", "monotonic_reads", "object_txn", "open_watches", "txn"},
     "Engine": {"lease_list"},
     EmbeddedEngine: {"lease_list", "memory"},
     "Lease": {"time_to_live"},

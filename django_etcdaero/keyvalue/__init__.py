@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .queue.observation import Observation as Observation
     from .recipes.mirror import Change as Change
     from .recipes.mirror import Mirror as Mirror
+    from .recipes.monotonic import MonotonicReads as MonotonicReads
     from .recipes.stm import AsyncTransaction as AsyncTransaction
     from .recipes.stm import Isolation as Isolation
     from .recipes.stm import Transaction as Transaction
@@ -59,6 +60,7 @@ _HOMES = {
     "queue.lock": ["Holder", "Lock"],
     "queue.observation": ["Observation"],
     "recipes.mirror": ["Change", "Mirror"],
+    "recipes.monotonic": ["MonotonicReads"],
     "recipes.stm": ["AsyncTransaction", "Isolation", "Transaction"],
     "recipes.temporary": ["TemporaryKey"],
     "ops": ["Txn"],

@@ -11,9 +11,10 @@ from django_etcdaero.system.twins import twins
 from .arguments import IterateOptions
 from .client.client import Client
 from .keys import Text
-from .recipes import atomic, holding, paging
+from .recipes import atomic, holding, paging, waiting
 from .recipes import mirror as mirroring
 from .recipes.contention import MAX_ATTEMPTS
+from .recipes.monotonic import MonotonicReads
 from .recipes.stm import AsyncTransaction, Isolation, Transaction, transact
 from .values import KeyValue
 
@@ -83,6 +84,12 @@ class KV(Client):
     first, afirst = twins(paging.first)
     last, alast = twins(paging.last)
 
+    def monotonic_reads(self) -> MonotonicReads:
+        """Return reads that any one member may answer and that never go back in time:
+        :mod:`django_etcdaero.keyvalue.recipes.monotonic`.
+        """
+        return MonotonicReads(self)
+
     mirror = mirroring.mirror
     amirror = mirroring.amirror
 
@@ -90,6 +97,7 @@ class KV(Client):
 
     increment, aincrement = twins(atomic.increment)
     test_and_set, atest_and_set = twins(atomic.test_and_set)
+    wait_for, await_for = twins(waiting.wait_for)
 
     def stm(
         self,

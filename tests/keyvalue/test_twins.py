@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.keyvalue import KV, Election, Lease, Lock, Session, TemporaryKey, Watch
+from django_etcdaero.keyvalue import KV, Election, Lease, Lock, MonotonicReads, Session, TemporaryKey, Watch
 from django_etcdaero.keyvalue.objects import Collection, LeasedObject, ObjectTxn, ObjectWatch
 from django_etcdaero.keyvalue.queue.election import Leadership
 from django_etcdaero.keyvalue.queue.observation import Observation
 
 ASK_NOTHING = {
-    KV: "open_watches abandon election lock namespace object_txn objects open_engine txn",
+    KV: "open_watches abandon election lock monotonic_reads namespace object_txn objects open_engine txn",
+    MonotonicReads: "see",
     Lock: "cancel check compare on_lost",
     Election: "cancel check compare drop follow guard on_lost owns report_loss unfollow",
     Lease: "end on_lost subscribe take unsubscribe",
