@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from inspect import iscoroutinefunction, isfunction
 from types import MethodType
 from typing import TYPE_CHECKING, Any, cast
@@ -16,12 +16,20 @@ from .exceptions import ConfigurationError
 if TYPE_CHECKING:
     from .keyvalue.administration import Auth, Cluster, Maintenance
     from .keyvalue.facade import KV
+    from .runtime import Runtime
 
     _Handler = BaseConnectionHandler[KV]
     _Proxy = ConnectionProxy[KV]
 else:  # generic in the type stubs only
     _Handler = BaseConnectionHandler
     _Proxy = ConnectionProxy
+
+
+@cache
+def _runtime() -> Runtime:
+    from .runtime import runtime  # once: an import statement costs more than the rest of taking a method
+
+    return runtime
 
 
 class KVHandler(_Handler):
@@ -35,9 +43,7 @@ class KVHandler(_Handler):
         return self.create_connection(alias)
 
     def create_connection(self, alias: str) -> KV:
-        from .runtime import runtime
-
-        return runtime.stores(alias).kv
+        return _runtime().stores(alias).kv
 
     def close_all(self) -> None:
         super().close_all()
@@ -64,19 +70,17 @@ class DefaultKV(_Proxy):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # shells and debuggers ask for many
             raise AttributeError(f"the KV client has no attribute {name!r}")
-        from .runtime import runtime
-
+        runtime = _runtime()
         if not runtime.open_stores.is_open(self._alias):
             from .keyvalue.facade import KV
 
             method = getattr(KV, name, None)
             if isfunction(method):
                 return MethodType(_later(name, method), self)
-        return getattr(self._client(), name)
+        return getattr(runtime.stores(self._alias).kv, name)
 
     def _client(self) -> KV:
-        client: KV = self._connections[self._alias]
-        return client
+        return _runtime().stores(self._alias).kv
 
     # Here because completers leave properties of a class alone, while for other names they take the value.
 
@@ -112,10 +116,9 @@ class DefaultKV(_Proxy):
 
     def __repr__(self) -> str:
         from . import conf
-        from .runtime import runtime
 
         alias = self._alias
-        if runtime.open_stores.is_open(alias):
+        if _runtime().open_stores.is_open(alias):
             client = self._client()
             return f"<kv {alias!r}: {client.engine.info.location}, prefix {client.prefix!r}>"
         try:
