@@ -203,7 +203,7 @@ def set_up(home: Path) -> None:
 def fill(args: argparse.Namespace) -> None:
     from django_etcdaero import dataset, datasets, kv
     from django_etcdaero.datasets.state.presence import Presence
-    from django_etcdaero.keyvalue import txn
+    from django_etcdaero.keyvalue import ops
     from django_etcdaero.runtime import runtime
 
     rows = make_rows(args.rows)
@@ -220,10 +220,10 @@ def fill(args: argparse.Namespace) -> None:
         presence = Presence(runtime.stores("default").kv, ttl=600, started=1_000_000_000 + number)
         presence.publish(schemas, revision=revision, otherwise={})
     kv.put("large", b"\xff" * LARGE_VALUE)
-    puts: list[Any] = [txn.put(f"data/{number:06}", "x" * 50) for number in range(args.keys)]
+    puts: list[Any] = [ops.put(f"data/{number:06}", "x" * 50) for number in range(args.keys)]
     for number in range(args.locks):
         lease = kv.lease(3600, keep_alive=False).id
-        puts.append(txn.put(f"locks/{number:05}/{lease:x}", '{"host": "a", "pid": 1}', lease=lease))
+        puts.append(ops.put(f"locks/{number:05}/{lease:x}", '{"host": "a", "pid": 1}', lease=lease))
     for start in range(0, len(puts), 100):
         kv.txn().then(*puts[start : start + 100]).commit()
 

@@ -8,21 +8,57 @@ library or of SQLite crosses the two waists (:mod:`django_etcdaero.keyvalue.engi
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
+
+
+class StatusCode(enum.StrEnum):
+    """What kind of error a call ended with, as gRPC names it; each is equal to its name."""
+
+    CANCELLED = "CANCELLED"
+    UNKNOWN = "UNKNOWN"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_EXISTS = "ALREADY_EXISTS"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
+    FAILED_PRECONDITION = "FAILED_PRECONDITION"
+    ABORTED = "ABORTED"
+    OUT_OF_RANGE = "OUT_OF_RANGE"
+    UNIMPLEMENTED = "UNIMPLEMENTED"
+    INTERNAL = "INTERNAL"
+    UNAVAILABLE = "UNAVAILABLE"
+    DATA_LOSS = "DATA_LOSS"
+    UNAUTHENTICATED = "UNAUTHENTICATED"
 
 
 class EtcdAeroError(Exception):
     """The root of all errors of this package."""
 
+    code: StatusCode | None = None
+    """The status that etcd has answered the call with. Other stores, and what is refused before it is sent, have the
+    one that etcd gives for the same; ``None``: no call of a store ends with this error."""
+
+    def with_code(self, code: StatusCode | None) -> Self:
+        """Set ``code`` to what a server has said, if it has said anything, and return the error."""
+        if code is not None:
+            self.code = code
+        return self
+
 
 class DeadlineExceeded(EtcdAeroError, TimeoutError):
     """The time allowed for the call ran out before an answer came."""
 
+    code = StatusCode.DEADLINE_EXCEEDED
+
 
 class Cancelled(EtcdAeroError):
     """The call was cancelled by its own side: the client or the handle was closed while it waited."""
+
+    code = StatusCode.CANCELLED
 
 
 class ClusterError(EtcdAeroError, ConnectionError):
@@ -32,22 +68,39 @@ class ClusterError(EtcdAeroError, ConnectionError):
     when none has answered (UTC), if that was known and the call not even tried; ``None`` for one that was.
     """
 
+    code = StatusCode.UNAVAILABLE
+
     def __init__(self, message: str, errors: Mapping[str, str] | None = None, *, since: datetime | None = None) -> None:
         super().__init__(message)
         self.errors: dict[str, str] = dict(errors or {})
         self.since = since
 
 
+class ClusterTimeout(ClusterError, DeadlineExceeded):
+    """No endpoint answered in time, and one of them at least is silent: it is frozen, or nothing comes through to it.
+
+    It is both a ``ClusterError``, with ``errors`` and ``since``, and a ``DeadlineExceeded``.
+    """
+
+    code = StatusCode.DEADLINE_EXCEEDED
+
+
 class ResponseError(EtcdAeroError):
     """The store answered, and the answer makes no sense (a damaged file, an unknown format, a protocol violation)."""
+
+    code: StatusCode | None = StatusCode.INTERNAL
 
 
 class OutcomeUnknown(EtcdAeroError, ConnectionError):
     """A write was sent and its answer was lost: it may have been applied or not. It was not repeated."""
 
+    code = StatusCode.UNKNOWN
+
 
 class InvalidRequest(EtcdAeroError, ValueError):
     """The request breaks a rule of the store: an empty key, a duplicate key in a transaction, too many operations."""
+
+    code = StatusCode.INVALID_ARGUMENT
 
 
 class ConfigurationError(EtcdAeroError, ValueError):
@@ -57,13 +110,19 @@ class ConfigurationError(EtcdAeroError, ValueError):
 class NotSupported(EtcdAeroError, NotImplementedError):
     """The engine in use has no such operation; the message names the engine."""
 
+    code = StatusCode.UNIMPLEMENTED
+
 
 class PermissionDenied(EtcdAeroError, PermissionError):
     """The store knows the user and refuses the operation to it."""
 
+    code = StatusCode.PERMISSION_DENIED
+
 
 class Unauthenticated(EtcdAeroError, PermissionError):
     """The store does not accept the user name, password or token."""
+
+    code = StatusCode.UNAUTHENTICATED
 
 
 class KeyNotFound(EtcdAeroError, KeyError):
@@ -95,12 +154,16 @@ class TxnFailed(EtcdAeroError):
 class InvalidObject(ResponseError):
     """What is stored cannot be read as an object of the declared class; the message names the place in it."""
 
+    code = None
+
 
 class Compacted(EtcdAeroError):
     """The revision asked for is older than what the store still keeps.
 
     ``compact_revision`` is the oldest revision that can still be read (0: the store did not say).
     """
+
+    code = StatusCode.OUT_OF_RANGE
 
     def __init__(self, message: str, compact_revision: int = 0) -> None:
         super().__init__(message)
@@ -139,13 +202,19 @@ class EventsLost(EtcdAeroError):
 class FutureRevision(InvalidRequest):
     """The revision asked for does not exist yet."""
 
+    code = StatusCode.OUT_OF_RANGE
+
 
 class LeaseNotFound(EtcdAeroError):
     """There is no such lease: never granted, revoked, or expired."""
 
+    code = StatusCode.NOT_FOUND
+
 
 class LeaseExists(EtcdAeroError):
     """A lease with the chosen id exists already."""
+
+    code = StatusCode.FAILED_PRECONDITION
 
 
 class LockTimeout(DeadlineExceeded):
@@ -171,9 +240,13 @@ class NotLeader(EtcdAeroError):
 class NotFound(EtcdAeroError, LookupError):
     """There is no such user, role or member, or nothing of the kind was granted."""
 
+    code = StatusCode.NOT_FOUND
+
 
 class AlreadyExists(EtcdAeroError):
     """There is a user, a role or a member of this name or address already."""
+
+    code = StatusCode.FAILED_PRECONDITION
 
 
 class FailedPrecondition(EtcdAeroError):
@@ -181,6 +254,8 @@ class FailedPrecondition(EtcdAeroError):
 
     A learner that has not caught up, a cluster too unhealthy to change its members, a root user who is missing.
     """
+
+    code = StatusCode.FAILED_PRECONDITION
 
 
 class DatasetNotReady(EtcdAeroError):
@@ -229,6 +304,8 @@ class DuplicateKey(EtcdAeroError, ValueError):
 class CorruptBlock(ResponseError):
     """A stored block, page or root is not what its name (its digest) says."""
 
+    code = None
+
 
 class RecursiveLoad(EtcdAeroError, RuntimeError):
     """The cache's ``get_or_set`` was called for a key inside the very function that loads that key."""
@@ -241,6 +318,10 @@ class RecordTooBig(EtcdAeroError, ValueError):
 class StoreFull(EtcdAeroError):
     """The store has no room for the write."""
 
+    code = StatusCode.RESOURCE_EXHAUSTED
+
 
 class StoreBusy(EtcdAeroError, TimeoutError):
     """Another process holds the store for longer than the time allowed."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED

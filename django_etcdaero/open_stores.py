@@ -155,6 +155,7 @@ def _memory_name(alias: str) -> str:
 
 def _open(alias: str, *, memory_only: bool) -> Stores:
     from .about import about  # here: ready() must stay cheap
+    from .datasets.layout import RESERVED
     from .datasets.stores import Stores
     from .keyvalue.facade import KV
 
@@ -171,7 +172,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
     except BaseException:
         engine.close()
         raise
-    kv = KV(engine, prefix=f"{settings.prefix}/")
+    kv = KV(engine, prefix=f"{settings.prefix}/", rooms=RESERVED)
     stores = Stores(
         kv=kv,
         records=records,

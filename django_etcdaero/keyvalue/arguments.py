@@ -7,7 +7,9 @@ A store would refuse some of it in words of its own, take some of it for somethi
 from __future__ import annotations
 
 import enum
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
@@ -161,6 +163,33 @@ def check_bytes(name: str, value: object) -> None:
     """Refuse anything but ``bytes``."""
     if type(value) is not bytes:
         raise InvalidRequest(f"{name} must be bytes, not {type(value).__name__}")
+
+
+def check_text(name: str, value: object) -> str:
+    """Return ``value`` if it is a ``str`` that is not empty and can be sent, which is as UTF-8."""
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name} must be str, not {type(value).__name__}")
+    try:
+        encoded = value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRequest(f"{name} cannot be written as UTF-8: {error}") from None
+    if not encoded:
+        raise InvalidRequest(f"{name} must be a text that is not empty")
+    return value
+
+
+def check_function(name: str, value: object) -> None:
+    """Refuse what cannot be called."""
+    if not callable(value):
+        raise InvalidRequest(f"{name} must be a function, not {value!r}")
+
+
+def check_path(name: str, value: object) -> Path:
+    """Return ``value`` as the path of a file."""
+    try:
+        return Path(os.fsdecode(value))  # type: ignore[arg-type]
+    except TypeError:
+        raise InvalidRequest(f"{name} must be the path of a file, not {value!r}") from None
 
 
 def check_flag(name: str, value: object) -> None:

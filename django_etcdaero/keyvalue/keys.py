@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, overload
 
 from django_etcdaero.exceptions import InvalidRequest
 
+from .rooms import Borders
 from .values import (
     Compare,
     DeleteRequest,
@@ -89,11 +90,13 @@ _options: Callable[[RangeRequest], tuple[Any, ...]] = attrgetter(
 class Namespace:
     """Puts keys under a prefix and takes it off again."""
 
-    __slots__ = ("_length", "prefix")
+    __slots__ = ("_borders", "_length", "prefix")
 
-    def __init__(self, prefix: bytes) -> None:
+    def __init__(self, prefix: bytes, borders: Borders | None = None) -> None:
+        """``borders``: what deletions must not cross, unless they say so."""
         self.prefix = prefix
         self._length = len(prefix)
+        self._borders = borders
 
     # on the way out --------------------------------------------------------------------------------------------------
 
@@ -134,6 +137,8 @@ class Namespace:
             return Compare(key, request.target, request.op, request.operand, range_end)
         if isinstance(request, RangeRequest):
             return RangeRequest(key, range_end, *_options(request))
+        if range_end and self._borders and isinstance(request, DeleteRequest) and not request.everything:
+            self._borders.check(key, range_end)
         return dataclasses.replace(request, key=key, range_end=range_end)
 
     # on the way back -------------------------------------------------------------------------------------------------

@@ -162,11 +162,23 @@ def put(
     return PutRequest(name, to_bytes(value, name="value"), number, prev_kv, ignore_value, ignore_lease)
 
 
-def delete(key: Text, range_end: Text | None = None, *, prefix: bool = False, prev_kv: bool = False) -> DeleteRequest:
-    """Delete a key, a range or everything under a prefix."""
+def delete(
+    key: Text,
+    range_end: Text | None = None,
+    *,
+    prefix: bool = False,
+    prev_kv: bool = False,
+    everything: bool = False,
+) -> DeleteRequest:
+    """Delete a key, a range or everything under a prefix.
+
+    Without ``everything`` it is refused when it is carried out if it is of all keys of the client, or of keys of
+    several rooms: :mod:`django_etcdaero.keyvalue.rooms`.
+    """
     start, end = span(key, range_end, prefix=prefix)
     check_flag("prev_kv", prev_kv)
-    return DeleteRequest(start, end, prev_kv=prev_kv)
+    check_flag("everything", everything)
+    return DeleteRequest(start, end, prev_kv, everything)
 
 
 def watch(key: Text, range_end: Text | None = None, **options: Unpack[WatchOptions]) -> WatchRequest:

@@ -113,6 +113,8 @@ class DeleteRequest:
     key: bytes
     range_end: bytes = b""
     prev_kv: bool = False
+    everything: bool = False
+    """For clients: it may be of all their keys, and of several rooms (:mod:`.keyvalue.rooms`). Engines do not ask."""
 
 
 @dataclass(frozen=True, slots=True)

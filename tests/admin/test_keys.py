@@ -41,9 +41,9 @@ pytestmark = pytest.mark.usefixtures("empty")
 
 @pytest.fixture
 def empty(closing: None) -> Iterator[None]:
-    kv.delete_range("", prefix=True)
+    kv.delete_range("", prefix=True, everything=True)
     yield
-    kv.delete_range("", prefix=True)
+    kv.delete_range("", prefix=True, everything=True)
 
 
 def page_of(key: bytes | str, name: str = "change") -> str:

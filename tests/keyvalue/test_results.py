@@ -26,8 +26,8 @@ def test_a_transaction_is_true_if_its_conditions_held(stock: KV) -> None:
 def test_a_deletion_is_true_if_there_was_something(stock: KV) -> None:
     assert stock.delete("a")
     assert not stock.delete("a")
-    assert stock.delete_range("", prefix=True)
-    assert not stock.delete_range("", prefix=True)
+    assert stock.delete_range("", prefix=True, everything=True)
+    assert not stock.delete_range("", prefix=True, everything=True)
 
 
 def test_a_range_is_a_collection_of_its_keys(stock: KV) -> None:

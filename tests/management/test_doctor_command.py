@@ -142,7 +142,7 @@ def lose_the_keys() -> int:
     prices.refresh()
     stores = runtime.stores("default")
     there = len([key for key, _ in stores.records.scan() if not key.endswith(b"current")])
-    stores.kv.delete_range("", prefix=True)
+    stores.kv.delete_range("", prefix=True, everything=True)
     stores.records.delete(prices.layout(stores.prefix).announcement_copy)
     return there
 

@@ -24,9 +24,9 @@ from tests.paths import ROOT
 
 @pytest.fixture(autouse=True)
 def _empty(closing: None) -> Iterator[None]:
-    kv.delete_range("", prefix=True)
+    kv.delete_range("", prefix=True, everything=True)
     yield
-    kv.delete_range("", prefix=True)
+    kv.delete_range("", prefix=True, everything=True)
 
 
 def refusal(*arguments: str) -> tuple[str, int]:

@@ -145,7 +145,7 @@ def test_delete_range_counts_what_was_deleted_and_gives_it_back_when_asked(kv: K
     assert kv.delete("a") == (1, (), kv.range("a").revision)
     gone = kv.delete_range("b", "d", prev_kv=True)
     assert (gone.deleted, pairs(gone.prev_kvs)) == (2, [(b"b", b"b"), (b"c", b"c")])
-    assert kv.delete_range("", prefix=True).deleted == 1
+    assert kv.delete_range("", prefix=True, everything=True).deleted == 1
 
 
 def test_txn_compares_everything_and_nests(kv: KV) -> None:

@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 
 from django_etcdaero.exceptions import FailedPrecondition, InvalidRequest, NotSupported, Unauthenticated
-from django_etcdaero.keyvalue.arguments import check_choice
+from django_etcdaero.keyvalue.arguments import check_choice, check_text
 from django_etcdaero.keyvalue.keys import Text, span
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import twins
@@ -225,22 +225,11 @@ def _span(key: Text, range_end: Text | None, *, prefix: bool) -> tuple[bytes, by
 
 
 def _name(argument: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequest(f"{argument} must be str, not {type(value).__name__}")
-    if not value or not _encodable(value):
-        raise InvalidRequest(f"{argument} must be a text that is not empty, not {value!r}")
-    return value
+    return check_text(argument, value)
 
 
 def _password(value: object) -> str:
-    if not isinstance(value, str) or not value or not _encodable(value):
-        raise InvalidRequest("password must be a text that is not empty")
-    return value
-
-
-def _encodable(value: str) -> bool:
     try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return check_text("password", value)
+    except InvalidRequest:
+        raise InvalidRequest("password must be a text that is not empty") from None  # which the other one quotes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django_etcdaero.exceptions import ConfigurationError, InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_flag, check_text
 from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
 from django_etcdaero.system.twins import twins
 
@@ -54,6 +55,7 @@ class Cluster:
         Raises ``AlreadyExists`` if a member has one of these peer URLs, ``InvalidRequest`` for what is no URL. A member
         counts for the majority at once, started or not; a ``learner`` does not before it is promoted.
         """
+        check_flag("learner", learner)
         fields = {"peerURLs": _urls(peer_urls), "isLearner": learner}
         return member((await self._ask("MemberAdd", fields, timeout, repeat=False)).member)
 
@@ -95,14 +97,14 @@ def advertised(members: Iterable[Any], *, encrypted: bool) -> list[Endpoint]:
     return found
 
 
-def checked_id(member_id: object) -> int:
+def checked_id(member_id: object, *, name: str = "member_id") -> int:
     """Return ``member_id`` if it can be one. Raises ``InvalidRequest``."""
-    if not isinstance(member_id, int) or member_id not in _UINT64:
-        raise InvalidRequest(f"member_id must be the number that members() tells, not {member_id!r}")
+    if not isinstance(member_id, int) or isinstance(member_id, bool) or member_id not in _UINT64:
+        raise InvalidRequest(f"{name} must be the number that members() tells, not {member_id!r}")
     return member_id
 
 
 def _urls(peer_urls: object) -> list[str]:
     if not isinstance(peer_urls, list | tuple) or not peer_urls or not all(isinstance(url, str) for url in peer_urls):
         raise InvalidRequest("peer_urls must be a list of at least one URL")
-    return list(peer_urls)
+    return [check_text("peer_urls", url) for url in peer_urls]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from django_etcdaero.exceptions import (
@@ -18,7 +17,7 @@ from django_etcdaero.exceptions import (
     PermissionDenied,
     Unauthenticated,
 )
-from django_etcdaero.keyvalue.arguments import check_int
+from django_etcdaero.keyvalue.arguments import check_choice, check_count, check_function, check_path, check_text
 from django_etcdaero.stores.endpoint import Endpoint, parse_endpoint
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
@@ -26,7 +25,7 @@ from django_etcdaero.system.pool import InThread, Pool
 from django_etcdaero.system.twins import twins
 
 from . import values
-from .asking import Answer, Ask, Members, Question
+from .asking import Answer, Ask, Fields, Members, Question
 from .cluster import LIST_MEMBERS, advertised, checked_id
 from .snapshot import SnapshotFile
 
@@ -113,16 +112,28 @@ class Maintenance:
     alarms, aalarms = twins(_alarms)
 
     @acts
+    async def _arm(self, alarm: values.Alarm, *, timeout: float | None = None) -> None:
+        """Raise an alarm for a member, as the member itself does when something is wrong.
+
+        ``NOSPACE`` makes all writes of the whole cluster fail with ``StoreFull`` until it is taken back, ``CORRUPT``
+        all reads as well. Raising one that is raised already changes nothing.
+        """
+        await self._ask("Alarm", _alarm_fields("ACTIVATE", alarm), timeout, repeat=True)
+
+    arm, aarm = twins(_arm)
+
+    @acts
     async def _disarm(
         self, alarm: values.Alarm | None = None, *, timeout: float | None = None
     ) -> tuple[values.Alarm, ...]:
         """Take back one alarm, or all; return those that were raised. Remove the cause first, or they come back."""
+        if alarm is not None:
+            _alarm_fields("DEACTIVATE", alarm)
         deadline = self._deadline(timeout)
         raised = await self._alarms(timeout=timeout)
         wanted = tuple(found for found in raised if alarm is None or found == alarm)
         for found in wanted:
-            fields = {"action": "DEACTIVATE", "memberID": found.member_id, "alarm": found.type}
-            await self._ask("Alarm", fields, deadline - monotonic(), repeat=False)
+            await self._ask("Alarm", _alarm_fields("DEACTIVATE", found), deadline - monotonic(), repeat=False)
         return wanted
 
     disarm, adisarm = twins(_disarm)
@@ -145,7 +156,7 @@ class Maintenance:
 
         Raises ``Compacted`` and ``FutureRevision``.
         """
-        check_int("revision", revision)
+        check_count("revision", revision)
         chosen = _endpoint(endpoint)
         fields = {"revision": revision}
         answer = await self._members.ask(chosen, "HashKV", fields, deadline=self._deadline(timeout), repeat=True)
@@ -179,10 +190,13 @@ class Maintenance:
 
         Raises ``ResponseError`` for a checksum that does not fit, and ``OSError`` if the file cannot be written.
         """
+        target = check_path("path", path)
+        if progress is not None:
+            check_function("progress", progress)
         deadline = self._deadline(timeout)
         chosen = self._members.endpoints if endpoint is None else (_endpoint(endpoint),)
         errors: dict[str, str] = {}
-        with SnapshotFile(Path(path), progress) as file:
+        with SnapshotFile(target, progress) as file:
             for each in chosen:
                 file.begin()
                 try:
@@ -213,8 +227,16 @@ class Maintenance:
         raise FailedPrecondition("no member says that it is the leader")
 
 
+def _alarm_fields(action: str, alarm: object) -> Fields:
+    if not isinstance(alarm, values.Alarm):
+        raise InvalidRequest(f"alarm must be an Alarm, as alarms() returns them, not {alarm!r}")
+    kind = check_choice("alarm.type", alarm.type, values.AlarmType)
+    return {"action": action, "memberID": checked_id(alarm.member_id, name="alarm.member_id"), "alarm": kind}
+
+
 def _endpoint(text: str) -> Endpoint:
     """Read ``host:port``, or the same as a URL. Raises ``InvalidRequest``."""
+    check_text("endpoint", text)
     try:
         return parse_endpoint(text.rpartition("://")[2].rstrip("/"))
     except ConfigurationError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Literal, Self, Unpack, overload
 
@@ -12,7 +12,8 @@ from django_etcdaero.exceptions import Compacted, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.arguments import EventOptions, LeaseRef, end_of, lease_id
 from django_etcdaero.keyvalue.engine import Engine
-from django_etcdaero.keyvalue.keys import Text, to_bytes
+from django_etcdaero.keyvalue.keys import Text, prefix_end, to_bytes
+from django_etcdaero.keyvalue.rooms import Borders
 from django_etcdaero.keyvalue.values import Event, LeaseStatus
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
@@ -35,15 +36,27 @@ _CLOSE_TIMEOUT = 2.0
 class Client(KeyCalls):
     """Keys, transactions, watches, leases and sessions of an engine, below a prefix. Safe to share between threads."""
 
-    def __init__(self, engine: Engine, *, prefix: Text = b"", identity: Mapping[str, Any] | None = None) -> None:
-        """``identity`` is added to what locks tell about their holder (JSON values)."""
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        prefix: Text = b"",
+        identity: Mapping[str, Any] | None = None,
+        rooms: Iterable[Text] = (),
+    ) -> None:
+        """``identity`` is added to what locks tell about their holder (JSON values).
+
+        ``rooms``: how keys begin that stand apart from all others (:mod:`django_etcdaero.keyvalue.rooms`).
+        """
         self.identity: Mapping[str, Any] = MappingProxyType(dict(identity or {}))
         try:
             json.dumps(dict(self.identity))
         except (TypeError, ValueError) as error:
             raise InvalidRequest(f"identity cannot be written as JSON: {error}") from error
-        life = Life(engine)
-        super().__init__(life, to_bytes(prefix, name="prefix"))
+        whole = to_bytes(prefix, name="prefix")
+        apart = tuple(whole + to_bytes(room, name="rooms") for room in rooms)
+        life = Life(engine, Borders(whole, prefix_end(whole), apart))
+        super().__init__(life, whole)
         self.renewal = LeaseRenewal(life)
         self.sessions = Sessions(self, self.renewal)
         self.expiring = ExpiringKeys(self.renewal)

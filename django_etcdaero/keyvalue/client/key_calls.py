@@ -175,10 +175,16 @@ class KeyCalls(Scope):
         *,
         prefix: bool = False,
         prev_kv: bool = False,
+        everything: bool = False,
         timeout: float | None = None,
     ) -> DeleteResult:
-        """Delete the keys that :meth:`range` with the same first arguments returns, as one change."""
-        request = self.keyspace.outward(ops.delete(key, range_end, prefix=prefix, prev_kv=prev_kv))
+        """Delete the keys that :meth:`range` with the same first arguments returns, as one change.
+
+        ``everything`` allows to delete all keys of the client, and keys of the package along with others; without it
+        that raises ``InvalidRequest`` (:mod:`django_etcdaero.keyvalue.rooms`).
+        """
+        wanted = ops.delete(key, range_end, prefix=prefix, prev_kv=prev_kv, everything=everything)
+        request = self.keyspace.outward(wanted)
         engine = self.open_engine()
         return self.keyspace.inward(await Call(engine.delete_range, engine.adelete_range, request, timeout=timeout))
 

@@ -12,6 +12,7 @@ from django_etcdaero.exceptions import Cancelled
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Namespace
 from django_etcdaero.keyvalue.ops import Txn
+from django_etcdaero.keyvalue.rooms import Borders
 from django_etcdaero.keyvalue.values import TxnRequest, TxnResult, WatchHandle, WatchRequest, WatchSink
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import Call
@@ -35,8 +36,9 @@ class RunningWatch(Protocol):
 class Life:
     """What a client and the namespaces made from it share, until :meth:`end`. Threads are started when needed."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, borders: Borders) -> None:
         self.engine = engine
+        self.borders = borders
         # Tidying up must not wait for the user's callbacks.
         self.chores = Worker("etcdaero-lock")
         self.callbacks = CallbackThreads()
@@ -103,7 +105,7 @@ class Scope:
     """What leases, watches and the steps of protocols need of a client, which is one."""
 
     def __init__(self, life: Life, prefix: bytes) -> None:
-        self.keyspace = Namespace(prefix)
+        self.keyspace = Namespace(prefix, life.borders)
         self.engine = life.engine
         self.chores = life.chores
         """The thread for what is carried on in the background."""

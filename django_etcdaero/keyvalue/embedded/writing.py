@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from django_etcdaero.exceptions import InvalidRequest, KeyNotFound, LeaseNotFound
+from django_etcdaero.exceptions import InvalidRequest, KeyNotFound, LeaseNotFound, StatusCode
 from django_etcdaero.keyvalue.values import DeleteRequest, DeleteResult, KeyValue, PutRequest, PutResult
 
 from .ranges import KEY_VALUE, bounds
@@ -50,7 +50,7 @@ class Revision:
         if lease and not cursor.execute(_LEASE, (lease,)).fetchone():
             raise LeaseNotFound("requested lease not found")
         if not version and (request.ignore_value or request.ignore_lease):
-            raise KeyNotFound("key not found")
+            raise _no_key()
         if version and (request.prev_kv or request.ignore_value):
             before = KeyValue._make(cursor.execute(_KEY_VALUE, (prev,)).fetchone())
             if request.ignore_value:
@@ -72,7 +72,7 @@ class Revision:
         if request.ignore_value or request.ignore_lease:
             row = self.cursor.execute(_NEWEST, (request.key,)).fetchone()
             if row is None or not row[2]:
-                raise KeyNotFound("key not found")
+                raise _no_key()
         if request.lease and not self.cursor.execute(_LEASE, (request.lease,)).fetchone():
             raise LeaseNotFound("requested lease not found")
 
@@ -106,3 +106,7 @@ class Revision:
         self._changes += 1
         self.rows += 1
         return number
+
+
+def _no_key() -> KeyNotFound:
+    return KeyNotFound("key not found").with_code(StatusCode.INVALID_ARGUMENT)  # what etcd says, of all things

@@ -16,7 +16,7 @@ An object is one key with a JSON document; its version is the revision of its la
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypeVar, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
@@ -26,12 +26,14 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.recipes.mirror import Mirror
 from django_etcdaero.keyvalue.recipes.mirror import make as make_mirror
+from django_etcdaero.keyvalue.rooms import is_contender
 from django_etcdaero.keyvalue.values import Compare, KeyValue, SortOrder
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.threads import in_event_loop
 from django_etcdaero.system.twins import twins
 
+from .clearing import clear
 from .codec import Types, Unknown, codec_for
 from .fields import Fields, Selection
 from .layout import Layout
@@ -142,6 +144,10 @@ class Collection(ObjectCalls[T]):
         invalid: list[Invalid] = []
 
         def take(found: KeyValue) -> bool:
+            if is_contender(found):
+                return False
+            if is_contender(found):
+                return False
             read = layout.read_or_tell(found)
             if isinstance(read, Invalid):
                 if not skip_invalid:
@@ -152,10 +158,13 @@ class Collection(ObjectCalls[T]):
                 items.append(read)
             return enough > 0 and order_by == "name" and len(items) == enough
 
+        few: Sequence[KeyValue] | None = None
         if order_by == "-name" and enough and selection.everything and not skip_invalid:
             page = await steps.read(ops.get(start, end, limit=enough, revision=revision, sort_order=SortOrder.DESCEND))
             revision = revision or page.revision
-            for found in page.kvs:
+            few = None if page.more and any(map(is_contender, page.kvs)) else page.kvs
+        if few is not None:
+            for found in few:
                 take(found)
         else:
             revision = await steps.visit(start, end, revision=revision, take=take)
@@ -167,14 +176,17 @@ class Collection(ObjectCalls[T]):
 
     async def _delete_under(self, prefix: str, *, timeout: float | None = None) -> int:
         """Delete everything whose name begins with ``prefix`` and ``/``, in one step; return how much it was."""
-        return (await TimedSteps(self.client, timeout).delete(*self.layout.span(prefix))).deleted
+        return await clear(TimedSteps(self.client, timeout), *self.layout.span(prefix))
 
     delete_under, adelete_under = twins(_delete_under)
 
     @acts
     async def _delete_all(self, *, timeout: float | None = None) -> int:
-        """Delete everything in the collection, in one step; return how much it was."""
-        return (await TimedSteps(self.client, timeout).delete(*self.layout.span(None))).deleted
+        """Delete everything in the collection, in one step; return how much it was.
+
+        Locks and elections that are called like the collection, or like what is in it, stay.
+        """
+        return await clear(TimedSteps(self.client, timeout), *self.layout.span(None))
 
     delete_all, adelete_all = twins(_delete_all)
 

@@ -47,10 +47,12 @@ class TimedSteps:
         """Read keys; the answer is the result."""
         return Read(self._client, request, self.left())
 
-    async def visit(self, start: bytes, end: bytes, *, revision: int, take: Callable[[KeyValue], bool]) -> int:
+    async def visit(
+        self, start: bytes, end: bytes, *, revision: int, take: Callable[[KeyValue], bool], keys_only: bool = False
+    ) -> int:
         """Give the keys of a range to ``take``, in order, until it returns ``True``; return their revision."""
         while True:
-            page = await self.read(get(start, end or None, limit=PAGE, revision=revision))
+            page = await self.read(get(start, end or None, limit=PAGE, revision=revision, keys_only=keys_only))
             revision = revision or page.revision
             if any(map(take, page.kvs)) or not page.more:
                 return revision

@@ -13,6 +13,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Items
 from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
 from django_etcdaero.keyvalue.ops import watch
+from django_etcdaero.keyvalue.rooms import is_contender
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
@@ -53,7 +54,9 @@ class Following(Generic[T]):
         return tuple(found), revision + 1
 
     def existing(self, found: KeyValue) -> ObjectEvent[T] | None:
-        """Return the event for what was there before the first change."""
+        """Return the event for what was there before the first change, if it is to be told."""
+        if is_contender(found):
+            return None
         read = self.layout.read_or_tell(found)
         if isinstance(read, Invalid):
             return read
@@ -65,7 +68,9 @@ class Following(Generic[T]):
         """Return the event for an item of the watch of the keys; ``None`` if there is nothing to tell."""
         if isinstance(item, Resync):
             return self._resynced(item)
-        if not isinstance(item, Event):
+        if not isinstance(item, Event) or is_contender(item.kv):
+            return None
+        if item.type is EventType.DELETE and item.prev_kv is not None and is_contender(item.prev_kv):
             return None
         before = self._before(item.prev_kv)
         was = None if before is None else self.selection.matches(before.object)
@@ -88,7 +93,7 @@ class Following(Generic[T]):
         return None if isinstance(read, Invalid) else read
 
     def _resynced(self, item: Resync) -> Resynced[T]:
-        read = [self.layout.read_or_tell(found) for found in item.kvs]
+        read = [self.layout.read_or_tell(found) for found in item.kvs if not is_contender(found)]
         items = (each for each in read if isinstance(each, Stored) and self.selection.matches(each.object))
         invalid = (each for each in read if isinstance(each, Invalid))
         return Resynced(item.reason, tuple(items), item.revision, tuple(invalid), item.compact_revision)

@@ -23,10 +23,9 @@ import re
 from collections.abc import Iterable
 
 from django_etcdaero.keyvalue.ops import get
+from django_etcdaero.keyvalue.rooms import LAST_PART as LAST_PART
 from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget
 
-LAST_PART = rb"(?P<lease>-?[0-9a-f]{1,16})(?:-[0-9]+)?"
-"""Of a contender's key, as a regular expression: its lease, and a number from the second one of a session on."""
 _LAST_PART = re.compile(LAST_PART)
 
 

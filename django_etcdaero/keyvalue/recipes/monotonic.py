@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from django_etcdaero.exceptions import FutureRevision
-from django_etcdaero.keyvalue import txn as ops
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.arguments import RangeOptions, check_count
 from django_etcdaero.keyvalue.client.scope import Scope
 from django_etcdaero.keyvalue.client.steps import Read

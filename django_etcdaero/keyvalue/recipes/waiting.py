@@ -16,7 +16,7 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
 from django_etcdaero.keyvalue.keys import Text
-from django_etcdaero.keyvalue.txn import get, watch
+from django_etcdaero.keyvalue.ops import get, watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Pause

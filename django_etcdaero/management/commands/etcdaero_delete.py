@@ -101,7 +101,7 @@ def _delete(kv: KV, beginning: bytes, options: dict[str, Any]) -> tuple[int, int
     """Delete them in one step, unless a key of the package has come to be among them."""
     own = [] if options["force"] else [each for each in PACKAGE_KEYS if each.startswith(beginning)]
     absent = [mod_revision(each, prefix=True) == 0 for each in own]
-    answer = kv.txn().when(*absent).then(delete(beginning, prefix=True)).commit()
+    answer = kv.txn().when(*absent).then(delete(beginning, prefix=True, everything=True)).commit()
     if not answer.succeeded:
         raise CommandError("a key of the package itself has come to be among them; nothing was deleted")
     (done,) = answer.responses

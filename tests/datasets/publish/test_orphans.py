@@ -47,7 +47,7 @@ def test_what_a_publication_noted_and_did_not_announce_is_no_orphan() -> None:
 def test_what_readers_hold_after_the_keys_were_lost_is_no_orphan() -> None:
     declare().refresh()
     stores = runtime.stores("default")
-    stores.kv.delete_range("", prefix=True)
+    stores.kv.delete_range("", prefix=True, everything=True)
     assert [each.records for each in orphans(stores)] == [0]
 
 
@@ -55,7 +55,7 @@ def test_orphans_expire_and_are_not_found_again() -> None:
     prices, stores = declare("prices"), runtime.stores("default")
     prices.refresh()
     lost = set(records())
-    stores.kv.delete_range("", prefix=True)
+    stores.kv.delete_range("", prefix=True, everything=True)
     stores.records.delete(prices.layout(stores.prefix).announcement_copy)
     prices.source["b"] = 2
     prices.refresh()
@@ -78,7 +78,7 @@ def test_orphans_expire_and_are_not_found_again() -> None:
 def test_a_record_that_was_taken_into_use_meanwhile_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     prices, stores = declare("prices"), runtime.stores("default")
     prices.refresh()
-    stores.kv.delete_range("", prefix=True)
+    stores.kv.delete_range("", prefix=True, everything=True)
     stores.records.delete(prices.layout(stores.prefix).announcement_copy)
     touched = next(iter(records()))
     scan = stores.records.scan

@@ -55,7 +55,7 @@ def test_when_nothing_is_announced_any_more_it_keeps_serving(host: FakeHost, dec
     look = step(prices)
     publish(prices)
     look()
-    host.kv.delete_range("", prefix=True)
+    host.kv.delete_range("", prefix=True, everything=True)
     look()
     assert prices["a"] == 1
     assert prices.status().state is State.INTERRUPTED

@@ -58,7 +58,7 @@ def test_the_twins_answer_as_the_blocking_calls_do(kv: KV) -> None:
         assert await kv.aget("a", revision=put.revision) == kv.get("a", revision=put.revision)
         assert await kv.arange("", prefix=True, limit=1) == kv.range("", prefix=True, limit=1)
         assert (await kv.adelete("b", prev_kv=True)).prev_kvs[0].key == b"b"
-        assert (await kv.adelete_range("", prefix=True)).deleted == 1
+        assert (await kv.adelete_range("", prefix=True, everything=True)).deleted == 1
 
     run(scenario)
 

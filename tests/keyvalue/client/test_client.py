@@ -60,7 +60,7 @@ def test_clients_with_different_prefixes_do_not_see_each_other(engine: Engine, a
     for start, end, is_prefix in ((b"", b"\0", False), (b"", None, True), (b"\0", b"\0", False)):
         assert [found.key for found in client.range(start, end, prefix=is_prefix).kvs] == [b"1", b"x", b"\xff"]
     assert [kv.key for kv in KV(engine, prefix=at("") + b"\xff").range("", prefix=True).kvs] == [b"/1", b"/\xff"]
-    assert client.delete_range("", prefix=True).deleted == 3
+    assert client.delete_range("", prefix=True, everything=True).deleted == 3
     left = [b"a/1", b"a/\xff", b"b\xff/1", b"b\xff/\xff", b"c/1", b"c/\xff", b"\xff/1", b"\xff/\xff"]
     assert stored_keys(engine, at("")) == left
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -230,3 +232,26 @@ def test_a_full_store_is_writable_again_after_compaction_defragmentation_and_dis
     assert maintenance.disarm() == (Alarm(member.id, AlarmType.NOSPACE),)
     assert maintenance.alarms() == ()
     engine.put(PutRequest(b"a", b"1"))
+
+
+def test_an_alarm_can_be_raised_and_stops_writes_until_it_is_taken_back(server: Server, connect: Connect) -> None:
+    maintenance = connect([server.endpoint]).maintenance
+    engine = connect([server.endpoint])
+    alarm = Alarm(maintenance.status().member_id, AlarmType.NOSPACE)
+    for _ in range(2):
+        maintenance.arm(alarm)
+        assert maintenance.alarms() == (alarm,)
+    with pytest.raises(StoreFull) as full:
+        engine.put(PutRequest(b"a", b"1"))
+    assert full.value.code == "RESOURCE_EXHAUSTED"
+    assert asyncio.run(maintenance.adisarm(alarm)) == (alarm,)
+    engine.put(PutRequest(b"a", b"1"))
+    asyncio.run(maintenance.aarm(alarm))
+    assert maintenance.disarm() == (alarm,)
+
+
+@pytest.mark.parametrize("act", ["arm", "disarm"])
+@pytest.mark.parametrize("alarm", ["x", 1, Alarm(-1, AlarmType.NOSPACE), Alarm(1, 7), Alarm(True, AlarmType.CORRUPT)])  # type: ignore[arg-type]
+def test_what_is_no_alarm_is_neither_raised_nor_taken_back(engine: EtcdEngine, act: str, alarm: Any) -> None:
+    with pytest.raises(InvalidRequest, match="alarm"):
+        getattr(engine.maintenance, act)(alarm)

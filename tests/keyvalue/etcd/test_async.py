@@ -61,7 +61,7 @@ def test_the_twins_answer_as_the_blocking_calls_do(kv: KV, engine: EtcdEngine) -
         assert (await kv.arange("", prefix=True, keys_only=True)).kvs == kv.range("", prefix=True, keys_only=True).kvs
         result = await kv.txn().when(ops.value("a") == "2").then(ops.put("b", "1"), ops.get("b")).acommit()
         assert result.succeeded
-        assert (await kv.adelete_range("", prefix=True)).deleted == 2
+        assert (await kv.adelete_range("", prefix=True, everything=True)).deleted == 2
         async with await kv.alease(60, id=4711) as lease:
             assert await lease.akeep_alive() == 60
             assert (await engine.alease_time_to_live(4711)).granted_ttl == 60

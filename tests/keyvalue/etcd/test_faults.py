@@ -7,7 +7,9 @@ from grpc import StatusCode
 
 from django_etcdaero.exceptions import (
     AlreadyExists,
+    ClusterError,
     Compacted,
+    DeadlineExceeded,
     EtcdAeroError,
     FailedPrecondition,
     FutureRevision,
@@ -23,7 +25,7 @@ from django_etcdaero.exceptions import (
     StoreFull,
     Unauthenticated,
 )
-from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate, unanswered
 
 
 @pytest.mark.parametrize(
@@ -112,3 +114,30 @@ def test_which_error_a_refusal_is(code: StatusCode, details: str, error: type[Et
 def test_descriptions_are_short_and_never_empty() -> None:
     assert describe(StatusCode.UNAVAILABLE, "x" * 1000) == "UNAVAILABLE: " + "x" * 300
     assert describe(None, "") == "no details"
+
+
+FROZEN = (
+    "DEADLINE_EXCEEDED: Deadline Exceeded",
+    "UNAVAILABLE: failed to connect to all addresses; connection attempt timed out before receiving SETTINGS frame",
+    "UNAVAILABLE: keepalive watchdog timeout",
+    "UNAVAILABLE: ping timeout",
+)
+"""What gRPC says of a server that is stopped: with a connection, while it makes one, and when it gives one up."""
+DEAD = (
+    "UNAVAILABLE: failed to connect to all addresses; Failed to connect to remote host: Connection refused (111)",
+    "UNAVAILABLE: DNS resolution failed for nope:2379",
+)
+
+
+@pytest.mark.parametrize("text", FROZEN)
+def test_a_server_that_is_silent_is_a_timeout_however_that_shows(text: str) -> None:
+    error = unanswered("Range", {"10.0.0.1:2379": text})
+    assert isinstance(error, TimeoutError)
+    assert isinstance(error, ClusterError)
+    assert isinstance(unanswered("Range", {"10.0.0.2:2379": DEAD[0], "10.0.0.1:2379": text}), DeadlineExceeded)
+
+
+def test_servers_that_cannot_be_reached_are_no_timeout() -> None:
+    error = unanswered("Range", dict(enumerate(DEAD)))  # type: ignore[arg-type]
+    assert type(error) is ClusterError
+    assert error.code == "UNAVAILABLE"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, OutcomeUnknown
+from django_etcdaero.exceptions import ClusterError, ClusterTimeout, DeadlineExceeded, OutcomeUnknown
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest
@@ -86,6 +86,22 @@ def test_a_frozen_server_is_away_until_it_goes_on(server: Server, connect: Conne
     server.signal(signal.SIGCONT)
     wait_until(lambda: not engine._outage.is_known, what="the return")
     assert engine.range(READ).kvs == ()
+
+
+def test_a_frozen_server_is_a_timeout_each_time(server: Server, connect: Connect) -> None:
+    used = connect([server.endpoint], timeout=1.0)
+    used.range(READ)
+    server.signal(signal.SIGSTOP)
+    new = connect([server.endpoint], timeout=1.0)
+    for engine in (used, new):
+        with pytest.raises(DeadlineExceeded):
+            engine.range(READ)
+        wait_until(lambda engine=engine: engine._outage.is_known, what="the knowledge")  # type: ignore[misc]
+        for call in (lambda: engine.range(READ), lambda: engine.put(PutRequest(b"a", b"1"))):  # noqa: B023
+            with pytest.raises(DeadlineExceeded) as known:
+                call()
+            assert isinstance(known.value, ClusterTimeout)
+            assert (known.value.code, known.value.since is None) == ("DEADLINE_EXCEEDED", False)
 
 
 def test_a_cluster_without_a_majority_is_not_away(cluster: Cluster, connect: Connect) -> None:

@@ -57,7 +57,7 @@ def test_a_server_that_comes_back_gets_its_temporary_keys_again(
 def test_transfers_keep_their_sum_while_the_leader_dies(cluster: Cluster, connect: Callable[..., EtcdEngine]) -> None:
     accounts = ["account/0", "account/1", "account/2"]
     with closing(KV(connect(cluster.endpoints), prefix="transfers/")) as kv:
-        kv.delete_range("", prefix=True)
+        kv.delete_range("", prefix=True, everything=True)
         for account in accounts:
             kv.put(account, "100")
         done = threading.Event()

@@ -62,7 +62,7 @@ def on_transaction(tx: Transaction, number: int, step: Step, seen: list[object])
 def test_what_is_committed_is_what_one_after_the_other_would_have_done(
     kv: KV, isolation: Isolation, initial: set[str], steps: list[Step], interference: list[tuple[int, Step]]
 ) -> None:
-    kv.delete_range("", prefix=True)
+    kv.delete_range("", prefix=True, everything=True)
     for key in initial:
         kv.put(key, "initial")
     states: list[State] = [dict.fromkeys(initial, "initial")]  # after each change by others

@@ -26,7 +26,7 @@ def empty(site: Site, plane: str) -> None:
     """Delete all keys of the deployment, or truncate the set."""
     with site.kv() as kv, site.records() as records:
         if plane == "kv":
-            kv.delete_range("", prefix=True)
+            kv.delete_range("", prefix=True, everything=True)
         else:
             records.truncate()
 

@@ -24,7 +24,7 @@ from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import REQUESTS
-from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, translate, unanswered
 from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.pool import InThread, Pool
@@ -186,7 +186,7 @@ class MemberCalls(Members):
 
 
 def _unreachable(endpoint: Endpoint, text: str) -> ClusterError:
-    return ClusterError(f"{endpoint}: {text}", {str(endpoint): text})
+    return unanswered(f"{endpoint}: {text}", {str(endpoint): text})
 
 
 class _Together(Step[list[Answer]]):

@@ -23,12 +23,12 @@ from typing import Any
 
 import grpc
 
-from django_etcdaero.exceptions import Cancelled, ClusterError, EtcdAeroError
+from django_etcdaero.exceptions import Cancelled, EtcdAeroError
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer
 from django_etcdaero.keyvalue.etcd.connection.gate import Entry, Gate
 from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
-from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, classify, describe, unanswered
 from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Bell
@@ -105,7 +105,7 @@ class Outage:
             self._waited = now
             if await _Over(self._bell, lambda: not self.is_known, min(deadline, now + _PATIENCE)):
                 return
-        raise ClusterError(
+        raise unanswered(
             f"{method}: no endpoint has answered since {since:%Y-%m-%d %H:%M:%S} UTC: {self._told()}",
             self._errors,
             since=since,

@@ -6,10 +6,10 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, OutcomeUnknown, StoreBusy
 from django_etcdaero.keyvalue.etcd.connection.balancer import Balancer, Choice
 from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
-from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, describe, translate
+from django_etcdaero.keyvalue.etcd.messages.faults import CallFault, describe, status_of, translate, unanswered
 
 FIRST_TRY = 2.0
 """Seconds that one try may take where there are other members to ask; doubled with each round through all of them."""
@@ -72,7 +72,8 @@ class Retries:
             self._balancer.failed(choice)
         self.perhaps_applied = self.perhaps_applied or fault in (CallFault.LATE, CallFault.LOST)
         if not self._repeat and fault in (CallFault.LATE, CallFault.LOST):
-            raise OutcomeUnknown(f"{choice.name}: {self._errors[choice.name]}; the write may have been applied or not")
+            text = f"{choice.name}: {self._errors[choice.name]}; the write may have been applied or not"
+            raise OutcomeUnknown(text).with_code(status_of(try_.code))
         self.tried.add(choice)
         if len(self.tried) < len(self._balancer):
             return 0.0
@@ -83,11 +84,9 @@ class Retries:
         """Return the error for a call whose time is over."""
         if self._last is CallFault.BUSY:
             return StoreBusy(f"{method}: the server has too many requests: {self._list()}")
-        if self._last is CallFault.LATE:
-            return DeadlineExceeded(f"{method}: no answer in time: {self._list()}")
         if not self._errors:
             return DeadlineExceeded(f"{method}: no time was left to send it")
-        return ClusterError(f"{method}: no endpoint could answer: {self._list()}", self._errors)
+        return unanswered(f"{method}: no endpoint could answer: {self._list()}", self._errors)
 
     def _pause(self) -> float:
         round_ = self._tries // len(self._balancer)

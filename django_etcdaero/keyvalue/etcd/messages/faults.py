@@ -8,13 +8,18 @@ Two questions are answered apart: whether the request may have been applied, whi
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from grpc import StatusCode
 
+from django_etcdaero import exceptions
 from django_etcdaero.exceptions import (
     AlreadyExists,
+    ClusterError,
+    ClusterTimeout,
     Compacted,
     EtcdAeroError,
     FailedPrecondition,
@@ -131,8 +136,31 @@ def classify(code: Any, details: str, *, stranger: bool = False) -> CallFault:
     return CallFault.LOST
 
 
+_SILENCE = re.compile(r"DEADLINE_EXCEEDED|tim(ed out|e-?out)|no answer", re.IGNORECASE)
+"""In gRPC's texts of what went wrong: nothing has come back. Of a server that is frozen the system takes connections,
+and it depends on the moment whether it is the call, the connection or the making of one that ends."""
+
+
+def unanswered(message: str, errors: Mapping[str, str], *, since: datetime | None = None) -> ClusterError:
+    """Return the error for a call that no endpoint has answered; ``errors``: what was wrong, as :func:`describe` says.
+
+    It is a ``ClusterTimeout`` if any of them was silent.
+    """
+    silent = any(map(_SILENCE.search, errors.values()))
+    return (ClusterTimeout if silent else ClusterError)(message, errors, since=since)
+
+
+def status_of(code: Any) -> exceptions.StatusCode | None:
+    """Return gRPC's status as one of our own; ``None``: there is none."""
+    return exceptions.StatusCode.__members__.get(getattr(code, "name", ""))
+
+
 def translate(code: Any, details: str) -> EtcdAeroError:
-    """Return the error for a refusal, with the server's text."""
+    """Return the error for a refusal, with the server's text and its status."""
+    return _refusal(code, details).with_code(status_of(code))
+
+
+def _refusal(code: Any, details: str) -> EtcdAeroError:
     message = details.removeprefix("etcdserver: ") or f"the server answered {code}"
     if code is StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         return InvalidRequest(f"request is too large: {message}")
@@ -151,7 +179,8 @@ def name_request(refusal: EtcdAeroError, method: str, message: Any, user: str | 
         return refusal
     key = first_key(message)
     on = "" if key is None else f" of {key!r}"
-    return PermissionDenied(f"{refusal}: {method}{on} by {'nobody' if user is None else f'user {user!r}'}")
+    by = "nobody" if user is None else f"user {user!r}"
+    return PermissionDenied(f"{refusal}: {method}{on} by {by}").with_code(refusal.code)
 
 
 def first_key(message: Any) -> bytes | None:

@@ -33,7 +33,7 @@ from django_etcdaero.keyvalue.etcd.connection.member import MemberClient
 from django_etcdaero.keyvalue.etcd.connection.tokens import Tokens
 from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
-from django_etcdaero.keyvalue.etcd.messages.faults import describe
+from django_etcdaero.keyvalue.etcd.messages.faults import describe, unanswered
 from django_etcdaero.keyvalue.values import WatchLost
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Condition
@@ -279,7 +279,7 @@ class WatchHub:
     def _unaccepted(self) -> EtcdAeroError:
         trouble = self._trouble
         if isinstance(trouble, ClusterError):
-            return ClusterError(f"no endpoint accepted the watch: {trouble}", trouble.errors)
+            return unanswered(f"no endpoint accepted the watch: {trouble}", trouble.errors)
         asked = ", ".join(map(str, self._balancer.endpoints))
         return DeadlineExceeded(f"no endpoint accepted the watch in time: {trouble or asked}")
 
