@@ -8,8 +8,12 @@ kernel knows nothing (https://www.sqlite.org/howtocorrupt.html, section 2.6), so
 Engines and record stores call :func:`protect` when they are made; the rest happens by itself. ``subprocess`` does not
 run these hooks and needs none.
 
-A module that another thread is importing when the process forks stays half imported in the child for ever. So threads
-of this package import inside :func:`postponed`.
+A module that another thread is importing when the process forks stays half imported in the child for ever, and a lock
+that a native client takes while it is opened or closed stays taken there. So threads of this package import, open and
+close inside :func:`postponed`.
+
+A library may have handlers of its own, which must find everything at rest. :func:`surround` is called when it has
+registered them.
 
 A server in C may fork without running any hook of Python. Its child is found out by its process id (:func:`catch_up`).
 """
@@ -21,14 +25,23 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
-from .conditions import Condition
+from .clocks import monotonic
+from .conditions import Bell, Condition
 
+LIMIT = 10.0
+"""Longest time in seconds that a fork waits in all."""
 PATIENCE = 1.0
 """Longest time in seconds that a fork waits for the calls of one resource."""
-IMPORT_PATIENCE = 10.0
-"""Longest time in seconds that a fork waits for the end of :func:`postponed` blocks."""
+_LEAST = 0.02
+"""Seconds that it waits for each of the others when calls have hung in so many that the time has run out."""
+_FOR_BLOCKS = LIMIT - 2 * PATIENCE
+"""Longest time in seconds that it waits for the end of :func:`postponed` blocks."""
+_GIVE_WAY = 0.5
+"""Longest time in seconds that a block lets a fork go first that waits for other blocks. It must begin at last: a
+thread that is in one of those may be waiting for it."""
 
 
 class Resource(Protocol):
@@ -76,13 +89,23 @@ def _living(*, inherited: bool = False) -> list[Resource]:
 class _Blocks:
     def __init__(self) -> None:
         self.changed = Condition()
-        self.inside: list[int] = []
-        """The threads that are in a block, once for each."""
+        self.inside: dict[object, int] = {}
+        """The blocks that threads are in, with the thread."""
+        self.awaited = 0
+        """Forks that wait for the end of blocks."""
+        self.passed = Bell()
+        """Rung when one does not wait any more."""
 
 
 _blocks = _Blocks()
 
-_forking = False
+_forking: int | None = None
+"""The thread in which Python is about to fork this process."""
+_resting: list[Resource] = []
+"""What has come to rest for that fork."""
+_at_rest: list[Callable[[], object]] = []
+_rounds = 0
+"""How often the handlers are registered."""
 _in_child: list[Callable[[], object]] = []
 _pid = os.getpid()
 """The process that these modules are settled in."""
@@ -99,9 +122,14 @@ def in_child(call: Callable[[], object]) -> None:
     _in_child.append(call)
 
 
+def at_rest(call: Callable[[], object]) -> None:
+    """Have ``call()`` called before each fork when all resources have come to rest. It must not take long."""
+    _at_rest.append(call)
+
+
 def in_progress() -> bool:
     """Tell whether Python itself is about to fork this process."""
-    return _forking
+    return _forking is not None
 
 
 def catch_up() -> None:
@@ -115,49 +143,78 @@ def catch_up() -> None:
 
 @contextmanager
 def postponed() -> Iterator[None]:
-    """Let forks of other threads wait for the end of the block, for at most ``IMPORT_PATIENCE`` seconds.
+    """Let forks of other threads wait for the end of the block, for some seconds at most.
 
     Any number of threads may be in such blocks; one that wants to enter waits while another forks.
     """
-    blocks, thread = _blocks, threading.get_ident()
-    with blocks.changed:
-        blocks.inside.append(thread)
+    blocks, thread, mark = _blocks, threading.get_ident(), object()
+    if blocks.awaited and thread not in blocks.inside.values():
+        # Otherwise threads that open stores all the time could make it wait for ever.
+        blocks.passed.wait_for(lambda: not blocks.awaited, _GIVE_WAY)
     try:
+        with blocks.changed:
+            blocks.inside[mark] = thread
         yield
     finally:
         with blocks.changed:
-            blocks.inside.remove(thread)
+            blocks.inside.pop(mark, None)
             blocks.changed.notify_all()
+
+
+def surround() -> None:
+    """Have resources rest before the handlers are called that were registered until now, and go on after them.
+
+    For libraries that register handlers with :func:`os.register_at_fork` at their first use.
+    """
+    global _rounds
+    os.register_at_fork(before=_before, after_in_parent=partial(_after_in_parent, _rounds + 1))
+    _rounds += 1  # not before: if another thread forks meanwhile, the last ones so far end its rest
 
 
 def _before() -> None:
     global _forking
-    thread = threading.get_ident()
-    _blocks.changed.acquire()  # until after the fork: nobody enters a block meanwhile
-    _blocks.changed.wait_for(lambda: all(other == thread for other in _blocks.inside), IMPORT_PATIENCE)
-    _forking = True
+    thread, blocks = threading.get_ident(), _blocks
+    if _forking == thread:
+        return  # the handlers that were registered later have done it
+    until = monotonic() + LIMIT
+    blocks.changed.acquire()  # until after the fork: nobody enters a block meanwhile
+    blocks.awaited += 1
+    try:
+        blocks.changed.wait_for(lambda: all(other == thread for other in blocks.inside.values()), _FOR_BLOCKS)
+    finally:
+        blocks.awaited -= 1
+        blocks.passed.ring()
+    _forking = thread
     for resource in _living():
-        resource.before_fork(PATIENCE)
+        _resting.append(resource)
+        resource.before_fork(max(_LEAST, min(PATIENCE, until - monotonic())))
+    for call in _at_rest:
+        call()
 
 
-def _after_in_parent() -> None:
+def _after_in_parent(round_: int) -> None:
     global _forking
-    _forking = False
-    for resource in _living():
-        resource.after_fork_in_parent()
+    if round_ < _rounds or _forking != threading.get_ident():
+        return  # libraries whose handlers were registered later are not ready yet; or it is done
+    _forking = None
+    # Not those that other threads have made meanwhile: they have not been told to rest.
+    while _resting:
+        _resting.pop().after_fork_in_parent()
     _blocks.changed.release()
 
 
 def _after_in_child() -> None:
     global _blocks, _forking, _pid, _settling
-    _settling, _forking = os.getpid(), False
+    _settling, _forking = os.getpid(), None
     _blocks = _Blocks()  # those who were inside are not in the child, or leave what they entered
     for resource in _living(inherited=True):
         _resources.pop(id(resource), None)
         resource.abandon()  # which may protect it again, as one of this process
+    _resting.clear()
     for call in reversed(_in_child):
         call()
     _pid, _settling = _settling, 0
 
 
-os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+os.register_at_fork(after_in_child=_after_in_child)
+surround()

@@ -150,6 +150,94 @@ def test_forks_wait_for_the_blocks_of_other_threads() -> None:
     assert done.stdout.splitlines() == ["False", "[1, 7]"], done.stderr
 
 
+WAITING = """
+import os, threading
+from django_etcdaero.system import forks
+
+forks.LIMIT, forks.PATIENCE, forks._FOR_BLOCKS, forks._GIVE_WAY = 5.0, 1.0, 20.0, 20.0
+now, waits, told = [0.0], [], []
+forks.monotonic = lambda: now[0]
+
+class Hung:
+    def before_fork(self, timeout):
+        now[0] += timeout
+        waits.append(round(timeout, 3))
+        if len(waits) == 8:  # another thread, during the fork
+            thread = threading.Thread(target=made.append, args=(Made(),))
+            thread.start()
+            thread.join()
+    def after_fork_in_parent(self):
+        told.append(self)
+    def abandon(self): ...
+
+class Made(Hung):
+    def __init__(self):
+        forks.protect(self)
+
+made = []
+hung = [Hung() for _ in range(8)]
+for each in hung:
+    forks.protect(each)
+forks.at_rest(lambda: waits.append("rest"))
+forks.surround()
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+print(waits, len(told), set(told) == set(hung))
+
+# A block that begins while a fork waits for another one lets the fork go first.
+now[0], order, codes = 0.0, [], []
+hung.clear(); made.clear()
+entered, leave, waiting = threading.Event(), threading.Event(), threading.Event()
+
+class Passed(type(forks._blocks.passed)):
+    def wait_for(self, predicate, timeout):
+        waiting.set()
+        return super().wait_for(predicate, timeout)
+forks._blocks.passed = Passed()
+
+def first():
+    with forks.postponed():
+        entered.set()
+        leave.wait(20)
+        with forks.postponed():  # it is in one already
+            order.append("first")
+
+def second():
+    with forks.postponed():
+        order.append("second")
+
+def fork():
+    pid = os.fork()
+    if pid == 0:
+        with forks.postponed():
+            os._exit(len(order))
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+threads = [threading.Thread(target=call) for call in (first, fork, second)]
+threads[0].start()
+assert entered.wait(20)
+threads[1].start()
+while not forks._blocks.awaited:
+    pass
+threads[2].start()
+assert waiting.wait(20)
+leave.set()
+for thread in threads:
+    thread.join(20)
+print(order, codes)
+"""
+
+
+def test_a_fork_has_one_limit_for_all_it_waits_for() -> None:
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", WAITING]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.splitlines() == [
+        "[1.0, 1.0, 1.0, 1.0, 1.0, 0.02, 0.02, 0.02, 'rest'] 8 True",
+        "['first', 'second'] [1]",
+    ], done.stderr
+
+
 UNSEEN = """
 import ctypes, os, sys, threading
 import django

@@ -76,14 +76,25 @@ class GuardedConnection:
             self._use(self._drop, timeout)
 
     def rest(self, timeout: float) -> None:
-        """Wait ``timeout`` seconds at most until nobody uses the connection, and let nobody until :meth:`resume`."""
-        self._resting.held = not self._owned() and self._lock.acquire(timeout=max(timeout, 0))
+        """Wait ``timeout`` seconds at most until nobody uses the connection, and let nobody until :meth:`resume`.
+
+        Each engine that shares the connection orders it, and ends it.
+        """
+        if self._rests or (not self._owned() and self._lock.acquire(timeout=max(timeout, 0))):
+            self._resting.orders = self._rests + 1
 
     def resume(self) -> None:
-        """End the rest that this thread has ordered."""
-        if getattr(self._resting, "held", False):
-            self._resting.held = False
-            self._lock.release()
+        """End a rest that this thread has ordered."""
+        if self._rests:
+            self._resting.orders -= 1
+            if not self._rests:
+                self._lock.release()
+
+    @property
+    def _rests(self) -> int:
+        """How many rests this thread has ordered that have not ended."""
+        orders: int = getattr(self._resting, "orders", 0)
+        return orders
 
     def leak(self) -> None:
         """Forget a connection inherited through a fork, in a way that nothing ever closes it: takes no lock."""
@@ -242,7 +253,7 @@ class FileConnection(GuardedConnection):
 
     def rest(self, timeout: float) -> None:
         super().rest(timeout)
-        if self._resting.held:
+        if self._rests:
             # A connection that is open at the fork makes SQLite in the child believe that the process holds locks on
             # the file. It would use the file without them, and whoever closes last would take the log away from it.
             # Closing it in the child is no way out (https://www.sqlite.org/howtocorrupt.html, section 2.6).

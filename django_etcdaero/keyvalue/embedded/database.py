@@ -6,6 +6,8 @@ import atexit
 import os
 from collections.abc import Callable
 
+from django_etcdaero.system import forks
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.sqlite.kept_log import KeptLog
 
 from .connection import FileConnection, GuardedConnection, MemoryConnection, Work
@@ -48,9 +50,10 @@ class Database:
             wake()
 
     def rest(self, timeout: float) -> None:
-        """Before a fork: let no thread be inside SQLite; wait ``timeout`` seconds at most for each connection."""
+        """Before a fork: let no thread be inside SQLite; wait ``timeout`` seconds at most for those that are."""
+        deadline = monotonic() + timeout
         for connection in self.connections:
-            connection.rest(timeout)
+            connection.rest(deadline - monotonic())
 
     def resume(self) -> None:
         """After the fork, in the parent: end the rest that this thread has ordered."""
@@ -137,7 +140,8 @@ def drop_memory(name: str = "") -> None:
     """Forget the data of the in-memory store ``name``; engines that are open on it keep it until they are closed."""
     store = _databases.pop((os.getpid(), name), None)
     if store is not None:
-        store.drop()
+        with forks.postponed():
+            store.drop()
 
 
 @atexit.register

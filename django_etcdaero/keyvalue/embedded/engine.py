@@ -86,8 +86,9 @@ class EmbeddedEngine(Engine):
         :func:`~.database.drop_memory`. ``timeout`` (seconds) is the default of every call. ``clock`` returns seconds
         that never go back; lease deadlines are measured with it.
         """
-        store = memory_database(name)
-        return cls(store, timeout=timeout, clock=clock, boot="", retention=retention)
+        with forks.postponed():
+            store = memory_database(name)
+            return cls(store, timeout=timeout, clock=clock, boot="", retention=retention)
 
     @classmethod
     def file(
@@ -110,13 +111,9 @@ class EmbeddedEngine(Engine):
         network file system), ``ResponseError`` for a file that is no store, and ``StoreBusy``.
         """
         boot = boot_id() if boot is None else boot
-        return cls(
-            FileDatabase(os.path.abspath(path), timeout=busy_timeout, restart=_restart(boot, clock)),
-            timeout=busy_timeout,
-            clock=clock,
-            boot=boot,
-            retention=retention,
-        )
+        with forks.postponed():
+            store = FileDatabase(os.path.abspath(path), timeout=busy_timeout, restart=_restart(boot, clock))
+            return cls(store, timeout=busy_timeout, clock=clock, boot=boot, retention=retention)
 
     # keys ------------------------------------------------------------------------------------------------------------
 
@@ -240,7 +237,8 @@ class EmbeddedEngine(Engine):
         if closing:
             self._stop_threads()
             self._hub.stop()
-            self._store.leave(self._hub.wake)
+            with forks.postponed():
+                self._store.leave(self._hub.wake)
 
     def before_fork(self, timeout: float) -> None:
         self._store.rest(timeout)

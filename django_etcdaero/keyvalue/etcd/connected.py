@@ -96,7 +96,6 @@ class ConnectedEngine(Engine):
                 encrypted=tls is not None,
             )
         forks.protect(self)
-        grpc_forks.protect(self)
 
     def __repr__(self) -> str:
         return f"<EtcdEngine {self.info.location}>"
@@ -141,9 +140,10 @@ class ConnectedEngine(Engine):
             self._outage.stop()
             self._stop_threads()
             self._hub.stop()
-            self._balancer.drop()
-            self._interrupted.stop()
-            self._interrupted.close(_CLOSE_TIMEOUT)
+            with forks.postponed():
+                self._balancer.drop()
+                self._interrupted.stop()
+                self._interrupted.close(_CLOSE_TIMEOUT)
             if self._sync is not None:
                 self._sync.stop()
 
@@ -158,11 +158,9 @@ class ConnectedEngine(Engine):
         self._interrupted.close(max(0.0, deadline - monotonic()))
         if not empty:  # what was under way ends as cancelled now
             self._gate.wait_empty(max(0.0, deadline - monotonic()))
-        grpc_forks.wait_for_threads()
 
     def after_fork_in_parent(self) -> None:
-        if not grpc_forks.in_progress():
-            self._gate.open()
+        self._gate.open()
 
     def abandon(self) -> None:
         # No lock of the inherited objects is taken here: a thread of the parent may hold it for ever.

@@ -218,12 +218,13 @@ class Connection:
             self._connecting.release()
 
     def _close_idle_client(self) -> None:
-        with self._state:
-            if self._calls:
-                return
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        with forks.postponed():
+            with self._state:
+                if self._calls:
+                    return
+                client, self._client = self._client, None
+            if client is not None:
+                client.close()
 
 
 def _open(address: AerospikeAddress, until: float, detached: Detached) -> NativeClient:

@@ -30,6 +30,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.stores.database import DatabaseAddress
+from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.threads import Background, wait_for
 
@@ -132,10 +133,11 @@ class Connections:
 
     def close_idle(self) -> None:
         """Close the connections that nobody uses. The next call opens another."""
-        with self._state:
-            idle, self._idle = self._idle, []
-        for session in idle:
-            session.close()
+        with forks.postponed():
+            with self._state:
+                idle, self._idle = self._idle, []
+            for session in idle:
+                session.close()
 
     def before_fork(self, timeout: float) -> None:
         """Let no call begin, wait ``timeout`` seconds at most for those under way, and close what is idle."""
@@ -180,16 +182,24 @@ class Connections:
             self._calls[thread] = None
 
     def _end(self) -> None:
+        thread = threading.get_ident()
         with self._state:
-            session = self._calls.pop(threading.get_ident(), None)
-            kept = session is not None and session.sound and not self._closed and not self._forks
-            if kept:
-                assert session is not None
-                session.idle_since = monotonic()
-                self._idle.append(session)
-            self._state.notify_all()
-        if session is not None and not kept:
-            session.close()
+            session = self._calls.get(thread)
+            if session is None or (session.sound and not self._closed and not self._forks):
+                if session is not None:
+                    session.idle_since = monotonic()
+                    self._idle.append(session)
+                self._ended_call(thread)
+                return
+        try:
+            session.close()  # as a part of the call, because a fork waits for its end
+        finally:
+            with self._state:
+                self._ended_call(thread)
+
+    def _ended_call(self, thread: int) -> None:
+        self._calls.pop(thread, None)
+        self._state.notify_all()
 
     def _give_up(self, thread: int) -> None:
         session = self._calls.pop(thread)

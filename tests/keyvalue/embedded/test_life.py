@@ -194,6 +194,27 @@ def test_an_engine_does_not_cross_a_fork(path: Path, kind: str, locks: str) -> N
     assert parent == ([] if locks == "held" else ["3 1"] if kind == "file" else ["3 0"])
 
 
+SHARED = """
+import os, threading
+from django_etcdaero.keyvalue.embedded import EmbeddedEngine
+from django_etcdaero.keyvalue.values import PutRequest
+
+engines = [EmbeddedEngine.memory(timeout=30) for _ in range(2)]
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+put = threading.Thread(target=lambda: print(engines[0].put(PutRequest(b"a")).revision))
+put.start()  # not the thread that has forked
+put.join(20)
+os._exit(0 if not put.is_alive() else 1)
+"""
+
+
+def test_engines_on_one_store_in_memory_go_on_after_a_fork() -> None:
+    done = subprocess.run([*PYTHON, "-u", "-c", SHARED], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
+
+
 CLOSED_BY_PARENT = """
 import os, sys
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine

@@ -48,3 +48,33 @@ def test_parent_and_children_work_through_twenty_forks(
     assert result["errors"] == []
     assert result["seen"]
     assert result["threads"] == []
+
+
+MANY = """
+import os, sys
+from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.keyvalue.etcd.connection import grpc_forks
+from django_etcdaero.keyvalue.values import RangeRequest
+
+looks = []
+grpc_forks._grpc_is_running = lambda: looks.append(1)
+engines = [EtcdEngine([sys.argv[1]]) for _ in range(20)]
+for engine in engines:
+    engine.range(RangeRequest(b"many"))
+for engine in engines[10:]:
+    engine.close()
+for _ in range(2):
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(len(looks))
+print(engines[0].range(RangeRequest(b"many")).count, flush=True)
+os._exit(0)
+"""
+
+
+def test_a_fork_waits_once_for_the_threads_of_grpc_however_many_engines_there_are(shared_server: Server) -> None:
+    command = [sys.executable, "-W", "ignore:This process", "-c", MANY, shared_server.endpoint]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (done.stdout.split(), done.stderr) == (["3", "6", "0"], "")

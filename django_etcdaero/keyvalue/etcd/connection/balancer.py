@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from django_etcdaero.keyvalue.administration.values import EndpointState
 from django_etcdaero.stores.endpoint import Endpoint
+from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
 
 from .member import MemberClient
@@ -122,15 +123,14 @@ class Balancer:
                 self._current = random.choice(
                     [choice for choice in self._choices if not choice.failures] or self._choices
                 )
-        for member in closing:
-            member.close()
+        _close(closing)
 
     def forget(self, endpoint: Endpoint) -> None:
         """Close the channel to an endpoint that is not chosen from."""
         with self._lock:
             member = self._others.pop(endpoint, None)
         if member is not None:
-            member.close()
+            _close([member])
 
     def _member(self, choice: Choice) -> MemberClient:
         if choice.member is None:
@@ -192,5 +192,10 @@ class Balancer:
                 choice.member = None
             self._others.clear()
             self._retired = []
+        _close(members)
+
+
+def _close(members: Sequence[MemberClient]) -> None:
+    with forks.postponed():
         for member in members:
             member.close()

@@ -12,32 +12,21 @@ Hence a second set of handlers, registered after gRPC's.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from contextlib import suppress
 from pathlib import Path
 
 from django_etcdaero.system import forks, unseen_forks
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.forks import PATIENCE, Resource
 
 _TASKS = Path("/proc/self/task")
 _GRPC_THREADS = ("event_engine", "grpc_", "lifeguard", "timer_", "resolver-execut", "default-executo")
 _PATIENCE = 0.25
 """Seconds to wait for gRPC's threads: another user of gRPC in this process may keep them for ever."""
 
-_resources: dict[int, weakref.ref[Resource]] = {}
 _lock = threading.Lock()
 _armed = False
-_forking = False
-
-
-def protect(resource: Resource) -> None:
-    """See to ``resource`` at every fork after :func:`arm`, besides :func:`django_etcdaero.system.forks.protect`."""
-    key = id(resource)
-    _resources[key] = weakref.ref(resource, lambda _: _resources.pop(key, None))
 
 
 def arm() -> None:
@@ -46,14 +35,10 @@ def arm() -> None:
     with _lock:
         if not _armed:
             _armed = True
-            os.register_at_fork(before=_before, after_in_parent=_after_in_parent)
-            forks.in_child(_after_in_child)
+            forks.surround()
+            forks.at_rest(wait_for_threads)
+            forks.in_child(_renew_lock)
             unseen_forks.when_closed(wait_for_threads)
-
-
-def in_progress() -> bool:
-    """Tell whether the process is between the two sets of handlers, where nothing may start again."""
-    return _forking
 
 
 def wait_for_threads() -> None:
@@ -80,26 +65,6 @@ def _grpc_is_running() -> bool:
     return False
 
 
-def _living() -> list[Resource]:
-    return [resource for reference in list(_resources.values()) if (resource := reference()) is not None]
-
-
-def _before() -> None:
-    global _forking
-    _forking = True
-    for resource in _living():
-        resource.before_fork(PATIENCE)
-
-
-def _after_in_parent() -> None:
-    global _forking
-    _forking = False
-    for resource in _living():
-        resource.after_fork_in_parent()
-
-
-def _after_in_child() -> None:
-    global _forking, _lock
-    _forking = False
+def _renew_lock() -> None:
+    global _lock
     _lock = threading.Lock()
-    _resources.clear()
