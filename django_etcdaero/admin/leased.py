@@ -15,7 +15,8 @@ from django_etcdaero.inspection.locks import lease_statuses
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import LeaseStatus
 
-from .inspected import DEADLINE, InspectedAdmin
+from .deadline import DEADLINE
+from .inspected import InspectedAdmin
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ def ask_alias(alias: str, read: Callable[[KV], T], *, timeout: float = DEADLINE)
 def ask_all(read: Callable[[KV], T]) -> Answers[T]:
     """Ask all aliases something that goes through all their keys.
 
-    Those that answer at all, which takes :data:`.inspected.DEADLINE` at most, have :data:`LONGEST` for it.
+    Those that answer at all, which takes :data:`.deadline.DEADLINE` at most, have :data:`LONGEST` for it.
     """
     there = ask_aliases(lambda _, stores: stores.kv.range("", prefix=True, count_only=True).count, timeout=DEADLINE)
     answers = ask_aliases(lambda _, stores: read(stores.kv), timeout=LONGEST, aliases=there.by_alias)
