@@ -13,8 +13,8 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from django_etcdaero.exceptions import EtcdAeroError
-
+from .deadline import ActFailed, begin, do, left
+from .problems import problems_of
 from .section import Section
 
 _NONE: Mapping[str, Any] = {}
@@ -85,6 +85,7 @@ class Act:
         def view(request: HttpRequest, object_id: str) -> HttpResponse:
             if not page.permits(request, self.permission):
                 raise PermissionDenied
+            begin(request)
             thing = page.found(request, object_id)
             if isinstance(thing, HttpResponse):
                 return thing
@@ -124,18 +125,17 @@ def confirm(
     """Ask about something by GET, do it by POST, log it for ``thing``, and go to ``then()`` (its page by default).
 
     The caller has checked the permission. ``perform`` gets what the form says, and returns in words what was done; an
-    ``EtcdAeroError`` of it is shown and logged.
+    ``EtcdAeroError`` of it is shown and logged. It runs in a thread, for what is left of the time of the page.
     """
     form = form_class(request.POST if request.method == "POST" else None, initial=dict(initial))
-    status = 200
+    status = 503 if request.method == "POST" and not offered and problems_of(request) else 200
     if request.method == "POST" and offered and form.is_valid():
         try:
-            done = perform(form.cleaned_data)
-        except EtcdAeroError as error:
-            told = f"{type(error).__name__}: {error}"
-            page.log_change(request, thing, gettext("%(act)s failed: %(error)s") % {"act": title, "error": told})
-            form.add_error(None, told)
-            status = 409
+            done = do(f"{title}, {thing}", lambda: perform(form.cleaned_data), timeout=left(request))
+        except ActFailed as failed:
+            page.log_change(request, thing, gettext("%(act)s failed: %(error)s") % {"act": title, "error": failed})
+            form.add_error(None, str(failed))
+            status = 503 if failed.unknown else 409
         else:
             page.log_change(request, thing, done)
             page.message_user(request, done, "SUCCESS")

@@ -20,7 +20,10 @@ from django_etcdaero.management.describe import size
 
 from ..models import Cache
 from .acts import Act, ConfirmForm, confirm, name_form
-from .inspected import DEADLINE, Found, InspectedAdmin, Page, problems_of
+from .deadline import DEADLINE
+from .inspected import Found, InspectedAdmin, Page
+from .mistakes import mistakes_of
+from .problems import problems_of
 
 COUNTED = {
     "hits": _("reads that found an entry"),
@@ -96,6 +99,7 @@ class CacheAdmin(InspectedAdmin):
         form = KeyForm(request.GET) if "key" in request.GET else KeyForm()
         context: dict[str, Any] = {
             "form": form,
+            "mistakes": mistakes_of(form) if form.is_bound else [],
             "tag_form": TagForm(auto_id="tag_%s"),
             "counts": [(label, state.counts.get(name, 0)) for name, label in COUNTED.items()],
             "bytes": [(label, state.counts.get(name, 0)) for name, label in BYTES.items()],
@@ -136,7 +140,7 @@ class CacheAdmin(InspectedAdmin):
     def delete_entry(self, request: HttpRequest, thing: Any) -> HttpResponse:
         """Ask about an entry that was looked up, and delete it."""
         named = KeyForm(request.GET) if "key" in request.GET else None
-        context: dict[str, Any] = {}
+        context: dict[str, Any] = {"mistakes": [] if named is None else mistakes_of(named)}
         question = gettext("An entry of the cache “%s” is deleted. Which one?") % thing
         initial: dict[str, Any] = {}
         if named is not None and named.is_valid():

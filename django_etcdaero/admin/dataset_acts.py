@@ -16,8 +16,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import datasets
-from django_etcdaero.datasets.publish.history import Version
+from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.publish.history import Version, pin, rollback, unpin
+from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.management.describe import moment, size
+from django_etcdaero.runtime import runtime
 
 from ..models import Dataset
 from .acts import Act, ConfirmForm, ReasonForm
@@ -39,20 +42,37 @@ def ask_for_refresh(thing: Dataset, data: Mapping[str, Any]) -> str:
     return gettext("A refresh was asked for: %(reason)s") % data
 
 
+class SeenForm(ReasonForm):
+    """Keeps which pin the visitor has seen: another one, of which they do not know, is not undone."""
+
+    seen = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
+
+
+def _seen(thing: Any) -> dict[str, Any]:
+    overview = thing.value.overview
+    return {"seen": None if overview is None else overview.stored.pin_revision}
+
+
+def _stores(thing: Dataset) -> tuple[Declared[Any, Any], Stores]:
+    declared = datasets[str(thing.pk)]
+    return declared, runtime.stores(declared.using)
+
+
 def _pin(request: HttpRequest, thing: Dataset, data: Mapping[str, Any]) -> str:
-    version = datasets[str(thing.pk)].pin(reason=data["reason"], by=request.user.get_username())
+    version = pin(*_stores(thing), None, reason=data["reason"], by=request.user.get_username(), seen=data["seen"])
     return gettext("Pinned to version %(version)d: %(reason)s") % {"version": version, "reason": data["reason"]}
 
 
 def _unpin(request: HttpRequest, thing: Dataset, data: Mapping[str, Any]) -> str:
-    if datasets[str(thing.pk)].unpin():
+    if unpin(*_stores(thing), seen=data["seen"]):
         return gettext("Unpinned, and a refresh was asked for: %(reason)s") % data
     return gettext("It was not pinned any more: %(reason)s") % data
 
 
 def _roll_back(request: HttpRequest, thing: Dataset, data: Mapping[str, Any]) -> str:
     version = int(data["version"])
-    datasets[str(thing.pk)].rollback(version, reason=data["reason"], by=request.user.get_username())
+    by = request.user.get_username()
+    rollback(*_stores(thing), version, reason=data["reason"], by=by, seen=data["seen"])
     return gettext("Rolled back to version %(version)d, and pinned there: %(reason)s") % {
         "version": version,
         "reason": data["reason"],
@@ -79,7 +99,7 @@ def _rollback_form(thing: Any) -> type[ConfirmForm]:
         return typed
 
     members = {"version": field, "clean_version": clean_version, "field_order": ["version", "reason"]}
-    return type("RollbackForm", (ReasonForm,), members)
+    return type("RollbackForm", (SeenForm,), members)
 
 
 def _version_in_words(each: Version) -> str:
@@ -118,7 +138,8 @@ PIN = Act(
         )
         % thing
     ),
-    form=lambda thing: ReasonForm,
+    form=lambda thing: SeenForm,
+    initial=_seen,
     perform=_pin,
     offered=lambda thing: (
         not _pinned(thing) and not (thing.value.overview is not None and thing.value.overview.stored.current is None)
@@ -132,7 +153,8 @@ UNPIN = Act(
         gettext("Processes follow the versions of “%s” that are published from now on, and a new load is asked for.")
         % thing
     ),
-    form=lambda thing: ReasonForm,
+    form=lambda thing: SeenForm,
+    initial=_seen,
     perform=_unpin,
     offered=_pinned,
 )
@@ -148,7 +170,7 @@ ROLL_BACK = Act(
         % thing
     ),
     form=_rollback_form,
-    initial=lambda thing: {"version": thing.chosen},
+    initial=lambda thing: {"version": thing.chosen, **_seen(thing)},
     perform=_roll_back,
     offered=lambda thing: bool(_others(thing)),
     danger=True,

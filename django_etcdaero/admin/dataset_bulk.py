@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from django import forms
@@ -10,14 +11,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext, ngettext
 
 from django_etcdaero.exceptions import EtcdAeroError
-from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.inspection.together import together
 
 from .acts import ReasonForm
 from .dataset_acts import REFRESH, ask_for_refresh
+from .deadline import left
 from .section import Section
-
-LONGEST = 10.0
-"""Seconds that asking may take; what was not asked for by then is told."""
 
 
 class SeveralForm(ReasonForm):
@@ -57,23 +56,35 @@ def refresh_several(page: Section, request: HttpRequest, things: list[Any]) -> H
 
 
 def _ask_for_all(page: Section, request: HttpRequest, things: list[Any], data: dict[str, Any]) -> None:
-    until, asked, failed = monotonic() + LONGEST, 0, dict[str, str]()
+    asked, failed, over = dict[str, str](), dict[str, str](), threading.Event()
+
+    def ask() -> None:
+        for thing in things:
+            name = str(thing.pk)
+            if over.is_set():
+                return
+            failed[name] = gettext("no answer; it may have been asked for")
+            try:
+                asked[name] = ask_for_refresh(thing, data)
+            except EtcdAeroError as error:
+                failed[name] = f"{type(error).__name__}: {error}"
+
+    together({"all": ask}, timeout=left(request))
+    over.set()
+    done, undone = dict(asked), dict(failed)
     for thing in things:
-        if monotonic() > until:
-            failed[str(thing.pk)] = gettext("not asked for: the time was over")
-            continue
-        try:
-            page.log_change(request, thing, ask_for_refresh(thing, data))
-        except EtcdAeroError as error:
-            failed[str(thing.pk)] = f"{type(error).__name__}: {error}"
-            told = gettext("%(act)s failed: %(error)s") % {"act": REFRESH.label, "error": failed[str(thing.pk)]}
-            page.log_change(request, thing, told)
+        name = str(thing.pk)
+        if name in done:
+            told = done[name]
+            undone.pop(name, None)
         else:
-            asked += 1
-    if asked:
+            undone.setdefault(name, gettext("not asked for: the time was over"))
+            told = gettext("%(act)s failed: %(error)s") % {"act": REFRESH.label, "error": undone[name]}
+        page.log_change(request, thing, told)
+    if done:
         words = ngettext(
-            "A refresh of %(count)d dataset was asked for.", "A refresh of %(count)d datasets was asked for.", asked
+            "A refresh of %(count)d dataset was asked for.", "A refresh of %(count)d datasets was asked for.", len(done)
         )
-        page.message_user(request, words % {"count": asked}, messages.SUCCESS)
-    for name, reason in list(failed.items())[:10]:
+        page.message_user(request, words % {"count": len(done)}, messages.SUCCESS)
+    for name, reason in list(undone.items())[:10]:
         page.message_user(request, f"“{name}”: {reason}", messages.ERROR)

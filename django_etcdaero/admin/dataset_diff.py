@@ -23,7 +23,8 @@ from django_etcdaero.runtime import runtime
 from django_etcdaero.system.clocks import monotonic
 
 from .dataset_page import left
-from .inspected import DEADLINE
+from .deadline import DEADLINE
+from .mistakes import mistakes_of
 from .section import Section
 
 MOST = 50
@@ -37,11 +38,13 @@ SIGNS = {"added": "+", "removed": "\N{MINUS SIGN}", "changed": "~"}
 class WhichForm(forms.Form):
     """What to compare, and from where on."""
 
-    old = forms.IntegerField(min_value=0, required=False)
-    new = forms.IntegerField(min_value=0, required=False)
-    kind = forms.ChoiceField(choices=[("", _("all changes")), *KINDS.items()], required=False)
-    group = forms.IntegerField(min_value=0, required=False)
-    seen = forms.IntegerField(min_value=0, required=False)
+    old = forms.IntegerField(label=_("from version"), min_value=0, required=False)
+    new = forms.IntegerField(label=_("to version"), min_value=0, required=False)
+    kind = forms.ChoiceField(
+        label=_("kind of changes"), choices=[("", _("all changes")), *KINDS.items()], required=False
+    )
+    group = forms.IntegerField(label=_("group"), min_value=0, required=False)
+    seen = forms.IntegerField(label=_("place in the group"), min_value=0, required=False)
 
     def said(self, name: str) -> Any:
         """Return what was asked for; ``None`` for what makes no sense."""
@@ -80,6 +83,7 @@ def view(page: Section, request: HttpRequest, thing: Any) -> HttpResponse:
         title=_("Changes"),
         thing=thing,
         problems=problems,
+        mistakes=mistakes_of(form),
         kind=kind,
         kinds=KINDS,
         at_start=place == DiffPlace(),

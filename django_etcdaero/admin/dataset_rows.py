@@ -36,7 +36,8 @@ from django_etcdaero.runtime import runtime
 from django_etcdaero.system.clocks import monotonic
 
 from .dataset_page import left
-from .inspected import DEADLINE
+from .deadline import DEADLINE
+from .mistakes import mistakes_of
 from .section import Section
 
 MOST = 50
@@ -57,13 +58,13 @@ class LookForm(forms.Form):
         ("uuid", _("UUID")),
     )
 
-    version = forms.IntegerField(min_value=0, required=False)
-    key = forms.CharField(required=False, strip=False, max_length=2000)
-    type = forms.ChoiceField(choices=TYPES, required=False, initial="text")
-    k = forms.RegexField(r"^([0-9a-f]{2}){1,2000}$", required=False)
-    q = forms.CharField(required=False, max_length=200)
-    block = forms.IntegerField(min_value=0, required=False)
-    row = forms.IntegerField(min_value=0, required=False)
+    version = forms.IntegerField(label=_("version"), min_value=0, required=False)
+    key = forms.CharField(label=_("key"), required=False, strip=False, max_length=2000)
+    type = forms.ChoiceField(label=_("type of the key"), choices=TYPES, required=False, initial="text")
+    k = forms.RegexField(r"^([0-9a-f]{2}){1,2000}$", label=_("key"), required=False)
+    q = forms.CharField(label=_("search"), required=False, max_length=200)
+    block = forms.IntegerField(label=_("block"), min_value=0, required=False)
+    row = forms.IntegerField(label=_("row"), min_value=0, required=False)
 
     def clean(self) -> dict[str, Any]:
         """Make the encoded key of what was typed."""
@@ -137,6 +138,7 @@ def view(page: Section, request: HttpRequest, thing: Any) -> HttpResponse:
         title=_("Rows"),
         thing=thing,
         problems=problems,
+        mistakes=mistakes_of(form),
         form=form,
         types=LookForm.TYPES,
         type=asked.get("type") or "text",

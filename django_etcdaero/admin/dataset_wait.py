@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import datasets
@@ -25,6 +26,9 @@ def view(page: Section, request: HttpRequest, thing: Any) -> HttpResponse:
     state: DatasetState = thing.value
     declared = datasets[state.name]
     asked = _asked(request)
+    mistakes = []
+    if asked is None and ("id" in request.GET or "revision" in request.GET):
+        mistakes.append(gettext("The address names no request: “id” and “revision” are not those of one."))
     wait = look(declared, asked, timeout=left(thing))
     at = _asked_at(request) if wait.request is None else wait.request.at
     failure = wait.failure if wait.failure is not None and (at is None or wait.failure.at >= at - 1) else None
@@ -38,6 +42,7 @@ def view(page: Section, request: HttpRequest, thing: Any) -> HttpResponse:
         thing=thing,
         wait=wait,
         asked=asked,
+        mistakes=mistakes,
         asked_at=at,
         failure=failure,
         held=held,

@@ -28,7 +28,8 @@ from .dataset_acts import PIN, REFRESH, ROLL_BACK, UNPIN
 from .dataset_bulk import refresh_several
 from .dataset_page import page_context
 from .dataset_words import said
-from .inspected import DEADLINE, Found, InspectedAdmin, Page
+from .deadline import DEADLINE
+from .inspected import Found, InspectedAdmin, Page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

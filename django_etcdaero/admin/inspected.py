@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError, router, transaction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.translation import gettext
@@ -21,6 +22,9 @@ from django_etcdaero import conf
 from django_etcdaero.inspection.problem import Problem
 
 from .acts import Act
+from .deadline import begin
+from .mistakes import brief
+from .problems import keep_problems, problems_of
 from .rows import Rows
 
 if TYPE_CHECKING:
@@ -29,20 +33,6 @@ else:  # generic in the type stubs only
     _ModelAdmin = admin.ModelAdmin
 
 _log = logging.getLogger("django_etcdaero.admin")
-
-DEADLINE = 3.0
-"""Seconds that a page waits for the stores. What has not answered by then is shown as a problem."""
-
-
-def keep_problems(request: HttpRequest, problems: list[Problem]) -> None:
-    """Keep what could not be read for a page, to be shown above what could."""
-    vars(request)["etcdaero_problems"] = problems
-
-
-def problems_of(request: HttpRequest) -> list[Problem]:
-    """Return what could not be read for a page so far."""
-    found: list[Problem] = vars(request).get("etcdaero_problems", [])
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +73,7 @@ class InspectedAdmin(_ModelAdmin):
         css: ClassVar[dict[str, list[str]]] = {"all": ["django_etcdaero/admin.css"]}
 
     def read(self, request: HttpRequest) -> Found:
-        """Read the things of the section, within :data:`DEADLINE`. Raises nothing of the stores."""
+        """Read the things of the section, within :data:`.deadline.DEADLINE`. Raises nothing of the stores."""
         raise NotImplementedError
 
     def read_one(self, request: HttpRequest, pk: str) -> Found:
@@ -142,6 +132,7 @@ class InspectedAdmin(_ModelAdmin):
         def view(request: HttpRequest, object_id: str | None = None) -> HttpResponse:
             if not self.permits(request, page.permission):
                 raise PermissionDenied
+            begin(request)
             method: Callable[..., HttpResponse] = getattr(self, page.method)
             if object_id is None:
                 return method(request)
@@ -194,10 +185,22 @@ class InspectedAdmin(_ModelAdmin):
             status=503 if problems else 404,
         )
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Note what Django would answer with a flag in the address, or as if the database were broken."""
+        try:
+            return super().get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            request.etcdaero_misled = True  # type: ignore[attr-defined]
+            raise
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, whatever is down."""
         title = str(self.opts.verbose_name_plural).capitalize()
         response = super().changelist_view(request, {"title": title, **(extra_context or {})})
+        if getattr(request, "etcdaero_misled", False) and request.GET:
+            asked = brief(", ".join(f"{name}={text}" for name, text in request.GET.items()))
+            self.message_user(request, gettext("There is no such part of the list: %s") % asked, "WARNING")
+            return HttpResponseRedirect(request.path)
         if isinstance(response, TemplateResponse) and response.context_data is not None:
             response.context_data["problems"] = problems_of(request)
         return response

@@ -11,12 +11,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import conf
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.inspection.key_text import key_bytes, key_text
 
-_LAST = 2**63 - 1
+from .mistakes import brief, number_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,25 +42,23 @@ class Wanted:
     @classmethod
     def of(cls, request: HttpRequest, *, alias: str | None = None) -> Self:
         """Read it from the address of a page; ``alias``: of a page that says by itself which one it is."""
-        given, mistakes = request.GET, []
+        given, mistakes = request.GET, list[str]()
         keys: dict[str, bytes] = {}
-        for name in ("under", "start", "q"):
+        for name, label in (("under", _("folder")), ("start", _("beginning")), ("q", _("search"))):
             try:
                 keys[name] = key_bytes(given.get(name, ""))
             except InvalidRequest as error:
                 keys[name] = b""
-                mistakes.append(str(error))
-        number = given.get("revision", "").strip()
-        revision = int(number) if number.isascii() and number.isdecimal() and len(number) < 20 else 0
-        if (number and not revision) or revision > _LAST:
-            mistakes.append(gettext("“%s” is no revision.") % number[:40])
-            revision = 0
+                mistakes.append(f"{label}: {error}")
+        revision = number_of(given.get("revision", ""), _("Revision"), mistakes)
         time = given.get("time", "").strip()[:40]
-        moment = _moment(time)
-        if time and moment is None:
-            mistakes.append(gettext("“%s” is no date with a time, as 2030-12-31 23:59.") % time)
+        moment, mistake = moment_of(time)
+        if mistake:
+            mistakes.append(mistake)
         known = conf.aliases()
         chosen = alias or given.get("alias", "")
+        if chosen and chosen not in known:
+            mistakes.append(gettext("There is no alias “%s”.") % brief(chosen))
         return cls(
             alias=chosen if chosen in known else next(iter(known), conf.DEFAULT_ALIAS),
             under=keys["under"],
@@ -93,11 +92,24 @@ class Wanted:
         return key_text(self.under)
 
 
-def _moment(text: str) -> float | None:
+def moment_of(text: str) -> tuple[float | None, str]:
+    """Return when a text is, in seconds since the epoch, and what is wrong with it.
+
+    A time of the clock that was there twice is the first of the two, which is told; one that was left out is none.
+    """
     try:
         found = parse_datetime(text) if text else None
         if found is None:
-            return None
-        return (timezone.make_aware(found) if timezone.is_naive(found) else found).timestamp()
+            return None, gettext("“%s” is no date with a time, as 2030-12-31 23:59.") % text if text else ""
+        if not timezone.is_naive(found):
+            return found.timestamp(), ""
+        first, second = (timezone.make_aware(found.replace(fold=fold)) for fold in (0, 1))
+        moment, later = first.timestamp(), second.timestamp()
     except (ValueError, OverflowError):
-        return None
+        return None, gettext("“%s” is too long ago, too far away, or no time.") % text
+    if later < moment:
+        return None, gettext("“%s” was left out when clocks were put forward.") % text
+    if later > moment:
+        words = gettext("“%(time)s” was there twice: this is the first one. The second one is %(second)s.")
+        return moment, words % {"time": text, "second": second.isoformat(" ")}
+    return moment, ""

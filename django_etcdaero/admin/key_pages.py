@@ -23,9 +23,10 @@ from django_etcdaero.inspection.value_difference import difference
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
 
-from .inspected import DEADLINE
+from .deadline import DEADLINE
 from .key_asking import Wanted
 from .key_words import as_text
+from .mistakes import number_of
 from .section import Section
 
 T = TypeVar("T")
@@ -167,6 +168,7 @@ def deleted_context(section: KeySection, wanted: Wanted) -> dict[str, Any]:
     return {
         "wanted": wanted,
         "problems": problems,
+        "mistakes": wanted.mistakes,
         "reach": found,
         "gone": gone,
         "more": 0 if gone is None else len(gone.found) - len(rows),
@@ -195,7 +197,8 @@ def deleted_context(section: KeySection, wanted: Wanted) -> dict[str, Any]:
 def versions_context(section: KeySection, request: HttpRequest, thing: Any) -> dict[str, Any]:
     """Return versions of a key in one of its lives, and where its earlier lives ended."""
     seen: SeenKey = thing.value
-    before = Wanted.of(request, alias=seen.alias).revision
+    wanted = Wanted.of(request, alias=seen.alias)
+    before = wanted.revision
     reveal = section.reveals(request)
 
     def read(stores: Stores) -> tuple[Reach, Any, Any]:
@@ -218,6 +221,7 @@ def versions_context(section: KeySection, request: HttpRequest, thing: Any) -> d
         "seen": seen,
         "before": before,
         "problems": problems,
+        "mistakes": wanted.mistakes,
         "reach": found,
         "reveal": reveal,
         "page": page,
@@ -249,9 +253,10 @@ def _version(version: Any, seen: SeenKey, reveal: bool, restore: str) -> dict[st
 def compare_context(section: KeySection, request: HttpRequest, thing: Any) -> dict[str, Any]:
     """Return two versions of a key, and their difference if values may be shown."""
     seen: SeenKey = thing.value
-    revisions = [_number(request.GET.get(name)) for name in ("a", "b")]
+    mistakes: list[str] = []
+    labels = {"a": gettext("Old"), "b": gettext("New")}
+    revisions = [number_of(request.GET.get(name, ""), label, mistakes) for name, label in labels.items()]
     reveal = section.reveals(request)
-    mistakes = []
 
     def read(stores: Stores) -> list[KeyValue | None]:
         kv = key_client(seen.alias, stores)
@@ -278,10 +283,6 @@ def compare_context(section: KeySection, request: HttpRequest, thing: Any) -> di
         "versions_address": section.address_of(thing, "versions"),
         "acts": [],
     }
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isascii() and text.isdecimal() and len(text) < 19 else 0
 
 
 def read_version(alias: str, key: bytes, revision: int) -> KeyValue | None:

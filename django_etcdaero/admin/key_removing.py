@@ -18,7 +18,7 @@ from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.runtime import runtime
 
 from .acts import confirm
-from .inspected import DEADLINE
+from .deadline import DEADLINE
 from .key_asking import Wanted
 from .key_forms import SeenForm
 from .key_pages import KeySection, read_version
@@ -59,7 +59,8 @@ def remove(section: KeySection, request: HttpRequest, thing: Any) -> HttpRespons
 def restore(section: KeySection, request: HttpRequest, thing: Any) -> HttpResponse:
     """Answer the page on which the value of an earlier revision is written once more, as a new version."""
     seen: SeenKey = thing.value
-    revision = Wanted.of(request, alias=seen.alias).revision
+    wanted = Wanted.of(request, alias=seen.alias)
+    revision = wanted.revision
     refused, then = why_protected(seen), None
     if not refused and revision:
         try:
@@ -102,7 +103,7 @@ def restore(section: KeySection, request: HttpRequest, thing: Any) -> HttpRespon
         initial={"seen": 0 if seen.kv is None else seen.kv.mod_revision},
         offered=not refused,
         template="admin/django_etcdaero/key_confirm.html",
-        context={"seen": seen, "difference": compared, "acts": []},
+        context={"seen": seen, "difference": compared, "mistakes": wanted.mistakes, "acts": []},
     )
 
 

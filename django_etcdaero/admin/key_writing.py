@@ -21,7 +21,7 @@ from django_etcdaero.inspection.value_difference import difference
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.runtime import runtime
 
-from .inspected import DEADLINE
+from .deadline import DEADLINE, ActFailed, do, left
 from .key_asking import Wanted
 from .key_forms import NewKeyForm, ValueForm, initial_value
 from .key_pages import LONGEST_LINKED, KeySection, read_version
@@ -167,14 +167,18 @@ def _save(
     section: KeySection, request: HttpRequest, thing: Any, form: ValueForm, reveal: bool, *, adding: bool
 ) -> HttpResponse:
     data, seen = form.cleaned_data, thing.value
-    try:
+
+    def save() -> Changed:
         kv = key_client(seen.alias, runtime.stores(seen.alias))
-        changed: Changed = write_if(kv, seen.key, data["bytes"], seen=data["seen"], timeout=DEADLINE)
-    except EtcdAeroError as error:
-        told = f"{type(error).__name__}: {error}"
-        section.log_change(request, thing, gettext("Saving failed: %s") % told)
-        form.add_error(None, told)
-        return _form(section, request, None if adding else thing, seen.alias, form, reveal, status=409)
+        return write_if(kv, seen.key, data["bytes"], seen=data["seen"], timeout=DEADLINE)
+
+    try:
+        changed = do(f"{gettext('Save')}, {thing}", save, timeout=left(request))
+    except ActFailed as failed:
+        section.log_change(request, thing, gettext("Saving failed: %s") % failed)
+        form.add_error(None, str(failed))
+        status = 503 if failed.unknown else 409
+        return _form(section, request, None if adding else thing, seen.alias, form, reveal, status=status)
     if not changed.done:
         return _conflict(section, request, thing, form, changed.there, reveal)
     names = {"before": data["seen"], "after": changed.revision}

@@ -16,7 +16,8 @@ from django_etcdaero.inspection.key_access import SeenKey, look_at_key
 from django_etcdaero.inspection.key_text import key_bytes, key_text
 
 from ..models import Key
-from .inspected import DEADLINE, Found, InspectedAdmin, Page
+from .deadline import DEADLINE
+from .inspected import Found, InspectedAdmin, Page
 from .key_asking import Wanted
 from .key_pages import compare_context, deleted_context, tree_context, versions_context
 from .key_removing import remove, restore
@@ -113,11 +114,13 @@ class KeyAdmin(InspectedAdmin):
 
     def thing_context(self, request: HttpRequest, thing: Any) -> dict[str, Any]:
         seen: SeenKey = thing.value
+        wanted = Wanted.of(request, alias=seen.alias)
         shown = as_text(seen.then, reveal=self.reveals(request), form=request.GET.get("form"))
         return {
             "seen": seen,
             "key": key_text(seen.key),
-            "wanted": Wanted.of(request, alias=seen.alias),
+            "wanted": wanted,
+            "mistakes": wanted.mistakes,
             "shown": shown,
             "why_protected": why_protected(seen),
             "snippets": snippets(seen),

@@ -18,7 +18,8 @@ from django_etcdaero.inspection.together import within
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import LeaseStatus
 
-from .inspected import DEADLINE, InspectedAdmin
+from .deadline import DEADLINE
+from .inspected import InspectedAdmin
 
 T = TypeVar("T")
 

@@ -20,7 +20,8 @@ from django_etcdaero.inspection.together import together
 
 from .dataset_words import said
 from .datasets import Line, lines
-from .inspected import DEADLINE, Found, InspectedAdmin
+from .deadline import DEADLINE
+from .inspected import Found, InspectedAdmin
 
 if TYPE_CHECKING:
     from django_etcdaero.doctor import Report

@@ -18,7 +18,8 @@ from django_etcdaero.inspection.processes import FoundProcesses, Headline, ask_p
 from django_etcdaero.management.describe import moment, size
 
 from ..models import Process
-from .inspected import DEADLINE, Found, InspectedAdmin
+from .deadline import DEADLINE
+from .inspected import Found, InspectedAdmin
 
 MOST_NAMED = 20
 """Processes that a headline names."""

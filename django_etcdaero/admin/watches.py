@@ -23,8 +23,10 @@ from django_etcdaero.keyvalue.values import Event, EventType
 from django_etcdaero.management.describe import moment
 
 from ..models import Watch
-from .inspected import DEADLINE, Found, InspectedAdmin, Page
+from .deadline import DEADLINE
+from .inspected import Found, InspectedAdmin, Page
 from .leased import ask_alias, place_of
+from .mistakes import brief, number_of
 
 LONGEST_VALUE = 200
 """Characters of a value that are shown."""
@@ -46,6 +48,8 @@ class Asked:
     """A revision; 0: from now on."""
     seen: int
     """Up to which revision events have been seen."""
+    mistakes: tuple[str, ...] = ()
+    """What could not be understood; nothing is followed then."""
 
 
 class WatchAdmin(InspectedAdmin):
@@ -105,6 +109,7 @@ class WatchAdmin(InspectedAdmin):
             "admin/django_etcdaero/follow.html",
             title=_("Follow events"),
             problems=problems,
+            mistakes=asked.mistakes,
             asked=asked,
             since=since,
             seen=seen,
@@ -122,8 +127,10 @@ class WatchAdmin(InspectedAdmin):
 
     def events_since(self, request: HttpRequest) -> JsonResponse:
         """Answer the script."""
-        _asked, found, problems = self._ask(request, longest=PATIENCE)
-        told: dict[str, Any] = {"problems": [str(each) for each in problems]}
+        asked, found, problems = self._ask(request, longest=PATIENCE)
+        told: dict[str, Any] = {"problems": [*asked.mistakes, *(str(each) for each in problems)]}
+        if asked.mistakes:
+            return JsonResponse(told, status=400)
         if found is not None:
             reveals = self._reveals(request)
             told |= {
@@ -137,27 +144,25 @@ class WatchAdmin(InspectedAdmin):
         return JsonResponse(told, status=503 if found is None else 200)
 
     def _ask(self, request: HttpRequest, *, longest: float) -> tuple[Asked, Happened | None, list[Problem]]:
-        given = request.GET
-        asked = Asked(
-            given.get("alias", conf.DEFAULT_ALIAS),
-            given.get("prefix", ""),
-            _number(given.get("since")),
-            _number(given.get("seen")),
-        )
+        given, mistakes, prefix = request.GET, list[str](), b""
+        alias, text = given.get("alias", conf.DEFAULT_ALIAS), given.get("prefix", "")
+        since = number_of(given.get("since", ""), _("From revision"), mistakes)
+        seen = number_of(given.get("seen", ""), _("Seen"), mistakes)
         try:
-            prefix = key_bytes(asked.prefix)
+            prefix = key_bytes(text)
         except InvalidRequest as error:
-            problem = Problem(alias=asked.alias, type="InvalidRequest", message=str(error))
-            return asked, None, [problem]
+            mistakes.append(f"{gettext('Keys that begin with')}: {error}")
+        if alias not in conf.aliases():
+            mistakes.append(gettext("There is no alias “%s”.") % brief(alias))
+        asked = Asked(alias, text, since, seen, tuple(mistakes))
+        if mistakes:
+            return asked, None, []
         answers = ask_alias(
             asked.alias,
             lambda kv: happened(kv, prefix, since=asked.since, seen=asked.seen, longest=longest),
             timeout=longest + DEADLINE,
         )
-        problems = answers.problems
-        if not answers.by_alias and not problems:
-            problems = [Problem(alias=asked.alias, type="SettingsError", message=gettext("There is no such alias."))]
-        return asked, answers.by_alias.get(asked.alias), problems
+        return asked, answers.by_alias.get(asked.alias), answers.problems
 
     def _reveals(self, request: HttpRequest) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.reveal_value")
@@ -245,7 +250,3 @@ def gap_text(gap: Gap) -> str:
         case Reason.TOO_MANY:
             text = gettext("Not all events of revision %(until)d are shown: one transaction made too many.")
     return text % said
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 19 else 0

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
-from django_etcdaero import kv
+from django_etcdaero import kv, kvs
 from django_etcdaero.datasets.dataset import Dataset
-from django_etcdaero.datasets.state.presence import processes
+from django_etcdaero.datasets.state.presence import Presence, processes
+from django_etcdaero.exceptions import LockLost
 from django_etcdaero.runtime import runtime
 from tests.waiting import wait_until
+
+from . import every_page
+from .every_page import Address, addresses
 
 
 @pytest.fixture
@@ -80,3 +85,37 @@ def cities(registry: dict[str, Dataset[Any, Any]], closing: None) -> Dataset[str
     Cities.live.snapshot()
     wait_until(lambda: [each.versions for each in processes(kv)] == [{"cities": 1}], what="the registration")
     return Cities.live
+
+
+@pytest.fixture
+def things(cities: Any, caches_kept: None) -> Iterator[None]:
+    """One thing of each section."""
+    process = processes(kv)[0]
+    kv.put("prices/7", "12")
+    lock = kv.lock("jobs/nightly")
+    lock.acquire()
+    watch = kv.watch("config/", prefix=True)
+    presence = Presence(kvs["default"], ttl=30, started=1.0)
+    presence.publish({}, revision=0, otherwise={})
+    (told,) = processes(kv)[0].watches
+    every_page.THINGS.update(
+        cache="default",
+        dataset="cities",
+        key="default/prices/7",
+        process=f"{process.host}/{process.pid}/{process.started:.3f}",
+        watch=f"default:{process.host}/{process.pid}/{told.since:.6f}/config/*",
+        lock="default:jobs/nightly",
+        lease=f"default:{kv.session(10).lease.id:x}",
+    )
+    yield
+    watch.cancel()
+    presence.withdraw()
+    with suppress(LockLost):  # where a test has released it by force
+        lock.release()
+    every_page.THINGS.clear()
+
+
+@pytest.fixture
+def pages(db: None) -> list[Address]:
+    """All addresses but those of Django that nobody may see."""
+    return [each for each in addresses() if not each.name.endswith(every_page.OF_DJANGO)]

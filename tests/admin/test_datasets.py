@@ -22,7 +22,7 @@ from django_etcdaero.datasets.publish.exploring import encode_key
 from django_etcdaero.datasets.state.presence import Held, Registration
 from django_etcdaero.datasets.state.refreshers import register
 from django_etcdaero.datasets.state.stored_state import Attempt
-from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, Fenced
+from django_etcdaero.exceptions import ClusterError, DeadlineExceeded
 from django_etcdaero.keyvalue.interception import interpose
 from django_etcdaero.runtime import runtime
 from django_etcdaero.testing import failing_kv
@@ -385,14 +385,47 @@ def test_who_may_only_look_has_no_action(goods: Any, staff: Callable[..., Client
     assert kv.get(goods.layout("tests").request) is None
 
 
-def test_a_race_is_told(goods: Any, root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def rollback(*args: Any, **options: Any) -> int:
-        raise Fenced("something was published meanwhile; look again and repeat")
+def test_a_race_is_told(goods: Any, root: Client) -> None:
+    published = iter([True])
 
-    monkeypatch.setattr(goods, "rollback", rollback, raising=False)
+    @contextmanager
+    def publishing(call: str, argument: Any) -> Iterator[None]:
+        if call == "txn" and next(published, False):
+            goods.source["d"] = {"name": "Lid", "price": 1}
+            assert goods.refresh(force=True).ok
+        yield
+
+    end = interpose(kv.engine, publishing)
     answer = root.post(f"{LIST}goods/rollback/", {"version": "1", "reason": "x"})
+    end()
     assert answer.status_code == 409
     assert "something was published meanwhile" in answer.content.decode()
+
+
+def seen_at(client: Client, act: str) -> str:
+    """Return which pin the form of an act was made with."""
+    found = re.search(r'name="seen" value="(\d+)"', client.get(f"{LIST}goods/{act}/").content.decode())
+    assert found is not None
+    return found[1]
+
+
+def test_a_pin_that_the_visitor_has_not_seen_is_not_undone(goods: Any, root: Client) -> None:
+    unpinned = {act: seen_at(root, act) for act in ("pin", "rollback")}
+    goods.pin(2, reason="ours", by="bob")
+    form = {"version": "1", "reason": "x", "seen": unpinned["rollback"]}
+    assert "somebody pinned or unpinned it meanwhile" in text_of_answer(root.post(f"{LIST}goods/rollback/", form))
+    seen = seen_at(root, "unpin")
+    goods.unpin()
+    goods.pin(3, reason="ours again", by="bob")
+    answer = root.post(f"{LIST}goods/unpin/", {"reason": "x", "seen": seen})
+    assert answer.status_code == 409
+    assert "somebody pinned or unpinned it meanwhile" in text_of_answer(answer)
+    assert goods.history()[0].pin.reason == "ours again"
+    goods.unpin()
+    assert "There is nothing to do now" in text_of_answer(
+        root.post(f"{LIST}goods/unpin/", {"reason": "x", "seen": seen})
+    )
+    assert root.post(f"{LIST}goods/pin/", {"reason": "x", "seen": unpinned["pin"]}).status_code == 302
 
 
 # what is down ---------------------------------------------------------------------------------------------------------

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
 from django.test import Client
 
-from django_etcdaero import kv, kvs
+from django_etcdaero import kv
 
 from . import every_page
 from .every_page import Address, addresses
 from .strict_policy import complaints
 
 pytestmark = pytest.mark.usefixtures("things")
-
-
-@pytest.fixture
-def pages(db: None) -> list[Address]:
-    return [each for each in addresses() if not each.name.endswith(every_page.OF_DJANGO)]
 
 
 def test_what_is_looped_over_is_there(pages: list[Address]) -> None:
@@ -105,32 +100,3 @@ def test_the_index_asks_no_store(root: Client, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("django_etcdaero.runtime.Runtime.stores", refuse)
     answer = root.get("/admin/")
     assert b"/admin/django_etcdaero/dataset/" in answer.content
-
-
-@pytest.fixture
-def things(cities: Any, caches_kept: None) -> Iterator[None]:
-    """One thing of each section."""
-    from django_etcdaero.datasets.state.presence import Presence, processes
-
-    process = processes(kv)[0]
-    kv.put("prices/7", "12")
-    lock = kv.lock("jobs/nightly")
-    lock.acquire()
-    watch = kv.watch("config/", prefix=True)
-    presence = Presence(kvs["default"], ttl=30, started=1.0)
-    presence.publish({}, revision=0, otherwise={})
-    (told,) = processes(kv)[0].watches
-    every_page.THINGS.update(
-        cache="default",
-        dataset="cities",
-        key="default/prices/7",
-        process=f"{process.host}/{process.pid}/{process.started:.3f}",
-        watch=f"default:{process.host}/{process.pid}/{told.since:.6f}/config/*",
-        lock="default:jobs/nightly",
-        lease=f"default:{kv.session(10).lease.id:x}",
-    )
-    yield
-    watch.cancel()
-    presence.withdraw()
-    lock.release()
-    every_page.THINGS.clear()

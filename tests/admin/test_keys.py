@@ -211,7 +211,7 @@ def test_a_revision_that_cannot_be_read(root: Client) -> None:
     assert "compacted" in text_of(root.get(page_of("a"), {"revision": first}))
     assert f"reaches back to revision {last}" in text_of(root.get(LIST))
     assert f"Revision {last + 9} cannot be read" in text_of(root.get(LIST, {"revision": last + 9}))
-    assert "is no revision" in text_of(root.get(LIST, {"revision": "x"}))
+    assert "Revision: “x” is no number" in text_of(root.get(LIST, {"revision": "x"}))
     assert "is no date" in text_of(root.get(LIST, {"time": "yesterday"}))
     assert root.get(LIST, {"under": "\\", "start": "\\q", "revision": "9" * 30, "alias": "none"}).status_code == 200
 
@@ -464,7 +464,7 @@ def test_a_write_that_fails_is_told_and_logged(root: Client) -> None:
     seen = kv.put("a", "1").revision
     with failing_kv(OutcomeUnknown("the answer was lost"), calls=["txn"]):
         answer = root.post(page_of("a", "edit"), {"form": "text", "value": "2", "seen": seen, "save": "1"})
-    assert answer.status_code == 409
+    assert answer.status_code == 503
     assert "the answer was lost" in text_of(answer)
     assert "the answer was lost" in LogEntry.objects.get().get_change_message()
 

@@ -59,8 +59,9 @@ def test_a_failure_is_shown_and_logged(cities: Any, root: Client, monkeypatch: p
 
     monkeypatch.setattr(cities, "request_refresh", fail, raising=False)
     answer = root.post(REFRESH, {"reason": "again"})
-    assert answer.status_code == 409
+    assert answer.status_code == 503
     assert "put: no answer" in answer.content.decode()
+    assert "It may have been done" in answer.content.decode()
     assert "put: no answer" in LogEntry.objects.get().get_change_message()
 
 

@@ -85,9 +85,10 @@ def test_what_cannot_be_asked_is_told(root: Client) -> None:
     assert (status, page.status_code) == (503, 200)
     assert "the server is away" in told["problems"][0]
     assert "the server is away" in page.content.decode()
-    assert asked(root, alias="nowhere")[0] == 503
-    assert asked(root, prefix="\\q")[0] == 503
-    assert asked(root, since="-1", seen="9" * 30)[0] == 200
+    assert asked(root, alias="nowhere")[0] == 400
+    assert asked(root, prefix="\\q")[0] == 400
+    status, told = asked(root, since="-1", seen="9" * 30)
+    assert (status, len(told["problems"])) == (400, 2)
 
 
 def test_values_are_shown_in_short_as_text_or_digits(root: Client) -> None:

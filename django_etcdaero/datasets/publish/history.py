@@ -29,7 +29,7 @@ from django_etcdaero.datasets.state.validations import RefusedLoad, phases_in, r
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import CorruptBlock, Fenced, InvalidRequest, KeyNotFound
-from django_etcdaero.keyvalue.ops import mod_revision, put
+from django_etcdaero.keyvalue.ops import delete, mod_revision, put
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.records.store import batches
 
@@ -170,22 +170,42 @@ def _not_kept(dataset: Declared[Any, Any], known: Iterable[int], version: int | 
 
 
 def rollback(
-    dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str = "", by: str = ""
+    dataset: Declared[Any, Any],
+    stores: Stores,
+    version: int | None,
+    *,
+    reason: str = "",
+    by: str = "",
+    seen: int | None = None,
 ) -> int:
-    """Go back and hold: see :meth:`django_etcdaero.datasets.dataset.Dataset.rollback`."""
+    """Go back and hold, see :meth:`django_etcdaero.datasets.dataset.Dataset.rollback`; ``seen``: as in :func:`pin`."""
     if version is None:
         version = find_two(dataset, stores, None, None)[0].version
-    return pin(dataset, stores, version, reason=reason, by=by)
+    return pin(dataset, stores, version, reason=reason, by=by, seen=seen)
 
 
-def pin(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, reason: str = "", by: str = "") -> int:
-    """Hold readers on a version: see :meth:`django_etcdaero.datasets.dataset.Dataset.pin`."""
+def pin(
+    dataset: Declared[Any, Any],
+    stores: Stores,
+    version: int | None,
+    *,
+    reason: str = "",
+    by: str = "",
+    seen: int | None = None,
+) -> int:
+    """Hold readers on a version: see :meth:`django_etcdaero.datasets.dataset.Dataset.pin`.
+
+    ``seen``: the mod revision of the pin that the caller knows of, 0 for none. If there is another one, it is
+    ``Fenced``; without ``seen`` that one is replaced.
+    """
     for what, text in (("reason", reason), ("by", by)):
         # Surrogates cannot be stored, and control characters act on the terminal of whoever looks at the status.
         if len(text) > MOST_TEXT or not {"Cs", "Cc"}.isdisjoint(map(unicodedata.category, text)):
             raise InvalidRequest(f"{what}: expected one line of text of at most {MOST_TEXT} characters")
     layout = dataset.layout(stores.prefix)
     state = read_state(stores.kv, layout)
+    if seen is not None and state.pin_revision != seen:
+        raise Fenced(_PINNED.format(dataset.name))
     if state.current is None:
         raise _not_kept(dataset, (), version)
     held = Pin(version=state.current.version if version is None else version, at=time.time(), reason=reason, by=by)
@@ -199,6 +219,7 @@ def pin(dataset: Declared[Any, Any], stores: Stores, version: int | None, *, rea
 
 
 _MOVED = "dataset {!r}: something was published meanwhile; look again and repeat"
+_PINNED = "dataset {!r}: somebody pinned or unpinned it meanwhile; look again and repeat"
 
 
 def _unmoved(layout: Layout, state: StoredState) -> list[Compare]:
@@ -237,10 +258,18 @@ def _go_to(dataset: Declared[Any, Any], stores: Stores, state: StoredState, pin:
     blocks.write_copy(announced, done.revision)
 
 
-def unpin(dataset: Declared[Any, Any], stores: Stores) -> bool:
-    """Remove the pin and ask for a load; return whether there was a pin."""
+def unpin(dataset: Declared[Any, Any], stores: Stores, *, seen: int | None = None) -> bool:
+    """Remove the pin and ask for a load; return whether there was a pin.
+
+    ``seen`` is as in :func:`pin`: raises ``Fenced`` if there is another one.
+    """
     layout = dataset.layout(stores.prefix)
-    if not stores.kv.delete(layout.pin).deleted:
-        return False
+    if seen is None:
+        if not stores.kv.delete(layout.pin).deleted:
+            return False
+    elif not stores.kv.txn().when(mod_revision(layout.pin) == seen).then(delete(layout.pin)).commit().succeeded:
+        if stores.kv.get(layout.pin) is None:
+            return False
+        raise Fenced(_PINNED.format(dataset.name))
     request_load(dataset, stores, repair=False)
     return True
