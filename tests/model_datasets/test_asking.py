@@ -120,7 +120,7 @@ def test_an_alias_that_is_away_is_waited_for_once_and_holds_up_no_other(asker: A
 def test_the_end_of_the_process_does_not_try_for_ever(asker: Asker, store: Store, started: Any) -> None:
     store.away = {"default"}
     asker.mark([PRICES])
-    wait_until(lambda: store.tried["prices"] == 1)
+    wait_until(lambda: store.tried["prices"] >= 1)
     asker.close()
     assert ended(started)
 
