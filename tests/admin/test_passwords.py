@@ -41,8 +41,8 @@ COMMANDS = [
 QUICK = [
     ("etcdaero_status",),
     ("etcdaero_status", "--json"),
-    ("etcdaero_doctor", "--json", "--timeout", "2"),
-    ("etcdaero_doctor", "-v", "3", "--timeout", "2"),
+    ("etcdaero_doctor", "--json", "--timeout", "1"),
+    ("etcdaero_doctor", "-v", "3", "--timeout", "1"),
     ("etcdaero_get", "a"),
     ("etcdaero_cache", "stats", "--timeout", "1"),
 ]
@@ -92,6 +92,7 @@ def test_commands(
     assert PASSWORD not in text + caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.urls("tests.contrib.operations_urls")
 def test_health_and_metrics(away: Any, client: Client, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
