@@ -35,15 +35,24 @@ class Holders:
 def holders(declared: Declared[object, object], version: int | None, processes: Iterable[Process]) -> Holders:
     """Sort the processes that are registered under the dataset's alias."""
     name, schema = declared.name, declared.schema
-    all_of_it = [each for each in processes if name in each.versions]
-    readers = [each for each in all_of_it if each.schemas.get(name) == schema]
-    counts = Counter(each.versions[name] for each in readers)
-    others = Counter(each.schemas.get(name, 0) for each in all_of_it if each.schemas.get(name) != schema)
+    counts: Counter[int | None] = Counter()
+    others: Counter[int] = Counter()
+    behind = []
+    for each in processes:  # once: there may be a thousand, for hundreds of datasets
+        if name not in each.versions:
+            continue
+        if (read := each.schemas.get(name, 0)) != schema:
+            others[read] += 1
+            continue
+        held = each.versions[name]
+        counts[held] += 1
+        if version is None or held != version:
+            behind.append(each)
     return Holders(
         version=version,
-        total=len(readers),
+        total=counts.total(),
         current=counts.get(version, 0) if version is not None else 0,
         counts=dict(sorted(counts.items(), key=lambda item: -1 if item[0] is None else item[0], reverse=True)),
-        behind=[each for each in readers if version is None or each.versions[name] != version],
+        behind=behind,
         other_schemas=dict(sorted(others.items())),
     )

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
 from django_etcdaero.datasets.state.presence import Process, merged, processes
 from django_etcdaero.datasets.state.reading import read_announcements
@@ -66,6 +66,11 @@ def ask_processes(timeout: float, *, aliases: Iterable[str] | None = None) -> Fo
 def identity(process: Process) -> Identity:
     """Return what tells a process from all others."""
     return process.host, process.pid, process.started
+
+
+def as_fields(process: Process) -> dict[str, Any]:
+    """Return the fields of a process by name. Values are not copied, as ``asdict()`` would."""
+    return {each.name: getattr(process, each.name) for each in fields(process)}
 
 
 def differing(found: Iterable[Process]) -> dict[Identity, tuple[str, ...]]:

@@ -192,13 +192,42 @@ def processes(kv: KV) -> list[Process]:
     return sorted(found, key=_identity)
 
 
+class _AsAnnounced(NamedTuple):
+    """What a process holds of its datasets if it holds them as announced at a revision, by dataset."""
+
+    versions: dict[str, int | None]
+    states: dict[str, str]
+    rows: dict[str, int]
+    stored_bytes: dict[str, int]
+
+
 class _Announced:
-    """What was announced at several revisions."""
+    """What was announced at several revisions.
+
+    Most of many processes read the same and have seen the same announcements. What that means for each dataset is found
+    out once, and is the same object for all of them.
+    """
 
     def __init__(self, kv: KV, revision: int) -> None:
         self._kv = kv
         self._revision = revision
         self._found: dict[int, Announcements | None] = {}
+        self._held: dict[tuple[int, frozenset[tuple[str, int]]], _AsAnnounced] = {}
+
+    def held(self, schemas: Mapping[str, int], revision: int) -> _AsAnnounced:
+        """Return what is held of these datasets as announced at a revision; 0: nothing yet."""
+        key = revision, frozenset(schemas.items())
+        found = self._held.get(key)
+        if found is None:
+            known = {each: self.at(each, revision) for each in schemas.items()} if revision else {}
+            there = {name: seen for (name, _), seen in known.items() if seen is not None}
+            found = self._held[key] = _AsAnnounced(
+                {name: there[name].version if name in there else None for name in schemas},
+                dict.fromkeys(schemas, str(State.VALID if revision else State.INITIALIZING)),
+                {name: seen.rows for name, seen in there.items()},
+                {name: seen.stored_bytes for name, seen in there.items()},
+            )
+        return found
 
     def at(self, dataset: tuple[str, int], at: int) -> Announcement | None:
         """Return what was announced of the dataset at the mod revision of an announcement."""
@@ -220,18 +249,12 @@ class _Announced:
 
 def _process(who: Registration, held: KeyValue | None, announced: _Announced) -> Process:
     what = Held(revision=0, otherwise={}) if held is None else Held.decode(held.value)
-    versions: dict[str, int | None] = {}
-    states: dict[str, str] = {}
-    known: dict[str, Announcement] = {}
-    for name, schema in who.schemas.items():
-        version, state = None, str(State.INITIALIZING)
-        if name in what.otherwise:
-            version, state = _checked(what.otherwise[name])
-        elif what.revision:
-            seen, state = announced.at((name, schema), what.revision), str(State.VALID)
-            if seen is not None:
-                known[name], version = seen, seen.version
-        versions[name], states[name] = version, state
+    otherwise = {name: _checked(what.otherwise[name]) for name in who.schemas if name in what.otherwise}
+    rest = {name: each for name, each in who.schemas.items() if name not in otherwise} if otherwise else who.schemas
+    versions, states, rows, stored_bytes = announced.held(rest, what.revision)
+    if otherwise:
+        versions = {name: otherwise[name][0] if name in otherwise else versions[name] for name in who.schemas}
+        states = {name: otherwise[name][1] if name in otherwise else states[name] for name in who.schemas}
     return Process(
         host=who.host,
         pid=who.pid,
@@ -243,8 +266,8 @@ def _process(who: Registration, held: KeyValue | None, announced: _Announced) ->
         kind=who.kind,
         software=_texts(who.software),
         settings=_texts(who.settings),
-        rows={name: each.rows for name, each in known.items()},
-        stored_bytes={name: each.stored_bytes for name, each in known.items()},
+        rows=rows,
+        stored_bytes=stored_bytes,
         stuck=_stuck(what.stuck),
     )
 
@@ -274,6 +297,8 @@ def merged(registrations: Iterable[Process]) -> list[Process]:
     found: dict[tuple[str, int, float], Process] = {}
     for each in registrations:
         seen = found.setdefault(_identity(each), each)
+        if seen is each:
+            continue
         found[_identity(each)] = replace(
             seen,
             versions=seen.versions | each.versions,

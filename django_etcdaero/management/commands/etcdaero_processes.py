@@ -11,7 +11,7 @@ from django.core.management.base import CommandParser
 
 from django_etcdaero.datasets.state.presence import Process
 from django_etcdaero.datasets.state.status import State
-from django_etcdaero.inspection.processes import FoundProcesses, Headline, ask_processes, identity
+from django_etcdaero.inspection.processes import FoundProcesses, Headline, as_fields, ask_processes, identity
 from django_etcdaero.management.acting import ActingCommand
 from django_etcdaero.management.describe import moment, size
 from django_etcdaero.management.scope import chosen_aliases
@@ -35,7 +35,7 @@ class Command(ActingCommand):
     def act(self, options: dict[str, Any]) -> None:
         found = ask_processes(options["timeout"], aliases=chosen_aliases(options["using"]))
         if options["json"]:
-            self.stdout.write(json.dumps(_as_json(found), indent=2))
+            self.stdout.write(json.dumps(_as_json(found), indent=2 if self.stdout.isatty() else None))
         else:
             self._print(found)
         if found.problems:
@@ -93,7 +93,7 @@ def _as_json(found: FoundProcesses) -> dict[str, Any]:
     return {
         "processes": [
             {
-                **dataclasses.asdict(each),
+                **as_fields(each),
                 "stuck": {name: busy._asdict() for name, busy in each.stuck.items()},
                 "watches": [watch._asdict() for watch in each.watches],
                 "settings_that_differ": list(found.differing.get(identity(each), ())),

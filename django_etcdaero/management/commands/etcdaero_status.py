@@ -19,6 +19,7 @@ from django_etcdaero.datasets.state.presence import Process
 from django_etcdaero.inspection.cluster_status import ClusterStatus, ask
 from django_etcdaero.inspection.conditions import conditions
 from django_etcdaero.inspection.holders import holders
+from django_etcdaero.inspection.processes import as_fields
 from django_etcdaero.keyvalue.queue.lock import Holder
 from django_etcdaero.management.acting import ActingCommand
 from django_etcdaero.management.describe import describe_pin, describe_version, moment, size, span
@@ -101,14 +102,15 @@ class Command(ActingCommand):
                 }
                 for each in status.overviews
             ],
-            "processes": [dataclasses.asdict(process) for process in status.processes],
+            "processes": [as_fields(process) for process in status.processes],
             "errors": [dataclasses.asdict(problem) for problem in status.problems],
         }
         known = {each.name for each in status.overviews}
         copies = {name: dataclasses.asdict(copy) for name, copy in status.copies.items() if name not in known}
         if copies:  # KV does not tell of them; what the record stores have
             document["announced"] = copies
-        self.stdout.write(json.dumps(document, indent=2))
+        # In lines it takes ten times as long, which counts where many processes read many datasets.
+        self.stdout.write(json.dumps(document, indent=2 if self.stdout.isatty() else None))
 
     def _print_text(self, status: ClusterStatus) -> None:
         if not datasets:
