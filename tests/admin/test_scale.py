@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 
 from django_etcdaero import kv
-from django_etcdaero.keyvalue import txn
+from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.interception import interpose
 from django_etcdaero.runtime import runtime
 from tests.management.running import declare, register
@@ -34,7 +34,7 @@ def fill(numbers: range) -> None:
     puts = []
     for number in numbers:
         register(number, dict(names), {})
-        puts += [txn.put(f"data/{number:03}", "x"), txn.put(f"locks/{number:03}/{lease:x}", "{}", lease=lease)]
+        puts += [ops.put(f"data/{number:03}", "x"), ops.put(f"locks/{number:03}/{lease:x}", "{}", lease=lease)]
     kv.txn().then(*puts).commit()
 
 

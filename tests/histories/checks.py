@@ -62,6 +62,20 @@ def one_holder_after_the_other(history: Sequence[Change], key: str) -> int:
     return len(set(tokens))
 
 
+def mirror_saw_everything(
+    start: dict[str, str], changes: Sequence[Record], history: Sequence[Change], who: str
+) -> list[Change]:
+    """A mirror begins with what was there at some moment and is told all that came after it; return that."""
+    state: dict[str, str] = {}
+    rest = list(history)
+    while state != start:
+        assert rest, f"{who}: at no moment there was just {start}"
+        change = rest.pop(0)
+        state[change.key] = change.value
+    watch_saw_everything(changes, rest[: len(changes)], who)
+    return rest[len(changes) :]
+
+
 def watch_saw_everything(events: Sequence[Record], history: Sequence[Change], who: str) -> None:
     """The events of one watch are the history of its range: none missing, none twice, in order."""
     seen = [Change(event["key"], event["revision"], event["value"]) for event in events]

@@ -62,3 +62,16 @@ def test_a_missed_or_doubled_event_is_found(seen: list[int]) -> None:
     checks.watch_saw_everything([events[2], events[3], events[4]], history, "worker")
     with pytest.raises(AssertionError, match="worker"):
         checks.watch_saw_everything([events[revision] for revision in seen], history, "worker")
+
+
+def test_what_a_mirror_has_missed_is_found() -> None:
+    history = [change(str(revision), revision) for revision in (2, 3, 4)]
+    told: list[Record] = [{"key": each.key, "revision": each.revision, "value": each.value} for each in history]
+    start = {"registers/0": history[0].value}
+    assert checks.mirror_saw_everything({}, told, history, "worker") == []
+    assert checks.mirror_saw_everything(start, told[1:], history, "worker") == []
+    assert checks.mirror_saw_everything(start, told[1:2], history, "worker") == history[2:]
+    with pytest.raises(AssertionError, match="worker"):
+        checks.mirror_saw_everything(start, told[2:], history, "worker")
+    with pytest.raises(AssertionError, match="at no moment"):
+        checks.mirror_saw_everything({"registers/0": "something"}, told, history, "worker")

@@ -258,3 +258,10 @@ def check(crew: Crew, histories: dict[str, list[Change]]) -> None:
             if number in crew.killed:  # it saw the beginning only
                 expected = expected[: len(events)]
             checks.watch_saw_everything(events, expected, f"worker {number} on {prefix}")
+            changes = [record for record in records[number] if record.get("mirror") == prefix]
+            mirrors = [record for record in records[number] if record.get("of") == prefix]
+            assert len(mirrors) == 1, f"worker {number}: {len(mirrors)} mirrors of {prefix}"
+            for mirror in mirrors:
+                who = f"mirror of {prefix} in worker {number}"
+                missing = checks.mirror_saw_everything(mirror["start"], changes, histories[prefix], who)
+                assert number in crew.killed or not missing, f"{who}: {len(missing)} changes at the end are missing"

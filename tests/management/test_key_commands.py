@@ -253,6 +253,7 @@ def test_watch_tells_a_gap() -> None:
     call_command("etcdaero_watch", "w/", "--from-revision", str(first), "--count", "1", stdout=out, no_color=True)
     lines = out.getvalue().splitlines()
     assert lines[0].startswith("-- gap (compacted): ")
+    assert lines[0].endswith(f"; 1 keys then; the oldest revision kept is {last} --")
     assert lines[1:] == [f"{last}\tis\tw/a\t2", f"{later[0]}\tput\tw/b\t3"]
 
 

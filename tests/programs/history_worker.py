@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, OutcomeUnknown
-from django_etcdaero.keyvalue import KV, Event, Resync, ops
+from django_etcdaero.keyvalue import KV, Change, Event, Resync, ops
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import Compare
 
@@ -50,6 +50,7 @@ class Worker:
     def run(self, start_revision: int) -> None:
         ranges = ("registers/", "guarded/")
         readers = [threading.Thread(target=self._follow, args=(prefix, start_revision)) for prefix in ranges]
+        readers += [threading.Thread(target=self._mirror, args=(prefix,)) for prefix in ranges]
         rounds = (self._exchange, self._hold_the_lock, self._lead)
         writers = [threading.Thread(target=self._repeat, args=(turn,)) for turn in rounds]
         for thread in (*readers, *writers):
@@ -127,6 +128,16 @@ class Worker:
                         return
                 elif isinstance(item, Resync):
                     self._log.note(kind="gap", range=prefix, reason=item.reason.value)
+
+    def _mirror(self, prefix: str) -> None:
+        def told(change: Change[str]) -> None:
+            key, revision = f"{prefix}{change.key}", change.revision
+            self._log.note(kind="change", mirror=prefix, key=key, revision=revision, value=change.new)
+
+        with self._kv.mirror(prefix, decode=bytes.decode, timeout=30) as mirror:
+            start = {f"{prefix}{key}": value for key, value in mirror.on_change(told).items()}
+            self._log.note(kind="mirror", of=prefix, start=start)
+            mirror.wait_for(lambda seen: "end" in seen)
 
 
 def main(endpoints: str, prefix: str, number: str, start_revision: str, log: str) -> None:

@@ -128,13 +128,16 @@ class Mirror(Mapping[str, T]):
 
     # following -------------------------------------------------------------------------------------------------------
 
-    def on_change(self, callback: Callable[[Change[T]], object]) -> None:
+    def on_change(self, callback: Callable[[Change[T]], object]) -> Mapping[str, T]:
         """Call ``callback(change)`` for each change of a key from now on, in order, when the copy has it already.
 
-        Where events were missing it is called for the difference that the snapshot makes. Callbacks of a client share
-        one thread, so none may block. An error is logged.
+        Return the values that it starts from: the first change that it is told is the first one after them. Where
+        events were missing it is called for the difference that the snapshot makes. Callbacks of a client share one
+        thread, so none may block. An error is logged.
         """
-        self._callbacks.append(callback)
+        with self._changes.lock:
+            self._callbacks.append(callback)
+            return MappingProxyType(dict(self._now().values))
 
     async def _wait_for(self, predicate: Callable[[Mapping[str, T]], Any], *, timeout: float | None = None) -> Any:
         """Wait until ``predicate(mirror)`` is true, at most ``timeout`` seconds (``None``: without end); return it.
@@ -208,10 +211,13 @@ class Mirror(Mapping[str, T]):
     def _take_over(self, items: list[WatchItem]) -> None:
         if not items:
             return
-        self._copy, changes = self._reading.follow(self._copy, items)
-        self._tell()
+        copy, changes = self._reading.follow(self._copy, items)
+        with self._changes.lock:
+            self._copy = copy
+            callbacks = tuple(self._callbacks)
+            self._changes.notify_all()
         for change in changes:
-            for callback in tuple(self._callbacks):
+            for callback in callbacks:
                 try:
                     callback(change)
                 except Exception:

@@ -51,9 +51,11 @@ class Command(KeyCommand):
         elif isinstance(item, Resync):
             reason, revision = item.reason.value, item.revision
             if options["json"]:
-                self.print_json({"type": "gap", "reason": reason, "revision": revision, "keys": len(item.kvs)})
+                said = {"type": "gap", "reason": reason, "revision": revision, "keys": len(item.kvs)}
+                self.print_json(said | {"compact_revision": item.compact_revision})
             else:
                 missing = f"changes up to revision {revision} are missing; {len(item.kvs)} keys then"
+                missing += f"; the oldest revision kept is {item.compact_revision}" if item.compact_revision else ""
                 self.stdout.write(self.style.WARNING(f"-- gap ({reason}): {missing} --"))
             for each in item.kvs:
                 if options["json"]:
