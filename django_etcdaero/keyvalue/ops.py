@@ -27,6 +27,7 @@ from typing import TypeAlias, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 
 from .arguments import LeaseRef, RangeOptions, WatchOptions, check_flag, checked_options, lease_id
 from .keys import FROM_KEY, Text, span, to_bytes
@@ -243,6 +244,7 @@ class Txn:
     @acts
     def commit(self, *, timeout: float | None = None) -> TxnResult:
         """Run it, within ``timeout`` seconds. Raises what :meth:`.Engine.txn` raises; a false condition is no error."""
+        refuse_in_event_loop("commit", "acommit")
         return self._run(self.request(), timeout)
 
     @acts

@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import Event, LeaseStatus
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call
 from django_etcdaero.system.twins import twins
@@ -89,6 +90,7 @@ class Client(KeyCalls):
         callbacks share: it should not block. Returning ``False`` ends the watch; an error is logged and does not.
         ``timeout`` is for starting the watch.
         """
+        refuse_in_event_loop("watch", "async with awatch")
         request = ops.watch(key, range_end, **options)
         return Watch(self, request, max_pending=max_pending, callback=callback, timeout=timeout)
 
@@ -184,6 +186,7 @@ class Client(KeyCalls):
 
     def session(self, ttl: int, *, timeout: float | None = None) -> Session:
         """Return the client's session of ``ttl`` seconds: the same for all callers until it is lost, then a new one."""
+        refuse_in_event_loop("session", "asession")
         self.open_engine()
         return self.sessions.get(ttl, timeout=timeout)
 

@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue.client.watch import AsyncWatch, Resync
 from django_etcdaero.keyvalue.ops import watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import adrive, drive
 
@@ -192,6 +193,7 @@ class ObjectWatch(_Held[T], Items["ObjectEvent[T]"]):
     """
 
     def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
+        refuse_in_event_loop("watch", "async with awatch")
         super().__init__(client, following, max_pending=max_pending, timeout=timeout)
         drive(self._begin())
 

@@ -22,6 +22,7 @@ from django_etcdaero.keyvalue.client.steps import wait
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
@@ -176,6 +177,7 @@ class Election(Candidate):
         result returned. ``None`` is returned when ``stop`` was set first. An error of the function ends the leadership
         and is raised, except for ``NotLeader`` after a loss. While the store is away it is tried again.
         """
+        refuse_in_event_loop("run", "arun")
         return drive(lead(self, function, stop or threading.Event()))
 
     @overload
