@@ -127,7 +127,7 @@ class Dataset(LiveDataset[K, V]):
 
         from .read.requested import RefreshRequest
 
-        refuse_in_event_loop(f"dataset {self.name!r}: request_refresh", "dataset.arequest_refresh")
+        refuse_in_event_loop(f"dataset {self.name!r}: request_refresh()", "await dataset.arequest_refresh()")
         return RefreshRequest(self)
 
     @acts

@@ -104,7 +104,7 @@ class KV(Client):
 
         It is called again when a key that it read was changed meanwhile: :mod:`django_etcdaero.keyvalue.recipes.stm`.
         """
-        refuse_in_event_loop("stm", "astm")
+        refuse_in_event_loop("stm()", "await astm(…)")
         steps = transact(self, function, Transaction, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
         answer: T = drive(steps)
         return answer

@@ -244,7 +244,7 @@ class Txn:
     @acts
     def commit(self, *, timeout: float | None = None) -> TxnResult:
         """Run it, within ``timeout`` seconds. Raises what :meth:`.Engine.txn` raises; a false condition is no error."""
-        refuse_in_event_loop("commit", "acommit")
+        refuse_in_event_loop("commit()", "await acommit(…)")
         return self._run(self.request(), timeout)
 
     @acts

@@ -12,12 +12,12 @@ ALLOWED_BY = "DJANGO_ALLOW_ASYNC_UNSAFE"
 
 
 def refuse_in_event_loop(call: str, instead: str) -> None:
-    """Raise ``InvalidRequest`` where an event loop runs in this thread, which ``call()`` would block.
+    """Raise ``InvalidRequest`` where an event loop runs in this thread, which ``call`` would block.
 
-    ``instead`` names what is to be awaited. The variable is read only where a loop runs: this costs every call.
+    ``instead`` is what to write there. The variable is read only where a loop runs: this costs every call.
     """
     if _get_running_loop() is not None and not os.environ.get(ALLOWED_BY):
         raise InvalidRequest(
-            f"{call}() would block the event loop, and all that runs in it: 'await {instead}(…)', or call it in a "
-            f"thread ({ALLOWED_BY}=1 allows it)"
+            f"{call} would block the event loop, and all that runs in it: write '{instead}', or do it in a thread "
+            f"({ALLOWED_BY}=1 allows it)"
         )

@@ -25,10 +25,11 @@ def twins(
     name = name or protocol.__name__.removeprefix("_")
     place = protocol.__qualname__.removesuffix(protocol.__name__)
     twin = awaited or f"a{name}"
+    told, instead = f"{name}()", f"await {twin}(…)"
 
     @wraps(protocol)
     def blocking(*args: P.args, **kwargs: P.kwargs) -> T:
-        refuse_in_event_loop(name, twin)
+        refuse_in_event_loop(told, instead)
         return drive(protocol(*args, **kwargs))
 
     @wraps(protocol)
@@ -55,7 +56,7 @@ class TwinBlocks:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
-        refuse_in_event_loop(f"with {type(self).__name__}", f"async with {type(self).__name__}")
+        refuse_in_event_loop("'with'", "async with")
         try:
             drive(self._enter())
             return self

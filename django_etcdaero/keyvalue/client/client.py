@@ -90,7 +90,7 @@ class Client(KeyCalls):
         callbacks share: it should not block. Returning ``False`` ends the watch; an error is logged and does not.
         ``timeout`` is for starting the watch.
         """
-        refuse_in_event_loop("watch", "async with awatch")
+        refuse_in_event_loop("watch()", "async with awatch(…)")
         request = ops.watch(key, range_end, **options)
         return Watch(self, request, max_pending=max_pending, callback=callback, timeout=timeout)
 
@@ -186,7 +186,7 @@ class Client(KeyCalls):
 
     def session(self, ttl: int, *, timeout: float | None = None) -> Session:
         """Return the client's session of ``ttl`` seconds: the same for all callers until it is lost, then a new one."""
-        refuse_in_event_loop("session", "asession")
+        refuse_in_event_loop("session()", "await asession(…)")
         self.open_engine()
         return self.sessions.get(ttl, timeout=timeout)
 

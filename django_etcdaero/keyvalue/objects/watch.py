@@ -193,7 +193,7 @@ class ObjectWatch(_Held[T], Items["ObjectEvent[T]"]):
     """
 
     def __init__(self, client: Client, following: Following[T], *, max_pending: int, timeout: float | None) -> None:
-        refuse_in_event_loop("watch", "async with awatch")
+        refuse_in_event_loop("watch()", "async with awatch(…)")
         super().__init__(client, following, max_pending=max_pending, timeout=timeout)
         drive(self._begin())
 

@@ -178,7 +178,7 @@ class ObjectCalls(Generic[T]):
         ``TxnFailed`` when ``max_attempts`` were in vain.
         """
         steps = TimedSteps(self.client, timeout)
-        refuse_in_event_loop("consistent_update", "aconsistent_update")
+        refuse_in_event_loop("consistent_update()", "await aconsistent_update(…)")
         return drive(_replace_by(steps, self.layout, name, function, max_attempts=max_attempts))
 
     async def aconsistent_update(

@@ -177,7 +177,7 @@ class Election(Candidate):
         result returned. ``None`` is returned when ``stop`` was set first. An error of the function ends the leadership
         and is raised, except for ``NotLeader`` after a loss. While the store is away it is tried again.
         """
-        refuse_in_event_loop("run", "arun")
+        refuse_in_event_loop("run()", "await arun(…)")
         return drive(lead(self, function, stop or threading.Event()))
 
     @overload

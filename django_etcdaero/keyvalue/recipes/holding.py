@@ -23,7 +23,7 @@ def temporary_key(
     what granting a lease and a transaction raise; nothing stays in the store then, or not for longer than the time to
     live. The answer is a context manager, an asynchronous one too, that closes it.
     """
-    refuse_in_event_loop("temporary_key", "atemporary_key")
+    refuse_in_event_loop("temporary_key()", "await atemporary_key(…)")
     made = TemporaryKey(client, key, value, ttl=ttl)
     try:
         drive(made.create(replace=replace, timeout=timeout))

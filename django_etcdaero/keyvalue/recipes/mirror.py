@@ -294,7 +294,7 @@ def mirror(
     ``decode(value)`` makes of the bytes what the mirror serves (``json.loads``, ``bytes.decode``); without it that is
     the bytes. ``timeout`` (seconds) is for each call to the store. Raises what :meth:`range` and :meth:`watch` raise.
     """
-    refuse_in_event_loop("mirror", "amirror")
+    refuse_in_event_loop("mirror()", "await amirror(…)")
     return Mirror(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=timeout)
 
 

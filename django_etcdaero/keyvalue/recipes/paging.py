@@ -61,7 +61,7 @@ class Pages:
         self._finished = False
 
     def __iter__(self) -> Iterator[KeyValue]:
-        refuse_in_event_loop("iterate", "async for ... in aiterate")
+        refuse_in_event_loop("iterate()", "async for … in aiterate(…)")
         while not self._finished:
             yield from drive(self._turn())
 
