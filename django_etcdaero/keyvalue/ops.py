@@ -67,6 +67,9 @@ class Subject:
         self._target = target
         self._key, self._range_end = span(key, range_end, prefix=prefix)
 
+    def __repr__(self) -> str:
+        return f"<the {self._target.name.lower()} of {self._key!r}, to be compared>"
+
     def __eq__(self, operand: object) -> Compare:  # type: ignore[override]
         return self._compare(CompareOp.EQUAL, operand)
 
@@ -218,6 +221,9 @@ class Txn:
         self._compares: list[Compare] = []
         self._then: list[Operation] = []
         self._otherwise: list[Operation] = []
+
+    def __repr__(self) -> str:
+        return f"<Txn when={self._compares} then={self._then} otherwise={self._otherwise}>"
 
     def when(self, *compares: Compare) -> Txn:
         """Add conditions; all of them must hold."""

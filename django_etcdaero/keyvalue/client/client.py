@@ -50,7 +50,8 @@ class Client(KeyCalls):
         self._root = True
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.engine.info.location} prefix={self.prefix!r}>"
+        closed = " closed" if self.closed else ""
+        return f"<{type(self).__name__} {self.engine.info.location} prefix={self.prefix!r}{closed}>"
 
     def namespace(self, prefix: Text) -> Self:
         """Return a client whose keys are those of this one that start with ``prefix``, without it.

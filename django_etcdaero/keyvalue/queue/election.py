@@ -57,6 +57,10 @@ class Leadership:
         self._lost = Flag()
         self._guard.subscribe(self._lost.set)
 
+    def __repr__(self) -> str:
+        state = f"lost ({self.lost_reason.value})" if self.lost_reason else "leading"
+        return f"<Leadership of {self._election.label!r} token={self.token} {state}>"
+
     @property
     def lost(self) -> bool:
         """True when the leadership is lost, as far as this process knows."""
