@@ -26,7 +26,7 @@ from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
-from django_etcdaero.system.twins import twins
+from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .candidate import Candidate
 from .holder import ElectionEvent, Leader
@@ -142,12 +142,15 @@ async def _pause(seconds: float, stop: threading.Event) -> None:
         await Pause(min(left, _STOP_POLL))
 
 
-class Election(Candidate):
+class Election(Candidate, TwinBlocks):
     """A candidate in an election; made with
     :meth:`KV.election() <django_etcdaero.keyvalue.facade.KV.election>`.
 
     One object is one candidate: threads and tasks that compete use one object each. To look at an election, or to
     observe it, an object that never campaigns will do.
+
+    As a context manager, also an asynchronous one, it campaigns, for as long as it takes, and resigns; a body that
+    finished although the leadership was lost meanwhile gets ``NotLeader``, unless it raised an error of its own.
     """
 
     # leading ---------------------------------------------------------------------------------------------------------
@@ -172,6 +175,18 @@ class Election(Candidate):
     campaign, acampaign = twins(_campaign)
     proclaim, aproclaim = twins(Candidate.announce, name="proclaim")
     resign, aresign = twins(Candidate.give_up, name="resign")
+
+    async def _enter(self) -> None:
+        await self.take_the_lead(None, None)
+
+    async def _leave(self, error: type[BaseException] | None) -> None:
+        reason = self.lost_reason
+        await self.give_up()
+        if reason is not None and error is None:
+            raise NotLeader(f"{self.label!r} had been lost before it was resigned{self._why()}")
+
+    def _abort(self) -> None:
+        self.drop()
 
     def run(self, function: Callable[[Leadership], T], *, stop: threading.Event | None = None) -> T | None:
         """Campaign and call ``function(leadership)`` while leading; after a loss campaign again.
