@@ -120,11 +120,14 @@ class Dataset(LiveDataset[K, V]):
         otherwise by the next scheduled run. Inside a transaction it is sent when that is committed; what goes wrong
         then is logged. ``request_refresh().wait(10)`` waits until this process serves what that load gave.
 
-        Raises what the store raises, and ``RefreshInTransaction`` in a transaction whose commit nobody tells of,
-        because autocommit is switched off.
+        Raises what the store raises, ``InvalidRequest`` in an event loop, and ``RefreshInTransaction`` in a transaction
+        whose commit nobody tells of, because autocommit is switched off.
         """
+        from django_etcdaero.system.blocking import refuse_in_event_loop
+
         from .read.requested import RefreshRequest
 
+        refuse_in_event_loop(f"dataset {self.name!r}: request_refresh()", "await dataset.arequest_refresh()")
         return RefreshRequest(self)
 
     @acts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar, Unpack
 
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 
@@ -111,6 +112,7 @@ class KV(Client):
 
         It is called again when a key that it read was changed meanwhile: :mod:`django_etcdaero.keyvalue.recipes.stm`.
         """
+        refuse_in_event_loop("stm()", "await astm(…)")
         steps = transact(self, function, Transaction, isolation=isolation, max_attempts=max_attempts, timeout=timeout)
         answer: T = drive(steps)
         return answer

@@ -27,6 +27,7 @@ from typing import TypeAlias, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 
 from .arguments import LeaseRef, RangeOptions, WatchOptions, check_flag, checked_options, lease_id
 from .keys import FROM_KEY, Text, span, to_bytes
@@ -65,6 +66,9 @@ class Subject:
     def __init__(self, target: CompareTarget, key: Text, range_end: Text | None, *, prefix: bool) -> None:
         self._target = target
         self._key, self._range_end = span(key, range_end, prefix=prefix)
+
+    def __repr__(self) -> str:
+        return f"<the {self._target.name.lower()} of {self._key!r}, to be compared>"
 
     def __eq__(self, operand: object) -> Compare:  # type: ignore[override]
         return self._compare(CompareOp.EQUAL, operand)
@@ -230,6 +234,9 @@ class Txn:
         self._then: list[Operation] = []
         self._otherwise: list[Operation] = []
 
+    def __repr__(self) -> str:
+        return f"<Txn when={self._compares} then={self._then} otherwise={self._otherwise}>"
+
     def when(self, *compares: Compare) -> Txn:
         """Add conditions; all of them must hold."""
         for compare in compares:
@@ -255,6 +262,7 @@ class Txn:
     @acts
     def commit(self, *, timeout: float | None = None) -> TxnResult:
         """Run it, within ``timeout`` seconds. Raises what :meth:`.Engine.txn` raises; a false condition is no error."""
+        refuse_in_event_loop("commit()", "await acommit(…)")
         return self._run(self.request(), timeout)
 
     @acts

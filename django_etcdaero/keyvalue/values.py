@@ -12,6 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, SupportsIndex, TypeAlias, overload
 
+_SHOWN_BYTES = 200
+"""A longer value is shown by its beginning and its length: shells and logs are no place for 1.5 MB."""
+
+_SHOWN_KEYS = 10
+"""Of a longer range the first keys are shown, and how many there are."""
+
 
 class KeyValue(NamedTuple):
     """One key with its value and its place in the store's history."""
@@ -24,6 +30,13 @@ class KeyValue(NamedTuple):
     """1 for a key just created, raised by each put, back to 1 after a delete and a new put."""
     lease: int
     """Id of the lease the key hangs on, 0 for none."""
+
+    def __repr__(self) -> str:
+        value = repr(self.value)
+        if len(self.value) > _SHOWN_BYTES:
+            value = f"{self.value[:_SHOWN_BYTES]!r}… ({len(self.value)} bytes)"
+        rest = ", ".join(f"{name}={getattr(self, name)}" for name in self._fields[2:])
+        return f"KeyValue(key={self.key!r}, value={value}, {rest})"
 
 
 new_kv: Callable[[type[KeyValue], Iterable[Any]], KeyValue] = tuple.__new__
@@ -207,6 +220,12 @@ class RangeResult:
     def __getitem__(self, index: slice) -> tuple[KeyValue, ...]: ...
     def __getitem__(self, index: Any) -> Any:
         return self.kvs[index]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self.kvs[:_SHOWN_KEYS]))
+        if len(self.kvs) > _SHOWN_KEYS:
+            shown += f", … ({len(self.kvs)} keys)"
+        return f"RangeResult(kvs=({shown}), more={self.more}, count={self.count}, revision={self.revision})"
 
     def _replace(self, **fields: Any) -> RangeResult:
         """Return it with other fields, as the other answers do, which are named tuples."""

@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, Self, TypeVar
 
 from .acting import acts
+from .blocking import refuse_in_event_loop
 from .steps import adrive, drive
 
 P = ParamSpec("P")
@@ -18,13 +19,17 @@ def twins(
 ) -> tuple[Callable[P, T], Callable[P, Coroutine[Any, Any, T]]]:
     """Return the two forms of ``protocol``, a method ``async def _put`` over steps: ``put, aput = twins(_put)``.
 
-    ``name`` and ``awaited`` name them where they are called otherwise. If the protocol acts, so do both.
+    ``name`` and ``awaited`` name them where they are called otherwise. If the protocol acts, so do both. In an event
+    loop the blocking one raises ``InvalidRequest``.
     """
     name = name or protocol.__name__.removeprefix("_")
     place = protocol.__qualname__.removesuffix(protocol.__name__)
+    twin = awaited or f"a{name}"
+    told, instead = f"{name}()", f"await {twin}(…)"
 
     @wraps(protocol)
     def blocking(*args: P.args, **kwargs: P.kwargs) -> T:
+        refuse_in_event_loop(told, instead)
         return drive(protocol(*args, **kwargs))
 
     @wraps(protocol)
@@ -32,8 +37,7 @@ def twins(
         return await adrive(protocol(*args, **kwargs))
 
     blocking.__name__, blocking.__qualname__ = name, place + name
-    awaitable.__name__ = awaited or f"a{name}"
-    awaitable.__qualname__ = place + awaitable.__name__
+    awaitable.__name__, awaitable.__qualname__ = twin, place + twin
     return blocking, acts(awaitable)
 
 
@@ -52,6 +56,7 @@ class TwinBlocks:
         raise NotImplementedError
 
     def __enter__(self) -> Self:
+        refuse_in_event_loop("'with'", "async with")
         try:
             drive(self._enter())
             return self

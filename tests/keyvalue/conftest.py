@@ -11,6 +11,7 @@ import pytest
 from django_etcdaero.keyvalue import KV, Engine
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
 from django_etcdaero.keyvalue.etcd import EtcdEngine
+from django_etcdaero.system.blocking import ALLOWED_BY
 from tests.keyvalue.interposed import InterposedEngine
 
 _numbers = itertools.count()
@@ -51,6 +52,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.definition.add_marker(pytest.mark.parametrize("engine", [*EMBEDDED], indirect=True))
     elif metafunc.definition.get_closest_marker("engine_contract"):
         metafunc.definition.add_marker(pytest.mark.parametrize("engine", ENGINES, indirect=True))
+
+
+@pytest.fixture(autouse=True)
+def _blocking_calls_in_event_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of awaited calls look at the store by blocking ones; test_event_loops.py takes the leave back."""
+    monkeypatch.setenv(ALLOWED_BY, "1")
 
 
 @pytest.fixture(params=ON_ENGINES)

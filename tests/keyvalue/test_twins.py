@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
-from django_etcdaero.keyvalue import KV, Election, Lease, Lock, MonotonicReads, Session, TemporaryKey, Watch
+from django_etcdaero import keyvalue
+from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue import (
+    KV,
+    AsyncTransaction,
+    Election,
+    Engine,
+    Leadership,
+    Lease,
+    Lock,
+    Mirror,
+    MonotonicReads,
+    Observation,
+    Session,
+    TemporaryKey,
+    Transaction,
+    Txn,
+    Watch,
+    administration,
+    objects,
+)
+from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance
 from django_etcdaero.keyvalue.objects import Collection, LeasedObject, ObjectTxn, ObjectWatch
-from django_etcdaero.keyvalue.queue.election import Leadership
-from django_etcdaero.keyvalue.queue.observation import Observation
+from django_etcdaero.system.blocking import ALLOWED_BY
 
 ASK_NOTHING = {
     KV: "open_watches abandon election lock monotonic_reads namespace object_txn objects open_engine txn",
@@ -25,8 +47,19 @@ ASK_NOTHING = {
     LeasedObject: "on_end subscribe unsubscribe",
     Leadership: "check compare",
     Observation: "begin cancel elected feed lost",
+    Txn: "otherwise request then when",
+    Mirror: "close copy get items keys on_change values",
+    Auth: "",
+    Cluster: "",
+    Maintenance: "endpoints",
 }
 """Methods that neither block nor ask the store."""
+
+TWO_CLASSES = {Transaction: AsyncTransaction}
+"""What exists as a class for either form."""
+
+NO_CALLS = {Engine}
+"""The waist, which is no part of the client."""
 
 PROTOCOLS = {
     KV: "start_watch",
@@ -42,6 +75,15 @@ OTHER_NAMES = {(Leadership, "wait"): "asleep", (LeasedObject, "wait"): "asleep"}
 
 BOTH_STYLES = {(KV, "watch"): Watch, (Collection, "watch"): ObjectWatch, (Election, "observe"): Observation}
 """What the answer is used with ``for`` or ``async for`` of, so that no other method is needed."""
+
+NOT_REFUSED = {
+    (KV, "close"),  # what ends something is let through: it would stay
+    (KV, "iterate"),  # when its first key is asked for
+    (Election, "observe"),  # asks nothing yet
+    (Observation, "next"),
+    (KV, "txn_run"),  # its caller is
+}
+"""Blocking calls that an event loop does not have refused at once."""
 
 
 def methods(cls: type) -> dict[str, Any]:
@@ -94,3 +136,46 @@ def test_what_asks_nothing_exists(cls: type) -> None:
 @pytest.mark.parametrize("cls", PROTOCOLS)
 def test_protocols_are_coroutine_functions(cls: type) -> None:
     assert all(inspect.iscoroutinefunction(getattr(cls, name)) for name in PROTOCOLS[cls].split())
+
+
+@pytest.mark.usefixtures("_blocking_calls_in_event_loops")
+@pytest.mark.parametrize(("cls", "name"), [each for each in blocking() if each not in NOT_REFUSED])
+def test_what_blocks_is_refused_in_an_event_loop(cls: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = getattr(cls, name)
+    required = [
+        each
+        for each in inspect.signature(method).parameters.values()
+        if each.default is each.empty and each.kind is not each.VAR_KEYWORD
+    ]
+    arguments = [Mock() for each in required if each.kind is not each.KEYWORD_ONLY]
+    options = {each.name: Mock() for each in required if each.kind is each.KEYWORD_ONLY}
+
+    async def main() -> None:
+        method(*arguments, **options)
+
+    monkeypatch.delenv(ALLOWED_BY)
+    with pytest.raises(InvalidRequest, match="would block the event loop"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("cls", TWO_CLASSES)
+def test_what_has_a_class_for_either_form_has_the_same_methods_in_both(cls: type) -> None:
+    def public(of: type) -> set[str]:
+        return {name for name, _ in inspect.getmembers(of, callable) if not name.startswith("_")}
+
+    assert public(TWO_CLASSES[cls]) == {"anext" if name == "next" else name for name in public(cls)}
+    for name in public(cls) - {"next"}:
+        assert parameters(getattr(TWO_CLASSES[cls], name)) == parameters(getattr(cls, name)), name
+
+
+def test_every_public_class_that_has_methods_is_looked_at() -> None:
+    known = {*ASK_NOTHING, *TWO_CLASSES, *TWO_CLASSES.values(), *NO_CALLS}
+    for package in (keyvalue, objects, administration):
+        for name in package.__all__:
+            cls = getattr(package, name)
+            if inspect.isclass(cls) and cls not in known:
+                found = [name for name, _ in inspect.getmembers(cls, inspect.isfunction) if not name.startswith("_")]
+                waits = [
+                    name for name in found if f"a{name}" in found or inspect.iscoroutinefunction(vars(cls).get(name))
+                ]
+                assert not waits, f"{cls.__name__}: {waits}"

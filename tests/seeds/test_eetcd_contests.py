@@ -86,7 +86,7 @@ def test_campaign_async_returns_at_once_and_tells_when_it_is_won(kv: KV, connect
     async def contend() -> None:
         await first.acampaign("one", timeout=30)
         waiting = asyncio.create_task(second.acampaign("two", timeout=60))
-        while len(first.queue()) < 2:
+        while len(await first.aqueue()) < 2:
             await asyncio.sleep(0)
         assert not waiting.done()
         await first.aresign()

@@ -16,6 +16,7 @@ from django_etcdaero.keyvalue.keys import Text, prefix_end, to_bytes
 from django_etcdaero.keyvalue.rooms import Borders
 from django_etcdaero.keyvalue.values import Event, LeaseStatus
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call, drive
 from django_etcdaero.system.threads import in_event_loop
@@ -63,7 +64,8 @@ class Client(KeyCalls):
         self._root = True
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.engine.info.location} prefix={self.prefix!r}>"
+        closed = " closed" if self.closed else ""
+        return f"<{type(self).__name__} {self.engine.info.location} prefix={self.prefix!r}{closed}>"
 
     def namespace(self, prefix: Text) -> Self:
         """Return a client whose keys are those of this one that start with ``prefix``, without it.
@@ -139,6 +141,7 @@ class Client(KeyCalls):
         request = ops.watch(key, range_end, progress_notify=progress_notify, **options)
         watch = Watch[Any](self, request, max_pending=max_pending, callback=callback, resync=resync, timeout=timeout)
         if callback is not None or not in_event_loop():
+            refuse_in_event_loop("watch(callback=…)", "async with watch(…)")
             drive(watch.begin())
         return watch
 
@@ -223,6 +226,7 @@ class Client(KeyCalls):
 
     def session(self, ttl: int, *, timeout: float | None = None) -> Session:
         """Return the client's session of ``ttl`` seconds: the same for all callers until it is lost, then a new one."""
+        refuse_in_event_loop("session()", "await asession(…)")
         self.open_engine()
         return self.sessions.get(ttl, timeout=timeout)
 

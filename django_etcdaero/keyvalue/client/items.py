@@ -7,6 +7,7 @@ from typing import Generic, Self, TypeVar
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, EtcdAeroError
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import adrive, drive
 
@@ -38,6 +39,7 @@ class Items(Generic[T]):
 
         Raises ``DeadlineExceeded``; ``Cancelled`` after the end; ``PermissionDenied`` if the store refused to tell.
         """
+        refuse_in_event_loop("next()", "await anext(…)")
         return drive(self.take(timeout))
 
     @acts
@@ -49,6 +51,7 @@ class Items(Generic[T]):
         return self
 
     def __next__(self) -> T:
+        refuse_in_event_loop("'for'", "async for")
         try:
             return drive(self.take(None))
         except Cancelled:
@@ -64,6 +67,7 @@ class Items(Generic[T]):
             raise StopAsyncIteration from None
 
     def __enter__(self) -> Self:
+        refuse_in_event_loop("'with'", "async with")
         drive(self.begin())
         return self
 

@@ -12,6 +12,7 @@ from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.arguments import PutOptions, RangeOptions, check_count, check_flag
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.values import DeleteResult, KeyValue, PutRequest, PutResult, RangeResult
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.steps import Call, adrive, drive
 from django_etcdaero.system.twins import twins
 
@@ -52,6 +53,7 @@ class KeyCalls(Scope):
         timeout: float | None = None,
     ) -> Any:
         """Return a key with its value, ``default`` (as it is) if there is no such key."""
+        refuse_in_event_loop("get()", "await aget(…)")
         life, keyspace = self.life, self.keyspace
         if life.closed or life.pid != _getpid():
             life.open_engine()
@@ -103,6 +105,7 @@ class KeyCalls(Scope):
         ``ttl``: whole seconds after which the key is gone, unless it is put again; up to a tenth, or a second, later
         (:mod:`django_etcdaero.keyvalue.client.expiring`). It cannot be given together with a lease.
         """
+        refuse_in_event_loop("put()", "await aput(…)")
         engine, keyspace = self.open_engine(), self.keyspace
         if ttl is not None:
             return drive(self.expiring.put(self, ops.put(key, value, **options), ttl, timeout))
@@ -131,6 +134,7 @@ class KeyCalls(Scope):
 
     def delete(self, key: Text, *, prev_kv: bool = False, timeout: float | None = None) -> DeleteResult:
         """Delete a key; no error if there is none (``deleted`` is 0 then)."""
+        refuse_in_event_loop("delete()", "await adelete(…)")
         request = self.keyspace.outward(ops.delete(key, prev_kv=prev_kv))
         return self.keyspace.inward(self.open_engine().delete_range(request, timeout=timeout))
 
@@ -153,6 +157,7 @@ class KeyCalls(Scope):
         ``min_create_revision``, ``max_create_revision``. What they mean is told by
         :class:`~django_etcdaero.keyvalue.values.RangeRequest`.
         """
+        refuse_in_event_loop("range()", "await arange(…)")
         request = self.keyspace.outward(ops.get(key, range_end, **options))
         return self.keyspace.inward(self.open_engine().range(request, timeout=timeout))
 

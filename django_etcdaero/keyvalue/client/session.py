@@ -35,6 +35,10 @@ class Session:
         self._mutex = threading.Lock()
         self._slots: dict[bytes, set[int]] = {}
 
+    def __repr__(self) -> str:
+        state = "alive" if self.alive else "lost" if self.lost else "ended"
+        return f"<Session {self.lease.id:x} ttl={self.ttl} {state}>"
+
     @property
     def alive(self) -> bool:
         """True while the session may be used for new keys."""

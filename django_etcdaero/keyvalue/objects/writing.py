@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue import ops
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS, Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 from django_etcdaero.system.twins import twins
 
@@ -177,6 +178,7 @@ class ObjectCalls(Generic[T]):
         ``TxnFailed`` when ``max_attempts`` were in vain.
         """
         steps = TimedSteps(self.client, timeout)
+        refuse_in_event_loop("consistent_update()", "await aconsistent_update(…)")
         return drive(_replace_by(steps, self.layout, name, function, max_attempts=max_attempts))
 
     async def aconsistent_update(

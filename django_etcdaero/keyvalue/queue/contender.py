@@ -67,6 +67,7 @@ class Contender(Contest):
     def __repr__(self) -> str:
         place = self._place
         state = "not held" if place is None else "lost" if self.lost else f"held token={place.token}"
+        state += self._why()
         return f"<{type(self).__name__} {self.label!r} {state}>"
 
     # while it is held ------------------------------------------------------------------------------------------------

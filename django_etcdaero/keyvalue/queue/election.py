@@ -22,10 +22,11 @@ from django_etcdaero.keyvalue.client.steps import wait
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
-from django_etcdaero.system.twins import twins
+from django_etcdaero.system.twins import TwinBlocks, twins
 
 from .candidate import Candidate
 from .holder import ElectionEvent, Leader
@@ -55,6 +56,10 @@ class Leadership:
         self._guard = election.guard()
         self._lost = Flag()
         self._guard.subscribe(self._lost.set)
+
+    def __repr__(self) -> str:
+        state = f"lost ({self.lost_reason.value})" if self.lost_reason else "leading"
+        return f"<Leadership of {self._election.label!r} token={self.token} {state}>"
 
     @property
     def lost(self) -> bool:
@@ -137,12 +142,15 @@ async def _pause(seconds: float, stop: threading.Event) -> None:
         await Pause(min(left, _STOP_POLL))
 
 
-class Election(Candidate):
+class Election(Candidate, TwinBlocks):
     """A candidate in an election; made with
     :meth:`KV.election() <django_etcdaero.keyvalue.facade.KV.election>`.
 
     One object is one candidate: threads and tasks that compete use one object each. To look at an election, or to
     observe it, an object that never campaigns will do.
+
+    As a context manager, also an asynchronous one, it campaigns, for as long as it takes, and resigns; a body that
+    finished although the leadership was lost meanwhile gets ``NotLeader``, unless it raised an error of its own.
     """
 
     # leading ---------------------------------------------------------------------------------------------------------
@@ -168,6 +176,18 @@ class Election(Candidate):
     proclaim, aproclaim = twins(Candidate.announce, name="proclaim")
     resign, aresign = twins(Candidate.give_up, name="resign")
 
+    async def _enter(self) -> None:
+        await self.take_the_lead(None, None)
+
+    async def _leave(self, error: type[BaseException] | None) -> None:
+        reason = self.lost_reason
+        await self.give_up()
+        if reason is not None and error is None:
+            raise NotLeader(f"{self.label!r} had been lost before it was resigned{self._why()}")
+
+    def _abort(self) -> None:
+        self.drop()
+
     def run(self, function: Callable[[Leadership], T], *, stop: threading.Event | None = None) -> T | None:
         """Campaign and call ``function(leadership)`` while leading; after a loss campaign again.
 
@@ -176,6 +196,7 @@ class Election(Candidate):
         result returned. ``None`` is returned when ``stop`` was set first. An error of the function ends the leadership
         and is raised, except for ``NotLeader`` after a loss. While the store is away it is tried again.
         """
+        refuse_in_event_loop("run()", "await arun(…)")
         return drive(lead(self, function, stop or threading.Event()))
 
     @overload

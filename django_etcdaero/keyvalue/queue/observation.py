@@ -90,6 +90,9 @@ class Observation(Inbox[ElectionEvent]):
         client.life.keep_watch(self)
         client.chores.submit(self._look)
 
+    def __repr__(self) -> str:
+        return f"<Observation of {self._election.label!r}{' ended' if self.closed else ''}>"
+
     # being told by the own candidate ---------------------------------------------------------------------------------
 
     def elected(self, leader: Leader) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.steps import adrive, drive
 
 from .temporary import TemporaryKey
@@ -22,6 +23,7 @@ def temporary_key(
     what granting a lease and a transaction raise; nothing stays in the store then, or not for longer than the time to
     live. The answer is a context manager, an asynchronous one too, that closes it.
     """
+    refuse_in_event_loop("temporary_key()", "await atemporary_key(…)")
     made = TemporaryKey(client, key, value, ttl=ttl)
     try:
         drive(made.create(replace=replace, timeout=timeout))

@@ -23,6 +23,7 @@ from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.ops import watch
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
@@ -242,6 +243,7 @@ def mirror(
     ``decode(value)`` makes of the bytes what the mirror serves (``json.loads``, ``bytes.decode``); without it that is
     the bytes. ``timeout`` (seconds) is for each call to the store. Raises what :meth:`range` and :meth:`watch` raise.
     """
+    refuse_in_event_loop("mirror()", "await amirror(…)")
     return drive(make(client, prefix, _reader(decode), timeout=timeout))
 
 

@@ -21,6 +21,7 @@ from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.ops import get
 from django_etcdaero.keyvalue.values import KeyValue, RangeResult, SortOrder, SortTarget
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.steps import adrive, drive
 
 from .contention import check_positive
@@ -60,6 +61,7 @@ class Pages:
         self._finished = False
 
     def __iter__(self) -> Iterator[KeyValue]:
+        refuse_in_event_loop("iterate()", "async for … in aiterate(…)")
         while not self._finished:
             yield from drive(self._turn())
 

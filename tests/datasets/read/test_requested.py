@@ -206,10 +206,13 @@ def test_a_store_that_is_away_is_told(host: FakeHost, prices: Any, wait: Any) ->
 
 def test_blocking_in_an_event_loop_is_refused(prices: Any) -> None:
     async def main() -> None:
-        prices.request_refresh().wait(1)
+        request = await prices.arequest_refresh()
+        with pytest.raises(InvalidRequest, match="'await request'"):
+            request.wait(1)
+        with pytest.raises(InvalidRequest, match=r"'await dataset\.arequest_refresh"):
+            prices.request_refresh()
 
-    with pytest.raises(InvalidRequest, match="'await request'"):
-        asyncio.run(main())
+    asyncio.run(main())
 
 
 def test_a_task_that_is_cancelled_waits_no_longer(prices: Any) -> None:
