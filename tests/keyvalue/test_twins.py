@@ -48,6 +48,8 @@ ASK_NOTHING = {
     Leadership: "check compare",
     Observation: "begin cancel elected feed lost",
     Txn: "otherwise request then when",
+    Watch: "cancel told",
+    ObjectWatch: "cancel",
     Mirror: "close copy get items keys on_change values",
     Auth: "",
     Cluster: "",
@@ -67,6 +69,9 @@ PROTOCOLS = {
     TemporaryKey: "create",
     LeasedObject: "create",
     Observation: "take",
+    Mirror: "begin",
+    Watch: "begin take",
+    ObjectWatch: "begin take",
 }
 """Protocols over steps, that other parts carry out in either form."""
 
