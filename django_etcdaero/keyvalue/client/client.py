@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 
 from django_etcdaero.exceptions import Compacted, InvalidRequest
 from django_etcdaero.keyvalue import txn as ops
-from django_etcdaero.keyvalue.arguments import LeaseRef, WatchOptions, end_of, lease_id
+from django_etcdaero.keyvalue.arguments import LeaseRef, WatchOptions, check_function, check_timeout, end_of, lease_id
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, prefix_end, to_bytes
 from django_etcdaero.keyvalue.rooms import Borders
@@ -101,6 +101,8 @@ class Client(KeyCalls):
         ``timeout`` is for starting the watch.
         """
         request = ops.watch(key, range_end, **options)
+        if callback is not None:
+            check_function("callback", callback)
         return Watch(self, request, max_pending=max_pending, callback=callback, timeout=timeout)
 
     def awatch(
@@ -113,6 +115,7 @@ class Client(KeyCalls):
         **options: Unpack[WatchOptions],
     ) -> AsyncWatch:
         """Return a watch for ``async with`` and ``async for``; the arguments are those of :meth:`watch`."""
+        check_timeout(timeout)
         return AsyncWatch(self, ops.watch(key, range_end, **options), max_pending=max_pending, timeout=timeout)
 
     async def _wait_for_change(
@@ -162,9 +165,9 @@ class Client(KeyCalls):
         keep_alive: bool = True,
         timeout: float | None = None,
     ) -> Lease:
-        """Grant a lease of ``ttl`` whole seconds, renewed in the background until revoked (``keep_alive``).
+        """Grant a lease of ``ttl`` whole seconds, at least 2, renewed in the background until revoked (``keep_alive``).
 
-        ``id`` 0 lets the store choose. The store may grant more seconds than asked for.
+        ``id`` 0 lets the store choose. A server whose election timeout is longer than usual may grant more seconds.
         """
         return await self.renewal.grant(self, ttl, id=id, keep_alive=keep_alive, timeout=timeout)
 

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from django_etcdaero.exceptions import ClusterError, EtcdAeroError, InvalidRequest, LeaseNotFound, LockTimeout
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.arguments import check_function, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, ToldOf, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
@@ -92,6 +92,7 @@ class Contender:
 
         All callbacks of a client that tell of a loss share one thread, which does nothing else: none may block.
         """
+        check_function("callback", callback)
         self._callbacks.append(callback)
         if self.lost:
             self._report(callback)

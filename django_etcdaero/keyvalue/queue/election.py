@@ -15,7 +15,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
-from django_etcdaero.exceptions import NotLeader
+from django_etcdaero.exceptions import InvalidRequest, NotLeader
+from django_etcdaero.keyvalue.arguments import check_function
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.steps import wait
 from django_etcdaero.keyvalue.keys import Text
@@ -90,6 +91,9 @@ async def lead(
     election: Candidate, function: Callable[[Leadership], T | Awaitable[T]], stop: threading.Event
 ) -> T | None:
     """Do what :meth:`.Election.run` promises."""
+    check_function("function", function)
+    if not isinstance(stop, threading.Event):
+        raise InvalidRequest(f"stop must be a threading.Event, not {stop!r}")
     failures = 0
     while not stop.is_set():
         try:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Literal
 
 from django_etcdaero.exceptions import LockLost, LockTimeout
+from django_etcdaero.keyvalue.arguments import check_count, check_timeout
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
@@ -39,6 +40,7 @@ class Lock(Contender, TwinBlocks):
 
     def __init__(self, client: Client, name: Text, *, ttl: int, timeout: float | None) -> None:
         super().__init__(client, name, ttl=ttl)
+        check_timeout(timeout)
         self._timeout = timeout
 
     # taking and giving back ------------------------------------------------------------------------------------------
@@ -127,6 +129,8 @@ class Lock(Contender, TwinBlocks):
         lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
         ``OutcomeUnknown`` a repetition with the token does no harm.
         """
+        if token is not None:
+            check_count("token", token)
         holder = await self._holder(timeout=timeout)
         if holder is None or token not in (None, holder.token):
             return None
@@ -143,6 +147,7 @@ class Lock(Contender, TwinBlocks):
         ``None``: there is no such contender, or it holds the lock (see :meth:`force_release`). Its wait ends with
         ``LockLost``; those behind it move up.
         """
+        check_count("token", token)
         in_line = await self._queue(timeout=timeout)
         for waiter in in_line[1:]:
             if waiter.token == token and await remove(self._client, self.name, in_line[0], waiter, timeout):

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Generic, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.arguments import check_function, end_of
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.feed import Feed, Progress, Resync, WatchItem
@@ -151,6 +151,7 @@ class Mirror(Mapping[str, T]):
 
         Callbacks of a client share one thread, so none may block. An error is logged.
         """
+        check_function("callback", callback)
         self._callbacks.append(callback)
 
     async def _wait_for(self, predicate: Callable[[Mapping[str, T]], Any], *, timeout: float | None = None) -> Any:
@@ -160,6 +161,7 @@ class Mirror(Mapping[str, T]):
         with what ``put()`` has returned. Raises ``DeadlineExceeded``, what reading raises, and what the function does.
         """
         limit = end_of(timeout)
+        check_function("predicate", predicate)
         while True:
             seen = self._now()
             answer = predicate(self)
@@ -293,7 +295,7 @@ def mirror(
     ``decode(value)`` makes of the bytes what the mirror serves (``json.loads``, ``bytes.decode``); without it that is
     the bytes. ``timeout`` (seconds) is for each call to the store. Raises what :meth:`range` and :meth:`watch` raise.
     """
-    return Mirror(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=timeout)
+    return Mirror(client, prefix, _reading(decode), timeout=timeout)
 
 
 @overload
@@ -308,8 +310,17 @@ async def amirror(
     client: Client, prefix: Text, *, decode: Callable[[bytes], Any] | None = None, timeout: float | None = None
 ) -> Mirror[Any]:
     """Do what :meth:`mirror` does without blocking the event loop. Reading a mirror never blocks."""
+    below, read = to_bytes(prefix, name="prefix"), _reading(decode)
 
     def make(left: float) -> Mirror[Any]:
-        return Mirror(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=left)
+        return Mirror(client, below, read, timeout=left)
 
     return await client.open_engine().in_thread(make, timeout=timeout)
+
+
+def _reading(decode: Callable[[bytes], Any] | None) -> Callable[[KeyValue], Any]:
+    """Return what makes the value of a key."""
+    if decode is None:
+        return lambda kv: kv.value
+    check_function("decode", decode)
+    return lambda kv: decode(kv.value)
