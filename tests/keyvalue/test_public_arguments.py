@@ -10,6 +10,7 @@ import inspect
 import itertools
 import math
 import re
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,10 @@ from django_etcdaero.keyvalue.arguments import EndOptions, IterateOptions, PutOp
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.objects.watch import FollowOptions
+from django_etcdaero.keyvalue.queue.election import Leadership
+from django_etcdaero.keyvalue.recipes.attempt import Attempt, Isolation
+from django_etcdaero.keyvalue.recipes.contention import Contention
+from django_etcdaero.keyvalue.recipes.stm import AsyncTransaction, Transaction
 
 _numbers = itertools.count()
 
@@ -161,6 +166,12 @@ class Surface:
     """Arguments that are others here."""
 
 
+def leading(kv: KV) -> Leadership:
+    election = kv.election(f"E-{next(_numbers)}")
+    election.campaign(timeout=10)
+    return Leadership(election, threading.Event())
+
+
 SURFACES: dict[str, Surface] = {
     "KV": Surface(lambda kv: kv, frozenset({"start_watch", "txn_run", "atxn_run"})),
     "Txn": Surface(lambda kv: kv.txn()),
@@ -179,6 +190,14 @@ SURFACES: dict[str, Surface] = {
     "Election": Surface(
         lambda kv: kv.election(f"E-{next(_numbers)}"),
         frozenset({"announce", "follow", "owns", "report_loss", "take_the_lead", "unfollow"}),
+    ),
+    "Leadership": Surface(leading),
+    "Observation": Surface(
+        lambda kv: kv.election(f"E-{next(_numbers)}").observe(), frozenset({"elected", "feed", "resigned", "take"})
+    ),
+    "Transaction": Surface(lambda kv: Transaction(kv, Attempt(Isolation.SERIALIZABLE), Contention("it", timeout=9))),
+    "AsyncTransaction": Surface(
+        lambda kv: AsyncTransaction(kv, Attempt(Isolation.SERIALIZABLE), Contention("it", timeout=9))
     ),
     "TemporaryKey": Surface(lambda kv: kv.temporary_key(f"T-{next(_numbers)}"), frozenset({"create"})),
     "Mirror": Surface(lambda kv: kv.mirror("m/"), frozenset({"get"})),

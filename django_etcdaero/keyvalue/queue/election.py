@@ -24,6 +24,7 @@ from django_etcdaero.keyvalue.values import Compare
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 from django_etcdaero.system.twins import twins
 
@@ -80,7 +81,7 @@ class Leadership:
 
     async def _wait(self, timeout: float) -> bool:
         """Wait ``timeout`` seconds, less if the leadership ends before. Return :attr:`ended`."""
-        limit = monotonic() + timeout
+        limit = monotonic() + check_seconds("timeout", timeout)
         await wait(self._guard, lambda: 0.0 if self.ended else limit - monotonic(), poll=_STOP_POLL)
         return self.ended
 
