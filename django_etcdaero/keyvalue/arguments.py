@@ -161,7 +161,7 @@ def check_int(name: str, value: object) -> None:
 
 def check_bytes(name: str, value: object) -> None:
     """Refuse anything but ``bytes``."""
-    if type(value) is not bytes:
+    if not isinstance(value, bytes):
         raise InvalidRequest(f"{name} must be bytes, not {type(value).__name__}")
 
 
@@ -187,15 +187,24 @@ def check_function(name: str, value: object) -> None:
 def check_path(name: str, value: object) -> Path:
     """Return ``value`` as the path of a file."""
     try:
-        return Path(os.fsdecode(value))  # type: ignore[arg-type]
-    except TypeError:
-        raise InvalidRequest(f"{name} must be the path of a file, not {value!r}") from None
+        encoded = os.fsencode(value)  # type: ignore[arg-type]
+    except (TypeError, UnicodeEncodeError):
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise InvalidRequest(f"{name} must be the path of a file, not {value!r}")
+    return Path(os.fsdecode(encoded))
 
 
 def check_flag(name: str, value: object) -> None:
     """Refuse anything but ``True`` and ``False``."""
     if not isinstance(value, bool):
         raise InvalidRequest(f"{name} must be True or False, not {value!r}")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Refuse what is no number of seconds; ``None`` is one that is not given."""
+    if timeout is not None:
+        check_seconds("timeout", timeout)
 
 
 def end_of(timeout: float | None) -> float | None:

@@ -43,7 +43,7 @@ FROM_KEY = b"\0"
 def to_bytes(data: Text, *, name: str) -> bytes:
     """Return ``data`` as bytes; ``name`` is what an ``InvalidRequest`` calls it."""
     if isinstance(data, bytes):
-        return data
+        return data if type(data) is bytes else bytes(data)  # what subclasses add is nothing to a store
     if isinstance(data, str):
         try:
             return data.encode()
@@ -65,9 +65,12 @@ def prefix_end(prefix: bytes) -> bytes:
 def span(key: Text, range_end: Text | None, *, prefix: bool) -> tuple[bytes, bytes]:
     """Return ``(key, range_end)`` as bytes for the three ways to name keys: one key, a range, all under a prefix.
 
-    Raises ``InvalidRequest`` for an empty single key, an empty ``range_end``, and a ``range_end`` with ``prefix``.
+    Raises ``InvalidRequest`` for an empty single key, an empty ``range_end``, a ``range_end`` with ``prefix``, and what
+    has the wrong type.
     """
     start = to_bytes(key, name="key")
+    if not isinstance(prefix, bool):
+        raise InvalidRequest(f"prefix must be True or False, not {prefix!r}")
     if prefix:
         if range_end is not None:
             raise InvalidRequest("range_end and prefix=True exclude each other")

@@ -116,7 +116,7 @@ CALLS_WITH_A_TTL: dict[str, Callable[[KV, Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("ttl", [-1, 0, 1.5, float("inf"), "5", None, True, 9_000_000_001, 10**30], ids=repr)
+@pytest.mark.parametrize("ttl", [-1, 0, 1, 1.5, float("inf"), "5", None, True, 9_000_000_001, 10**30], ids=repr)
 @pytest.mark.parametrize("of", CALLS_WITH_A_TTL)
 def test_a_time_to_live_is_a_whole_number_of_seconds_that_the_store_can_count(kv: KV, of: str, ttl: Any) -> None:
     with pytest.raises(InvalidRequest, match="ttl"):

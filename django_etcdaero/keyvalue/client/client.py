@@ -10,7 +10,7 @@ from typing import Any, Literal, Self, Unpack, overload
 
 from django_etcdaero.exceptions import Compacted, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue import ops
-from django_etcdaero.keyvalue.arguments import EventOptions, LeaseRef, end_of, lease_id
+from django_etcdaero.keyvalue.arguments import EventOptions, LeaseRef, check_function, check_timeout, end_of, lease_id
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, prefix_end, to_bytes
 from django_etcdaero.keyvalue.rooms import Borders
@@ -139,6 +139,9 @@ class Client(KeyCalls):
         unless there is a callback.
         """
         request = ops.watch(key, range_end, progress_notify=progress_notify, **options)
+        if callback is not None:
+            check_function("callback", callback)
+        check_timeout(timeout)
         watch = Watch[Any](self, request, max_pending=max_pending, callback=callback, resync=resync, timeout=timeout)
         if callback is not None or not in_event_loop():
             refuse_in_event_loop("watch(callback=…)", "async with watch(…)")
@@ -193,9 +196,9 @@ class Client(KeyCalls):
         keep_alive: bool = True,
         timeout: float | None = None,
     ) -> Lease:
-        """Grant a lease of ``ttl`` whole seconds, renewed in the background until revoked (``keep_alive``).
+        """Grant a lease of ``ttl`` whole seconds, at least 2, renewed in the background until revoked (``keep_alive``).
 
-        ``id`` 0 lets the store choose. The store may grant more seconds than asked for.
+        ``id`` 0 lets the store choose. A server whose election timeout is longer than usual may grant more seconds.
         """
         return await self.renewal.grant(self, ttl, id=id, keep_alive=keep_alive, timeout=timeout)
 

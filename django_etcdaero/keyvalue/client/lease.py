@@ -15,7 +15,7 @@ import os
 from contextlib import suppress
 
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, LeaseNotFound
-from django_etcdaero.keyvalue.arguments import check_flag
+from django_etcdaero.keyvalue.arguments import check_flag, check_function
 from django_etcdaero.keyvalue.values import LeaseStatus, Renewal
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.clocks import elapsed
@@ -30,17 +30,24 @@ from .steps import Alarm
 clock = elapsed
 """Seconds that never go back, with the time a suspended machine slept (the store went on meanwhile)."""
 
+_SHORTEST_TTL = 2
+"""What etcd grants at least: one and a half of its election timeout, which is a second unless it is told otherwise."""
 LONGEST_TTL = 9_000_000_000
 
 
 def check_ttl(ttl: int) -> None:
-    """Raise ``InvalidRequest`` unless ``ttl`` is a whole number of seconds, from 1 to etcd's 9,000,000,000."""
+    """Raise ``InvalidRequest`` unless ``ttl`` is a whole number of seconds, from 2 to 9,000,000,000, as etcd has them.
+
+    etcd would make 2 of 1; who asks for 1 is told rather than waits for twice as long.
+    """
     try:
-        valid = 1 <= operator.index(ttl) <= LONGEST_TTL and not isinstance(ttl, bool)
+        valid = _SHORTEST_TTL <= operator.index(ttl) <= LONGEST_TTL and not isinstance(ttl, bool)
     except TypeError:
         valid = False
     if not valid:
-        raise InvalidRequest(f"ttl must be a whole number of seconds from 1 to {LONGEST_TTL}, not {ttl!r}")
+        raise InvalidRequest(
+            f"ttl must be a whole number of seconds from {_SHORTEST_TTL} to {LONGEST_TTL}, not {ttl!r}"
+        )
 
 
 class Lease(Alarm, TwinBlocks):
@@ -107,6 +114,7 @@ class Lease(Alarm, TwinBlocks):
         arguments gets fewer: ``callback(lease)``, or ``callback()`` as ``event.set``. All callbacks of a client that
         tell of a loss share one thread, which does nothing else: none may block.
         """
+        check_function("callback", callback)
 
         def report() -> None:
             if self._reason is not None:

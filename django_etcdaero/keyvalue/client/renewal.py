@@ -6,7 +6,7 @@ import logging
 import math
 import threading
 
-from django_etcdaero.keyvalue.arguments import lease_id
+from django_etcdaero.keyvalue.arguments import check_flag, lease_id
 from django_etcdaero.keyvalue.values import Renewal
 from django_etcdaero.system.steps import Call
 
@@ -69,6 +69,7 @@ class LeaseRenewal:
         """Grant a lease of ``ttl`` seconds to a client of this life, and look after it."""
         check_ttl(ttl)
         lease_id("id", id)
+        check_flag("keep_alive", keep_alive)
         engine = scope.open_engine()
         sent = clock()
         status = await Call(engine.lease_grant, engine.alease_grant, ttl, lease_id=id, timeout=timeout)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Generic, Literal, NoReturn, TypeAlias, TypeVar
 
-from django_etcdaero.exceptions import ConfigurationError, EncodeError, InvalidObject
+from django_etcdaero.exceptions import ConfigurationError, EncodeError, InvalidObject, InvalidRequest
 
 from .annotations import KIND, Annotations, has_hooks
 from .forms import Form, Misfit, named
@@ -73,6 +73,9 @@ def codec_for(types: Types[T], *, unknown: Unknown) -> Codec[T]:
     if isinstance(types, Mapping):
         named_types = tuple(types.items())
     else:
+        given: object = types
+        if not isinstance(given, type | Sequence) or isinstance(given, str | bytes):
+            raise InvalidRequest(f"types must be a class, several, or classes by their names, not {types!r}")
         listed = [types] if isinstance(types, type) else list(types)
         named_types = tuple((getattr(cls, "__name__", repr(cls)), cls) for cls in listed)
     if not named_types:

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, Unpack
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue import ops
+from django_etcdaero.keyvalue.arguments import check_count, check_flag, check_text
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text
@@ -130,14 +131,14 @@ class Collection(ObjectCalls[T]):
         """
         steps, layout, selection = TimedSteps(self.client, timeout), self.layout, Selection(where, fields, labels)
         selection.check(layout.codec.fields)
-        order = _ORDERS.get(order_by.removeprefix("-"))
+        order = _ORDERS.get(str(order_by).removeprefix("-"))
         if order is None:
             raise InvalidRequest(
                 f"order_by must be one of {', '.join(_ORDERS)}, or one of them after '-', not {order_by!r}"
             )
         for name, number in (("limit", limit), ("offset", offset), ("revision", revision)):
-            if number < 0:
-                raise InvalidRequest(f"{name} must not be negative: {number}")
+            check_count(name, number)
+        check_flag("skip_invalid", skip_invalid)
         start, end = layout.span(under)
         enough = offset + limit + 1 if limit else 0
         items: list[Stored[T]] = []
@@ -176,7 +177,8 @@ class Collection(ObjectCalls[T]):
 
     async def _delete_under(self, prefix: str, *, timeout: float | None = None) -> int:
         """Delete everything whose name begins with ``prefix`` and ``/``, in one step; return how much it was."""
-        return await clear(TimedSteps(self.client, timeout), *self.layout.span(prefix))
+        start, end = self.layout.span(check_text("prefix", prefix), name="prefix")
+        return await clear(TimedSteps(self.client, timeout), start, end)
 
     delete_under, adelete_under = twins(_delete_under)
 

@@ -30,12 +30,17 @@ def look_up(value: Any, path: str) -> Any:
     return value
 
 
-def check_paths(paths: Iterable[str], known: Collection[str] | None) -> tuple[str, ...]:
-    """Return the paths. Raises ``InvalidRequest`` unless each begins with a ``known`` field (``None``: any)."""
-    if isinstance(paths, str):
-        raise InvalidRequest(f"expected several names of fields, not the one text {paths!r}")
+def check_paths(paths: object, known: Collection[str] | None, *, name: str) -> tuple[str, ...]:
+    """Return the paths. Raises ``InvalidRequest`` unless each begins with a ``known`` field (``None``: any).
+
+    ``name`` is what the error calls them.
+    """
+    if isinstance(paths, str | bytes) or not isinstance(paths, Iterable):
+        raise InvalidRequest(f"{name} must be several names of fields, not {paths!r}")
     checked = tuple(paths)
     for path in checked:
+        if not isinstance(path, str):
+            raise InvalidRequest(f"{name} must be names of fields, not {path!r}")
         if known is not None and path.partition(".")[0] not in known:
             raise InvalidRequest(f"no class of the objects has a field {path.partition('.')[0]!r}")
     return checked
@@ -53,7 +58,10 @@ class Selection(Generic[T]):
         """Raise ``InvalidRequest`` if a field is named that no object has."""
         if self.where is not None and not callable(self.where):
             raise InvalidRequest(f"where must be a function of an object, not {self.where!r}")
-        check_paths(self.fields or (), known)
+        for name, mapping in (("fields", self.fields), ("labels", self.labels)):
+            if mapping is not None and not isinstance(mapping, Mapping):
+                raise InvalidRequest(f"{name} must be a mapping, not {mapping!r}")
+        check_paths(self.fields or (), known, name="fields")
         if self.labels and known is not None and LABELS not in known:
             raise InvalidRequest(f"no class of the objects has a field {LABELS!r}")
 
@@ -92,8 +100,8 @@ def changes_nothing(
     if type(current) is not type(update):
         return False
     fields = {field.name: field for field in dataclasses.fields(update)}
-    check_paths(ignore, fields)
-    check_paths(force, fields)
+    check_paths(ignore, fields, name="ignore")
+    check_paths(force, fields, name="force")
     for name, field in fields.items():
         given = getattr(update, name)
         if name in ignore or given == getattr(current, name):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_text
 from django_etcdaero.keyvalue.keys import Text, prefix_end, to_bytes
 from django_etcdaero.keyvalue.values import KeyValue
 
@@ -47,9 +48,19 @@ class Layout(Generic[T]):
         except UnicodeEncodeError as error:
             raise InvalidRequest(f"the name of an object must be UTF-8: {name!r}") from error
 
-    def span(self, under: str | None) -> tuple[bytes, bytes]:
-        """Return key and range end of the objects under ``under`` (``None``: all), whether it ends with "/" or not."""
-        start = self.prefix if under is None else self.key(under.removesuffix("/")) + b"/"
+    def span(self, under: str | None, *, name: str = "under") -> tuple[bytes, bytes]:
+        """Return key and range end of the objects under ``under`` (``None``: all), whether it ends with "/" or not.
+
+        ``name`` is what an ``InvalidRequest`` calls it.
+        """
+        if under is None:
+            start = self.prefix
+        else:
+            text = check_text(name, under).removesuffix("/")
+            try:
+                start = self.key(text) + b"/"
+            except InvalidRequest as error:
+                raise InvalidRequest(f"{name}: {error}") from None
         return start, prefix_end(start)
 
     def name(self, key: bytes) -> str:

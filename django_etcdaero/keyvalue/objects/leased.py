@@ -11,12 +11,14 @@ from __future__ import annotations
 import enum
 from typing import TypeVar
 
+from django_etcdaero.keyvalue.arguments import check_function
 from django_etcdaero.keyvalue.client.background import TRANSIENT, ToldOf, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Alarm, pause
 from django_etcdaero.keyvalue.recipes.kept_key import KeptKey
 from django_etcdaero.system.acting import acts
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import drive
 from django_etcdaero.system.twins import TwinBlocks, twins
 
@@ -39,6 +41,7 @@ class LeasedObject(Alarm, TwinBlocks):
 
     def __init__(self, client: Client, layout: Layout[T], name: str, value: T, *, ttl: int) -> None:
         super().__init__()
+        key = layout.key(name)
         self.name = name
         self.version = 0
         """The version that the object had first."""
@@ -48,7 +51,7 @@ class LeasedObject(Alarm, TwinBlocks):
         self._end = LeaseState.ACTIVE
         self._failures = 0
         what = f"the object {self._label!r}"
-        self._kept = KeptKey(client, layout.key(name), what, ttl=ttl, lost=self._lose_key, wake=self._wake)
+        self._kept = KeptKey(client, key, what, ttl=ttl, lost=self._lose_key, wake=self._wake)
 
     async def create(self, *, replace: bool, timeout: float | None) -> None:
         """Store the object, within ``timeout`` seconds (``None``: the engine's default). Once."""
@@ -75,14 +78,16 @@ class LeasedObject(Alarm, TwinBlocks):
 
         ``leased.state`` says how. A callback that raises is logged. In the child of a fork nothing happens.
         """
+        check_function("callback", callback)
         what = f"the on_end callback of {self._label!r}"
         if not self.lease.inherited:
             self.subscribe(lambda: self._client.callbacks.report_loss(callback, self, what))
 
     async def _wait(self, timeout: float) -> LeaseState:
         """Wait until it ends, at most ``timeout`` seconds, and return how it stands then."""
+        seconds = check_seconds("timeout", timeout)
         if self.state is LeaseState.ACTIVE:
-            await pause(self, timeout)
+            await pause(self, seconds)
         return self.state
 
     wait, asleep = twins(_wait, awaited="asleep")

@@ -64,7 +64,7 @@ class TimedSteps:
 
     async def grant(self, ttl: int | None) -> int:
         """Grant a lease of ``ttl`` seconds that nobody renews; return its id, 0 if there is to be none."""
-        if not ttl:
+        if ttl is None or (type(ttl) is int and ttl == 0):
             return 0
         check_ttl(ttl)
         engine = self._client.open_engine()

@@ -177,6 +177,8 @@ class ObjectTxn:
     # inside ----------------------------------------------------------------------------------------------------------
 
     def _target(self, collection: Collection[T], name: str) -> tuple[Layout[T], bytes]:
+        if not isinstance(collection, Collection):
+            raise InvalidRequest(f"collection must be a Collection, not {collection!r}")
         client = collection.client
         if client.engine is not self._client.engine or client.prefix != self._client.prefix:
             raise InvalidRequest(f"{collection!r} is of another store, or under another prefix, than the transaction")

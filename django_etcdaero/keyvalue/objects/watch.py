@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar, Unpack
 
 from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
-from django_etcdaero.keyvalue.arguments import check_flag, end_of
+from django_etcdaero.keyvalue.arguments import check_count, check_flag, check_timeout, end_of
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Items
 from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
 from django_etcdaero.keyvalue.ops import watch
+from django_etcdaero.keyvalue.recipes.contention import check_positive
 from django_etcdaero.keyvalue.rooms import is_contender
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
@@ -124,12 +125,12 @@ def follow(layout: Layout[T], name: str | None, **options: Unpack[FollowOptions[
     under, since = options.get("under"), options.get("since", 0)
     if name is not None and under is not None:
         raise InvalidRequest("name and under exclude each other")
-    if since is not None and since < 0:
-        raise InvalidRequest(f"since must not be negative: {since}")
+    if since is not None:
+        check_count("since", since)
     selection = Selection(options.get("where"), options.get("fields"), options.get("labels"))
     selection.check(layout.codec.fields)
     start, end = layout.span(under) if name is None else (layout.key(name), b"")
-    paths = check_paths(options.get("changed", ()), layout.codec.fields)
+    paths = check_paths(options.get("changed", ()), layout.codec.fields, name="changed")
     return Following(layout, start, end, since, selection, paths)
 
 
@@ -149,6 +150,8 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
         self, client: Client, following: Following[T], *, max_pending: int, resync: bool, timeout: float | None
     ) -> None:
         check_flag("resync", resync)
+        check_timeout(timeout)
+        check_positive("max_pending", max_pending)
         self._client = client
         self._resync = resync
         self._following = following

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from django_etcdaero.exceptions import InvalidObject, InvalidRequest, KeyExists, KeyNotFound, VersionConflict
 from django_etcdaero.keyvalue import ops
+from django_etcdaero.keyvalue.arguments import check_function
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.recipes.contention import MAX_ATTEMPTS, Contention
 from django_etcdaero.keyvalue.values import Compare, KeyValue, PutRequest, TxnRequest
@@ -30,7 +31,7 @@ def condition(key: bytes, version: int | None) -> Compare:
     """Return "it exists", or "it has this version". Raises ``InvalidRequest`` for one that no object can have."""
     if version is None:
         return ops.version(key) > 0
-    if type(version) is not int or version < 1:
+    if type(version) is not int or not 1 <= version < 1 << 63:
         raise InvalidRequest(f"version must be the version of a stored object, at least 1, not {version!r}")
     return ops.mod_revision(key) == version
 
@@ -198,6 +199,7 @@ async def _replace_by(
     steps: TimedSteps, layout: Layout[T], name: str, function: Callable[[T], Any], *, max_attempts: int
 ) -> Stored[T]:
     """Replace an object by what ``function`` makes of it, again and again until nobody was faster."""
+    check_function("function", function)
     key, label = layout.key(name), layout.label(name)
     contention = Contention(f"the update of {label}", max_attempts=max_attempts, timeout=steps.left())
     while True:

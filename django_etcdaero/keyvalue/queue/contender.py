@@ -15,7 +15,7 @@ from django_etcdaero.exceptions import (
     LockLost,
     LockTimeout,
 )
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.arguments import check_function, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import check_ttl
@@ -114,6 +114,7 @@ class Contender(Contest):
         arguments gets fewer: ``callback(self)``, or ``callback()`` as ``event.set``. All callbacks of a client that
         tell of a loss share one thread, which does nothing else: none may block.
         """
+        check_function("callback", callback)
         self._callbacks.append(callback)
         if self.lost:
             self._report(callback)

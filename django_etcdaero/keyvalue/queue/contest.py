@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_count
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.keys import Text, to_bytes
@@ -53,6 +54,8 @@ class Contest:
         (``REMOVED``); until it has, it may go on, so its writes should be guarded by ``compare()`` or the token. After
         ``OutcomeUnknown`` a repetition with the token does no harm.
         """
+        if token is not None:
+            check_count("token", token)
         holder = await self._holder(timeout=timeout)
         if holder is None or token not in (None, holder.token):
             return None
@@ -70,6 +73,7 @@ class Contest:
         ``None``: there is no such contender, or it holds the name (see :meth:`force_release`). Its wait ends with
         ``LockLost``, in an election with ``NotLeader``; those behind it move up.
         """
+        check_count("token", token)
         in_line = await self._queue(timeout=timeout)
         for waiter in in_line[1:]:
             if waiter.token == token and await remove(self._client, self.name, in_line[0], waiter, timeout):

@@ -15,7 +15,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
-from django_etcdaero.exceptions import NotLeader
+from django_etcdaero.exceptions import InvalidRequest, NotLeader
+from django_etcdaero.keyvalue.arguments import check_function
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.loss import LossReason
 from django_etcdaero.keyvalue.client.steps import wait
@@ -25,6 +26,7 @@ from django_etcdaero.system.acting import acts
 from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Flag
+from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import Apply, Pause, adrive, drive
 from django_etcdaero.system.twins import TwinBlocks, twins
 
@@ -94,7 +96,7 @@ class Leadership:
 
     async def _wait(self, timeout: float) -> bool:
         """Wait ``timeout`` seconds, less if the leadership ends before. Return :attr:`ended`."""
-        limit = monotonic() + timeout
+        limit = monotonic() + check_seconds("timeout", timeout)
         await wait(self._guard, lambda: 0.0 if self.ended else limit - monotonic(), poll=_STOP_POLL)
         return self.ended
 
@@ -105,6 +107,9 @@ async def lead(
     election: Candidate, function: Callable[[Leadership], T | Awaitable[T]], stop: threading.Event
 ) -> T | None:
     """Do what :meth:`.Election.run` promises."""
+    check_function("function", function)
+    if not isinstance(stop, threading.Event):
+        raise InvalidRequest(f"stop must be a threading.Event, not {stop!r}")
     failures = 0
     while not stop.is_set():
         try:

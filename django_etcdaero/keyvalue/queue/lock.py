@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Literal, ParamSpec, TypeVar
 
 from django_etcdaero.exceptions import LockLost, LockTimeout
+from django_etcdaero.keyvalue.arguments import check_timeout
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.session import Session
@@ -46,6 +47,7 @@ class Lock(Contender, TwinBlocks):
 
     def __init__(self, client: Client, name: Text, *, ttl: int, timeout: float | None) -> None:
         super().__init__(client, name, ttl=ttl)
+        check_timeout(timeout)
         self._timeout = timeout
 
     # taking and giving back ------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import weakref
 from collections.abc import Callable
 
 from django_etcdaero.exceptions import Cancelled, EtcdAeroError, PermissionDenied
+from django_etcdaero.keyvalue.arguments import check_function
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Inbox
@@ -74,6 +75,8 @@ class Observation(Inbox[ElectionEvent]):
     """
 
     def __init__(self, client: Client, election: Candidate, callback: Callable[[ElectionEvent], object] | None) -> None:
+        if callback is not None:
+            check_function("callback", callback)
         super().__init__(client)
         self._client = client
         self._election = election

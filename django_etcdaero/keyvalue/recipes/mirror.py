@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.keyvalue.arguments import check_function, end_of
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.feed import Feed, WatchItem
@@ -136,6 +136,7 @@ class Mirror(Mapping[str, T]):
         events were missing it is called for the difference that the snapshot makes. Callbacks of a client share one
         thread, so none may block. An error is logged.
         """
+        check_function("callback", callback)
         with self._changes.lock:
             self._callbacks.append(callback)
             return MappingProxyType(dict(self._now().values))
@@ -147,6 +148,7 @@ class Mirror(Mapping[str, T]):
         with what ``put()`` has returned. Raises ``DeadlineExceeded``, what reading raises, and what the function does.
         """
         limit = end_of(timeout)
+        check_function("predicate", predicate)
         while True:
             seen = self._now()
             answer = predicate(self)
@@ -259,13 +261,15 @@ async def amirror(
     client: Client, prefix: Text, *, decode: Callable[[bytes], Any] | None = None, timeout: float | None = None
 ) -> Mirror[Any]:
     """Do what :meth:`mirror` does without blocking the event loop. Reading a mirror never blocks."""
-    return await adrive(
-        make(client, prefix, lambda kv: kv.value if decode is None else decode(kv.value), timeout=timeout)
-    )
+    return await adrive(make(client, prefix, _reader(decode), timeout=timeout))
 
 
 def _reader(decode: Callable[[bytes], Any] | None) -> Callable[[KeyValue], Any]:
-    return lambda kv: kv.value if decode is None else decode(kv.value)
+    """Return what makes the value of a key."""
+    if decode is None:
+        return lambda kv: kv.value
+    check_function("decode", decode)
+    return lambda kv: decode(kv.value)
 
 
 async def make(client: Client, prefix: Text, read: Callable[[KeyValue], T], *, timeout: float | None) -> Mirror[T]:

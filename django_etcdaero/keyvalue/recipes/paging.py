@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Unpack
 
 from django_etcdaero.exceptions import Compacted, FutureRevision
-from django_etcdaero.keyvalue.arguments import EndOptions, PageOptions, check_choice, check_flag
+from django_etcdaero.keyvalue.arguments import EndOptions, PageOptions, check_choice, check_flag, check_timeout
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.keys import Text
@@ -54,6 +54,7 @@ class Pages:
         order = SortOrder.DESCEND if descending else SortOrder.NONE
         request = get(key, range_end, sort_order=order, **options)
         check_positive("page_size", page_size)
+        check_timeout(timeout)
         self._client = client
         self._request = replace(request, limit=page_size)
         self._timeout = timeout

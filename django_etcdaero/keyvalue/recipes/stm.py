@@ -35,6 +35,7 @@ from dataclasses import replace
 from typing import Any
 
 from django_etcdaero.exceptions import Compacted, FutureRevision, InvalidRequest, VersionConflict
+from django_etcdaero.keyvalue.arguments import check_function
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.steps import Commit, Read
@@ -156,6 +157,7 @@ async def transact(
     Raises what the function raises; ``TxnFailed`` after ``max_attempts`` conflicts; ``DeadlineExceeded`` after
     ``timeout`` seconds altogether (``None``: the engine's default for each call); and what a transaction raises.
     """
+    check_function("function", function)
     if not isinstance(isolation, Isolation):
         raise InvalidRequest(f"isolation must be an Isolation, not {isolation!r}")
     if handle_class is Transaction and inspect.iscoroutinefunction(function):

@@ -168,10 +168,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nested": ({"fields": {"adress.city": "Graz"}}, "no class of the objects has a field 'adress'"),
     "where": ({"where": "new"}, "where must be a function"),
     "order": ({"order_by": "total"}, "order_by must be one of name, version, modified, created"),
-    "limit": ({"limit": -1}, "limit must not be negative"),
-    "offset": ({"offset": -1}, "offset must not be negative"),
-    "revision": ({"revision": -1}, "revision must not be negative"),
-    "under": ({"under": ""}, "the name of an object must"),
+    "limit": ({"limit": -1}, "limit must be from 0 to"),
+    "offset": ({"offset": -1}, "offset must be from 0 to"),
+    "revision": ({"revision": -1}, "revision must be from 0 to"),
+    "under": ({"under": ""}, "under must be a text that is not empty"),
 }
 
 
