@@ -20,7 +20,14 @@ import pytest
 from django_etcdaero.exceptions import EtcdAeroError, InvalidRequest, NotLeader
 from django_etcdaero.keyvalue import KV, ops
 from django_etcdaero.keyvalue.administration import Alarm, AlarmType, PermissionType
-from django_etcdaero.keyvalue.arguments import EndOptions, IterateOptions, PutOptions, RangeOptions, WatchOptions
+from django_etcdaero.keyvalue.arguments import (
+    EndOptions,
+    EventOptions,
+    IterateOptions,
+    PutOptions,
+    RangeOptions,
+    WatchOptions,
+)
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.objects.watch import FollowOptions
@@ -126,6 +133,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "IterateOptions": IterateOptions,
         "PutOptions": PutOptions,
         "RangeOptions": RangeOptions,
+        "EventOptions": EventOptions,
         "WatchOptions": WatchOptions,
     }.items()
 }
@@ -200,7 +208,7 @@ SURFACES: dict[str, Surface] = {
         lambda kv: AsyncTransaction(kv, Attempt(Isolation.SERIALIZABLE), Contention("it", timeout=9))
     ),
     "TemporaryKey": Surface(lambda kv: kv.temporary_key(f"T-{next(_numbers)}"), frozenset({"create"})),
-    "Mirror": Surface(lambda kv: kv.mirror("m/"), frozenset({"get"})),
+    "Mirror": Surface(lambda kv: kv.mirror("m/"), frozenset({"begin", "get"})),
     "Lease": Surface(lambda kv: kv.lease(60), frozenset({"end", "subscribe", "take", "unsubscribe"})),
     "Session": Surface(lambda kv: kv.session(60), frozenset({"free", "reserve"})),
     "Watch": Surface(lambda kv: kv.watch("k"), frozenset({"begin", "take", "told"})),
