@@ -97,7 +97,7 @@ def advertised(members: Iterable[Any], *, encrypted: bool) -> list[Endpoint]:
 
 def checked_id(member_id: object) -> int:
     """Return ``member_id`` if it can be one. Raises ``InvalidRequest``."""
-    if not isinstance(member_id, int) or member_id not in _UINT64:
+    if not isinstance(member_id, int) or int(member_id) not in _UINT64:
         raise InvalidRequest(f"member_id must be the number that members() tells, not {member_id!r}")
     return member_id
 
