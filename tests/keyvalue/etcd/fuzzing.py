@@ -309,8 +309,11 @@ class Fuzz:
             self._make(chance, chance.call(), self._engines[-1])
 
     def _with_signals(self, chance: Chance, calls: int) -> None:
+        armed = False
+
         def interrupt(*_: object) -> None:
-            raise Interrupted
+            if armed:  # not between two calls
+                raise Interrupted
 
         former = signal.signal(signal.SIGALRM, interrupt)
         try:
@@ -318,11 +321,15 @@ class Fuzz:
                 call = chance.call()
                 try:
                     try:
+                        armed = True
                         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.02))
                         self._make(chance, call, self._engines[-1])
                     finally:
+                        armed = False
                         signal.setitimer(signal.ITIMER_REAL, 0)
-                except Interrupted:
+                except Exception as error:
+                    if not _was_interrupted(error):
+                        raise
                     self._note(call, "interrupted")
         finally:
             signal.signal(signal.SIGALRM, former)
@@ -353,6 +360,13 @@ class Fuzz:
                     self._note(call, "answered")
 
         await asyncio.gather(*(one_by_one() for _ in range(TASKS)))
+
+
+def _was_interrupted(error: BaseException | None) -> bool:
+    """Tell whether it comes from the signal: starting a thread, Python makes another error of it."""
+    while error is not None and not isinstance(error, Interrupted):
+        error = error.__context__
+    return error is not None
 
 
 async def _awaited(call: Awaitable[Any]) -> Any:
