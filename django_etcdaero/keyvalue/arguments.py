@@ -155,7 +155,8 @@ def check_count(name: str, value: object) -> None:
 
 def check_int(name: str, value: object) -> None:
     """Refuse anything but an ``int`` of 64 bits."""
-    if not isinstance(value, int) or value not in INT64:
+    # Of an int of another type, such as a member of an enum, Python would go through the whole range one by one.
+    if not isinstance(value, int) or int(value) not in INT64:
         raise InvalidRequest(f"{name} must be an int of 64 bits, not {value!r}")
 
 

@@ -160,7 +160,7 @@ class Engine(ThreadedCalls, ABC):
         self, request: values.WatchRequest, sink: values.WatchSink, *, timeout: float | None = None
     ) -> values.WatchHandle:
         """Start a watch. ``sink`` is called from a thread of the engine. A cancelled call leaves no watch behind."""
-        return await self._start_in_thread(lambda left: self.watch(request, sink, timeout=left), timeout)
+        return await self._start_in_thread(lambda left: self.watch(request, sink, timeout=left), sink, timeout)
 
     # administration --------------------------------------------------------------------------------------------------
 

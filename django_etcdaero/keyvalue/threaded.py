@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from functools import wraps
@@ -11,7 +12,7 @@ from django_etcdaero.system.acting import acts
 from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.pool import Pool
 
-from .values import WatchHandle
+from .values import WatchBatch, WatchHandle, WatchLost, WatchSink
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,8 +35,15 @@ class ThreadedCalls:
         seconds = self.default_timeout if timeout is None else check_seconds("timeout", timeout)
         return await self._threads().run(call, timeout=seconds)
 
-    async def _start_in_thread(self, start: Callable[[float], WatchHandle], timeout: float | None) -> WatchHandle:
-        """Return the watch that ``start(left)`` starts in a thread. A cancelled call leaves no watch behind."""
+    async def _start_in_thread(
+        self, start: Callable[[float], WatchHandle], sink: WatchSink, timeout: float | None
+    ) -> WatchHandle:
+        """Return the watch that ``start(left)`` starts in a thread.
+
+        A cancelled call leaves no watch behind; nor does one whose event loop was closed meanwhile, which ``sink`` is
+        told: the task may never learn it.
+        """
+        loop = asyncio.get_running_loop()
         mutex = threading.Lock()
         given_up = False
         started: list[WatchHandle] = []
@@ -45,8 +53,10 @@ class ThreadedCalls:
             with mutex:
                 started.append(handle)
                 unwanted = given_up
-            if unwanted:
+            if unwanted or loop.is_closed():
                 handle.cancel()
+            if loop.is_closed():
+                sink(WatchBatch((), 0, WatchLost.CLOSED))
             return handle
 
         try:

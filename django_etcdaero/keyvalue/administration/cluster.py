@@ -99,7 +99,7 @@ def advertised(members: Iterable[Any], *, encrypted: bool) -> list[Endpoint]:
 
 def checked_id(member_id: object, *, name: str = "member_id") -> int:
     """Return ``member_id`` if it can be one. Raises ``InvalidRequest``."""
-    if not isinstance(member_id, int) or isinstance(member_id, bool) or member_id not in _UINT64:
+    if not isinstance(member_id, int) or isinstance(member_id, bool) or int(member_id) not in _UINT64:
         raise InvalidRequest(f"{name} must be the number that members() tells, not {member_id!r}")
     return member_id
 

@@ -19,6 +19,7 @@ from django_etcdaero.keyvalue.values import (
     RangeResult,
     TxnResult,
     WatchBatch,
+    WatchHandle,
     WatchLost,
     WatchRequest,
 )
@@ -98,24 +99,13 @@ class Changes:
 class Until(Step[bool]):
     """Wait until ``condition()``, at most some seconds (``None``: without a limit); the answer is whether it holds."""
 
-    __slots__ = ("_changes", "_condition", "_orphaned", "_seconds")
+    __slots__ = ("_changes", "_condition", "_seconds")
 
-    def __init__(
-        self,
-        changes: Changes,
-        condition: Callable[[], bool],
-        seconds: float | None,
-        *,
-        orphaned: Callable[[], object] | None = None,
-    ) -> None:
-        """All of ``changes`` are woken when ``condition()``, which needs no lock, may have come true.
-
-        ``orphaned()`` is called then if the event loop that waits has been closed, from the thread that wakes.
-        """
+    def __init__(self, changes: Changes, condition: Callable[[], bool], seconds: float | None) -> None:
+        """All of ``changes`` are woken when ``condition()``, which needs no lock, may have come true."""
         self._changes = changes
         self._condition = condition
         self._seconds = seconds
-        self._orphaned = orphaned
 
     def block(self) -> bool:
         return self._changes.bell.wait_for(self._condition, self._seconds)
@@ -126,11 +116,8 @@ class Until(Step[bool]):
         loop, woken = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
-            try:
+            with suppress(RuntimeError):  # the loop was closed
                 loop.call_soon_threadsafe(woken.set)
-            except RuntimeError:  # the loop was closed
-                if self._orphaned is not None:
-                    self._orphaned()
 
         self._changes.wakers.append(wake)
         try:
@@ -189,27 +176,19 @@ async def wait(
 
     Return the reason for which the watch ended, if it did. ``left()`` returns the
     seconds left (0: the wait is over) or raises to end the wait; it is asked again when they have passed, and each
-    ``poll`` seconds. ``orphaned()`` is called instead if the event loop that waits was closed before.
+    ``poll`` seconds. ``orphaned()`` is called instead if the event loop that waits was closed before, also while the
+    watch was being started.
     """
-    woken = _Woken()
-    handle = None if watch is None else await watch[0].start_watch(watch[1], woken, timeout=left())
+    woken = _Woken(orphaned)
     alarm.subscribe(woken.wake)
-
-    def leave() -> None:
-        if handle is not None:
-            handle.cancel()
-        if orphaned is not None:
-            orphaned()
-
     try:
-        while (seconds := left()) > 0 and not await Until(
-            woken.changes, woken.is_set, min(seconds, poll), orphaned=leave
-        ):
+        if watch is not None:
+            woken.handle = await watch[0].start_watch(watch[1], woken, timeout=left())
+        while (seconds := left()) > 0 and not await Until(woken.changes, woken.is_set, min(seconds, poll)):
             continue
     finally:
         alarm.unsubscribe(woken.wake)
-        if handle is not None:
-            handle.cancel()
+        woken.leave()
     return woken.lost
 
 
@@ -222,10 +201,16 @@ async def pause(alarm: Alarm, seconds: float) -> None:
 class _Woken(PromptSink):
     """What ends a wait."""
 
-    def __init__(self) -> None:
-        self.changes = Changes()
+    def __init__(self, orphaned: Callable[[], object] | None) -> None:
+        self.changes = Changes(self._look_after_loop)
         self.lost: WatchLost | None = None
+        self.handle: WatchHandle | None = None
+        """Of the watch, as soon as it is known."""
         self._set = False
+        self._orphaned = orphaned
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with suppress(RuntimeError):  # none is running
+            self._loop = asyncio.get_running_loop()
 
     def is_set(self) -> bool:
         return self._set
@@ -235,7 +220,19 @@ class _Woken(PromptSink):
             self._set = True
             self.changes.notify_all()
 
+    def leave(self) -> None:
+        """End the watch."""
+        if self.handle is not None:
+            self.handle.cancel()
+
     def __call__(self, batch: WatchBatch) -> None:
         self.lost = self.lost if batch.lost is None else batch.lost
         if batch.events or batch.lost is not None:
             self.wake()
+
+    def _look_after_loop(self) -> None:
+        """Do what the task would have done that waits, if its loop was closed."""
+        if self._loop is not None and self._loop.is_closed():
+            self.leave()
+            if self._orphaned is not None:
+                self._orphaned()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from typing import Any
@@ -305,4 +306,36 @@ def test_a_loop_that_is_closed_while_a_task_waits_leaves_no_place_in_the_queue(k
     other.acquire(timeout=10)
     assert [each.token for each in other.queue()] == [other.token]
     other.release()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_a_loop_that_is_closed_while_a_watch_is_being_started_leaves_no_place_in_the_queue(
+    kv: KV, store: InterposedEngine
+) -> None:
+    holder, waiter = kv.lock("L"), kv.lock("L")
+    holder.acquire()
+    starting, go_on = threading.Event(), threading.Event()
+
+    def hold_up() -> None:
+        if threading.current_thread().name == "etcdaero-async":  # not that of a guard, in the background
+            starting.set()
+            assert go_on.wait(20)
+
+    async def start() -> asyncio.Task[bool]:
+        store.before["watch"] = hold_up
+        task = asyncio.ensure_future(waiter.aacquire())
+        await until(lambda: starting.is_set() and len(holder.queue()) == 2, "the start of the watch")
+        return task
+
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(start())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+    del store.before["watch"]
+    go_on.set()
+    wait_until(lambda: len(holder.queue()) == 1, what="the end of the place")
+    assert holder.held  # the session goes on
+    holder.release()
+    wait_until(lambda: not store.running, what="the end of all watches")
+    assert not task.done()
     task._log_destroy_pending = False  # type: ignore[attr-defined]

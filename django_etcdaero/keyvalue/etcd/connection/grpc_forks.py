@@ -3,7 +3,7 @@
 Closing channels is not all. gRPC has threads of its own, which end a few milliseconds after the last channel is gone;
 a process that forks before that has children, and sometimes a parent, that hang.
 
-And the order matters. With ``GRPC_ENABLE_FORK_SUPPORT=1`` gRPC registers handlers with :func:`os.register_at_fork` when
+And the order matters. With ``GRPC_ENABLE_FORK_SUPPORT=1`` gRPC registers handlers with ``os.register_at_fork()`` when
 a process makes its first channel. Handlers for the time before a fork run in the reverse order of their registration:
 gRPC's would stop its threads before those of :mod:`django_etcdaero.system.forks`, registered earlier, get to close the
 channels, which then waits for the stopped threads for ever. Afterwards calls would begin before gRPC is ready for them.

@@ -178,7 +178,7 @@ def _explain(request: _Encoded, error: Exception) -> Exception:
         if field.name in ("key", "range_end", "value"):
             if type(value) is not bytes:
                 return InvalidRequest(f"{field.name} must be bytes, not {type(value).__name__}")
-        elif not isinstance(value, int | bytes) or (isinstance(value, int) and value not in INT64):
+        elif not isinstance(value, int | bytes) or (isinstance(value, int) and int(value) not in INT64):
             return InvalidRequest(f"{field.name} must be an int of 64 bits, not {value!r}")
     return InvalidRequest(f"{type(request).__name__} cannot be encoded")
 
