@@ -102,15 +102,15 @@ def keys_of(watch: OpenWatch) -> str:
 def watches_of(item: KeyValue | None) -> tuple[tuple[Watched, ...], int]:
     """Read what a process told, and how many it has left out; what makes no sense is left out, too."""
     try:
-        told = None if item is None else Watching.decode(item.value)
+        told = Watching(at=0, watches=[]) if item is None else Watching.decode(item.value)
     except ResponseError:
-        told = None
+        return (), 0
     found: list[Watched] = []
-    for each in [] if told is None else told.watches[:MOST_WATCHES]:
+    for each in told.watches[:MOST_WATCHES]:
         match each:
             case [str() as keys, int() | float() as since, int() as revision, int() as events]:
                 found.append(Watched(keys, since, revision, events, told.at))
-    return tuple(found), 0 if told is None else told.more
+    return tuple(found), told.more
 
 
 def _own(watch: OpenWatch) -> bool:
