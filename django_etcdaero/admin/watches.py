@@ -23,7 +23,7 @@ from django_etcdaero.inspection.events import OVERLAP, Gap, Happened, Reason, ha
 from django_etcdaero.inspection.key_text import key_bytes, key_text
 from django_etcdaero.inspection.problem import Problem
 from django_etcdaero.keyvalue.values import Event, EventType
-from django_etcdaero.management.describe import moment
+from django_etcdaero.management.describe import count, moment
 
 from ..models import Watch
 from .deadline import DEADLINE
@@ -142,6 +142,11 @@ class WatchAdmin(InspectedAdmin):
             follow = f"{self.address('follow')}?{urlencode({'alias': alias, 'prefix': thing.label.rstrip('*')})}"
         return {"alias": alias, "follow": follow, "whose": thing.whose}
 
+    def permits(self, request: HttpRequest, codename: str) -> bool:
+        """Tell whether the visitor has a permission; events show keys, so who follows them has to be allowed to."""
+        sees_keys = codename != "follow_events" or request.user.has_perm(f"{self.opts.app_label}.view_key")
+        return sees_keys and super().permits(request, codename)
+
     # following -------------------------------------------------------------------------------------------------------
 
     def follow(self, request: HttpRequest) -> HttpResponse:
@@ -256,7 +261,7 @@ class WatchAdmin(InspectedAdmin):
     @admin.display(description=_("events"), ordering="events")
     def events(self, thing: Watch) -> str:
         """Return how many had come in."""
-        return f"{thing.value.events:,}"
+        return count(thing.value.events)
 
 
 def row(event: Event, *, reveals: bool) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_open_watches_are_listed(staff: Callable[..., Client]) -> None:
     assert "config/*" in listed
     assert "flags/beta" in listed
     assert FOLLOW not in listed
-    assert FOLLOW in staff("view_watch", "follow_events").get(LIST).content.decode()
+    assert FOLLOW in staff("view_watch", "follow_events", "view_key").get(LIST).content.decode()
 
 
 def test_those_of_the_package_are_marked_and_can_be_filtered_out(
@@ -71,9 +71,9 @@ def test_those_of_the_package_are_marked_and_can_be_filtered_out(
 
 
 def test_events_are_followed_without_values_unless_they_may_be_seen(staff: Callable[..., Client]) -> None:
-    client = staff("view_watch", "follow_events")
+    client = staff("view_watch", "follow_events", "view_key")
     assert staff("view_watch").get(FOLLOW).status_code == 403
-    assert asked(staff("view_watch", "follow_events"), prefix="a")[0] == 200
+    assert asked(staff("view_watch", "follow_events", "view_key"), prefix="a")[0] == 200
     start = kv.put("x", "").revision
     kv.put("a<b>", "s3cret")
     kv.delete("a<b>")
@@ -88,13 +88,13 @@ def test_events_are_followed_without_values_unless_they_may_be_seen(staff: Calla
     assert "a&lt;b&gt;" in page
     assert "s3cret" not in page
     assert f"?alias=default&amp;prefix=a&amp;since={start}" in page
-    sees = staff("view_watch", "follow_events", "reveal_value")
+    sees = staff("view_watch", "follow_events", "view_key", "reveal_value")
     assert "s3cret" in sees.get(FOLLOW, {"prefix": "a", "since": start}).content.decode()
     assert asked(sees, prefix="a", since=start)[1]["rows"][0]["value"] == "s3cret"
 
 
 def test_a_gap_is_a_row(staff: Callable[..., Client]) -> None:
-    client = staff("view_watch", "follow_events")
+    client = staff("view_watch", "follow_events", "view_key")
     start = kv.put("a", "1").revision
     kv.put("a", "2")
     kv.compact(kv.put("a", "3").revision)
