@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.inspection import caches
 from django_etcdaero.inspection.cache_values import is_pickle, show_entry
 from django_etcdaero.inspection.caches import CacheState, Looked
 from django_etcdaero.management.cache_words import scope_of_clear, scope_of_invalidation, state_of_entry
-from django_etcdaero.management.describe import size
+from django_etcdaero.management.describe import count, size
 
 from ..models import Cache
 from .acts import Act, ConfirmForm, confirm, name_form
@@ -226,7 +226,7 @@ class CacheAdmin(InspectedAdmin):
     @admin.display(description=_("entries"), ordering="entries")
     def entries(self, thing: Any) -> str:
         """Return how many there are, about."""
-        return gettext("not known") if thing.value.entries is None else f"{thing.value.entries:,}"
+        return gettext("not known") if thing.value.entries is None else count(thing.value.entries)
 
     @admin.display(description=_("whole store"))
     def stored(self, thing: Any) -> str:
@@ -234,7 +234,7 @@ class CacheAdmin(InspectedAdmin):
         fill = thing.value.fill
         if fill.records is None:
             return gettext("not known")
-        records = gettext("%s records") % f"{fill.records:,}"
+        records = ngettext("%s record", "%s records", fill.records) % count(fill.records)
         return records if fill.size is None else f"{records}, {size(fill.size)}"
 
     @admin.display(description=_("hits of this process"), ordering="hit_share", empty_value="-")
@@ -242,7 +242,7 @@ class CacheAdmin(InspectedAdmin):
         """Return which share of gets found something."""
         share = thing.value.hit_share
         return None if share is None else gettext("%(share).0f %% of %(reads)s") % {
-            "share": share * 100, "reads": f"{thing.value.reads:,}"
+            "share": share * 100, "reads": count(thing.value.reads)
         }  # fmt: skip
 
     @admin.display(description=_("store"))

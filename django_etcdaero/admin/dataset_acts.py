@@ -19,7 +19,7 @@ from django_etcdaero import datasets
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.publish.history import Version, pin, rollback, unpin
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.management.describe import moment, size
+from django_etcdaero.management.describe import count, moment, size
 from django_etcdaero.runtime import runtime
 
 from ..models import Dataset
@@ -105,7 +105,7 @@ def _rollback_form(thing: Any) -> type[ConfirmForm]:
 def _version_in_words(each: Version) -> str:
     return gettext("version %(version)d: %(rows)s rows, %(size)s, published %(when)s") % {
         "version": each.version,
-        "rows": f"{each.rows:,}",
+        "rows": count(each.rows),
         "size": size(each.stored_bytes),
         "when": moment(each.published_at),
     }

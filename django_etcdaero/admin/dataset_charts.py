@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.datasets.publish.history import Version
-from django_etcdaero.management.describe import size, span
+from django_etcdaero.management.describe import count, size, span
 
 WIDTH, HEIGHT, LABELS = 300, 96, 18
 """Of a chart, in its own units: bars are HEIGHT at most, numbers of versions below take LABELS."""
@@ -58,7 +58,7 @@ def charts(versions: Sequence[Version]) -> list[Chart]:
     if len(shown) < 2:
         return []
     return [
-        _chart("rows", _("Rows"), shown, lambda each: each.rows, lambda value: f"{value:,.0f}"),
+        _chart("rows", _("Rows"), shown, lambda each: each.rows, lambda value: count(int(value))),
         _chart("size", _("Stored size"), shown, lambda each: each.stored_bytes, lambda value: size(int(value))),
         _chart("duration", _("Duration of the load"), shown, lambda each: each.load_seconds, span),
     ]

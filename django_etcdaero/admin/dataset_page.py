@@ -50,12 +50,14 @@ def page_context(page: Section, request: HttpRequest, thing: Any) -> dict[str, A
     held = None if state.processes is None else holders(declared, version, state.processes)
     holder = None if overview is None else overview.holder
     who = "" if holder is None else f"{holder.host or '?'}/{holder.pid or '?'}"
-    versions = state.versions or []
+    versions, layout = state.versions or [], declared.layout("")
     period = declared.refresh_every
     return {
         "state": state,
         # Not the dataset itself: a template would take what it looks for from its rows, and wait for those.
         "declared": {name: getattr(declared, name) for name in ("origin", "using", "schema", "keep")},
+        "keys_under": layout.base,
+        "announcement_key": layout.announcement.encode(),
         "overview": overview,
         "announced": announced,
         "now": state.asked,

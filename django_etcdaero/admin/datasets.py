@@ -19,7 +19,7 @@ from django_etcdaero.inspection.cluster_status import ClusterStatus, ask
 from django_etcdaero.inspection.conditions import Condition, conditions
 from django_etcdaero.inspection.holders import Holders, holders
 from django_etcdaero.inspection.one_dataset import ask_one
-from django_etcdaero.management.describe import moment, size, span
+from django_etcdaero.management.describe import count, moment, size, span
 from django_etcdaero.system.clocks import monotonic
 
 from ..models import Dataset
@@ -210,7 +210,7 @@ class DatasetAdmin(InspectedAdmin):
     def rows(self, thing: Dataset) -> str | None:
         """Return how many rows it has."""
         return (
-            None if thing.value.rows is None else format_html('<span class="number">{}</span>', f"{thing.value.rows:,}")
+            None if thing.value.rows is None else format_html('<span class="number">{}</span>', count(thing.value.rows))
         )
 
     @admin.display(description=_("stored"), ordering="stored_bytes", empty_value="-")

@@ -9,8 +9,8 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html
-from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.inspection.leases import Lease as FoundLease
@@ -46,7 +46,12 @@ def _question(thing: Lease) -> str:
 def _revoke(request: HttpRequest, thing: Lease, data: Mapping[str, Any]) -> str:
     revoked = revoke(kv_of(place_of(thing.pk)[0]), thing.value.id, keys=data["keys"])
     said = {"lease": thing.label, "count": len(revoked.keys), "reason": data["reason"]}
-    return gettext("Lease %(lease)s was revoked, with %(count)d keys: %(reason)s") % said
+    words = ngettext(
+        "Lease %(lease)s was revoked, with %(count)d key: %(reason)s",
+        "Lease %(lease)s was revoked, with %(count)d keys: %(reason)s",
+        len(revoked.keys),
+    )
+    return words % said
 
 
 class LeaseAdmin(LeasedAdmin):

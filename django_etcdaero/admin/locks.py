@@ -9,7 +9,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.exceptions import InvalidRequest
@@ -78,10 +78,14 @@ def _remove_waiter(request: HttpRequest, thing: Lock, data: Mapping[str, Any]) -
 
 
 def _release_question(thing: Lock) -> str:
-    return gettext(
+    return ngettext(
+        "“%(name)s” is taken from %(who)s, which has the token %(token)d, and given to the next in the queue"
+        " (%(waiting)d waits). The one it is taken from may go on working until it notices. If another one has it by"
+        " then, nothing is done.",
         "“%(name)s” is taken from %(who)s, which has the token %(token)d, and given to the next in the queue"
         " (%(waiting)d wait). The one it is taken from may go on working until it notices. If another one has it by"
-        " then, nothing is done."
+        " then, nothing is done.",
+        len(thing.value.waiters),
     ) % {
         "name": thing.label,
         "who": who(thing.value.holder),

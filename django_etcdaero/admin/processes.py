@@ -15,7 +15,7 @@ from django_etcdaero import datasets
 from django_etcdaero.datasets.state.presence import Process as FoundProcess
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.inspection.processes import FoundProcesses, Headline, ask_processes, identity
-from django_etcdaero.management.describe import moment, size
+from django_etcdaero.management.describe import count, moment, size
 
 from ..models import Process
 from .deadline import DEADLINE
@@ -134,7 +134,7 @@ class ProcessAdmin(InspectedAdmin):
     @admin.display(description=_("rows"), ordering="total_rows")
     def rows(self, thing: Any) -> str:
         """Return how many rows it holds."""
-        return f"{thing.total_rows:,}"
+        return count(thing.total_rows)
 
     @admin.display(description=_("stored"), ordering="total_bytes")
     def bytes_held(self, thing: Any) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin import ShowFacets, SimpleListFilter
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.utils.http import urlencode
@@ -13,20 +14,23 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import conf
+from django_etcdaero.datasets.layout import ANNOUNCEMENTS, CACHES, DATASETS, LOADS
 from django_etcdaero.datasets.state.presence import processes
+from django_etcdaero.datasets.state.watching import Watched
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.inspection.aliases import ask_aliases
 from django_etcdaero.inspection.events import OVERLAP, Gap, Happened, Reason, happened
 from django_etcdaero.inspection.key_text import key_bytes, key_text
 from django_etcdaero.inspection.problem import Problem
 from django_etcdaero.keyvalue.values import Event, EventType
-from django_etcdaero.management.describe import moment
+from django_etcdaero.management.describe import count, moment
 
 from ..models import Watch
 from .deadline import DEADLINE
 from .inspected import Found, InspectedAdmin, Page
 from .leased import ask_alias, place_of
 from .mistakes import brief, number_of
+from .processes import MOST_NAMED, pk_of
 
 LONGEST_VALUE = 200
 """Characters of a value that are shown."""
@@ -52,11 +56,45 @@ class Asked:
     """What could not be understood; nothing is followed then."""
 
 
+OWN = {
+    ANNOUNCEMENTS: _("versions of the datasets"),
+    LOADS: _("loads of the datasets"),
+    DATASETS: _("requests for loads"),
+    CACHES: _("notices of caches"),
+}
+"""What the package's own watches are for, by how their keys begin."""
+
+
+def purpose(watched: Watched) -> str:
+    """Say what a watch of the package itself is for; empty: it is one of the project."""
+    if not watched.own:
+        return ""
+    begins = watched.keys.removeprefix("[")
+    return str(next((words for begin, words in OWN.items() if begins.startswith(begin)), gettext("other")))
+
+
+class OwnFilter(SimpleListFilter):
+    """Tells the watches of the project from those of the package itself."""
+
+    title = _("whose")
+    parameter_name = "own"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        """Return the two kinds."""
+        return [("False", _("of the project")), ("True", _("of the package itself"))]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        """Return those of the kind that was chosen."""
+        return queryset.filter(own=self.value()) if self.value() in ("False", "True") else queryset
+
+
 class WatchAdmin(InspectedAdmin):
     """The watches of the processes that read datasets."""
 
-    list_display = ("keys", "alias", "process", "since", "revision", "events")
-    search_fields = ("label", "who")
+    list_display = ("keys", "alias", "whose", "process", "since", "revision", "events", "told")
+    list_filter = (OwnFilter,)
+    show_facets = ShowFacets.NEVER
+    search_fields = ("label", "who", "whose")
     thing_template = "admin/django_etcdaero/watch.html"
     change_list_template = "admin/django_etcdaero/watch_list.html"
     pages = (
@@ -70,21 +108,31 @@ class WatchAdmin(InspectedAdmin):
 
     def read(self, request: HttpRequest) -> Found:
         answers = ask_aliases(lambda _alias, stores: processes(stores.kv), timeout=DEADLINE)
-        things = []
+        things, left_out = [], []
         for alias, found in answers.by_alias.items():
             for process in found:
+                if process.more_watches:
+                    left_out.append((f"{process.host}/{process.pid}", process.more_watches))
                 for each in process.watches:
                     who = f"{process.host}/{process.pid}"
                     thing: Any = Watch(pk=f"{alias}:{who}/{each.since:.6f}/{each.keys}")
-                    thing.value, thing.label, thing.who = each, each.keys, who
+                    thing.value, thing.label, thing.who, thing.whose = each, each.keys, who, purpose(each)
+                    thing.process = pk_of(process)
                     things.append(thing)
+        request.etcdaero_left_out = left_out  # type: ignore[attr-defined] # told above the list
         return Found(things=things, problems=answers.problems)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data is not None:
             follow = self.address("follow") if self.permits(request, "follow_events") else None
-            response.context_data.update(follow=follow, aliases=conf.aliases())
+            left_out = getattr(request, "etcdaero_left_out", [])
+            response.context_data.update(
+                follow=follow,
+                aliases=conf.aliases(),
+                left_out=left_out[:MOST_NAMED],
+                more_left_out=max(0, len(left_out) - MOST_NAMED),
+            )
         return response
 
     def thing_context(self, request: HttpRequest, thing: Any) -> dict[str, Any]:
@@ -92,7 +140,12 @@ class WatchAdmin(InspectedAdmin):
         follow = None
         if self.permits(request, "follow_events"):
             follow = f"{self.address('follow')}?{urlencode({'alias': alias, 'prefix': thing.label.rstrip('*')})}"
-        return {"alias": alias, "follow": follow}
+        return {"alias": alias, "follow": follow, "whose": thing.whose}
+
+    def permits(self, request: HttpRequest, codename: str) -> bool:
+        """Tell whether the visitor has a permission; events show keys, so who follows them has to be allowed to."""
+        sees_keys = codename != "follow_events" or request.user.has_perm(f"{self.opts.app_label}.view_key")
+        return sees_keys and super().permits(request, codename)
 
     # following -------------------------------------------------------------------------------------------------------
 
@@ -179,6 +232,16 @@ class WatchAdmin(InspectedAdmin):
         """Return the alias."""
         return place_of(thing.pk)[0]
 
+    @admin.display(description=_("whose"), ordering="whose")
+    def whose(self, thing: Any) -> str:
+        """Return whether it is one of the package itself, and what for."""
+        return gettext("package: %s") % thing.whose if thing.whose else gettext("project")
+
+    @admin.display(description=_("told"), ordering="at")
+    def told(self, thing: Watch) -> str:
+        """Return as of when the process has told this."""
+        return moment(thing.value.at)
+
     @admin.display(description=_("process"), ordering="who")
     def process(self, thing: Any) -> str:
         """Return the process that has it."""
@@ -198,7 +261,7 @@ class WatchAdmin(InspectedAdmin):
     @admin.display(description=_("events"), ordering="events")
     def events(self, thing: Watch) -> str:
         """Return how many had come in."""
-        return f"{thing.value.events:,}"
+        return count(thing.value.events)
 
 
 def row(event: Event, *, reveals: bool) -> dict[str, Any]:

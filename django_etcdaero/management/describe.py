@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-from django.utils import timezone
+from django.utils import formats, timezone
 
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
 from django_etcdaero.datasets.state.stored_state import Pin
+
+
+def count(number: int) -> str:
+    """Return a number with its thousands set apart, as the language that is active does it."""
+    return formats.number_format(number, use_l10n=True, force_grouping=True)
 
 
 def moment(timestamp: float) -> str:

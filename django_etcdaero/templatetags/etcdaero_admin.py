@@ -12,9 +12,12 @@ from django.contrib.admin.utils import quote
 from django.template import Context
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
+from django.utils.http import urlencode
 from django.utils.text import capfirst
 from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
+from django_etcdaero import conf
 from django_etcdaero.inspection.key_text import key_text
 from django_etcdaero.management import describe
 
@@ -81,6 +84,15 @@ def hexadecimal(number: int) -> str:
     return f"{number:x}"
 
 
+FORMS = {"text": _("text"), "hex": _("hex")}
+
+
+@register.filter
+def value_form(name: str) -> str:
+    """Return what a form is called in which a value is shown; JSON and MessagePack are called so everywhere."""
+    return str(FORMS.get(name, name))
+
+
 @register.filter
 def labelled(number: int, label: str) -> str:
     """Put a word before a number."""
@@ -91,6 +103,27 @@ def labelled(number: int, label: str) -> str:
 def shell_word(text: str) -> str:
     """Return a text as one word of a command line."""
     return shlex.quote(text)
+
+
+@register.simple_tag(takes_context=True)
+def page_of_key(context: Context, alias: str, key: bytes) -> str:
+    """Return the address of the page of a key below the prefix of an alias; empty as in :func:`page_of`."""
+    return page_of(context, "key", f"{alias}/{key_text(_in_tree(alias, key))}")
+
+
+@register.simple_tag(takes_context=True)
+def tree_under(context: Context, alias: str, under: str) -> str:
+    """Return the address of the tree of keys below ``under`` and the prefix of an alias; empty as in
+    :func:`page_of`."""
+    address = page_of(context, "key")
+    query = urlencode({"alias": alias, "under": key_text(_in_tree(alias, under.encode()))})
+    return f"{address}?{query}" if address else ""
+
+
+def _in_tree(alias: str, key: bytes) -> bytes:
+    """Return what a key is called where keys are looked at: there the whole store may be shown."""
+    used = conf.get(alias)
+    return f"{used.prefix}/".encode() + key if used.options.ADMIN_KEYS == "all" else key
 
 
 @register.simple_tag(takes_context=True)

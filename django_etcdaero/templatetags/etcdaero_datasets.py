@@ -6,6 +6,7 @@ from typing import Any
 
 from django import template
 from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.management import describe
 
@@ -49,7 +50,7 @@ def ago(timestamp: float | None, now: float) -> str:
 @register.filter
 def count(number: int | None) -> str:
     """Return a number with its thousands set apart."""
-    return "" if number is None else f"{number:,}"
+    return "" if number is None else describe.count(number)
 
 
 @register.filter
@@ -57,6 +58,15 @@ def brief(value: Any) -> str:
     """Return a value as Python writes it, cut to fit a column."""
     text = repr(value)
     return text if len(text) <= BRIEF else f"{text[:BRIEF]}…"
+
+
+PHASES = {"load": _("load"), "validate": _("validate"), "store": _("store"), "try": _("try")}
+
+
+@register.filter
+def phase(name: str) -> str:
+    """Return what a phase of a refresh is called."""
+    return str(PHASES.get(name, name))
 
 
 @register.filter

@@ -170,7 +170,7 @@ def test_an_outage_is_told_with_what_is_to_be_repeated(staff: Staff, monkeypatch
         cache.delete("page")
         page = text(staff("view_cache").get(f"{LIST}texts/change/"))
         assert "The store is away since" in page
-        assert "1 deletions, 0 times everything" in page
+        assert "1 deletion, 0 times everything" in page
         assert "away</td>" in text(staff("view_cache").get(LIST))
     wait_until(lambda: cache.get("page") is None and inspected.read_caches(5, ["texts"]).caches[0].away is None)
 
@@ -183,7 +183,7 @@ def test_a_near_cache_is_told(staff: Staff, settings: Any) -> None:
 
     def told() -> bool:
         assert caches["near"].get("a") == "b"  # what is held is dropped when the first notices come in
-        return "1 entries, " in text(client.get(f"{LIST}near/change/"))
+        return "1 entry, " in text(client.get(f"{LIST}near/change/"))
 
     wait_until(told)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from django.test import Client
 
 from django_etcdaero import kv, kvs
+from django_etcdaero.datasets.state import watching
 from django_etcdaero.datasets.state.presence import Presence
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.inspection import events
@@ -39,13 +42,38 @@ def test_open_watches_are_listed(staff: Callable[..., Client]) -> None:
     assert "config/*" in listed
     assert "flags/beta" in listed
     assert FOLLOW not in listed
-    assert FOLLOW in staff("view_watch", "follow_events").get(LIST).content.decode()
+    assert FOLLOW in staff("view_watch", "follow_events", "view_key").get(LIST).content.decode()
+
+
+def test_those_of_the_package_are_marked_and_can_be_filtered_out(
+    staff: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(watching, "MOST_WATCHES", 2)
+    client = staff("view_watch", "view_process")
+    with kv.watch("config/", prefix=True), kv.watch("announcements/", prefix=True), kv.watch("caches/", prefix=True):
+        Presence(kvs["default"], ttl=30, started=1.0).publish({}, revision=0, otherwise={})
+        listed = client.get(LIST).content.decode()
+        own, others = (client.get(LIST, {"own": own}).content.decode() for own in ("True", "False"))
+        client.get(LIST, {"own": "rubbish", "_facets": "True"})
+    assert "package: versions of the datasets" in listed
+    assert "1 of " in listed, "the third one is left out"
+    assert ("config/*" in own, "announcements/*" in own) == (False, True)
+    assert ("config/*" in others, "announcements/*" in others) == (True, False)
+    (address,) = re.findall(rf'href="({LIST}[^"]*announcements[^"]*/change/)', own)
+    page = client.get(html.unescape(address)).content.decode()
+    assert "of the package itself: versions of the datasets" in page
+    assert "/admin/django_etcdaero/process/" in page
+    (address,) = re.findall(r'href="(/admin/django_etcdaero/process/[^"]*/change/)', page)
+    process = client.get(address).content.decode()
+    assert "1 more is left out" in process
+    assert "of the package itself" in process
 
 
 def test_events_are_followed_without_values_unless_they_may_be_seen(staff: Callable[..., Client]) -> None:
-    client = staff("view_watch", "follow_events")
+    client = staff("view_watch", "follow_events", "view_key")
     assert staff("view_watch").get(FOLLOW).status_code == 403
-    assert asked(staff("view_watch", "follow_events"), prefix="a")[0] == 200
+    assert asked(staff("view_watch", "follow_events", "view_key"), prefix="a")[0] == 200
     start = kv.put("x", "").revision
     kv.put("a<b>", "s3cret")
     kv.delete("a<b>")
@@ -60,13 +88,13 @@ def test_events_are_followed_without_values_unless_they_may_be_seen(staff: Calla
     assert "a&lt;b&gt;" in page
     assert "s3cret" not in page
     assert f"?alias=default&amp;prefix=a&amp;since={start}" in page
-    sees = staff("view_watch", "follow_events", "reveal_value")
+    sees = staff("view_watch", "follow_events", "view_key", "reveal_value")
     assert "s3cret" in sees.get(FOLLOW, {"prefix": "a", "since": start}).content.decode()
     assert asked(sees, prefix="a", since=start)[1]["rows"][0]["value"] == "s3cret"
 
 
 def test_a_gap_is_a_row(staff: Callable[..., Client]) -> None:
-    client = staff("view_watch", "follow_events")
+    client = staff("view_watch", "follow_events", "view_key")
     start = kv.put("a", "1").revision
     kv.put("a", "2")
     kv.compact(kv.put("a", "3").revision)

@@ -5,7 +5,7 @@
 revision of the newest announcement that the process has seen, and by name only the datasets that do not stand as
 announced then. So an announcement costs each process one small write, and a status page still can say which version
 each process holds: that which was announced at the revision. Rows and bytes are those of the announcement.
-``processes/<host>-<pid>-<random>/watches`` names its watches (:mod:`.watching`), if it has any of its own.
+``processes/<host>-<pid>-<random>/watches`` names its watches (:mod:`.watching`), if it has any.
 
 A process that uses several aliases registers under each, with the same host, pid and start.
 """
@@ -109,6 +109,8 @@ class Process:
     stuck: dict[str, Busy] = field(default_factory=dict)
     """What it has been busy with for long, by dataset."""
     watches: tuple[Watched, ...] = ()
+    more_watches: int = 0
+    """How many it has besides, that it did not tell."""
 
 
 class Presence:
@@ -188,7 +190,8 @@ def processes(kv: KV) -> list[Process]:
                 who = Registration.decode(item.value)
                 if not is_dead(who.process):
                     process = _process(who, items.get(key + _HELD), announced)
-                    found.append(replace(process, watches=watches_of(items.get(key + _WATCHES))))
+                    watches, more = watches_of(items.get(key + _WATCHES))
+                    found.append(replace(process, watches=watches, more_watches=more))
     return sorted(found, key=_identity)
 
 
@@ -309,6 +312,7 @@ def merged(registrations: Iterable[Process]) -> list[Process]:
             stored_bytes=seen.stored_bytes | each.stored_bytes,
             stuck=seen.stuck | each.stuck,
             watches=(*seen.watches, *(watch for watch in each.watches if watch not in seen.watches)),
+            more_watches=seen.more_watches + (0 if seen is each else each.more_watches),
         )
     return [found[identity] for identity in sorted(found)]
 

@@ -1,8 +1,12 @@
 """The watches of a process, as it tells them where it registers: which keys, since when, how much has come in.
 
 They are told when others are open than at the last time, and not more often than every :data:`TELL_EVERY` seconds; how
-far each has come is as of then. At most :data:`MOST_WATCHES` are told, the oldest. The package's own are left out: each
-process that reads has the same ones.
+far each has come is as of then. At most :data:`MOST_WATCHES` are told, the oldest, those of the project before those of
+the package itself. Of the latter those count that have been open for :data:`TELL_EVERY` seconds: a process that reads
+has the same ones for as long as it lives, and writes once that it has them; waits that come and go cost nothing.
+
+What a place in a queue watches (who waits for a lock, holds it, or observes an election) is none of these: the queue
+itself tells it.
 """
 
 from __future__ import annotations
@@ -41,6 +45,13 @@ class Watched(NamedTuple):
     """Up to which it had come, as far as events had told, when this was told; 0: none had."""
     events: int
     """How many had come in when this was told."""
+    at: float = 0.0
+    """When this was told, seconds since the epoch."""
+
+    @property
+    def own(self) -> bool:
+        """Whether it is one of the package itself."""
+        return self.keys.removeprefix("[").startswith(RESERVED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,11 +75,13 @@ class WatchesTold:
 
     def value(self, watches: Sequence[OpenWatch]) -> bytes | None:
         """Return what is to stand in the store; the same as before where nothing is to be told, ``None``: nothing."""
-        own = [Watched(keys_of(each), each.since, each.revision, each.events) for each in watches if not _own(each)]
-        told = [(each.keys, each.since) for each in own]
+        now = time.time()
+        old = [each for each in watches if _own(each) and now - each.since >= TELL_EVERY]
+        all_ = [*(each for each in watches if not _own(each)), *old]
+        told = [(keys_of(each), each.since) for each in all_]
         if told != self._set and monotonic() >= self._at + TELL_EVERY:
-            shown = [list(each) for each in own[:MOST_WATCHES]]
-            made = Watching(at=time.time(), watches=shown, more=max(0, len(own) - MOST_WATCHES))
+            shown = [[keys_of(each), each.since, each.revision, each.events] for each in all_[:MOST_WATCHES]]
+            made = Watching(at=now, watches=shown, more=max(0, len(all_) - MOST_WATCHES))
             self._value, self._set, self._at = made.encode(), told, monotonic()
         return self._value
 
@@ -86,18 +99,18 @@ def keys_of(watch: OpenWatch) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def watches_of(item: KeyValue | None) -> tuple[Watched, ...]:
-    """Read what a process told; what makes no sense is left out."""
+def watches_of(item: KeyValue | None) -> tuple[tuple[Watched, ...], int]:
+    """Read what a process told, and how many it has left out; what makes no sense is left out, too."""
     try:
-        told = [] if item is None else Watching.decode(item.value).watches
+        told = Watching(at=0, watches=[]) if item is None else Watching.decode(item.value)
     except ResponseError:
-        return ()
-    found = []
-    for each in told[:MOST_WATCHES]:
+        return (), 0
+    found: list[Watched] = []
+    for each in told.watches[:MOST_WATCHES]:
         match each:
             case [str() as keys, int() | float() as since, int() as revision, int() as events]:
-                found.append(Watched(keys, since, revision, events))
-    return tuple(found)
+                found.append(Watched(keys, since, revision, events, told.at))
+    return tuple(found), told.more
 
 
 def _own(watch: OpenWatch) -> bool:

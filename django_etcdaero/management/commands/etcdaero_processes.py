@@ -95,7 +95,8 @@ def _as_json(found: FoundProcesses) -> dict[str, Any]:
             {
                 **as_fields(each),
                 "stuck": {name: busy._asdict() for name, busy in each.stuck.items()},
-                "watches": [watch._asdict() for watch in each.watches],
+                "watches": [{**watch._asdict(), "own": watch.own} for watch in each.watches],
+                "more_watches": each.more_watches,
                 "settings_that_differ": list(found.differing.get(identity(each), ())),
             }
             for each in found.processes

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.datasets.state import watching
-from django_etcdaero.datasets.state.presence import Presence, processes
+from django_etcdaero.datasets.state.presence import Presence, merged, processes
 from tests.datasets.hosting import FakeHost
 
 
@@ -97,3 +98,38 @@ def test_what_makes_no_sense_is_left_out(host: FakeHost, odd: str) -> None:
     host.kv.put(f"{PROCESSES}y", '{"host": "b", "pid": 1, "started": 1, "schemas": {"prices": 1}}')
     host.kv.put(f"{PROCESSES}y/watches", odd)
     assert told(host) == []
+
+
+def test_the_packages_own_are_told_once_they_are_old(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, ahead = 1000.0, 0.0
+    real = watching.time.time
+    monkeypatch.setattr(watching, "monotonic", lambda: now + ahead)
+    monkeypatch.setattr(watching.time, "time", lambda: real() + ahead)
+    presence = Presence(host.kv, ttl=30, started=1.0)
+    with host.kv.watch("announcements/", prefix=True), host.kv.watch("datasets/prices/x"):
+        publish(presence)
+        assert told(host) == []
+        for _ in range(5):
+            with host.kv.watch("loads/prices/s1"):  # a wait that comes and goes
+                assert not publish(presence)
+        ahead = watching.TELL_EVERY + 1
+        assert publish(presence)
+        for _ in range(5):
+            assert not publish(presence), "a process at rest writes nothing"
+            ahead += watching.TELL_EVERY
+        with host.kv.watch("config/", prefix=True):
+            publish(presence)
+            assert told(host) == ["config/*", "announcements/*", "datasets/prices/x"]
+            assert [each.own for each in processes(host.kv)[0].watches] == [False, True, True]
+
+
+def test_how_many_are_left_out_is_told(host: FakeHost) -> None:
+    presence = Presence(host.kv, ttl=30, started=1.0)
+    watches = [host.kv.watch(f"{number}") for number in range(watching.MOST_WATCHES + 3)]
+    publish(presence)
+    (process,) = processes(host.kv)
+    assert process.more_watches == 3
+    assert merged([process, replace(process, more_watches=1)])[0].more_watches == 4
+    assert all(each.at >= each.since for each in process.watches)
+    for each in watches:
+        each.cancel()
