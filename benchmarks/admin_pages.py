@@ -6,8 +6,9 @@
 The same is measured twice, in a process each: with as many things as the options say, one value of 1 MB among the keys,
 and with ``--small`` times fewer of each. Pages are asked for through Django's test client, commands are called in the
 same process; each figure is the better of two. The times are of the processor, in all threads of the process, so that
-what else the machine does counts little; the stores are SQLite files, whose work is in them. The memory is that by which
-the process grew at its most, above what it had before (Linux tells it). ``BENCHMARK_KV`` and ``BENCHMARK_RECORDS`` as in the other scripts.
+what else the machine does counts little; the stores are SQLite files, whose work is in them. The memory is that by
+which the process grew at its most, above what it had before (Linux tells it). ``BENCHMARK_KV`` and
+``BENCHMARK_RECORDS`` as in the other scripts.
 """
 
 from __future__ import annotations
