@@ -5,8 +5,10 @@
 
 The same is measured twice, in a process each: with as many things as the options say, one value of 1 MB among the keys,
 and with ``--small`` times fewer of each. Pages are asked for through Django's test client, commands are called in the
-same process; each figure is the better of two. The memory is that by which the process grew at its most, above what it
-had before (Linux tells it). ``BENCHMARK_KV`` and ``BENCHMARK_RECORDS`` as in the other scripts.
+same process; each figure is the better of two. The times are of the processor, in all threads of the process, so that
+what else the machine does counts little; the stores are SQLite files, whose work is in them. The memory is that by
+which the process grew at its most, above what it had before (Linux tells it). ``BENCHMARK_KV`` and
+``BENCHMARK_RECORDS`` as in the other scripts.
 """
 
 from __future__ import annotations
@@ -103,16 +105,16 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def best_of_two(act: Callable[[], object]) -> tuple[float, float]:
-    """Return the seconds that it takes, and by how many KiB the process grew meanwhile."""
+    """Return the seconds of the processor that it takes, and by how many KiB the process grew meanwhile."""
     return min(once(act) for _ in range(2))
 
 
 def once(act: Callable[[], object]) -> tuple[float, float]:
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = memory("VmHWM")
-    began = time.perf_counter()
+    began = time.process_time()
     act()
-    return time.perf_counter() - began, max(0, memory("VmHWM") - before)
+    return time.process_time() - began, max(0, memory("VmHWM") - before)
 
 
 def memory(which: str) -> int:
