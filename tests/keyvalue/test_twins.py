@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.keyvalue import KV, Election, Lease, Lock, Session, TemporaryKey
+from django_etcdaero.keyvalue import KV, Election, Lease, Lock, ReadLock, RWLock, Semaphore, Session, TemporaryKey
 from django_etcdaero.keyvalue.objects import Collection, LeasedObject, ObjectTxn
 from django_etcdaero.keyvalue.queue.election import Leadership
 from django_etcdaero.keyvalue.queue.observation import Observation
 
 ASK_NOTHING = {
-    KV: "open_watches abandon election lock namespace object_txn objects open_engine txn",
+    KV: "open_watches abandon election lock namespace object_txn objects open_engine rwlock semaphore txn",
     Lock: "check compare on_lost",
+    Semaphore: "check compare on_lost",
+    ReadLock: "check compare on_lost",
+    RWLock: "read write",
     Election: "compare drop follow guard on_lost owns report_loss unfollow",
     Lease: "end on_lost subscribe take unsubscribe",
     Session: "abandon free on_lost reserve",

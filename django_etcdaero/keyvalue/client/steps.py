@@ -19,6 +19,7 @@ from django_etcdaero.keyvalue.values import (
     RangeResult,
     TxnResult,
     WatchBatch,
+    WatchHandle,
     WatchLost,
     WatchRequest,
 )
@@ -180,36 +181,41 @@ class Alarm:
 async def wait(
     alarm: Alarm,
     left: Callable[[], float],
-    watch: tuple[Scope, WatchRequest] | None = None,
-    *,
+    *watches: tuple[Scope, WatchRequest],
     poll: float = math.inf,
     orphaned: Callable[[], object] | None = None,
+    enough: Callable[[WatchBatch], bool] | None = None,
 ) -> WatchLost | None:
-    """Wait for the first events of a watch, for the end of the watch or for ``alarm``, whichever comes first.
+    """Wait for the first events of a watch, for the end of a watch or for ``alarm``, whichever comes first.
 
-    Return the reason for which the watch ended, if it did. ``left()`` returns the
+    Return the reason for which a watch ended, if one did. ``left()`` returns the
     seconds left (0: the wait is over) or raises to end the wait; it is asked again when they have passed, and each
-    ``poll`` seconds. ``orphaned()`` is called instead if the event loop that waits was closed before.
+    ``poll`` seconds. ``orphaned()`` is called instead if the event loop that waits was closed before. ``enough()``, in
+    the threads that bring events, tells of each batch whether it ends the wait.
     """
-    woken = _Woken()
-    handle = None if watch is None else await watch[0].start_watch(watch[1], woken, timeout=left())
-    alarm.subscribe(woken.wake)
+    woken = _Woken(enough)
+    handles: list[WatchHandle] = []
+
+    def stop() -> None:
+        for handle in handles:
+            handle.cancel()
 
     def leave() -> None:
-        if handle is not None:
-            handle.cancel()
+        stop()
         if orphaned is not None:
             orphaned()
 
     try:
+        for scope, request in watches:
+            handles.append(await scope.start_watch(request, woken, timeout=left()))
+        alarm.subscribe(woken.wake)
         while (seconds := left()) > 0 and not await Until(
             woken.changes, woken.is_set, min(seconds, poll), orphaned=leave
         ):
             continue
     finally:
         alarm.unsubscribe(woken.wake)
-        if handle is not None:
-            handle.cancel()
+        stop()
     return woken.lost
 
 
@@ -222,9 +228,10 @@ async def pause(alarm: Alarm, seconds: float) -> None:
 class _Woken(PromptSink):
     """What ends a wait."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough: Callable[[WatchBatch], bool] | None) -> None:
         self.changes = Changes()
         self.lost: WatchLost | None = None
+        self._enough = enough
         self._set = False
 
     def is_set(self) -> bool:
@@ -237,5 +244,6 @@ class _Woken(PromptSink):
 
     def __call__(self, batch: WatchBatch) -> None:
         self.lost = self.lost if batch.lost is None else batch.lost
-        if batch.events or batch.lost is not None:
+        ends = bool(batch.events) and (self._enough is None or self._enough(batch))
+        if ends or batch.lost is not None:
             self.wake()

@@ -43,6 +43,8 @@ class Contender:
     """What messages call it."""
     apart = False
     """Contenders introduce themselves in second keys."""
+    alone = True
+    """One contender at a time holds the name."""
 
     def __init__(self, client: Client, name: Text, *, ttl: int) -> None:
         self.name = to_bytes(name, name=f"{self.kind} name")
@@ -100,17 +102,30 @@ class Contender:
 
     async def _holder(self, *, timeout: float | None = None) -> Holder | None:
         """Return what is known of who holds the name now, this process or another; ``None`` if nobody does."""
-        in_line = await read_queue(self._client, self.name, second=self.apart, limit=1, timeout=timeout)
-        return Holder.read(*in_line[0]) if in_line else None
+        in_line = await self._read_line(limit=1, timeout=timeout)
+        return in_line[0] if in_line else None
 
     holder, aholder = twins(_holder)
 
     async def _queue(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
         """Return what is known of the holder and of everybody who waits, in the order of their turns."""
-        in_line = await read_queue(self._client, self.name, second=self.apart, timeout=timeout)
-        return tuple(Holder.read(*each) for each in in_line)
+        return await self._read_line(limit=0, timeout=timeout)
 
     queue, aqueue = twins(_queue)
+
+    async def _holders(self, *, timeout: float | None = None) -> tuple[Holder, ...]:
+        """Return what is known of who holds the name now, in the order in which they came."""
+        in_line = await self._read_line(limit=1 if self.alone else 0, timeout=timeout)
+        return in_line[: await self._count_holders(in_line, timeout=timeout)]
+
+    async def _read_line(self, *, limit: int, timeout: float | None) -> tuple[Holder, ...]:
+        """Return the contenders in order, with ``limit`` at least one if there is one."""
+        in_line = await read_queue(self._client, self.name, second=self.apart, limit=limit, timeout=timeout)
+        return tuple(Holder.read(*each) for each in in_line)
+
+    async def _count_holders(self, in_line: tuple[Holder, ...], *, timeout: float | None) -> int:
+        """Return how many of those ``in_line``, the first ones, hold the name."""
+        return min(1, len(in_line))
 
     # inside ----------------------------------------------------------------------------------------------------------
 

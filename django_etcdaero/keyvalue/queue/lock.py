@@ -127,15 +127,19 @@ class Lock(Contender, TwinBlocks):
         lock; until it has, it may go on, so its writes should be guarded by :meth:`compare` or the token. After
         ``OutcomeUnknown`` a repetition with the token does no harm.
         """
-        holder = await self._holder(timeout=timeout)
-        if holder is None or token not in (None, holder.token):
-            return None
-        if not await remove(self._client, self.name, holder, holder, timeout):
+        holder = await self._holder_with(token, timeout=timeout)
+        if holder is None or not await remove(self._client, self.name, (holder,), holder, timeout):
             return None
         logger.warning("%s was removed as holder of %r (token %d)", holder, self.label, holder.token)
         return holder
 
     force_release, aforce_release = twins(_force_release)
+
+    async def _holder_with(self, token: int | None, *, timeout: float | None) -> Holder | None:
+        for holder in await self._holders(timeout=timeout):
+            if token in (None, holder.token):
+                return holder
+        return None
 
     async def _remove_waiter(self, token: int, *, timeout: float | None = None) -> Holder | None:
         """Take the contender with ``token`` out of the queue. Return who it was.
@@ -144,8 +148,9 @@ class Lock(Contender, TwinBlocks):
         ``LockLost``; those behind it move up.
         """
         in_line = await self._queue(timeout=timeout)
-        for waiter in in_line[1:]:
-            if waiter.token == token and await remove(self._client, self.name, in_line[0], waiter, timeout):
+        holders = in_line[: await self._count_holders(in_line, timeout=timeout)]
+        for waiter in in_line[len(holders) :]:
+            if waiter.token == token and await remove(self._client, self.name, holders, waiter, timeout):
                 logger.warning("%s was removed from the queue for %r (token %d)", waiter, self.label, token)
                 return waiter
         return None
