@@ -1,4 +1,4 @@
-"""Run as a program: lock, elect, watch and transact at once on a cluster, and write down everything that happened.
+"""Run as a program: lock, elect, watch, mirror and transact at once on a cluster, and write down what happened.
 
 ``python -m tests.programs.history_worker ENDPOINTS PREFIX NUMBER START_REVISION LOG``
 
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, OutcomeUnknown
-from django_etcdaero.keyvalue import KV, Event, Resync, txn
+from django_etcdaero.keyvalue import KV, Event, Lock, Resync, txn
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import Compare
 
@@ -27,6 +27,9 @@ PACE = 0.01
 """Seconds between two rounds of one thread: the history stays small enough to be checked."""
 
 REGISTERS = 3
+
+PERMITS = 2
+"""How many may hold the semaphore."""
 
 
 class Log:
@@ -50,7 +53,8 @@ class Worker:
     def run(self, start_revision: int) -> None:
         ranges = ("registers/", "guarded/")
         readers = [threading.Thread(target=self._follow, args=(prefix, start_revision)) for prefix in ranges]
-        rounds = (self._exchange, self._hold_the_lock, self._lead)
+        readers.append(threading.Thread(target=self._mirror))
+        rounds = (self._exchange, self._hold_the_lock, self._lead, self._hold_a_permit, self._read, self._rewrite)
         writers = [threading.Thread(target=self._repeat, args=(turn,)) for turn in rounds]
         for thread in (*readers, *writers):
             thread.start()
@@ -80,12 +84,23 @@ class Worker:
         self._write(key, txn.mod_revision(key) == base, base=base)
 
     def _hold_the_lock(self) -> None:
-        lock = self._kv.lock("lock", ttl=3)
+        self._hold(self._kv.lock("lock", ttl=3), "guarded/lock")
+
+    def _hold_a_permit(self) -> None:
+        self._hold(self._kv.semaphore("permits", PERMITS, ttl=3), "guarded/permits")
+
+    def _read(self) -> None:
+        self._hold(self._kv.rwlock("sides", ttl=3).read(), "guarded/read")
+
+    def _rewrite(self) -> None:
+        self._hold(self._kv.rwlock("sides", ttl=3).write(), "guarded/write")
+
+    def _hold(self, lock: Lock, key: str) -> None:
         lock.acquire(timeout=5)
         with_token = lock.token
         try:
             for _ in range(3):
-                self._write("guarded/lock", lock.compare(), token=with_token)
+                self._write(key, lock.compare(), token=with_token)
         finally:
             lock.release()
 
@@ -114,6 +129,11 @@ class Worker:
         self._log.note(**record, outcome="done" if result.succeeded else "refused", revision=result.revision)
 
     # watching --------------------------------------------------------------------------------------------------------
+
+    def _mirror(self) -> None:
+        with self._kv.mirror("registers/", timeout=30) as copy:
+            copy.wait_for(lambda content: "end" in content)
+            self._log.note(kind="mirror", content={name: value.decode() for name, value in copy.copy().items()})
 
     def _follow(self, prefix: str, start_revision: int) -> None:
         with self._kv.watch(prefix, prefix=True, start_revision=start_revision, max_pending=1_000_000) as watch:

@@ -7,6 +7,7 @@ key is still there, and goes on as if it held the lock; here this is ``LockLost`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
@@ -24,6 +25,12 @@ from .reading import read_line
 from .rwlock_place import ReadPlace, WritePlace
 
 
+def count_holders(in_line: Sequence[Holder]) -> int:
+    """Return how many of the contenders for a read/write lock, the first ones, hold it: readers, or one writer."""
+    reading = sum(1 for _ in takewhile(lambda each: each.role == READ, in_line))
+    return reading or min(1, len(in_line))
+
+
 class WriteLock(Lock):
     """The right to write, which nobody has beside anybody else; made with :meth:`RWLock.write`. Used as a
     :class:`~django_etcdaero.keyvalue.queue.lock.Lock`, whose queue is that of readers and writers together.
@@ -38,8 +45,7 @@ class WriteLock(Lock):
         return tuple(replace(Holder.read(kv, kv.value), role=side_of(self.name, kv.key)) for kv in in_line)
 
     async def _count_holders(self, in_line: tuple[Holder, ...], *, timeout: float | None) -> int:
-        reading = sum(1 for _ in takewhile(lambda each: each.role == READ, in_line))
-        return reading or min(1, len(in_line))
+        return count_holders(in_line)
 
     def _make_place(self, session: Session) -> Place:
         return WritePlace(self._client, session, self.name, introduction(self._client, process=True, role=self.role))
