@@ -33,7 +33,13 @@ from .acts import Act, ConfirmForm, ReasonForm, name_form
 from .inspected import Found
 from .leased import LeasedAdmin, ask_alias, ask_all, kv_of, place_of, time_left
 
-KINDS = {Kind.LOCK: _("lock"), Kind.ELECTION: _("election")}
+KINDS = {
+    Kind.LOCK: _("lock"),
+    Kind.SEMAPHORE: _("semaphore"),
+    Kind.RWLOCK: _("read/write lock"),
+    Kind.ELECTION: _("election"),
+}
+ROLES = {"read": _("reads"), "write": _("writes")}
 
 
 def who(holder: Holder) -> str:
@@ -46,10 +52,16 @@ def _name(thing: Lock) -> bytes:
 
 
 def _release_form(thing: Lock) -> type[ConfirmForm]:
+    holding = [(each.token, f"{who(each)} ({gettext('token')} {each.token})") for each in thing.value.holders]
+
     class TokenForm(ReasonForm):
         token = forms.IntegerField(widget=forms.HiddenInput)
 
-    return name_form(thing.label, base=TokenForm)
+    class HolderForm(ReasonForm):
+        token = forms.TypedChoiceField(label=_("Who holds it"), choices=holding, coerce=int)
+        field_order = ("token", "reason")
+
+    return name_form(thing.label, base=TokenForm if thing.value.held == 1 else HolderForm)
 
 
 def _release(request: HttpRequest, thing: Lock, data: Mapping[str, Any]) -> str:
@@ -78,6 +90,11 @@ def _remove_waiter(request: HttpRequest, thing: Lock, data: Mapping[str, Any]) -
 
 
 def _release_question(thing: Lock) -> str:
+    if thing.value.held > 1:
+        return gettext(
+            "“%(name)s” is taken from one of its %(holders)d holders. The one it is taken from may go on working until"
+            " it notices. If it does not hold it any more by then, nothing is done."
+        ) % {"name": thing.label, "holders": thing.value.held}
     return ngettext(
         "“%(name)s” is taken from %(who)s, which has the token %(token)d, and given to the next in the queue"
         " (%(waiting)d waits). The one it is taken from may go on working until it notices. If another one has it by"
@@ -153,8 +170,14 @@ class LockAdmin(LeasedAdmin):
 
     def thing_context(self, request: HttpRequest, thing: Any) -> dict[str, Any]:
         queue = [
-            {"place": place, "who": who(each), "holder": each, "left": time_left(thing.statuses.get(each.lease))}
-            for place, each in enumerate(thing.value.queue)
+            {
+                "place": max(0, place - thing.value.held),  # 0: holds it
+                "who": who(each),
+                "role": ROLES.get(each.role, ""),
+                "holder": each,
+                "left": time_left(thing.statuses.get(each.lease)),
+            }
+            for place, each in enumerate(thing.value.queue, start=1)
         ]
         return {
             "alias": place_of(thing.pk)[0],
@@ -186,6 +209,8 @@ class LockAdmin(LeasedAdmin):
     def holder(self, thing: Lock) -> str:
         """Return who holds it, and whether that one is dead."""
         told = who(thing.value.holder)
+        if thing.value.held > 1:
+            told = gettext("%(who)s and %(more)d more") % {"who": told, "more": thing.value.held - 1}
         if not thing.value.holder.dead:
             return told
         return format_html('{} <span class="bad">{}</span>', told, gettext("dead"))

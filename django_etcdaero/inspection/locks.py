@@ -1,11 +1,11 @@
-"""Locks and elections: who holds each, who waits, what is left of the lease.
+"""Locks, semaphores, read/write locks and elections: who holds each, who waits, what is left of the lease.
 
 A key is taken for a contender if its last part is the id of the lease that it is on, as all clients write it, or if it
 has introduced itself in a second key (:mod:`django_etcdaero.keyvalue.queue.layout`); so a user's key on a lease is none
 only because it is called ``workers/7``. The other contenders for a name that has one are those that the queue has.
 
 An election is told from a lock by the second keys of its candidates, or, with candidates of other clients, by a value
-that is no introduction.
+that is no introduction. Semaphores and read/write locks are told by :mod:`.shared_locks`.
 
 However many there are, reading all takes a call for each 10,000 keys of the alias (:mod:`.leased_keys`) and at most
 :data:`MOST_RANGES` for what the contenders say, which stands in stretches of keys that follow each other.
@@ -16,8 +16,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -29,7 +27,10 @@ from django_etcdaero.keyvalue.queue.layout import LAST_PART, contenders, introdu
 from django_etcdaero.keyvalue.values import KeyValue, LeaseStatus
 from django_etcdaero.system.clocks import monotonic
 
+from .contended import Contended as Contended
+from .contended import Kind as Kind
 from .leased_keys import KeyAt, Looked, leased_keys
+from .shared_locks import belongs_to, contest, joined, one_joined, with_limits
 
 FINDING = 0.6
 """Part of the time that is for finding contenders; the rest is for reading what they say."""
@@ -43,38 +44,6 @@ _CONTENDER = re.compile(rb"(?s:(?P<name>.+))/%s" % LAST_PART)
 _SECOND = re.compile(rb"(?s:(?P<name>.+)):contenders/(?P<last>%s)" % LAST_PART)
 
 
-class Kind(Enum):
-    """What is contended for."""
-
-    LOCK = "lock"
-    ELECTION = "election"
-
-
-@dataclass(frozen=True, slots=True)
-class Contended:
-    """A lock or an election that somebody holds."""
-
-    name: bytes
-    kind: Kind
-    queue: tuple[Holder, ...]
-    """The holder and whoever waits, in the order of their turns."""
-
-    @property
-    def label(self) -> str:
-        """The name as text, for messages."""
-        return label(self.name)
-
-    @property
-    def holder(self) -> Holder:
-        """Who holds the lock, or leads."""
-        return self.queue[0]
-
-    @property
-    def waiters(self) -> tuple[Holder, ...]:
-        """Who waits, in the order of their turns."""
-        return self.queue[1:]
-
-
 class _Line(NamedTuple):
     name: bytes
     keys: list[bytes]
@@ -82,7 +51,7 @@ class _Line(NamedTuple):
 
 
 def all_contended(kv: KV, *, seconds: float = math.inf) -> Looked[Contended]:
-    """Find all locks and elections under the prefix of ``kv``, in the order of their names.
+    """Find all locks of any kind and elections under the prefix of ``kv``, in the order of their names.
 
     After about ``seconds`` what was not read by then is left out; each that is told is told whole. Raises what the
     store raises.
@@ -97,10 +66,13 @@ def all_contended(kv: KV, *, seconds: float = math.inf) -> Looked[Contended]:
     all_wanted = set[bytes]().union(*wanted.values())
     stretches = _stretches([each for each in found.keys if each.kv.key in all_wanted], MOST_RANGES)
     told = {each.key: each for each in _told(kv, stretches, found.revision, until)}
-    whole = [line for line in known if wanted[line.name] <= told.keys()]
+    read = {line.name for line in known if wanted[line.name] <= told.keys()}
+    in_part = {belongs_to(line.name) for line in lines if line.name not in read}
+    whole = [line for line in known if belongs_to(line.name) not in in_part]
     left_out = sum(len(line.keys) for line in lines) - sum(len(line.keys) for line in whole)
-    contended = [each for each in (_contended(line, told) for line in whole) if each is not None]
-    return Looked(contended, found.left_out + left_out)
+    queues = [each for each in (_contended(line, told) for line in whole) if each is not None]
+    both = joined(queues, [each.kv for each in found.keys])
+    return Looked(with_limits(kv, both, until=until), found.left_out + left_out)
 
 
 def contended(kv: KV, name: bytes) -> Contended | None:
@@ -108,7 +80,10 @@ def contended(kv: KV, name: bytes) -> Contended | None:
     found = kv.range(keys_of(name), prefix=True)
     seconds = kv.range(introductions(name), prefix=True, revision=found.revision)
     line = _in_turn(name, found.kvs)
-    return _contended(line, {each.key: each for each in (*found.kvs, *seconds.kvs)}) if line.keys else None
+    if not line.keys:
+        return one_joined(name, found.kvs)
+    queue = _contended(line, {each.key: each for each in (*found.kvs, *seconds.kvs)})
+    return None if queue is None else with_limits(kv, [queue])[0]
 
 
 def lease_statuses(kv: KV, leases: Iterable[int]) -> dict[int, LeaseStatus]:
@@ -121,7 +96,7 @@ def release(kv: KV, name: bytes, *, token: int) -> Holder:
 
     Raises ``VersionConflict``, and changes nothing, if another one holds it or nobody does; and what the store raises.
     """
-    removed = kv.lock(name).force_release(token=token)
+    removed = contest(kv, contended(kv, name), name).force_release(token=token)
     if removed is None:
         raise VersionConflict(
             f"nothing was released: {label(name)!r} is not held with the token {token} any more; look who has it now"
@@ -134,7 +109,7 @@ def remove_waiter(kv: KV, name: bytes, *, token: int) -> Holder:
 
     Raises ``VersionConflict``, and changes nothing, if it does not wait any more; and what the store raises.
     """
-    removed = kv.lock(name).remove_waiter(token)
+    removed = contest(kv, contended(kv, name), name).remove_waiter(token)
     if removed is None:
         raise VersionConflict(
             f"nobody was removed: the one with the token {token} does not wait for {label(name)!r} any more"
@@ -189,6 +164,8 @@ def _contended(line: _Line, told: dict[bytes, KeyValue]) -> Contended | None:
             queue.append(Holder.read(own, own.value))
             if own.value and not (queue[-1].host and queue[-1].pid):
                 kind = Kind.ELECTION
+            elif queue[-1].role == Kind.SEMAPHORE.value:
+                kind = Kind.SEMAPHORE
     return Contended(line.name, kind, tuple(queue)) if queue else None
 
 

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from .queue.lock import Holder as Holder
     from .queue.lock import Lock as Lock
     from .queue.observation import Observation as Observation
+    from .queue.rwlock import ReadLock as ReadLock
+    from .queue.rwlock import RWLock as RWLock
+    from .queue.rwlock import WriteLock as WriteLock
+    from .queue.semaphore import Semaphore as Semaphore
     from .recipes.mirror import Change as Change
     from .recipes.mirror import Mirror as Mirror
     from .recipes.monotonic import MonotonicReads as MonotonicReads
@@ -59,6 +63,8 @@ _HOMES = {
     "queue.holder": ["Changed", "Elected", "Leader", "Lost", "Proclaimed"],
     "queue.lock": ["Holder", "Lock"],
     "queue.observation": ["Observation"],
+    "queue.rwlock": ["RWLock", "ReadLock", "WriteLock"],
+    "queue.semaphore": ["Semaphore"],
     "recipes.mirror": ["Change", "Mirror"],
     "recipes.monotonic": ["MonotonicReads"],
     "recipes.stm": ["AsyncTransaction", "Isolation", "Transaction"],

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .objects.codec import Types, Unknown
     from .queue.election import Election
     from .queue.lock import Lock
+    from .queue.rwlock import RWLock
+    from .queue.semaphore import Semaphore
 
 T = TypeVar("T")
 
@@ -147,6 +149,26 @@ class KV(Client):
         from .queue.lock import Lock
 
         return Lock(self, name, ttl=ttl, timeout=timeout)
+
+    def semaphore(
+        self, name: Text, limit: int | None = None, *, ttl: int = 10, timeout: float | None = None
+    ) -> Semaphore:
+        """Return a semaphore on ``name``, not acquired yet, which ``limit`` contenders may hold at the same time.
+
+        ``None``: as many as the store says. ``ttl`` and ``timeout`` as with :meth:`lock`.
+        """
+        from .queue.semaphore import Semaphore
+
+        return Semaphore(self, name, limit, ttl=ttl, timeout=timeout)
+
+    def rwlock(self, name: Text, *, ttl: int = 10, timeout: float | None = None) -> RWLock:
+        """Return a read/write lock on ``name``, which many may hold to read, or one to write.
+
+        ``ttl`` and ``timeout`` as with :meth:`lock`.
+        """
+        from .queue.rwlock import RWLock
+
+        return RWLock(self, name, ttl=ttl, timeout=timeout)
 
     def election(self, name: Text, *, ttl: int = 10, value: Text = b"") -> Election:
         """Return an election under ``name``, in which this is a candidate with ``value``, not campaigning yet.

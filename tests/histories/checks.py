@@ -26,6 +26,15 @@ class Change:
         return dict(json.loads(self.value))
 
 
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """One contender's time in a queue: the revisions at which its key was created and deleted."""
+
+    key: str
+    created: int
+    deleted: float
+
+
 def acknowledged_writes_are_there(records: Iterable[Record], history: Sequence[Change]) -> None:
     """Each write that was answered is in the history, once, at the revision that its writer was told."""
     written = {change.facts["name"]: change for change in history}
@@ -74,6 +83,21 @@ def mirror_saw_everything(
         state[change.key] = change.value
     watch_saw_everything(changes, rest[: len(changes)], who)
     return rest[len(changes) :]
+
+
+def only_the_first_hold(history: Sequence[Change], key: str, queue: Sequence[Stay], *, fewer_than: int) -> int:
+    """At each guarded write its writer was in the queue, and fewer were before it. Return the holders.
+
+    So never more than ``fewer_than`` held at the same time, and nobody held who had overtaken somebody.
+    """
+    for change in history:
+        if change.key == key:
+            there = [stay for stay in queue if stay.created < change.revision < stay.deleted]
+            token = change.facts["token"]
+            assert token in [stay.created for stay in there] or token not in [stay.created for stay in queue], change
+            before = [stay for stay in there if stay.created < token]
+            assert len(before) < fewer_than, f"{key}: {change} was written while {before} were before it"
+    return len({change.facts["token"] for change in history if change.key == key})
 
 
 def watch_saw_everything(events: Sequence[Record], history: Sequence[Change], who: str) -> None:

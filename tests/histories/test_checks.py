@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.histories import checks
-from tests.histories.checks import Change, Record
+from tests.histories.checks import Change, Record, Stay
 
 
 def written(name: str, key: str = "registers/0", **facts: int) -> Record:
@@ -51,6 +51,17 @@ def test_two_holders_at_once_are_found() -> None:
     assert checks.one_holder_after_the_other(one_by_one, key) == 2
     with pytest.raises(AssertionError, match="token 1 wrote after one with token 4"):
         checks.one_holder_after_the_other([*one_by_one, change("d", 6, key, token=1)], key)
+
+
+def test_one_holder_too_many_is_found() -> None:
+    key = "guarded/permits"
+    queue = [Stay("a", 1, 9), Stay("b", 2, 6), Stay("c", 3, 20)]
+    good = [change("a", 4, key, token=1), change("b", 5, key, token=2), change("c", 7, key, token=3)]
+    assert checks.only_the_first_hold(good, key, queue, fewer_than=2) == 3
+    with pytest.raises(AssertionError, match="were before it"):
+        checks.only_the_first_hold([change("c", 5, key, token=3)], key, queue, fewer_than=2)
+    with pytest.raises(AssertionError):
+        checks.only_the_first_hold([change("b", 7, key, token=2)], key, queue, fewer_than=2)
 
 
 @pytest.mark.parametrize("seen", [[2, 4], [2, 3, 3, 4], [2, 4, 3], [2, 3]], ids=["gap", "twice", "order", "end"])

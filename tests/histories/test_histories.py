@@ -1,4 +1,4 @@
-"""Eight processes lock, elect, watch and transact on a cluster of three while its members fail and change.
+"""Eight processes lock, elect, watch, mirror and transact on a cluster of three while its members fail and change.
 
 Everything they did and saw is recorded and held against the history that the cluster itself tells in the end.
 """
@@ -15,16 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from django_etcdaero.keyvalue import KV, Event
+from django_etcdaero.keyvalue import KV, Event, EventType
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from tests.histories import checks
-from tests.histories.checks import Change, Record
+from tests.histories.checks import Change, Record, Stay
 from tests.keyvalue.etcd.servers import Cluster, Server
+from tests.programs.history_worker import PERMITS
 from tests.waiting import wait_until
 
 WORKERS = 8
 RANGES = ("registers/", "guarded/")
-KEYS = ("registers/", "guarded/lock", "guarded/election")
+QUEUES = ("permits/", "sides/")
+KEYS = ("registers/", "guarded/lock", "guarded/election", "guarded/permits", "guarded/read", "guarded/write")
 
 
 class Crew:
@@ -225,8 +227,11 @@ def test_nothing_is_lost_doubled_or_held_by_two_whatever_happens_to_the_cluster(
     for prefix in RANGES:
         kv.put(f"{prefix}end", json.dumps({"name": "end"}))
     crew.finish()
-    check(crew, {prefix: told_by_the_cluster(kv, prefix) for prefix in RANGES})
     assert not kv.lock("lock").queue(), "somebody left a key in line"
+    assert not kv.semaphore("permits").queue(), "somebody left a key in line"
+    assert not kv.rwlock("sides").queue(), "somebody left a key in line"
+    check(crew, {prefix: told_by_the_cluster(kv, prefix) for prefix in RANGES})
+    check_queues(told_by_the_cluster(kv, "guarded/")[:-1], {prefix: stays(kv, prefix) for prefix in QUEUES})
 
 
 def told_by_the_cluster(kv: KV, prefix: str) -> list[Change]:
@@ -237,6 +242,30 @@ def told_by_the_cluster(kv: KV, prefix: str) -> list[Change]:
             assert isinstance(item, Event)
             history.append(Change(item.kv.key.decode(), item.kv.mod_revision, item.kv.value.decode()))
     return history
+
+
+def stays(kv: KV, prefix: str) -> list[Stay]:
+    """Return who was in a queue and from when to when, as the cluster tells it."""
+    kv.put(f"{prefix}end", "")
+    found, there = [], dict[str, int]()
+    with kv.watch(prefix, prefix=True, start_revision=1, max_pending=1_000_000) as watch:
+        while f"{prefix}end" not in there:
+            item = watch.next(timeout=30)
+            assert isinstance(item, Event)
+            key = item.kv.key.decode()
+            if item.type is EventType.DELETE:
+                found.append(Stay(key, there.pop(key), item.kv.mod_revision))
+            else:
+                there[key] = item.kv.create_revision
+    return found
+
+
+def check_queues(guarded: list[Change], queues: dict[str, list[Stay]]) -> None:
+    sides = queues["sides/"]
+    writers = [stay for stay in sides if stay.key.startswith("sides/write/")]
+    assert checks.only_the_first_hold(guarded, "guarded/permits", queues["permits/"], fewer_than=PERMITS) > 50
+    assert checks.only_the_first_hold(guarded, "guarded/write", sides, fewer_than=1) > 50
+    assert checks.only_the_first_hold(guarded, "guarded/read", writers, fewer_than=1) > 50
 
 
 def check(crew: Crew, histories: dict[str, list[Change]]) -> None:

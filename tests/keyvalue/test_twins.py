@@ -22,6 +22,9 @@ from django_etcdaero.keyvalue import (
     Mirror,
     MonotonicReads,
     Observation,
+    ReadLock,
+    RWLock,
+    Semaphore,
     Session,
     TemporaryKey,
     Transaction,
@@ -35,9 +38,15 @@ from django_etcdaero.keyvalue.objects import Collection, LeasedObject, ObjectTxn
 from django_etcdaero.system.blocking import ALLOWED_BY
 
 ASK_NOTHING = {
-    KV: "open_watches abandon election lock monotonic_reads namespace object_txn objects open_engine txn",
+    KV: (
+        "open_watches abandon election lock monotonic_reads namespace object_txn objects open_engine rwlock semaphore"
+        " txn"
+    ),
     MonotonicReads: "see",
     Lock: "cancel check compare on_lost",
+    Semaphore: "cancel check compare on_lost",
+    ReadLock: "cancel check compare on_lost",
+    RWLock: "read write",
     Election: "cancel check compare drop follow guard on_lost owns report_loss unfollow",
     Lease: "end on_lost subscribe take unsubscribe",
     Session: "abandon free on_lost reserve",

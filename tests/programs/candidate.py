@@ -26,8 +26,10 @@ def main(store: str, kind: str, name: str, ttl: int, value: str) -> None:
     kv = KV(open_engine(store))
     kv.session(ttl)
     print(json.dumps({"ready": True}), flush=True)
-    if kind == "lock":
-        lock = kv.lock(name, ttl=ttl)
+    if kind != "election":
+        rwlock = kv.rwlock(name, ttl=ttl)
+        makers = {"semaphore": lambda: kv.semaphore(name, 2, ttl=ttl), "read": rwlock.read, "write": rwlock.write}
+        lock = makers.get(kind, lambda: kv.lock(name, ttl=ttl))()
         lock.acquire()
         print(json.dumps({"token": lock.token}), flush=True)
         for _ in sys.stdin:

@@ -1,4 +1,4 @@
-"""Run as a program: lock, elect, watch and transact at once on a cluster, and write down everything that happened.
+"""Run as a program: lock, elect, watch, mirror and transact at once on a cluster, and write down what happened.
 
 ``python -m tests.programs.history_worker ENDPOINTS PREFIX NUMBER START_REVISION LOG``
 
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero.exceptions import EtcdAeroError, OutcomeUnknown
-from django_etcdaero.keyvalue import KV, Change, Event, Resync, ops
+from django_etcdaero.keyvalue import KV, Change, Event, Lock, Resync, ops
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.values import Compare
 
@@ -27,6 +27,9 @@ PACE = 0.01
 """Seconds between two rounds of one thread: the history stays small enough to be checked."""
 
 REGISTERS = 3
+
+PERMITS = 2
+"""How many may hold the semaphore."""
 
 
 class Log:
@@ -51,7 +54,7 @@ class Worker:
         ranges = ("registers/", "guarded/")
         readers = [threading.Thread(target=self._follow, args=(prefix, start_revision)) for prefix in ranges]
         readers += [threading.Thread(target=self._mirror, args=(prefix,)) for prefix in ranges]
-        rounds = (self._exchange, self._hold_the_lock, self._lead)
+        rounds = (self._exchange, self._hold_the_lock, self._lead, self._hold_a_permit, self._read, self._rewrite)
         writers = [threading.Thread(target=self._repeat, args=(turn,)) for turn in rounds]
         for thread in (*readers, *writers):
             thread.start()
@@ -81,12 +84,23 @@ class Worker:
         self._write(key, ops.mod_revision(key) == base, base=base)
 
     def _hold_the_lock(self) -> None:
-        lock = self._kv.lock("lock", ttl=3)
+        self._hold(self._kv.lock("lock", ttl=3), "guarded/lock")
+
+    def _hold_a_permit(self) -> None:
+        self._hold(self._kv.semaphore("permits", PERMITS, ttl=3), "guarded/permits")
+
+    def _read(self) -> None:
+        self._hold(self._kv.rwlock("sides", ttl=3).read(), "guarded/read")
+
+    def _rewrite(self) -> None:
+        self._hold(self._kv.rwlock("sides", ttl=3).write(), "guarded/write")
+
+    def _hold(self, lock: Lock, key: str) -> None:
         lock.acquire(timeout=5)
         with_token = lock.token
         try:
             for _ in range(3):
-                self._write("guarded/lock", lock.compare(), token=with_token)
+                self._write(key, lock.compare(), token=with_token)
         finally:
             lock.release()
 

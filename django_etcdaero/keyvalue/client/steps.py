@@ -167,23 +167,24 @@ class Alarm:
 async def wait(
     alarm: Alarm,
     left: Callable[[], float],
-    watch: tuple[Scope, WatchRequest] | None = None,
-    *,
+    *watches: tuple[Scope, WatchRequest],
     poll: float = math.inf,
     orphaned: Callable[[], object] | None = None,
+    enough: Callable[[WatchBatch], bool] | None = None,
 ) -> WatchLost | None:
-    """Wait for the first events of a watch, for the end of the watch or for ``alarm``, whichever comes first.
+    """Wait for the first events of a watch, for the end of a watch or for ``alarm``, whichever comes first.
 
-    Return the reason for which the watch ended, if it did. ``left()`` returns the
+    Return the reason for which a watch ended, if one did. ``left()`` returns the
     seconds left (0: the wait is over) or raises to end the wait; it is asked again when they have passed, and each
-    ``poll`` seconds. ``orphaned()`` is called instead if the event loop that waits was closed before, also while the
-    watch was being started.
+    ``poll`` seconds. ``orphaned()`` is called instead if the event loop that waits was closed before, also while a
+    watch was being started. ``enough()``, in the threads that bring events, tells of each batch whether it ends the
+    wait.
     """
-    woken = _Woken(orphaned)
+    woken = _Woken(orphaned, enough)
     alarm.subscribe(woken.wake)
     try:
-        if watch is not None:
-            woken.handle = await watch[0].start_watch(watch[1], woken, timeout=left())
+        for scope, request in watches:
+            woken.handles.append(await scope.start_watch(request, woken, timeout=left()))
         while (seconds := left()) > 0 and not await Until(woken.changes, woken.is_set, min(seconds, poll)):
             continue
     finally:
@@ -201,11 +202,12 @@ async def pause(alarm: Alarm, seconds: float) -> None:
 class _Woken(PromptSink):
     """What ends a wait."""
 
-    def __init__(self, orphaned: Callable[[], object] | None) -> None:
+    def __init__(self, orphaned: Callable[[], object] | None, enough: Callable[[WatchBatch], bool] | None) -> None:
         self.changes = Changes(self._look_after_loop)
         self.lost: WatchLost | None = None
-        self.handle: WatchHandle | None = None
-        """Of the watch, as soon as it is known."""
+        self.handles: list[WatchHandle] = []
+        """Of the watches, as soon as each is known."""
+        self._enough = enough
         self._set = False
         self._orphaned = orphaned
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -221,13 +223,14 @@ class _Woken(PromptSink):
             self.changes.notify_all()
 
     def leave(self) -> None:
-        """End the watch."""
-        if self.handle is not None:
-            self.handle.cancel()
+        """End the watches."""
+        for handle in self.handles:
+            handle.cancel()
 
     def __call__(self, batch: WatchBatch) -> None:
         self.lost = self.lost if batch.lost is None else batch.lost
-        if batch.events or batch.lost is not None:
+        ends = bool(batch.events) and (self._enough is None or self._enough(batch))
+        if ends or batch.lost is not None:
             self.wake()
 
     def _look_after_loop(self) -> None:

@@ -29,6 +29,8 @@ class Holder:
     """When it got into the queue (UTC, by its own clock)."""
     identity: Mapping[str, Any] = field(default_factory=dict)
     """What else the contender told about itself."""
+    role: str = ""
+    """For a read/write lock what it wants: ``"read"`` or ``"write"``; for a semaphore ``"semaphore"``."""
     process: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     """What shows on its host whether its process still runs; ``None``: it did not tell."""
 
@@ -47,7 +49,8 @@ class Holder:
             about = None
         if not isinstance(about, dict):
             return cls(kv.key, kv.create_revision, kv.lease)
-        host, pid, since, process = (about.pop(name, None) for name in ("host", "pid", "since", "process"))
+        known = ("host", "pid", "since", "process", "role")
+        host, pid, since, process, role = (about.pop(name, None) for name in known)
         return cls(
             kv.key,
             kv.create_revision,
@@ -56,6 +59,7 @@ class Holder:
             pid=pid if isinstance(pid, int) and not isinstance(pid, bool) else None,
             since=_time(since) if isinstance(since, str) else None,
             identity=about,
+            role=role if isinstance(role, str) else "",
             process=process if isinstance(process, dict) else None,
         )
 
@@ -118,15 +122,18 @@ class Proclaimed:
 ElectionEvent: TypeAlias = "Elected | Lost | Changed | Proclaimed"
 
 
-def introduction(client: Client, *, process: bool) -> bytes:
+def introduction(client: Client, *, process: bool, role: str = "") -> bytes:
     """Return what this process tells about itself as a contender: a JSON object.
 
-    ``process=True`` adds what later shows, on the same host, whether the process still runs.
+    ``process=True`` adds what later shows, on the same host, whether the process still runs; ``role`` is that of a
+    :class:`Holder`.
     """
     since = datetime.now(UTC).isoformat(timespec="milliseconds")
     told = {"host": socket.gethostname(), "pid": os.getpid(), "since": since, **client.identity}
     if process and (mark := this_process()) is not None:
         told["process"] = mark
+    if role:
+        told["role"] = role
     return json.dumps(told).encode()
 
 

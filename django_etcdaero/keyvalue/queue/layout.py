@@ -15,6 +15,14 @@ wait until it is deleted, so the space below a name is best kept free. Where it 
 Where the value of the key is not free to tell who the contender is, that stands in a second key,
 ``<name>:contenders/<the same last part>``, on the same lease, put and deleted in the same transactions. It is outside
 the queue, where nobody who knows only the queue looks.
+
+A semaphore has the same queue, of which the first ``limit`` hold it. The limit, a decimal number, stands beside the
+queue, in the key ``<name>:limit`` on no lease.
+
+A read/write lock has a queue of two sides, laid out as that of the ``RWMutex`` of etcd's Go client
+(``client/v3/experimental/recipes``): readers are keys ``<name>/read/…``, writers ``<name>/write/…``, each on the lease
+of its session, and their order is that of their revisions on both sides together. The last part is here what a lock
+has, in the Go client the time in nanoseconds.
 """
 
 from __future__ import annotations
@@ -24,9 +32,15 @@ from collections.abc import Iterable
 
 from django_etcdaero.keyvalue.ops import get
 from django_etcdaero.keyvalue.rooms import LAST_PART as LAST_PART
-from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget
+from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget, WatchRequest
 
 _LAST_PART = re.compile(LAST_PART)
+
+READ, WRITE = "read", "write"
+"""What a contender for a read/write lock wants."""
+RW_LAST_PART = rb"(?:%s|[0-9]{17,20})" % LAST_PART
+"""Of the key of a reader or a writer, as a regular expression: that of a lock, or nanoseconds since 1970."""
+_SIDE_AND_LAST_PART = re.compile(rb"(?P<side>read|write)/%s" % RW_LAST_PART)
 
 
 def label(name: bytes) -> str:
@@ -55,6 +69,35 @@ def contenders(name: bytes, kvs: Iterable[KeyValue]) -> list[KeyValue]:
     return [kv for kv in kvs if kv.lease and _LAST_PART.fullmatch(kv.key, start)]
 
 
+def limit_key(name: bytes) -> bytes:
+    """Return the key that has the limit of the semaphore ``name``."""
+    return name + b":limit"
+
+
+def read_limit(kvs: Iterable[KeyValue]) -> int | None:
+    """Return the limit that the limit key, if it is there, has; ``None``: there is none, or it is no limit."""
+    for kv in kvs:
+        if re.fullmatch(rb"[1-9][0-9]{0,17}", kv.value):
+            return int(kv.value)
+    return None
+
+
+def side(name: bytes, role: str) -> bytes:
+    """Return the name under which those queue up who want to read, or to write, under the read/write lock ``name``."""
+    return keys_of(name) + role.encode()
+
+
+def sides(name: bytes, kvs: Iterable[KeyValue]) -> list[KeyValue]:
+    """Return those of ``kvs`` (keys under ``keys_of(name)``) that contend for the read/write lock ``name``."""
+    start = len(keys_of(name))
+    return [kv for kv in kvs if kv.lease and _SIDE_AND_LAST_PART.fullmatch(kv.key, start)]
+
+
+def side_of(name: bytes, key: bytes) -> str:
+    """Return what the contender ``key`` wants of the read/write lock ``name``: :data:`READ` or :data:`WRITE`."""
+    return READ if key.startswith(keys_of(side(name, READ))) else WRITE
+
+
 def oldest(name: bytes, *, limit: int = 1, keys_only: bool = True) -> RangeRequest:
     """Return the request for the oldest key (``limit`` 0: all keys, oldest first) under ``keys_of(name)``."""
     return get(
@@ -78,3 +121,8 @@ def up_to(name: bytes, token: int, *, limit: int) -> RangeRequest:
         sort_order=SortOrder.DESCEND,
         max_create_revision=token,
     )
+
+
+def departure(key: bytes, revision: int) -> WatchRequest:
+    """Return the watch that tells when the contender ``key``, which was there at ``revision``, leaves."""
+    return WatchRequest(key, start_revision=revision + 1, no_put=True)

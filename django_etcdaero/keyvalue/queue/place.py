@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from django_etcdaero.exceptions import (
     Cancelled,
@@ -41,13 +41,14 @@ from django_etcdaero.keyvalue.values import (
     RangeRequest,
     Response,
     TxnResult,
+    WatchBatch,
     WatchLost,
     WatchRequest,
 )
 from django_etcdaero.system.clocks import monotonic
 
 from .guard import Guard
-from .layout import contenders, keys_of, label, oldest, second_key, up_to
+from .layout import contenders, departure, keys_of, label, oldest, second_key, up_to
 from .reading import LEAVE_TIMEOUT, delete_in_background
 
 _TRIES = 3
@@ -72,6 +73,8 @@ class Place:
         """``about`` is the introduction that goes into a second key; ``None``: the value is one."""
         self.session = session
         self.name = name
+        self.line = name
+        """Under which name those stand who may have their turn before."""
         self.label = label(name)
         self.value = value
         self.about = about
@@ -102,20 +105,21 @@ class Place:
         entry = (
             self._client.txn()
             .when(create_revision(self.key) == 0)
-            .then(*self.puts(), oldest(self.name))
-            .otherwise(get(self.key, keys_only=True), oldest(self.name))
+            .then(*self.puts(), oldest(self.line))
+            .otherwise(get(self.key, keys_only=True), oldest(self.line))
         )
         result = await self.repeat(lambda: self._commit(entry, limit), limit)
         mine = found(result.responses[0])
         self._entered(mine[0].create_revision if mine else result.revision, result.revision)
-        return found(result.responses[-1])[0].key == self.key
+        first = found(result.responses[-1])
+        return not first or first[0].key == self.key
 
     async def enter_if_empty(self, limit: float) -> bool:
         """Take the first place if nobody is in the queue, until ``limit``. Return whether it was taken; if not, leave.
 
         One transaction, except when keys that are no contenders are in the way of its comparison.
         """
-        nobody = create_revision(keys_of(self.name), prefix=True) == 0
+        nobody = create_revision(keys_of(self.line), prefix=True) == 0
         entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(self._look())
         result = await self._commit(entry, limit)
         if result.succeeded:
@@ -124,10 +128,7 @@ class Place:
         self._in_doubt = False
         if self._found_first(result.responses[0]):
             return False
-        if await self.enter(limit):
-            return True
-        ahead, _ = await self._ahead(timeout=seconds_left(limit))
-        return ahead is None
+        return await self.enter(limit) or not await self._in_the_way(seconds_left(limit))
 
     async def inherit(self, key: bytes, token: int, lease: int, *, timeout: float) -> bool:
         """Take over the place of a contender that is dead, with its position. Return whether that was done.
@@ -204,17 +205,19 @@ class Place:
         failures = 0
         while True:
             try:
-                ahead, revision = await self._ahead(timeout=left())
+                ahead = await self._in_the_way(left())
                 trouble = None
-                if ahead is None:
+                if not ahead:
                     return
                 self.guard.start(self.token, self.seen)
-                deletion = WatchRequest(ahead, start_revision=revision + 1, no_put=True)
-                ended = await wait(self.guard, left, (self._client, deletion), poll=poll, orphaned=self.drop)
+                watches = [(self._client, each) for each in ahead]
+                ended = await wait(
+                    self.guard, left, *watches, poll=poll, orphaned=self.drop, enough=self._may_have_changed
+                )
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:
-                    raise PermissionDenied(f"the store refused to watch {ahead!r}")
+                    raise PermissionDenied(f"the store refused to watch {ahead[0].key!r}")
                 failures = 0
             except LockTimeout:
                 raise
@@ -241,21 +244,33 @@ class Place:
             raise LockTimeout(f"{self.label!r} was not free in time{why}") from trouble
         return min(left, lease.remaining)
 
-    async def _ahead(self, *, timeout: float) -> tuple[bytes | None, int]:
-        """Return the key of the contender right before (``None``: there is none) and the revision read at."""
+    async def _in_the_way(self, timeout: float) -> tuple[WatchRequest, ...]:
+        """Return what is to be watched until it is worth to look again; nothing: the place has its turn."""
         # A plain range, no transaction: etcd before 3.5.5 does not survive the cancellation of one that only reads, and
         # every wait can end while this is under way.
         for limit in (2, 0):  # the own key and the one before it; more if that one is no contender
-            result = await Read(self._client, up_to(self.name, self.token, limit=limit), timeout)
+            result = await Read(self._client, up_to(self.line, self.token, limit=limit), timeout)
             mine = [kv for kv in result.kvs if kv.key == self.key]
             before = [kv for kv in result.kvs if kv.create_revision < self.token]
-            ahead = contenders(self.name, before)
+            ahead = self.contenders(before)
             if mine and (ahead or not before):
                 break
+        self._see(mine, result.revision)
+        return tuple(departure(kv.key, result.revision) for kv in ahead[:1])
+
+    def contenders(self, kvs: Iterable[KeyValue]) -> list[KeyValue]:
+        """Return those of ``kvs``, which are under the name of the line, that stand in it."""
+        return contenders(self.line, kvs)
+
+    def _may_have_changed(self, batch: WatchBatch) -> bool:
+        """Tell whether it is worth to look again after these events; asked in the threads that bring them."""
+        return True
+
+    def _see(self, mine: Iterable[KeyValue], revision: int) -> None:
+        """Make sure that the own key was there at ``revision``. Raises ``LockLost``."""
         if [(kv.create_revision, kv.lease) for kv in mine] != [(self.token, self.session.lease.id)]:
             raise self._lost()
-        self.seen = result.revision
-        return (ahead[0].key if ahead else None), result.revision
+        self.seen = revision
 
     def _lost(self) -> LockLost:
         self._client.open_engine()  # closing the client is what takes all its places, and is to be named as the reason
@@ -311,10 +326,10 @@ class Place:
             self.session.free(self._client.prefix + self.name, self._slot)
 
     def _look(self) -> RangeRequest:
-        return oldest(self.name, keys_only=self.about is not None)
+        return oldest(self.line, keys_only=self.about is not None)
 
     def _found_first(self, response: Response) -> bool:
-        first = contenders(self.name, found(response))
+        first = self.contenders(found(response))
         self.first = first[0] if first and self.about is None and first[0].key != self.key else None
         return bool(first)
 

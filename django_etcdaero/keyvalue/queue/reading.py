@@ -7,7 +7,7 @@ before 3.5.5 does not survive the cancellation of one that only reads.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from django_etcdaero.exceptions import Compacted, EtcdAeroError, FutureRevision
 from django_etcdaero.keyvalue.arguments import end_of
@@ -30,16 +30,21 @@ _READ_TRIES = 3
 
 
 async def read_line(
-    client: Client, name: bytes, limit: int, left: Callable[[], float | None]
+    client: Client,
+    name: bytes,
+    limit: int,
+    left: Callable[[], float | None],
+    *,
+    among: Callable[[bytes, Iterable[KeyValue]], list[KeyValue]] = contenders,
 ) -> tuple[list[KeyValue], int]:
     """Return the contenders for ``name``, in order, and the revision; with ``limit`` at least one, if there is one.
 
-    ``left()`` returns the seconds for a call.
+    ``left()`` returns the seconds for a call; ``among`` tells contenders from other keys.
     """
     read = await Read(client, oldest(name, limit=limit, keys_only=False), left())
-    in_line = contenders(name, read.kvs)
+    in_line = among(name, read.kvs)
     if limit and read.kvs and not in_line:  # the oldest key is no contender: all of them have to be looked through
-        return await read_line(client, name, 0, left)
+        return await read_line(client, name, 0, left, among=among)
     return in_line, read.revision
 
 
@@ -71,13 +76,15 @@ async def read_queue(
     return [(each, each.value) for each in in_line]
 
 
-async def remove(client: Client, name: bytes, holder: Holder, removed: Holder, timeout: float | None) -> bool:
-    """Delete the keys of ``removed`` if it is still there and ``holder`` still the first in the queue for ``name``.
+async def remove(
+    client: Client, name: bytes, holders: Iterable[Holder], removed: Holder, timeout: float | None
+) -> bool:
+    """Delete the keys of ``removed`` if it is still there and ``holders`` still hold ``name``.
 
     A key that has left its lease meanwhile is no contender any more, but somebody's data.
     """
     conditions = []
-    for each in {holder.key: holder, removed.key: removed}.values():
+    for each in {each.key: each for each in (*holders, removed)}.values():
         conditions += [create_revision(each.key) == each.token, lease_of(each.key) == each.lease]
     deletion = client.txn().when(*conditions).then(delete(removed.key), delete(second_key(name, removed.key)))
     return (await Commit(deletion, timeout)).succeeded

@@ -33,8 +33,8 @@ from django_etcdaero.runtime import runtime
 
 class Command(ActingCommand):
     help = (
-        "List the locks and elections that somebody holds, or take one from its holder. Exit code 1: it is not held "
-        "with this token any more, or not all could be read; 2: wrong arguments."
+        "List the locks of any kind and the elections that somebody holds, or take one from its holder. Exit code 1: "
+        "it is not held with this token any more, or not all could be read; 2: wrong arguments."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -96,11 +96,12 @@ class Command(ActingCommand):
         using, token = options["using"] or conf.DEFAULT_ALIAS, options["token"]
         if self._interactive:
             seen = self.ask_stores(lambda: contended(runtime.stores(using).kv, name))
-            if seen is None or seen.holder.token != token:
+            holders = {} if seen is None else {each.token: each for each in seen.holders}
+            if seen is None or token not in holders:
                 raise CommandError(f"{options['name']} is not held with the token {token}")
             self.consent(
-                f"{options['name']} is taken from {_who(seen.holder)}; {len(seen.waiters)} wait for it. The one it is"
-                f" taken from may go on working until it notices."
+                f"{options['name']} is taken from {_who(holders[token])}; {len(seen.waiters)} wait for it. The one it"
+                f" is taken from may go on working until it notices."
             )
         removed = self.change_stores(lambda: release(runtime.stores(using).kv, name, token=token))
         if options["json"]:
@@ -116,7 +117,7 @@ def _add_using(parser: argparse.ArgumentParser, text: str) -> None:
 def _read(alias: str, stores: Stores, *, seconds: float) -> tuple[Looked[Contended], Mapping[int, LeaseStatus]]:
     found = all_contended(stores.kv, seconds=seconds)
     try:
-        return found, lease_statuses(stores.kv, (each.holder.lease for each in found.found))
+        return found, lease_statuses(stores.kv, (holder.lease for each in found.found for holder in each.holders))
     except EtcdAeroError:  # who holds is known all the same
         return found, {}
 
@@ -133,7 +134,7 @@ def _row(alias: str, each: Contended, left: Mapping[int, LeaseStatus]) -> tuple[
         alias,
         key_text(each.name),
         each.kind.value,
-        _who(holder),
+        _who(holder) + (f" and {each.held - 1} more" if each.held > 1 else ""),
         "" if holder.since is None else moment(holder.since.timestamp()),
         holder.token,
         len(each.waiters),
@@ -148,6 +149,7 @@ def _as_json(alias: str, each: Contended, left: Mapping[int, LeaseStatus]) -> di
         "name": key_text(each.name),
         "kind": each.kind.value,
         "holder": _holder_as_json(each.holder, left),
+        "holders": [_holder_as_json(holder, left) for holder in each.holders],
         "waiters": [_holder_as_json(waiter, left) for waiter in each.waiters],
     }
 
@@ -163,4 +165,5 @@ def _holder_as_json(holder: Holder, left: Mapping[int, LeaseStatus]) -> dict[str
         "lease": f"{holder.lease:x}",
         "seconds_left": None if status is None else max(0, status.ttl),
         "identity": dict(holder.identity),
+        "role": holder.role or None,
     }

@@ -73,7 +73,9 @@ class Recipes(RuleBasedStateMachine):
         self.sides = [[KV(engine, prefix=prefix) for engine in each] for each in (self.embedded, type(self).etcd())]
         self.locks: dict[tuple[int, str], tuple[Lock, Lock]] = {}
         self.elections: dict[tuple[int, str], tuple[Election, Election]] = {}
+        self.shared: dict[tuple[int, str, int], tuple[Lock, Lock]] = {}
         self.temporary: dict[str, list[TemporaryKey]] = {}
+        self.mirrors = [side[1].mirror("k/") for side in self.sides]
         self.differs = False
 
     def same(self, kind: str, call: Callable[[int], Any]) -> Any:
@@ -95,6 +97,15 @@ class Recipes(RuleBasedStateMachine):
             return [(kv.key, kv.value, kv.version, kv.lease != 0) for kv in kvs]
 
         self.same("keys", content)
+
+        def mirrored(side: int) -> list[tuple[str, bytes]]:
+            now = {
+                kv.key.decode().removeprefix("k/"): kv.value for kv in self.sides[side][0].range("k/", prefix=True).kvs
+            }
+            self.mirrors[side].wait_for(lambda copy: dict(copy) == now, timeout=10)
+            return [*self.mirrors[side].items()]
+
+        self.same("mirror", mirrored)
 
     # keys ------------------------------------------------------------------------------------------------------------
 
@@ -188,6 +199,44 @@ class Recipes(RuleBasedStateMachine):
             for lock in self.lock(holder, name):
                 wait_until(lambda lock=lock: not lock.held, what="the loss to be noticed")
 
+    # semaphores and read/write locks ---------------------------------------------------------------------------------
+
+    def shared_lock(self, client: int, kind: str, number: int) -> tuple[Lock, Lock]:
+        if (client, kind, number) not in self.shared:
+            made = []
+            for side in self.sides:
+                rwlock = side[client].rwlock("RW")
+                make = {"semaphore": lambda side=side: side[client].semaphore("S", 2)}
+                made.append(make.get(kind, rwlock.read if kind == "read" else rwlock.write)())
+            one, other = made
+            self.shared[client, kind, number] = one, other
+        return self.shared[client, kind, number]
+
+    @rule(
+        kind=st.sampled_from(["semaphore", "read", "write"]),
+        number=st.integers(0, 1),
+        verb=st.sampled_from(["acquire", "try_acquire", "release", "release"]),
+        client=_clients,
+    )
+    def share(self, kind: str, number: int, verb: str, client: int) -> None:
+        locks = self.shared_lock(client, kind, number)
+
+        def is_free(lock: Lock) -> bool:
+            roles = [each.role for each in lock.queue()]
+            return {"semaphore": len(roles) < 2, "read": "write" not in roles, "write": not roles}[kind]
+
+        def act(side: int) -> object:
+            lock = locks[side]
+            if verb == "acquire":
+                return lock.acquire(timeout=None if is_free(lock) else _MOMENT)
+            return getattr(lock, verb)()
+
+        self.same(f"{kind} {verb}", act)
+        self.same(
+            f"{kind} queue",
+            lambda side: ([each.role for each in locks[side].queue()], locks[side].held, locks[side].lost),
+        )
+
     # elections -------------------------------------------------------------------------------------------------------
 
     def election(self, client: int, name: str) -> tuple[Election, Election]:
@@ -256,12 +305,14 @@ class Recipes(RuleBasedStateMachine):
             for pair in self.temporary.values():
                 for key in pair:
                     key.close()
+            for mirror in self.mirrors:
+                mirror.close()
             for kv in itertools.chain(*self.sides):
                 kv.close()
             if not self.differs:
                 for engine in (self.embedded[0], type(self).etcd()[0]):
                     left = KV(engine, prefix=f"{self.name}/").range("", prefix=True).kvs
-                    assert [kv.key for kv in left if not kv.key.startswith(b"k/")] == []
+                    assert [kv.key for kv in left if not kv.key.startswith((b"k/", b"S:limit"))] == []
                     assert [kv.key for kv in left if kv.lease] == []
         finally:
             for engine in self.embedded:
