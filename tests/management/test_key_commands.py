@@ -151,6 +151,7 @@ def test_put_on_a_lease() -> None:
     assert refusal("etcdaero_put", "c", "1", "--lease", "7b") == ("no such lease: 7b", 1)
     assert refusal("etcdaero_put", "c", "1", "--lease", "xyz")[1] == 2
     assert refusal("etcdaero_put", "c", "1", "--ttl", "0")[1] == 2
+    assert refusal("etcdaero_put", "c", "1", "--ttl", "1")[1] == 2
     before = kv.leases()
     assert refusal("etcdaero_put", "a", "1", "--ttl", "60", "--if-absent")[1] == 1
     assert kv.leases() == before
@@ -189,6 +190,11 @@ def test_delete_all_that_begin_so_only_when_it_is_said_twice() -> None:
     assert run("etcdaero_delete", "p/", "--prefix", "--yes")[1].startswith("2 keys deleted with revision ")
     assert [each.key for each in kv.range("", prefix=True).kvs] == [b"q"]
     assert refusal("etcdaero_delete", "p/", "--prefix", "--yes")[1] == 1
+    message, code = refusal("etcdaero_delete", "", "--prefix", "--yes")
+    assert ("--force" in message, code) == (True, 1)
+    assert value_of("q") == b"1"
+    assert run("etcdaero_delete", "", "--prefix", "--yes", "--force")[0] == 0
+    assert value_of("q") is None
     assert refusal("etcdaero_delete", "p/", "--prefix", "--if-revision", "3")[1] == 2
 
 

@@ -59,6 +59,8 @@ class Command(KeyCommand):
         self._tell(1, revision, options)
 
     def _delete_all(self, beginning: bytes, options: dict[str, Any]) -> None:
+        if not beginning and not options["force"]:
+            raise CommandError("PREFIX is empty, so these are all keys of the alias; --force deletes all of them")
         count, own = self.ask_stores(lambda: _look(self.client(options), beginning))
         if own is not None and not options["force"]:
             raise CommandError(
