@@ -77,6 +77,7 @@ class OverviewAdmin(InspectedAdmin):
             "admin/django_etcdaero/overview.html",
             title=capfirst(self.opts.verbose_name_plural),
             problems=_problems([*(status.problems if status else []), *(p for each in servers for p in each.problems)]),
+            datasets_known=status is not None,
             servers=servers,
             processes=_processes(status),
             counts=_counts(listed),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin import ShowFacets, SimpleListFilter
+from django.contrib.admin import ShowFacets
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template.response import TemplateResponse
 from django.utils.http import urlencode
@@ -14,9 +14,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import conf
-from django_etcdaero.datasets.layout import ANNOUNCEMENTS, CACHES, DATASETS, LOADS
 from django_etcdaero.datasets.state.presence import processes
-from django_etcdaero.datasets.state.watching import Watched
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.inspection.aliases import ask_aliases
 from django_etcdaero.inspection.events import OVERLAP, Gap, Happened, Reason, happened
@@ -31,6 +29,7 @@ from .inspected import Found, InspectedAdmin, Page
 from .leased import ask_alias, place_of
 from .mistakes import brief, number_of
 from .processes import MOST_NAMED, pk_of
+from .watch_purpose import OwnFilter, purpose
 
 LONGEST_VALUE = 200
 """Characters of a value that are shown."""
@@ -54,38 +53,6 @@ class Asked:
     """Up to which revision events have been seen."""
     mistakes: tuple[str, ...] = ()
     """What could not be understood; nothing is followed then."""
-
-
-OWN = {
-    ANNOUNCEMENTS: _("versions of the datasets"),
-    LOADS: _("loads of the datasets"),
-    DATASETS: _("requests for loads"),
-    CACHES: _("notices of caches"),
-}
-"""What the package's own watches are for, by how their keys begin."""
-
-
-def purpose(watched: Watched) -> str:
-    """Say what a watch of the package itself is for; empty: it is one of the project."""
-    if not watched.own:
-        return ""
-    begins = watched.keys.removeprefix("[")
-    return str(next((words for begin, words in OWN.items() if begins.startswith(begin)), gettext("other")))
-
-
-class OwnFilter(SimpleListFilter):
-    """Tells the watches of the project from those of the package itself."""
-
-    title = _("whose")
-    parameter_name = "own"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        """Return the two kinds."""
-        return [("False", _("of the project")), ("True", _("of the package itself"))]
-
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        """Return those of the kind that was chosen."""
-        return queryset.filter(own=self.value()) if self.value() in ("False", "True") else queryset
 
 
 class WatchAdmin(InspectedAdmin):

@@ -138,3 +138,17 @@ def test_the_page_leaves_what_reads_much_to_the_command() -> None:
     known = {each.id for each in CHECKS}
     assert set(overview.THOROUGH) <= known, "a check was renamed: the page would refuse to examine anything"
     assert select(skip=overview.THOROUGH)
+
+
+def test_what_was_not_found_out_in_time_is_not_told_as_nothing(
+    cities: Any, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise RuntimeError("no thread could be started")
+
+    monkeypatch.setattr(overview, "ask", fail)
+    monkeypatch.setattr(overview, "_examine", fail)
+    text = text_of(root, PAGE)
+    assert "No app declares a dataset" not in text
+    assert "Nothing is wrong" not in text
+    assert "not known: the checks took longer than the time of a page" in text

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.expected_conditions import staleness_of
 
@@ -19,6 +20,7 @@ DRIVER = shutil.which("chromedriver")
 PICTURES = os.environ.get("ETCDAERO_TEST_PICTURES")
 """A directory: the pages that a test passes are kept there as pictures."""
 PATIENCE = 60.0
+MOST_TABS = 60
 WIDE, NARROW = (1280, 900), (390, 844)
 
 
@@ -81,6 +83,33 @@ class Visitor:
             field.clear()
             field.send_keys(value)
 
+    def presses(self, *keys: str) -> None:
+        """Press keys, on whatever has the focus."""
+        webdriver.ActionChains(self.driver).send_keys(*keys).perform()
+
+    def tabs_to(self, words: str) -> None:
+        """Go on by the tabulator to what is called so: its text, its value or its name."""
+        for _ in range(MOST_TABS):
+            self.presses(Keys.TAB)
+            at = self.driver.switch_to.active_element
+            if words in (at.text.strip(), at.get_attribute("value"), at.get_attribute("name")):
+                assert self.shows_focus(), f"{words!r} on {self.path} has the focus, and nothing shows it"
+                return
+        raise AssertionError(f"{words!r} on {self.path} is not reached by the tabulator")
+
+    def shows_focus(self) -> bool:
+        """Tell whether what has the focus looks otherwise than without it."""
+        differs: bool = self.driver.execute_script("""
+            const look = (e) => { const s = getComputedStyle(e); return [s.outlineStyle, s.outlineWidth, s.boxShadow,
+                s.borderColor, s.textDecorationLine, s.backgroundColor].join(); };
+            const e = document.activeElement, with_ = look(e);
+            e.blur();
+            const without = look(e);
+            e.focus({focusVisible: true});
+            return with_ !== without;
+        """)
+        return differs
+
     def checks(self, name: str) -> None:
         self.driver.find_element(By.NAME, name).click()
 
@@ -123,9 +152,11 @@ class Visitor:
 
 
 @contextmanager
-def visiting(site: str) -> Iterator[Visitor]:
-    """Open a browser on a site (without a slash at the end)."""
+def visiting(site: str, *, scripts: bool = True) -> Iterator[Visitor]:
+    """Open a browser on a site (without a slash at the end). ``scripts``: whether it runs those of pages."""
     options = webdriver.ChromeOptions()
+    if not scripts:
+        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
     for each in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars"):
         options.add_argument(each)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
