@@ -91,6 +91,7 @@ VALID: dict[str, Callable[[KV], Any]] = {
     "function": lambda kv: lambda *_: Order(),
     "id": lambda kv: 7,
     "key": lambda kv: "k",
+    "limit": lambda kv: 2,
     "member_id": lambda kv: 1,
     "name": lambda kv: f"name-{next(_numbers)}",
     "path": lambda kv: "/dev/null/none",
@@ -195,6 +196,10 @@ SURFACES: dict[str, Surface] = {
     ),
     "ObjectWatch": Surface(lambda kv: of_a_collection(kv).watch(), frozenset({"take"})),
     "Lock": Surface(lambda kv: kv.lock(f"L-{next(_numbers)}")),
+    "Semaphore": Surface(lambda kv: kv.semaphore(f"S-{next(_numbers)}", 2)),
+    "ReadLock": Surface(lambda kv: kv.rwlock(f"R-{next(_numbers)}").read()),
+    "WriteLock": Surface(lambda kv: kv.rwlock(f"W-{next(_numbers)}").write()),
+    "RWLock": Surface(lambda kv: kv.rwlock(f"RW-{next(_numbers)}")),
     "Election": Surface(
         lambda kv: kv.election(f"E-{next(_numbers)}"),
         frozenset({"announce", "follow", "owns", "report_loss", "take_the_lead", "unfollow"}),

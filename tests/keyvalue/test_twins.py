@@ -30,6 +30,7 @@ from django_etcdaero.keyvalue import (
     Transaction,
     Txn,
     Watch,
+    WriteLock,
     administration,
     objects,
 )
@@ -46,6 +47,7 @@ ASK_NOTHING = {
     Lock: "cancel check compare on_lost",
     Semaphore: "cancel check compare on_lost",
     ReadLock: "cancel check compare on_lost",
+    WriteLock: "cancel check compare on_lost",
     RWLock: "read write",
     Election: "cancel check compare drop follow guard on_lost owns report_loss unfollow",
     Lease: "end on_lost subscribe take unsubscribe",
