@@ -139,6 +139,7 @@ def test_what_there_was_no_time_for_is_told(held: Lock, root: Client, monkeypatc
         assert re.search(r"alias default: KV: \d keys were not looked through", page.content.decode())
     monkeypatch.undo()
     assert "not looked through" not in root.get(LIST).content.decode()
+    kv.delete_range("zz/", prefix=True)
 
 
 def test_an_id_that_no_lease_can_have_is_not_found(closing: None, root: Client) -> None:

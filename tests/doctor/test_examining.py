@@ -216,7 +216,7 @@ def test_problems_are_told_with_the_gravest_first() -> None:
     assert Report(findings=(), started=0, seconds=0).gravity == 0
 
 
-def test_stores_in_memory_are_well(registry: Any, db: None) -> None:
+def test_stores_in_memory_are_well(registry: Any) -> None:
     declare().refresh()
     report = examine(write_probe=True)
     told = {each.check: each for each in report.findings}

@@ -15,7 +15,7 @@ from django_etcdaero.management.ending import INTERRUPTED
 from django_etcdaero.runtime import runtime
 from tests.management.running import declare, kv_away, run
 
-pytestmark = pytest.mark.usefixtures("registry", "db")
+pytestmark = pytest.mark.usefixtures("registry")
 
 
 def test_places_in_a_line_each_and_what_is_wrong_with_its_reason_and_its_remedy() -> None:

@@ -149,7 +149,7 @@ def told(
 def test_a_store_that_is_gone_is_named(
     name: str, arguments: list[str], file: Path, closing: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, text = told(name, with_file(arguments, file), AWAY, capsys, limit="1")
+    code, text = told(name, with_file(arguments, file), AWAY, capsys, limit="5")
     assert code == 1
     assert AWAY in text
     assert "what was to be changed" not in text, "nothing can have been changed"
@@ -162,7 +162,7 @@ def test_a_store_that_is_frozen_is_named(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
         place = f"127.0.0.1:{silent.getsockname()[1]}"
-        code, text = told(name, with_file(arguments, file), place, capsys, limit="2")
+        code, text = told(name, with_file(arguments, file), place, capsys, limit="5")
     assert code == 1
     assert place in text
 

@@ -8,7 +8,7 @@ from typing import Final
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_permission_codename
-from django.db import DatabaseError, router
+from django.db import DatabaseError, connections, router
 
 from django_etcdaero.doctor.checking import Facts, NotVisible, Probe, Verdict, check, ok, warning
 from django_etcdaero.doctor.subjects import Project
@@ -34,8 +34,14 @@ def _missing_permissions(project: Project, timeout: float) -> list[str]:
         declared |= {get_permission_codename(action, options) for action in options.default_permissions}
         declared |= {codename for codename, _ in options.permissions}
     using = router.db_for_read(Permission)
+    if _is_in_memory(using):
+        raise NotVisible("the database is in memory, where each thread may have one of its own")
     there = Permission.objects.using(using).filter(content_type__app_label=LABEL)
     return sorted(declared - set(there.values_list("codename", flat=True)))
+
+
+def _is_in_memory(using: str) -> bool:
+    return bool(getattr(connections[using], "is_in_memory_db", bool)())
 
 
 def _static(project: Project, timeout: float) -> bool:
