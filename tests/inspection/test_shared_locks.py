@@ -11,7 +11,7 @@ from tests.keyvalue.queue.queueing import Waiter
 
 
 def only(kv: KV) -> Contended:
-    (found,) = all_contended(kv)
+    (found,) = all_contended(kv).found
     assert contended(kv, found.name) == found
     return found
 
@@ -62,5 +62,6 @@ def test_readers_and_writers_of_etcds_go_client_are_known_by_the_time(kv: KV) ->
 def test_locks_that_are_only_called_like_sides_stay_locks(kv: KV) -> None:
     for name in ("file/read", "file/write"):
         kv.lock(name).acquire()
-    assert {each.label: each.kind for each in all_contended(kv)} == {"file/read": Kind.LOCK, "file/write": Kind.LOCK}
+    found = {each.label: each.kind for each in all_contended(kv).found}
+    assert found == {"file/read": Kind.LOCK, "file/write": Kind.LOCK}
     assert contended(kv, b"file") is None

@@ -109,7 +109,10 @@ class Lock(Contender, TwinBlocks):
         ``InvalidRequest`` for a generator function; so does a call in a call of the same thread or task, which would
         wait for itself.
         """
-        return under(lambda: Lock(self._client, self.name, ttl=self.ttl, timeout=self._timeout), function, self.label)
+        return under(self._another, function, self.label)
+
+    def _another(self) -> Lock:
+        return type(self)(self._client, self.name, ttl=self.ttl, timeout=self._timeout)
 
     async def _enter(self) -> None:
         await self._acquire()

@@ -66,6 +66,9 @@ class Semaphore(Lock):
         limit = await self._stored_limit(timeout=timeout) if in_line else None
         return min(limit or 1, len(in_line))
 
+    def _another(self) -> Semaphore:
+        return Semaphore(self._client, self.name, self.limit, ttl=self.ttl, timeout=self._timeout)
+
     def _make_place(self, session: Session) -> Place:
         about = introduction(self._client, process=True, role=self.kind)
         return SemaphorePlace(self._client, session, self.name, about, wanted=self.limit)

@@ -63,6 +63,7 @@ class SemaphorePlace(Place):
         allowed = await self._ask_limit(limit)
         in_line, _ = await read_line(self._client, self.name, allowed, lambda: seconds_left(limit))
         if len(in_line) >= allowed:
+            self.first = in_line[0]
             return False
         return await self.enter(limit) or not await self._in_the_way(seconds_left(limit))
 

@@ -190,6 +190,22 @@ def test_async_with(rwlock: RWLock) -> None:
 
 
 @in_memory
+def test_as_decorators(rwlock: RWLock) -> None:
+    @rwlock.write()
+    def rewrite() -> list[str]:
+        return [each.role for each in rwlock.holders()]
+
+    @rwlock.read()
+    def look() -> list[str]:
+        return [each.role for each in rwlock.holders()]
+
+    assert rewrite() == ["write"]
+    with rwlock.read():
+        assert look() == ["read", "read"]
+    assert rwlock.queue() == ()
+
+
+@in_memory
 def test_other_keys_in_its_room_are_in_nobodys_way(kv: KV, rwlock: RWLock) -> None:
     kv.put("R/write/data", "1")
     kv.put("R/latest", "1", lease=kv.lease(60))

@@ -151,6 +151,27 @@ def test_with_and_async_with(kv: KV) -> None:
 
 
 @in_memory
+def test_as_a_decorator_each_call_has_a_place_of_its_own(kv: KV) -> None:
+    @kv.semaphore("S", 2)
+    def inside() -> list[str]:
+        return [each.role for each in kv.semaphore("S").holders()]
+
+    assert inside() == ["semaphore"]
+    with kv.semaphore("S", 2):
+        assert inside() == ["semaphore", "semaphore"]
+    assert keys(kv) == [b"S:limit"]
+
+
+@in_memory
+def test_a_timeout_names_who_came_first(kv: KV) -> None:
+    (holder,) = acquired(kv, 1, 1)
+    for timeout in (0, 0.1):
+        with pytest.raises(LockTimeout) as caught:
+            kv.semaphore("S", 1).acquire(timeout)
+        assert caught.value.holder == holder.holder()
+
+
+@in_memory
 def test_other_keys_in_its_room_take_no_place(kv: KV) -> None:
     kv.put("S/data", "1")
     kv.put("S/lea5ed", "1", lease=kv.lease(60))
