@@ -14,6 +14,10 @@ from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.processes import is_dead, this_process
 
+_ROLE = "wants"
+_ROLES = ("read", "write", "semaphore")
+"""Anything else under that name, or of another type, is part of the identity that a project has given."""
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -49,8 +53,8 @@ class Holder:
             about = None
         if not isinstance(about, dict):
             return cls(kv.key, kv.create_revision, kv.lease)
-        known = ("host", "pid", "since", "process", "role")
-        host, pid, since, process, role = (about.pop(name, None) for name in known)
+        host, pid, since, process = (about.pop(name, None) for name in ("host", "pid", "since", "process"))
+        role = about.pop(_ROLE) if about.get(_ROLE) in _ROLES else ""
         return cls(
             kv.key,
             kv.create_revision,
@@ -59,7 +63,7 @@ class Holder:
             pid=pid if isinstance(pid, int) and not isinstance(pid, bool) else None,
             since=_time(since) if isinstance(since, str) else None,
             identity=about,
-            role=role if isinstance(role, str) else "",
+            role=role,
             process=process if isinstance(process, dict) else None,
         )
 
@@ -133,7 +137,7 @@ def introduction(client: Client, *, process: bool, role: str = "") -> bytes:
     if process and (mark := this_process()) is not None:
         told["process"] = mark
     if role:
-        told["role"] = role
+        told[_ROLE] = role
     return json.dumps(told).encode()
 
 

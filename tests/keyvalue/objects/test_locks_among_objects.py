@@ -55,7 +55,7 @@ def test_a_snapshot_in_place_of_events_does_not_have_them(kv: KV, orders: Collec
     first = orders.create("1", ADA)
     with kv.lock("orders"):
         kv.compact(orders.create("2", ADA).version)
-        with orders.watch(since=first.version) as events:
+        with orders.watch(since=first.version, resync=True) as events:
             told = events.next(timeout=10)
         assert isinstance(told, Resynced)
         assert ([each.name for each in told.items], told.invalid) == (["1", "2"], ())
