@@ -63,7 +63,10 @@ def with_limits(kv: KV, queues: Sequence[Contended], *, until: float = math.inf)
     ``time.monotonic``). Raises what the store raises."""
     semaphores = [each.name for each in queues if each.kind is Kind.SEMAPHORE][:MOST_LIMITS]
     limits = {name: read_limit(kv.range(limit_key(name)).kvs) for name in semaphores if monotonic() < until}
-    return [replace(each, held=min(limits.get(each.name) or each.held, len(each.queue))) for each in queues]
+    return [
+        replace(each, held=min(limits.get(each.name) or 1, len(each.queue)) if each.name in limits else each.held)
+        for each in queues
+    ]
 
 
 def contest(kv: KV, seen: Contended | None, name: bytes) -> Lock | RWLock:
