@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
-from django_etcdaero.keyvalue.arguments import check_function, end_of, seconds_until
+from django_etcdaero.keyvalue.arguments import check_function, end_of
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.feed import Feed, WatchItem
@@ -25,6 +24,7 @@ from django_etcdaero.keyvalue.ops import watch
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.blocking import refuse_in_event_loop
+from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import adrive, drive
 from django_etcdaero.system.twins import twins
 
@@ -154,14 +154,11 @@ class Mirror(Mapping[str, T]):
             answer = predicate(self)
             if answer:
                 return answer
-            changed = partial(self._differs, seen)
-            if not await Until(self._changes, changed, seconds_until(limit)):
+            left = None if limit is None else max(0.0, limit - monotonic())
+            if not await Until(self._changes, lambda seen=seen: self._copy is not seen or self.closed, left):  # type: ignore[misc]
                 raise DeadlineExceeded(f"the mirror of {self._prefix!r} did not come to what was waited for in time")
 
     wait_for, await_for = twins(_wait_for)
-
-    def _differs(self, seen: Copy[T]) -> bool:
-        return self._copy is not seen or self.closed
 
     @acts
     def close(self) -> None:

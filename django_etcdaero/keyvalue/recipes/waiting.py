@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
-from django_etcdaero.keyvalue.arguments import check_function, end_of
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, InvalidRequest
+from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
@@ -35,7 +35,8 @@ async def wait_for(
     store may be away. Raises ``DeadlineExceeded``, ``Cancelled`` if the client or the store is closed, what else
     reading and watching raise, and what the function does.
     """
-    check_function("predicate", predicate)
+    if not callable(predicate):
+        raise InvalidRequest(f"predicate must be a function of the value, not {predicate!r}")
     reading, patience = get(key), _Patience(key, timeout)
     while True:
         try:
