@@ -129,7 +129,7 @@ class DefaultKV(_Proxy):
 
 
 def _later(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``method`` of :class:`KV` for a client that is opened when it is called."""
+    """Return ``method`` of ``KV`` for a client that is opened when it is called."""
     if iscoroutinefunction(method):
 
         @wraps(method)

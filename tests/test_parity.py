@@ -22,7 +22,7 @@ from tests.pages import DOCS, tables
 from tests.paths import ROOT
 
 PAGE = DOCS / "parity.rst"
-CAPABILITIES = 120
+CAPABILITIES = 122
 
 EXPORTED = {
     "hms-hmetcd": """

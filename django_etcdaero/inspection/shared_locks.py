@@ -12,11 +12,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.queue.holder import Holder
-from django_etcdaero.keyvalue.queue.layout import limit_key, read_limit, side_of, sides
+from django_etcdaero.keyvalue.queue.layout import GO_LAST_PART, limit_key, read_limit, side_of, sides
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.queue.rwlock import RWLock, count_holders
 from django_etcdaero.keyvalue.values import KeyValue
@@ -28,9 +27,7 @@ MOST_LIMITS = 50
 """Semaphores of which the limit is read, one a call; of more than that only the first holder is known for one."""
 
 _SIDE = re.compile(rb"(?s:(?P<name>.+))/(?P<role>read|write)")
-_SIDE_IN_GO = re.compile(rb"(?s:(?P<name>.+))/(?:read|write)/[0-9]{17,20}")
-
-Contest: TypeAlias = Lock | RWLock
+_SIDE_IN_GO = re.compile(rb"(?s:(?P<name>.+))/(?:read|write)/%s" % GO_LAST_PART)
 
 
 def joined(queues: Sequence[Contended], leased: Iterable[KeyValue]) -> list[Contended]:
@@ -72,7 +69,7 @@ def with_limits(kv: KV, queues: Sequence[Contended], *, until: float = math.inf)
     ]
 
 
-def contest(kv: KV, seen: Contended | None, name: bytes) -> Contest:
+def contest(kv: KV, seen: Contended | None, name: bytes) -> Lock | RWLock:
     """Return an object of the kind of what was ``seen`` under ``name``."""
     match seen and seen.kind:
         case Kind.SEMAPHORE:

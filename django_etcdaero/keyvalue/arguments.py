@@ -213,6 +213,11 @@ def end_of(timeout: float | None) -> float | None:
     return None if timeout is None else monotonic() + check_seconds("timeout", timeout)
 
 
+def seconds_until(limit: float | None) -> float | None:
+    """Return the seconds that are left until ``limit`` (by ``time.monotonic()``), 0 after it; ``None``: no end."""
+    return None if limit is None else max(0.0, limit - monotonic())
+
+
 def check_choice(name: str, value: object, kind: type[E]) -> E:
     """Return ``value`` as a member of ``kind``; its number will do too."""
     if isinstance(value, kind):

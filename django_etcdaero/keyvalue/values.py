@@ -127,7 +127,7 @@ class DeleteRequest:
     range_end: bytes = b""
     prev_kv: bool = False
     everything: bool = False
-    """For clients: it may be of all their keys, and of several rooms (:mod:`.keyvalue.rooms`). Engines do not ask."""
+    """For clients: it may be of all their keys, and of several rooms (``keyvalue/rooms.py``). Engines do not ask."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ def calls_end_within(seconds: float) -> Iterator[None]:
         _until.reset(token)
 
 
-def seconds_left(seconds: float) -> float:
+def bounded_seconds(seconds: float) -> float:
     """Return how long a call may take that has ``seconds`` of its own; 0: no time is left."""
     until = _until.get()
     return seconds if until == math.inf else max(0.0, min(seconds, until - monotonic()))

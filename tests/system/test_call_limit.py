@@ -11,26 +11,26 @@ from django_etcdaero.inspection.together import together
 from django_etcdaero.keyvalue.values import RangeRequest
 from django_etcdaero.schemes import open_engine, parse
 from django_etcdaero.stores.address import Plane
-from django_etcdaero.system.call_limit import calls_end_within, seconds_left
+from django_etcdaero.system.call_limit import bounded_seconds, calls_end_within
 
 
 def test_a_call_has_its_own_time_or_what_is_left_of_the_work() -> None:
-    assert seconds_left(5.0) == 5.0
+    assert bounded_seconds(5.0) == 5.0
     with calls_end_within(2.0):
-        assert 1.0 < seconds_left(5.0) <= 2.0
-        assert seconds_left(0.5) == 0.5
+        assert 1.0 < bounded_seconds(5.0) <= 2.0
+        assert bounded_seconds(0.5) == 0.5
         with calls_end_within(60.0):
-            assert seconds_left(5.0) <= 2.0
+            assert bounded_seconds(5.0) <= 2.0
         with calls_end_within(0.0):
-            assert seconds_left(5.0) == 0.0
-        assert seconds_left(5.0) > 1.0
-    assert seconds_left(5.0) == 5.0
+            assert bounded_seconds(5.0) == 0.0
+        assert bounded_seconds(5.0) > 1.0
+    assert bounded_seconds(5.0) == 5.0
 
 
 def test_other_threads_have_their_own() -> None:
     found: list[float] = []
     with calls_end_within(1.0):
-        thread = threading.Thread(target=lambda: found.append(seconds_left(5.0)))
+        thread = threading.Thread(target=lambda: found.append(bounded_seconds(5.0)))
         thread.start()
         thread.join()
     assert found == [5.0]

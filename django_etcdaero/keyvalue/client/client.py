@@ -10,14 +10,21 @@ from typing import Any, Literal, Self, Unpack, overload
 
 from django_etcdaero.exceptions import Compacted, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue import ops
-from django_etcdaero.keyvalue.arguments import EventOptions, LeaseRef, check_function, check_timeout, end_of, lease_id
+from django_etcdaero.keyvalue.arguments import (
+    EventOptions,
+    LeaseRef,
+    check_function,
+    check_timeout,
+    end_of,
+    lease_id,
+    seconds_until,
+)
 from django_etcdaero.keyvalue.engine import Engine
 from django_etcdaero.keyvalue.keys import Text, prefix_end, to_bytes
 from django_etcdaero.keyvalue.rooms import Borders
 from django_etcdaero.keyvalue.values import Event, LeaseStatus
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.blocking import refuse_in_event_loop
-from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Call, drive
 from django_etcdaero.system.threads import in_event_loop
 from django_etcdaero.system.twins import twins
@@ -167,7 +174,7 @@ class Client(KeyCalls):
         watch = Watch[Event](self, request, max_pending=1024, timeout=timeout)
         await watch.begin()
         try:
-            return await watch.take(None if limit is None else max(0.0, limit - monotonic()))
+            return await watch.take(seconds_until(limit))
         except EventsLost as error:
             raise Compacted(
                 f"changes before revision {error.revision} cannot be had any more ({error.reason})",

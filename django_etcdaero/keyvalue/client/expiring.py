@@ -39,15 +39,19 @@ class ExpiringKeys:
             raise InvalidRequest("ttl puts the key on a lease of its own: give it without lease and ignore_lease")
         check_ttl(ttl)
         limit = end_of(timeout)
+
+        def left() -> float | None:
+            return None if limit is None else seconds_left(limit)
+
         lease, fresh = await self._lease(scope, ttl, timeout)
         try:
-            return await _put(scope, request, lease, timeout if limit is None else seconds_left(limit))
+            return await _put(scope, request, lease, left())
         except LeaseNotFound:  # revoked by somebody, or the store was replaced
             lease.end(lost=True)
             if fresh:
                 raise
-        lease, _ = await self._lease(scope, ttl, timeout if limit is None else seconds_left(limit))
-        return await _put(scope, request, lease, timeout if limit is None else seconds_left(limit))
+        lease, _ = await self._lease(scope, ttl, left())
+        return await _put(scope, request, lease, left())
 
     async def _lease(self, scope: Scope, ttl: int, timeout: float | None) -> tuple[Lease, bool]:
         """Return a lease of which ``ttl`` seconds are left, and whether it is new."""

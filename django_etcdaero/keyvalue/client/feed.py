@@ -21,7 +21,7 @@ from django_etcdaero.exceptions import (
     InvalidRequest,
     PermissionDenied,
 )
-from django_etcdaero.keyvalue.arguments import check_count, end_of
+from django_etcdaero.keyvalue.arguments import check_count, end_of, seconds_until
 from django_etcdaero.keyvalue.values import (
     Event,
     KeyValue,
@@ -134,7 +134,7 @@ class Feed:
         """
         limit = end_of(timeout)
         while not self.ended:
-            left = None if limit is None else max(0.0, limit - monotonic())
+            left = seconds_until(limit)
             if not await Until(self.changed, lambda: self.has_work, left):
                 raise DeadlineExceeded("no event in time")
             item, delay = await self.take(timeout=None if left is None else max(_SHORTEST, left))

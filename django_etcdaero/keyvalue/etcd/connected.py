@@ -21,7 +21,7 @@ from django_etcdaero.stores.credentials import Tls
 from django_etcdaero.stores.endpoint import Endpoint
 from django_etcdaero.stores.etcd import EtcdAddress, address_of
 from django_etcdaero.system import forks
-from django_etcdaero.system.call_limit import seconds_left
+from django_etcdaero.system.call_limit import bounded_seconds
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.durations import check_seconds
 
@@ -201,7 +201,7 @@ class ConnectedEngine(Engine):
     def _deadline(self, timeout: float | None) -> float:
         """Return when a call must end that begins now, by ``time.monotonic``; raise if no call may begin."""
         self._check_usable()
-        return monotonic() + seconds_left(self._timeout if timeout is None else check_seconds("timeout", timeout))
+        return monotonic() + bounded_seconds(self._timeout if timeout is None else check_seconds("timeout", timeout))
 
     def _check_usable(self) -> None:
         if self._pid != _getpid() or self._gate.is_shut:

@@ -18,7 +18,7 @@ from django_etcdaero.keyvalue.administration import Auth, Cluster, Maintenance
 from django_etcdaero.keyvalue.arguments import check_int
 from django_etcdaero.keyvalue.engine import Clock
 from django_etcdaero.keyvalue.values import RenewalSink
-from django_etcdaero.system.call_limit import seconds_left
+from django_etcdaero.system.call_limit import bounded_seconds
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.durations import check_seconds
 from django_etcdaero.system.steps import adrive, drive
@@ -91,7 +91,7 @@ class EtcdEngine(ConnectedEngine):
         if self._pid != _getpid() or self._gate.is_shut:
             self._check_usable()
         seconds = self._timeout if timeout is None else check_seconds("timeout", timeout)
-        seconds = seconds_left(seconds)
+        seconds = bounded_seconds(seconds)
         try:
             return self._calls.run(method, message, seconds, repeat, leader)
         except Compacted as error:

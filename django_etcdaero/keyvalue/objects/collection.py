@@ -245,7 +245,7 @@ class Collection(ObjectCalls[T]):
     def version_of(self, name: str) -> ops.Subject:
         """Return the left side of a condition on the version of an object, 0 if it does not exist.
 
-        ``orders.version_of("7") == 12``, ``!=``, ``<``, ``>``: for transactions of either kind.
+        ``orders.version_of("7") == 12``, ``!=``, ``<``, ``<=``, ``>``, ``>=``: for transactions of either kind.
         """
         return ops.mod_revision(self.key(name))
 

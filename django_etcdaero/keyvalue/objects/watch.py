@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypedDict, TypeVar, Unpack
 
 from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
-from django_etcdaero.keyvalue.arguments import check_count, check_flag, check_timeout, end_of
+from django_etcdaero.keyvalue.arguments import check_count, check_flag, check_timeout, end_of, seconds_until
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Items
 from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
@@ -17,7 +17,6 @@ from django_etcdaero.keyvalue.recipes.contention import check_positive
 from django_etcdaero.keyvalue.rooms import is_contender
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.acting import acts
-from django_etcdaero.system.clocks import monotonic
 
 from .fields import Fields, Selection, changed, check_paths
 from .layout import Layout
@@ -188,8 +187,7 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
                     if self._cancelled:
                         raise Cancelled("the watch has ended")
                     raise InvalidRequest("a watch that was made where an event loop runs begins with 'async with'")
-                left = None if limit is None else max(0.0, limit - monotonic())
-                event = self._following.event(await self._watch.take(left))
+                event = self._following.event(await self._watch.take(seconds_until(limit)))
             if isinstance(event, Resynced) and not self._resync:
                 raise _lost(event)
             if event is not None:

@@ -38,9 +38,9 @@ _LAST_PART = re.compile(LAST_PART)
 
 READ, WRITE = "read", "write"
 """What a contender for a read/write lock wants."""
-RW_LAST_PART = rb"(?:%s|[0-9]{17,20})" % LAST_PART
-"""Of the key of a reader or a writer, as a regular expression: that of a lock, or nanoseconds since 1970."""
-_SIDE_AND_LAST_PART = re.compile(rb"(?P<side>read|write)/%s" % RW_LAST_PART)
+GO_LAST_PART = rb"[0-9]{17,20}"
+"""Of the key of a reader or a writer of the Go client, as a regular expression: nanoseconds since 1970."""
+_SIDE_AND_LAST_PART = re.compile(rb"(?:read|write)/(?:%s|%s)" % (LAST_PART, GO_LAST_PART))
 
 
 def label(name: bytes) -> str:

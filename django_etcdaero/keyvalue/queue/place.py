@@ -73,6 +73,8 @@ class Place:
         """``about`` is the introduction that goes into a second key; ``None``: the value is one."""
         self.session = session
         self.name = name
+        self.whole = name
+        """Under which name all stand who contend."""
         self.line = name
         """Under which name those stand who may have their turn before."""
         self.label = label(name)
@@ -120,13 +122,14 @@ class Place:
         One transaction, except when keys that are no contenders are in the way of its comparison.
         """
         nobody = create_revision(keys_of(self.line), prefix=True) == 0
-        entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(self._look())
+        entry = self._client.txn().when(nobody).then(*self.puts()).otherwise(oldest(self.line), self._look())
         result = await self._commit(entry, limit)
         if result.succeeded:
             self._entered(result.revision, result.revision)
             return True
         self._in_doubt = False
-        if self._found_first(result.responses[0]):
+        if self.contenders(found(result.responses[0])):
+            self._see_first(result.responses[1])
             return False
         return await self.enter(limit) or not await self._in_the_way(seconds_left(limit))
 
@@ -259,8 +262,8 @@ class Place:
         return tuple(departure(kv.key, result.revision) for kv in ahead[:1])
 
     def contenders(self, kvs: Iterable[KeyValue]) -> list[KeyValue]:
-        """Return those of ``kvs``, which are under the name of the line, that stand in it."""
-        return contenders(self.line, kvs)
+        """Return those of ``kvs``, which are under the name, that contend for it."""
+        return contenders(self.whole, kvs)
 
     def _may_have_changed(self, batch: WatchBatch) -> bool:
         """Tell whether it is worth to look again after these events; asked in the threads that bring them."""
@@ -297,7 +300,7 @@ class Place:
             self._leave_in_background()
             raise
         if look and result.succeeded:
-            self._found_first(result.responses[0])
+            self._see_first(result.responses[0])
         if self.token or result.succeeded:
             self._free()
         else:  # the put whose answer never came may still arrive after this deletion
@@ -326,12 +329,11 @@ class Place:
             self.session.free(self._client.prefix + self.name, self._slot)
 
     def _look(self) -> RangeRequest:
-        return oldest(self.line, keys_only=self.about is not None)
+        return oldest(self.whole, keys_only=self.about is not None)
 
-    def _found_first(self, response: Response) -> bool:
+    def _see_first(self, response: Response) -> None:
         first = self.contenders(found(response))
         self.first = first[0] if first and self.about is None and first[0].key != self.key else None
-        return bool(first)
 
     def _deletion(self, *looks: RangeRequest) -> Txn:
         mine = create_revision(self.key) == self.token if self.token else create_revision(self.key) > 0

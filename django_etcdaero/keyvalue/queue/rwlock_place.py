@@ -36,11 +36,10 @@ class WritePlace(Place):
         """``name`` is that of the read/write lock."""
         super().__init__(client, session, side(name, self.role), value)
         self.label = label(name)
-        self.line = name
-        self._whole = name
+        self.whole = self.line = name
 
     def contenders(self, kvs: Iterable[KeyValue]) -> list[KeyValue]:
-        return sides(self._whole, kvs)
+        return sides(self.whole, kvs)
 
 
 class ReadPlace(WritePlace):

@@ -60,7 +60,7 @@ class MonotonicReads:
 
     async def _range(
         self,
-        start: Text,
+        key: Text,
         range_end: Text | None = None,
         *,
         timeout: float | None = None,
@@ -70,7 +70,7 @@ class MonotonicReads:
         if "serializable" in options:
             raise TypeError("these reads are serializable, which is no option")
         options["serializable"] = True
-        return await self._read(ops.get(start, range_end, **options), timeout)
+        return await self._read(ops.get(key, range_end, **options), timeout)
 
     range, arange = twins(_range)
 

@@ -25,7 +25,7 @@ from django_etcdaero.exceptions import (
 from django_etcdaero.records.life import check_usable
 from django_etcdaero.stores.aerospike import AerospikeAddress
 from django_etcdaero.system import forks, gevent_pool
-from django_etcdaero.system.call_limit import seconds_left
+from django_etcdaero.system.call_limit import bounded_seconds
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.uninterrupted import raised_inside
 
@@ -83,7 +83,7 @@ class Connection:
 
     def until(self, timeout: float | None) -> float:
         """Return the deadline of a call that may take ``timeout`` seconds, by :func:`time.monotonic`."""
-        return monotonic() + seconds_left(min(self._timeout if timeout is None else timeout, MAX_CALL))
+        return monotonic() + bounded_seconds(min(self._timeout if timeout is None else timeout, MAX_CALL))
 
     def check_usable(self) -> None:
         """Raise ``Cancelled`` after :meth:`close` or :meth:`abandon`, ``ConfigurationError`` in another process."""

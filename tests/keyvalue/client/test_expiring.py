@@ -23,7 +23,7 @@ def lease_of(kv: KV, key: str) -> int:
 
 @pytest.mark.slow
 def test_a_key_with_a_time_to_live_is_gone_afterwards(kv: KV) -> None:
-    kv.put("a", "1", ttl=1)
+    kv.put("a", "1", ttl=2)
     assert kv.get("a") is not None
     wait_until(lambda: kv.get("a") is None, what="the end of the key")
 

@@ -155,6 +155,16 @@ def test_one_who_gives_up_leaves_nothing_and_holds_nobody_up(kv: KV, rwlock: RWL
 
 
 @in_memory
+@pytest.mark.parametrize("timeout", [0, 0.05])
+def test_a_reader_behind_a_writer_who_waits_is_told_who_holds_the_lock(rwlock: RWLock, timeout: float) -> None:
+    reader = held(rwlock.read())
+    Waiter(rwlock.write())
+    with pytest.raises(LockTimeout) as told:
+        rwlock.read().acquire(timeout)
+    assert (told.value.holder.role, told.value.holder.token) == ("read", reader.token)
+
+
+@in_memory
 @pytest.mark.parametrize("role", ["read", "write"])
 def test_a_waiter_whose_key_is_taken_away_does_not_go_on_as_if_it_held(kv: KV, rwlock: RWLock, role: str) -> None:
     holder = held(rwlock.write())
