@@ -22,6 +22,7 @@ from django_etcdaero.keyvalue.etcd.connection import gate
 from django_etcdaero.keyvalue.etcd.connection.interrupted import InterruptedChannels
 from django_etcdaero.keyvalue.etcd.messages import streams
 from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed, UnaryCall, secure
+from django_etcdaero.keyvalue.etcd.watches import hub
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from django_etcdaero.system.conditions import Condition
 from tests.keyvalue.etcd.servers import Server
@@ -307,6 +308,7 @@ def test_a_watch_leaves_a_channel_whose_answers_nobody_brings(
     engine = connect([server.endpoint])
     engine.put(PutRequest(b"a", b"1"))
     silent, before, seen = Silent(monkeypatch), member(engine), Recording()
+    monkeypatch.setattr(hub, "FIRST_TRY", 0.3)
     engine.watch(
         WatchRequest(b"a"), seen, timeout=30
     )  # accepted on the next stream, because nothing is heard on the first one
@@ -316,6 +318,7 @@ def test_a_watch_leaves_a_channel_whose_answers_nobody_brings(
     assert short(seen.wait(1, 20)) == ["+a=2"]
 
 
+@pytest.mark.slow  # a round has half of its time
 def test_renewals_leave_a_channel_whose_answers_nobody_brings(
     server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
