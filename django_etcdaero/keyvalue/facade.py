@@ -39,6 +39,7 @@ FOR_THE_PACKAGE = frozenset(
         "keyspace",
         "life",
         "open_engine",
+        "orphans",
         "renewal",
         "sessions",
         "start_watch",

@@ -203,12 +203,13 @@ class Contender(Contest):
             with self._mutex:
                 self._waiting = place
                 self._check_cancelled()
-            if once:
-                if not (await place.enter_if_empty(entry)):
-                    raise LockTimeout(f"{self.label!r} is not free")
-            elif not (await self._line_up(place, entry)):
-                end = limit
-                await place.wait(limit=limit, stop=stop)
+            with self._client.orphans.looked_after(place.drop):
+                if once:
+                    if not (await place.enter_if_empty(entry)):
+                        raise LockTimeout(f"{self.label!r} is not free")
+                elif not (await self._line_up(place, entry)):
+                    end = limit
+                    await place.wait(limit=limit, stop=stop)
             with self._mutex:
                 self._check_cancelled()
                 self._waiting, self._place = None, place

@@ -292,7 +292,8 @@ class Place:
             self._leave_in_background()
             return self.session.lease.alive
         try:
-            result = await Commit(self._deletion(*[self._look()] * look), timeout)
+            with self._client.orphans.looked_after(self.drop):
+                result = await Commit(self._deletion(*[self._look()] * look), timeout)
         except EtcdAeroError:
             self._leave_in_background()
             return self.session.lease.alive

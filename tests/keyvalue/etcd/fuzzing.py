@@ -257,8 +257,6 @@ class Fuzz:
         self._seed = seed
         self._parts = 0
         self._engines = [EtcdEngine([endpoint], timeout=3) for _ in range(2)]
-        # Not shared: what a signal leaves of gRPC's state could keep awaited calls on the same channel for ever.
-        self._interrupted = EtcdEngine([endpoint], timeout=3)
         self.calls: Counter[str] = Counter()
         """Calls that were made, by method."""
         self.ends: Counter[str] = Counter()
@@ -289,7 +287,7 @@ class Fuzz:
             thread.join()
 
     def close(self) -> None:
-        for engine in (*self._engines, self._interrupted):
+        for engine in self._engines:
             engine.close()
 
     def _note(self, call: Call, end: str) -> None:
@@ -325,7 +323,7 @@ class Fuzz:
                     try:
                         armed = True
                         signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.02))
-                        self._make(chance, call, self._interrupted)
+                        self._make(chance, call, self._engines[-1])
                     finally:
                         armed = False
                         signal.setitimer(signal.ITIMER_REAL, 0)

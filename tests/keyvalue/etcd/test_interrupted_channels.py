@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import pytest
 
-from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.exceptions import ClusterTimeout, EtcdAeroError, OutcomeUnknown
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.calls.outage import PROBE
+from django_etcdaero.keyvalue.etcd.connection import gate
 from django_etcdaero.keyvalue.etcd.connection.interrupted import InterruptedChannels
+from django_etcdaero.keyvalue.etcd.messages import streams
 from django_etcdaero.keyvalue.etcd.messages.calling import ChannelClosed, UnaryCall, secure
+from django_etcdaero.keyvalue.etcd.watches import hub
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchRequest
 from django_etcdaero.system.conditions import Condition
 from tests.keyvalue.etcd.servers import Server
@@ -201,3 +205,127 @@ def test_what_a_kept_exception_holds_of_grpc_is_let_go() -> None:
         kept.append(error)
     assert kept
     assert not lock.locked()
+
+
+class Silent:
+    """Keeps gRPC's thread that brings answers from starting, where that is tried next."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """``meanwhile()`` is called in its place."""
+        start = grpc._channel._run_channel_spin_thread
+        self.channels: list[Any] = []
+
+        def once(state: Any) -> None:
+            if self.channels:
+                start(state)
+            else:
+                self.channels.append(state)
+                meanwhile()
+
+        monkeypatch.setattr(grpc._channel, "_run_channel_spin_thread", once)
+        for module in (gate, streams):
+            monkeypatch.setattr(module, "GRACE", 0.1)
+
+
+class Told:
+    """A call that tells when it is about to be sent."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self.sent = threading.Event()
+
+    def future(self, *arguments: Any, **options: Any) -> Any:
+        self.sent.set()
+        return self._call.future(*arguments, **options)
+
+
+def interrupt_a_start(
+    engine: EtcdEngine, monkeypatch: pytest.MonkeyPatch, method: str, call: Callable[[], Coroutine[Any, Any, Any]]
+) -> Any:
+    """Let a handler raise while gRPC starts its thread; return how ``call()`` of another thread's loop ends, which is
+    sent at this moment, by ``method``.
+    """
+    leases = [engine.lease_grant(60).id for _ in range(2)]
+    told = member(engine).calls[method] = Told(member(engine).calls[method])
+    ends: list[Any] = []
+
+    def run() -> None:
+        try:
+            ends.append(asyncio.run(call()))
+        except EtcdAeroError as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=run)
+
+    def meanwhile() -> None:
+        thread.start()
+        assert told.sent.wait(20)
+        raise TimeLimitExceeded
+
+    Silent(monkeypatch, meanwhile)
+    with pytest.raises(TimeLimitExceeded):
+        engine.lease_keep_alive_many(leases, lambda _: None)
+    thread.join(20)
+    assert ends, "the call has not ended"
+    return ends[0]
+
+
+def test_an_awaited_read_on_a_channel_whose_answers_nobody_brings_is_answered_on_another_one(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = connect([server.endpoint])
+    engine.put(PutRequest(b"a", b"1"))
+    answer = interrupt_a_start(engine, monkeypatch, "Range", lambda: engine.arange(RangeRequest(b"a"), timeout=30))
+    assert answer.kvs[0].value == b"1"
+
+
+def test_an_awaited_write_on_a_channel_whose_answers_nobody_brings_ends_in_its_time(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = connect([server.endpoint])
+    end = interrupt_a_start(engine, monkeypatch, "Put", lambda: engine.aput(PutRequest(b"a", b"1"), timeout=0.2))
+    assert isinstance(end, OutcomeUnknown)
+    wait_until(lambda: not engine._gate.inside, what="the end of all calls")
+    assert asyncio.run(engine.aput(PutRequest(b"a", b"2"))).revision
+
+
+def test_a_channel_on_which_a_call_does_not_end_in_its_time_is_left(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = connect([server.endpoint])
+    engine.put(PutRequest(b"a", b"1"))
+    silent, before = Silent(monkeypatch), member(engine)
+    with pytest.raises(ClusterTimeout):
+        asyncio.run(engine.arange(RangeRequest(b"a"), timeout=0.1))
+    assert silent.channels
+    assert before.interrupted
+    assert asyncio.run(engine.arange(RangeRequest(b"a"))).kvs[0].value == b"1"
+
+
+def test_a_watch_leaves_a_channel_whose_answers_nobody_brings(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = connect([server.endpoint])
+    engine.put(PutRequest(b"a", b"1"))
+    silent, before, seen = Silent(monkeypatch), member(engine), Recording()
+    monkeypatch.setattr(hub, "FIRST_TRY", 0.3)
+    engine.watch(
+        WatchRequest(b"a"), seen, timeout=30
+    )  # accepted on the next stream, because nothing is heard on the first one
+    assert silent.channels
+    assert before.interrupted
+    engine.put(PutRequest(b"a", b"2"))
+    assert short(seen.wait(1, 20)) == ["+a=2"]
+
+
+@pytest.mark.slow  # a round has half of its time
+def test_renewals_leave_a_channel_whose_answers_nobody_brings(
+    server: Server, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = connect([server.endpoint])
+    leases = [engine.lease_grant(60).id for _ in range(2)]
+    silent, before, renewed = Silent(monkeypatch), member(engine), []
+    engine.lease_keep_alive_many(leases, lambda renewal: renewed.append(renewal.id), timeout=4)
+    assert silent.channels
+    assert before.interrupted
+    assert sorted(renewed) == sorted(leases)

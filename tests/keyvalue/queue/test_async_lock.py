@@ -11,8 +11,17 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.exceptions import Cancelled, DeadlineExceeded, InvalidRequest, LockLost, LockTimeout, NotLeader
+from django_etcdaero.exceptions import (
+    Cancelled,
+    ClusterError,
+    DeadlineExceeded,
+    InvalidRequest,
+    LockLost,
+    LockTimeout,
+    NotLeader,
+)
 from django_etcdaero.keyvalue import KV
+from django_etcdaero.keyvalue.client import orphans
 from django_etcdaero.keyvalue.queue.holder import Changed, Elected, ElectionEvent, Lost, Proclaimed
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import keys
@@ -339,3 +348,89 @@ def test_a_loop_that_is_closed_while_a_watch_is_being_started_leaves_no_place_in
     wait_until(lambda: not store.running, what="the end of all watches")
     assert not task.done()
     task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("step", ["txn", "range"])
+def test_a_loop_that_is_closed_while_a_call_is_under_way_leaves_no_place_in_the_queue(
+    kv: KV, store: InterposedEngine, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "_EVERY", 0.05)
+    holder, waiter = kv.lock("L"), kv.lock("L")
+    holder.acquire()
+    in_call, go_on = threading.Event(), threading.Event()
+
+    def hold_up() -> None:
+        if threading.current_thread().name == "etcdaero-async":
+            in_call.set()
+            assert go_on.wait(20)
+
+    async def start() -> asyncio.Task[None]:
+        store.before[step] = hold_up
+        task = asyncio.ensure_future(waiter.aacquire())
+        while not in_call.is_set():
+            await asyncio.sleep(0.01)
+        return task
+
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(start())
+    loop.close()
+    del store.before[step]
+    go_on.set()
+    wait_until(lambda: store.calls["txn"] == 3 and len(holder.queue()) == 1, what="the end of the place")
+    assert holder.held  # the session goes on
+    holder.release()
+    wait_until(lambda: not store.running, what="the end of all watches")
+    assert not task.done()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_a_loop_that_is_closed_while_a_lock_is_given_back_leaves_no_place_in_the_queue(
+    kv: KV, store: InterposedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "_EVERY", 0.05)
+    lock = kv.lock("L")
+    lock.acquire()
+    in_call = threading.Event()
+
+    def fail() -> None:
+        if threading.current_thread().name == "etcdaero-async":
+            in_call.set()
+            raise ClusterError("away", {})
+
+    async def start() -> asyncio.Task[None]:
+        store.before["txn"] = fail
+        task = asyncio.ensure_future(lock.arelease())
+        await asyncio.sleep(0)
+        return task
+
+    loop = asyncio.new_event_loop()
+    task = loop.run_until_complete(start())
+    loop.close()
+    assert in_call.wait(20)
+    wait_until(lambda: keys(kv) == [], what="the end of the place")
+    assert not task.done()
+    task._log_destroy_pending = False  # type: ignore[attr-defined]
+
+
+def test_loops_that_are_closed_sooner_or_later_leave_no_places_in_the_queue(
+    kv: KV, store: InterposedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the engine's own awaited calls."""
+    monkeypatch.setattr(orphans, "_EVERY", 0.05)
+    tasks: list[asyncio.Task[None]] = []
+
+    async def start(client: KV, rounds: int) -> None:
+        tasks.append(asyncio.ensure_future(client.lock("L").aacquire()))
+        for _ in range(rounds):
+            await asyncio.sleep(0)
+
+    with closing(KV(store.inner, prefix=kv.prefix)) as client, client.lock("L") as holder:
+        for rounds in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024):
+            loop = asyncio.new_event_loop()
+            loop.run_until_complete(start(client, rounds))
+            loop.close()
+        wait_until(lambda: not client.orphans and len(holder.queue()) == 1, what="the end of all places")
+        assert holder.held
+    for task in tasks:
+        assert not task.done()
+        task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -97,7 +97,9 @@ class MemberCalls(Members):
                 token, sent = tokens.current, monotonic()
                 # A member without a leader is to say so at once where that is the question, and to answer all else.
                 metadata, left = tokens.metadata[method == "Range"], max(0.001, deadline - sent)
-                value = await Send(entry, member.calls[method], REQUESTS[method](**fields), left, metadata)
+                value = await Send(
+                    entry, member.calls[method], REQUESTS[method](**fields), left, metadata, movable=True
+                )
                 return Answer(value, None, monotonic() - sent)
             except grpc.RpcError as error:
                 trouble = self._error(endpoint, error)

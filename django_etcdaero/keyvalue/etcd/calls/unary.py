@@ -167,7 +167,9 @@ class UnaryCalls:
                     raise self._over(method, retries)
             try:
                 seconds = min(left, share) if repeat else left
-                answer = await Send(entry, member.calls[method], message, seconds, tokens.metadata[leader])
+                answer = await Send(
+                    entry, member.calls[method], message, seconds, tokens.metadata[leader], movable=repeat
+                )
             except _FAILURES as error:
                 return None, self._failure(error, choice, member, token, repeat=repeat, sent=seconds)
             if choice.failures or tokens.unanswered:
@@ -236,7 +238,7 @@ class UnaryCalls:
         except DeadlineExceeded:
             return
         try:
-            await Send(entry, failed.member.calls["Range"], PROBE, seconds, wait=True)
+            await Send(entry, failed.member.calls["Range"], PROBE, seconds, movable=True, wait=True)
         except _FAILURES:  # any answer will do
             return
         finally:

@@ -165,6 +165,7 @@ class Balancer:
             for choice in self._choices:
                 if choice.member is member:
                     choice.member = None
+            self._retired = [other for other in self._retired if other is not member]
             for endpoint in [endpoint for endpoint, other in self._others.items() if other is member]:
                 del self._others[endpoint]
 

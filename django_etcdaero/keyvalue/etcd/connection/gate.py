@@ -15,6 +15,7 @@ from typing import Any
 from grpc import StatusCode
 
 from django_etcdaero.exceptions import Cancelled, DeadlineExceeded
+from django_etcdaero.keyvalue.etcd.messages.calling import GRACE, Unanswered
 from django_etcdaero.keyvalue.etcd.messages.classes import Metadata
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Bell
@@ -191,17 +192,28 @@ class Send(Step[Any]):
     ends.
     """
 
-    __slots__ = ("_call", "_entry", "_message", "_metadata", "_timeout", "_wait")
+    __slots__ = ("_call", "_entry", "_message", "_metadata", "_movable", "_timeout", "_wait")
 
     def __init__(
-        self, entry: Entry, call: Any, message: Any, timeout: float, metadata: Metadata = (), *, wait: bool = False
+        self,
+        entry: Entry,
+        call: Any,
+        message: Any,
+        timeout: float,
+        metadata: Metadata = (),
+        *,
+        movable: bool,
+        wait: bool = False,
     ) -> None:
-        """``timeout`` is in seconds; ``wait``: for a connection, too."""
+        """``timeout`` is in seconds; ``movable``: if the channel is left meanwhile it is as well to ask on another one,
+        so an awaited call ends as lost; ``wait``: for a connection, too.
+        """
         self._entry = entry
         self._call = call
         self._message = message
         self._timeout = timeout
         self._metadata = metadata
+        self._movable = movable
         self._wait = wait
 
     def block(self) -> Any:
@@ -220,11 +232,36 @@ class Send(Step[Any]):
             tell()
 
         under_way.add_done_callback(done)
+        channel, loop = under_way.guarded, asyncio.get_running_loop()
+        limit = monotonic() + self._timeout + GRACE
+
+        timer = loop.call_later(self._timeout + GRACE, lambda: look())
+
+        def look() -> None:
+            nonlocal timer
+            left = limit - monotonic()  # a test may have moved on the clock of the loop
+            if left <= 0:
+                tell()
+            else:
+                timer = loop.call_later(left, look)
+
         try:
+            if self._movable:
+                channel.movable.add(tell)
+                if channel.is_left:
+                    tell()
             await answered
         except BaseException:  # the task was cancelled, or its loop has ended without it
             under_way.cancel()
             raise
+        finally:
+            timer.cancel()
+            channel.movable.discard(tell)
+        if not under_way.done():
+            under_way.cancel()
+            raise (
+                channel.silent() if monotonic() >= limit else Unanswered(StatusCode.UNAVAILABLE, "the channel was left")
+            )
         if under_way.code() is StatusCode.OK:
             return under_way.result()
         raise under_way

@@ -86,10 +86,7 @@ class MemberClient(_Etcd3Client):  # type: ignore[misc] # the package has no typ
             timeout=timeout,
             grpc_options=list(_CHANNEL_OPTIONS),
         )
-        self.interrupted = False
-        """It is not to be used any more."""
-        self._tell = interrupted
-        channel = GuardedChannel(self.channel, self.interrupt)
+        self._guarded = channel = GuardedChannel(self.channel, lambda: interrupted(self))
         self.calls: dict[str, Any] = {
             method: call for service in _SERVICES for method, call in vars(STUBS[f"{service}Stub"](channel)).items()
         }
@@ -98,10 +95,10 @@ class MemberClient(_Etcd3Client):  # type: ignore[misc] # the package has no typ
         self.calls["LeaseKeepAliveMany"] = KeepAliveMany(channel)
         self.watch_stream: Any = vars(STUBS["WatchStub"](channel))["Watch"]
 
-    def interrupt(self) -> None:
-        """Note that an exception from outside has gone through a call, and tell it."""
-        self.interrupted = True
-        self._tell(self)
+    @property
+    def interrupted(self) -> bool:
+        """It is not to be used any more."""
+        return self._guarded.is_left
 
     @property
     def is_outdated(self) -> bool:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import grpc
 
 from django_etcdaero.exceptions import DeadlineExceeded
+from django_etcdaero.keyvalue.etcd.messages.calling import Unanswered
 from django_etcdaero.keyvalue.etcd.messages.classes import Metadata, rpc
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.steps import Step
@@ -79,21 +80,6 @@ class _TakeTurn(Step[bool]):
         return DeadlineExceeded("another caller is logging in and gets no answer")
 
 
-class _Unanswered(grpc.RpcError):  # type: ignore[misc] # gRPC has no types
-    """What somebody else's login came to."""
-
-    def __init__(self, code: Any, details: str) -> None:
-        super().__init__(details)
-        self._code = code
-        self._details = details
-
-    def code(self) -> Any:
-        return self._code
-
-    def details(self) -> str:
-        return self._details
-
-
 class Tokens:
     """The token of one user, shared by all calls and all members, and renewed once for all who find it stale."""
 
@@ -128,7 +114,7 @@ class Tokens:
         try:
             await _TakeTurn(login.turn, claim, deadline)
             if login.failed >= since:
-                raise _Unanswered(login.code, login.details)
+                raise Unanswered(login.code, login.details)  # as it came to somebody else
             if self.current == stale:
                 try:
                     token = await self._log_in(entry, member, deadline)
@@ -151,7 +137,7 @@ class Tokens:
             await Enter(entry, deadline)
         left = max(0.001, deadline - monotonic())
         try:
-            answer = await Send(entry, member.calls["Authenticate"], self._request(), left)
+            answer = await Send(entry, member.calls["Authenticate"], self._request(), left, movable=True)
         except grpc.RpcError as error:
             # A cluster whose authentication is not enabled (yet) needs no token; it tells when it does.
             if "authentication is not enabled" in (error.details() or ""):

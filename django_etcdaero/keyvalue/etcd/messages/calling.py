@@ -6,7 +6,10 @@ calls that nobody ends. So
 
 * the conditions of a channel and of its streams are made such that ``with`` takes and gives them back in one step
   (:class:`~django_etcdaero.system.conditions.Condition`), and no thread that uses the channel at that moment hangs;
-* the channel is given up: who made it is told, and makes its next call on another one.
+* the channel is given up: who made it is told, and makes its next call on another one;
+* who waits for an answer that a thread of gRPC's brings does not rely on that thread. A channel has it started by the
+  call that finds none under way, and if the exception comes then it never runs: neither an answer nor the end of the
+  time allowed is told to any call on the channel, of whatever thread.
 
 gRPC knows nothing of this: :func:`secure` looks for the conditions among the objects that its own hold.
 """
@@ -27,6 +30,9 @@ from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.interruption import interrupts
 
 from .deadlines import in_real_time
+
+GRACE = 1.0
+"""Seconds after the end of its time in which gRPC has told a call of it, unless something is very wrong."""
 
 _MODULES = ("grpc", "contextlib", "threading")
 """Code whose frames may hold a lock for as long as the traceback of an exception is kept."""
@@ -59,17 +65,53 @@ def _is_of_grpc(something: Any) -> bool:
     return kind is dict or isinstance(something, threading.Condition) or kind.__module__.startswith("grpc")
 
 
+class Unanswered(grpc.RpcError):  # type: ignore[misc] # gRPC has no types
+    """A call that has got no answer, as it is told here, and not by gRPC."""
+
+    def __init__(self, code: Any, details: str) -> None:
+        super().__init__(details)
+        self._code = code
+        self._details = details
+
+    def code(self) -> Any:
+        """Return the status, one of gRPC's."""
+        return self._code
+
+    def details(self) -> str:
+        """Return what has happened."""
+        return self._details
+
+
 class GuardedChannel:
     """A channel of gRPC, and who is told when an exception from outside went through a call on it."""
 
     def __init__(self, channel: Any, interrupted: Callable[[], object]) -> None:
-        """``interrupted()`` is called in the thread of the call, before the exception goes on."""
+        """``interrupted()`` is called in the thread of the call, before the exception goes on; once."""
         secure(channel)
-        self.interrupted = interrupted
+        self._tell = interrupted
+        self._told = False
+        self.is_left = False
+        """No call is to be made on it any more."""
+        self.movable: set[Callable[[], object]] = set()
+        """What wakes up those who wait on it for an answer that they can have on another channel as well."""
         self.unary_unary = channel.unary_unary
         self.unary_stream = channel.unary_stream
         self.stream_unary = channel.stream_unary
         self.stream_stream = channel.stream_stream
+
+    def interrupted(self) -> None:
+        """Have it left by all. Allowed more than once."""
+        self.is_left = True
+        if not self._told:
+            self._tell()
+            self._told = True
+        for wake in tuple(self.movable):
+            wake()
+
+    def silent(self) -> Unanswered:
+        """Have it left, and return the error for a call to which gRPC has not even told that its time is over."""
+        self.interrupted()
+        return Unanswered(grpc.StatusCode.DEADLINE_EXCEEDED, "gRPC has not told the end of the call")
 
 
 class UnreadableAnswer(grpc.RpcError):  # type: ignore[misc] # gRPC has no types
@@ -90,7 +132,7 @@ class UnaryCall:
     It turns messages into bytes and back by itself: what a signal handler raises while gRPC does so is lost.
     """
 
-    __slots__ = ("_call", "_interrupted", "_parse", "_send", "_serialize")
+    __slots__ = ("_call", "_channel", "_parse", "_send", "_serialize")
 
     def __init__(
         self,
@@ -105,7 +147,7 @@ class UnaryCall:
         self._serialize = serialize
         self._parse = parse
         self._send = send
-        self._interrupted: Callable[[], object] = getattr(channel, "interrupted", _ignore)
+        self._channel = channel
 
     def __call__(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
         try:
@@ -120,13 +162,14 @@ class UnaryCall:
             raise
 
     def future(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
-        """Send without waiting for the answer."""
+        """Send without waiting for the answer. What is returned has the channel as its ``guarded``."""
         return self._start(self._send.future, message, timeout, metadata, options)
 
     def _start(self, call: Any, message: Any, timeout: float | None, metadata: Any, options: dict[str, Any]) -> Any:
         try:
             under_way = call(message, in_real_time(timeout), metadata, **options)
             _secure(under_way._state.condition)
+            under_way.guarded = self._channel
         except grpc.RpcError:
             raise
         except BaseException as error:
@@ -137,17 +180,9 @@ class UnaryCall:
     def _judge(self, error: BaseException) -> None:
         if isinstance(error, ValueError) and not interrupts(error):
             raise ChannelClosed(str(error)) from error
-        self._interrupted()
+        if isinstance(self._channel, GuardedChannel):
+            self._channel.interrupted()
         let_go(error.__traceback__)
-
-
-class StreamCall(UnaryCall):
-    """A call of gRPC with many answers: an iterator of them."""
-
-    __slots__ = ()
-
-    def __call__(self, message: Any, timeout: float | None = None, metadata: Any = None, **options: Any) -> Any:
-        return self._start(self._call, message, timeout, metadata, options)
 
 
 def let_go(step: TracebackType | None) -> None:
@@ -157,7 +192,3 @@ def let_go(step: TracebackType | None) -> None:
             with suppress(RuntimeError):  # it still runs
                 step.tb_frame.clear()
         step = step.tb_next
-
-
-def _ignore() -> None:
-    """Nobody wants to know."""

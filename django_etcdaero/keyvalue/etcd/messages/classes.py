@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal import enum_type_wrapper
 
-from .calling import StreamCall, UnaryCall
+from .calling import UnaryCall
 from .schema import ENUMS, MESSAGES, SERVICES
+from .streams import StreamCall
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """What a call carries beside its message: names and values."""
