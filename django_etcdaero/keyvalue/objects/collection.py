@@ -147,8 +147,6 @@ class Collection(ObjectCalls[T]):
         def take(found: KeyValue) -> bool:
             if is_contender(found):
                 return False
-            if is_contender(found):
-                return False
             read = layout.read_or_tell(found)
             if isinstance(read, Invalid):
                 if not skip_invalid:
@@ -232,7 +230,13 @@ class Collection(ObjectCalls[T]):
         ``errors``. ``timeout`` (seconds) is for each call to the store.
         """
         prefix = self.layout.prefix
-        return await make_mirror(self.client, prefix, lambda found: self.layout.read(found).object, timeout=timeout)
+        return await make_mirror(
+            self.client,
+            prefix,
+            lambda found: self.layout.read(found).object,
+            wanted=lambda found: not is_contender(found),
+            timeout=timeout,
+        )
 
     mirror, amirror = twins(_mirror)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_function
 
 T = TypeVar("T")
 
@@ -56,8 +57,8 @@ class Selection(Generic[T]):
 
     def check(self, known: Collection[str] | None) -> None:
         """Raise ``InvalidRequest`` if a field is named that no object has."""
-        if self.where is not None and not callable(self.where):
-            raise InvalidRequest(f"where must be a function of an object, not {self.where!r}")
+        if self.where is not None:
+            check_function("where", self.where)
         for name, mapping in (("fields", self.fields), ("labels", self.labels)):
             if mapping is not None and not isinstance(mapping, Mapping):
                 raise InvalidRequest(f"{name} must be a mapping, not {mapping!r}")
