@@ -28,6 +28,7 @@ from typing import Any, Final, TypeVar
 
 from django_etcdaero.exceptions import EtcdAeroError, StoreFull
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.functions import is_coroutine_function
 from django_etcdaero.system.steps import Pause, adrive, drive
 from django_etcdaero.system.threads import in_event_loop
 
@@ -39,7 +40,7 @@ from .entries import Entries
 from .flights import Flight, Flights, outside
 from .outcome import Outcome
 from .reading import Found
-from .request import Load, Request, Wait, from_a_thread, is_coroutine_function
+from .request import Load, Request, Wait, from_a_thread
 
 logger = logging.getLogger("django_etcdaero.cache")
 

@@ -7,13 +7,12 @@ import inspect
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from types import FunctionType
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import sync_to_async
 
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.functions import is_coroutine_function
 from django_etcdaero.system.steps import Step
 
 from .lifetime import Life, life_of
@@ -76,15 +75,6 @@ class Load(Step[Any]):
 
     async def suspend(self) -> Any:
         return await called(self._function)
-
-
-def is_coroutine_function(function: object) -> bool:
-    """Tell whether calling ``function`` gives a coroutine, as far as that can be told without calling it."""
-    if type(function) is FunctionType and not function.__dict__:  # not marked as one: the quick way
-        return bool(function.__code__.co_flags & inspect.CO_COROUTINE)
-    while isinstance(function, partial):
-        function = function.func
-    return iscoroutinefunction(function) or iscoroutinefunction(getattr(type(function), "__call__", None))  # noqa: B004
 
 
 def refuse_to_await(default: object) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias, TypedDict, TypeVar
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.durations import check_seconds
+from django_etcdaero.system.functions import is_coroutine_function
 
 from .values import Compare, CompareOp, CompareTarget, SortOrder, SortTarget, WatchRequest
 
@@ -179,10 +180,12 @@ def check_text(name: str, value: object) -> str:
     return value
 
 
-def check_function(name: str, value: object) -> None:
-    """Refuse what cannot be called."""
+def check_function(name: str, value: object, *, may_be_awaited: bool = False) -> None:
+    """Refuse what cannot be called, and a coroutine function, unless its answer ``may_be_awaited``."""
     if not callable(value):
         raise InvalidRequest(f"{name} must be a function, not {value!r}")
+    if not may_be_awaited and is_coroutine_function(value):
+        raise InvalidRequest(f"{name} must not be a coroutine function, as {value!r} is: nobody would await it")
 
 
 def check_path(name: str, value: object) -> Path:

@@ -39,6 +39,14 @@ class Borders:
     rooms: tuple[bytes, ...] = ()
     """How the keys of each room begin."""
 
+    def refuse_guest(self, start: bytes, what: str) -> None:
+        """Refuse to keep what somebody calls ``what`` in a room: its keys begin with ``start``."""
+        for room in self.rooms:
+            if start.startswith(room):
+                raise InvalidRequest(
+                    f"{what} would stand among the package's own keys, which begin with {room!r}: name it otherwise"
+                )
+
     def check(self, start: bytes, end: bytes) -> None:
         """Refuse to delete ``[start, end)`` if it is all keys of the client, or of several rooms."""
         endless = end == b"\0"

@@ -17,6 +17,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from django_etcdaero.exceptions import InvalidRequest
+
 from .clocks import monotonic
 from .turns import Claim, Turn
 
@@ -76,7 +78,14 @@ class Apply(Step[T]):
         self._argument = argument
 
     def block(self) -> T:
-        return cast("T", self._function(self._argument))
+        answer = self._function(self._argument)
+        if inspect.isawaitable(answer):
+            if inspect.iscoroutine(answer):
+                answer.close()
+            raise InvalidRequest(
+                f"{self._function!r} returned what is to be awaited, which only the awaited form of this call does"
+            )
+        return answer
 
     async def suspend(self) -> T:
         answer = self._function(self._argument)

@@ -14,6 +14,7 @@ from django_etcdaero.keyvalue import KV, ops
 from django_etcdaero.keyvalue.embedded import EmbeddedEngine, drop_memory
 from django_etcdaero.keyvalue.rooms import is_contender
 from django_etcdaero.keyvalue.values import DeleteRequest, KeyValue
+from tests.keyvalue.objects.samples import Order
 
 _numbers = itertools.count()
 
@@ -106,6 +107,17 @@ def test_a_namespace_may_be_emptied_and_does_not_shift_borders(kv: KV) -> None:
         kv.namespace("").delete_range("", prefix=True)
     with pytest.raises(InvalidRequest, match="everything=True"):
         kv.namespace("d").delete_range("", prefix=True)
+
+
+@pytest.mark.parametrize("prefix", ["datasets", "datasets/", "loads/mine"])
+def test_a_collection_does_not_stand_among_the_keys_of_the_package(kv: KV, prefix: str) -> None:
+    with pytest.raises(InvalidRequest, match="the package's own keys"):
+        kv.objects(Order, prefix)
+    with pytest.raises(InvalidRequest, match="the package's own keys"):
+        kv.namespace("datasets/").objects(Order, prefix)
+    for name in ("dataset", "datasets2", "my/datasets"):
+        assert kv.objects(Order, name).delete_all() == 0
+    assert kv.namespace("cart/").objects(Order, prefix).delete_all() == 0
 
 
 def test_a_request_made_by_hand_is_no_way_around_it(kv: KV) -> None:

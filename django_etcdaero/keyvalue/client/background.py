@@ -71,7 +71,7 @@ class Worker:
         while (task := self._next()) is not None:
             try:
                 again = task()
-            except Exception:
+            except BaseException:  # SystemExit too: others have tasks here
                 logger.exception("%s: a task failed", self._name)
                 continue
             if again is not None:
@@ -114,7 +114,7 @@ class CallbackThreads(Worker):
         def call() -> None:
             try:
                 callback(*told[: required(callback)])
-            except Exception:
+            except BaseException:
                 logger.exception("%s failed", what)
 
         self.losses.submit(call)

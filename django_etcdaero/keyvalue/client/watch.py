@@ -174,7 +174,7 @@ class Watch(Items[Item]):
             try:
                 if self._callback(item) is False:
                     feed.end(None)
-            except Exception:
+            except BaseException:  # SystemExit too: the thread is not the function's to end
                 logger.exception("the callback of the watch on %r failed", self._key)
         else:
             return 0.0

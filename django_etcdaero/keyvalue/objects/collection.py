@@ -77,10 +77,11 @@ class Collection(ObjectCalls[T]):
         Classes are dataclasses, or have ``to_json()`` and a classmethod ``from_json()``. ``unknown`` says what becomes
         of stored fields that a class does not declare: ``"ignore"`` lets old code read what newer code has written (and
         drops them when it writes), ``"refuse"`` raises ``InvalidObject``. Raises ``ConfigurationError`` for types that
-        cannot be stored.
+        cannot be stored, ``InvalidRequest`` for a prefix that the package keeps for itself.
         """
         self.client = client
         self.layout: Layout[T] = Layout(prefix, codec_for(types, unknown=unknown))
+        client.life.borders.refuse_guest(client.prefix + self.layout.prefix, f"the collection {self.prefix!r}")
 
     def __repr__(self) -> str:
         return f"<Collection {self.prefix!r} of {', '.join(self.layout.codec.classes)}>"
@@ -145,8 +146,6 @@ class Collection(ObjectCalls[T]):
         invalid: list[Invalid] = []
 
         def take(found: KeyValue) -> bool:
-            if is_contender(found):
-                return False
             if is_contender(found):
                 return False
             read = layout.read_or_tell(found)
@@ -232,7 +231,13 @@ class Collection(ObjectCalls[T]):
         ``errors``. ``timeout`` (seconds) is for each call to the store.
         """
         prefix = self.layout.prefix
-        return await make_mirror(self.client, prefix, lambda found: self.layout.read(found).object, timeout=timeout)
+        return await make_mirror(
+            self.client,
+            prefix,
+            lambda found: self.layout.read(found).object,
+            wanted=lambda found: not is_contender(found),
+            timeout=timeout,
+        )
 
     mirror, amirror = twins(_mirror)
 

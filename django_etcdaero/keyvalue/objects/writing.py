@@ -199,7 +199,7 @@ async def _replace_by(
     steps: TimedSteps, layout: Layout[T], name: str, function: Callable[[T], Any], *, max_attempts: int
 ) -> Stored[T]:
     """Replace an object by what ``function`` makes of it, again and again until nobody was faster."""
-    check_function("function", function)
+    check_function("function", function, may_be_awaited=True)
     key, label = layout.key(name), layout.label(name)
     contention = Contention(f"the update of {label}", max_attempts=max_attempts, timeout=steps.left())
     while True:

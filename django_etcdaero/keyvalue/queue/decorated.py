@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from django_etcdaero.exceptions import InvalidRequest
+from django_etcdaero.keyvalue.arguments import check_function
+from django_etcdaero.system.functions import is_coroutine_function
 from django_etcdaero.system.threads import in_event_loop
 
 P = ParamSpec("P")
@@ -26,6 +28,7 @@ def under(make: Callable[[], Held], function: Callable[P, R], label: str) -> Cal
 
     A call in a call of the same thread or task would wait for itself: it raises ``InvalidRequest``.
     """
+    check_function("what is decorated", function, may_be_awaited=True)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise InvalidRequest(f"{function!r} is a generator: it would run when the lock {label!r} is released already")
     callers: set[Hashable] = set()
@@ -41,19 +44,23 @@ def under(make: Callable[[], Held], function: Callable[P, R], label: str) -> Cal
         finally:
             callers.discard(caller)
 
-    if inspect.iscoroutinefunction(function):
+    if is_coroutine_function(function):
 
         @wraps(function)
         async def awaited(*args: P.args, **kwargs: P.kwargs) -> Any:
             with one_call():
                 async with make():
-                    return await function(*args, **kwargs)
+                    return await cast("Awaitable[Any]", function(*args, **kwargs))
 
         return cast("Callable[P, R]", awaited)
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         with one_call(), make():
-            return function(*args, **kwargs)
+            answer = function(*args, **kwargs)
+            if inspect.iscoroutine(answer):
+                answer.close()
+                raise InvalidRequest(f"{function!r} returned a coroutine, which would run when {label!r} is released")
+            return answer
 
     return called

@@ -107,7 +107,7 @@ async def lead(
     election: Candidate, function: Callable[[Leadership], T | Awaitable[T]], stop: threading.Event
 ) -> T | None:
     """Do what :meth:`.Election.run` promises."""
-    check_function("function", function)
+    check_function("function", function, may_be_awaited=True)
     if not isinstance(stop, threading.Event):
         raise InvalidRequest(f"stop must be a threading.Event, not {stop!r}")
     failures = 0

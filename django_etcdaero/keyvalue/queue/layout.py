@@ -30,7 +30,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.ops import get
+from django_etcdaero.keyvalue.recipes.contention import check_positive
 from django_etcdaero.keyvalue.rooms import LAST_PART as LAST_PART
 from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, SortOrder, SortTarget, WatchRequest
 
@@ -41,6 +43,10 @@ READ, WRITE = "read", "write"
 GO_LAST_PART = rb"[0-9]{17,20}"
 """Of the key of a reader or a writer of the Go client, as a regular expression: nanoseconds since 1970."""
 _SIDE_AND_LAST_PART = re.compile(rb"(?:read|write)/(?:%s|%s)" % (LAST_PART, GO_LAST_PART))
+
+
+LARGEST_LIMIT = 10**18 - 1
+"""Of a semaphore: what fits into the numbers of etcd, and into those digits that are read as one."""
 
 
 def label(name: bytes) -> str:
@@ -67,6 +73,13 @@ def contenders(name: bytes, kvs: Iterable[KeyValue]) -> list[KeyValue]:
     """Return those of ``kvs`` (keys under ``keys_of(name)``) that contend for ``name`` itself, in the given order."""
     start = len(keys_of(name))
     return [kv for kv in kvs if kv.lease and _LAST_PART.fullmatch(kv.key, start)]
+
+
+def check_limit(limit: int) -> None:
+    """Refuse what cannot be the limit of a semaphore."""
+    check_positive("limit", limit)
+    if limit > LARGEST_LIMIT:
+        raise InvalidRequest(f"limit must be at most {LARGEST_LIMIT}, not {limit}")
 
 
 def limit_key(name: bytes) -> bytes:

@@ -230,7 +230,7 @@ class Observation(Inbox[ElectionEvent]):
             return
         try:
             self._callback(event)
-        except Exception:
+        except BaseException:  # SystemExit too: the thread is not the function's to end
             logger.exception("the callback of the observation of %r failed", self._election.label)
 
     def _end(self, error: EtcdAeroError | None) -> bool:

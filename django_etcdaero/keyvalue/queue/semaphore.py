@@ -10,13 +10,12 @@ from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read
 from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.ops import get, put
-from django_etcdaero.keyvalue.recipes.contention import check_positive
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import twins
 
 from .contender import Contender
 from .holder import Holder, introduction
-from .layout import limit_key, read_limit
+from .layout import check_limit, limit_key, read_limit
 from .lock import Lock
 from .place import Place
 from .semaphore_place import SemaphorePlace
@@ -36,7 +35,7 @@ class Semaphore(Lock):
     def __init__(self, client: Client, name: Text, limit: int | None, *, ttl: int, timeout: float | None) -> None:
         super().__init__(client, name, ttl=ttl, timeout=timeout)
         if limit is not None:
-            check_positive("limit", limit)
+            check_limit(limit)
         self.limit = limit
         """How many may hold it, for this object; ``None``: as many as the store says."""
 
@@ -56,7 +55,7 @@ class Semaphore(Lock):
         those who wait go on to wait until fewer than the limit hold it. Until then :meth:`holders` shows only as many
         of the holders as the limit allows. After ``OutcomeUnknown`` a repetition does no harm.
         """
-        check_positive("limit", limit)
+        check_limit(limit)
         await Commit(self._client.txn().then(put(limit_key(self.name), str(limit))), timeout)
         self.limit = None if self.limit is None else limit
 

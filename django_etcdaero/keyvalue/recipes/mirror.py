@@ -25,7 +25,7 @@ from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.steps import adrive, drive
+from django_etcdaero.system.steps import Apply, adrive, drive
 from django_etcdaero.system.twins import twins
 
 from .mirrored import Change as Change
@@ -61,11 +61,13 @@ class Mirror(Mapping[str, T]):
     store refuses the watch: a mirror never goes on serving what it does not follow any more.
     """
 
-    def __init__(self, client: Client, prefix: Text, read: Callable[[KeyValue], T]) -> None:
-        """``read(kv)`` makes the value of a key."""
+    def __init__(
+        self, client: Client, prefix: Text, read: Callable[[KeyValue], T], *, wanted: Callable[[KeyValue], bool]
+    ) -> None:
+        """``read(kv)`` makes the value of a key; keys that are not ``wanted`` are as if they were not there."""
         self._prefix = to_bytes(prefix, name="prefix")
         self._client = client
-        self._reading = Reading(self._prefix, read)
+        self._reading = Reading(self._prefix, read, wanted=wanted)
         self._pid = _getpid()
         self._callbacks: list[Callable[[Change[T]], object]] = []
         self._changes = Changes()
@@ -148,10 +150,10 @@ class Mirror(Mapping[str, T]):
         with what ``put()`` has returned. Raises ``DeadlineExceeded``, what reading raises, and what the function does.
         """
         limit = end_of(timeout)
-        check_function("predicate", predicate)
+        check_function("predicate", predicate, may_be_awaited=True)
         while True:
             seen = self._now()
-            answer = predicate(self)
+            answer = await Apply(predicate, self)
             if answer:
                 return answer
             left = None if limit is None else max(0.0, limit - monotonic())
@@ -214,7 +216,11 @@ class Mirror(Mapping[str, T]):
     def _take_over(self, items: list[WatchItem]) -> None:
         if not items:
             return
-        copy, changes = self._reading.follow(self._copy, items)
+        try:
+            copy, changes = self._reading.follow(self._copy, items)
+        except BaseException:  # a function of the user's that raises SystemExit: never serve what is not followed
+            self.close()
+            raise
         with self._changes.lock:
             self._copy = copy
             callbacks = tuple(self._callbacks)
@@ -223,7 +229,7 @@ class Mirror(Mapping[str, T]):
             for callback in callbacks:
                 try:
                     callback(change)
-                except Exception:
+                except BaseException:  # SystemExit too ends nothing that others use
                     logger.exception("a callback of the mirror of %r failed", self._prefix)
 
     def _tell(self) -> None:
@@ -272,8 +278,15 @@ def _reader(decode: Callable[[bytes], Any] | None) -> Callable[[KeyValue], Any]:
     return lambda kv: decode(kv.value)
 
 
-async def make(client: Client, prefix: Text, read: Callable[[KeyValue], T], *, timeout: float | None) -> Mirror[T]:
-    """Return a mirror whose values are made by ``read(kv)``. A protocol."""
-    made = Mirror(client, prefix, read)
+async def make(
+    client: Client,
+    prefix: Text,
+    read: Callable[[KeyValue], T],
+    *,
+    wanted: Callable[[KeyValue], bool] = lambda kv: True,
+    timeout: float | None,
+) -> Mirror[T]:
+    """Return a mirror of the keys that are ``wanted``, whose values are made by ``read(kv)``. A protocol."""
+    made = Mirror(client, prefix, read, wanted=wanted)
     await made.begin(timeout=timeout)
     return made

@@ -36,16 +36,17 @@ class Copy(Generic[T]):
 class Reading(Generic[T]):
     """How copies are made of the keys below a prefix."""
 
-    def __init__(self, prefix: bytes, read: Callable[[KeyValue], T]) -> None:
-        """``read(kv)`` makes the value of a key."""
+    def __init__(self, prefix: bytes, read: Callable[[KeyValue], T], *, wanted: Callable[[KeyValue], bool]) -> None:
+        """``read(kv)`` makes the value of a key; keys that are not ``wanted`` are as if they were not there."""
         self._prefix = prefix
         self._read = read
+        self._wanted = wanted
 
     def snapshot(self, kvs: Iterable[KeyValue], revision: int, before: Copy[T]) -> Copy[T]:
         """Return the copy that these keys are; what has not changed since ``before`` is not read again."""
         values: dict[str, T] = {}
         errors: dict[str, Exception] = {}
-        for kv in kvs:
+        for kv in filter(self._wanted, kvs):
             key = self._name(kv)
             if key in before.values:
                 values[key] = before.values[key]  # stays if what is there now cannot be read
@@ -76,7 +77,7 @@ class Reading(Generic[T]):
         key = self._name(event.kv)
         there, old = key in values, values.get(key)
         if event.type is EventType.PUT:
-            there = self._put(event.kv, values, errors)
+            there = self._wanted(event.kv) and self._put(event.kv, values, errors)
         else:
             values.pop(key, None)
             errors.pop(key, None)

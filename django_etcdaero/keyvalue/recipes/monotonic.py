@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 from django_etcdaero.exceptions import FutureRevision
 from django_etcdaero.keyvalue import ops
@@ -20,6 +20,8 @@ from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.values import KeyValue, RangeRequest, RangeResult
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.twins import twins
+
+D = TypeVar("D")
 
 
 class MonotonicReads:
@@ -51,10 +53,12 @@ class MonotonicReads:
         with self._mutex:
             self._revision = max(self._revision, revision)
 
-    async def _get(self, key: Text, *, revision: int = 0, timeout: float | None = None) -> KeyValue | None:
-        """Return a key with its value, ``None`` if there is no such key."""
+    async def _get(
+        self, key: Text, default: D | None = None, *, revision: int = 0, timeout: float | None = None
+    ) -> KeyValue | D | None:
+        """Return a key with its value, ``default`` (as it is) if there is no such key."""
         kvs = (await self._read(ops.get(key, revision=revision, serializable=True), timeout)).kvs
-        return kvs[0] if kvs else None
+        return kvs[0] if kvs else default
 
     get, aget = twins(_get)
 

@@ -29,7 +29,6 @@ pauses grow and everything is read afresh.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -157,11 +156,9 @@ async def transact(
     Raises what the function raises; ``TxnFailed`` after ``max_attempts`` conflicts; ``DeadlineExceeded`` after
     ``timeout`` seconds altogether (``None``: the engine's default for each call); and what a transaction raises.
     """
-    check_function("function", function)
+    check_function("function", function, may_be_awaited=True)
     if not isinstance(isolation, Isolation):
         raise InvalidRequest(f"isolation must be an Isolation, not {isolation!r}")
-    if handle_class is Transaction and inspect.iscoroutinefunction(function):
-        raise InvalidRequest("function is a coroutine function, which the asynchronous twin of this call runs")
     contention = Contention("the transaction", max_attempts=max_attempts, timeout=timeout)
     attempt = Attempt(isolation)
     while True:

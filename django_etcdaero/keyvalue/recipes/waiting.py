@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError, InvalidRequest
-from django_etcdaero.keyvalue.arguments import end_of
+from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
+from django_etcdaero.keyvalue.arguments import check_function, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.steps import Read
@@ -19,7 +19,7 @@ from django_etcdaero.keyvalue.keys import Text
 from django_etcdaero.keyvalue.ops import get, watch
 from django_etcdaero.keyvalue.values import Event, EventType, KeyValue
 from django_etcdaero.system.clocks import monotonic
-from django_etcdaero.system.steps import Pause
+from django_etcdaero.system.steps import Apply, Pause
 
 _FIRST_LOOK = 0.1
 """Seconds that it may take at least, so that a patience of 0 asks how the key is now."""
@@ -31,12 +31,12 @@ async def wait_for(
     """Wait until ``predicate(value)`` is true, of the value of a key or ``None`` while there is no such key.
 
     Return the key as it is then, ``None`` if it does not exist; at once if it is so already. The function is called for
-    each change, and must not block. ``timeout`` (seconds, ``None``: without end) is for the whole wait, in which the
-    store may be away. Raises ``DeadlineExceeded``, ``Cancelled`` if the client or the store is closed, what else
-    reading and watching raise, and what the function does.
+    each change, and must not block; where this is awaited it may be a coroutine function. ``timeout`` (seconds,
+    ``None``: without end) is for the whole wait, in which the store may be away. Raises ``DeadlineExceeded``,
+    ``Cancelled`` if the client or the store is closed, what else reading and watching raise, and what the function
+    does.
     """
-    if not callable(predicate):
-        raise InvalidRequest(f"predicate must be a function of the value, not {predicate!r}")
+    check_function("predicate", predicate, may_be_awaited=True)
     reading, patience = get(key), _Patience(key, timeout)
     while True:
         try:
@@ -45,7 +45,7 @@ async def wait_for(
             await patience.pause(error)
             continue
         found = result.kvs[0] if result.kvs else None
-        if predicate(found and found.value):
+        if await Apply(predicate, found and found.value):
             return found
         request = watch(key, start_revision=result.revision + 1)
         changes = Watch[WatchItem](client, request, max_pending=1024, resync=True, timeout=patience.left())
@@ -57,7 +57,7 @@ async def wait_for(
         try:
             while True:
                 found = _found(await patience.take(changes))
-                if predicate(found and found.value):
+                if await Apply(predicate, found and found.value):
                     return found
         finally:
             changes.cancel()

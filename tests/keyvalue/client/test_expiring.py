@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from django_etcdaero.exceptions import InvalidRequest, LeaseNotFound
+from django_etcdaero.exceptions import ClusterError, InvalidRequest, LeaseNotFound
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.keyvalue.client import lease as leases
 from tests.keyvalue.interposed import InterposedEngine
@@ -109,3 +110,25 @@ def test_the_default_of_get_is_returned_as_it_is(kv: KV) -> None:
     found = kv.get("a", missing)
     assert found is not missing
     assert kv.get("b") is None
+
+
+@pytest.mark.parametrize("style", ["threads", "tasks"])
+def test_those_who_put_at_the_same_time_share_a_lease(kv: KV, store: InterposedEngine, style: str) -> None:
+    async def put_all() -> None:
+        await asyncio.gather(*(kv.aput(f"{number}", "1", ttl=60) for number in range(50)))
+
+    if style == "tasks":
+        asyncio.run(put_all())
+    else:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: kv.put(f"{number}", "1", ttl=60), range(50)))
+    assert store.calls["lease_grant"] == 1
+    assert len({found.lease for found in kv.range("", prefix=True).kvs}) == 1
+
+
+def test_a_lease_that_was_not_granted_holds_up_nobody(kv: KV, store: InterposedEngine) -> None:
+    store.fail("lease_grant", ClusterError("away"))
+    with pytest.raises(ClusterError):
+        kv.put("a", "1", ttl=60)
+    kv.put("a", "1", ttl=60)
+    assert lease_of(kv, "a") != 0

@@ -52,3 +52,17 @@ def test_tasks_have_it_too(orders: Collection[Order]) -> None:
             assert await mirror.await_for(lambda seen: seen.get("1"), timeout=10) == ADA
 
     asyncio.run(play())
+
+
+def test_locks_of_the_same_name_are_not_among_the_objects(orders: Collection[Order]) -> None:
+    orders.create("1", ADA)
+    kv = orders.client
+    with kv.lock("orders"), orders.mirror() as mirror:
+        with kv.semaphore("orders", 2), kv.rwlock("orders").read():
+            last = orders.create("2", BOB)
+            mirror.wait_for(lambda seen: seen.revision >= last.version, timeout=10)
+            assert dict(mirror) == {"1": ADA, "2": BOB}
+            assert not mirror.errors
+        last = orders.update("1", BOB)
+        mirror.wait_for(lambda seen: seen.revision >= last.version, timeout=10)
+        assert dict(mirror) == {"1": BOB, "2": BOB}

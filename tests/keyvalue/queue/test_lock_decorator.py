@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 from django.template import Context, Engine
@@ -125,3 +127,31 @@ def test_generators_are_refused(kv: KV) -> None:
 def test_a_template_shows_the_lock_and_does_not_call_it(kv: KV) -> None:
     lock = kv.lock("L")
     assert Engine().from_string("{{ lock.label }}").render(Context({"lock": lock})) == "L"
+
+
+@pytest.mark.parametrize("what", [None, 5, property(lambda self: 1)])
+def test_what_is_no_function_is_refused(kv: KV, what: Any) -> None:
+    with pytest.raises(InvalidRequest, match="function"):
+        kv.lock("L")(what)
+
+
+class Awaited:
+    """An object that is called like a coroutine function."""
+
+    def __init__(self, kv: KV) -> None:
+        self.kv = kv
+
+    async def __call__(self, wanted: int) -> bool:
+        return len(await self.kv.lock("L").aqueue()) == wanted
+
+
+def test_an_object_with_a_coroutine_function_runs_under_the_lock(kv: KV) -> None:
+    for function in (Awaited(kv), partial(Awaited(kv))):
+        assert asyncio.run(kv.lock("L")(function)(1))
+
+
+def test_a_coroutine_that_would_run_without_the_lock_is_refused(kv: KV) -> None:
+    hidden = kv.lock("L")(lambda: Awaited(kv)(1))
+    with pytest.raises(InvalidRequest, match="coroutine"):
+        hidden()
+    assert keys(kv) == []

@@ -294,3 +294,14 @@ def test_an_operator_takes_it_from_one_holder_and_lets_one_wait_no_more(kv: KV) 
     assert lost.wait(10)
     assert other.wait() == "acquired"
     assert first.held
+
+
+def test_a_limit_that_nobody_could_read_is_refused(kv: KV) -> None:
+    for limit in (10**18, 2**63):
+        with pytest.raises(InvalidRequest, match="limit must be at most"):
+            kv.semaphore("S", limit)
+        with pytest.raises(InvalidRequest, match="limit must be at most"):
+            kv.semaphore("S").set_limit(limit)
+    kv.semaphore("S").set_limit(10**18 - 1)
+    with kv.semaphore("S") as semaphore:
+        assert semaphore.stored_limit() == 10**18 - 1

@@ -140,3 +140,11 @@ def test_tasks_read_likewise(kv: KV, cluster: Cluster) -> None:
         assert [each.value for each in await reads.arange("a")] == [b"new"]
 
     asyncio.run(play())
+
+
+def test_it_is_asked_as_the_client_is(kv: KV) -> None:
+    kv.put("a", "1")
+    reads, nothing = kv.monotonic_reads(), object()
+    assert reads.get("b", nothing) is nothing
+    assert reads.get("b", default=5) == 5
+    assert reads.range(key="a").kvs == kv.range(key="a").kvs
