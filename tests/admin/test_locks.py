@@ -149,6 +149,9 @@ def test_the_pages_are_whole_when_the_store_is_down(held: Lock, root: Client) ->
         answers = [root.get(each) for each in (LIST, f"{PAGE}change/", LEASES, f"{LEASES}default:{lease:x}/change/")]
     assert [each.status_code for each in answers] == [200, 503, 200, 503]
     assert all("the server is away" in each.content.decode() for each in answers)
+    for listed in (answers[0], answers[2]):
+        assert "▲ not known" in listed.content.decode()
+        assert not re.search(r"\b0 (locks|leases)", listed.content.decode()), "nobody knows how many there are"
 
 
 def test_what_there_was_no_time_for_is_told(held: Lock, root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
