@@ -126,7 +126,7 @@ def _findings(report: Report | None) -> list[dict[str, Any]]:
         alike.setdefault((each.place, each.seen, "" if silent else each.check), []).append(each)
     return [
         {
-            "checks": ", ".join(each.check for each in found),
+            "checks": [each.check for each in found],
             "severity": found[0].severity,
             "place": found[0].place,
             "seen": found[0].seen,

@@ -91,7 +91,7 @@ def test_what_the_doctor_finds_is_told(cities: Any, root: Client, monkeypatch: p
     silent = (finding, SimpleNamespace(**{**vars(finding), "check": "etcd.alarms", "why": "Other."}))
     monkeypatch.setattr("django_etcdaero.doctor.examine", lambda *, skip, timeout: SimpleNamespace(problems=silent))
     page = text_of(root, PAGE)
-    assert "■ no answer etcd.quota, etcd.alarms etcd://&lt;b&gt; 95 % are used etcdctl defrag" in page
+    assert "■ no answer etcd.quota , etcd.alarms etcd://&lt;b&gt; 95 % are used etcdctl defrag" in page
     assert page.count("95 % are used") == 1, "one silence is one line, whoever asked"
     monkeypatch.setattr("django_etcdaero.doctor.examine", lambda *, skip, timeout: SimpleNamespace(problems=()))
     assert "Nothing is wrong." in text_of(root, PAGE)
