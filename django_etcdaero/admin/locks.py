@@ -184,6 +184,8 @@ class LockAdmin(LeasedAdmin):
             "kind": KINDS[thing.value.kind],
             "queue": queue,
             "holder": queue[0],
+            "holders": queue[: thing.value.held],
+            "told": any(each.identity for each in thing.value.queue),
         }
 
     def lease_of(self, thing: Any) -> int:
@@ -207,13 +209,15 @@ class LockAdmin(LeasedAdmin):
 
     @admin.display(description=_("holder"), ordering="holders")
     def holder(self, thing: Lock) -> str:
-        """Return who holds it, and whether that one is dead."""
+        """Return who holds it, and whether one of them is dead."""
         told = who(thing.value.holder)
+        dead = sum(bool(each.dead) for each in thing.value.holders)
         if thing.value.held > 1:
             told = gettext("%(who)s and %(more)d more") % {"who": told, "more": thing.value.held - 1}
-        if not thing.value.holder.dead:
+        if not dead:
             return told
-        return format_html('{} <span class="bad">{}</span>', told, gettext("dead"))
+        word = gettext("dead") if thing.value.held == 1 else gettext("%(dead)d dead") % {"dead": dead}
+        return format_html('{} <span class="bad">{}</span>', told, word)
 
     @admin.display(description=_("since"), ordering="since_then", empty_value="-")
     def since(self, thing: Lock) -> str | None:

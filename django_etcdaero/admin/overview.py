@@ -24,7 +24,7 @@ from .deadline import DEADLINE
 from .inspected import Found, InspectedAdmin
 
 if TYPE_CHECKING:
-    from django_etcdaero.doctor import Report
+    from django_etcdaero.doctor import Finding, Report
 
 THOROUGH = (
     *("etcd.divergence", "datasets.whole", "datasets.leftover", "locks.held"),
@@ -32,6 +32,8 @@ THOROUGH = (
 )
 """Checks that are left to the command, because they read much: all that an etcd holds, all keys of a prefix, a record
 for each block; and those of what the pages need, which are there. The page is looked at often."""
+MOST_FINDINGS = 50
+"""What the doctor finds, of which so much is shown."""
 MOST_LINES = 12
 """Datasets that are shown: those that somebody should look at come first."""
 
@@ -85,6 +87,7 @@ class OverviewAdmin(InspectedAdmin):
             datasets_left=max(0, len(listed) - MOST_LINES),
             total=len(listed),
             doctor=told["doctor"],
+            findings=_findings(told["doctor"])[:MOST_FINDINGS],
             addresses=self._addresses(request),
             **(extra_context or {}),
         )
@@ -113,6 +116,25 @@ def _examine(timeout: float) -> Report:
     from django_etcdaero.doctor import examine  # here: every process that has the admin imports this module
 
     return examine(skip=THOROUGH, timeout=timeout)
+
+
+def _findings(report: Report | None) -> list[dict[str, Any]]:
+    """Return what is wrong; checks that got no answer for the same reason are one line, else they hide the rest."""
+    alike: dict[tuple[str, ...], list[Finding]] = {}
+    for each in () if report is None else report.problems:
+        silent = str(each.severity) == "no answer"
+        alike.setdefault((each.place, each.seen, "" if silent else each.check), []).append(each)
+    return [
+        {
+            "checks": [each.check for each in found],
+            "severity": found[0].severity,
+            "place": found[0].place,
+            "seen": found[0].seen,
+            "why": found[0].why if len(found) == 1 else "",
+            "remedy": found[0].remedy,
+        }
+        for found in alike.values()
+    ]
 
 
 def _problems(problems: list[Problem]) -> list[Problem]:

@@ -28,6 +28,8 @@ class Contended:
     """The holders and whoever waits, in the order of their turns."""
     held: int = 1
     """How many of the queue, the first ones, hold it."""
+    limit: int | None = None
+    """How many may hold a semaphore at once; ``None``: it is none, or that is not known."""
 
     @property
     def label(self) -> str:

@@ -64,7 +64,9 @@ def with_limits(kv: KV, queues: Sequence[Contended], *, until: float = math.inf)
     semaphores = [each.name for each in queues if each.kind is Kind.SEMAPHORE][:MOST_LIMITS]
     limits = {name: read_limit(kv.range(limit_key(name)).kvs) for name in semaphores if monotonic() < until}
     return [
-        replace(each, held=min(limits.get(each.name) or 1, len(each.queue)) if each.name in limits else each.held)
+        replace(each, held=min(limits[each.name] or 1, len(each.queue)), limit=limits[each.name])
+        if each.name in limits
+        else each
         for each in queues
     ]
 

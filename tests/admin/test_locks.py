@@ -15,6 +15,7 @@ from django_etcdaero.admin import leased
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.inspection import leased_keys
 from django_etcdaero.keyvalue import Lock
+from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.testing import failing_kv
 from tests.keyvalue.queue.queueing import Waiter
 
@@ -62,6 +63,28 @@ def test_a_lock_leads_to_its_key_and_its_lease_and_the_lease_to_the_key(
     assert client.get(key).status_code == 200
     assert f'href="{LEASES}default_3A{lease}/change/"' in client.get(f"{PAGE}change/").content.decode()
     assert f'href="{key}"' not in staff("view_lease").get(f"{LEASES}default_3A{lease}/change/").content.decode()
+
+
+def test_of_several_holders_each_is_told_with_its_token_and_its_command(
+    closing: None, staff: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = staff("view_lock")
+    held = [kv.semaphore("imports/slots", 3) for _ in range(2)]
+    for each in held:
+        each.acquire()
+    page = html.unescape(client.get(f"{LIST}default:imports_2Fslots/change/").content.decode())
+    for each in held:
+        assert f"etcdaero_locks release imports/slots --token {each.token}<" in page
+    assert "<dt>holders at most</dt><dd>3</dd>" in page
+    assert '<dt>holders</dt><dd>2 <span class="quiet">each with a token of its own' in page
+    assert "<dt>fencing token</dt>" not in page, "there are two"
+    assert ">told<" not in page, "nobody has told anything about itself"
+    monkeypatch.setattr(Holder, "dead", property(lambda holder: holder.token == held[1].token))
+    assert 'and 1 more <span class="bad">1 dead</span>' in client.get(LIST).content.decode()
+    held[0].release()
+    page = client.get(f"{LIST}default:imports_2Fslots/change/").content.decode()
+    assert f"<dt>fencing token</dt><dd>{held[1].token}</dd>" in page
+    held[1].release()
 
 
 def test_a_release_wants_the_name_and_the_holder_that_was_seen(held: Lock, staff: Callable[..., Client]) -> None:
@@ -126,6 +149,9 @@ def test_the_pages_are_whole_when_the_store_is_down(held: Lock, root: Client) ->
         answers = [root.get(each) for each in (LIST, f"{PAGE}change/", LEASES, f"{LEASES}default:{lease:x}/change/")]
     assert [each.status_code for each in answers] == [200, 503, 200, 503]
     assert all("the server is away" in each.content.decode() for each in answers)
+    for listed in (answers[0], answers[2]):
+        assert "▲ not known" in listed.content.decode()
+        assert not re.search(r"\b0 (locks|leases)", listed.content.decode()), "nobody knows how many there are"
 
 
 def test_what_there_was_no_time_for_is_told(held: Lock, root: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,12 @@ def test_what_the_doctor_finds_is_told(cities: Any, root: Client, monkeypatch: p
     monkeypatch.setattr("django_etcdaero.doctor.examine", lambda *, skip, timeout: SimpleNamespace(problems=(finding,)))
     page = text_of(root, PAGE)
     assert re.search(r"■ error etcd.quota etcd://&lt;b&gt; 95 % are used It matters. etcdctl defrag", page)
+    finding.severity = type("Severity", (str,), {"gravity": 2})("no answer")
+    silent = (finding, SimpleNamespace(**{**vars(finding), "check": "etcd.alarms", "why": "Other."}))
+    monkeypatch.setattr("django_etcdaero.doctor.examine", lambda *, skip, timeout: SimpleNamespace(problems=silent))
+    page = text_of(root, PAGE)
+    assert "■ no answer etcd.quota , etcd.alarms etcd://&lt;b&gt; 95 % are used etcdctl defrag" in page
+    assert page.count("95 % are used") == 1, "one silence is one line, whoever asked"
     monkeypatch.setattr("django_etcdaero.doctor.examine", lambda *, skip, timeout: SimpleNamespace(problems=()))
     assert "Nothing is wrong." in text_of(root, PAGE)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 
 from django_etcdaero import kvs
 from django_etcdaero.datasets.state.presence import Presence, processes
@@ -42,6 +42,14 @@ def test_the_list_says_who_is_on_which_version_and_what_differs(cities: Any, sta
     assert "prepare() of version 1" in page
     assert "differ from those of the other processes" in page
     assert "/dataset/" not in page
+
+
+def test_versions_are_written_as_commands_take_them(cities: Any, root: Client) -> None:
+    another(2.0, {}, version=1234)
+    with override_settings(USE_THOUSAND_SEPARATOR=True):
+        listed = root.get(LIST).content.decode()
+    assert "</a> (1234)" in listed
+    assert "1,234" not in listed
 
 
 def test_datasets_and_processes_lead_to_each_other(cities: Any, staff: Callable[..., Client]) -> None:

@@ -122,6 +122,7 @@ def test_a_key_is_edited_deleted_and_restored(visitor: Visitor, project: Project
     project.manage("etcdaero_put", "prices/us/1000", "14.00")
     visitor.goes_to("/admin/django_etcdaero/key/")
     visitor.clicks("prices/", within=CONTENT, stays=True)
+    visitor.sees("us/")
     visitor.looks("keys")
     visitor.goes_to("/admin/django_etcdaero/key/default_2Fprices_2Feu_2F1000/change/")
     visitor.sees("13.00")

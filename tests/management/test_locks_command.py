@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 
 from django_etcdaero import kv
 from django_etcdaero.inspection import leased_keys
+from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.management.commands import etcdaero_locks
 from django_etcdaero.runtime import runtime
 from tests.keyvalue.queue.queueing import Waiter
@@ -46,6 +47,20 @@ def test_locks_are_listed() -> None:
     first.release()
     assert waiter.wait() == "acquired"
     second.release()
+
+
+def test_of_several_holders_it_is_told_how_many_and_how_many_are_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = [kv.semaphore("slots", 3) for _ in range(2)]
+    for each in held:
+        each.acquire()
+    (_, text), (_, as_json) = run("etcdaero_locks", "list"), run("etcdaero_locks", "list", "--json")
+    assert text.split("\t")[3].endswith(" and 1 more")
+    (told,) = json.loads(as_json)["locks"]
+    assert (told["kind"], told["limit"], len(told["holders"])) == ("semaphore", 3, 2)
+    monkeypatch.setattr(Holder, "dead", property(lambda holder: holder.token == held[1].token))
+    assert run("etcdaero_locks", "list")[1].split("\t")[3].endswith(" and 1 more (1 dead)")
+    for each in held:
+        each.release()
 
 
 def test_a_lock_is_released_from_the_holder_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,15 @@ def _who(holder: Holder) -> str:
     return f"{holder.host}/{holder.pid}{dead}" if holder.host and holder.pid else f"another client{dead}"
 
 
+def _holders(each: Contended) -> str:
+    first = each.holder
+    if each.held == 1:
+        return _who(first)
+    dead = sum(bool(holder.dead) for holder in each.holders)
+    name = f"{first.host}/{first.pid}" if first.host and first.pid else "another client"
+    return f"{name} and {each.held - 1} more" + (f" ({dead} dead)" if dead else "")
+
+
 def _row(alias: str, each: Contended, left: Mapping[int, LeaseStatus]) -> tuple[object, ...]:
     holder = each.holder
     status = left.get(holder.lease)
@@ -134,7 +143,7 @@ def _row(alias: str, each: Contended, left: Mapping[int, LeaseStatus]) -> tuple[
         alias,
         key_text(each.name),
         each.kind.value,
-        _who(holder) + (f" and {each.held - 1} more" if each.held > 1 else ""),
+        _holders(each),
         "" if holder.since is None else moment(holder.since.timestamp()),
         holder.token,
         len(each.waiters),
@@ -148,6 +157,7 @@ def _as_json(alias: str, each: Contended, left: Mapping[int, LeaseStatus]) -> di
         "alias": alias,
         "name": key_text(each.name),
         "kind": each.kind.value,
+        "limit": each.limit,
         "holder": _holder_as_json(each.holder, left),
         "holders": [_holder_as_json(holder, left) for holder in each.holders],
         "waiters": [_holder_as_json(waiter, left) for waiter in each.waiters],
