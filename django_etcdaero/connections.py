@@ -129,7 +129,7 @@ class DefaultKV(_Proxy):
 
 
 def _later(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``method`` of ``KV`` for a client that is opened when it is called."""
+    """Return ``method`` of :class:`~django_etcdaero.keyvalue.facade.KV`, of a client that is opened by the call."""
     if iscoroutinefunction(method):
 
         @wraps(method)

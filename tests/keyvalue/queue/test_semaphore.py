@@ -30,7 +30,7 @@ def acquired(kv: KV, limit: int, count: int) -> list[Semaphore]:
 def test_never_more_than_the_limit_hold_it_and_all_have_their_turn(kv: KV, other: KV) -> None:
     clients = [(kv, other)[number % 2] for number in range(6)]
     inside = contest([("in", lambda kv=kv: kv.semaphore("S", 2, timeout=60)) for kv in clients], rounds=5)
-    assert inside.most == {"in": 2}
+    assert inside.most["in"] <= 2
     assert len(set(inside.order)) == 30
     assert keys(kv) == [b"S:limit"]
 
