@@ -62,6 +62,15 @@ def prefix_end(prefix: bytes) -> bytes:
     return stem[:-1] + bytes([stem[-1] + 1]) if stem else FROM_KEY
 
 
+def shown(start: bytes, end: bytes) -> str:
+    """Return a range in words, for reprs; ``end`` as servers take it."""
+    if not end:
+        return f"{start!r}"
+    if end == b"\0":
+        return f"{start!r} and all after it"
+    return f"the prefix {start!r}" if end == prefix_end(start) else f"{start!r} to {end!r}"
+
+
 def span(key: Text, range_end: Text | None, *, prefix: bool) -> tuple[bytes, bytes]:
     """Return ``(key, range_end)`` as bytes for the three ways to name keys: one key, a range, all under a prefix.
 

@@ -36,6 +36,10 @@ def context(manager: Any) -> None:
         raise AssertionError("it was entered")
 
 
+def worked() -> None:
+    raise AssertionError("it was called")
+
+
 CALLS: dict[str, Callable[[KV], object]] = {
     "aget": lambda kv: kv.get("a"),
     "aput": lambda kv: kv.put("a", "1"),
@@ -58,6 +62,7 @@ CALLS: dict[str, Callable[[KV], object]] = {
     "aacquire": lambda kv: kv.lock("a").acquire(),
     "atry_acquire": lambda kv: kv.lock("a").try_acquire(),
     "async with": lambda kv: context(kv.lock("a")),
+    "async def worked": lambda kv: kv.lock("a")(worked)(),
     "acampaign": lambda kv: kv.election("a").campaign(),
     "arun": lambda kv: kv.election("a").run(lambda leadership: None),
     "aholder": lambda kv: kv.lock("a").holder(),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -12,6 +15,12 @@ from django_etcdaero.keyvalue import KV, KeyValue, Leadership, ops
 from django_etcdaero.keyvalue.values import RangeResult
 from tests.keyvalue.interposed import InterposedEngine
 from tests.waiting import wait_until
+
+
+@dataclass(frozen=True)
+class Limits:
+    rows: int = 100
+
 
 NUMBER = re.compile(r"(?<=token=)\d+|\b[0-9a-f]{12,}\b")
 
@@ -47,6 +56,30 @@ def test_what_is_held_and_what_runs(kv: KV, store: InterposedEngine, at: Callabl
     assert shown(leadership) == "<Leadership of 'E' token=N lost (removed)>"
     kv.close()
     assert shown(kv) == f"<KV {store.info.location} prefix={prefix!r} closed>"
+
+
+@pytest.mark.parametrize("engine", ["mem"], indirect=True)
+def test_watches_tell_what_they_follow(kv: KV) -> None:
+    watch = kv.watch("stock/", prefix=True)
+    assert repr(watch) == "<Watch of the prefix b'stock/'>"
+    watch.cancel()
+    assert repr(watch) == "<Watch of the prefix b'stock/' ended>"
+    ranges: dict[str, dict[str, Any]] = {
+        "b'a'": {},
+        "b'a' to b'c'": {"range_end": "c"},
+        "b'a' and all after it": {"range_end": b"\0"},
+    }
+    for of, options in ranges.items():
+        with kv.watch("a", **options) as other:
+            assert repr(other) == f"<Watch of {of}>"
+
+    async def made() -> tuple[str, str]:
+        return repr(kv.watch("a")), repr(kv.objects(Limits, "limits/").watch())
+
+    assert asyncio.run(made()) == ("<Watch of b'a' not begun>", "<ObjectWatch of the prefix b'limits/' not begun>")
+    with kv.objects(Limits, "limits/").watch("uploads") as objects:
+        assert repr(objects) == "<ObjectWatch of b'limits/uploads'>"
+    assert repr(objects) == "<ObjectWatch of b'limits/uploads' ended>"
 
 
 @pytest.mark.parametrize("engine", ["mem"], indirect=True)

@@ -22,6 +22,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue.arguments import check_flag
+from django_etcdaero.keyvalue.keys import shown
 from django_etcdaero.keyvalue.values import WatchRequest
 from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import drive
@@ -85,7 +86,7 @@ class Watch(Items[Item]):
         check_flag("resync", resync)
         self._callback = callback
         self._resync = resync
-        self._key = request.key
+        self._key, self._end = request.key, request.range_end
         self._scheduled = False
         self._feed = Feed(scope, request, max_pending=max_pending, wake=callback and self._schedule)
         self._timeout = timeout
@@ -93,6 +94,10 @@ class Watch(Items[Item]):
         self._pid = os.getpid()
         self._request = scope.keyspace.outward(request)
         self._since = time.time()
+
+    def __repr__(self) -> str:
+        state = "" if not self.closed else " ended" if self._started else " not begun"
+        return f"<Watch of {shown(self._key, self._end)}{state}>"
 
     def told(self, prefix: bytes) -> OpenWatch | None:
         """Return the watch as one of the client with this prefix; ``None``: it is none."""
@@ -188,7 +193,7 @@ class Watch(Items[Item]):
 def _lost(marker: Resync) -> EventsLost:
     return EventsLost(
         f"events up to revision {marker.revision} are missing ({marker.reason.value});"
-        f" the snapshot has the {len(marker.kvs)} keys that were there then",
+        f" the snapshot has what was there then, keys: {len(marker.kvs)}",
         reason=marker.reason,
         snapshot=marker.kvs,
         revision=marker.revision,

@@ -12,6 +12,7 @@ from django_etcdaero.keyvalue.arguments import check_count, check_flag, check_ti
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Items
 from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
+from django_etcdaero.keyvalue.keys import shown
 from django_etcdaero.keyvalue.ops import watch
 from django_etcdaero.keyvalue.recipes.contention import check_positive
 from django_etcdaero.keyvalue.rooms import is_contender
@@ -160,6 +161,10 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
         self._watch: Watch[WatchItem] | None = None
         self._cancelled = False
 
+    def __repr__(self) -> str:
+        state = "" if not self.closed else " ended" if self._watch or self._cancelled else " not begun"
+        return f"<ObjectWatch of {shown(self._following.start, self._following.end)}{state}>"
+
     @acts
     async def begin(self) -> None:
         """Start, if it was not started. For the parts of the client. Raises ``Cancelled`` if it has ended."""
@@ -221,7 +226,7 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
 def _lost(marker: Resynced[T]) -> EventsLost:
     return EventsLost(
         f"events up to revision {marker.revision} are missing ({marker.reason.value});"
-        f" the snapshot has the {len(marker.items)} objects that were there then",
+        f" the snapshot has what was there then, objects: {len(marker.items)}",
         reason=marker.reason,
         snapshot=marker.items,
         revision=marker.revision,

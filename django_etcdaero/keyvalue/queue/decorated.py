@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.arguments import check_function
+from django_etcdaero.system.blocking import refuse_in_event_loop
 from django_etcdaero.system.functions import is_coroutine_function
 from django_etcdaero.system.threads import in_event_loop
 
@@ -29,15 +30,16 @@ def under(make: Callable[[], Held], function: Callable[P, R], label: str) -> Cal
     A call in a call of the same thread or task would wait for itself: it raises ``InvalidRequest``.
     """
     check_function("what is decorated", function, may_be_awaited=True)
+    name = getattr(function, "__qualname__", repr(function))
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise InvalidRequest(f"{function!r} is a generator: it would run when the lock {label!r} is released already")
+        raise InvalidRequest(f"{name} is a generator: it would run when the lock {label!r} is released already")
     callers: set[Hashable] = set()
 
     @contextmanager
     def one_call() -> Iterator[None]:
         caller: Hashable = (asyncio.current_task() if in_event_loop() else None) or threading.get_ident()
         if caller in callers:
-            raise InvalidRequest(f"{function!r} calls itself under the lock {label!r}, which it holds already")
+            raise InvalidRequest(f"{name}() calls itself under the lock {label!r}, which it holds already")
         callers.add(caller)
         try:
             yield
@@ -56,11 +58,12 @@ def under(make: Callable[[], Held], function: Callable[P, R], label: str) -> Cal
 
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        refuse_in_event_loop(f"{name}(), which waits for the lock {label!r},", f"async def {name}(…)")
         with one_call(), make():
             answer = function(*args, **kwargs)
             if inspect.iscoroutine(answer):
                 answer.close()
-                raise InvalidRequest(f"{function!r} returned a coroutine, which would run when {label!r} is released")
+                raise InvalidRequest(f"{name}() returned a coroutine, which would run when {label!r} is released")
             return answer
 
     return called

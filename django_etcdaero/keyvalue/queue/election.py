@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from django_etcdaero.exceptions import InvalidRequest, NotLeader
 from django_etcdaero.keyvalue.arguments import check_function
@@ -161,8 +161,8 @@ class Election(Candidate, TwinBlocks):
     # leading ---------------------------------------------------------------------------------------------------------
 
     @acts
-    async def _campaign(self, value: Text | None = None, timeout: float | None = None) -> None:
-        """Get into the queue and return when this candidate leads.
+    async def _campaign(self, value: Text | None = None, timeout: float | None = None) -> Literal[True]:
+        """Get into the queue; return, always ``True``, when this candidate leads.
 
         ``value`` replaces the one given to the constructor, for this campaign. ``timeout`` is in seconds; ``None``
         waits as long as it takes, 0 tries once without getting into the queue. Raises ``DeadlineExceeded``;
@@ -176,6 +176,7 @@ class Election(Candidate, TwinBlocks):
         deleted in the background.
         """
         await self.take_the_lead(value, timeout)
+        return True
 
     campaign, acampaign = twins(_campaign)
     proclaim, aproclaim = twins(Candidate.announce, name="proclaim")

@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 
 def test_one_leads_and_the_others_follow_in_turn(kv: KV, other: KV) -> None:
     first = kv.election("E", value="one")
-    first.campaign()
+    assert first.campaign(), "as with a lock: if election.campaign(timeout=1): …"
     second, third = (Candidate(client.election("E", value=name)) for client, name in ((other, "two"), (kv, "three")))
     assert first.is_leader
     assert not second.election.is_leader
