@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import conf, schemes
@@ -13,6 +14,7 @@ from .exceptions import EtcdAeroError
 from .stores.address import is_split
 from .stores.local import MemoryAddress
 from .system import forks, uwsgi
+from .system.threads import in_event_loop
 
 if TYPE_CHECKING:
     from .conf import AliasSettings
@@ -32,6 +34,16 @@ class Opened(NamedTuple):
     kv: KV | None
     """``None`` likewise."""
     records: RecordStore
+
+
+def _close_client(client: KV) -> None:
+    """Close a client; where an event loop runs, in which that is refused, in a thread that is waited for."""
+    if not in_event_loop():
+        client.close()
+        return
+    thread = threading.Thread(target=client.close, name="etcdaero-close")
+    thread.start()
+    thread.join()
 
 
 class OpenStores:
@@ -116,7 +128,7 @@ class OpenStores:
         for store in records.values():
             store.close()
         for alias, each in opened.items():
-            for close in (each.kv.close, each.kv.engine.close, each.records.close):
+            for close in (partial(_close_client, each.kv), each.kv.engine.close, each.records.close):
                 try:
                     close()
                 except EtcdAeroError as error:

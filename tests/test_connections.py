@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from django_etcdaero import kv, kvs
 from django_etcdaero.connections import DefaultKV
-from django_etcdaero.exceptions import ConfigurationError, NotSupported
+from django_etcdaero.exceptions import ConfigurationError, InvalidRequest, NotSupported
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.runtime import runtime
 
@@ -69,6 +69,21 @@ def test_closing_all_connections_at_the_end_of_a_request_closes_no_client() -> N
     kvs.close_all()
     assert kvs["default"] is client
     client.put("a", "1")
+
+
+def test_closing_the_stores_in_an_event_loop_frees_the_locks() -> None:
+    client = kvs["default"]
+
+    async def main() -> None:
+        await client.lock("L").aacquire()
+        with pytest.raises(InvalidRequest, match=r"close\(\) would block the event loop.*'await aclose"):
+            client.close()
+        assert not client.closed
+        runtime.close()
+
+    asyncio.run(main())
+    assert client.closed
+    assert kv.lock("L").holder() is None
 
 
 def test_after_a_restart_they_lead_to_the_new_clients() -> None:

@@ -63,6 +63,7 @@ CALLS: dict[str, Callable[[KV], object]] = {
     "atry_acquire": lambda kv: kv.lock("a").try_acquire(),
     "async with": lambda kv: context(kv.lock("a")),
     "async def worked": lambda kv: kv.lock("a")(worked)(),
+    "aclose": lambda kv: kv.close(),
     "acampaign": lambda kv: kv.election("a").campaign(),
     "arun": lambda kv: kv.election("a").run(lambda leadership: None),
     "aholder": lambda kv: kv.lock("a").holder(),

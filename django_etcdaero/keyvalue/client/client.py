@@ -260,6 +260,7 @@ class Client(KeyCalls):
         are not its to end.
         """
         self._check_root("closed")
+        refuse_in_event_loop("close()", "await aclose()")
         if self.life.end():
             self.renewal.worker.stop(timeout=_CLOSE_TIMEOUT)
             self.chores.stop(timeout=_CLOSE_TIMEOUT)
