@@ -185,6 +185,7 @@ def test_delete_all_that_begin_so_only_when_it_is_said_twice() -> None:
     for key in ("p/1", "p/2", "q"):
         kv.put(key, "1")
     assert run("etcdaero_delete", "p/", "--prefix") == (0, "2 keys begin with 'p/'; --yes deletes them\n")
+    assert run("etcdaero_delete", "p/1", "--prefix") == (0, "1 key begins with 'p/1'; --yes deletes it\n")
     assert json.loads(run("etcdaero_delete", "p/", "--prefix", "--json")[1]) == {"would_delete": 2}
     assert value_of("p/1") == b"1"
     assert run("etcdaero_delete", "p/", "--prefix", "--yes")[1].startswith("2 keys deleted with revision ")

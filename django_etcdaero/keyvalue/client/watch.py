@@ -191,9 +191,11 @@ class Watch(Items[Item]):
 
 
 def _lost(marker: Resync) -> EventsLost:
+    count = len(marker.kvs)
+    was = "one key that was" if count == 1 else f"{count} keys that were"
     return EventsLost(
         f"events up to revision {marker.revision} are missing ({marker.reason.value});"
-        f" the snapshot has what was there then, keys: {len(marker.kvs)}",
+        f" the snapshot has the {was} there then",
         reason=marker.reason,
         snapshot=marker.kvs,
         revision=marker.revision,

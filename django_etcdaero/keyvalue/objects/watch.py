@@ -224,9 +224,11 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
 
 
 def _lost(marker: Resynced[T]) -> EventsLost:
+    count = len(marker.items)
+    was = "one object that was" if count == 1 else f"{count} objects that were"
     return EventsLost(
         f"events up to revision {marker.revision} are missing ({marker.reason.value});"
-        f" the snapshot has what was there then, objects: {len(marker.items)}",
+        f" the snapshot has the {was} there then",
         reason=marker.reason,
         snapshot=marker.items,
         revision=marker.revision,

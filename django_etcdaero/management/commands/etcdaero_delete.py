@@ -73,7 +73,8 @@ class Command(KeyCommand):
             if options["json"]:
                 self.print_json({"would_delete": count})
             else:
-                self.stdout.write(f"{count} keys begin with {options['key']!r}; --yes deletes them")
+                keys, them = ("key begins", "it") if count == 1 else ("keys begin", "them")
+                self.stdout.write(f"{count} {keys} with {options['key']!r}; --yes deletes {them}")
             return
         done = self.change_stores(lambda: _delete(self.client(options), beginning, options))
         self._tell(done[0], done[1], options)

@@ -215,7 +215,7 @@ def test_an_iteration_ends_with_the_error_and_the_next_one_goes_on(kv: KV) -> No
     first = kv.put("a", "old").revision
     kv.compact(kv.put("a", "new").revision)
     with kv.watch("a", start_revision=first) as watch:
-        with pytest.raises(EventsLost):
+        with pytest.raises(EventsLost, match="the one key that was there then"):
             list(watch)
         assert not watch.closed
         kv.put("a", "later")
