@@ -34,12 +34,12 @@ FOR_THE_PACKAGE = frozenset(
     {
         "callbacks",
         "chores",
+        "closed_loops",
         "engine",
         "expiring",
         "keyspace",
         "life",
         "open_engine",
-        "orphans",
         "renewal",
         "sessions",
         "start_watch",

@@ -18,7 +18,7 @@ from django_etcdaero.system.acting import acts
 from django_etcdaero.system.steps import Call
 
 from .background import CallbackThreads, Worker
-from .orphans import Orphans
+from .closed_loops import ClosedLoops
 
 _getpid = os.getpid
 
@@ -42,7 +42,7 @@ class Life:
         self.borders = borders
         # Tidying up must not wait for the user's callbacks.
         self.chores = Worker("etcdaero-lock")
-        self.orphans = Orphans(self.chores)
+        self.closed_loops = ClosedLoops(self.chores)
         self.callbacks = CallbackThreads()
         self.closed = False
         self.pid = os.getpid()
@@ -111,7 +111,7 @@ class Scope:
         self.engine = life.engine
         self.chores = life.chores
         """The thread for what is carried on in the background."""
-        self.orphans = life.orphans
+        self.closed_loops = life.closed_loops
         """Who looks after tasks whose event loop may be closed."""
         self.callbacks = life.callbacks
         """The threads for functions of users."""

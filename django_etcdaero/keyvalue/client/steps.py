@@ -169,18 +169,15 @@ async def wait(
     left: Callable[[], float],
     *watches: tuple[Scope, WatchRequest],
     poll: float = math.inf,
-    orphaned: Callable[[], object] | None = None,
     enough: Callable[[WatchBatch], bool] | None = None,
 ) -> WatchLost | None:
     """Wait for the first events of a watch, for the end of a watch or for ``alarm``, whichever comes first.
 
     Return the reason for which a watch ended, if one did. ``left()`` returns the
     seconds left (0: the wait is over) or raises to end the wait; it is asked again when they have passed, and each
-    ``poll`` seconds. ``orphaned()`` is called instead if the event loop that waits was closed before, also while a
-    watch was being started. ``enough()``, in the threads that bring events, tells of each batch whether it ends the
-    wait.
+    ``poll`` seconds. ``enough()``, in the threads that bring events, tells of each batch whether it ends the wait.
     """
-    woken = _Woken(orphaned, enough)
+    woken = _Woken(enough)
     alarm.subscribe(woken.wake)
     try:
         for scope, request in watches:
@@ -202,14 +199,13 @@ async def pause(alarm: Alarm, seconds: float) -> None:
 class _Woken(PromptSink):
     """What ends a wait."""
 
-    def __init__(self, orphaned: Callable[[], object] | None, enough: Callable[[WatchBatch], bool] | None) -> None:
-        self.changes = Changes(self._look_after_loop)
+    def __init__(self, enough: Callable[[WatchBatch], bool] | None) -> None:
+        self.changes = Changes(self._leave_for_a_closed_loop)
         self.lost: WatchLost | None = None
         self.handles: list[WatchHandle] = []
         """Of the watches, as soon as each is known."""
         self._enough = enough
         self._set = False
-        self._orphaned = orphaned
         self._loop: asyncio.AbstractEventLoop | None = None
         with suppress(RuntimeError):  # none is running
             self._loop = asyncio.get_running_loop()
@@ -233,9 +229,6 @@ class _Woken(PromptSink):
         if ends or batch.lost is not None:
             self.wake()
 
-    def _look_after_loop(self) -> None:
-        """Do what the task would have done that waits, if its loop was closed."""
+    def _leave_for_a_closed_loop(self) -> None:
         if self._loop is not None and self._loop.is_closed():
-            self.leave()
-            if self._orphaned is not None:
-                self._orphaned()
+            self.leave()  # the task that waits does not any more

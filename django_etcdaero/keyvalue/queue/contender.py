@@ -203,7 +203,7 @@ class Contender(Contest):
             with self._mutex:
                 self._waiting = place
                 self._check_cancelled()
-            with self._client.orphans.looked_after(place.drop):
+            with self._client.closed_loops.looked_after(place.drop):
                 if once:
                     if not (await place.enter_if_empty(entry)):
                         raise LockTimeout(f"{self.label!r} is not free")

@@ -214,9 +214,7 @@ class Place:
                     return
                 self.guard.start(self.token, self.seen)
                 watches = [(self._client, each) for each in ahead]
-                ended = await wait(
-                    self.guard, left, *watches, poll=poll, orphaned=self.drop, enough=self._may_have_changed
-                )
+                ended = await wait(self.guard, left, *watches, poll=poll, enough=self._may_have_changed)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")
                 if ended is WatchLost.REFUSED:
@@ -292,7 +290,7 @@ class Place:
             self._leave_in_background()
             return self.session.lease.alive
         try:
-            with self._client.orphans.looked_after(self.drop):
+            with self._client.closed_loops.looked_after(self.drop):
                 result = await Commit(self._deletion(*[self._look()] * look), timeout)
         except EtcdAeroError:
             self._leave_in_background()

@@ -21,7 +21,7 @@ from django_etcdaero.exceptions import (
     NotLeader,
 )
 from django_etcdaero.keyvalue import KV
-from django_etcdaero.keyvalue.client import orphans
+from django_etcdaero.keyvalue.client import closed_loops
 from django_etcdaero.keyvalue.queue.holder import Changed, Elected, ElectionEvent, Lost, Proclaimed
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import keys
@@ -354,7 +354,7 @@ def test_a_loop_that_is_closed_while_a_watch_is_being_started_leaves_no_place_in
 def test_a_loop_that_is_closed_while_a_call_is_under_way_leaves_no_place_in_the_queue(
     kv: KV, store: InterposedEngine, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "_EVERY", 0.05)
+    monkeypatch.setattr(closed_loops, "_EVERY", 0.05)
     holder, waiter = kv.lock("L"), kv.lock("L")
     holder.acquire()
     in_call, go_on = threading.Event(), threading.Event()
@@ -387,7 +387,7 @@ def test_a_loop_that_is_closed_while_a_call_is_under_way_leaves_no_place_in_the_
 def test_a_loop_that_is_closed_while_a_lock_is_given_back_leaves_no_place_in_the_queue(
     kv: KV, store: InterposedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "_EVERY", 0.05)
+    monkeypatch.setattr(closed_loops, "_EVERY", 0.05)
     lock = kv.lock("L")
     lock.acquire()
     in_call = threading.Event()
@@ -416,7 +416,7 @@ def test_loops_that_are_closed_sooner_or_later_leave_no_places_in_the_queue(
     kv: KV, store: InterposedEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the engine's own awaited calls."""
-    monkeypatch.setattr(orphans, "_EVERY", 0.05)
+    monkeypatch.setattr(closed_loops, "_EVERY", 0.05)
     tasks: list[asyncio.Task[None]] = []
 
     async def start(client: KV, rounds: int) -> None:
@@ -429,7 +429,7 @@ def test_loops_that_are_closed_sooner_or_later_leave_no_places_in_the_queue(
             loop = asyncio.new_event_loop()
             loop.run_until_complete(start(client, rounds))
             loop.close()
-        wait_until(lambda: not client.orphans and len(holder.queue()) == 1, what="the end of all places")
+        wait_until(lambda: not client.closed_loops and len(holder.queue()) == 1, what="the end of all places")
         assert holder.held
     for task in tasks:
         assert not task.done()

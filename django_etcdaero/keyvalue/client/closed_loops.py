@@ -17,7 +17,7 @@ _EVERY = 1.0
 """Seconds between two looks."""
 
 
-class Orphans:
+class ClosedLoops:
     """Looks in the thread of a worker, while there are tasks to look after."""
 
     def __init__(self, worker: Worker) -> None:
