@@ -45,7 +45,7 @@ def ask_for_refresh(thing: Dataset, data: Mapping[str, Any]) -> str:
 class SeenForm(ReasonForm):
     """Keeps which pin the visitor has seen: another one, of which they do not know, is not undone."""
 
-    seen = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
+    seen = forms.IntegerField(label=_("Seen"), min_value=0, required=False, widget=forms.HiddenInput)
 
 
 def _seen(thing: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def _release_form(thing: Lock) -> type[ConfirmForm]:
     holding = [(each.token, f"{who(each)} ({gettext('token')} {each.token})") for each in thing.value.holders]
 
     class TokenForm(ReasonForm):
-        token = forms.IntegerField(widget=forms.HiddenInput)
+        token = forms.IntegerField(label=_("Token"), widget=forms.HiddenInput)
 
     class HolderForm(ReasonForm):
         token = forms.TypedChoiceField(label=_("Who holds it"), choices=holding, coerce=int)

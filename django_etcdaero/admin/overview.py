@@ -20,7 +20,7 @@ from django_etcdaero.inspection.together import together
 
 from .dataset_words import said
 from .datasets import Line, lines
-from .deadline import DEADLINE
+from .deadline import DEADLINE, begin
 from .inspected import Found, InspectedAdmin
 
 if TYPE_CHECKING:
@@ -64,11 +64,14 @@ class OverviewAdmin(InspectedAdmin):
         """Show the page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        from django_etcdaero.doctor import examine  # here: every process that has the admin imports this module
+
+        begin(request)
         limit = 0.95 * DEADLINE
         questions: dict[str, Callable[[], Any]] = {
             "status": lambda: ask(limit),
             "servers": lambda: ask_servers(timeout=limit),
-            "doctor": lambda: _examine(limit),
+            "doctor": lambda: examine(skip=THOROUGH, timeout=limit),
         }
         answers = together(questions, timeout=DEADLINE)
         told = {name: None if isinstance(answer, Exception) else answer for name, answer in answers.items()}
@@ -110,12 +113,6 @@ class OverviewAdmin(InspectedAdmin):
             return reverse(f"admin:{self.opts.app_label}_{name}_{view}", args=args, current_app=self.admin_site.name)
         except NoReverseMatch:
             return ""
-
-
-def _examine(timeout: float) -> Report:
-    from django_etcdaero.doctor import examine  # here: every process that has the admin imports this module
-
-    return examine(skip=THOROUGH, timeout=timeout)
 
 
 def _findings(report: Report | None) -> list[dict[str, Any]]:

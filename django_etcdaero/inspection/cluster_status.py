@@ -26,6 +26,7 @@ from django_etcdaero.exceptions import ConfigurationError, ResponseError
 from django_etcdaero.runtime import runtime
 
 from .problem import Problem, problem_of
+from .silence import answered
 from .together import together
 
 T = TypeVar("T")
@@ -168,6 +169,7 @@ def tell_apart(alias: str, answers: Mapping[str, Any]) -> tuple[dict[str, Any], 
             failed.setdefault((store, type(answer).__name__), problem_of(answer, alias=alias, store=store))
         else:
             told[name] = answer
+            answered(alias, "RECORDS" if name == "copies" else "KV")
     return told, list(failed.values())
 
 

@@ -18,7 +18,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import conf
+from django_etcdaero.inspection import silence
 from django_etcdaero.inspection.key_text import key_text
+from django_etcdaero.inspection.problem import Problem
 from django_etcdaero.management import describe
 
 register = template.Library()
@@ -58,6 +60,12 @@ def trail(context: Context) -> str:
 def moment(timestamp: float | None) -> str:
     """Say when; ``timestamp`` is in seconds since the epoch."""
     return "" if timestamp is None else describe.moment(timestamp)
+
+
+@register.filter
+def silent_since(problem: Problem) -> float | None:
+    """Return since when a store does not answer, as far as this process knows, in seconds since the epoch."""
+    return problem.since or silence.silent_since(problem.alias, problem.store, problem.type)
 
 
 @register.filter
