@@ -24,7 +24,7 @@ import msgpack
 
 from django_etcdaero.exceptions import ResponseError
 
-from .codec import CODEC_VERSION, array_header, decode
+from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import store_form, verified
 from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords, digest_of
 from .order import Order
@@ -62,6 +62,8 @@ class Entry:
     rows: int
     plain_bytes: int
     stored_bytes: int
+    codec: int = ROWS_CODEC
+    """What older code has to read, to read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,8 @@ class Manifest:
     """The order of the rows."""
     order_pages: tuple[bytes, ...]
     """Digests of the pages of the order."""
+    codec: int
+    """That of a version is the highest one of its blocks."""
     root_digest: bytes
     """The name of all this. To tell whether rows changed compare ``blocks`` and ``order.chunks``: the root's name also
     depends on the stored sizes, which another version of the LZ4 library may make different."""
@@ -124,6 +128,7 @@ class Manifest:
                 tuple(entry.rows for entry in chunks),
             ),
             order_pages=(),
+            codec=max((entry.codec for entry in listed), default=ROWS_CODEC),
             root_digest=b"",
         )
         return manifest._named()
@@ -149,11 +154,17 @@ class Manifest:
             pages=tuple(digests),
             order=order,
             order_pages=tuple(of_order),
+            codec=root["codec"],
             root_digest=root_digest,
         )
         # What was read must give the same pages and root when written: that checks every count, order and boundary.
         covered, ordered = sum(page.covered for page in pages), sum(order.counts)
-        if covered != manifest.count or (order.chunks and ordered != manifest.rows) or manifest._named() != manifest:
+        if (
+            covered != manifest.count
+            or manifest.codec < ROWS_CODEC
+            or (order.chunks and ordered != manifest.rows)
+            or manifest._named() != manifest
+        ):
             raise DamagedRecord.of(Kind.ROOT, root_digest, "its pages do not fit together")
         return manifest
 
@@ -185,7 +196,7 @@ class Manifest:
 
     def _plain_root(self) -> bytes:
         own = {field: getattr(self, field) for field in _OWN_FIELDS}
-        root = {**_VERSIONS, "format": UNORDERED_FORMAT, **own, "pages": b"".join(self.pages)}
+        root = {"format": UNORDERED_FORMAT, "codec": self.codec, **own, "pages": b"".join(self.pages)}
         if self.order_pages:
             root |= {"format": FORMAT_VERSION, "order": b"".join(self.order_pages)}
         return cast(bytes, msgpack.packb(root))

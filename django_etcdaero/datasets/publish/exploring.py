@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
-from django_etcdaero.datasets.blocks.codec import Encoder, decode, split
+from django_etcdaero.datasets.blocks.codec import Encoder, decode
 from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.digests import Fetch, Kind, MissingRecords
+from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.partition import block_of, decode_block
 from django_etcdaero.datasets.declared import Declared
@@ -115,9 +116,8 @@ class Exploration:
         return zip(block.keys, block.rows, strict=True)
 
     @staticmethod
-    def _pairs(digest: bytes, read: Mapping[bytes, bytes]) -> Iterator[tuple[bytes, bytes]]:
-        parts = split(verified(Kind.BLOCK, digest, _of(digest, read)))
-        return zip(parts[::2], parts[1::2], strict=True)
+    def _pairs(digest: bytes, read: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
+        return encoded_pairs(verified(Kind.BLOCK, digest, _of(digest, read)))
 
 
 def _of(digest: bytes, read: Mapping[bytes, bytes]) -> bytes:
