@@ -241,7 +241,7 @@ def _go_to(dataset: Declared[Any, Any], stores: Stores, state: StoredState, pin:
     gone = (names - found.keys()) | (mortal - blocks.keep_forever(mortal))
     if gone:
         raise CorruptBlock(f"dataset {dataset.name!r}: {len(gone)} parts of version {version} are gone from the store")
-    content = manifest.content()
+    content = manifest.kinds()
     for batch in batches(content, FETCH):  # nobody could repair a damaged one: the source has other rows now
         for digest, stored in blocks.fetch(batch).items():
             verified(content[digest], digest, stored)
