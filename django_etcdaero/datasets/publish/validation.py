@@ -174,6 +174,8 @@ def trial_of_changes(
     """
     if type(dataset).prepare is not Declared.prepare:
         return trial_load(dataset, announcement, manifest, fetch, before=base.assembled)
+    if dataset.row_type is None and not dataset.indexes:
+        return None
     try:
         keys, rows = list(found.upserts), list(found.upserts.values())
         if dataset.rows == "frozen":
