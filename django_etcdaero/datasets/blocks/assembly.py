@@ -11,6 +11,7 @@ from typing import Any
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
 
+from .delta import decode_delta, fetch_deltas
 from .digests import Fetch, MissingRecords
 from .manifest import Manifest
 from .order import NO_ORDER, in_order
@@ -64,8 +65,11 @@ def assemble(
     versions. They are in the order that the version keeps, if it does. Raises ``CorruptBlock`` for what is missing or
     damaged, and what the stores raise.
     """
+    if before is not None and before.manifest.deltas and not _goes_on(before.manifest, manifest):
+        before = None  # which rows the deltas have replaced is not known any more
     wanted = missing_blocks(before, manifest)
     own: dict[Any, Any] = {}
+    applied = len(before.manifest.deltas) if before is not None else 0
     order, order_before = manifest.order, before.manifest.order if before is not None else NO_ORDER
     if before is None:
         merged, keys = _nothing()
@@ -78,6 +82,11 @@ def assemble(
     for digest, block_keys, block_rows in _decoded(wanted, fetch, rows, row_type):
         keys[digest] = [own.get(key, key) for key in block_keys] if own else block_keys
         merged.update(zip(keys[digest], block_rows, strict=True))
+    for digest, stored in fetch_deltas(manifest.deltas[applied:], fetch):
+        delta = decode_delta(digest, stored, rows=rows, row_type=row_type)
+        merged.update(delta.upserts)
+        for key in delta.deletions:
+            merged.pop(key, None)
     if len(merged) != manifest.rows:
         if before is not None:  # something has changed the rows that were held: they are of no use any more
             return assemble(version, manifest, fetch, rows=rows, row_type=row_type)
@@ -86,6 +95,11 @@ def assemble(
         fresh = [keys[digest] for digest in wanted]
         merged = in_order(merged, order, fetch, before=order_before, ordered=before.rows if before else (), fresh=fresh)
     return Assembled(manifest, merged, keys)
+
+
+def _goes_on(before: Manifest, manifest: Manifest) -> bool:
+    """Tell whether a version has the blocks of the one before it, and its deltas, and maybe more."""
+    return manifest.blocks == before.blocks and manifest.deltas[: len(before.deltas)] == before.deltas
 
 
 def _nothing() -> tuple[dict[Any, Any], dict[bytes, Sequence[Any]]]:

@@ -15,8 +15,8 @@ from heapq import merge
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
-from .compression import verified
-from .digests import Fetch, Kind, MissingRecords
+from .applied import Applied
+from .digests import Fetch
 from .encoded_rows import encoded_pairs
 from .manifest import Manifest
 from .partition import EncodedBlock
@@ -50,16 +50,9 @@ class Pair(NamedTuple):
 
 
 def stored_side(manifest: Manifest, fetch: Fetch) -> Side:
-    """Return a version that is in the record store."""
-
-    def plain(digests: Collection[bytes]) -> dict[bytes, bytes]:
-        found = fetch(list(digests))
-        absent = [digest for digest in digests if digest not in found]
-        if absent:
-            raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
-        return {digest: verified(Kind.BLOCK, digest, found[digest]) for digest in digests}
-
-    return Side(manifest.count, manifest.indices, manifest.blocks, plain)
+    """Return a version that is in the record store. Raises ``CorruptBlock``, and what the store raises, for deltas."""
+    applied = Applied(manifest, fetch)
+    return Side(applied.count, applied.indices, applied.blocks, applied.plain)
 
 
 def encoded_side(parts: Iterable[EncodedBlock], count: int, known: Collection[bytes]) -> Side:

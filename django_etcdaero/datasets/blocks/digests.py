@@ -25,6 +25,7 @@ class Kind(bytes, enum.Enum):
     """What a record is; the value personalises its digest (at most 16 bytes, RFC 7693)."""
 
     BLOCK = b"etcdaero block"
+    DELTA = b"etcdaero delta"
     ORDER = b"etcdaero order"
     PAGE = b"etcdaero page"
     ROOT = b"etcdaero root"

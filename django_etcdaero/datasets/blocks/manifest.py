@@ -7,7 +7,9 @@ compressing what has not changed. Plain sizes and numbers of rows are kept as to
 for one block.
 
 Root, a MessagePack map: ``format, codec, name, schema, rows, count, plain_bytes, stored_bytes, pages`` (joined
-digests), and ``order`` (likewise) if there is one.
+digests), and ``order`` (likewise) if there is one. If the rows are not those of the blocks alone, ``deltas`` (joined
+digests, in the order in which they are applied: :mod:`.delta`), ``delta_sizes`` (their stored sizes), and ``content``
+(:mod:`.content`).
 Page, a MessagePack array: ``[first block, number of blocks, {block: parts} for blocks that have not exactly one part,
 joined digests, [stored sizes]]``. Pages of the order: :mod:`.order`.
 """
@@ -26,13 +28,17 @@ from django_etcdaero.exceptions import ResponseError
 
 from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import store_form, verified
+from .content import CONTENT_BYTES
 from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords, digest_of
 from .order import Order
 
-FORMAT_VERSION: Final = 2
-"""Raised when root, pages or blocks are laid out in another way, so that older code refuses what it cannot read."""
+FORMAT_VERSION: Final = 4
+"""The newest form of a version that this code reads: older code refuses what it cannot read."""
 UNORDERED_FORMAT: Final = 1
 """What a version is written with that keeps no order: its root has no field for one, and older code reads it."""
+ORDERED_FORMAT: Final = 2
+DELTA_FORMAT: Final = 4
+"""What a version is written with that has deltas."""
 
 PAGE_BLOCKS: Final = 512
 """Blocks that a page covers."""
@@ -47,7 +53,12 @@ _ROOT_FIELDS: Final[Mapping[str, Any]] = {
     "name": str,
     "pages": bytes,
     "order": bytes,
+    "deltas": bytes,
+    "delta_sizes": list,
+    "content": bytes,
 }
+_LATER_FIELDS: Final[Mapping[str, bytes]] = {"order": b"", "deltas": b"", "content": b""}
+"""Fields that not every root has."""
 
 _PAGE_RECORDS: Final = 2048  # a page with more parts than this is cut, to stay far below any store's limit
 
@@ -74,6 +85,7 @@ class Manifest:
     """Name of the dataset."""
     schema: int
     rows: int
+    """How many there are, deltas applied."""
     count: int
     """Number of blocks, empty ones included: a power of two."""
     plain_bytes: int
@@ -95,8 +107,15 @@ class Manifest:
     codec: int
     """That of a version is the highest one of its blocks."""
     root_digest: bytes
-    """The name of all this. To tell whether rows changed compare ``blocks`` and ``order.chunks``: the root's name also
-    depends on the stored sizes, which another version of the LZ4 library may make different."""
+    """The name of all this. To tell whether rows changed compare ``blocks``, ``order.chunks`` and ``deltas``: the
+    root's name also depends on the stored sizes, which another version of the LZ4 library may make different."""
+    deltas: tuple[bytes, ...] = ()
+    """Digests of the deltas, in the order in which they are applied to the rows of the blocks. One may be there twice.
+    A version with deltas keeps no order."""
+    delta_sizes: tuple[int, ...] = ()
+    """Stored size of each of ``deltas``."""
+    content: bytes = b""
+    """The digest of all rows (:mod:`.content`); empty without deltas."""
 
     @classmethod
     def build(
@@ -134,8 +153,8 @@ class Manifest:
         return manifest._named()
 
     @classmethod
-    def load(cls, fetch: Fetch, root_digest: bytes) -> Manifest:
-        """Fetch, verify and read a manifest.
+    def load(cls, fetch: Fetch, root_digest: bytes, *, known: Manifest | None = None) -> Manifest:
+        """Fetch, verify and read a manifest; if it has the pages of the ``known`` one, nothing but its root.
 
         ``fetch`` is called once for the root and once for the pages. Raises ``MissingRecords`` naming all that are
         missing, ``DamagedRecord`` naming the one that is damaged, ``ResponseError`` for a manifest of a newer format,
@@ -143,19 +162,29 @@ class Manifest:
         """
         root = _read_root(root_digest, _fetch(fetch, Kind.ROOT, [root_digest])[0])
         digests, of_order = _cut(root["pages"]), _cut(root["order"])
+        own = {field: root[field] for field in _OWN_FIELDS} | {
+            "deltas": tuple(_cut(root["deltas"])),
+            "delta_sizes": tuple(root["delta_sizes"]),
+            "content": root["content"],
+            "codec": root["codec"],
+            "root_digest": root_digest,
+        }
+        if known is not None and (known.pages, known.order_pages) == (tuple(digests), tuple(of_order)):
+            same = replace(known, **own)
+            if (same.count, same.codec) != (known.count, known.codec) or same._with_root() != same:
+                raise DamagedRecord.of(Kind.ROOT, root_digest, "it does not fit its pages")
+            return same
         plain = dict(zip((*digests, *of_order), _fetch(fetch, Kind.PAGE, [*digests, *of_order]), strict=True))
         pages = [_read_page(digest, plain[digest]) for digest in digests]
         order = Order.joined(_read_order(digest, plain[digest]) for digest in of_order)
         manifest = cls(
-            **{field: root[field] for field in _OWN_FIELDS},
+            **own,
             blocks=tuple(chain.from_iterable(page.blocks for page in pages)),
             sizes=tuple(chain.from_iterable(page.sizes for page in pages)),
             indices=tuple(chain.from_iterable(page.indices for page in pages)),
             pages=tuple(digests),
             order=order,
             order_pages=tuple(of_order),
-            codec=root["codec"],
-            root_digest=root_digest,
         )
         # What was read must give the same pages and root when written: that checks every count, order and boundary.
         covered, ordered = sum(page.covered for page in pages), sum(order.counts)
@@ -174,16 +203,60 @@ class Manifest:
         plain[self.root_digest] = self._plain_root()
         return {digest: store_form(data) for digest, data in plain.items()}
 
+    def root_record(self) -> bytes:
+        """Return the stored bytes of the root."""
+        return store_form(self._plain_root())
+
+    def changed(self, deltas: Iterable[tuple[bytes, int]], *, rows: int, content: bytes) -> Manifest:
+        """Return the manifest of the version that further deltas make of this one.
+
+        ``deltas``: digest and stored size of each, in the order in which they are applied; ``rows`` and ``content`` are
+        those of the result. What this costs does not depend on the number of rows.
+        """
+        added = tuple(deltas)
+        return replace(
+            self,
+            rows=rows,
+            deltas=self.deltas + tuple(digest for digest, _ in added),
+            delta_sizes=self.delta_sizes + tuple(size for _, size in added),
+            content=content,
+        )._with_root()
+
+    def folded(self, replaced: Mapping[int, Sequence[Entry]], *, plain_bytes: int) -> Manifest:
+        """Return the manifest without deltas, of which some blocks were replaced; rows are what they were.
+
+        ``replaced``: the records of each such block by its number, in their order, none for one that is empty;
+        ``plain_bytes``: uncompressed size of all that they replace.
+        """
+        stays = zip(self.indices, self.blocks, self.sizes, strict=True)
+        listed = [each for each in stays if each[0] not in replaced]
+        added = [entry for entries in replaced.values() for entry in entries]
+        listed += [(entry.index, entry.digest, entry.stored_bytes) for entry in added]
+        listed.sort(key=lambda each: each[0])
+        return replace(
+            self,
+            plain_bytes=self.plain_bytes - plain_bytes + sum(entry.plain_bytes for entry in added),
+            stored_bytes=sum(size for _, _, size in listed),
+            indices=tuple(index for index, _, _ in listed),
+            blocks=tuple(digest for _, digest, _ in listed),
+            sizes=tuple(size for _, _, size in listed),
+            codec=max([self.codec, *(entry.codec for entry in added)]),
+            deltas=(),
+            delta_sizes=(),
+            content=b"",
+        )._named()
+
     def digests(self) -> Iterator[bytes]:
-        """Yield the name of every record that this version needs: root, pages, blocks, chunks of the order."""
+        """Yield the name of every record that this version needs: root, pages, blocks, chunks of the order, deltas."""
         yield self.root_digest
         yield from self.pages
         yield from self.order_pages
-        yield from self.content()
+        yield from self.kinds()
 
-    def content(self) -> dict[bytes, Kind]:
+    def kinds(self) -> dict[bytes, Kind]:
         """Return the names of the records that hold rows or their order, and what each is."""
-        return dict.fromkeys(self.blocks, Kind.BLOCK) | dict.fromkeys(self.order.chunks, Kind.ORDER)
+        blocks, chunks = dict.fromkeys(self.blocks, Kind.BLOCK), dict.fromkeys(self.order.chunks, Kind.ORDER)
+        return blocks | chunks | dict.fromkeys(self.deltas, Kind.DELTA)
 
     def _named(self) -> Manifest:
         """Return the same manifest with the digests of its pages and root computed from everything else."""
@@ -192,13 +265,20 @@ class Manifest:
             pages=tuple(digest_of(Kind.PAGE, page) for page in self._plain_pages()),
             order_pages=tuple(digest_of(Kind.PAGE, page) for page in self.order.plain_pages()),
         )
-        return replace(paged, root_digest=digest_of(Kind.ROOT, paged._plain_root()))
+        return paged._with_root()
+
+    def _with_root(self) -> Manifest:
+        """Return the same manifest with the digest of its root computed from everything else."""
+        return replace(self, root_digest=digest_of(Kind.ROOT, self._plain_root()))
 
     def _plain_root(self) -> bytes:
         own = {field: getattr(self, field) for field in _OWN_FIELDS}
         root = {"format": UNORDERED_FORMAT, "codec": self.codec, **own, "pages": b"".join(self.pages)}
         if self.order_pages:
-            root |= {"format": FORMAT_VERSION, "order": b"".join(self.order_pages)}
+            root |= {"format": ORDERED_FORMAT, "order": b"".join(self.order_pages)}
+        if self.deltas:
+            root |= {"format": DELTA_FORMAT, "deltas": b"".join(self.deltas), "delta_sizes": self.delta_sizes}
+            root["content"] = self.content
         return cast(bytes, msgpack.packb(root))
 
     def _plain_pages(self) -> Iterator[bytes]:
@@ -219,6 +299,12 @@ def pages_of(root_digest: bytes, stored: bytes) -> tuple[bytes, ...]:
     """
     root = _read_root(root_digest, verified(Kind.ROOT, root_digest, stored))
     return tuple(_cut(root["pages"] + root["order"]))
+
+
+def deltas_of(root_digest: bytes, stored: bytes) -> dict[bytes, int]:
+    """Return the digests and stored sizes of the deltas that a stored root names. Raises as :func:`pages_of` does."""
+    root = _read_root(root_digest, verified(Kind.ROOT, root_digest, stored))
+    return dict(zip(_cut(root["deltas"]), root["delta_sizes"], strict=True))
 
 
 def sizes_of(page_digest: bytes, stored: bytes) -> dict[bytes, int]:
@@ -266,8 +352,8 @@ def _read_root(digest: bytes, plain: bytes) -> dict[str, Any]:
     root: dict[str, Any] = _decoded(Kind.ROOT, digest, plain)
     if type(root) is not dict:
         raise DamagedRecord.of(Kind.ROOT, digest, "it is not a map")
-    if root.get("format") == UNORDERED_FORMAT:
-        root.setdefault("order", b"")
+    if root.get("format") in range(FORMAT_VERSION + 1):
+        root = {**_LATER_FIELDS, "delta_sizes": [], **root}
     for field, kind in _ROOT_FIELDS.items():
         value: Any = root.get(field)
         # Versions come first: what follows them may be laid out in another way.
@@ -278,7 +364,17 @@ def _read_root(digest: bytes, plain: bytes) -> dict[str, Any]:
                 f"root {digest.hex()}: {field} version {value} was written by a newer django-etcdaero; this one reads "
                 f"up to {_VERSIONS[field]}: upgrade it here, or give the new code another schema number"
             )
+    _check_deltas(digest, root)
     return root
+
+
+def _check_deltas(digest: bytes, root: Mapping[str, Any]) -> None:
+    sizes, content = root["delta_sizes"], root["content"]
+    whole = len(root["deltas"]) == DIGEST_BYTES * len(sizes) and len(content) == (CONTENT_BYTES if sizes else 0)
+    if not whole or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
+        raise DamagedRecord.of(Kind.ROOT, digest, "it lacks a digest or a size of a delta, or its content")
+    if sizes and root["order"]:
+        raise DamagedRecord.of(Kind.ROOT, digest, "it has deltas and an order")
 
 
 def _read_page(digest: bytes, plain: bytes) -> _Page:

@@ -16,14 +16,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import add
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 from django_etcdaero.exceptions import RecordTooBig
 
 from . import columns as by_columns
-from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
+from .codec import CODEC_VERSION, ROWS_CODEC, Encoder, array_header, decode
 from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
+from .content import content_of, sum_of
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
 from .gathering import Gathering
@@ -92,13 +94,20 @@ class Partition:
     """
 
     def __init__(
-        self, buckets: list[list[bytes]], rows: int, gathering: Gathering, order: Sequence[EncodedBlock] = ()
+        self,
+        buckets: list[list[bytes]],
+        rows: int,
+        gathering: Gathering,
+        order: Sequence[EncodedBlock] = (),
+        content: bytes = b"",
     ) -> None:
         self.count = len(buckets)
         """Number of blocks, empty ones included; not the number of parts."""
         self.rows = rows
         self.order = order
         """The chunks of the order of the rows, if that is kept."""
+        self.content = content
+        """The digest of all rows (:mod:`.content`), if it was asked for."""
         self._buckets = buckets
         self._gathering = gathering
 
@@ -109,17 +118,32 @@ class Partition:
         buckets.reverse()
         for index in range(self.count):
             # MessagePack encodings are prefix-free: sorting key + row together sorts by the key's encoding.
-            kept = sorted(buckets.pop())
-            if not kept:
-                continue
-            plain, pairs = self._gathering.block(kept)
-            if plain is not None:
-                yield EncodedBlock(index, digest_of(Kind.BLOCK, plain), plain, len(kept), CODEC_VERSION)
-            elif sum(map(len, pairs)) <= self._gathering.longest:
-                yield _by_rows(index, pairs)
-            else:
-                for part in _parts(pairs, self._gathering.longest):
-                    yield _by_rows(index, part)
+            yield from block_of_kept(index, sorted(buckets.pop()), self._gathering)
+
+
+def block_of_kept(index: int, kept: list[bytes], gathering: Gathering) -> Iterator[EncodedBlock]:
+    """Yield the records of one block; ``kept`` is what was kept of its rows by ``gathering``, sorted."""
+    if not kept:
+        return
+    plain, pairs = gathering.block(kept)
+    if plain is not None:
+        yield EncodedBlock(index, digest_of(Kind.BLOCK, plain), plain, len(kept), CODEC_VERSION)
+    elif sum(map(len, pairs)) <= gathering.longest:
+        yield _by_rows(index, pairs)
+    else:
+        for part in _parts(pairs, gathering.longest):
+            yield _by_rows(index, part)
+
+
+def gathering_of(*, max_value_bytes: int, columns: bool | None = None) -> Gathering:
+    """Return what takes rows and gives blocks; the arguments are those of :func:`partition`."""
+    longest = min(PART_BYTES, longest_body(max_value_bytes))
+    return Gathering(columns=by_columns.COLUMNS if columns is None else columns, longest=longest)
+
+
+def longest_body(max_value_bytes: int) -> int:
+    """Return how many bytes the rows of a record may take; ``max_value_bytes`` is the store's limit for a record."""
+    return min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
 
 
 def partition(
@@ -128,33 +152,36 @@ def partition(
     max_value_bytes: int,
     previous_count: int | None = None,
     ordered: bool = False,
+    contents: bool = False,
     columns: bool | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Partition:
     """Encode ``rows`` and assign them to blocks.
 
     ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
-    ``ordered``: the order of ``rows`` is kept; ``columns``: whether blocks may be
-    written by columns (``None``: as :data:`.columns.COLUMNS` says).
+    ``ordered``: the order of ``rows`` is kept. ``contents``: the digest of all rows is wanted. ``columns``: whether
+    blocks may be written by columns (``None``: as :data:`.columns.COLUMNS` says).
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
     Raises ``EncodeError`` for a key or row that cannot be stored and for keys that would be equal when they are read,
     and ``RecordTooBig`` for a row that does not fit in a record (uncompressed, so that whether it fits does not depend
     on what else it contains).
     """
-    limit = min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
+    limit = longest_body(max_value_bytes)
     total = len(rows)
     count = block_count(total, previous_count)
     shift, mask = 33 - count.bit_length(), count - 1
     buckets: list[list[bytes]] = [[] for _ in range(count)]
-    longest = min(PART_BYTES, limit)
-    gathering = Gathering(columns=by_columns.COLUMNS if columns is None else columns, longest=longest)
-    cutter = Cutter(longest) if ordered else None
+    gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns)
+    content, encoder = 0, Encoder()
+    cutter = Cutter(gathering.longest) if ordered else None
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
         values = list(islice(all_rows, _CHUNK))
         encoded = gathering.keys(keys)
         kept = gathering.rows(keys, encoded, values)
+        if contents:
+            content += sum_of(map(add, encoded, encoder.rows(keys, values)))
         checksums = list(map(crc32, encoded))
         for checksum, pair in zip(checksums, kept, strict=True):
             # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
@@ -169,7 +196,7 @@ def partition(
     order = [
         EncodedBlock(index, digest_of(Kind.ORDER, plain), plain, keys) for index, (plain, keys) in enumerate(chunks)
     ]
-    return Partition(buckets, total, gathering, order)
+    return Partition(buckets, total, gathering, order, content_of(content) if contents else b"")
 
 
 def decode_block(

@@ -6,18 +6,16 @@ to go on; all ends when its time is over, with what was found by then, and nothi
 
 from __future__ import annotations
 
-import bisect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from django_etcdaero.datasets.blocks.applied import Applied
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.codec import Encoder, decode
-from django_etcdaero.datasets.blocks.compression import verified
-from django_etcdaero.datasets.blocks.digests import Fetch, Kind, MissingRecords
+from django_etcdaero.datasets.blocks.digests import Fetch
 from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.blocks.partition import block_of, decode_block
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.stores import Stores
@@ -64,66 +62,47 @@ class Exploration:
 
     def __init__(self, announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
         self.announcement = announcement
-        self._manifest = manifest
-        self._fetch = fetch
+        self._applied = Applied(manifest, fetch)
 
     def find(self, key: bytes) -> Row:
         """Return the row with an encoded key. Raises ``KeyNotFound``, ``CorruptBlock``, what the store raises."""
-        for digest in self.holding(key):
-            for encoded, row in self._pairs(digest, self._read([digest])):
+        for name in self.holding(key):
+            for encoded, row in encoded_pairs(self._applied.plain([name])[name]):
                 if encoded == key:
                     return Row(encoded, decode(encoded), decode(row))
         raise KeyNotFound(f"version {self.announcement.version} has no row with this key")
 
-    def holding(self, key: bytes) -> list[bytes]:
+    def holding(self, key: bytes) -> Sequence[bytes]:
         """Return the names of the blocks in which a row with an encoded key would be: one, or the parts of one."""
-        manifest = self._manifest
-        index = block_of(key, manifest.count)
-        begin = bisect.bisect_left(manifest.indices, index)
-        return list(manifest.blocks[begin : bisect.bisect_right(manifest.indices, index, begin)])
+        return self._applied.holding(key)
 
     def page(self, place: RowPlace, *, limit: int, is_over: Callable[[], bool], text: str | None = None) -> RowPage:
         """Return rows from a place on, at most ``limit``: those that have ``text``, in whatever case.
 
         ``is_over`` tells whether the time is. Raises ``CorruptBlock``, and what the store raises.
         """
-        blocks, wanted = self._manifest.blocks, None if text is None else text.casefold()
+        blocks, wanted = self._applied.blocks, None if text is None else text.casefold()
         found: list[Row] = []
         at = RowPlace(min(place.block, len(blocks)), place.row)
         for batch in batches(blocks[at.block :], FETCH):
             if at != place and is_over():
                 return self._page(found, at, in_time=False)
-            read = self._read(batch)
-            for digest in batch:
-                for number, (key, row) in enumerate(self._rows(digest, read)):
-                    if number >= at.row and (wanted is None or says(key, wanted) or says(row, wanted)):
+            read = self._applied.plain(dict.fromkeys(batch))
+            for name in batch:
+                for number, (encoded, stored) in enumerate(encoded_pairs(read[name])):
+                    if number < at.row:
+                        continue
+                    key, row = decode(encoded), decode(stored)
+                    if wanted is None or says(key, wanted) or says(row, wanted):
                         if len(found) == limit:
                             return self._page(found, at._replace(row=number))
-                        found.append(Row(encode_key(key), key, row))
+                        found.append(Row(encoded, key, row))
                 at = RowPlace(at.block + 1)
         return self._page(found, None)
 
     def _page(self, rows: list[Row], place: RowPlace | None, *, in_time: bool = True) -> RowPage:
-        done = 1.0 if place is None else place.block / max(1, len(self._manifest.blocks))
+        done = 1.0 if place is None else place.block / max(1, len(self._applied.blocks))
         return RowPage(rows=rows, next=place, done=done, in_time=in_time)
-
-    def _read(self, digests: list[bytes]) -> Mapping[bytes, bytes]:
-        return self._fetch(list(dict.fromkeys(digests)))
-
-    @staticmethod
-    def _rows(digest: bytes, read: Mapping[bytes, bytes]) -> Iterator[tuple[Any, Any]]:
-        block = decode_block(digest, _of(digest, read))
-        return zip(block.keys, block.rows, strict=True)
-
-    @staticmethod
-    def _pairs(digest: bytes, read: Mapping[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-        return encoded_pairs(verified(Kind.BLOCK, digest, _of(digest, read)))
-
-
-def _of(digest: bytes, read: Mapping[bytes, bytes]) -> bytes:
-    if digest not in read:
-        raise MissingRecords(f"a block is missing: {digest.hex()}", (digest,))
-    return read[digest]
 
 
 def explore(dataset: Declared[Any, Any], stores: Stores, announcement: Announcement) -> Exploration:

@@ -7,11 +7,11 @@ this costs is what has changed, and one read of all the roots.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
-from django_etcdaero.datasets.blocks.manifest import Manifest, pages_of, sizes_of
+from django_etcdaero.datasets.blocks.manifest import Manifest, deltas_of, pages_of, sizes_of
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import ResponseError
 from django_etcdaero.records.store import batches
@@ -46,6 +46,7 @@ def collect(
         for page in roots[bytes.fromhex(entry.root)] or ()
         if page not in new_pages
     }
+    kept = {digest for entry in staying for digest in _deltas(bytes.fromhex(entry.root), stored)} | set(new.deltas)
     found: dict[bytes, int] = {}
     of_gone: dict[bytes, None] = {}
     for entry in gone:
@@ -55,16 +56,18 @@ def collect(
             logger.warning("version %d cannot be read; its records are left as they are", entry.version)
             continue
         found[root] = len(stored[root])
+        found.update(_deltas(root, stored))
         of_gone.update(dict.fromkeys(page for page in pages if page not in of_staying and page not in new_pages))
     for batch in batches(of_gone, PAGES):
         for page, (size, sizes) in _read(blocks, batch).items():
             found[page] = size
             found.update(sizes)
     if found:
-        for digest in new.digests():
+        # Where no page goes nothing but roots and deltas does: then the blocks of the new version need no look.
+        for digest in new.digests() if of_gone else (new.root_digest,):
             found.pop(digest, None)
-        for entry in staying:
-            found.pop(bytes.fromhex(entry.root), None)
+        for digest in (*kept, *(bytes.fromhex(entry.root) for entry in staying)):
+            found.pop(digest, None)
         unreadable |= _keep_what_pages_name(blocks, of_staying, found)
     return Garbage(found, sorted(unreadable))
 
@@ -93,6 +96,14 @@ def _read(blocks: BlockStore, pages: Iterable[bytes]) -> dict[bytes, tuple[int, 
         except ResponseError as error:
             logger.warning("a page of the manifest of a version cannot be read: %s", error)
     return found
+
+
+def _deltas(root: bytes, stored: Mapping[bytes, bytes]) -> dict[bytes, int]:
+    """Return the stored size of each delta that a root names; none if it cannot be read."""
+    try:
+        return deltas_of(root, stored.get(root, b""))
+    except ResponseError:
+        return {}
 
 
 def _pages(root: bytes, stored: bytes) -> tuple[bytes, ...] | None:

@@ -60,7 +60,7 @@ def lost_parts(blocks: BlockStore, announcement: Announcement) -> set[bytes]:
     except MissingRecords as error:
         return set(error.missing)
     lost: set[bytes] = set()
-    content = manifest.content()
+    content = manifest.kinds()
     for batch in batches(content, FETCH):
         lost.update(damaged({digest: content[digest] for digest in batch}, blocks.fetch(batch)))
     return lost

@@ -89,7 +89,7 @@ def kinds_of(manifest: Manifest) -> dict[bytes, Kind]:
     return (
         {manifest.root_digest: Kind.ROOT}
         | dict.fromkeys((*manifest.pages, *manifest.order_pages), Kind.PAGE)
-        | manifest.content()
+        | manifest.kinds()
     )
 
 
