@@ -98,11 +98,17 @@ class _Made(NamedTuple):
         return named.digest()
 
     def plain(self, blocks: Mapping[bytes, bytes]) -> bytes:
-        rows: dict[bytes, bytes | None] = {}
-        for part in self.parts:
-            rows.update(pairs_of(blocks[part]))
-        pairs = sorted(key + row for key, row in (rows | dict(self.net)).items() if row is not None)
+        pairs = made_of([blocks[part] for part in self.parts], self.net)
         return array_header(2 * len(pairs)) + b"".join(pairs)
+
+
+def made_of(blocks: Iterable[bytes], net: Mapping[bytes, bytes | None]) -> list[bytes]:
+    """Return the encoded rows of a block, each behind its key, sorted; ``blocks`` are its parts in their plain form."""
+    rows: dict[bytes, bytes | None] = {}
+    for block in blocks:
+        rows.update(pairs_of(block))
+    rows.update(net)
+    return sorted(key + row for key, row in rows.items() if row is not None)
 
 
 def read_blocks(digests: Iterable[bytes], fetch: Fetch) -> dict[bytes, bytes]:

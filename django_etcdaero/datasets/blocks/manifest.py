@@ -211,6 +211,29 @@ class Manifest:
             content=content,
         )._with_root()
 
+    def folded(self, replaced: Mapping[int, Sequence[Entry]], *, plain_bytes: int) -> Manifest:
+        """Return the manifest without deltas, of which some blocks were replaced; rows are what they were.
+
+        ``replaced``: the records of each such block by its number, in their order, none for one that is empty;
+        ``plain_bytes``: uncompressed size of all that they replace.
+        """
+        stays = zip(self.indices, self.blocks, self.sizes, strict=True)
+        listed = [each for each in stays if each[0] not in replaced]
+        added = [entry for entries in replaced.values() for entry in entries]
+        listed += [(entry.index, entry.digest, entry.stored_bytes) for entry in added]
+        listed.sort(key=lambda each: each[0])
+        return replace(
+            self,
+            plain_bytes=self.plain_bytes - plain_bytes + sum(entry.plain_bytes for entry in added),
+            stored_bytes=sum(size for _, _, size in listed),
+            indices=tuple(index for index, _, _ in listed),
+            blocks=tuple(digest for _, digest, _ in listed),
+            sizes=tuple(size for _, _, size in listed),
+            deltas=(),
+            delta_sizes=(),
+            content=b"",
+        )._named()
+
     def digests(self) -> Iterator[bytes]:
         """Yield the name of every record that this version needs: root, pages, blocks, chunks of the order, deltas."""
         yield self.root_digest

@@ -23,6 +23,7 @@ from django_etcdaero.exceptions import RecordTooBig
 
 from .codec import Encoder, array_header, decode
 from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
+from .content import content_of, sum_of
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
 from .keys import KeyCheck
@@ -89,13 +90,20 @@ class Partition:
     """
 
     def __init__(
-        self, buckets: list[list[bytes]], rows: int, part_bytes: int, order: Sequence[EncodedBlock] = ()
+        self,
+        buckets: list[list[bytes]],
+        rows: int,
+        part_bytes: int,
+        order: Sequence[EncodedBlock] = (),
+        content: bytes = b"",
     ) -> None:
         self.count = len(buckets)
         """Number of blocks, empty ones included; not the number of parts."""
         self.rows = rows
         self.order = order
         """The chunks of the order of the rows, if that is kept."""
+        self.content = content
+        """The digest of all rows (:mod:`.content`), if it was asked for."""
         self._buckets = buckets
         self._part_bytes = part_bytes
 
@@ -106,16 +114,25 @@ class Partition:
         buckets.reverse()
         for index in range(self.count):
             # MessagePack encodings are prefix-free: sorting key + row together sorts by the key's encoding.
-            pairs = sorted(buckets.pop())
-            body = b"".join(pairs)
-            if not pairs:
-                continue
-            if len(body) <= self._part_bytes:
-                yield _encoded(index, body, len(pairs))
-            else:
-                del body
-                for part in _parts(pairs, self._part_bytes):
-                    yield _encoded(index, b"".join(part), len(part))
+            yield from encode_block(index, sorted(buckets.pop()), self._part_bytes)
+
+
+def encode_block(index: int, pairs: list[bytes], part_bytes: int) -> Iterator[EncodedBlock]:
+    """Yield the records of one block: ``pairs`` are its encoded keys, each followed by its row, sorted."""
+    body = b"".join(pairs)
+    if not pairs:
+        return
+    if len(body) <= part_bytes:
+        yield _encoded(index, body, len(pairs))
+    else:
+        del body
+        for part in _parts(pairs, part_bytes):
+            yield _encoded(index, b"".join(part), len(part))
+
+
+def longest_body(max_value_bytes: int) -> int:
+    """Return how many bytes the rows of a record may take; ``max_value_bytes`` is the store's limit for a record."""
+    return min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
 
 
 def partition(
@@ -124,25 +141,27 @@ def partition(
     max_value_bytes: int,
     previous_count: int | None = None,
     ordered: bool = False,
+    contents: bool = False,
     progress: Callable[[int], object] | None = None,
 ) -> Partition:
     """Encode ``rows`` and assign them to blocks.
 
     ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
-    ``ordered``: the order of ``rows`` is kept.
+    ``ordered``: the order of ``rows`` is kept. ``contents``: the digest of all rows is wanted.
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
     Raises ``EncodeError`` for a key or row that cannot be stored and for keys that would be equal when they are read,
     and ``RecordTooBig`` for a row that does not fit in a record (uncompressed, so that whether it fits does not depend
     on what else it contains).
     """
-    limit = min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
+    limit = longest_body(max_value_bytes)
     total = len(rows)
     count = block_count(total, previous_count)
     shift, mask = 33 - count.bit_length(), count - 1
     buckets: list[list[bytes]] = [[] for _ in range(count)]
     encoder = Encoder()
     check = KeyCheck(encoder.zones).check
+    content = 0
     cutter = Cutter(min(PART_BYTES, limit)) if ordered else None
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
@@ -150,6 +169,7 @@ def partition(
         encoded_keys, encoded_rows = encoder.encode(keys, values)
         check(keys, values, encoded_keys, encoded_rows)
         pairs = list(map(add, encoded_keys, encoded_rows))
+        content += sum_of(pairs) if contents else 0
         checksums = list(map(crc32, encoded_keys))
         for checksum, pair in zip(checksums, pairs, strict=True):
             # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
@@ -165,7 +185,7 @@ def partition(
     order = [
         EncodedBlock(index, digest_of(Kind.ORDER, plain), plain, keys) for index, (plain, keys) in enumerate(chunks)
     ]
-    return Partition(buckets, total, min(PART_BYTES, limit), order)
+    return Partition(buckets, total, min(PART_BYTES, limit), order, content_of(content) if contents else b"")
 
 
 def decode_block(

@@ -25,6 +25,10 @@ class Checked(StoredValue):
     """Seconds from the beginning of the load until this was written down."""
     lock_token: int = 0
     """Fencing token of the lock under which it began: who has a greater one took the lock later."""
+    cursor: str = ""
+    """Where the source stood then, if ``version`` is what it gave: as in the announcement, which it goes beyond."""
+    full_load: float = 0.0
+    """When the last full load began that gave ``version``; 0: as the announcement says."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
