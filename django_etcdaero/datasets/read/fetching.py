@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_blocks
+from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_bytes
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.row_types import RowForm
@@ -48,10 +48,10 @@ class Fetching:
             until = self._until(announcement, max(first_bytes, announcement.stored_bytes), wanted=wanted)
             if until is not None:
                 return until
-        manifest = Manifest.load(blocks.fetch, bytes.fromhex(announcement.root))
+        held = None if before is None else before.manifest
+        manifest = Manifest.load(blocks.fetch, bytes.fromhex(announcement.root), known=held)
         if before is not None:
-            share = len(missing_blocks(before, manifest)) / max(1, len(manifest.blocks))
-            until = self._until(announcement, share * announcement.stored_bytes, wanted=wanted)
+            until = self._until(announcement, missing_bytes(before, manifest), wanted=wanted)
             if until is not None:
                 return until
         return assemble(

@@ -19,11 +19,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from django_etcdaero.datasets.blocks.assembly import Assembled, free_rows
+from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import MissingRecords
+from django_etcdaero.datasets.blocks.held_freeing import free_rows
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.snapshot import Snapshot, dictionaries_of, make_snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot, mappings_of, rows_of
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.project import tell_of_other_project
@@ -47,10 +48,9 @@ logger = logging.getLogger("django_etcdaero.datasets")
 
 LOOK_AHEAD = 2.0
 """Seconds before the moment in which rows become too old at which it is looked whether they have to."""
-MOST_DROPPED = 10_000
-"""Rows that may be freed, and ..."""
-MOST_ENTRIES = 200_000
-"""... entries of a dictionary that may be dropped at once: each is some milliseconds in which no other thread runs."""
+MOST_ENTRIES = 10_000
+"""Entries of dictionaries, and what they hold, that may be dropped at once: some milliseconds in which no other thread
+runs."""
 
 
 class Follower:
@@ -269,8 +269,7 @@ class Follower:
             if assembled is None:
                 return False
             with self._busy(f"prepare() of {label}"):
-                ordered = bool(assembled.manifest.order.chunks)
-                snapshot = make_snapshot(self.dataset, assembled.rows, announcement, ordered=ordered)
+                snapshot = self._snapshot(assembled, announcement)
             memory = decision.loaded(self._memory, version, reached=reached)
             standing = self._standing
             with self._live.guard:
@@ -292,15 +291,24 @@ class Follower:
                 raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
         self._tell_listener(snapshot)
-        dropped = 0 if before is None else before.own_rows(assembled)
-        del before, assembled, snapshot
-        if old is not None and (dropped > MOST_DROPPED or sum(map(len, dictionaries_of(old))) > MOST_ENTRIES):
-            to_free = dictionaries_of(old)
-            del old
+        to_free = [] if old is None else mappings_of(old)
+        if before is not None and before.keys is not assembled.keys:
+            to_free.append(before.keys)
+        del before, old, assembled, snapshot
+        if sum(map(len, to_free)) > MOST_ENTRIES:
             for _ in range(len(to_free)):
-                rows = to_free.pop(0)
-                free_rows(rows)
+                mapping = to_free.pop(0)
+                free_rows(mapping)
         return True
+
+    def _snapshot(self, assembled: Assembled, announcement: Announcement) -> Snapshot[Any, Any]:
+        loaded, before, difference = self._live.loaded, self._assembled, assembled.difference
+        if loaded is None or before is None or rows_of(loaded) is not before.rows:
+            loaded = difference = None
+        ordered = bool(assembled.manifest.order.chunks)
+        return make_snapshot(
+            self.dataset, assembled.rows, announcement, ordered=ordered, before=loaded, difference=difference
+        )
 
     def _tell_listener(self, snapshot: Snapshot[Any, Any]) -> None:
         try:
