@@ -19,9 +19,9 @@ from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.inspection.aliases import ask_aliases
 from django_etcdaero.inspection.events import OVERLAP, Gap, Happened, Reason, happened
 from django_etcdaero.inspection.key_text import key_bytes, key_text
+from django_etcdaero.inspection.localized import count, moment
 from django_etcdaero.inspection.problem import Problem
 from django_etcdaero.keyvalue.values import Event, EventType
-from django_etcdaero.management.describe import count, moment
 
 from ..models import Watch
 from .deadline import DEADLINE
