@@ -58,7 +58,7 @@ class Asked:
 class WatchAdmin(InspectedAdmin):
     """The watches of all processes."""
 
-    list_display = ("keys", "alias", "what_for", "process", "since", "revision", "events", "told")
+    list_display = ("keys", "alias", "what_for", "process", "since", "revision", "events")
     list_filter = (OwnFilter,)
     show_facets = ShowFacets.NEVER
     search_fields = ("label", "who", "what_for")
@@ -204,11 +204,6 @@ class WatchAdmin(InspectedAdmin):
         """Return whether it is one of the package itself, and what for."""
         told: str = thing.what_for
         return told
-
-    @admin.display(description=_("told"), ordering="at")
-    def told(self, thing: Watch) -> str:
-        """Return as of when the process has told this."""
-        return moment(thing.value.at)
 
     @admin.display(description=_("process"), ordering="who")
     def process(self, thing: Any) -> str:
