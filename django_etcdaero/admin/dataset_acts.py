@@ -19,7 +19,7 @@ from django_etcdaero import datasets
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.publish.history import Version, pin, rollback, unpin
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.management.describe import count, moment, size
+from django_etcdaero.inspection.localized import count, moment, size
 from django_etcdaero.runtime import runtime
 
 from ..models import Dataset

@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from django_etcdaero import datasets
 from django_etcdaero.datasets.state.presence import Process as FoundProcess
 from django_etcdaero.datasets.state.status import State
+from django_etcdaero.inspection.localized import count, moment, size
 from django_etcdaero.inspection.processes import FoundProcesses, Headline, ask_processes, identity
-from django_etcdaero.management.describe import count, moment, size
 
 from ..models import Process
 from .deadline import DEADLINE

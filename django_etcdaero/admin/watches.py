@@ -19,9 +19,9 @@ from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.inspection.aliases import ask_aliases
 from django_etcdaero.inspection.events import OVERLAP, Gap, Happened, Reason, happened
 from django_etcdaero.inspection.key_text import key_bytes, key_text
+from django_etcdaero.inspection.localized import count, moment
 from django_etcdaero.inspection.problem import Problem
 from django_etcdaero.keyvalue.values import Event, EventType
-from django_etcdaero.management.describe import count, moment
 
 from ..models import Watch
 from .deadline import DEADLINE
@@ -58,7 +58,7 @@ class Asked:
 class WatchAdmin(InspectedAdmin):
     """The watches of all processes."""
 
-    list_display = ("keys", "alias", "what_for", "process", "since", "revision", "events", "told")
+    list_display = ("keys", "alias", "what_for", "process", "since", "revision", "events")
     list_filter = (OwnFilter,)
     show_facets = ShowFacets.NEVER
     search_fields = ("label", "who", "what_for")
@@ -204,11 +204,6 @@ class WatchAdmin(InspectedAdmin):
         """Return whether it is one of the package itself, and what for."""
         told: str = thing.what_for
         return told
-
-    @admin.display(description=_("told"), ordering="at")
-    def told(self, thing: Watch) -> str:
-        """Return as of when the process has told this."""
-        return moment(thing.value.at)
 
     @admin.display(description=_("process"), ordering="who")
     def process(self, thing: Any) -> str:

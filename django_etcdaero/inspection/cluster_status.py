@@ -17,7 +17,7 @@ from django_etcdaero import datasets
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.overview import Overview, overview
-from django_etcdaero.datasets.state.presence import Process, merged, processes
+from django_etcdaero.datasets.state.presence import Process, merged, readers
 from django_etcdaero.datasets.state.read_ahead import read_ahead
 from django_etcdaero.datasets.state.reading import read_announcements
 from django_etcdaero.datasets.state.refreshers import Refresher, refreshers
@@ -131,7 +131,7 @@ def ask(timeout: float, *, names: Iterable[str] | None = None, aliases: Iterable
     questions: dict[tuple[str, str], Callable[[], Any]] = {}
     for alias, own in sorted(of_alias.items()):
         questions[alias, "overviews"] = readings[alias].run
-        questions[alias, "processes"] = asking(alias, lambda stores: processes(stores.kv))
+        questions[alias, "processes"] = asking(alias, lambda stores: readers(stores.kv))
         questions[alias, "refreshers"] = asking(alias, lambda stores: refreshers(stores.kv))
         questions[alias, "copies"] = asking(alias, partial(copies, own))
     answers = together(questions, timeout=timeout)

@@ -14,10 +14,14 @@ import pytest
 from django.core.cache import caches
 from django.test import Client
 from django.utils import translation
+from django.utils.html import escape
 from django.utils.translation import trans_real
 
 from django_etcdaero import kv
+from django_etcdaero.admin import overview
+from django_etcdaero.doctor import CHECKS, Finding, Report, Severity
 from django_etcdaero.exceptions import ClusterError
+from django_etcdaero.inspection import localized
 from django_etcdaero.keyvalue import interception as kv_interception
 from django_etcdaero.records import interception as records_interception
 from tests.keyvalue.queue.queueing import Waiter
@@ -28,8 +32,9 @@ from .test_act_deadlines import READS
 
 OPEN, CLOSE = "\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}", "\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}"
 DATA = {"code", "pre", "bdi", "script", "style", "svg", "textarea"}
-CLASSES = {"etcdaero-findings", "field-program"}
-"""In these is no text of a page: findings of the doctor are those of the command, programs are command lines."""
+CLASSES = {"etcdaero-place", "etcdaero-told", "field-program"}
+"""In these is no text of a page: what the doctor sees and advises is that of the command, programs are command
+lines."""
 SAID = ("alt", "aria-label", "placeholder", "title", "data-label", "data-copy")
 
 
@@ -186,6 +191,33 @@ def test_what_is_said_between_the_question_and_the_act(ready: dict[str, Filled],
     ):
         answer = root.post(path, form, follow=True)
         assert (answer.status_code, words_of(answer)) == (status, set()), (path, form)
+
+
+def test_why_each_finding_matters_goes_through_a_catalogue(
+    db: None, root: Client, marked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    severities = [each for each in Severity if each.gravity]
+    told: dict[str, Any] = {"aliases": (), "seen": "seen words", "remedy": "remedial words"}
+    findings = tuple(
+        Finding(check=each.id, title=each.title, place=each.id, why=each.why, severity=severities[number % 3], **told)
+        for number, each in enumerate(CHECKS)
+    )
+    monkeypatch.setattr(overview, "MOST_FINDINGS", len(CHECKS))
+    monkeypatch.setattr(
+        "django_etcdaero.doctor.examine", lambda **_: Report(findings=findings, started=0.0, seconds=0.0)
+    )
+    answer = root.get("/admin/django_etcdaero/overview/")
+    page = answer.content.decode()
+    assert all(f"{OPEN}{escape(each.why)}{CLOSE}" in page for each in CHECKS if each.why)
+    assert words_of(answer) == set()
+
+
+@pytest.mark.parametrize("seconds", [0.001, 1.5, 75, 7200, 200_000, 20_000_000])
+def test_times_and_sizes_go_through_a_catalogue(marked: None, seconds: float) -> None:
+    for text in (localized.span(seconds), localized.size(int(seconds)), localized.size(int(seconds * 1000))):
+        assert untranslated(text.replace("KB", "kilobytes").replace("MB", "megabytes")) == set(), text
+        assert OPEN in text
+    assert OPEN in localized.moment(seconds), "the name of the month"
 
 
 def test_numbers_are_written_as_the_language_does(things: None, cities: Any, root: Client, settings: Any) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, NotVisible, Probe, Verdict, check, info, ok, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import size, some
@@ -49,8 +51,10 @@ MEMORY = Probe("memory", _memory)
     "whether processes have the same settings",
     of=Alias,
     needs=(PROCESSES,),
-    why="Processes with another RECORDS look for rows elsewhere, and those with another GARBAGE_TTL or LOCK_TTL delete "
-    "and lock by other rules. In the middle of a deployment they differ for a while.",
+    why=gettext_noop(
+        "Processes with another RECORDS look for rows elsewhere, and those with another GARBAGE_TTL or LOCK_TTL delete "
+        "and lock by other rules. In the middle of a deployment they differ for a while."
+    ),
 )
 def settings(facts: Facts) -> Iterator[Verdict]:
     running = facts[PROCESSES]
@@ -76,8 +80,10 @@ def settings(facts: Facts) -> Iterator[Verdict]:
     "rows in memory against that of this host",
     of=Alias,
     needs=(PROCESSES, MEMORY),
-    why="Each process holds the rows of all datasets that it reads, and twice those of the largest for a moment when a "
-    "new version is taken into use. A host without memory ends processes.",
+    why=gettext_noop(
+        "Each process holds the rows of all datasets that it reads, and twice those of the largest for a moment when a "
+        "new version is taken into use. A host without memory ends processes."
+    ),
 )
 def memory(facts: Facts) -> Iterator[Verdict]:
     host = socket.gethostname()
