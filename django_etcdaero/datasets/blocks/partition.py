@@ -29,7 +29,8 @@ from .explain import shown
 from .gathering import Gathering
 from .manifest import Entry
 from .order import Cutter
-from .row_types import RowForm, check_form, make_rows
+from .row_class import row_class
+from .row_types import RowForm, check_form
 
 PART_BYTES: Final = 128 * 1024
 """Plain size at which a block is cut; decoding so much takes one to three milliseconds, holding the GIL."""
@@ -129,13 +130,15 @@ def partition(
     previous_count: int | None = None,
     ordered: bool = False,
     columns: bool | None = None,
+    row_type: type[Any] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Partition:
     """Encode ``rows`` and assign them to blocks.
 
     ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
     ``ordered``: the order of ``rows`` is kept; ``columns``: whether blocks may be
-    written by columns (``None``: as :data:`.columns.COLUMNS` says).
+    written by columns (``None``: as :data:`.columns.COLUMNS` says); ``row_type``: the class of the rows, which are then
+    instances of it, or what it can be made of, and are checked.
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
     Raises ``EncodeError`` for a key or row that cannot be stored and for keys that would be equal when they are read,
@@ -148,7 +151,9 @@ def partition(
     shift, mask = 33 - count.bit_length(), count - 1
     buckets: list[list[bytes]] = [[] for _ in range(count)]
     longest = min(PART_BYTES, limit)
-    gathering = Gathering(columns=by_columns.COLUMNS if columns is None else columns, longest=longest)
+    if columns is None:
+        columns = by_columns.COLUMNS
+    gathering = Gathering(columns=columns, longest=longest, row_type=row_type)
     cutter = Cutter(longest) if ordered else None
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
@@ -187,18 +192,21 @@ def decode_block(
     check_form(rows, row_type)
     plain = verified(Kind.BLOCK, digest, stored)
     frozen = rows == "frozen"
+    made = None if row_type is None else row_class(row_type)
     try:
-        keys, values = _by_columns(plain, frozen) if by_columns.is_by_columns(plain) else _flat(plain, frozen)
+        if by_columns.is_by_columns(plain):
+            shape, keys, columns = by_columns.read(plain, frozen=frozen)
+            values: Sequence[Any] = shape.rows(columns, frozen=frozen) if made is None else ()
+        else:
+            keys, values = _flat(plain, frozen)
+            columns = ()
     except DamagedRecord as error:
         raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
-    if row_type is not None:
-        values = make_rows(row_type, keys, values)
+    if made is not None and columns:
+        values = made.made_of_columns(keys, shape, columns, frozen=frozen)
+    elif made is not None:
+        values = made.made(keys, values, frozen=frozen)
     return DecodedBlock(keys, values)
-
-
-def _by_columns(plain: bytes, frozen: bool) -> tuple[Sequence[Any], Sequence[Any]]:
-    block = by_columns.read(plain, frozen=frozen)
-    return block.keys, block.shape.rows(block.columns, frozen=frozen)
 
 
 def _flat(plain: bytes, frozen: bool) -> tuple[Sequence[Any], Sequence[Any]]:

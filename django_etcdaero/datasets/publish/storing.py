@@ -90,6 +90,7 @@ class Storing:
             max_value_bytes=self._blocks.max_value_bytes,
             previous_count=self._base.count if self._base is not None else None,
             ordered=self._dataset.ordered,
+            row_type=self._dataset.row_type,
             progress=self._counter("encode", len(rows)),
         )
         manifest = Manifest.build(

@@ -43,8 +43,9 @@ class OldRows(Mapping[Any, Any]):
     :class:`OldRowsGone` when the record store does not have them any more.
     """
 
-    def __init__(self, blocks: BlockStore, announcement: Announcement) -> None:
+    def __init__(self, blocks: BlockStore, announcement: Announcement, row_type: type[Any] | None = None) -> None:
         self._blocks = blocks
+        self._row_type = row_type
         self._announcement = announcement
         self._counted: tuple[Mapping[Any, Any], Changes] | None = None
 
@@ -66,7 +67,12 @@ class OldRows(Mapping[Any, Any]):
             with self._telling_what_is_gone():
                 count = self._manifest.count
             rows = new.as_loaded if isinstance(new, NewRows) else new
-            parts = partition(rows, max_value_bytes=self._blocks.max_value_bytes, previous_count=count)
+            parts = partition(
+                rows,
+                max_value_bytes=self._blocks.max_value_bytes,
+                previous_count=count,
+                row_type=self._row_type,
+            )
             side = encoded_side(parts, parts.count, frozenset(self._manifest.blocks))
             with self._telling_what_is_gone():
                 pairs = differences(stored_side(self._manifest, self._blocks.fetch), side)
@@ -125,7 +131,7 @@ def run_validators(
     layout = dataset.layout(stores.prefix)
     chosen = choose_validators(stores.kv, layout, tuple(dataset.validators))
     results += chosen.notes
-    old = None if latest is None else OldRows(BlockStore(stores.records, layout), latest)
+    old = None if latest is None else OldRows(BlockStore(stores.records, layout), latest, dataset.row_type)
     new = NewRows(rows)
     try:
         validate(chosen.validators, old, new, overridden=chosen.overridden, results=results)
