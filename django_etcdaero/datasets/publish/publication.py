@@ -253,7 +253,7 @@ class Publication:
         self._phases["load"] = load.seconds
         try:
             with self._phase("store"):
-                found = difference(given, base, position, self._blocks)
+                found = difference(given, base, position, self._blocks, self._dataset.row_type)
             load = load._replace(content=found.content.hex())
             if not found and (self._deltas_allowed or not base.manifest.deltas):
                 checked = self._note(load, latest.version)

@@ -108,6 +108,7 @@ class Storing:
             previous_count=self._base.count if self._base is not None else None,
             ordered=self._dataset.ordered,
             contents=contents,
+            row_type=self._dataset.row_type,
             progress=self._counter("encode", len(rows)),
         )
         self.content = parts.content
