@@ -217,13 +217,13 @@ class Publication:
     @property
     def _changeable(self) -> bool:
         """Whether parts of the source can be loaded by themselves."""
-        return self._from_source and (self._dataset.loads_changes() or self._dataset.loads_keys())
+        return self._from_source and (self._dataset._loads_changes() or self._dataset._loads_keys())
 
     def _to_change(self) -> tuple[Announcement, Position, Base] | None:
         """Return the version that a change can go on from; ``None``: everything is to be loaded."""
         if self._lock is None or not self._changeable or self._full or self._verify:
             return None
-        if self._keys is None and not self._dataset.loads_changes():
+        if self._keys is None and not self._dataset._loads_changes():
             return None
         latest, checked = self._latest(), self._state.checked
         position = position_of(latest, checked)
@@ -332,7 +332,7 @@ class Publication:
         self, base: Manifest | None, position: Position | None, manifest: Manifest, storing: Storing
     ) -> int | None:
         """Return how many rows were not what changes had told, now that everything was loaded."""
-        if base is None or position is None or not position.cursor or not self._dataset.loads_changes():
+        if base is None or position is None or not position.cursor or not self._dataset._loads_changes():
             return None
         if position.content == storing.content:
             return 0
@@ -373,7 +373,7 @@ class Publication:
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
         started, began, self.loading = time.time(), elapsed(), True
         cursor = ""
-        if self._from_source and self._dataset.loads_changes():
+        if self._from_source and self._dataset._loads_changes():
             cursor = Context().run(read_cursor, self._dataset)
         rows = Context().run(self._read, self._progress)
         self._permission.check()
