@@ -65,7 +65,7 @@ from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
-from .base import Base, base_of, fits, forget, remember
+from .base import Base, base_of, fits, forget, is_to_fold, remember
 from .changing import Difference, difference, read_changes, read_keys
 from .commit import GuardedCommit
 from .drift import drift_of
@@ -260,7 +260,7 @@ class Publication:
             with self._phase("store"):
                 found = difference(given, base, position, self._blocks)
             load = load._replace(content=found.content.hex())
-            if not found and self._may_stay(base.manifest):
+            if not found and self._stays(base.manifest):
                 checked = self._note(load, latest.version)
                 return Published(Outcome.UNCHANGED, None, checked, latest.rows, 0, latest.stored_bytes, changes=True)
             self.loading = True
@@ -327,6 +327,10 @@ class Publication:
     def _may_stay(self, manifest: Manifest) -> bool:
         """Tell whether all who read the dataset can read a version."""
         return (self._allowed.deltas or not manifest.deltas) and manifest.codec <= self._allowed.forms.codec
+
+    def _stays(self, manifest: Manifest) -> bool:
+        """Tell whether a version in which nothing has changed stays as it is. Else its deltas are folded."""
+        return self._may_stay(manifest) and (self._keys is not None or not is_to_fold(manifest))
 
     def _drift(
         self, base: Manifest | None, position: Position | None, manifest: Manifest, storing: Storing
