@@ -2,8 +2,8 @@
 
     python benchmarks/changes.py [--rows 1000000] [--changed 1000] [--rounds 15]
 
-Rows have eight fields, a ``Decimal`` and an aware ``datetime`` among them. All in one process, CPU seconds of it; stores
-are those of the other benchmarks. ``cProfile`` of one change: ``--profile``.
+Rows have eight fields, a ``Decimal`` and an aware ``datetime`` among them. All in one process, CPU seconds of it; the
+stores are those of the other benchmarks. ``cProfile`` of one change: ``--profile``.
 """
 
 from __future__ import annotations

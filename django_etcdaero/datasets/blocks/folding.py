@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
 
-from .applied import made_of, read_blocks
+from .applied import read_blocks, rows_made_of
+from .codec import decode
 from .digests import Fetch
 from .manifest import Manifest
-from .partition import PART_BYTES, EncodedBlock, block_of, encode_block, longest_body
+from .partition import EncodedBlock, block_of, block_of_kept, gathering_of
 
 AT_ONCE: Final = 256
 """Blocks that are held in memory together."""
@@ -28,13 +29,19 @@ class FoldedBlock(NamedTuple):
 
 
 def fold(
-    manifest: Manifest, net: Mapping[bytes, bytes | None], fetch: Fetch, *, max_value_bytes: int
+    manifest: Manifest,
+    net: Mapping[bytes, bytes | None],
+    fetch: Fetch,
+    *,
+    max_value_bytes: int,
+    columns: bool | None = None,
 ) -> Iterator[FoldedBlock]:
     """Yield the blocks of a version that change when ``net`` (:func:`.delta.net_changes`) is applied to its blocks.
 
-    Raises ``CorruptBlock``, and what ``fetch`` raises.
+    ``max_value_bytes`` and ``columns`` as for :func:`.partition.partition`. Raises ``CorruptBlock``, and what ``fetch``
+    raises.
     """
-    part_bytes = min(PART_BYTES, longest_body(max_value_bytes))
+    gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns)
     changes: dict[int, dict[bytes, bytes | None]] = {}
     for key, row in net.items():
         changes.setdefault(block_of(key, manifest.count), {})[key] = row
@@ -47,5 +54,8 @@ def fold(
         plain = read_blocks(dict.fromkeys(digest for names in parts.values() for digest in names), fetch)
         for index in indices:
             blocks = [plain[digest] for digest in parts[index]]
-            pairs = made_of(blocks, changes[index])
-            yield FoldedBlock(index, list(encode_block(index, pairs, part_bytes)), sum(map(len, blocks)))
+            rows = rows_made_of(blocks, changes[index])
+            keys, values = list(map(decode, rows)), list(map(decode, rows.values()))
+            encoded = gathering.keys(keys)
+            kept = sorted(gathering.rows(keys, encoded, values)) if keys else []
+            yield FoldedBlock(index, list(block_of_kept(index, kept, gathering)), sum(map(len, blocks)))

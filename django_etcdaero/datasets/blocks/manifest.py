@@ -25,7 +25,7 @@ import msgpack
 from django_etcdaero.exceptions import ResponseError
 from django_etcdaero.system.giving_way import GivingWay
 
-from .codec import CODEC_VERSION, array_header, decode
+from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import store_form, verified
 from .content import CONTENT_BYTES
 from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords, digest_of
@@ -72,6 +72,8 @@ class Entry:
     rows: int
     plain_bytes: int
     stored_bytes: int
+    codec: int = ROWS_CODEC
+    """What older code has to read, to read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class Manifest:
     """The order of the rows."""
     order_pages: tuple[bytes, ...]
     """Digests of the pages of the order."""
+    codec: int
+    """That of a version is the highest one of its blocks."""
     root_digest: bytes
     """The name of all this. To tell whether rows changed compare ``blocks``, ``order.chunks`` and ``deltas``: the
     root's name also depends on the stored sizes, which another version of the LZ4 library may make different."""
@@ -142,6 +146,7 @@ class Manifest:
                 tuple(entry.rows for entry in chunks),
             ),
             order_pages=(),
+            codec=max((entry.codec for entry in listed), default=ROWS_CODEC),
             root_digest=b"",
         )
         return manifest._named()
@@ -160,11 +165,12 @@ class Manifest:
             "deltas": tuple(_cut(root["deltas"])),
             "delta_sizes": tuple(root["delta_sizes"]),
             "content": root["content"],
+            "codec": root["codec"],
             "root_digest": root_digest,
         }
         if known is not None and (known.pages, known.order_pages) == (tuple(digests), tuple(of_order)):
             same = replace(known, **own)
-            if same.count != known.count or same._with_root() != same:
+            if (same.count, same.codec) != (known.count, known.codec) or same._with_root() != same:
                 raise DamagedRecord.of(Kind.ROOT, root_digest, "it does not fit its pages")
             return same
         plain = dict(zip((*digests, *of_order), _fetch(fetch, Kind.PAGE, [*digests, *of_order]), strict=True))
@@ -184,7 +190,12 @@ class Manifest:
         )
         # What was read must give the same pages and root when written: that checks every count, order and boundary.
         covered, ordered = sum(page.covered for page in pages), sum(order.counts)
-        if covered != manifest.count or (order.chunks and ordered != manifest.rows) or manifest._named() != manifest:
+        if (
+            covered != manifest.count
+            or manifest.codec < ROWS_CODEC
+            or (order.chunks and ordered != manifest.rows)
+            or manifest._named() != manifest
+        ):
             raise DamagedRecord.of(Kind.ROOT, root_digest, "its pages do not fit together")
         return manifest
 
@@ -231,6 +242,7 @@ class Manifest:
             indices=tuple(index for index, _, _ in listed),
             blocks=tuple(digest for _, digest, _ in listed),
             sizes=tuple(size for _, _, size in listed),
+            codec=max([self.codec, *(entry.codec for entry in added)]),
             deltas=(),
             delta_sizes=(),
             content=b"",
@@ -263,7 +275,7 @@ class Manifest:
 
     def _plain_root(self) -> bytes:
         own = {field: getattr(self, field) for field in _OWN_FIELDS}
-        root = {**_VERSIONS, "format": UNORDERED_FORMAT, **own, "pages": b"".join(self.pages)}
+        root = {"format": UNORDERED_FORMAT, "codec": self.codec, **own, "pages": b"".join(self.pages)}
         if self.order_pages:
             root |= {"format": ORDERED_FORMAT, "order": b"".join(self.order_pages)}
         if self.deltas:

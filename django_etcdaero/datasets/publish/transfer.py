@@ -67,6 +67,7 @@ def _write(file: BinaryIO, entry: Announcement, manifest: Manifest, blocks: Bloc
         published_at=entry.published_at,
         load_started=entry.load_started,
         project=entry.project,
+        codec=manifest.codec,
     )
     file.write(header.encode())
     for batch in batches(kinds, FETCH):

@@ -41,7 +41,7 @@ class Announcement(StoredValue):
     project: str = ""
     """Which project published it: see :mod:`.project`."""
     cursor: str = ""
-    """Where the source stood, for a dataset that loads changes (:mod:`django_etcdaero.datasets.publish.position`); empty: it is not known."""
+    """Where the source stood, for a dataset that loads changes; empty: it is not known."""
     content: str = ""
     """Digest of all rows, in hex, of such a dataset; empty: it is not known."""
     full_load: float = 0.0
