@@ -556,6 +556,7 @@ class Publication:
             load_seconds=load.seconds,
             noted_after=elapsed() - load.began,
             lock_token=self._lock.token if self._lock is not None else 0,
+            began_after=self._state.revision,
             version=version,
             cursor=load.cursor,
             full_load=load.full_load,
