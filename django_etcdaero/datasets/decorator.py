@@ -53,6 +53,8 @@ if TYPE_CHECKING:
         validators: Iterable[Validator]
         ordered: bool
         indexes: Sequence[str]
+        shared: bool
+        shared_cache: int
         refresh_on: Iterable[type[Any] | str]
 
     class _Decorator(Protocol):

@@ -17,7 +17,7 @@ _NONE: Final[Any] = object()
 _MANY: Final[Any] = object()
 
 
-class _Several(NamedTuple):
+class Several(NamedTuple):
     """Rows that have one value. A row that is alone stands by itself in an index: a tuple for each row of a million
     would take 50 MB, and make the garbage collector run."""
 
@@ -38,7 +38,7 @@ class FieldIndex(Mapping[Any, tuple[V, ...]]):
 
     def __getitem__(self, value: Any) -> tuple[V, ...]:
         rows = self.found.get(value, _NONE)
-        return rows.rows if type(rows) is _Several else () if rows is _NONE else (rows,)
+        return rows.rows if type(rows) is Several else () if rows is _NONE else (rows,)
 
     def get(self, value: Any, default: Any = ()) -> Any:
         """Return the rows with this value, or ``default`` where there are none."""
@@ -52,7 +52,7 @@ class FieldIndex(Mapping[Any, tuple[V, ...]]):
         row = self.found.get(value, default)
         if row is _NONE:
             raise KeyNotFound(f"{self._label}: no row has the value {value!r}")
-        if type(row) is _Several:
+        if type(row) is Several:
             raise DuplicateKey(f"{self._label}: {len(row.rows):,} rows have the value {value!r}")
         return row  # type: ignore[no-any-return]
 
@@ -69,12 +69,17 @@ class FieldIndex(Mapping[Any, tuple[V, ...]]):
         return f"<{self._label}: {len(self.found):,} values>"
 
 
+def label_of(dataset: str, field: str) -> str:
+    """Return what errors call an index."""
+    return f"index {field!r} of dataset {dataset!r}"
+
+
 def build_index(dataset: str, field: str, rows: Mapping[Any, V]) -> FieldIndex[V]:
     """Return the index of ``rows`` by ``field``, a key of rows that are mappings and an attribute of others.
 
     Raises ``ValidationFailed`` naming a row that has no such field, or a value there that cannot be hashed.
     """
-    label = f"index {field!r} of dataset {dataset!r}"
+    label = label_of(dataset, field)
     found: dict[Any, Any] = {}
     several: dict[Any, list[V]] = {}
     getters: dict[type, Callable[[Any], Any]] = {}
@@ -102,7 +107,7 @@ def build_index(dataset: str, field: str, rows: Mapping[Any, V]) -> FieldIndex[V
         else:
             found[value], several[value] = _MANY, [first, row]
     for value, each in several.items():
-        found[value] = _Several(tuple(each))
+        found[value] = Several(tuple(each))
     return FieldIndex(label, found)
 
 

@@ -176,7 +176,8 @@ def make_snapshot(
     ``ValidationFailed`` for rows that an index does not fit.
     """
     index = dataset.prepare(MappingProxyType(rows))
-    fields = {field: build_index(dataset.name, field, rows) for field in dataset.indexes}
+    build = getattr(rows, "build_index", build_index)  # rows that are not held are found in another way
+    fields = {field: build(dataset.name, field, rows) for field in dataset.indexes}
     return Snapshot(dataset.name, rows, index, announcement, ordered=ordered or dataset.ordered, fields=fields)
 
 
@@ -186,8 +187,12 @@ def rows_of(snapshot: Snapshot[K, V, Any]) -> dict[K, V]:
 
 
 def dictionaries_of(snapshot: Snapshot[Any, Any, Any]) -> list[dict[Any, Any]]:
-    """Return those of the rows and of the indexes, to be freed bit by bit; the indexes', which hold rows, first."""
-    return [*(index.found for index in snapshot._fields.values()), snapshot._rows]
+    """Return those of the rows and of the indexes, to be freed bit by bit; the indexes', which hold rows, first.
+
+    Rows that are mapped are in none.
+    """
+    held: list[Any] = [*(index.found for index in snapshot._fields.values()), snapshot._rows]
+    return [each for each in held if isinstance(each, dict)]
 
 
 def one_version(rows: Mapping[K, V]) -> Mapping[K, V]:

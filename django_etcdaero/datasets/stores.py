@@ -42,5 +42,7 @@ class Stores:
     """What to do where nothing has been published yet."""
     about: About = About()
     """What this process tells about itself where it registers."""
+    shared_dir: str = ""
+    """Where files are that all processes of the host map; empty: rows are held in memory, whatever a dataset says."""
     missing: str = ""
     """Why records may be missing here that are stored elsewhere; empty: there is no reason for that."""

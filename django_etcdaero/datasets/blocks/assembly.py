@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
@@ -33,6 +33,14 @@ class Assembled:
     rows: dict[Any, Any]
     keys: dict[bytes, Sequence[Any]]
     """The keys of each block, by digest: what has to go when the block goes."""
+
+    damaged: ClassVar[str | None] = None
+    """What is wrong with what holds the rows: nothing can be, in memory."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the rows are in the order in which they were loaded."""
+        return bool(self.manifest.order.chunks)
 
     def own_rows(self, other: Assembled) -> int:
         """Return how many rows are in blocks that ``other`` does not have."""
