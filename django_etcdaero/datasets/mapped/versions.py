@@ -163,11 +163,14 @@ class SharedVersions:
         before: MappedVersion | None,
         put_off: Callable[[float], float | None],
     ) -> float | None:
-        manifest = Manifest.load(blocks.fetch, root)
-        plan = Plan.of(blocks_of(manifest, blocks.fetch), None if root in self._from_store else self._base(before))
-        until = put_off(plan.share * announcement.stored_bytes)
-        if until is not None:
-            return until
+        base = None if root in self._from_store else self._base(before)
+        until = put_off(announcement.stored_bytes) if base is None else None  # before anything is fetched
+        if until is None:
+            manifest = Manifest.load(blocks.fetch, root)
+            plan = Plan.of(blocks_of(manifest, blocks.fetch), base)
+            until = put_off(plan.share * announcement.stored_bytes)
+        if until is not None:  # another process may do it earlier
+            return min(until, monotonic() + LOOK_EVERY)
         size = HEADER_BYTES + manifest.plain_bytes + _ROW_BYTES * (manifest.rows + manifest.count)
         try:
             with self._place.new(root, size) as file:
