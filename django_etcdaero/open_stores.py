@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import conf, schemes
@@ -186,7 +185,6 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         engine.close()
         raise
     kv = KV(engine, prefix=f"{settings.prefix}/", rooms=RESERVED)
-    shared_dir = (conf.base_dir() or Path()) / settings.options.SHARED_DIR
     stores = Stores(
         kv=kv,
         records=records,
@@ -197,7 +195,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         package=conf.package(),
         about=about(settings),
         missing=_why_missing(settings),
-        shared_dir="" if memory_only else str(shared_dir.absolute()),
+        shared_dir="" if memory_only else conf.shared_dir(settings),
     )
     if not memory_only:
         return stores

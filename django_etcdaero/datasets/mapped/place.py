@@ -38,6 +38,8 @@ class Place:
 
     def __init__(self, directory: str, *, prefix: str, name: str, schema: int) -> None:
         self._top = directory
+        self._kind: str | None = None
+        """The network file system that it is on, if it is on one; ``None``: that is not known yet."""
         # A prefix has no "+", and neither part can be "." or "..".
         self.path = os.path.join(directory, prefix.replace("/", "+") + "+", f"{name}.s{schema}")
 
@@ -56,6 +58,12 @@ class Place:
                         found.append((entry.stat(follow_symlinks=False).st_mtime_ns, bytes.fromhex(stem)))
         return [root for _, root in sorted(found, reverse=True)]
 
+    def sizes(self) -> list[int]:
+        """Return the sizes of all files of rows, in bytes."""
+        with suppress(FileNotFoundError), os.scandir(self.path) as entries:
+            return [entry.stat().st_size for entry in entries if entry.name.endswith(ROWS)]
+        return []
+
     def check(self) -> None:
         """Refuse directories that others may change. Raises ``ConfigurationError``."""
         for path in (self._top, os.path.dirname(self.path), self.path):
@@ -63,11 +71,15 @@ class Place:
                 status = os.stat(path)
             except FileNotFoundError:
                 return
+            except OSError as error:
+                raise ConfigurationError(f"SHARED_DIR: {path}: {error.strerror}") from error
             if not stat.S_ISDIR(status.st_mode):
                 raise ConfigurationError(f"SHARED_DIR: {path} is not a directory")
             _check_owner(path, status)
-        kind = network_file_system(self.path)
-        if kind is not None:
+        if self._kind is None:  # once: it costs more than all else here
+            self._kind = network_file_system(self.path) or ""
+        kind = self._kind
+        if kind:
             raise ConfigurationError(
                 f"SHARED_DIR: {self._top} is on a network file system ({kind}); mapped files need a local one"
             )
@@ -129,6 +141,22 @@ class Place:
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             os.close(descriptor)
+
+    def put_off(self, root: bytes, until: float) -> None:
+        """Note, while this is the process that makes files, that the file of a version is to be made later.
+
+        So that not every process has to read what it consists of to come to the same. ``until``: on the monotonic
+        clock, which is that of the host.
+        """
+        with suppress(OSError), open(os.path.join(self.path, _LOCK), "r+") as file:
+            file.write(f"{root.hex()} {until:020.3f}\n")
+
+    def is_put_off(self, root: bytes, now: float) -> bool:
+        """Tell whether that was noted for a version, and the time has not come."""
+        with suppress(OSError, ValueError), open(os.path.join(self.path, _LOCK)) as file:
+            noted, until = file.readline().split()
+            return noted == root.hex() and now < float(until)
+        return False
 
     @contextmanager
     def new(self, root: bytes, size: int) -> Iterator[BinaryIO]:

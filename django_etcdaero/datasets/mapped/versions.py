@@ -8,6 +8,7 @@ seconds, the next one does not wait for it any more: two processes that make one
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -143,6 +144,9 @@ class SharedVersions:
         ``ConfigurationError`` where there can be none.
         """
         root = bytes.fromhex(announcement.root)
+        until = put_off(math.inf) if self._place.is_put_off(root, monotonic()) else None
+        if until is not None:  # another process may do it earlier
+            return min(until, monotonic() + LOOK_EVERY)
         with self._place.building() as got:
             if not got and not self._hangs(root):
                 return monotonic() + LOOK_EVERY
@@ -169,7 +173,8 @@ class SharedVersions:
             manifest = Manifest.load(blocks.fetch, root)
             plan = Plan.of(blocks_of(manifest, blocks.fetch), base)
             until = put_off(plan.share * announcement.stored_bytes)
-        if until is not None:  # another process may do it earlier
+        if until is not None:
+            self._place.put_off(root, until)
             return min(until, monotonic() + LOOK_EVERY)
         size = HEADER_BYTES + manifest.plain_bytes + _ROW_BYTES * (manifest.rows + manifest.count)
         try:

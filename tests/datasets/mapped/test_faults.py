@@ -291,3 +291,25 @@ def test_a_note_that_makes_no_sense_is_none(note: bytes, prices: Any, host: Any,
     host.engine.mend()
     follower.step()
     assert dict(prices) == ROWS
+
+
+def test_a_large_fetch_that_is_put_off_reads_no_manifest_again_and_again(
+    declare: Declare, host: Any, following: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_etcdaero.datasets.read.fetching.SPLAY_BYTES", 10)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    dataset = declare(ROWS, shared=True)
+    publish(dataset)
+    follower = following(dataset, splay=3600.0)
+    follower.follower.wanted = True
+    follower.step()
+    publish(dataset, {key: {"changed": 1} for key in ROWS})
+    follower.step()
+    calls = host.records.calls["get_many"]
+    for _ in range(3):
+        follower.step()
+    assert host.records.calls["get_many"] == calls
+    assert dict(dataset) == ROWS
+    follower.follower.wanted = True  # somebody waits for it
+    follower.step()
+    assert dict(dataset) == {key: {"changed": 1} for key in ROWS}
