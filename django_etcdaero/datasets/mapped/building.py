@@ -31,6 +31,7 @@ _COPIED: Final = 256
 """Blocks that are copied at once: some 10,000 rows, which takes about a millisecond."""
 _PERSON: Final = b"etcdaero mapped"
 _EMPTY: Final = bytes(DIGEST_BYTES)
+_UNCHANGED: Final[Mapping[bytes, bytes | None]] = {}
 
 
 class Block(NamedTuple):
@@ -64,7 +65,7 @@ def blocks_of(manifest: Manifest, fetch: Fetch) -> list[Block]:
         index: tuple(digest for _, digest in of_block)
         for index, of_block in groupby(zip(manifest.indices, manifest.blocks, strict=True), key=lambda each: each[0])
     }
-    return [Block(index, parts.get(index, ()), changes.get(index, {})) for index in range(manifest.count)]
+    return [Block(index, parts.get(index, ()), changes.get(index, _UNCHANGED)) for index in range(manifest.count)]
 
 
 class Plan(NamedTuple):
