@@ -32,6 +32,8 @@ OPTIONS = (
     "validators",
     "ordered",
     "indexes",
+    "shared",
+    "shared_cache",
     "refresh_on",
     "full_load_every",
     "changes_overlap",
@@ -76,6 +78,10 @@ class Declared(Generic[K, V]):
     """Whether iteration goes through the rows in the order in which ``load()`` gave them."""
     indexes: ClassVar[Sequence[str]] = ()
     """Fields of the rows by whose values rows are found, with ``by()``."""
+    shared: ClassVar[bool] = False
+    """Whether the processes of a host read the rows from one mapped file, instead of each holding all of them."""
+    shared_cache: ClassVar[int] = 0
+    """How many rows of a shared dataset each process keeps decoded: those that were read last."""
     refresh_on: ClassVar[Iterable[type[Any] | str]] = ()
     """Django models, classes or ``"app.Model"``: a load is asked for when objects of them were changed."""
     full_load_every: ClassVar[timedelta | None] = timedelta(days=1)

@@ -22,7 +22,7 @@ _NONE: Final[Any] = object()
 _MANY: Final[Any] = object()
 
 
-class _Several(NamedTuple):
+class Several(NamedTuple):
     """Rows that have one value. A row that is alone stands by itself in an index: a tuple for each row of a million
     would take 50 MB, and make the garbage collector run."""
 
@@ -43,7 +43,7 @@ class FieldIndex(Mapping[Any, tuple[V, ...]]):
 
     def __getitem__(self, value: Any) -> tuple[V, ...]:
         rows = self.found.get(value, _NONE)
-        return rows.rows if type(rows) is _Several else () if rows is _NONE else (rows,)
+        return rows.rows if type(rows) is Several else () if rows is _NONE else (rows,)
 
     def get(self, value: Any, default: Any = ()) -> Any:
         """Return the rows with this value, or ``default`` where there are none."""
@@ -57,7 +57,7 @@ class FieldIndex(Mapping[Any, tuple[V, ...]]):
         row = self.found.get(value, default)
         if row is _NONE:
             raise KeyNotFound(f"{self._label}: no row has the value {value!r}")
-        if type(row) is _Several:
+        if type(row) is Several:
             raise DuplicateKey(f"{self._label}: {len(row.rows):,} rows have the value {value!r}")
         return row  # type: ignore[no-any-return]
 
@@ -72,6 +72,11 @@ class FieldIndex(Mapping[Any, tuple[V, ...]]):
 
     def __repr__(self) -> str:
         return f"<{self._label}: {len(self.found):,} values>"
+
+
+def label_of(dataset: str, field: str) -> str:
+    """Return what errors call an index."""
+    return f"index {field!r} of dataset {dataset!r}"
 
 
 def build_index(dataset: str, field: str, rows: Mapping[Any, V]) -> FieldIndex[V]:
@@ -182,7 +187,7 @@ class _Look:
     """Looks up one field of rows."""
 
     def __init__(self, dataset: str, field: str) -> None:
-        self.label = f"index {field!r} of dataset {dataset!r}"
+        self.label = label_of(dataset, field)
         self._field = field
         self._getters: dict[type, Callable[[Any], Any]] = {}
 
@@ -214,7 +219,7 @@ def _entry(rows: list[Any], *, new: list[Any] | None = None) -> Any:
     """
     if len(rows) == 1:
         return rows[0]
-    made = _Several(tuple(rows) if len(rows) <= SMALL else tuple(row for row in rows))
+    made = Several(tuple(rows) if len(rows) <= SMALL else tuple(row for row in rows))
     new = rows if new is None else new
     if not any(map(gc.is_tracked, new)) and dict not in set(map(type, new)):
         untrack(made.rows)

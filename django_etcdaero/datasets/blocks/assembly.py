@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
@@ -55,6 +55,14 @@ class Assembled:
     """The keys that the deltas of the version have put or deleted: what the blocks say of them does not hold."""
     difference: Difference | None = None
     """To the version that this was made from, if it is small."""
+
+    damaged: ClassVar[str | None] = None
+    """What is wrong with what holds the rows: nothing can be, in memory."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the rows are in the order in which they were loaded."""
+        return bool(self.manifest.order.chunks)
 
     @property
     def view(self) -> Mapping[Any, Any]:

@@ -175,4 +175,4 @@ class _Items(ItemsView[K, V]):
 
 def read_only(rows: Mapping[K, V]) -> Mapping[K, V]:
     """Return rows as those may see them who must not change them."""
-    return rows if isinstance(rows, Sharded) else MappingProxyType(rows)
+    return MappingProxyType(rows) if isinstance(rows, dict) else rows

@@ -6,7 +6,7 @@ Who wants much waits a random time, unless somebody waits for the dataset in thi
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_bytes
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -14,6 +14,9 @@ from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.row_types import RowForm
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.system.clocks import monotonic
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.mapped.versions import MappedVersion, SharedVersions
 
 SPLAY_BYTES = 1 << 20
 """Fetches of more than this many bytes are spread out."""
@@ -23,7 +26,11 @@ class Fetching:
     """The fetches of one dataset, whose options ``rows`` and ``row_type`` these are; ``splay``: the longest delay in
     seconds."""
 
-    def __init__(self, rows: RowForm, row_type: type[Any] | None, *, splay: float) -> None:
+    def __init__(
+        self, rows: RowForm, row_type: type[Any] | None, *, splay: float, shared: SharedVersions | None = None
+    ) -> None:
+        self.shared = shared
+        """Where the version is mapped, if all processes of the host share it."""
         self._rows = rows
         self._row_type = row_type
         self._splay = splay
@@ -35,15 +42,26 @@ class Fetching:
         announcement: Announcement,
         blocks: BlockStore,
         *,
-        before: Assembled | None,
+        before: Assembled | MappedVersion | None,
         wanted: bool,
         first_bytes: int,
-    ) -> Assembled | float:
+    ) -> Assembled | MappedVersion | float:
         """Return the announced version in memory, or until when its fetch is put off, on the monotonic clock.
 
         ``before`` is the version held, ``first_bytes`` are those of all versions that the process still has to fetch
         for the first time; ``wanted``: it is not put off. Raises ``CorruptBlock``, and what the store raises.
         """
+        if self.shared is not None:
+            mapped = None if isinstance(before, Assembled) else before
+            return self.shared.version(
+                announcement,
+                blocks,
+                before=mapped,
+                put_off=lambda size: self._until(
+                    announcement, size if mapped is not None else max(size, first_bytes), wanted=wanted
+                ),
+            )
+        before = before if isinstance(before, Assembled) else None
         if before is None:
             until = self._until(announcement, max(first_bytes, announcement.stored_bytes), wanted=wanted)
             if until is not None:

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.block_store import BlockStore
@@ -43,6 +44,9 @@ from .freeing import free, taken_out
 from .live import LiveDataset, live_state
 from .live_state import STUCK_AFTER, Held, Work
 from .standing import Standing
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.mapped.versions import MappedVersion
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
@@ -85,9 +89,13 @@ class Follower:
         self._stopped = stopped
         self._poll_interval = poll_interval
         self._fetching = Fetching(dataset.rows, dataset.row_type, splay=splay)
+        self._shared_for = ""
+        """The directory that versions are mapped in; empty: none are."""
+        self._origin = ""
+        """Where the version held is from, if it is from no store."""
         self._look = False
         self._told_stuck: Work | None = None
-        self._assembled: Assembled | None = None
+        self._assembled: Assembled | MappedVersion | None = None
         self._memory = Memory()
         self._copy_at = 0.0
         """When the announcement copy is to be looked at, on the monotonic clock."""
@@ -140,6 +148,7 @@ class Follower:
         reached = False
         try:
             stores = self._host.stores(self.dataset.using)
+            self._see_to_shared(stores)
             away = self.view.away
             if away is None:
                 reached = True
@@ -212,9 +221,10 @@ class Follower:
         try:
             copy = self._blocks(stores).read_copy()
         except EtcdAeroError as too:
-            text = f"{away}; the announcement copy cannot be read either: {too}"
+            self._start_from_file(stores, away)
+            text = f"{away}; the announcement copy cannot be read either: {too}{self._origin}"
             if isinstance(away, PermissionDenied | Unauthenticated):  # no server is to be looked for then
-                raise type(away)(str(away) if str(away) == str(too) else text) from away
+                raise type(away)(f"{away}{self._origin}" if str(away) == str(too) else text) from away
             raise ClusterError(text, getattr(away, "errors", None)) from away
         action = self._decide(Seen(reached=False, copy=copy, copy_read=True))
         if isinstance(action, Load):
@@ -256,13 +266,17 @@ class Follower:
 
     # --- loading -----------------------------------------------------------------------------------------------------
 
-    def _load(self, version: Copy, stores: Stores, *, reached: bool) -> bool:
-        """Bring a version into use; return false when that is put off, or the reader was told to stop meanwhile."""
+    def _load(self, version: Copy, stores: Stores, *, reached: bool, mapped: MappedVersion | None = None) -> bool:
+        """Bring a version into use; return false when that is put off, or the reader was told to stop meanwhile.
+
+        ``mapped``: it is mapped already, because the stores are away.
+        """
         announcement, label = version.announcement, f"version {version.announcement.version}"
+        assembled: Assembled | MappedVersion | None = mapped
         tell_of_other_project(self.dataset, stores, announcement)
         try:
             with self._busy(f"fetching {label}"):
-                assembled = self._fetch(announcement, self._blocks(stores))
+                assembled = assembled or self._fetch(announcement, self._blocks(stores))
             if assembled is None:
                 return False
             with self._busy(f"prepare() of {label}"):
@@ -277,30 +291,72 @@ class Follower:
                 self.wanted = False
                 self._live.age.announced(AnnouncedLoad.of_announcement(announcement), answered=elapsed())
                 standing.lag = max(0.0, time.time() - announcement.published_at)
-                standing.change(State.VALID)
+                self._origin = ""
+                if mapped is None:
+                    standing.change(State.VALID)
+                else:
+                    standing.change(State.INTERRUPTED, standing.error)
+                    self._origin = f"; version {announcement.version} is that of a file of this host"
                 self._live.held = Held(announcement.id, memory.order, assembled)
                 old = self._tell(snapshot)
         except BaseException as error:
             self._memory = replace(self._memory, failed=announcement.id)
-            if isinstance(error, CorruptBlock):
+            if isinstance(error, CorruptBlock) and (assembled is None or assembled.damaged is None):
                 self._ask_for_repair(announcement.id, stores)
             if isinstance(error, MissingRecords) and stores.missing:
                 raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
         self._tell_listener(snapshot)
-        to_free = taken_out(old, before, assembled)
-        del before, old, assembled, snapshot
+        held = before if isinstance(before, Assembled) else None
+        to_free = taken_out(old, held, assembled if isinstance(assembled, Assembled) else None)
+        if before is not None and not isinstance(before, Assembled):
+            before.rows.file.release()
+        del before, held, old, assembled, snapshot
         free(to_free)
+        if self._fetching.shared is not None:
+            self._fetching.shared.taken_into_use(version, certain=reached)
         return True
 
-    def _snapshot(self, assembled: Assembled, announcement: Announcement) -> Snapshot[Any, Any]:
-        loaded, before, difference = self._live.loaded, self._assembled, assembled.difference
-        if loaded is None or before is None or rows_of(loaded) is not before.rows:
-            loaded = difference = None
-        ordered = bool(assembled.manifest.order.chunks)
+    def _snapshot(self, assembled: Assembled | MappedVersion, announcement: Announcement) -> Snapshot[Any, Any]:
+        loaded, before, difference = self._live.loaded, self._assembled, None
+        if isinstance(assembled, Assembled) and before is not None and loaded is not None:
+            difference = assembled.difference if rows_of(loaded) is before.rows else None
         return make_snapshot(
-            self.dataset, assembled.rows, announcement, ordered=ordered, before=loaded, difference=difference
+            self.dataset,
+            assembled.rows,
+            announcement,
+            ordered=assembled.ordered,
+            before=None if difference is None else loaded,
+            difference=difference,
         )
+
+    def _see_to_shared(self, stores: Stores) -> None:
+        """Let versions be mapped, if the dataset is shared; take no notice of one any more whose file is damaged."""
+        if self.dataset.shared and stores.shared_dir != self._shared_for:
+            from django_etcdaero.datasets.mapped.versions import SharedVersions  # here: most datasets do not need it
+
+            self._shared_for = stores.shared_dir
+            self._fetching.shared = SharedVersions(
+                stores.shared_dir,
+                self.dataset.layout(stores.prefix),
+                rows=self.dataset.rows,
+                row_type=self.dataset.row_type,
+                cached=self.dataset.shared_cache,
+                damaged=partial(self._host.wake_reader, self.dataset),
+            )
+        if self._assembled is not None and self._assembled.damaged is not None:
+            self._standing.change(State.INTERRUPTED, self._assembled.damaged)
+            self._memory = replace(self._memory, held=None)
+
+    def _start_from_file(self, stores: Stores, away: BaseException) -> None:
+        """Serve what a process of this host has mapped last, if nothing can be known and nothing is held."""
+        found = None
+        if self._fetching.shared is not None and self._live.loaded is None:
+            found = self._fetching.shared.newest()
+        if found is not None:
+            version, mapped = found
+            self._standing.error = f"version {version.announcement.version} is that of a file of this host: {away}"
+            self._load(version, stores, reached=False, mapped=mapped)
 
     def _tell_listener(self, snapshot: Snapshot[Any, Any]) -> None:
         try:
@@ -319,7 +375,7 @@ class Follower:
             if self._live.work is work:  # not that of a reader that was started meanwhile
                 self._live.work = None
 
-    def _fetch(self, announcement: Announcement, blocks: BlockStore) -> Assembled | None:
+    def _fetch(self, announcement: Announcement, blocks: BlockStore) -> Assembled | MappedVersion | None:
         """Return the announced version in memory, or ``None`` when its fetch is put off."""
         if self._assembled is None:
             self._standing.error = f"version {announcement.version} is being loaded"
@@ -327,7 +383,7 @@ class Follower:
         fetched = self._fetching.fetch(
             announcement, blocks, before=self._assembled, wanted=self.wanted, first_bytes=self.first_bytes
         )
-        if isinstance(fetched, Assembled):
+        if not isinstance(fetched, float):
             return fetched
         self.next_at = min(self.next_at, fetched)
         return None

@@ -18,15 +18,18 @@ MOST_ENTRIES = 10_000
 
 
 def taken_out(
-    snapshot: Snapshot[Any, Any] | None, before: Assembled | None, after: Assembled
+    snapshot: Snapshot[Any, Any] | None, before: Assembled | None, after: Assembled | None
 ) -> list[Mapping[Any, Any] | list[Any]]:
-    """Return what the snapshot and the version before have that ``after`` does not: to be freed once they are gone."""
+    """Return what the snapshot and the version before have that ``after`` does not: to be freed once they are gone.
+
+    ``after`` is ``None`` where nothing of the new version is held.
+    """
     found: list[Mapping[Any, Any] | list[Any]] = [] if snapshot is None else [*mappings_of(snapshot)]
     if before is not None:
-        old, new = before.manifest, after.manifest
-        found += [before.keys] if before.keys is not after.keys else []
-        found += [before.by_deltas] if before.by_deltas and before.by_deltas is not after.by_deltas else []
-        found += [list(old.blocks), list(old.sizes)] if old.blocks is not new.blocks else []
+        old, new = before.manifest, None if after is None else after.manifest
+        found += [before.keys] if after is None or before.keys is not after.keys else []
+        found += [before.by_deltas] if before.by_deltas and not (after and before.by_deltas is after.by_deltas) else []
+        found += [list(old.blocks), list(old.sizes)] if new is None or old.blocks is not new.blocks else []
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from django.utils.translation import gettext_noop
 
+from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.doctor.checking import Facts, NotVisible, Probe, Verdict, check, info, ok, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import size, some
@@ -81,16 +82,18 @@ def settings(facts: Facts) -> Iterator[Verdict]:
     of=Alias,
     needs=(PROCESSES, MEMORY),
     why=gettext_noop(
-        "Each process holds the rows of all datasets that it reads, and twice those of the largest for a moment when a "
-        "new version is taken into use. A host without memory ends processes."
+        "Each process holds the rows of all datasets that it reads, but for shared ones, and twice those of the "
+        "largest for a moment when a new version is taken into use. A host without memory ends processes."
     ),
 )
 def memory(facts: Facts) -> Iterator[Verdict]:
     host = socket.gethostname()
     here = [each for each in facts[PROCESSES] if each.host == host]
-    taken = [
-        IN_MEMORY * (sum(each.stored_bytes.values()) + max(each.stored_bytes.values(), default=0)) for each in here
-    ]
+    shared = {each.name for each in datasets.values() if each.shared}
+    taken = []
+    for each in here:
+        stored = [count for name, count in each.stored_bytes.items() if name not in shared]
+        taken.append(IN_MEMORY * (sum(stored) + max(stored, default=0)))
     together, most = sum(taken), facts[MEMORY]
     said = f"the rows of {len(here)} processes of this host take about {size(together)} of {size(most)}"
     if together > most:
