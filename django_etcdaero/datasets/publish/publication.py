@@ -190,7 +190,7 @@ class Publication:
         base = load_manifest(self._blocks, load.latest)
         storing = self._storing(base)
         with self._phase("store"):
-            same = position.content if position is not None and self._allowed.deltas else b""
+            same = position.content if position is not None and base is not None and self._may_stay(base) else b""
             manifest = storing.store(rows, contents=self._changeable, columns=self._allowed.columns, same=same)
         del rows
         load = load._replace(content=storing.content.hex(), drift=self._drift(base, position, manifest, storing))
