@@ -66,12 +66,12 @@ from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
 from .base import Base, base_of, fits, forget, is_to_fold, remember
-from .changing import Difference, difference, read_changes, read_keys
+from .changing import Difference, difference, read_changes, read_keys, with_keys
 from .commit import GuardedCommit
 from .drift import drift_of
 from .expiry import Expiry, kept, note_of
 from .permission import Permission
-from .position import Position, position_of, read_cursor
+from .position import Position, keys_in, position_of, read_cursor
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
@@ -190,7 +190,7 @@ class Publication:
         base = load_manifest(self._blocks, load.latest)
         storing = self._storing(base)
         with self._phase("store"):
-            same = position.content if position is not None and self._allowed.deltas else b""
+            same = position.content if position is not None and base is not None and self._may_stay(base) else b""
             manifest = storing.store(rows, contents=self._changeable, columns=self._allowed.columns, same=same)
         del rows
         load = load._replace(content=storing.content.hex(), drift=self._drift(base, position, manifest, storing))
@@ -221,7 +221,9 @@ class Publication:
 
     def _to_change(self) -> tuple[Announcement, Position, Base] | None:
         """Return the version that a change can go on from; ``None``: everything is to be loaded."""
-        if self._lock is None or not self._changeable or self._full or self._verify:
+        wanted = self._state.pending
+        full = self._full or (wanted is not None and wanted.full and self._keys is None)
+        if self._lock is None or not self._changeable or full or self._verify:
             return None
         if self._keys is None and not self._dataset._loads_changes():
             return None
@@ -248,6 +250,9 @@ class Publication:
         started, began, self.loading = time.time(), elapsed(), True
         if self._keys is None:
             given = Context().run(read_changes, self._dataset, position)
+            asked = keys_in(self._state.pending.keys or ()) if self._state.pending is not None else []
+            if given is not None and asked and self._dataset._loads_keys():
+                given = Context().run(with_keys, self._dataset, given, asked, position)
         else:
             given = Context().run(read_keys, self._dataset, self._keys, position)
         self._permission.check()
