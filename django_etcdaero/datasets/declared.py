@@ -71,7 +71,8 @@ class Declared(Generic[K, V]):
     """What dicts and lists in rows are when they are read: ``"frozen"`` ones refuse to be changed, ``"plain"`` ones are
     ordinary, and shared by all who read them all the same."""
     row_type: ClassVar[type[Any] | None] = None
-    """A dataclass or NamedTuple to make of each row. What its fields hold is as ``rows`` says."""
+    """A dataclass, ``NamedTuple``, ``TypedDict`` or ``msgspec.Struct`` to make of each row, by which rows are checked.
+    What its fields hold is as ``rows`` says."""
     validators: ClassVar[Iterable[Validator]] = ()
     """Callables ``(old, new)`` that may refuse freshly loaded rows: see :mod:`.validators`."""
     ordered: ClassVar[bool] = False
