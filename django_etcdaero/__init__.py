@@ -15,6 +15,7 @@ from .datasets.registry import datasets
 
 if TYPE_CHECKING:
     from .datasets.blocks.frozen import thaw
+    from .datasets.changes import Changes
     from .datasets.dataset import Dataset
     from .datasets.decorator import dataset
     from .datasets.row_validators import NoNulls, Schema
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Changes",
     "Dataset",
     "MaxAdded",
     "MaxChanged",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "Changes": "datasets.changes",
     "Dataset": "datasets.dataset",
     "MaxAdded": "datasets.validators",
     "MaxChanged": "datasets.validators",

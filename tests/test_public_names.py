@@ -15,6 +15,7 @@ from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.snapshot import Snapshot
 
 NAMES = [
+    "Changes",
     "Dataset",
     "MaxAdded",
     "MaxChanged",
@@ -47,7 +48,7 @@ def test_the_public_names() -> None:
 SIGNATURES = {
     "refresh": (
         "(self, *, force: bool = False, wait: float = 0.0, skip_validators: bool = False,"
-        " allow_in_atomic: bool = False) -> RefreshResult"
+        " allow_in_atomic: bool = False, full: bool = False, keys: Collection[K] | None = None) -> RefreshResult"
     ),
     "request_refresh": "(self) -> RefreshRequest[K, V]",
     "arequest_refresh": "(self) -> RefreshRequest[K, V]",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from os import PathLike
 from typing import TYPE_CHECKING, Any, BinaryIO, Self, TypeVar
 
+from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.system.acting import acts, overrides_act
 from django_etcdaero.system.durations import check_seconds
 
@@ -91,16 +93,21 @@ class Dataset(LiveDataset[K, V]):
         wait: float = 0.0,
         skip_validators: bool = False,
         allow_in_atomic: bool = False,
+        full: bool = False,
+        keys: Collection[K] | None = None,
     ) -> RefreshResult:
         """Load and publish if it is due and nobody else does; return what happened, and raise nothing of it.
 
         ``force`` loads even when it is not due. ``wait`` is how many seconds to wait for another process that is
-        refreshing. ``skip_validators`` publishes what validators would refuse; the history tells. Raises
+        refreshing. ``full`` loads everything now, also where ``load_changes()`` would do. ``keys`` loads the rows of
+        these keys now, with ``load_keys()``, and leaves all others as they are; what that does not give is deleted.
+        ``skip_validators`` publishes what validators would refuse; the history tells. Raises
         ``RefreshInTransaction`` when a transaction is open on a database of the project, because what ``load()`` finds
         then may never be committed; ``allow_in_atomic`` publishes it all the same. Raises ``InvalidRequest``
         in an event loop, which it would block.
         """
         from .publish.blocking import refuse_in_event_loop
+        from .publish.changing import check_given_keys
         from .publish.refresh import Refresh
         from .publish.uncommitted import refuse_in_transaction
 
@@ -108,7 +115,16 @@ class Dataset(LiveDataset[K, V]):
         refuse_in_event_loop(self.name)
         if not allow_in_atomic:
             refuse_in_transaction(host(), f"refresh() of dataset {self.name!r}")
-        result = Refresh(self, host(), force=force, wait=wait, skip_validators=skip_validators).run()
+        if keys is not None:
+            if not self.loads_keys():
+                raise InvalidRequest(f"refresh(keys=…): dataset {self.name!r} has no load_keys()")
+            if full:
+                raise InvalidRequest("refresh(): keys and full exclude each other")
+            keys = check_given_keys(keys)
+        now = force or full or keys is not None
+        result = Refresh(
+            self, host(), force=now, wait=wait, skip_validators=skip_validators, full=full, keys=keys
+        ).run()
         host().wake_reader(self)
         return result
 

@@ -6,7 +6,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from django_etcdaero.exceptions import ConfigurationError
 
@@ -15,11 +15,15 @@ from .declared import Declared
 _NAME = re.compile(r"[a-z0-9_.-]+")
 
 
-def refuse_coroutines(load: Callable[..., Any], origin: str) -> None:
-    """Refuse a ``load()`` whose result nobody would await. Raises ``ConfigurationError``."""
+CHANGE_METHODS: Final = ("load_changes", "change_cursor", "load_keys")
+"""Methods by which a part of the source is read."""
+
+
+def refuse_coroutines(load: Callable[..., Any], origin: str, name: str = "load") -> None:
+    """Refuse a function that loads and whose result nobody would await. Raises ``ConfigurationError``."""
     if inspect.iscoroutinefunction(load) or inspect.isasyncgenfunction(load):
         raise ConfigurationError(
-            f"dataset {origin}: load() is asynchronous, and a refresh does not await it: write a plain function, "
+            f"dataset {origin}: {name}() is asynchronous, and a refresh does not await it: write a plain function, "
             "which may call asyncio.run()"
         )
 
@@ -106,6 +110,27 @@ def check(cls: type[Declared[Any, Any]]) -> None:
         raise ConfigurationError(f"dataset {cls.origin}: live is the dataset itself, give the attribute another name")
     if cls.load is Declared.load:
         raise ConfigurationError(f"dataset {cls.origin}: has no load()")
-    for method in ("load", "prepare"):
+    for method in ("load", "prepare", *CHANGE_METHODS):
         need(method, callable, "a method")
-    refuse_coroutines(cls.load, cls.origin)
+    for method in ("load", *CHANGE_METHODS):
+        refuse_coroutines(getattr(cls, method), cls.origin, method)
+    need("full_load_every", duration, "a positive timedelta or None")
+    need("changes_overlap", duration, "a positive timedelta or None")
+    _check_changes(cls)
+
+
+def _check_changes(cls: type[Declared[Any, Any]]) -> None:
+    changes, keys = cls.loads_changes(), cls.loads_keys()
+    if cls.ordered and (changes or keys):
+        method = "load_changes" if changes else "load_keys"
+        raise ConfigurationError(
+            f"dataset {cls.origin}: has {method}() and ordered = True: a change does not say where its rows stand "
+            "among the others; set ordered = False, or sort where you read"
+        )
+    if changes and cls.change_cursor is Declared.change_cursor:
+        raise ConfigurationError(
+            f"dataset {cls.origin}: has load_changes() and no change_cursor(), which tells where the source stands "
+            "before a full load"
+        )
+    if cls.changes_overlap is not None and not changes:
+        raise ConfigurationError(f"dataset {cls.origin}: has changes_overlap and no load_changes()")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from django_etcdaero.system.acting import acts
 
+from .changes import Changes
 from .layout import Layout
 
 if TYPE_CHECKING:  # starting must stay cheap
@@ -34,6 +35,8 @@ OPTIONS = (
     "shared",
     "shared_cache",
     "refresh_on",
+    "full_load_every",
+    "changes_overlap",
 )
 """The attributes of a class, and the arguments of ``@dataset``, that say how it is refreshed and read."""
 
@@ -81,6 +84,12 @@ class Declared(Generic[K, V]):
     """How many rows of a shared dataset each process keeps decoded: those that were read last."""
     refresh_on: ClassVar[Iterable[type[Any] | str]] = ()
     """Django models, classes or ``"app.Model"``: a load is asked for when objects of them were changed."""
+    full_load_every: ClassVar[timedelta | None] = timedelta(days=1)
+    """With ``load_changes()``: longest time between the beginnings of two full loads, which correct what changes have
+    missed; ``None``: only when one is asked for."""
+    changes_overlap: ClassVar[timedelta | None] = None
+    """With ``load_changes()`` and cursors that are datetimes: how much earlier than the cursor changes are read from,
+    for those that were committed late."""
     origin: ClassVar[str] = ""
 
     @acts
@@ -91,6 +100,35 @@ class Declared(Generic[K, V]):
         here.
         """
         raise NotImplementedError(f"{type(self).__qualname__} has no load()")
+
+    @acts
+    def load_changes(self, since: Any) -> Changes[K] | None:
+        """Read what has changed since a cursor; ``None``: load everything. Optional.
+
+        ``since`` is the cursor of what is current: that of the last changes, or of :meth:`change_cursor` before a full
+        load. Runs in the refreshing process only.
+        """
+        return None
+
+    @acts
+    def change_cursor(self) -> Any:
+        """Return where the source stands. With :meth:`load_changes`; called before each full load."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no change_cursor()")
+
+    @acts
+    def load_keys(self, keys: Collection[K]) -> Mapping[K, Any] | Iterable[tuple[K, Any]]:
+        """Read the rows of some keys, for ``refresh(keys=…)``: those that it does not give are deleted. Optional."""
+        raise NotImplementedError(f"{type(self).__qualname__} has no load_keys()")
+
+    @classmethod
+    def loads_changes(cls) -> bool:
+        """Tell whether it has a ``load_changes()``."""
+        return cls.load_changes is not Declared.load_changes
+
+    @classmethod
+    def loads_keys(cls) -> bool:
+        """Tell whether it has a ``load_keys()``."""
+        return cls.load_keys is not Declared.load_keys
 
     def prepare(self, rows: Mapping[K, V]) -> Any:
         """Build an index of the rows, off to the side, in every process; it becomes ``.index``. Optional."""

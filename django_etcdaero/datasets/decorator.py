@@ -7,7 +7,7 @@ What a type checker sees: keys and rows are those that the function returns, wit
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from django_etcdaero.exceptions import ConfigurationError
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
     from typing import Literal, Protocol, TypedDict, Unpack
 
+    from .changes import Changes
     from .validators import Validator
 
     class _Options(TypedDict, total=False):
@@ -56,6 +57,11 @@ if TYPE_CHECKING:
         shared: bool
         shared_cache: int
         refresh_on: Iterable[type[Any] | str]
+        full_load_every: timedelta | None
+        changes_overlap: timedelta | None
+        load_changes: Callable[[Any], Changes[Any] | None]
+        change_cursor: Callable[[], Any]
+        load_keys: Callable[[Collection[Any]], Mapping[Any, Any] | Iterable[tuple[Any, Any]]]
 
     class _Decorator(Protocol):
         @overload
@@ -103,7 +109,8 @@ def dataset(*, row_type: None = ..., **options: Unpack[_Options]) -> _Decorator:
 def dataset(target: Any = None, /, **options: Any) -> Any:
     """Make a dataset of a function that returns a mapping or yields ``(key, row)`` pairs; the name becomes the object.
 
-    Bare or with the options of :class:`Dataset` plus ``prepare=``. ``name`` defaults to the function's name. Given a
+    Bare or with the options of :class:`Dataset`, plus functions that take the place of its methods: ``prepare=``,
+    ``load_changes=``, ``change_cursor=`` and ``load_keys=``. ``name`` defaults to the function's name. Given a
     :class:`Dataset` subclass it takes no options and returns the dataset, as ``.live`` of the class is. Above a class
     mypy takes the name for the class all the same (it ignores what a class decorator returns), so projects that use it
     write ``Prices.live``. Raises ``ConfigurationError``.
@@ -117,6 +124,19 @@ def dataset(target: Any = None, /, **options: Any) -> Any:
     return _from_function(target, options)
 
 
+_FUNCTIONS = {
+    "prepare": " of the rows",
+    "load_changes": " of a cursor",
+    "change_cursor": " without parameters",
+    "load_keys": " of some keys",
+}
+"""Methods that a function may take the place of, and what it is a function of."""
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, *args: function(*args)
+
+
 def _from_function(function: Any, options: dict[str, Any]) -> Dataset[Any, Any]:
     if not callable(function) or isinstance(function, type) or not hasattr(function, "__qualname__"):
         hint = f"; write @dataset(name={function!r}) to give it a name" if isinstance(function, str) else ""
@@ -125,8 +145,8 @@ def _from_function(function: Any, options: dict[str, Any]) -> Dataset[Any, Any]:
     refuse_coroutines(function, origin)
     refuse_parameters(function, origin)
     for option in options:
-        if option not in (*OPTIONS, "name", "prepare"):
-            known = ", ".join(sorted((*OPTIONS, "name", "prepare")))
+        if option not in (*OPTIONS, *_FUNCTIONS, "name"):
+            known = ", ".join(sorted((*OPTIONS, *_FUNCTIONS, "name")))
             raise ConfigurationError(f"@dataset({option}=…): unknown option; known: {known}")
     attributes: dict[str, Any] = {
         "name": function.__name__,
@@ -136,11 +156,12 @@ def _from_function(function: Any, options: dict[str, Any]) -> Dataset[Any, Any]:
         "__doc__": function.__doc__,
         "load": lambda self: function(),
     }
-    if "prepare" in options:
-        prepare = options["prepare"]
-        if not callable(prepare):
-            raise ConfigurationError(f"@dataset(prepare={prepare!r}): expected a function of the rows")
-        attributes["prepare"] = lambda self, rows: prepare(rows)
+    for name in options.keys() & _FUNCTIONS.keys():
+        if not callable(options[name]):
+            raise ConfigurationError(f"@dataset({name}={options[name]!r}): expected a function{_FUNCTIONS[name]}")
+        if name != "prepare":
+            refuse_coroutines(options[name], origin, name)
+        attributes[name] = _method(options[name])
     base = IndexedDataset if "prepare" in options else Dataset
     types.new_class(function.__name__, (base,), exec_body=lambda body: body.update(attributes))
     live: Dataset[Any, Any] = datasets[attributes["name"]]

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, TypeAlias, Union
 from django_etcdaero.exceptions import ConfigurationError, ValidationFailed
 from django_etcdaero.system.native_types import native_class
 
-from .validators import Accepted, Rows
+from .validators import Accepted, Rows, changed_rows
 
 Kinds: TypeAlias = tuple[type, ...]
 
@@ -30,7 +30,7 @@ class NoNulls:
 
     def __call__(self, old: Rows | None, new: Rows) -> Accepted:
         found = _Wrong(len(new))
-        for key, row in new.items():
+        for key, row in changed_rows(new).items():
             if not isinstance(row, Mapping):
                 found.add(key, f"is {_name(type(row))} and has no fields")
                 continue
@@ -83,7 +83,7 @@ class Schema:
         required = {name: _kinds(name, kind) for name, kind in self.fields.items()}
         known = required | {name: _kinds(name, kind) for name, kind in self.optional.items()}
         found = _Wrong(len(new))
-        for key, row in new.items():
+        for key, row in changed_rows(new).items():
             said = self._complaint(row, required, known)
             if said is not None:
                 found.add(key, said)

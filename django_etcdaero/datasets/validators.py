@@ -70,6 +70,14 @@ def count_changes(old: Rows, new: Rows) -> Changes:
     return Changes(len(new) - len(common), len(old) - len(common), changed)
 
 
+def changed_rows(new: Rows) -> Rows:
+    """Return the rows that a validator which looks at each row by itself has to look at: where only changes were loaded
+    those that are new or other than they were (the others were looked at before), else all.
+    """
+    only_changed: Rows = getattr(new, "only_changed", new)
+    return only_changed
+
+
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.4g}%"
 

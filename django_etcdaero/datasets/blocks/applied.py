@@ -14,10 +14,11 @@ from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
-from .codec import array_header, split
+from .codec import Encoder, array_header
 from .compression import verified
 from .delta import net_changes
 from .digests import DIGEST_BYTES, Fetch, Kind, MissingRecords
+from .encoded_rows import encoded_pairs, rows_of_keys_in
 from .manifest import Manifest
 from .partition import block_of
 
@@ -98,11 +99,18 @@ class _Made(NamedTuple):
         return named.digest()
 
     def plain(self, blocks: Mapping[bytes, bytes]) -> bytes:
-        rows: dict[bytes, bytes | None] = {}
-        for part in self.parts:
-            rows.update(pairs_of(blocks[part]))
-        pairs = sorted(key + row for key, row in (rows | dict(self.net)).items() if row is not None)
+        rows = rows_made_of([blocks[part] for part in self.parts], self.net)
+        pairs = sorted(key + row for key, row in rows.items())
         return array_header(2 * len(pairs)) + b"".join(pairs)
+
+
+def rows_made_of(blocks: Iterable[bytes], net: Mapping[bytes, bytes | None]) -> dict[bytes, bytes]:
+    """Return the encoded rows of a block by encoded key; ``blocks`` are its parts in their plain form."""
+    rows: dict[bytes, bytes | None] = {}
+    for block in blocks:
+        rows.update(encoded_pairs(block))
+    rows.update(net)
+    return {key: row for key, row in rows.items() if row is not None}
 
 
 def read_blocks(digests: Iterable[bytes], fetch: Fetch) -> dict[bytes, bytes]:
@@ -113,12 +121,6 @@ def read_blocks(digests: Iterable[bytes], fetch: Fetch) -> dict[bytes, bytes]:
     if absent:
         raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
     return {digest: verified(Kind.BLOCK, digest, found[digest]) for digest in named}
-
-
-def pairs_of(plain: bytes) -> Iterable[tuple[bytes, bytes]]:
-    """Return the encoded keys and rows of a block in its plain form. Raises ``DamagedRecord``."""
-    parts = split(plain)
-    return zip(parts[::2], parts[1::2], strict=True)
 
 
 def rows_of_keys(manifest: Manifest, keys: Iterable[bytes], fetch: Fetch, *, at_once: int = 256) -> dict[bytes, bytes]:
@@ -134,9 +136,8 @@ def rows_of_keys(manifest: Manifest, keys: Iterable[bytes], fetch: Fetch, *, at_
         for digest in manifest.blocks[begin : bisect_right(manifest.indices, index, begin)]:
             wanted.setdefault(digest, set()).add(key)
     found: dict[bytes, bytes] = {}
-    names = list(wanted)
+    names, encoder = list(wanted), Encoder()
     for first in range(0, len(names), at_once):
         for digest, plain in read_blocks(names[first : first + at_once], fetch).items():
-            pairs = dict(pairs_of(plain))
-            found.update((key, pairs[key]) for key in wanted[digest] if key in pairs)
+            found.update(rows_of_keys_in(plain, wanted[digest], encoder))
     return found

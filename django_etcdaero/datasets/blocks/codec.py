@@ -33,8 +33,10 @@ from .frozen import FrozenDict, FrozenList, frozen_dict, frozen_list
 from .scalars import DATETIME, FROZENSET, SET, TUPLE, UNPACK, packing
 from .stored_as import as_plain
 
-CODEC_VERSION: Final = 1
+CODEC_VERSION: Final = 2
 """Raised when rows are encoded in another way, so that older code refuses what it cannot read."""
+ROWS_CODEC: Final = 1
+"""What a version is written with in which no block is one by columns (:mod:`.columns`): older code reads it."""
 
 MAX_LEVELS: Final = 16
 """How deep tuples, sets and frozensets may be nested in each other. Each level costs a reader about 50 KB of C stack
@@ -49,9 +51,9 @@ _PACKED: Final = frozenset((dict, list, str))
 
 _LOOKED_AT: Final = _TAKEN_FOR_OTHERS | _DESCENDED
 
-_PACKING_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
+PACKING_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
 
-_UNPACKING_ERRORS: Final = (TypeError, ValueError, OverflowError, ArithmeticError, RecursionError)
+UNPACKING_ERRORS: Final = (TypeError, ValueError, OverflowError, ArithmeticError, RecursionError)
 
 _extension = msgpack.ExtType._make  # half the cost of calling the class, which checks its arguments
 
@@ -74,24 +76,44 @@ class Encoder:
         self._level = _Level(1, None, self.zones)
         # Text with lone surrogates is rare, and allowing it costs a copy of every string.
         self._any_text = _Level(1, "surrogatepass", self.zones)
+        # Not strict, so that a tuple is an array: whoever uses it knows the types.
+        self._scalars: Callable[[Any], bytes] = msgpack.Packer(default=self._level.extend, buf_size=16_384).pack
 
     def encode(self, keys: Sequence[Any], rows: Sequence[Any]) -> tuple[list[bytes], list[bytes]]:
         """Return the encodings of ``keys`` and of the ``rows`` that belong to them, in the same order.
 
         Raises ``EncodeError`` naming the first row that cannot be stored.
         """
+        return self.keys(keys), self.rows(keys, rows)
+
+    def keys(self, keys: Sequence[Any]) -> list[bytes]:
+        """Return the encodings of ``keys``. Raises ``EncodeError`` naming one that cannot be stored."""
         try:
-            return self._level.pack_each(keys), self._level.pack_each(rows)
-        except _PACKING_ERRORS:
-            pairs = list(zip(keys, rows, strict=True))
-            return [self._patiently(key, key, "the row's key") for key, _ in pairs], [
-                self._patiently(key, row, "") for key, row in pairs
-            ]
+            return self._level.pack_each(keys)
+        except PACKING_ERRORS:
+            return [self._patiently(key, key, "the row's key") for key in keys]
+
+    def rows(self, keys: Sequence[Any], rows: Sequence[Any]) -> list[bytes]:
+        """Return the encodings of the ``rows`` of ``keys``. Raises ``EncodeError`` naming one that cannot be stored."""
+        try:
+            return self._level.pack_each(rows)
+        except PACKING_ERRORS:
+            return [self._patiently(key, row, "") for key, row in zip(keys, rows, strict=True)]
+
+    def scalars(self, value: Any) -> bytes:
+        """Return the encoding of scalars in lists or tuples, all as lists. Raises one of ``PACKING_ERRORS``."""
+        return self._scalars(value)
+
+    def each(self, values: Sequence[Any]) -> list[bytes]:
+        """Return the encodings of values that are fields of rows. Raises one of ``PACKING_ERRORS``."""
+        packed = self._level.pack_each(values)
+        _inspect([list(values)])  # as deep as they are in a row
+        return packed
 
     def _patiently(self, key: Any, value: Any, place: str) -> bytes:
         try:
             return self._any_text.pack_each((value,))[0]
-        except _PACKING_ERRORS as error:
+        except PACKING_ERRORS as error:
             raise EncodeError(explain(key, value, place, error)) from error
 
 
@@ -103,7 +125,7 @@ class _Level:
         self._zones = zones
         self._unicode_errors = unicode_errors
         self._pack: Callable[[Any], bytes] = msgpack.Packer(
-            default=self._extend, strict_types=True, unicode_errors=unicode_errors, buf_size=16_384
+            default=self.extend, strict_types=True, unicode_errors=unicode_errors, buf_size=16_384
         ).pack
 
     @cached_property
@@ -113,7 +135,7 @@ class _Level:
         return _Level(self._level + 1, self._unicode_errors, self._zones)
 
     def pack_each(self, values: Iterable[Any]) -> list[bytes]:
-        """Return the encodings of ``values``. Raises one of ``_PACKING_ERRORS``."""
+        """Return the encodings of ``values``. Raises one of ``PACKING_ERRORS``."""
         pack = self._pack
         # A comprehension, not map(): other threads get their turn between two values.
         packed = [pack(value) for value in values]
@@ -121,7 +143,7 @@ class _Level:
         _inspect(values)
         return packed
 
-    def _extend(self, value: Any) -> Any:
+    def extend(self, value: Any) -> Any:
         """Return what MessagePack has a form for."""
         kind = type(value)
         scalar = packing(kind)
@@ -139,7 +161,7 @@ class _Level:
         plain = as_plain(value)
         if plain is value:
             raise TypeError(f"{kind.__module__}.{kind.__qualname__} cannot be stored")
-        return plain if type(plain) in _PACKED else self._extend(plain)
+        return plain if type(plain) in _PACKED else self.extend(plain)
 
 
 def _inspect(values: Iterable[Any]) -> None:
@@ -186,7 +208,7 @@ def decode(data: bytes, *, frozen: bool = False, rows: bool = True) -> Any:
             and _holds_timestamp(value)
         ):
             raise DamagedRecord("it holds a MessagePack timestamp, which is never written")
-    except _UNPACKING_ERRORS as error:
+    except UNPACKING_ERRORS as error:
         raise DamagedRecord(f"it does not decode: {error}") from error
     return value
 

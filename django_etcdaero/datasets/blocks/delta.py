@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 from uuid import UUID
@@ -101,12 +102,13 @@ def encode_change(upserts: Mapping[Any, Any], deletions: Collection[Any], *, max
     check_keys(deletions)
     limit = _limit(max_value_bytes)
     encoder = Encoder()
-    check = KeyCheck(encoder.zones).check
+    check = KeyCheck(encoder.zones)
     found: dict[bytes, bytes] = {}
     for keys in batches(upserts, _CHUNK):
         rows = [upserts[key] for key in keys]
         encoded_keys, encoded_rows = encoder.encode(keys, rows)
-        check(keys, rows, encoded_keys, encoded_rows)
+        check.check_keys(keys, encoded_keys)
+        check.check_rows(keys, rows, partial(_same, encoded_rows))
         found.update(zip(encoded_keys, encoded_rows, strict=True))
         for key, encoded_key, row in zip(keys, encoded_keys, encoded_rows, strict=True):
             if len(encoded_key) + len(row) > limit:
@@ -197,6 +199,10 @@ def net_changes(digests: Iterable[bytes], fetch: Fetch) -> dict[bytes, bytes | N
         found.update(change.upserts)
         found.update(dict.fromkeys(change.deletions))
     return found
+
+
+def _same(encoded: Sequence[bytes]) -> Sequence[bytes]:
+    return encoded
 
 
 def _limit(max_value_bytes: int) -> int:

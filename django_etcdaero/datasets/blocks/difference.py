@@ -5,7 +5,7 @@ where two versions have different numbers of blocks, each block of the coarser o
 finer one, and all differences are within such a *group*. Where the numbers are the same a group is one block.
 
 Keys and rows are compared as they are encoded, which is canonical: equal means the same values of the same types, NaN
-included. Nothing is decoded for that.
+included. Rows of blocks by columns are encoded for that, one by one; others are not decoded.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from heapq import merge
 from itertools import islice
 from typing import NamedTuple, TypeAlias
 
-from .applied import Applied, pairs_of
+from .applied import Applied
 from .digests import Fetch
+from .encoded_rows import encoded_pairs
 from .manifest import Manifest
 from .partition import EncodedBlock
 
@@ -119,4 +120,4 @@ def _differing(
             True: fine.plain([digest for _, is_fine, digest in batch if is_fine]),
         }
         for group, is_fine, digest in batch:
-            yield group, is_fine, list(pairs_of(plain[is_fine][digest]))
+            yield group, is_fine, encoded_pairs(plain[is_fine][digest])

@@ -39,20 +39,21 @@ class KeyCheck:
         self._aware: dict[Any, Any] = {}
         """Keys with a time zone as they will be read, to what they are now."""
 
-    def check(
-        self, keys: Sequence[Any], rows: Sequence[Any], encoded_keys: Sequence[bytes], encoded_rows: Sequence[bytes]
-    ) -> None:
-        """Look at keys, rows, and their encodings.
-
-        Raises ``EncodeError`` that names the key, both keys, or the row in which keys are concerned.
-        """
+    def check_keys(self, keys: Sequence[Any], encoded: Sequence[bytes]) -> None:
+        """Look at keys and their encodings. Raises ``EncodeError`` that names the key, or both keys."""
         if not _LOOKED_AT.isdisjoint(map(type, keys)):
-            self._check_keys(keys, encoded_keys)
+            self._check_keys(keys, encoded)
+
+    def check_rows(self, keys: Sequence[Any], rows: Sequence[Any], encode: Callable[[], Sequence[bytes]]) -> None:
+        """Look at rows after they were encoded; ``encode`` gives the encoding of each, one by one.
+
+        Raises ``EncodeError`` that names a row in which keys are concerned.
+        """
         if len(self._zones) > self._known:
             self._known = len(self._zones)
             self._replaced = any(map(_is_replaced, self._zones))
         if self._replaced:
-            for key, row, data in zip(keys, rows, encoded_rows, strict=True):
+            for key, row, data in zip(keys, rows, encode(), strict=True):
                 if _entries(row) != _entries(decode(data)):
                     raise EncodeError(f"row {shown(key)}: keys or elements of sets in it {_EQUAL}")
 

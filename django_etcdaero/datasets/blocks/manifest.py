@@ -16,17 +16,16 @@ joined digests, [stored sizes]]``. Pages of the order: :mod:`.order`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, Final, NamedTuple, cast
 
 import msgpack
 
 from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.system.giving_way import GivingWay
 
-from .codec import CODEC_VERSION, array_header, decode
+from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import store_form, verified
 from .content import CONTENT_BYTES
 from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords, digest_of
@@ -73,6 +72,8 @@ class Entry:
     rows: int
     plain_bytes: int
     stored_bytes: int
+    codec: int = ROWS_CODEC
+    """What older code has to read, to read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class Manifest:
     """The order of the rows."""
     order_pages: tuple[bytes, ...]
     """Digests of the pages of the order."""
+    codec: int
+    """That of a version is the highest one of its blocks."""
     root_digest: bytes
     """The name of all this. To tell whether rows changed compare ``blocks``, ``order.chunks`` and ``deltas``: the
     root's name also depends on the stored sizes, which another version of the LZ4 library may make different."""
@@ -143,6 +146,7 @@ class Manifest:
                 tuple(entry.rows for entry in chunks),
             ),
             order_pages=(),
+            codec=max((entry.codec for entry in listed), default=ROWS_CODEC),
             root_digest=b"",
         )
         return manifest._named()
@@ -161,28 +165,37 @@ class Manifest:
             "deltas": tuple(_cut(root["deltas"])),
             "delta_sizes": tuple(root["delta_sizes"]),
             "content": root["content"],
+            "codec": root["codec"],
             "root_digest": root_digest,
         }
         if known is not None and (known.pages, known.order_pages) == (tuple(digests), tuple(of_order)):
             same = replace(known, **own)
-            if same.count != known.count or same._with_root() != same:
+            if (same.count, same.codec) != (known.count, known.codec) or same._with_root() != same:
                 raise DamagedRecord.of(Kind.ROOT, root_digest, "it does not fit its pages")
             return same
         plain = dict(zip((*digests, *of_order), _fetch(fetch, Kind.PAGE, [*digests, *of_order]), strict=True))
-        pages = [_read_page(digest, plain[digest]) for digest in digests]
+        give_way, pages = GivingWay(), []
+        for digest in digests:
+            pages.append(_read_page(digest, plain[digest]))
+            give_way()
         order = Order.joined(_read_order(digest, plain[digest]) for digest in of_order)
         manifest = cls(
             **own,
-            blocks=tuple(chain.from_iterable(page.blocks for page in pages)),
-            sizes=tuple(chain.from_iterable(page.sizes for page in pages)),
-            indices=tuple(chain.from_iterable(page.indices for page in pages)),
+            blocks=_joined(page.blocks for page in pages),
+            sizes=_joined(page.sizes for page in pages),
+            indices=_joined(page.indices for page in pages),
             pages=tuple(digests),
             order=order,
             order_pages=tuple(of_order),
         )
         # What was read must give the same pages and root when written: that checks every count, order and boundary.
         covered, ordered = sum(page.covered for page in pages), sum(order.counts)
-        if covered != manifest.count or (order.chunks and ordered != manifest.rows) or manifest._named() != manifest:
+        if (
+            covered != manifest.count
+            or manifest.codec < ROWS_CODEC
+            or (order.chunks and ordered != manifest.rows)
+            or manifest._named() != manifest
+        ):
             raise DamagedRecord.of(Kind.ROOT, root_digest, "its pages do not fit together")
         return manifest
 
@@ -211,6 +224,30 @@ class Manifest:
             content=content,
         )._with_root()
 
+    def folded(self, replaced: Mapping[int, Sequence[Entry]], *, plain_bytes: int) -> Manifest:
+        """Return the manifest without deltas, of which some blocks were replaced; rows are what they were.
+
+        ``replaced``: the records of each such block by its number, in their order, none for one that is empty;
+        ``plain_bytes``: uncompressed size of all that they replace.
+        """
+        stays = zip(self.indices, self.blocks, self.sizes, strict=True)
+        listed = [each for each in stays if each[0] not in replaced]
+        added = [entry for entries in replaced.values() for entry in entries]
+        listed += [(entry.index, entry.digest, entry.stored_bytes) for entry in added]
+        listed.sort(key=lambda each: each[0])
+        return replace(
+            self,
+            plain_bytes=self.plain_bytes - plain_bytes + sum(entry.plain_bytes for entry in added),
+            stored_bytes=sum(size for _, _, size in listed),
+            indices=tuple(index for index, _, _ in listed),
+            blocks=tuple(digest for _, digest, _ in listed),
+            sizes=tuple(size for _, _, size in listed),
+            codec=max([self.codec, *(entry.codec for entry in added)]),
+            deltas=(),
+            delta_sizes=(),
+            content=b"",
+        )._named()
+
     def digests(self) -> Iterator[bytes]:
         """Yield the name of every record that this version needs: root, pages, blocks, chunks of the order, deltas."""
         yield self.root_digest
@@ -238,7 +275,7 @@ class Manifest:
 
     def _plain_root(self) -> bytes:
         own = {field: getattr(self, field) for field in _OWN_FIELDS}
-        root = {**_VERSIONS, "format": UNORDERED_FORMAT, **own, "pages": b"".join(self.pages)}
+        root = {"format": UNORDERED_FORMAT, "codec": self.codec, **own, "pages": b"".join(self.pages)}
         if self.order_pages:
             root |= {"format": ORDERED_FORMAT, "order": b"".join(self.order_pages)}
         if self.deltas:
@@ -247,7 +284,10 @@ class Manifest:
         return cast(bytes, msgpack.packb(root))
 
     def _plain_pages(self) -> Iterator[bytes]:
-        parts = Counter(self.indices)
+        parts = [0] * self.count
+        for index in self.indices:  # no Counter: others get their turn between two of hundreds of thousands
+            if index < self.count:  # or it is one of a damaged page
+                parts[index] += 1
         begin = 0
         for first, last in _page_bounds(parts, self.count):
             odd = {index: parts[index] for index in range(first, last) if parts[index] != 1}
@@ -289,7 +329,7 @@ class _Page(NamedTuple):
     sizes: list[int]
 
 
-def _page_bounds(parts: Mapping[int, int], count: int) -> Iterator[tuple[int, int]]:
+def _page_bounds(parts: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
     """Yield first block and end of each page. A page that is cut does not move the bounds of those behind it."""
     for first in range(0, count, PAGE_BLOCKS):
         last = min(first + PAGE_BLOCKS, count)
@@ -361,6 +401,14 @@ def _read_page(digest: bytes, plain: bytes) -> _Page:
     except (TypeError, ValueError, AttributeError) as error:
         raise DamagedRecord.of(Kind.PAGE, digest, error) from error
     return _Page(count, indices, blocks, sizes)
+
+
+def _joined(parts: Iterable[list[Any]]) -> tuple[Any, ...]:
+    """Return all elements, in small steps."""
+    made: list[Any] = []
+    for part in parts:
+        made += part
+    return tuple(made)
 
 
 def _is_of_order(page: bytes) -> bool:

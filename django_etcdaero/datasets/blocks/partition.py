@@ -4,10 +4,11 @@ A row belongs to the block that a stable hash of its encoded key says, so that a
 number of blocks is a power of two, with about 32 rows in each; it stays while 12 to 96 rows are in a block on average,
 so that a dataset that grows and shrinks a little is not published anew as a whole.
 
-A block's plain form is one MessagePack array ``[key, row, key, row, …]`` sorted by the encodings of the keys. A block
-of more than ``PART_BYTES`` is stored as several records, its *parts*: its rows in their order, as many as fit in each,
-at least one. So no reader's call takes long, other blocks are not concerned, and only a single row can be too big for a
-record. An empty block has no record.
+A block's plain form is by columns (:mod:`.columns`) where its rows have the same fields and that takes at most
+``PART_BYTES``. Otherwise it is by rows: one MessagePack array ``[key, row, key, row, …]`` sorted by the encodings of
+the keys. Such a block of more than ``PART_BYTES`` is stored as several records, its *parts*: its rows in their order,
+as many as fit in each, at least one. So no reader's call takes long, other blocks are not concerned, and only a single
+row can be too big for a record. An empty block has no record.
 """
 
 from __future__ import annotations
@@ -21,11 +22,13 @@ from zlib import crc32
 
 from django_etcdaero.exceptions import RecordTooBig
 
-from .codec import Encoder, array_header, decode
+from . import columns as by_columns
+from .codec import CODEC_VERSION, ROWS_CODEC, Encoder, array_header, decode
 from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
+from .content import content_of, sum_of
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
-from .keys import KeyCheck
+from .gathering import Gathering
 from .manifest import Entry
 from .order import Cutter
 from .row_types import RowForm, check_form, make_rows
@@ -50,6 +53,8 @@ class EncodedBlock:
     digest: bytes
     plain: bytes
     rows: int
+    codec: int = ROWS_CODEC
+    """What older code has to read, to read it."""
 
     def stored(self) -> bytes:
         """Return the bytes to store under ``digest``. Compresses at each call: call it only for what is not there."""
@@ -57,7 +62,7 @@ class EncodedBlock:
 
     def entry(self, stored_bytes: int) -> Entry:
         """Return what the manifest lists of it; ``stored_bytes`` is the length of :meth:`stored`."""
-        return Entry(self.index, self.digest, self.rows, len(self.plain), stored_bytes)
+        return Entry(self.index, self.digest, self.rows, len(self.plain), stored_bytes, self.codec)
 
 
 class DecodedBlock(NamedTuple):
@@ -85,19 +90,26 @@ def block_of(key: bytes, count: int) -> int:
 class Partition:
     """Encoded rows, assigned to blocks: iterate over it ONCE to get the blocks in order.
 
-    Iterating frees each block's rows behind it, so that a publisher that writes in batches never holds everything.
+    Iterating frees each block's bytes behind it, so that a publisher that writes in batches never holds everything.
     """
 
     def __init__(
-        self, buckets: list[list[bytes]], rows: int, part_bytes: int, order: Sequence[EncodedBlock] = ()
+        self,
+        buckets: list[list[bytes]],
+        rows: int,
+        gathering: Gathering,
+        order: Sequence[EncodedBlock] = (),
+        content: bytes = b"",
     ) -> None:
         self.count = len(buckets)
         """Number of blocks, empty ones included; not the number of parts."""
         self.rows = rows
         self.order = order
         """The chunks of the order of the rows, if that is kept."""
+        self.content = content
+        """The digest of all rows (:mod:`.content`), if it was asked for."""
         self._buckets = buckets
-        self._part_bytes = part_bytes
+        self._gathering = gathering
 
     def __iter__(self) -> Iterator[EncodedBlock]:
         if len(self._buckets) != self.count:
@@ -106,16 +118,32 @@ class Partition:
         buckets.reverse()
         for index in range(self.count):
             # MessagePack encodings are prefix-free: sorting key + row together sorts by the key's encoding.
-            pairs = sorted(buckets.pop())
-            body = b"".join(pairs)
-            if not pairs:
-                continue
-            if len(body) <= self._part_bytes:
-                yield _encoded(index, body, len(pairs))
-            else:
-                del body
-                for part in _parts(pairs, self._part_bytes):
-                    yield _encoded(index, b"".join(part), len(part))
+            yield from block_of_kept(index, sorted(buckets.pop()), self._gathering)
+
+
+def block_of_kept(index: int, kept: list[bytes], gathering: Gathering) -> Iterator[EncodedBlock]:
+    """Yield the records of one block; ``kept`` is what was kept of its rows by ``gathering``, sorted."""
+    if not kept:
+        return
+    plain, pairs = gathering.block(kept)
+    if plain is not None:
+        yield EncodedBlock(index, digest_of(Kind.BLOCK, plain), plain, len(kept), CODEC_VERSION)
+    elif sum(map(len, pairs)) <= gathering.longest:
+        yield _by_rows(index, pairs)
+    else:
+        for part in _parts(pairs, gathering.longest):
+            yield _by_rows(index, part)
+
+
+def gathering_of(*, max_value_bytes: int, columns: bool | None = None) -> Gathering:
+    """Return what takes rows and gives blocks; the arguments are those of :func:`partition`."""
+    longest = min(PART_BYTES, longest_body(max_value_bytes))
+    return Gathering(columns=by_columns.COLUMNS if columns is None else columns, longest=longest)
+
+
+def longest_body(max_value_bytes: int) -> int:
+    """Return how many bytes the rows of a record may take; ``max_value_bytes`` is the store's limit for a record."""
+    return min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
 
 
 def partition(
@@ -124,48 +152,51 @@ def partition(
     max_value_bytes: int,
     previous_count: int | None = None,
     ordered: bool = False,
+    contents: bool = False,
+    columns: bool | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Partition:
     """Encode ``rows`` and assign them to blocks.
 
     ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
-    ``ordered``: the order of ``rows`` is kept.
+    ``ordered``: the order of ``rows`` is kept. ``contents``: the digest of all rows is wanted. ``columns``: whether
+    blocks may be written by columns (``None``: as :data:`.columns.COLUMNS` says).
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
     Raises ``EncodeError`` for a key or row that cannot be stored and for keys that would be equal when they are read,
     and ``RecordTooBig`` for a row that does not fit in a record (uncompressed, so that whether it fits does not depend
     on what else it contains).
     """
-    limit = min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
+    limit = longest_body(max_value_bytes)
     total = len(rows)
     count = block_count(total, previous_count)
     shift, mask = 33 - count.bit_length(), count - 1
     buckets: list[list[bytes]] = [[] for _ in range(count)]
-    encoder = Encoder()
-    check = KeyCheck(encoder.zones).check
-    cutter = Cutter(min(PART_BYTES, limit)) if ordered else None
+    gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns)
+    content, encoder = 0, Encoder()
+    cutter = Cutter(gathering.longest) if ordered else None
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
         values = list(islice(all_rows, _CHUNK))
-        encoded_keys, encoded_rows = encoder.encode(keys, values)
-        check(keys, values, encoded_keys, encoded_rows)
-        pairs = list(map(add, encoded_keys, encoded_rows))
-        checksums = list(map(crc32, encoded_keys))
-        for checksum, pair in zip(checksums, pairs, strict=True):
+        encoded = gathering.keys(keys)
+        kept = gathering.rows(keys, encoded, values)
+        if contents:
+            content += sum_of(map(add, encoded, encoder.rows(keys, values)))
+        checksums = list(map(crc32, encoded))
+        for checksum, pair in zip(checksums, kept, strict=True):
             # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
             # patterns (UUIDs that differ only in their upper half) its own bits leave every second block empty.
             buckets[checksum * 0x9E3779B1 >> shift & mask].append(pair)
-        if sum(map(len, pairs)) > limit:
-            _refuse_too_big(keys, pairs, limit)
         if cutter is not None:
-            cutter.add(encoded_keys, checksums)
+            cutter.add(encoded, checksums)
+        _refuse_too_big(keys, gathering.sizes(keys, kept, values, limit), limit)
         if progress is not None:
             progress(len(keys))
     chunks = [] if cutter is None else cutter.chunks()
     order = [
         EncodedBlock(index, digest_of(Kind.ORDER, plain), plain, keys) for index, (plain, keys) in enumerate(chunks)
     ]
-    return Partition(buckets, total, min(PART_BYTES, limit), order)
+    return Partition(buckets, total, gathering, order, content_of(content) if contents else b"")
 
 
 def decode_block(
@@ -182,21 +213,31 @@ def decode_block(
     """
     check_form(rows, row_type)
     plain = verified(Kind.BLOCK, digest, stored)
+    frozen = rows == "frozen"
     try:
-        flat = decode(plain, frozen=rows == "frozen")
+        keys, values = _by_columns(plain, frozen) if by_columns.is_by_columns(plain) else _flat(plain, frozen)
     except DamagedRecord as error:
         raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
-    if not isinstance(flat, list) or len(flat) % 2:
-        raise DamagedRecord.of(Kind.BLOCK, digest, "it is not a list of keys and rows")
-    keys, values = flat[::2], flat[1::2]
     if row_type is not None:
         values = make_rows(row_type, keys, values)
     return DecodedBlock(keys, values)
 
 
-def _encoded(index: int, body: bytes, rows: int) -> EncodedBlock:
-    plain = array_header(2 * rows) + body
-    return EncodedBlock(index, digest_of(Kind.BLOCK, plain), plain, rows)
+def _by_columns(plain: bytes, frozen: bool) -> tuple[Sequence[Any], Sequence[Any]]:
+    block = by_columns.read(plain, frozen=frozen)
+    return block.keys, block.shape.rows(block.columns, frozen=frozen)
+
+
+def _flat(plain: bytes, frozen: bool) -> tuple[Sequence[Any], Sequence[Any]]:
+    flat = decode(plain, frozen=frozen)
+    if not isinstance(flat, list) or len(flat) % 2:
+        raise DamagedRecord("it is not a list of keys and rows")
+    return tuple(flat[::2]), flat[1::2]
+
+
+def _by_rows(index: int, pairs: Sequence[bytes]) -> EncodedBlock:
+    plain = array_header(2 * len(pairs)) + b"".join(pairs)
+    return EncodedBlock(index, digest_of(Kind.BLOCK, plain), plain, len(pairs))
 
 
 def _parts(pairs: list[bytes], part_bytes: int) -> Iterator[list[bytes]]:
@@ -211,9 +252,7 @@ def _parts(pairs: list[bytes], part_bytes: int) -> Iterator[list[bytes]]:
     yield part
 
 
-def _refuse_too_big(keys: Sequence[Any], pairs: Sequence[bytes], limit: int) -> None:
-    for key, pair in zip(keys, pairs, strict=True):
-        if len(pair) > limit:
-            raise RecordTooBig(
-                f"row {shown(key)} takes {len(pair):,} bytes; a record of this store holds at most {limit:,}"
-            )
+def _refuse_too_big(keys: Sequence[Any], sizes: Sequence[int], limit: int) -> None:
+    for key, size in zip(keys, sizes, strict=False):
+        if size > limit:
+            raise RecordTooBig(f"row {shown(key)} takes {size:,} bytes; a record of this store holds at most {limit:,}")

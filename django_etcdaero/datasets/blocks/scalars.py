@@ -52,7 +52,8 @@ def _signed(number: int) -> bytes:
     return number.to_bytes((bits + 7) // 8, "big", signed=True)
 
 
-def _zone(zone: tzinfo | None) -> bytes:
+def zone_bytes(zone: tzinfo | None) -> bytes:
+    """Return how a time zone is written. Raises ``TypeError`` for one that cannot be stored."""
     if zone is None:
         return b""
     if zone is UTC:
@@ -70,7 +71,8 @@ def _zone(zone: tzinfo | None) -> bytes:
     raise TypeError(f"the time zone is a {kind.__module__}.{kind.__qualname__}")
 
 
-def _unzone(data: bytes) -> tzinfo | None:
+def read_zone(data: bytes) -> tzinfo | None:
+    """Return the zone that is written so. Raises ``DamagedRecord``; ``ResponseError`` where this machine has none."""
     if not data:
         return None
     tag, rest = data[:1], data[1:]
@@ -95,7 +97,7 @@ def _unzone(data: bytes) -> tzinfo | None:
 def _pack_time(value: time) -> bytes:
     seconds = (value.hour * 60 + value.minute) * 60 + value.second
     number = (seconds * 1_000_000 + value.microsecond) * 2 + value.fold
-    return number.to_bytes(_TIME_BYTES, "big") + _zone(value.tzinfo)
+    return number.to_bytes(_TIME_BYTES, "big") + zone_bytes(value.tzinfo)
 
 
 def _unpack_time(data: bytes) -> time:
@@ -103,7 +105,7 @@ def _unpack_time(data: bytes) -> time:
     minutes, microseconds = divmod(number >> 1, _MINUTE_US)
     hour, minute = divmod(minutes, 60)
     second, microsecond = divmod(microseconds, 1_000_000)
-    return time(hour, minute, second, microsecond, _unzone(data[_TIME_BYTES:]), fold=number & 1)
+    return time(hour, minute, second, microsecond, read_zone(data[_TIME_BYTES:]), fold=number & 1)
 
 
 def _pack_datetime(value: datetime) -> bytes:
@@ -111,7 +113,7 @@ def _pack_datetime(value: datetime) -> bytes:
     if zone is UTC:  # by far the commonest: what the ORM gives with USE_TZ
         since, packed = value - _EPOCH_UTC, b"U"
     else:
-        since, packed = (value if zone is None else value.replace(tzinfo=None)) - _EPOCH, _zone(zone)
+        since, packed = (value if zone is None else value.replace(tzinfo=None)) - _EPOCH, zone_bytes(zone)
     number = ((since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds) * 2 + value.fold
     return number.to_bytes(_DATETIME_BYTES, "big") + packed
 
@@ -121,7 +123,7 @@ def _unpack_datetime(data: bytes) -> datetime:
     zone = data[_DATETIME_BYTES:]
     since = _MICROSECOND * (number >> 1)  # timedelta(microseconds=...) takes much longer
     if number & 1 or (zone and zone != b"U"):
-        return (_EPOCH + since).replace(tzinfo=_unzone(zone), fold=number & 1)
+        return (_EPOCH + since).replace(tzinfo=read_zone(zone), fold=number & 1)
     return (_EPOCH_UTC if zone else _EPOCH) + since
 
 

@@ -16,6 +16,7 @@ from django_etcdaero.datasets.blocks.codec import split
 from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.delta import net_changes
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords
+from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.order import Order
 from django_etcdaero.datasets.blocks.partition import block_of
@@ -139,11 +140,12 @@ def _rows_of(block: Block, stored: Iterator[tuple[bytes, bytes]]) -> dict[bytes,
     count = 0
     for _ in block.parts:
         digest, data = next(stored)
-        flat = split(verified(Kind.BLOCK, digest, data))
-        if len(flat) % 2:
-            raise DamagedRecord.of(Kind.BLOCK, digest, "it is not a list of keys and rows")
-        rows.update(zip(flat[::2], flat[1::2], strict=True))
-        count += len(flat) // 2
+        try:
+            pairs = encoded_pairs(verified(Kind.BLOCK, digest, data))
+        except ValueError as error:
+            raise DamagedRecord.of(Kind.BLOCK, digest, "it is not a list of keys and rows") from error
+        rows.update(pairs)
+        count += len(pairs)
     if len(rows) != count:
         raise CorruptBlock(f"block {block.number} has two rows with one key")
     for key, row in block.changes.items():

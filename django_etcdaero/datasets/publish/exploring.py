@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from django_etcdaero.datasets.blocks.applied import Applied, pairs_of
+from django_etcdaero.datasets.blocks.applied import Applied
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.codec import Encoder, decode
 from django_etcdaero.datasets.blocks.digests import Fetch
+from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
@@ -66,7 +67,7 @@ class Exploration:
     def find(self, key: bytes) -> Row:
         """Return the row with an encoded key. Raises ``KeyNotFound``, ``CorruptBlock``, what the store raises."""
         for name in self.holding(key):
-            for encoded, row in pairs_of(self._applied.plain([name])[name]):
+            for encoded, row in encoded_pairs(self._applied.plain([name])[name]):
                 if encoded == key:
                     return Row(encoded, decode(encoded), decode(row))
         raise KeyNotFound(f"version {self.announcement.version} has no row with this key")
@@ -88,7 +89,7 @@ class Exploration:
                 return self._page(found, at, in_time=False)
             read = self._applied.plain(dict.fromkeys(batch))
             for name in batch:
-                for number, (encoded, stored) in enumerate(pairs_of(read[name])):
+                for number, (encoded, stored) in enumerate(encoded_pairs(read[name])):
                     if number < at.row:
                         continue
                     key, row = decode(encoded), decode(stored)

@@ -25,7 +25,7 @@ from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.reading import read_state
 from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.stored_state import Pin, StoredState
-from django_etcdaero.datasets.state.validations import RefusedLoad, phases_in, refused_loads, results_in
+from django_etcdaero.datasets.state.validations import RefusedLoad, changes_in, phases_in, refused_loads, results_in
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import CorruptBlock, Fenced, InvalidRequest, KeyNotFound
@@ -56,6 +56,10 @@ class Version:
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds that each phase of its refresh took, in their order: ``load``, ``validate``, ``store`` (encode, compress,
     write), ``try`` (load it as readers do). Empty if its publisher did not tell."""
+    changes: bool = False
+    """Whether only changes were loaded for it, or the rows of some keys."""
+    drift: int | None = None
+    """Of a full load: rows that were not what changes had told; ``None``: it is not known."""
 
     @property
     def pinned(self) -> bool:
@@ -103,6 +107,7 @@ def _versions(stores: Stores, layout: Layout, state: StoredState) -> list[Versio
     found = []
     for entry, item in reversed(kept(stores.kv.range(layout.history(), prefix=True).kvs)):
         pin = state.pin if state.pin is not None and state.pin.version == entry.version else None
+        changes, drift = changes_in(item)
         found.append(
             Version(
                 announcement=entry,
@@ -110,6 +115,8 @@ def _versions(stores: Stores, layout: Layout, state: StoredState) -> list[Versio
                 results=results_in(item),
                 pin=pin,
                 phases=_ordered(phases_in(item)),
+                changes=changes,
+                drift=drift,
             )
         )
     return found

@@ -33,17 +33,23 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
-from functools import partial
+from dataclasses import replace
+from datetime import timedelta
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
+from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.delta import check_keys, cut
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.partition import block_count
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.announcement import MOST_VERSION, Announcement
+from django_etcdaero.datasets.state.formats import Allowed, allowed
 from django_etcdaero.datasets.state.project import project_of, tell_of_other_project
 from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
@@ -56,16 +62,26 @@ from django_etcdaero.keyvalue.ops import delete, mod_revision, put
 from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.keyvalue.values import Operation
 from django_etcdaero.system.clocks import elapsed
+from django_etcdaero.system.error_text import text_of
+from django_etcdaero.system.interruption import interrupts
 
+from .base import Base, base_of, fits, forget, remember
+from .changing import Difference, difference, read_changes, read_keys
 from .commit import GuardedCommit
+from .drift import drift_of
 from .expiry import Expiry, kept, note_of
 from .permission import Permission
+from .position import Position, position_of, read_cursor
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
-from .validation import run_validators, trial_load
+from .validation import OldRowsGone, run_validators, trial_load, trial_of_changes
 
 logger = logging.getLogger("django_etcdaero.datasets")
+
+
+_told: dict[bytes, str] = {}
+"""Why versions are written in an older form, as it was told, by the start of a dataset's records."""
 
 
 class Published(NamedTuple):
@@ -79,6 +95,10 @@ class Published(NamedTuple):
     rows: int
     bytes_written: int
     bytes_total: int
+    changes: bool = False
+    """Whether not everything was loaded."""
+    drift: int | None = None
+    """Of a full load: rows that were not what changes had told; ``None``: it is not known."""
 
 
 class Load(NamedTuple):
@@ -91,6 +111,16 @@ class Load(NamedTuple):
     seconds: float
     latest: Announcement | None
     """The version that it is compared with: the announced one; while pinned the newest of the history."""
+    cursor: str = ""
+    """Where the source stood before it, for a dataset that loads changes."""
+    full_load: float = 0.0
+    """When the last full load began: this one, or the one that its changes go back to."""
+    content: str = ""
+    """Digest of all rows, in hex, once they are encoded."""
+    whole: bool = True
+    """Whether everything was loaded."""
+    drift: int | None = None
+    """Rows that were not what changes had told, if that is known."""
 
 
 class Publication:
@@ -99,6 +129,7 @@ class Publication:
     ``state`` is what was read under ``lock``. Without a lock nothing is written: rows are loaded, validated, encoded
     and loaded on trial only. ``permission`` is that to announce. ``force`` repairs damage that was repaired in vain
     before. ``read`` takes the place of the source, as :func:`.source.load_rows`; what it gives answers no request.
+    ``full``: everything is loaded, also where changes would do; ``keys``: only their rows are, where that can be done.
     """
 
     def __init__(
@@ -114,7 +145,11 @@ class Publication:
         progress: Progress | None,
         read: Callable[[Progress | None], dict[Any, Any]] | None = None,
         skip_validators: bool = False,
+        full: bool = False,
+        keys: Sequence[Any] | None = None,
     ) -> None:
+        self._full = full
+        self._keys = keys
         self._dataset = dataset
         self._listener = host.listener
         self._kv = stores.kv
@@ -127,10 +162,13 @@ class Publication:
         self._force = force
         self._progress = progress
         self._read = read or partial(load_rows, dataset)
-        self._answers = read is None
+        self._from_source = read is None
+        self._answers = read is None and keys is None
         self._skip_validators = skip_validators
         self.results: list[ValidatorResult] = []
         """What validators said."""
+        self._verify = state.pending is not None and state.pending.repair
+        """Whether records that exist are read back and checked."""
         self._phases: dict[str, float] = {}
         """Seconds that each took."""
         self.loading = False
@@ -141,34 +179,184 @@ class Publication:
         permission was withdrawn."""
         tell_of_other_project(self._dataset, self._stores, self._state.current)
         self._refuse_load_in_vain()
+        return self._publish_changes() or self._publish_all()
+
+    def _publish_all(self) -> Published:
+        self._answers = self._from_source
         # 2. Load and validate.
         rows, load = self._load_and_validate()
+        position = position_of(load.latest, self._state.checked) if self._changeable else None
         # 3. Store what is missing.
         base = load_manifest(self._blocks, load.latest)
         storing = self._storing(base)
         with self._phase("store"):
-            manifest = storing.store(rows)
+            same = position.content if position is not None and self._allowed.deltas else b""
+            manifest = storing.store(rows, contents=self._changeable, columns=self._allowed.columns, same=same)
         del rows
+        load = load._replace(content=storing.content.hex(), drift=self._drift(base, position, manifest, storing))
         version: int | None = None
         checked: Checked | None = None
-        if self._is_announced(manifest, base, storing):
+        known = position is not None or not self._changeable
+        if known and self._is_announced(manifest, base, storing):
             checked = self._note_unchanged(load, storing)
         else:
             # 4. Announce.
-            announcement, expiry = self._prepare(manifest, load, storing)
+            announcement, expiry = self._prepare(manifest, load, storing.bytes_total)
+            self._try(lambda: trial_load(self._dataset, announcement, manifest, storing.fetch))
             version = announcement.version
             if self._lock is not None:
                 checked = self._announce(self._lock, announcement, load, storing, expiry)
                 # 5. Expire.
                 expiry.run(self._state.condemned)
         outcome = Outcome.UNCHANGED if version is None else Outcome.REFRESHED
-        return Published(outcome, version, checked, manifest.rows, storing.bytes_written, storing.bytes_total)
+        written, total = storing.bytes_written, storing.bytes_total
+        return Published(outcome, version, checked, manifest.rows, written, total, drift=load.drift)
+
+    # --- changes alone -----------------------------------------------------------------------------------------------
+
+    @property
+    def _changeable(self) -> bool:
+        """Whether parts of the source can be loaded by themselves."""
+        return self._from_source and (self._dataset.loads_changes() or self._dataset.loads_keys())
+
+    def _to_change(self) -> tuple[Announcement, Position, Base] | None:
+        """Return the version that a change can go on from; ``None``: everything is to be loaded."""
+        if self._lock is None or not self._changeable or self._full or self._verify:
+            return None
+        if self._keys is None and not self._dataset.loads_changes():
+            return None
+        latest, checked = self._latest(), self._state.checked
+        position = position_of(latest, checked)
+        if latest is None or position is None or checked is None or self._restored():
+            return None
+        if self._keys is None and (not position.cursor or self._full_load_is_due(position)):
+            return None
+        base = base_of(bytes.fromhex(latest.root), self._blocks, self._layout)
+        return None if base is None else (latest, position, base)
+
+    def _full_load_is_due(self, position: Position) -> bool:
+        period: timedelta | None = self._dataset.full_load_every
+        return period is not None and not 0 <= time.time() - position.full_load < period.total_seconds()
+
+    def _publish_changes(self) -> Published | None:
+        """Load what has changed, and publish it; ``None``: everything is to be loaded."""
+        going_on = self._to_change()
+        if going_on is None:
+            return None
+        latest, position, base = going_on
+        # 2. Load and validate.
+        started, began, self.loading = time.time(), elapsed(), True
+        if self._keys is None:
+            given = Context().run(read_changes, self._dataset, position)
+        else:
+            given = Context().run(read_keys, self._dataset, self._keys, position)
+        self._permission.check()
+        self.loading = False
+        if given is None:
+            return None
+        load = Load(started, began, elapsed() - began, latest, given.cursor, position.full_load, whole=False)
+        self._phases["load"] = load.seconds
+        try:
+            with self._phase("store"):
+                found = difference(given, base, position, self._blocks)
+            load = load._replace(content=found.content.hex())
+            if not found and self._may_stay(base.manifest):
+                checked = self._note(load, latest.version)
+                return Published(Outcome.UNCHANGED, None, checked, latest.rows, 0, latest.stored_bytes, changes=True)
+            self.loading = True
+            self._validate(latest, {}, changed=(base, found))
+            self.loading = False
+            # 3. Store what is missing.
+            storing = self._storing(None)
+            with self._phase("store"):
+                after = self._store_change(base, found, storing)
+        except (CorruptBlock, OldRowsGone) as error:
+            logger.warning("dataset %s: changes cannot go on, so everything is loaded: %s", self._dataset.name, error)
+            self._verify = self._verify or isinstance(error, CorruptBlock)
+            self.loading, self.results, self._phases = False, [], {}
+            return None
+        if after is None:
+            return None
+        # 4. Announce.
+        manifest, total = after.manifest, storing.bytes_total or latest.stored_bytes + storing.bytes_written
+        announcement, expiry = self._prepare(manifest, load, total)
+        after.assembled = self._try(
+            lambda: trial_of_changes(self._dataset, announcement, manifest, storing.fetch, base=base, found=found)
+        )
+        checked = self._announce_change(announcement, load, storing, expiry)
+        after.net.update(found.net if after.manifest.deltas else {})
+        remember(after, self._layout)
+        # 5. Expire.
+        expiry.run(self._state.condemned)
+        return Published(
+            Outcome.REFRESHED, announcement.version, checked, manifest.rows, storing.bytes_written, total, changes=True
+        )
+
+    def _announce_change(self, announcement: Announcement, load: Load, storing: Storing, expiry: Expiry) -> Checked:
+        lock = self._lock
+        assert lock is not None, "without a lock everything is loaded"
+        forget(self._layout)  # what its deltas come to is about to go beyond the version
+        return self._announce(lock, announcement, load, storing, expiry)
+
+    def _store_change(self, base: Base, found: Difference, storing: Storing) -> Base | None:
+        """Write a change as deltas, or the blocks that it and the deltas before it change, and return what comes of it.
+
+        ``None``: so many more or fewer rows need another number of blocks, or all blocks need another form.
+        """
+        manifest, longest = base.manifest, self._blocks.max_value_bytes
+        deltas = cut(found.change, max_value_bytes=longest)
+        if self._allowed.deltas and fits(manifest, deltas):
+            manifest = storing.store_deltas(manifest, deltas, rows=found.rows, content=found.content)
+            return Base(manifest, base.net)
+        if block_count(found.rows, manifest.count) != manifest.count or manifest.codec > self._allowed.forms.codec:
+            return None
+        columns = self._allowed.columns
+        return Base(storing.fold(manifest, base.net | found.net, rows=found.rows, columns=columns))
+
+    @cached_property
+    def _allowed(self) -> Allowed:
+        """The form in which the version may be written, for all who read it."""
+        dataset, stores = self._dataset, self._stores
+        found = allowed(self._kv, dataset.name, dataset.schema, newest=stores.newest_format)
+        if found.why != _told.get(self._layout.records, ""):
+            _told[self._layout.records] = found.why
+            if found.why:
+                logger.warning("dataset %s: versions are written in an older form: %s", dataset.name, found.why)
+        return found
+
+    def _may_stay(self, manifest: Manifest) -> bool:
+        """Tell whether all who read the dataset can read a version."""
+        return (self._allowed.deltas or not manifest.deltas) and manifest.codec <= self._allowed.forms.codec
+
+    def _drift(
+        self, base: Manifest | None, position: Position | None, manifest: Manifest, storing: Storing
+    ) -> int | None:
+        """Return how many rows were not what changes had told, now that everything was loaded."""
+        if base is None or position is None or not position.cursor or not self._dataset.loads_changes():
+            return None
+        if position.content == storing.content:
+            return 0
+        try:
+            drift = Context().run(drift_of, self._dataset, position, base, manifest, self._blocks, storing.fetch)
+        except Exception as error:  # code of the project, which has just given all rows
+            if interrupts(error):
+                raise
+            said = text_of(error)
+            logger.warning("dataset %s: how far changes had drifted is not known: %s", self._dataset.name, said)
+            return None
+        if drift:
+            logger.warning(
+                "dataset %s: %d rows were not what load_changes() had told; this full load has corrected them",
+                self._dataset.name,
+                drift,
+            )
+        return drift
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[None]:
         began = elapsed()
         yield
-        self._phases[name] = elapsed() - began
+        self._phases[name] = self._phases.get(name, 0.0) + elapsed() - began
 
     # --- 2. load and validate ----------------------------------------------------------------------------------------
 
@@ -184,17 +372,30 @@ class Publication:
 
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
         started, began, self.loading = time.time(), elapsed(), True
+        cursor = ""
+        if self._from_source and self._dataset.loads_changes():
+            cursor = Context().run(read_cursor, self._dataset)
         rows = Context().run(self._read, self._progress)
         self._permission.check()
-        load = Load(started, began, elapsed() - began, self._latest())
+        if self._changeable:
+            check_keys(rows)
+        load = Load(started, began, elapsed() - began, self._latest(), cursor, started if self._changeable else 0.0)
         self._phases["load"] = load.seconds
-        if self._skip_validators:
-            self.results = [ValidatorResult(name="validators", ok=True, text="left out by hand")]
-        else:
-            with self._phase("validate"):
-                Context().run(run_validators, self._dataset, self._stores, load.latest, rows, self.results)
+        self._validate(load.latest, rows)
         self.loading = False
         return rows, load
+
+    def _validate(
+        self, latest: Announcement | None, rows: Mapping[Any, Any], changed: tuple[Base, Difference] | None = None
+    ) -> None:
+        if self._skip_validators:
+            self.results.append(ValidatorResult(name="validators", ok=True, text="left out by hand"))
+            return
+        validate = partial(run_validators, self._dataset, self._stores, latest, rows, self.results, changed=changed)
+        with self._phase("validate"):
+            Context().run(validate)
+        if self._allowed.why:  # for whoever looks at the history
+            self.results.append(ValidatorResult(name="form", ok=True, text=f"an older one: {self._allowed.why}"))
 
     def _latest(self) -> Announcement | None:
         """Return the version to compare with: the announced one; while pinned the newest of the history."""
@@ -210,7 +411,7 @@ class Publication:
             self._dataset,
             self._blocks,
             base,
-            verify=self._state.pending is not None and self._state.pending.repair,
+            verify=self._verify,
             dry_run=self._lock is None,
             ttl=self._stores.garbage_ttl,
             progress=self._progress,
@@ -232,19 +433,23 @@ class Publication:
         return state.next_epoch(self._blocks.read_copy()) != state.current.epoch
 
     def _note_unchanged(self, load: Load, storing: Storing) -> Checked | None:
+        return self._note(load, load.latest.version if load.latest is not None else 0, storing)
+
+    def _note(self, load: Load, version: int, storing: Storing | None = None) -> Checked | None:
         if self._lock is None:
             return None
         self._permission.use()
-        storing.make_permanent()
-        checked = self._checked(load, load.latest.version if load.latest is not None else 0)
+        if storing is not None:
+            storing.make_permanent()
+        checked = self._checked(load, version)
         self._commit(self._lock, checked)
         self._answer_request()
         return checked
 
     # --- 4. announce -------------------------------------------------------------------------------------------------
 
-    def _prepare(self, manifest: Manifest, load: Load, storing: Storing) -> tuple[Announcement, Expiry]:
-        """Return the announcement, of a version that loads as readers load it, and what will expire with it."""
+    def _prepare(self, manifest: Manifest, load: Load, total: int) -> tuple[Announcement, Expiry]:
+        """Return the announcement, and what will expire with it; ``total``: stored bytes of the version."""
         state = self._state
         copy = self._blocks.read_copy()
         expiry = Expiry(
@@ -268,23 +473,37 @@ class Publication:
             epoch=state.next_epoch(copy),
             root=manifest.root_digest.hex(),
             rows=manifest.rows,
-            stored_bytes=storing.bytes_total,
-            load_started=load.started,
+            stored_bytes=total,
+            load_started=self._loaded_since(load),
             load_seconds=load.seconds,
             published_at=time.time(),
             project=project_of(self._dataset, self._stores),
+            cursor=load.cursor,
+            content=load.content,
+            full_load=load.full_load,
         )
+        return announcement, expiry
+
+    def _loaded_since(self, load: Load) -> float:
+        """Return when the load began that rows are as old as: that of a few keys makes the others no younger."""
+        return load.latest.load_started if load.latest is not None and self._is_of_keys(load) else load.started
+
+    def _is_of_keys(self, load: Load) -> bool:
+        return self._keys is not None and not load.whole
+
+    def _try(self, trial: Callable[[], Assembled | None]) -> Assembled | None:
+        """Load the version as readers load it."""
         self.loading = True  # code of the project takes part
         with self._phase("try"):
-            Context().run(trial_load, self._dataset, announcement, manifest, storing.fetch)
+            made = Context().run(trial)
         self.loading = False
-        return announcement, expiry
+        return made
 
     def _announce(
         self, lock: Lock, announcement: Announcement, load: Load, storing: Storing, expiry: Expiry
     ) -> Checked:
         checked, value = self._checked(load, announcement.version), announcement.encode()
-        entry = history_value(announcement, self.results, self._phases)
+        entry = history_value(announcement, self.results, self._phases, changes=not load.whole, drift=load.drift)
         operations = [put(self._layout.history(announcement.version), entry), *expiry.operations]
         if self._state.pin is None:
             operations.append(put(self._layout.announcement, value))
@@ -321,13 +540,22 @@ class Publication:
             raise
 
     def _checked(self, load: Load, version: int) -> Checked:
+        before = self._state.checked
+        if before is not None and self._is_of_keys(load):
+            # The rows of some keys make the others no younger, and put off no load.
+            return replace(
+                before, id=secrets.token_hex(8), version=version, cursor=load.cursor, full_load=load.full_load
+            )
         return Checked(
             id=secrets.token_hex(8),
             load_started=load.started,
             load_seconds=load.seconds,
             noted_after=elapsed() - load.began,
             lock_token=self._lock.token if self._lock is not None else 0,
+            began_after=self._state.revision,
             version=version,
+            cursor=load.cursor,
+            full_load=load.full_load,
             **self._answered(),
         )
 

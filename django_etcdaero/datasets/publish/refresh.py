@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -62,6 +62,7 @@ class Refresh:
     are asked for. ``on_overdue`` is called from another thread when the load has not come to its end within
     ``load_timeout``, with the result of this refresh: all that is left of it then is the thread in which it runs.
     ``read`` gives the rows in the place of the source; that answers no request, and nobody backs off if it fails.
+    ``full`` loads everything where changes would do, ``keys`` only their rows, which answers no request either.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class Refresh:
         line: Line | None = None,
         read: Callable[[Progress | None], dict[Any, Any]] | None = None,
         skip_validators: bool = False,
+        full: bool = False,
+        keys: Sequence[Any] | None = None,
     ) -> None:
         self._dataset = dataset
         self._host = host
@@ -91,6 +94,10 @@ class Refresh:
         self._line = line
         self._read = read
         self._skip_validators = skip_validators
+        self._full = full
+        self._keys = keys
+        self._answers = read is None and keys is None
+        self._does_as_others = self._answers and not full
         self.store_away = False
         """Whether it failed because a store of the alias did not answer."""
         self._permission = Permission()
@@ -169,7 +176,7 @@ class Refresh:
             if self._state.former_revision:
                 move_announcement(stores.kv, self._layout, self._state, lock)
                 self._state = read_state(stores.kv, self._layout)
-            if self._read is None and turn.loaded_since(asked.checked, self._state.checked):
+            if self._does_as_others and turn.loaded_since(asked, self._state.checked):
                 return self._result(Outcome.FRESH)
             idle = self._not_due()
             if idle is not None:
@@ -214,6 +221,8 @@ class Refresh:
             progress=self._progress,
             read=self._read,
             skip_validators=self._skip_validators,
+            full=self._full,
+            keys=self._keys,
         )
         limit = TimeLimit(
             load_limit(self._dataset),
@@ -289,12 +298,12 @@ class Refresh:
         )
         kv, steps, nothing_since = self._stores.kv, list[Operation](), loaded_as_read(self._layout, self._state)
         try:
-            if self._read is None:
+            if self._answers:
                 steps.append(put(self._layout.attempt, attempt.encode()))
             if isinstance(error, ValidationFailed) and self._publication is not None:
                 steps.append(note_refused(kv, self._layout, str(error), self._publication.results))
             noted = bool(steps) and kv.txn().when(*nothing_since).then(*steps).commit().succeeded
-            if noted and self._read is None:
+            if noted and self._answers:
                 self._sightings.failed(attempt, after=asked)
         except EtcdAeroError as problem:
             logger.warning("dataset %s: the failure could not be noted: %s", self._dataset.name, problem)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from django_etcdaero.datasets.declared import Declared
@@ -24,43 +25,47 @@ def load_rows(dataset: Declared[Any, Any], progress: Progress | None = None) -> 
     Raises what it raises, as a ``RuntimeError`` what is no ``Exception`` (a source that exits must not end whoever
     loads); ``EncodeError`` for something that is neither a mapping nor an iterable of pairs, and ``DuplicateKey``.
     """
+    tell = progress or (lambda phase, done, total: None)
+    with telling("load()"):
+        tell("load", 0, None)
+        return rows_in(dataset, dataset.load(), f"load() of dataset {dataset.name!r}", tell)
+
+
+@contextmanager
+def telling(call: str) -> Iterator[None]:
+    """Raise as a ``RuntimeError`` what code of the project raises in the block and is no ``Exception``."""
     try:
-        return _rows_of(dataset, progress or (lambda phase, done, total: None))
+        yield
     except Exception:
         raise
     except BaseException as error:
         if interrupts(error):
             raise
-        raise RuntimeError(f"load() raised {text_of(error)}") from error
+        raise RuntimeError(f"{call} raised {text_of(error)}") from error
 
 
-def _rows_of(dataset: Declared[Any, Any], tell: Progress) -> dict[Any, Any]:
-    tell("load", 0, None)
-    source: object = dataset.load()
+def rows_in(dataset: Declared[Any, Any], source: object, call: str, tell: Progress) -> dict[Any, Any]:
+    """Return the rows of a mapping or of pairs; ``call`` is what gave them. Raises as :func:`load_rows` does."""
     if isinstance(source, Mapping):
         given = source if type(source) is dict else dict(one_version(source))
         tell("load", len(given), len(given))
         return given
     if not isinstance(source, Iterable) or isinstance(source, str | bytes):
-        raise EncodeError(
-            f"load() of dataset {dataset.name!r} returned {_named(source)};"
-            " expected a mapping or an iterable of (key, row) pairs"
-        )
+        raise EncodeError(f"{call} returned {_named(source)}; expected a mapping or an iterable of (key, row) pairs")
     rows: dict[Any, Any] = {}
     for item in source:
         if not isinstance(item, tuple) or len(item) != 2:
             raise EncodeError(
-                f"load() of dataset {dataset.name!r} gave {_named(item)} as item {len(rows) + 1};"
-                f" expected a (key, row) pair{_example(item)}"
+                f"{call} gave {_named(item)} as item {len(rows) + 1}; expected a (key, row) pair{_example(item)}"
             )
         key, row = item
         try:
             if key in rows:
                 first = next(each for each in rows if each == key or each is key)
                 twice = "twice" if repr(first) == repr(key) else f"and {first!r}, which are equal"
-                raise DuplicateKey(f"load() of dataset {dataset.name!r} gave {dataset._named_key(key)} {twice}")
+                raise DuplicateKey(f"{call} gave {dataset._named_key(key)} {twice}")
         except TypeError as error:
-            raise EncodeError(f"load() of dataset {dataset.name!r} gave the key {key!r}: {error}") from error
+            raise EncodeError(f"{call} gave the key {key!r}: {error}") from error
         rows[key] = row
         if len(rows) % STEP == 0:
             tell("load", len(rows), None)

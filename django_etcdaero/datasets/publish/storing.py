@@ -7,12 +7,16 @@ together, right before the announcement: a refresh that fails or is killed on th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.compression import damaged
+from django_etcdaero.datasets.blocks.delta import EncodedDelta
 from django_etcdaero.datasets.blocks.digests import Kind
+from django_etcdaero.datasets.blocks.folding import fold
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
 from django_etcdaero.datasets.declared import Declared
@@ -64,34 +68,57 @@ class Storing:
         self._dry_run = dry_run
         self._ttl = ttl
         self._progress = progress
-        self._sizes: dict[bytes, int] = {}
-        if base is not None:
-            self._sizes.update(zip(base.blocks, base.sizes, strict=True))
-            self._sizes.update(zip(base.order.chunks, base.order.sizes, strict=True))
-        self._certain = set(base.digests()) if base is not None else set()
         self._written: dict[bytes, int] = {}
         """Stored bytes of each record that was (or, in a dry run, would be) written."""
         self._kept: dict[bytes, bytes] = {}
         """In a dry run: the stored form of what would be written."""
+        self.content = b""
+        """Digest of all rows, where :meth:`store` was asked for it."""
         self.bytes_total = 0
         """Stored bytes of the whole version: blocks, pages and root. Known after :meth:`store`."""
         self._mortal: set[bytes] = set()
         """Records that are part of the version and vanish after a while unless :meth:`make_permanent` comes first."""
+
+    @cached_property
+    def _sizes(self) -> dict[bytes, int]:
+        """Stored size of each block and chunk of the base."""
+        base = self._base
+        if base is None:
+            return {}
+        return dict(zip((*base.blocks, *base.order.chunks), (*base.sizes, *base.order.sizes), strict=True))
+
+    @cached_property
+    def _certain(self) -> set[bytes]:
+        return set(self._base.digests()) if self._base is not None else set()
 
     @property
     def bytes_written(self) -> int:
         """Stored bytes of the records that were not there."""
         return sum(self._written.values())
 
-    def store(self, rows: Mapping[Any, Any]) -> Manifest:
-        """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors."""
+    def store(
+        self, rows: Mapping[Any, Any], *, contents: bool = False, columns: bool = True, same: bytes = b""
+    ) -> Manifest:
+        """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors.
+
+        ``columns``: blocks may be written by columns. ``contents``: the digest of all rows is wanted, and is in
+        ``content`` then. ``same`` is that of the base, if it is known: where the rows are those of the base, and all of
+        that is there, it stays as it is, with its deltas.
+        """
         parts = partition(
             rows,
             max_value_bytes=self._blocks.max_value_bytes,
             previous_count=self._base.count if self._base is not None else None,
             ordered=self._dataset.ordered,
+            contents=contents,
+            columns=None if columns else False,
             progress=self._counter("encode", len(rows)),
         )
+        self.content = parts.content
+        base = self._base
+        if base is not None and base.deltas and same == parts.content and not self._verify and self._stays():
+            self.bytes_total = base.stored_bytes + sum(base.delta_sizes)
+            return base
         manifest = Manifest.build(
             self._stored(iter(parts), Kind.BLOCK, self._counter("write", len(rows))),
             name=self._dataset.name,
@@ -99,9 +126,51 @@ class Storing:
             count=parts.count,
             order=self._stored(iter(parts.order), Kind.ORDER, lambda keys: None),
         )
+        self._bring_manifest(manifest)
+        return manifest
+
+    def _bring_manifest(self, manifest: Manifest) -> None:
         records = manifest.records()
         self.bytes_total = manifest.stored_bytes + sum(map(len, records.values()))
         self._bring(dict.fromkeys(records, Kind.PAGE) | {manifest.root_digest: Kind.ROOT}, records)
+
+    def store_deltas(self, base: Manifest, deltas: Iterable[EncodedDelta], *, rows: int, content: bytes) -> Manifest:
+        """Write deltas that go on from a version that is there; return the manifest of what they make of it.
+
+        ``rows`` and ``content`` are those of the result. Looks at no other record. Raises store errors.
+        """
+        stored = {delta.digest: delta.stored() for delta in deltas}
+        self._bring(dict.fromkeys(stored, Kind.DELTA), stored)
+        manifest = base.changed(
+            [(delta.digest, len(stored[delta.digest])) for delta in deltas], rows=rows, content=content
+        )
+        self._bring({manifest.root_digest: Kind.ROOT}, {manifest.root_digest: manifest.root_record()})
+        return manifest
+
+    def fold(self, base: Manifest, net: Mapping[bytes, bytes | None], *, rows: int, columns: bool = True) -> Manifest:
+        """Write the blocks that deltas change, and return the manifest of a version that needs no deltas.
+
+        ``net`` is what all deltas come to, applied to the blocks of ``base``; ``rows`` is how many rows that gives.
+        Raises ``CorruptBlock`` for blocks that are missing or damaged, and store errors.
+        """
+        replaced: dict[int, list[Entry]] = {}
+        gone = 0
+        found = fold(
+            base,
+            net,
+            self._blocks.fetch,
+            max_value_bytes=self._blocks.max_value_bytes,
+            columns=None if columns else False,
+        )
+        while batch := list(islice(found, WINDOW)):
+            records = (record for each in batch for record in each.records)
+            by_index: dict[int, list[Entry]] = {each.number: [] for each in batch}
+            for entry in self._stored(records, Kind.BLOCK, lambda rows: None):
+                by_index[entry.index].append(entry)
+            replaced |= by_index
+            gone += sum(each.plain_bytes for each in batch)
+        manifest = replace(base, rows=rows).folded(replaced, plain_bytes=gone)
+        self._bring_manifest(manifest)
         return manifest
 
     def fetch(self, digests: Iterable[bytes]) -> dict[bytes, bytes]:
@@ -115,6 +184,11 @@ class Storing:
         lost = self._mortal - self._blocks.keep_forever(self._mortal)
         if lost:
             raise ResponseError(f"the record store lost {len(lost)} of {len(self._mortal)} records just written")
+
+    def _stays(self) -> bool:
+        """Tell whether all records of the base are there, and none is about to go."""
+        found = self._blocks.exists(self._certain)
+        return found.keys() == self._certain and all(meta.ttl is None for meta in found.values())
 
     def _counter(self, phase: str, total: int) -> Any:
         done = 0

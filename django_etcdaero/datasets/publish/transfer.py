@@ -67,6 +67,7 @@ def _write(file: BinaryIO, entry: Announcement, manifest: Manifest, blocks: Bloc
         published_at=entry.published_at,
         load_started=entry.load_started,
         project=entry.project,
+        codec=manifest.codec,
     )
     file.write(header.encode())
     for batch in batches(kinds, FETCH):
@@ -98,7 +99,7 @@ def import_version(
             )
 
         def read(progress: Progress | None) -> dict[Any, Any]:
-            rows = assemble(header.version, found.manifest, found.fetch, rows="plain").rows
+            rows = dict(assemble(header.version, found.manifest, found.fetch, rows="plain").rows)
             if progress is not None:
                 progress("load", len(rows), len(rows))
             return rows

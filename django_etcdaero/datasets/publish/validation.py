@@ -9,14 +9,16 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from django_etcdaero.datasets.blocks.assembly import assemble
+from django_etcdaero.datasets.blocks.assembly import Assembled, assemble
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.difference import differences, encoded_side, stored_side
 from django_etcdaero.datasets.blocks.digests import Fetch
 from django_etcdaero.datasets.blocks.frozen import freeze
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.partition import partition
+from django_etcdaero.datasets.blocks.row_types import make_rows
 from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.datasets.field_index import build_index
 from django_etcdaero.datasets.snapshot import make_snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.stores import Stores
@@ -25,6 +27,8 @@ from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, Respon
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
+from .base import Base
+from .changing import ChangedRows, Difference
 from .thresholds import choose_validators
 
 logger = logging.getLogger("django_etcdaero.datasets")
@@ -43,13 +47,16 @@ class OldRows(Mapping[Any, Any]):
     :class:`OldRowsGone` when the record store does not have them any more.
     """
 
-    def __init__(self, blocks: BlockStore, announcement: Announcement) -> None:
+    def __init__(self, blocks: BlockStore, announcement: Announcement, *, manifest: Manifest | None = None) -> None:
         self._blocks = blocks
         self._announcement = announcement
+        self._known = manifest
         self._counted: tuple[Mapping[Any, Any], Changes] | None = None
 
     @cached_property
     def _manifest(self) -> Manifest:
+        if self._known is not None:
+            return self._known
         return Manifest.load(self._blocks.fetch, bytes.fromhex(self._announcement.root))
 
     @cached_property
@@ -64,16 +71,20 @@ class OldRows(Mapping[Any, Any]):
         """
         if self._counted is None or self._counted[0] is not new:
             with self._telling_what_is_gone():
-                count = self._manifest.count
+                count, stored = self._manifest.count, stored_side(self._manifest, self._blocks.fetch)
             rows = new.as_loaded if isinstance(new, NewRows) else new
             parts = partition(rows, max_value_bytes=self._blocks.max_value_bytes, previous_count=count)
-            side = encoded_side(parts, parts.count, frozenset(self._manifest.blocks))
+            side = encoded_side(parts, parts.count, frozenset(stored.blocks))
             with self._telling_what_is_gone():
-                pairs = differences(stored_side(self._manifest, self._blocks.fetch), side)
+                pairs = differences(stored, side)
                 found = Counter((pair.old is None, pair.new is None) for pair in pairs)
             counts = Changes(added=found[True, False], removed=found[False, True], changed=found[False, False])
             self._counted = new, counts
         return self._counted[1]
+
+    def counted(self, new: Mapping[Any, Any], counts: Changes) -> None:
+        """Take it from who knows how many rows differ from ``new``."""
+        self._counted = new, counts
 
     @contextmanager
     def _telling_what_is_gone(self) -> Iterator[None]:
@@ -117,18 +128,29 @@ def run_validators(
     latest: Announcement | None,
     rows: Mapping[Any, Any],
     results: list[ValidatorResult],
+    *,
+    changed: tuple[Base, Difference] | None = None,
 ) -> None:
     """Run the dataset's validators on ``rows`` and those of ``latest``; what each says is added to ``results``.
 
-    Raises ``ValidationFailed``, store errors.
+    ``changed``: only what differs from ``latest`` was loaded, and ``rows`` are not looked at. Raises
+    ``ValidationFailed``, store errors, and where only changes were loaded :class:`OldRowsGone`.
     """
     layout = dataset.layout(stores.prefix)
     chosen = choose_validators(stores.kv, layout, tuple(dataset.validators))
     results += chosen.notes
-    old = None if latest is None else OldRows(BlockStore(stores.records, layout), latest)
+    blocks = BlockStore(stores.records, layout)
+    if changed is not None and latest is not None:
+        base, found = changed
+        old = OldRows(blocks, latest, manifest=base.manifest)
+        with_changes = ChangedRows(old, found)
+        old.counted(with_changes, found.counts)
+        validate(chosen.validators, old, with_changes, overridden=chosen.overridden, results=results)
+        return
+    current = None if latest is None else OldRows(blocks, latest)
     new = NewRows(rows)
     try:
-        validate(chosen.validators, old, new, overridden=chosen.overridden, results=results)
+        validate(chosen.validators, current, new, overridden=chosen.overridden, results=results)
     except OldRowsGone as error:
         # A validator that compares with rows that nobody has any more must not keep the dataset from healing.
         logger.warning("dataset %s: validated without the old rows: %s", dataset.name, error)
@@ -136,17 +158,58 @@ def run_validators(
         validate(chosen.validators, None, new, overridden=chosen.overridden, results=results)
 
 
-def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest: Manifest, fetch: Fetch) -> None:
+def trial_of_changes(
+    dataset: Declared[Any, Any],
+    announcement: Announcement,
+    manifest: Manifest,
+    fetch: Fetch,
+    *,
+    base: Base,
+    found: Difference,
+) -> Assembled | None:
+    """Make what a change brings in the form that the dataset declares, and all that is built of all rows.
+
+    Rows and indexes are made of the changed rows alone: the others have been through it. Where there is a ``prepare()``
+    it is given all rows, which are returned for the next time. Raises as :func:`trial_load` does.
+    """
+    if type(dataset).prepare is not Declared.prepare:
+        return trial_load(dataset, announcement, manifest, fetch, before=base.assembled)
+    if dataset.row_type is None and not dataset.indexes:
+        return None
+    try:
+        keys, rows = list(found.upserts), list(found.upserts.values())
+        if dataset.rows == "frozen":
+            rows = [freeze(row) for row in rows]
+        if dataset.row_type is not None:
+            rows = make_rows(dataset.row_type, keys, rows)
+        for field in dataset.indexes:
+            build_index(dataset.name, field, dict(zip(keys, rows, strict=True)))
+    except ConfigurationError as error:  # rows that do not fit the declared type, or lack a field of an index
+        raise ValidationFailed(f"no process could load the new rows: {error}") from error
+    return None
+
+
+def trial_load(
+    dataset: Declared[Any, Any],
+    announcement: Announcement,
+    manifest: Manifest,
+    fetch: Fetch,
+    *,
+    before: Assembled | None = None,
+) -> Assembled | None:
     """Make the rows in the form that the dataset declares, and all that is built of them.
 
     A version that no process could load would leave every new process without data, and the refresh would look like a
     success. Reading the blocks is left out where no code of the dataset takes part in loading: what was written is
-    named by its digest. Raises ``ValidationFailed`` when loading does not work, and what ``fetch`` raises.
+    named by its digest. ``before``: a version that is held in memory. Returns the one that was made, if one was. Raises
+    ``ValidationFailed`` when loading does not work, and what ``fetch`` raises.
     """
     if dataset.row_type is None and type(dataset).prepare is Declared.prepare and not dataset.indexes:
-        return
+        return None
     try:
-        made = assemble(announcement.version, manifest, fetch, rows=dataset.rows, row_type=dataset.row_type)
+        made = assemble(
+            announcement.version, manifest, fetch, rows=dataset.rows, row_type=dataset.row_type, before=before
+        )
         make_snapshot(dataset, made.rows, announcement, ordered=bool(manifest.order.chunks))
     except ConfigurationError as error:  # rows that do not fit the declared type
         raise ValidationFailed(f"no process could load the new rows: {error}") from error
@@ -156,3 +219,4 @@ def trial_load(dataset: Declared[Any, Any], announcement: Announcement, manifest
         if interrupts(error):
             raise
         raise ValidationFailed(f"prepare() raised {text_of(error)}") from error
+    return made

@@ -14,17 +14,17 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.datasets.blocks.assembly import Assembled, free_rows
+from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import MissingRecords
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.snapshot import Snapshot, dictionaries_of, make_snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot, rows_of
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.project import tell_of_other_project
@@ -40,6 +40,7 @@ from . import decision
 from .announced import AnnouncementView, Name
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
 from .fetching import Fetching
+from .freeing import free, taken_out
 from .live import LiveDataset, live_state
 from .live_state import STUCK_AFTER, Held, Work
 from .standing import Standing
@@ -51,10 +52,6 @@ logger = logging.getLogger("django_etcdaero.datasets")
 
 LOOK_AHEAD = 2.0
 """Seconds before the moment in which rows become too old at which it is looked whether they have to."""
-MOST_DROPPED = 10_000
-"""Rows that may be freed, and ..."""
-MOST_ENTRIES = 200_000
-"""... entries of a dictionary that may be dropped at once: each is some milliseconds in which no other thread runs."""
 
 
 class Follower:
@@ -92,8 +89,6 @@ class Follower:
         self._stopped = stopped
         self._poll_interval = poll_interval
         self._fetching = Fetching(dataset.rows, dataset.row_type, splay=splay)
-        self._shared_for = ""
-        """The directory that versions are mapped in; empty: none are."""
         self._origin = ""
         """Where the version held is from, if it is from no store."""
         self._look = False
@@ -282,10 +277,8 @@ class Follower:
                 assembled = assembled or self._fetch(announcement, self._blocks(stores))
             if assembled is None:
                 return False
-            rows: Any = assembled.rows  # a dictionary, or what is read like one
             with self._busy(f"prepare() of {label}"):
-                snapshot = make_snapshot(self.dataset, rows, announcement, ordered=assembled.ordered)
-            del rows
+                snapshot = self._snapshot(assembled, announcement)
             memory = decision.loaded(self._memory, version, reached=reached)
             standing = self._standing
             with self._live.guard:
@@ -296,12 +289,8 @@ class Follower:
                 self.wanted = False
                 self._live.age.announced(AnnouncedLoad.of_announcement(announcement), answered=elapsed())
                 standing.lag = max(0.0, time.time() - announcement.published_at)
-                self._origin = ""
-                if mapped is None:
-                    standing.change(State.VALID)
-                else:
-                    standing.change(State.INTERRUPTED, standing.error)
-                    self._origin = f"; version {announcement.version} is that of a file of this host"
+                standing.change(*((State.VALID,) if mapped is None else (State.INTERRUPTED, standing.error)))
+                self._origin = "" if mapped is None else f"; {label} is that of a file of this host"
                 self._live.held = Held(announcement.id, memory.order, assembled)
                 old = self._tell(snapshot)
         except BaseException as error:
@@ -312,37 +301,16 @@ class Follower:
                 raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
         self._tell_listener(snapshot)
-        dropped = 0
-        if isinstance(before, Assembled) and isinstance(assembled, Assembled):
-            dropped = before.own_rows(assembled)
-        elif before is not None and not isinstance(before, Assembled):
-            before.rows.file.release()
-        del before, assembled, snapshot
-        if old is not None and (dropped > MOST_DROPPED or sum(map(len, dictionaries_of(old))) > MOST_ENTRIES):
-            to_free = dictionaries_of(old)
-            del old
-            for _ in range(len(to_free)):
-                rows = to_free.pop(0)
-                free_rows(rows)
-        old = None
+        to_free = taken_out(old, before, assembled)
+        del before, old, assembled, snapshot
+        free(to_free)
         if self._fetching.shared is not None:
             self._fetching.shared.taken_into_use(version, certain=reached)
         return True
 
     def _see_to_shared(self, stores: Stores) -> None:
         """Let versions be mapped, if the dataset is shared; take no notice of one any more whose file is damaged."""
-        if self.dataset.shared and stores.shared_dir != self._shared_for:
-            from django_etcdaero.datasets.mapped.versions import SharedVersions  # here: most datasets do not need it
-
-            self._shared_for = stores.shared_dir
-            self._fetching.shared = SharedVersions(
-                stores.shared_dir,
-                self.dataset.layout(stores.prefix),
-                rows=self.dataset.rows,
-                row_type=self.dataset.row_type,
-                cached=self.dataset.shared_cache,
-                damaged=partial(self._host.wake_reader, self.dataset),
-            )
+        self._fetching.share(self.dataset, stores, damaged=partial(self._host.wake_reader, self.dataset))
         if self._assembled is not None and self._assembled.damaged is not None:
             self._standing.change(State.INTERRUPTED, self._assembled.damaged)
             self._memory = replace(self._memory, held=None)
@@ -356,6 +324,16 @@ class Follower:
             version, mapped = found
             self._standing.error = f"version {version.announcement.version} is that of a file of this host: {away}"
             self._load(version, stores, reached=False, mapped=mapped)
+
+    def _snapshot(self, assembled: Assembled | MappedVersion, announcement: Announcement) -> Snapshot[Any, Any]:
+        loaded, before = self._live.loaded, self._assembled
+        difference = assembled.difference if isinstance(assembled, Assembled) else None
+        if loaded is None or before is None or rows_of(loaded) is not before.rows:
+            loaded = difference = None
+        rows: Mapping[Any, Any] = assembled.rows
+        return make_snapshot(
+            self.dataset, rows, announcement, ordered=assembled.ordered, before=loaded, difference=difference
+        )
 
     def _tell_listener(self, snapshot: Snapshot[Any, Any]) -> None:
         try:

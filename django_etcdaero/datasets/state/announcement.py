@@ -40,6 +40,12 @@ class Announcement(StoredValue):
     published_at: float
     project: str = ""
     """Which project published it: see :mod:`.project`."""
+    cursor: str = ""
+    """Where the source stood, for a dataset that loads changes; empty: it is not known."""
+    content: str = ""
+    """Digest of all rows, in hex, of such a dataset; empty: it is not known."""
+    full_load: float = 0.0
+    """When the last full load began whose rows it goes back to; 0: it is not known."""
 
     def complaint(self) -> str | None:
         """Say that it names no root that could exist, or goes beyond what may be counted on from."""

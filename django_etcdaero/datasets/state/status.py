@@ -109,6 +109,10 @@ class RefreshResult:
     dry_run: bool = False
     validators: tuple[ValidatorResult, ...] = ()
     """What validators said, those that ran."""
+    changes: bool = False
+    """Whether only changes were loaded, or the rows of some keys, and not everything."""
+    drift: int | None = None
+    """Of a full load: rows that were not what changes had told; ``None``: it is not known."""
 
     @property
     def ok(self) -> bool:

@@ -53,14 +53,35 @@ class _Writer(StoredValue):
 
 
 def history_value(
-    announcement: Announcement, results: Iterable[ValidatorResult], phases: Mapping[str, float] = NO_PHASES
+    announcement: Announcement,
+    results: Iterable[ValidatorResult],
+    phases: Mapping[str, float] = NO_PHASES,
+    *,
+    changes: bool = False,
+    drift: int | None = None,
 ) -> bytes:
     """Return the value of an entry of the history: the announcement, what validators said, and the seconds of each
-    phase of the refresh."""
+    phase of the refresh; whether it loaded changes only, and if not how many rows they had missed."""
     stored = load_object(announcement.encode(), "announcement")
     listed = _to_store(results)
     said = {"results": listed, "phases": {name: round(seconds, 6) for name, seconds in phases.items()}}
-    return json.dumps(stored | {name: each for name, each in said.items() if each}, sort_keys=True).encode()
+    kept: dict[str, Any] = {name: each for name, each in said.items() if each}
+    if changes:
+        kept["changes"] = True
+    elif drift is not None:
+        kept["drift"] = drift
+    return json.dumps(stored | kept, sort_keys=True).encode()
+
+
+def changes_in(item: KeyValue) -> tuple[bool, int | None]:
+    """Return whether changes only were loaded for the version of an entry of the history, and else how many rows they
+    had missed, if that is known."""
+    try:
+        stored = load_object(item.value, "announcement")
+    except ResponseError:
+        return False, None
+    drift = stored.get("drift")
+    return stored.get("changes") is True, drift if type(drift) is int and drift >= 0 else None
 
 
 def phases_in(item: KeyValue) -> dict[str, float]:

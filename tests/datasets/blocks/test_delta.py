@@ -13,7 +13,7 @@ from uuid import UUID
 import msgpack
 import pytest
 
-from django_etcdaero.datasets.blocks.applied import Applied, pairs_of, rows_of_keys
+from django_etcdaero.datasets.blocks.applied import Applied, rows_of_keys
 from django_etcdaero.datasets.blocks.assembly import Assembled, assemble
 from django_etcdaero.datasets.blocks.codec import Encoder, decode
 from django_etcdaero.datasets.blocks.compression import RAW, store_form
@@ -21,6 +21,7 @@ from django_etcdaero.datasets.blocks.content import CONTENT_BYTES, content_after
 from django_etcdaero.datasets.blocks.delta import check_keys, cut, decode_delta, encode_change, split_delta
 from django_etcdaero.datasets.blocks.difference import differences, stored_side
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Kind, MissingRecords, digest_of
+from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.manifest import Manifest, deltas_of, pages_of
 from django_etcdaero.datasets.blocks.partition import PART_BYTES, partition
 from django_etcdaero.exceptions import ConfigurationError, DuplicateKey, EncodeError, RecordTooBig
@@ -271,10 +272,10 @@ def test_blocks_with_deltas_applied_are_those_of_the_rows(changed: Any) -> None:
     for manifest, rows in zip(manifests, contents, strict=True):
         applied = Applied(manifest, store.fetch)
         plain = applied.plain(list(applied.blocks))
-        found = {decode(key): decode(row) for block in plain.values() for key, row in pairs_of(block)}
+        found = {decode(key): decode(row) for block in plain.values() for key, row in encoded_pairs(block)}
         assert found == rows
         key = Encoder().encode([9000], [None])[0][0]
-        held = {decode(key) for name in applied.holding(key) for key, _ in pairs_of(applied.plain([name])[name])}
+        held = {decode(key) for name in applied.holding(key) for key, _ in encoded_pairs(applied.plain([name])[name])}
         assert (9000 in held) == (9000 in rows)
     assert Applied(manifests[0], store.fetch).blocks == manifests[0].blocks
 

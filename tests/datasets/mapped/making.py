@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from django_etcdaero.datasets.blocks.codec import split
+from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.partition import partition
 from django_etcdaero.datasets.mapped.form import MappedFile
 from django_etcdaero.datasets.mapped.rows import MappedRows
@@ -22,8 +22,8 @@ def write(path: Path, rows: Mapping[Any, Any], *, root: bytes = ROOT) -> None:
     with path.open("w+b") as file:
         writer = Writer(file, root=root, blocks=parted.count)
         for block in parted:
-            flat = split(block.plain)
-            writer.add(block.index, block.digest, flat[::2], flat[1::2])
+            pairs = encoded_pairs(block.plain)
+            writer.add(block.index, block.digest, [key for key, _ in pairs], [row for _, row in pairs])
         writer.finish()
 
 

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from django_etcdaero.datasets.blocks import columns
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.overview import overview
@@ -35,6 +36,13 @@ from tests.datasets.hosting import FakeHost, InterposedStore, follow, in_thread,
 from tests.keyvalue.etcd.servers import Server
 from tests.keyvalue.interposed import InterposedEngine
 from tests.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def _blocks_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write blocks by rows, as the older code did: other blocks would be another version."""
+    monkeypatch.setattr(columns, "COLUMNS", False)
+
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "before_announcements.json"
 
