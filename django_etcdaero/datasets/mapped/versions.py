@@ -92,6 +92,9 @@ class SharedVersions:
         """How far the file was that another process makes, and when that was seen first."""
         self._waited: tuple[bytes, float] = (b"", 0.0)
         """Which version is looked for, and since when."""
+        self._has_made = False
+        """Whether this process has made a file. Such a process goes first: it has taken the memory for that already,
+        of which the interpreter gives little back (with 1,000,000 rows some 20 MB stay)."""
         self._from_store: set[bytes] = set()
         """Versions whose files were damaged: nothing is copied for those."""
 
@@ -149,6 +152,8 @@ class SharedVersions:
         ``ConfigurationError`` where there can be none.
         """
         root = bytes.fromhex(announcement.root)
+        if before is not None and not self._has_made and self._waited[0] != root:
+            return self._next_look(root)
         until = put_off(math.inf) if self._place.is_put_off(root, monotonic()) else None
         if until is not None:  # another process may do it earlier
             return min(until, self._next_look(root))
@@ -189,6 +194,7 @@ class SharedVersions:
             self._place.tidy({root, *self._place.roots()})  # left-overs that take the room
             raise
         self._from_store.discard(root)
+        self._has_made = True
         return None
 
     def _next_look(self, root: bytes) -> float:
