@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
 
-from .blocks.held import Sharded, read_only
+from .blocks.held import read_only
 from .declared import Declared
 from .field_index import FieldIndex, build_index, change_index
 
@@ -194,6 +194,7 @@ def make_snapshot(
         if before is not None and difference is not None and field in before._fields:
             held = before._fields[field]
             made = change_index(held, dataset.name, field, before._rows, *difference, ordered=ordered)
+        build = getattr(rows, "build_index", build_index)  # rows that are not held are found in another way
         fields[field] = build(dataset.name, field, rows) if made is None else made
     return Snapshot(dataset.name, rows, index, announcement, ordered=ordered, fields=fields)
 
@@ -206,10 +207,10 @@ def rows_of(snapshot: Snapshot[K, V, Any]) -> Any:
 def mappings_of(snapshot: Snapshot[Any, Any, Any]) -> list[Mapping[Any, Any]]:
     """Return those of the rows and of the indexes, to be freed bit by bit; the indexes', which hold rows, first.
 
-    Rows that are mapped are in none.
+    Rows that are not held are left out.
     """
-    held = [*(index.found for index in snapshot._fields.values()), snapshot._rows]
-    return [each for each in held if isinstance(each, dict | Sharded)]
+    rows = [] if hasattr(snapshot._rows, "build_index") else [snapshot._rows]
+    return [*(index.found for index in snapshot._fields.values()), *rows]
 
 
 def one_version(rows: Mapping[K, V]) -> Mapping[K, V]:

@@ -142,8 +142,8 @@ def _rows_of(block: Block, stored: Iterator[tuple[bytes, bytes]]) -> dict[bytes,
         digest, data = next(stored)
         try:
             pairs = encoded_pairs(verified(Kind.BLOCK, digest, data))
-        except DamagedRecord as error:
-            raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
+        except ValueError as error:
+            raise DamagedRecord.of(Kind.BLOCK, digest, "it is not a list of keys and rows") from error
         rows.update(pairs)
         count += len(pairs)
     if len(rows) != count:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, ItemsView, Iterator, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 from zlib import crc32
 
 from django_etcdaero.datasets.blocks.codec import array_header, decode, split
 from django_etcdaero.datasets.blocks.row_class import RowClass, row_class
 from django_etcdaero.datasets.blocks.row_types import RowForm
 from django_etcdaero.datasets.field_index import FieldIndex
-from django_etcdaero.datasets.snapshot import Rows
 
 from .form import MappedFile
 from .index import index_entries
@@ -25,7 +24,7 @@ _AT_ONCE: Final = 64
 """Entries that are decoded together by whoever reads all of them."""
 
 
-class MappedRows(Rows[K, V]):
+class MappedRows(Mapping[K, V]):
     """Keys and rows of a mapped file. A row is another object each time it is read, and equal to what it was before.
 
     ``rows`` and ``row_type`` are the dataset's options of these names. ``cached``: how many of the rows that were read
@@ -84,6 +83,12 @@ class MappedRows(Rows[K, V]):
             return row if made is None else made.made((key,), (row,), frozen=frozen)[0]
 
         return read
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     # --- one row -----------------------------------------------------------------------------------------------------
 

@@ -32,7 +32,10 @@ from .rows import MappedRows
 logger = logging.getLogger("django_etcdaero.datasets")
 
 LOOK_EVERY: Final = 0.1
-"""Seconds between two looks at whether another process has made the file."""
+"""Seconds between two looks at whether another process has made the file, at first; later a tenth of the time that has
+gone by, and at most ..."""
+LONGEST_LOOK: Final = 1.0
+"""... so many."""
 HANGING: Final = 15.0
 """Seconds without any progress after which whoever makes a file counts as one that hangs."""
 _NEWEST: Final = "newest.json"
@@ -57,9 +60,9 @@ class MappedVersion:
         """Whether the rows are in the order in which they were loaded."""
         return bool(self.rows.file.head.ordered)
 
-    def own_rows(self, other: object) -> int:
-        """Return how many rows must be freed one by one: none."""
-        return 0
+    def release(self) -> None:
+        """Let go of the pages that this process has touched, because it does not read this version any more."""
+        self.rows.file.release()
 
 
 class SharedVersions:
@@ -87,6 +90,11 @@ class SharedVersions:
         self._damaged = damaged
         self._seen: tuple[object, float] = (None, 0.0)
         """How far the file was that another process makes, and when that was seen first."""
+        self._waited: tuple[bytes, float] = (b"", 0.0)
+        """Which version is looked for, and since when."""
+        self._has_made = False
+        """Whether this process has made a file. Such a process goes first: it has taken the memory for that already,
+        of which the interpreter gives little back (with 1,000,000 rows some 20 MB stay)."""
         self._from_store: set[bytes] = set()
         """Versions whose files were damaged: nothing is copied for those."""
 
@@ -144,12 +152,14 @@ class SharedVersions:
         ``ConfigurationError`` where there can be none.
         """
         root = bytes.fromhex(announcement.root)
+        if before is not None and not self._has_made and self._waited[0] != root:
+            return self._next_look(root)
         until = put_off(math.inf) if self._place.is_put_off(root, monotonic()) else None
         if until is not None:  # another process may do it earlier
-            return min(until, monotonic() + LOOK_EVERY)
+            return min(until, self._next_look(root))
         with self._place.building() as got:
             if not got and not self._hangs(root):
-                return monotonic() + LOOK_EVERY
+                return self._next_look(root)
             found = self.map(root)  # it may have come meanwhile
             if found is None:
                 until = self._made(announcement, root, blocks, before, put_off)
@@ -157,7 +167,7 @@ class SharedVersions:
                     return until
                 found = self.map(root)
         self._seen = None, 0.0
-        return monotonic() + LOOK_EVERY if found is None else found
+        return self._next_look(root) if found is None else found
 
     def _made(
         self,
@@ -175,7 +185,7 @@ class SharedVersions:
             until = put_off(plan.share * announcement.stored_bytes)
         if until is not None:
             self._place.put_off(root, until)
-            return min(until, monotonic() + LOOK_EVERY)
+            return min(until, self._next_look(root))
         size = HEADER_BYTES + manifest.plain_bytes + _ROW_BYTES * (manifest.rows + manifest.count)
         try:
             with self._place.new(root, size) as file:
@@ -184,7 +194,15 @@ class SharedVersions:
             self._place.tidy({root, *self._place.roots()})  # left-overs that take the room
             raise
         self._from_store.discard(root)
+        self._has_made = True
         return None
+
+    def _next_look(self, root: bytes) -> float:
+        """Return when to look again whether there is the file of a version."""
+        now = monotonic()
+        if self._waited[0] != root:
+            self._waited = root, now
+        return now + min(LONGEST_LOOK, max(LOOK_EVERY, (now - self._waited[1]) / 10))
 
     def _base(self, before: MappedVersion | None) -> MappedFile | None:
         """Return a file to copy from: that of the version held, or the newest one that there is."""

@@ -6,13 +6,16 @@ Who wants much waits a random time, unless somebody waits for the dataset in thi
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.blocks.assembly import Assembled, assemble, missing_bytes
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.row_types import RowForm
+from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.system.clocks import monotonic
 
 if TYPE_CHECKING:
@@ -26,16 +29,30 @@ class Fetching:
     """The fetches of one dataset, whose options ``rows`` and ``row_type`` these are; ``splay``: the longest delay in
     seconds."""
 
-    def __init__(
-        self, rows: RowForm, row_type: type[Any] | None, *, splay: float, shared: SharedVersions | None = None
-    ) -> None:
-        self.shared = shared
-        """Where the version is mapped, if all processes of the host share it."""
+    def __init__(self, rows: RowForm, row_type: type[Any] | None, *, splay: float) -> None:
+        self.shared: SharedVersions | None = None
+        """Where versions are mapped, if all processes of the host share them."""
+        self._shared_dir = ""
         self._rows = rows
         self._row_type = row_type
         self._splay = splay
         self._put_off: tuple[str, float] | None = None
         """The announcement whose fetch is put off, and until when."""
+
+    def share(self, dataset: Declared[Any, Any], stores: Stores, *, damaged: Callable[[], object]) -> None:
+        """Map versions of a shared dataset from now on; ``damaged`` as :class:`.SharedVersions` has it."""
+        if dataset.shared and stores.shared_dir != self._shared_dir:
+            from django_etcdaero.datasets.mapped.versions import SharedVersions  # here: most datasets do not need it
+
+            self._shared_dir = stores.shared_dir
+            self.shared = SharedVersions(
+                stores.shared_dir,
+                dataset.layout(stores.prefix),
+                rows=self._rows,
+                row_type=self._row_type,
+                cached=dataset.shared_cache,
+                damaged=damaged,
+            )
 
     def fetch(
         self,

@@ -14,7 +14,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -89,8 +89,6 @@ class Follower:
         self._stopped = stopped
         self._poll_interval = poll_interval
         self._fetching = Fetching(dataset.rows, dataset.row_type, splay=splay)
-        self._shared_for = ""
-        """The directory that versions are mapped in; empty: none are."""
         self._origin = ""
         """Where the version held is from, if it is from no store."""
         self._look = False
@@ -291,12 +289,8 @@ class Follower:
                 self.wanted = False
                 self._live.age.announced(AnnouncedLoad.of_announcement(announcement), answered=elapsed())
                 standing.lag = max(0.0, time.time() - announcement.published_at)
-                self._origin = ""
-                if mapped is None:
-                    standing.change(State.VALID)
-                else:
-                    standing.change(State.INTERRUPTED, standing.error)
-                    self._origin = f"; version {announcement.version} is that of a file of this host"
+                standing.change(*((State.VALID,) if mapped is None else (State.INTERRUPTED, standing.error)))
+                self._origin = "" if mapped is None else f"; {label} is that of a file of this host"
                 self._live.held = Held(announcement.id, memory.order, assembled)
                 old = self._tell(snapshot)
         except BaseException as error:
@@ -307,43 +301,16 @@ class Follower:
                 raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
         self._tell_listener(snapshot)
-        held = before if isinstance(before, Assembled) else None
-        to_free = taken_out(old, held, assembled if isinstance(assembled, Assembled) else None)
-        if before is not None and not isinstance(before, Assembled):
-            before.rows.file.release()
-        del before, held, old, assembled, snapshot
+        to_free = taken_out(old, before, assembled)
+        del before, old, assembled, snapshot
         free(to_free)
         if self._fetching.shared is not None:
             self._fetching.shared.taken_into_use(version, certain=reached)
         return True
 
-    def _snapshot(self, assembled: Assembled | MappedVersion, announcement: Announcement) -> Snapshot[Any, Any]:
-        loaded, before, difference = self._live.loaded, self._assembled, None
-        if isinstance(assembled, Assembled) and before is not None and loaded is not None:
-            difference = assembled.difference if rows_of(loaded) is before.rows else None
-        return make_snapshot(
-            self.dataset,
-            assembled.rows,
-            announcement,
-            ordered=assembled.ordered,
-            before=None if difference is None else loaded,
-            difference=difference,
-        )
-
     def _see_to_shared(self, stores: Stores) -> None:
         """Let versions be mapped, if the dataset is shared; take no notice of one any more whose file is damaged."""
-        if self.dataset.shared and stores.shared_dir != self._shared_for:
-            from django_etcdaero.datasets.mapped.versions import SharedVersions  # here: most datasets do not need it
-
-            self._shared_for = stores.shared_dir
-            self._fetching.shared = SharedVersions(
-                stores.shared_dir,
-                self.dataset.layout(stores.prefix),
-                rows=self.dataset.rows,
-                row_type=self.dataset.row_type,
-                cached=self.dataset.shared_cache,
-                damaged=partial(self._host.wake_reader, self.dataset),
-            )
+        self._fetching.share(self.dataset, stores, damaged=partial(self._host.wake_reader, self.dataset))
         if self._assembled is not None and self._assembled.damaged is not None:
             self._standing.change(State.INTERRUPTED, self._assembled.damaged)
             self._memory = replace(self._memory, held=None)
@@ -357,6 +324,16 @@ class Follower:
             version, mapped = found
             self._standing.error = f"version {version.announcement.version} is that of a file of this host: {away}"
             self._load(version, stores, reached=False, mapped=mapped)
+
+    def _snapshot(self, assembled: Assembled | MappedVersion, announcement: Announcement) -> Snapshot[Any, Any]:
+        loaded, before = self._live.loaded, self._assembled
+        difference = assembled.difference if isinstance(assembled, Assembled) else None
+        if loaded is None or before is None or rows_of(loaded) is not before.rows:
+            loaded = difference = None
+        rows: Mapping[Any, Any] = assembled.rows
+        return make_snapshot(
+            self.dataset, rows, announcement, ordered=assembled.ordered, before=loaded, difference=difference
+        )
 
     def _tell_listener(self, snapshot: Snapshot[Any, Any]) -> None:
         try:

@@ -7,29 +7,33 @@ long. So everything that is large is taken out of what held it first, and then e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.held_freeing import free_list, free_rows
 from django_etcdaero.datasets.snapshot import Snapshot, mappings_of
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.mapped.versions import MappedVersion
 
 MOST_ENTRIES = 10_000
 """Entries, and what they hold, that may be dropped at once: some milliseconds in which no other thread runs."""
 
 
 def taken_out(
-    snapshot: Snapshot[Any, Any] | None, before: Assembled | None, after: Assembled | None
+    snapshot: Snapshot[Any, Any] | None,
+    before: Assembled | MappedVersion | None,
+    after: Assembled | MappedVersion,
 ) -> list[Mapping[Any, Any] | list[Any]]:
-    """Return what the snapshot and the version before have that ``after`` does not: to be freed once they are gone.
-
-    ``after`` is ``None`` where nothing of the new version is held.
-    """
+    """Return what the snapshot and the version before have that ``after`` does not: to be freed once they are gone."""
     found: list[Mapping[Any, Any] | list[Any]] = [] if snapshot is None else [*mappings_of(snapshot)]
-    if before is not None:
-        old, new = before.manifest, None if after is None else after.manifest
-        found += [before.keys] if after is None or before.keys is not after.keys else []
-        found += [before.by_deltas] if before.by_deltas and not (after and before.by_deltas is after.by_deltas) else []
-        found += [list(old.blocks), list(old.sizes)] if new is None or old.blocks is not new.blocks else []
+    if before is not None and not isinstance(before, Assembled):
+        before.release()
+    elif before is not None and isinstance(after, Assembled):
+        old, new = before.manifest, after.manifest
+        found += [before.keys] if before.keys is not after.keys else []
+        found += [before.by_deltas] if before.by_deltas and before.by_deltas is not after.by_deltas else []
+        found += [list(old.blocks), list(old.sizes)] if old.blocks is not new.blocks else []
     return found
 
 

@@ -22,8 +22,8 @@ def write(path: Path, rows: Mapping[Any, Any], *, root: bytes = ROOT) -> None:
     with path.open("w+b") as file:
         writer = Writer(file, root=root, blocks=parted.count)
         for block in parted:
-            keys, encoded = zip(*encoded_pairs(block.plain), strict=True)
-            writer.add(block.index, block.digest, keys, encoded)
+            pairs = encoded_pairs(block.plain)
+            writer.add(block.index, block.digest, [key for key, _ in pairs], [row for _, row in pairs])
         writer.finish()
 
 

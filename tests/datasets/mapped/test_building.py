@@ -24,12 +24,13 @@ LIMIT = 1 << 20
 class Store:
     """Records in a dictionary, and what was fetched of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, columns: bool = False) -> None:
+        self.columns = columns
         self.records: dict[bytes, bytes] = {}
         self.fetched: list[bytes] = []
 
     def publish(self, rows: Mapping[Any, Any], *, ordered: bool = False, count: int | None = None) -> Manifest:
-        parted = partition(rows, max_value_bytes=LIMIT, ordered=ordered, previous_count=count)
+        parted = partition(rows, max_value_bytes=LIMIT, ordered=ordered, previous_count=count, columns=self.columns)
         entries, order = [], []
         for into, blocks in ((entries, parted), (order, parted.order)):
             for block in blocks:
@@ -55,9 +56,9 @@ class Store:
         return mapped(path)
 
 
-@pytest.fixture
-def store() -> Store:
-    return Store()
+@pytest.fixture(params=[False, True], ids=["by rows", "by columns"])
+def store(request: pytest.FixtureRequest) -> Store:
+    return Store(columns=request.param)
 
 
 ROWS = {f"key-{number}": {"id": number, "text": "x" * (number % 50)} for number in range(2000)}
@@ -135,6 +136,14 @@ def test_deltas_are_applied(store: Store, tmp_path: Path) -> None:
     folded = store.publish(rows, count=first.count)
     assert store.made(tmp_path / "three", folded, two) == rows
     assert store.made(tmp_path / "back", first, two) == ROWS
+
+
+def test_a_version_in_another_form_of_blocks_gives_the_same_rows(tmp_path: Path) -> None:
+    by_rows, by_columns = Store(), Store(columns=True)
+    one = by_rows.made(tmp_path / "rows", by_rows.publish(ROWS))
+    other = by_columns.made(tmp_path / "columns", by_columns.publish(ROWS), one)
+    assert other == one == ROWS
+    assert [other[key] for key in ROWS] == [one[key] for key in ROWS]
 
 
 def test_an_order_is_kept(store: Store, tmp_path: Path) -> None:

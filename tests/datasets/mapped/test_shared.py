@@ -226,6 +226,26 @@ def test_a_process_that_comes_later_fetches_nothing(prices: Any, host: Any, foll
     assert dict(prices) == ROWS
 
 
+def test_the_process_that_has_made_a_file_makes_the_next_one_too(
+    prices: Any, host: Any, following: Follow, files: Files
+) -> None:
+    maker, other = following(prices), following(prices)
+    maker.step()
+    live_state(prices).forget()
+    other.step()
+    (first,) = files(".rows")
+    publish(prices, {"a": 1})
+    other.step()
+    assert dict(prices) == ROWS
+    maker.step()
+    assert dict(prices) == {"a": 1}
+    publish(prices, {"a": 2})
+    other.step()
+    other.step()  # the maker has had its turn
+    assert dict(prices) == {"a": 2}
+    assert not first.exists()
+
+
 # --- damage -----------------------------------------------------------------------------------------------------------
 
 
