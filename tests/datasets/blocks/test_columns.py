@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import random
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -404,6 +405,11 @@ def test_changed_blocks_raise_nothing_but_the_named_error(data: st.DataObject) -
     else:
         assert len(block.keys) == len(block.rows)
         repr(block.rows)
+
+
+def test_names_of_fields_are_one_object_in_all_rows_and_in_source_code() -> None:
+    found = read(encoded(PRODUCTS), rows="frozen")
+    assert {id(name) for row in found.values() for name in row} == {id(sys.intern(name)) for name in product(1)}
 
 
 def test_values_are_whole_objects() -> None:
