@@ -242,7 +242,7 @@ def unpack(form: str, stored: Any, count: int, *, frozen: bool) -> Sequence[Any]
 
 def _read_decimals(text: str, count: int) -> list[Any]:
     texts = text.split(",")
-    if "" in texts:
+    if ",," in text or not (texts[0] and texts[-1]):
         return [Decimal(each) if each else None for each in texts]
     return list(map(Decimal, texts))
 
@@ -258,7 +258,7 @@ def _read_datetimes(stored: Any, count: int) -> list[Any]:
     zone, data = stored
     tzinfo = read_zone(zone)
     states = struct.unpack("10s" * (_sized(data, _STATE_BYTES * count) // _STATE_BYTES), data)
-    if _NO_STATE in states:
+    if _NO_STATE in data and _NO_STATE in states:
         there = b"".join([state for state in states if state != _NO_STATE])
         made = iter(_read_datetimes([zone, there], len(there) // _STATE_BYTES))
         return [None if state == _NO_STATE else next(made) for state in states]
@@ -267,26 +267,30 @@ def _read_datetimes(stored: Any, count: int) -> list[Any]:
     return values
 
 
-_SANE: Final = (
-    (2, bytes(range(1, 13)) + bytes(range(129, 141))),
-    (3, bytes(range(1, 32))),
-    (4, bytes(range(24))),
-    (5, bytes(range(60))),
-    (6, bytes(range(60))),
-)
-"""Places in the state of a datetime, and the bytes that may stand there."""
-_CERTAIN: Final = ((0, bytes(range(1, 0x27))), (3, bytes(range(1, 29))), (7, bytes(range(0x0F))))
-"""Likewise for what is right whatever the other bytes are: years 256 to 9983, days 1 to 28, less than 983,040 µs."""
+_MONTHS: Final = bytes(range(1, 13)) + bytes(range(129, 141))
+_DAYS: Final = bytes(range(1, 32))
+_HOURS: Final = bytes(range(24))
+_SIXTY: Final = bytes(range(60))
+# What is right whatever the other bytes are: years 256 to 9983, days of every month, less than 983,040 µs.
+_ALL_YEARS: Final = bytes(range(1, 0x27))
+_ALL_DAYS: Final = bytes(range(1, 29))
+_ALL_MICROSECONDS: Final = bytes(range(0x0F))
 
 
 def _check_states(data: bytes, values: Sequence[datetime]) -> None:
     """Refuse what is no time: the class has believed it. Raises ``ValueError``."""
-    for place, sane in _SANE:
-        if data[place::_STATE_BYTES].translate(None, sane):
-            raise DamagedRecord("a column of datetimes has what is none")
-    for place, certain in _CERTAIN:
-        if data[place::_STATE_BYTES].translate(None, certain):
-            for value, byte in zip(values, data[place::_STATE_BYTES], strict=True):
+    if (
+        data[2::_STATE_BYTES].translate(None, _MONTHS)
+        or data[3::_STATE_BYTES].translate(None, _DAYS)
+        or data[4::_STATE_BYTES].translate(None, _HOURS)
+        or data[5::_STATE_BYTES].translate(None, _SIXTY)
+        or data[6::_STATE_BYTES].translate(None, _SIXTY)
+    ):
+        raise DamagedRecord("a column of datetimes has what is none")
+    for place, certain in ((0, _ALL_YEARS), (3, _ALL_DAYS), (7, _ALL_MICROSECONDS)):
+        found = data[place::_STATE_BYTES]
+        if found.translate(None, certain):
+            for value, byte in zip(values, found, strict=True):
                 if byte not in certain:
                     value.replace(fold=value.fold)  # this checks all fields
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from itertools import chain, repeat
+from sys import intern
 from typing import Any, Final, NamedTuple
 
 from django_etcdaero.system.native_types import untrack
@@ -160,7 +161,7 @@ def _shape(kind: Any, names: tuple[Any, ...], width: int) -> Shape:
         or not _TEXT.issuperset(map(type, names))
     ):
         raise DamagedRecord("its names and columns do not fit together")
-    return Shape(kind, names)
+    return Shape(kind, tuple(map(intern, names)))  # as those in source code are: a look-up finds the very object
 
 
 _KEY_BYTES: Final = {forms.DATES: 4, forms.UUIDS: 16}

@@ -13,6 +13,7 @@ them; else ``[-1 - number, bytes]`` with the row as it is encoded for a block by
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from operator import add
 from typing import Any, Final, NamedTuple
 
@@ -94,7 +95,7 @@ class Gathering:
                 self._longer = max(self._longer, names + 20 * len(columns))
             pack = self._encoder.scalars
             # No map(): other threads get their turn between two rows.
-            return [pack((number, *row)) for row in zip(*columns, strict=True)]
+            return [pack(row) for row in zip(repeat(number, len(columns[0])), *columns, strict=True)]
         except (*PACKING_ERRORS, ResponseError):  # whoever writes it row by row names what is wrong
             return None
 

@@ -215,7 +215,8 @@ def decode_block(
     Raises ``DamagedRecord`` (a ``CorruptBlock``) with the digest, and ``ConfigurationError`` for a row that does not
     fit the declared row type.
     """
-    check_form(rows, row_type)
+    if row_type is not None or rows not in ("frozen", "plain"):
+        check_form(rows, row_type)
     plain = verified(Kind.BLOCK, digest, stored)
     frozen = rows == "frozen"
     made = None if row_type is None else row_class(row_type)
