@@ -129,6 +129,11 @@ def open_store(used: AliasSettings, *, engine: Engine | None = None) -> RecordSt
     return schemes.open_store(used.records, timeout=used.options.CALL_TIMEOUT, beside=beside)
 
 
+def shared_dir(used: AliasSettings) -> str:
+    """Return the directory of the files that the processes of a host share."""
+    return str(((base_dir() or Path()) / used.options.SHARED_DIR).absolute())
+
+
 def suggestion(wrong: object, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: what was probably meant, or what there is."""
     names = {name.lower(): name for name in known if _ALIAS.fullmatch(name)}

@@ -196,6 +196,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         package=conf.package(),
         about=about(settings),
         missing=_why_missing(settings),
+        shared_dir="" if memory_only else conf.shared_dir(settings),
     )
     if not memory_only:
         return stores

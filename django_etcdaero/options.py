@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, fields
 from typing import Final, Literal, NamedTuple, get_args
 
@@ -36,6 +37,9 @@ class Options:
     which has to be published before that code starts."""
     SPLAY: float = 2.0
     """Longest random delay in seconds before a large version is fetched; 0 to 300."""
+    SHARED_DIR: str = ".etcdaero/shared"
+    """Directory of the files that the processes of a host share (``shared = True``): on a local disk, or in memory;
+    relative to ``BASE_DIR``."""
     REFRESH_IN_RUNSERVER: RefreshInRunserver = "auto"
     """Whether ``runserver`` refreshes the datasets itself: ``auto`` (under ``DEBUG``), ``off``."""
     ADMIN_KEYS: AdminKeys = "prefix"
@@ -47,6 +51,8 @@ class Options:
             wrong = complaint(name, value)
             if wrong is not None:
                 raise ConfigurationError(f"{name} {wrong}")
+            if name == "SHARED_DIR":
+                object.__setattr__(self, name, os.fspath(value))
             if name in _RANGES and not _RANGES[name].whole:
                 object.__setattr__(self, name, float(value))
 
@@ -82,6 +88,10 @@ def complaint(name: str, value: object) -> str | None:
     if name in _CHOICES:
         allowed = ", ".join(map(repr, _CHOICES[name]))
         return None if value in _CHOICES[name] else f"must be one of {allowed}, not {_shown(value)}"
+    if name == "SHARED_DIR":
+        path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+        ok = isinstance(path, str) and path != "" and "\0" not in path
+        return None if ok else f"must be a str or a Path, of a directory, not {_shown(value)}"
     least, most, whole = _RANGES[name]
     if isinstance(value, int if whole else int | float) and not isinstance(value, bool) and least <= value <= most:
         return None

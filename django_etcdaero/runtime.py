@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -26,12 +27,13 @@ from .listener import SignalListener
 from .open_stores import Opened, OpenStores
 from .system import forks, gevent_pool, uwsgi
 from .system.serving import is_test_run, may_start_in_fork, serves, test_run_declared
+from .watch_telling import tell_watches
 
 if TYPE_CHECKING:
     from .datasets.declared import Declared
     from .datasets.read.live_state import LiveState
     from .datasets.read.reader import Reader
-    from .datasets.stores import Stores
+    from .datasets.stores import About, Stores
 
 T = TypeVar("T")
 AroundRefresh: TypeAlias = "Callable[[Declared[Any, Any]], AbstractContextManager[object]]"
@@ -49,6 +51,8 @@ class Runtime(Host):
     def __init__(self) -> None:
         self.listener: Listener = SignalListener()
         self._stores = OpenStores(memory_only=test_run_declared() or is_test_run(sys.argv))
+        self._stores.on_open(self._tell_watches)
+        self._started = time.time()
         self._around_refreshes: list[AroundRefresh] = []
         self._attached = False
         self._reader_lock = threading.RLock()
@@ -147,6 +151,30 @@ class Runtime(Host):
             poll_interval=options.POLL_INTERVAL,
             splay=options.SPLAY,
             presence_ttl=options.SESSION_TTL,
+            started=self._started,
+        )
+
+    def _tell_watches(self, opened: Opened) -> None:
+        """See to it that the watches of a client are told where no reader does it. Not in test runs."""
+        alias, kv = opened.alias, opened.kv
+        if alias is None or kv is None or self.memory_only or not uwsgi.runs_threads():
+            return
+
+        def read() -> bool:
+            reader = self._reader
+            return reader is not None and reader.registers(alias)
+
+        def tell_about() -> About:
+            from .about import about  # here: ready() must stay cheap
+
+            return about(conf.get(alias))
+
+        tell_watches(
+            kv,
+            ttl=conf.get("default").options.SESSION_TTL,
+            started=self._started,
+            about=tell_about,
+            told_otherwise=read,
         )
 
     def wake_reader(self, dataset: Declared[Any, Any]) -> None:
@@ -218,6 +246,7 @@ class Runtime(Host):
     def _after_in_child(self) -> None:
         # No lock of before the fork is taken here: a thread that does not exist in the child may hold it.
         self._reader_lock = threading.RLock()
+        self._started = time.time()
         was_reading, self._reader = self._reader is not None or self._let_go_of_reader, None
         self._stores.abandon()
         for live in _live_states():

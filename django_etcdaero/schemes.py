@@ -133,6 +133,13 @@ def open_store(address: Address, *, timeout: float, beside: tuple[Address, Engin
     return scheme.open(address, timeout)
 
 
+def import_clients(kv: Address, records: Address) -> None:
+    """Import the clients that opening these addresses would import. Raises ``ImportError``."""
+    for scheme in (_of(kv, ENGINES, Plane.KV), _of(records, STORES, Plane.RECORDS)):
+        for module in scheme.imports:
+            importlib.import_module(module)
+
+
 def _of(address: Address, table: Mapping[str, Scheme[Any, Opened]], plane: Plane) -> Scheme[Any, Opened]:
     for scheme in table.values():
         if scheme.address is type(address):

@@ -48,6 +48,8 @@ SMALL = {
     "locks.py": ["--locks=20", "--turns=4", "--engine=sqlite", "--engine=mem"],
     "million.py": ["--rows=5000"],
     "records.py": ["mem:", "sqlite:///{directory}/records.sqlite3"],
+    "typed_rows.py": ["2000"],
+    "shared.py": ["--rows=2000", "--processes=2", "--held=1", "--reads=200"],
     "scale.py": ["--processes", "2", "--datasets", "2", "--seconds=1", "--announcements=1", "--settle=0"],
 }
 """The scripts that measure without servers that must be named, and how to make them quick."""

@@ -206,6 +206,19 @@ def test_a_store_that_others_may_share_requires_a_prefix(settings: Settings, mon
     assert conf.get().kv.safe == "shared:"
 
 
+@pytest.mark.parametrize("value", ["", 7, None, b"/tmp", "a\0b"])
+def test_a_directory_must_be_a_path(value: Any) -> None:
+    message = option_refusal("SHARED_DIR", value)
+    assert message.startswith(
+        'ETCDAERO["default"]["OPTIONS"]["SHARED_DIR"] must be a str or a Path, of a directory, not '
+    )
+
+
+def test_a_directory_may_be_given_as_a_path(settings: Settings) -> None:
+    settings.ETCDAERO = {"default": {"OPTIONS": {"SHARED_DIR": Path("/dev/shm/shop")}}}
+    assert conf.get().options.SHARED_DIR == "/dev/shm/shop"
+
+
 @pytest.mark.parametrize("name", ["POLL_INTERVAL", "LOCK_TTL", "SESSION_TTL", "CALL_TIMEOUT", "SPLAY"])
 @pytest.mark.parametrize("value", [True, "10", None, -1, 100_000, float("nan"), float("inf"), [1]])
 def test_a_duration_must_be_a_number_in_range(name: str, value: Any) -> None:

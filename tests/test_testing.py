@@ -149,8 +149,9 @@ def test_a_read_does_not_wait_for_what_nobody_publishes(registry: object) -> Non
     def prices() -> dict[str, int]:
         return {"a": 1}
 
-    with pytest.raises(DatasetNotReady, match="no version has been published yet"):
-        prices["a"]
+    for read in (lambda: prices["a"], prices.wait_ready, lambda: asyncio.run(prices.aready())):
+        with pytest.raises(DatasetNotReady, match="no version has been published yet"):
+            read()
     prices.refresh()
     assert prices["a"] == 1
 

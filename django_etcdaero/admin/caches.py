@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy as _
 from django_etcdaero.inspection import caches
 from django_etcdaero.inspection.cache_values import is_pickle, show_entry
 from django_etcdaero.inspection.caches import CacheState, Looked
+from django_etcdaero.inspection.localized import count, size
 from django_etcdaero.management.cache_words import scope_of_clear, scope_of_invalidation, state_of_entry
-from django_etcdaero.management.describe import count, size
 
 from ..models import Cache
 from .acts import Act, ConfirmForm, confirm, name_form

@@ -19,7 +19,7 @@ from django_etcdaero import datasets
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.publish.history import Version, pin, rollback, unpin
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.management.describe import count, moment, size
+from django_etcdaero.inspection.localized import count, moment, size
 from django_etcdaero.runtime import runtime
 
 from ..models import Dataset
@@ -45,7 +45,7 @@ def ask_for_refresh(thing: Dataset, data: Mapping[str, Any]) -> str:
 class SeenForm(ReasonForm):
     """Keeps which pin the visitor has seen: another one, of which they do not know, is not undone."""
 
-    seen = forms.IntegerField(min_value=0, required=False, widget=forms.HiddenInput)
+    seen = forms.IntegerField(label=_("Seen"), min_value=0, required=False, widget=forms.HiddenInput)
 
 
 def _seen(thing: Any) -> dict[str, Any]:

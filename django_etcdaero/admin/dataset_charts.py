@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.datasets.publish.history import Version
-from django_etcdaero.management.describe import count, size, span
+from django_etcdaero.inspection.localized import count, size, span
 
 WIDTH, HEIGHT, LABELS = 300, 96, 18
 """Of a chart, in its own units: bars are HEIGHT at most, numbers of versions below take LABELS."""

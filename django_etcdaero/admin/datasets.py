@@ -18,8 +18,8 @@ from django_etcdaero.datasets.state.overview import Overview
 from django_etcdaero.inspection.cluster_status import ClusterStatus, ask
 from django_etcdaero.inspection.conditions import Condition, conditions
 from django_etcdaero.inspection.holders import Holders, holders
+from django_etcdaero.inspection.localized import count, moment, size, span
 from django_etcdaero.inspection.one_dataset import ask_one
-from django_etcdaero.management.describe import count, moment, size, span
 from django_etcdaero.system.clocks import monotonic
 
 from ..models import Dataset

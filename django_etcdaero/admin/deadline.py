@@ -15,6 +15,8 @@ from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroE
 from django_etcdaero.inspection.together import together
 from django_etcdaero.system.clocks import monotonic
 
+from .ahead import import_clients
+
 DEADLINE = 3.0
 """Seconds that a page waits for the stores. What has not answered by then is shown as a problem."""
 LEAST = 1.0
@@ -34,6 +36,7 @@ class ActFailed(Exception):
 
 def begin(request: HttpRequest) -> None:
     """Note when a page began."""
+    import_clients()
     vars(request)["etcdaero_began"] = monotonic()
 
 

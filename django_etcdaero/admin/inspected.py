@@ -195,6 +195,7 @@ class InspectedAdmin(_ModelAdmin):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Show the list, whatever is down."""
+        begin(request)
         title = str(self.opts.verbose_name_plural).capitalize()
         response = super().changelist_view(request, {"title": title, **(extra_context or {})})
         if getattr(request, "etcdaero_misled", False) and request.GET:
@@ -215,6 +216,7 @@ class InspectedAdmin(_ModelAdmin):
         """Show a thing. Nothing is changed here: a POST is answered as a GET."""
         if object_id is None or not self.has_view_permission(request):
             raise PermissionDenied
+        begin(request)
         thing = self.found(request, object_id)
         if isinstance(thing, HttpResponse):
             return thing

@@ -42,7 +42,7 @@ class SeenForm(forms.Form):
         help_text=_("Kept in the history of the key in the admin."),
         widget=forms.TextInput(attrs={"class": "vTextField"}),
     )
-    seen = forms.IntegerField(min_value=0, widget=forms.HiddenInput)
+    seen = forms.IntegerField(label=_("Seen"), min_value=0, widget=forms.HiddenInput)
 
 
 class ValueForm(SeenForm):

@@ -26,7 +26,7 @@ MOST_KEYS = 1000
 
 
 class _RevokeForm(ReasonForm):
-    keys = forms.IntegerField(widget=forms.HiddenInput)
+    keys = forms.IntegerField(label=_("Keys"), widget=forms.HiddenInput)
 
 
 def _form(thing: Lease) -> type[ConfirmForm]:

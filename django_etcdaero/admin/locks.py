@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.inspection.key_text import key_bytes, key_text
+from django_etcdaero.inspection.localized import moment
 from django_etcdaero.inspection.locks import (
     Contended,
     Kind,
@@ -26,7 +27,6 @@ from django_etcdaero.inspection.locks import (
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.queue.holder import Holder
 from django_etcdaero.keyvalue.values import LeaseStatus
-from django_etcdaero.management.describe import moment
 
 from ..models import Lock
 from .acts import Act, ConfirmForm, ReasonForm, name_form
@@ -55,7 +55,7 @@ def _release_form(thing: Lock) -> type[ConfirmForm]:
     holding = [(each.token, f"{who(each)} ({gettext('token')} {each.token})") for each in thing.value.holders]
 
     class TokenForm(ReasonForm):
-        token = forms.IntegerField(widget=forms.HiddenInput)
+        token = forms.IntegerField(label=_("Token"), widget=forms.HiddenInput)
 
     class HolderForm(ReasonForm):
         token = forms.TypedChoiceField(label=_("Who holds it"), choices=holding, coerce=int)

@@ -11,16 +11,19 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, URLPattern, path, reverse
 from django.utils.text import capfirst
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
+from django_etcdaero import conf
 from django_etcdaero.inspection.cluster_status import ask
 from django_etcdaero.inspection.conditions import Condition
-from django_etcdaero.inspection.problem import Problem
+from django_etcdaero.inspection.problem import Problem, problem_of
 from django_etcdaero.inspection.servers import ask_servers
 from django_etcdaero.inspection.together import together
 
 from .dataset_words import said
 from .datasets import Line, lines
-from .deadline import DEADLINE
+from .deadline import DEADLINE, begin
 from .inspected import Found, InspectedAdmin
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ THOROUGH = (
 for each block; and those of what the pages need, which are there. The page is looked at often."""
 MOST_FINDINGS = 50
 """What the doctor finds, of which so much is shown."""
+SEVERITIES = {"warning": _("warning"), "error": _("error"), "no answer": _("no answer")}
+"""What a finding that is shown is called."""
 MOST_LINES = 12
 """Datasets that are shown: those that somebody should look at come first."""
 
@@ -64,21 +69,28 @@ class OverviewAdmin(InspectedAdmin):
         """Show the page."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        from django_etcdaero.doctor import examine  # here: every process that has the admin imports this module
+
+        begin(request)
         limit = 0.95 * DEADLINE
         questions: dict[str, Callable[[], Any]] = {
             "status": lambda: ask(limit),
             "servers": lambda: ask_servers(timeout=limit),
-            "doctor": lambda: _examine(limit),
+            "doctor": lambda: examine(skip=THOROUGH, timeout=limit),
         }
         answers = together(questions, timeout=DEADLINE)
         told = {name: None if isinstance(answer, Exception) else answer for name, answer in answers.items()}
         status, servers = told["status"], told["servers"] or []
         listed = [] if status is None else lines(status)
+        problems = [*(status.problems if status else []), *(p for each in servers for p in each.problems)]
+        aliases = ", ".join(conf.aliases())
+        silent = [answers[name] for name in ("status", "servers") if isinstance(answers[name], Exception)]
+        problems += [problem_of(each, alias=aliases) for each in silent]
         return self.show(
             request,
             "admin/django_etcdaero/overview.html",
             title=capfirst(self.opts.verbose_name_plural),
-            problems=_problems([*(status.problems if status else []), *(p for each in servers for p in each.problems)]),
+            problems=_problems(problems),
             datasets_known=status is not None,
             servers=servers,
             processes=_processes(status),
@@ -112,12 +124,6 @@ class OverviewAdmin(InspectedAdmin):
             return ""
 
 
-def _examine(timeout: float) -> Report:
-    from django_etcdaero.doctor import examine  # here: every process that has the admin imports this module
-
-    return examine(skip=THOROUGH, timeout=timeout)
-
-
 def _findings(report: Report | None) -> list[dict[str, Any]]:
     """Return what is wrong; checks that got no answer for the same reason are one line, else they hide the rest."""
     alike: dict[tuple[str, ...], list[Finding]] = {}
@@ -127,10 +133,11 @@ def _findings(report: Report | None) -> list[dict[str, Any]]:
     return [
         {
             "checks": [each.check for each in found],
-            "severity": found[0].severity,
+            "gravity": found[0].severity.gravity,
+            "severity": SEVERITIES.get(str(found[0].severity), found[0].severity),
             "place": found[0].place,
             "seen": found[0].seen,
-            "why": found[0].why if len(found) == 1 else "",
+            "why": gettext(found[0].why) if len(found) == 1 else "",
             "remedy": found[0].remedy,
         }
         for found in alike.values()

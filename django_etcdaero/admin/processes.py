@@ -1,4 +1,4 @@
-"""Processes that read datasets: what each is, and what it holds."""
+"""Processes that read datasets or have watches open: what each is, what it holds, what it watches."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from django.utils.translation import gettext_lazy as _
 from django_etcdaero import datasets
 from django_etcdaero.datasets.state.presence import Process as FoundProcess
 from django_etcdaero.datasets.state.status import State
+from django_etcdaero.inspection.localized import count, moment, size
 from django_etcdaero.inspection.processes import FoundProcesses, Headline, ask_processes, identity
-from django_etcdaero.management.describe import count, moment, size
 
 from ..models import Process
 from .deadline import DEADLINE
 from .inspected import Found, InspectedAdmin
+from .watch_purpose import whose
 
 MOST_NAMED = 20
 """Processes that a headline names."""
@@ -94,7 +95,8 @@ class ProcessAdmin(InspectedAdmin):
             }
             for name, version in sorted(each.versions.items())
         ]
-        return {"datasets": held, "kind": KINDS.get(each.kind, each.kind)}
+        watches = [(watch, whose(watch)) for watch in each.watches]
+        return {"datasets": held, "kind": KINDS.get(each.kind, each.kind), "watches": watches}
 
     @admin.display(description=_("process"), ordering="host")
     def identity(self, thing: Process) -> str:

@@ -14,14 +14,14 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import conf
-from django_etcdaero.datasets.state.presence import processes
+from django_etcdaero.datasets.state.presence import merged, processes
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.inspection.aliases import ask_aliases
 from django_etcdaero.inspection.events import OVERLAP, Gap, Happened, Reason, happened
 from django_etcdaero.inspection.key_text import key_bytes, key_text
+from django_etcdaero.inspection.localized import count, moment
 from django_etcdaero.inspection.problem import Problem
 from django_etcdaero.keyvalue.values import Event, EventType
-from django_etcdaero.management.describe import count, moment
 
 from ..models import Watch
 from .deadline import DEADLINE
@@ -29,7 +29,7 @@ from .inspected import Found, InspectedAdmin, Page
 from .leased import ask_alias, place_of
 from .mistakes import brief, number_of
 from .processes import MOST_NAMED, pk_of
-from .watch_purpose import OwnFilter, purpose
+from .watch_purpose import OwnFilter, purpose, whose
 
 LONGEST_VALUE = 200
 """Characters of a value that are shown."""
@@ -56,12 +56,12 @@ class Asked:
 
 
 class WatchAdmin(InspectedAdmin):
-    """The watches of the processes that read datasets."""
+    """The watches of all processes."""
 
-    list_display = ("keys", "alias", "whose", "process", "since", "revision", "events", "told")
+    list_display = ("keys", "alias", "what_for", "process", "since", "revision", "events")
     list_filter = (OwnFilter,)
     show_facets = ShowFacets.NEVER
-    search_fields = ("label", "who", "whose")
+    search_fields = ("label", "who", "what_for")
     thing_template = "admin/django_etcdaero/watch.html"
     change_list_template = "admin/django_etcdaero/watch_list.html"
     pages = (
@@ -74,7 +74,7 @@ class WatchAdmin(InspectedAdmin):
         js = ("django_etcdaero/follow.js",)
 
     def read(self, request: HttpRequest) -> Found:
-        answers = ask_aliases(lambda _alias, stores: processes(stores.kv), timeout=DEADLINE)
+        answers = ask_aliases(lambda _alias, stores: merged(processes(stores.kv)), timeout=DEADLINE)
         things, left_out = [], []
         for alias, found in answers.by_alias.items():
             for process in found:
@@ -83,7 +83,7 @@ class WatchAdmin(InspectedAdmin):
                 for each in process.watches:
                     who = f"{process.host}/{process.pid}"
                     thing: Any = Watch(pk=f"{alias}:{who}/{each.since:.6f}/{each.keys}")
-                    thing.value, thing.label, thing.who, thing.whose = each, each.keys, who, purpose(each)
+                    thing.value, thing.label, thing.who, thing.what_for = each, each.keys, who, whose(each)
                     thing.process = pk_of(process)
                     things.append(thing)
         request.etcdaero_left_out = left_out  # type: ignore[attr-defined] # told above the list
@@ -107,7 +107,7 @@ class WatchAdmin(InspectedAdmin):
         follow = None
         if self.permits(request, "follow_events"):
             follow = f"{self.address('follow')}?{urlencode({'alias': alias, 'prefix': thing.label.rstrip('*')})}"
-        return {"alias": alias, "follow": follow, "whose": thing.whose}
+        return {"alias": alias, "follow": follow, "purpose": purpose(thing.value)}
 
     def permits(self, request: HttpRequest, codename: str) -> bool:
         """Tell whether the visitor has a permission; events show keys, so who follows them has to be allowed to."""
@@ -199,15 +199,11 @@ class WatchAdmin(InspectedAdmin):
         """Return the alias."""
         return place_of(thing.pk)[0]
 
-    @admin.display(description=_("whose"), ordering="whose")
-    def whose(self, thing: Any) -> str:
+    @admin.display(description=_("what for"), ordering="what_for")
+    def what_for(self, thing: Any) -> str:
         """Return whether it is one of the package itself, and what for."""
-        return gettext("package: %s") % thing.whose if thing.whose else gettext("project")
-
-    @admin.display(description=_("told"), ordering="at")
-    def told(self, thing: Watch) -> str:
-        """Return as of when the process has told this."""
-        return moment(thing.value.at)
+        told: str = thing.what_for
+        return told
 
     @admin.display(description=_("process"), ordering="who")
     def process(self, thing: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
 
 def ours() -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield alias and settings of each."""
-    from .backend import EtcdAeroCache  # here: a project with the admin need not have a cache of ours
-
     for alias, params in settings.CACHES.items():
         try:
             backend = import_string(params["BACKEND"])
         except (ImportError, KeyError, TypeError):
             continue  # Django says it
-        if isinstance(backend, type) and issubclass(backend, EtcdAeroCache):
+        # A class that is one of ours has imported it; a project with the admin need not have a cache of ours.
+        own = sys.modules.get(f"{__package__}.backend")
+        if own is not None and isinstance(backend, type) and issubclass(backend, own.EtcdAeroCache):
             yield alias, params
 
 

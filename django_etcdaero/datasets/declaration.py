@@ -99,6 +99,9 @@ def check(cls: type[Declared[Any, Any]]) -> None:
                 f"dataset {cls.origin}: validators has {validator!r}, expected a callable (old, new), not a class"
             )
     need("ordered", lambda value: isinstance(value, bool), "True or False")
+    need("shared", lambda value: isinstance(value, bool), "True or False")
+    need("shared_cache", lambda value: number(value, int) and value >= 0, "a whole number of at least 0")
+    need("shared_cache", lambda value: cls.shared or not value, "0 for a dataset that is not shared = True")
     need("indexes", lambda value: _listed(value, str), "names of fields, such as ('slug', 'category')")
     cls.indexes = tuple(cls.indexes)
     need("refresh_on", lambda value: _listed(value, str, type), "models, such as [Product, 'shop.Category']")

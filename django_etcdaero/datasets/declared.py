@@ -32,6 +32,8 @@ OPTIONS = (
     "validators",
     "ordered",
     "indexes",
+    "shared",
+    "shared_cache",
     "refresh_on",
     "full_load_every",
     "changes_overlap",
@@ -69,13 +71,18 @@ class Declared(Generic[K, V]):
     """What dicts and lists in rows are when they are read: ``"frozen"`` ones refuse to be changed, ``"plain"`` ones are
     ordinary, and shared by all who read them all the same."""
     row_type: ClassVar[type[Any] | None] = None
-    """A dataclass or NamedTuple to make of each row. What its fields hold is as ``rows`` says."""
+    """A dataclass, ``NamedTuple``, ``TypedDict`` or ``msgspec.Struct`` to make of each row, by which rows are checked.
+    What its fields hold is as ``rows`` says."""
     validators: ClassVar[Iterable[Validator]] = ()
     """Callables ``(old, new)`` that may refuse freshly loaded rows: see :mod:`.validators`."""
     ordered: ClassVar[bool] = False
     """Whether iteration goes through the rows in the order in which ``load()`` gave them."""
     indexes: ClassVar[Sequence[str]] = ()
     """Fields of the rows by whose values rows are found, with ``by()``."""
+    shared: ClassVar[bool] = False
+    """Whether the processes of a host read the rows from one mapped file, instead of each holding all of them."""
+    shared_cache: ClassVar[int] = 0
+    """How many rows of a shared dataset each process keeps decoded: those that were read last."""
     refresh_on: ClassVar[Iterable[type[Any] | str]] = ()
     """Django models, classes or ``"app.Model"``: a load is asked for when objects of them were changed."""
     full_load_every: ClassVar[timedelta | None] = timedelta(days=1)

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
         validators: Iterable[Validator]
         ordered: bool
         indexes: Sequence[str]
+        shared: bool
+        shared_cache: int
         refresh_on: Iterable[type[Any] | str]
         full_load_every: timedelta | None
         changes_overlap: timedelta | None

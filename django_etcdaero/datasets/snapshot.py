@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from django_etcdaero.exceptions import ConfigurationError, KeyNotFound
 
+from .blocks.held import read_only
 from .declared import Declared
-from .field_index import FieldIndex, build_index
+from .field_index import FieldIndex, build_index, change_index
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar as DefaultingTypeVar  # typing has it from Python 3.13 on
 
+    from .blocks.assembly import Difference
     from .state.announcement import Announcement
 
     Index = DefaultingTypeVar("Index", default=Any)
@@ -54,7 +56,8 @@ class Rows(Mapping[K, V]):
 class Snapshot(Rows[K, V], Generic[K, V, Index]):
     """The rows of one version, with the ``index`` that ``prepare()`` built from exactly these rows.
 
-    Reading it is a dictionary lookup. It stays what it is while newer versions arrive; drop it to free the memory.
+    Reading it is a dictionary lookup, of many rows two of them (:mod:`.blocks.held`). It stays what it is while newer
+    versions arrive; drop it to free the memory.
     Pickled it comes back as a snapshot with ordinary rows.
     ``Snapshot[K, V]``: the types of keys and rows; a third one is that of the index, ``Any`` by default.
     """
@@ -69,7 +72,7 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
     def __init__(
         self,
         name: str,
-        rows: dict[K, V],
+        rows: Mapping[K, V],
         index: Index,
         announcement: Announcement | None,
         *,
@@ -77,8 +80,8 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
         fields: Mapping[str, FieldIndex[V]] = MappingProxyType({}),
     ) -> None:
         self.name = name
-        # A plain dict, because a read must cost what a dict costs; it belongs to the package.
-        self._rows = rows
+        # A plain dict, because a read must cost what a dict costs, or many small ones; it belongs to the package.
+        self._rows: Any = rows
         self.index = index
         self.announcement = announcement
         self._ordered = ordered
@@ -97,12 +100,12 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
 
     @property
     def rows(self) -> Mapping[K, V]:
-        """The rows, as a read-only view of the dictionary that they are in."""
-        return MappingProxyType(self._rows)
+        """The rows, as a read-only view of what they are in."""
+        return read_only(self._rows)
 
     def __getitem__(self, key: K) -> V:
         try:
-            return self._rows[key]
+            return self._rows[key]  # type: ignore[no-any-return]
         except KeyError:
             raise KeyError(f"dataset {self.name!r} has no key {key!r}") from None
 
@@ -122,13 +125,13 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
         return iter(self._rows)
 
     def keys(self) -> KeysView[K]:
-        return self._rows.keys()
+        return self._rows.keys()  # type: ignore[no-any-return]
 
     def values(self) -> ValuesView[V]:
-        return self._rows.values()
+        return self._rows.values()  # type: ignore[no-any-return]
 
     def items(self) -> ItemsView[K, V]:
-        return self._rows.items()
+        return self._rows.items()  # type: ignore[no-any-return]
 
     def by(self, field: str) -> FieldIndex[V]:
         """Return the rows by the values of a field that the dataset's ``indexes`` name.
@@ -168,26 +171,46 @@ class Snapshot(Rows[K, V], Generic[K, V, Index]):
 
 
 def make_snapshot(
-    dataset: Declared[K, V], rows: dict[K, V], announcement: Announcement | None, *, ordered: bool
+    dataset: Declared[K, V],
+    rows: Mapping[K, V],
+    announcement: Announcement | None,
+    *,
+    ordered: bool,
+    before: Snapshot[K, V, Any] | None = None,
+    difference: Difference | None = None,
 ) -> Snapshot[K, V, Any]:
     """Return the snapshot of rows, with all that is built of them: what ``prepare()`` makes, and the indexes.
 
-    ``ordered``: the rows are in the order in which ``load()`` gave them. Raises what ``prepare()`` raises, and
+    ``ordered``: the rows are in the order in which ``load()`` gave them. ``difference`` is what makes these rows of
+    those of ``before``, if that is known: then indexes cost what it touches. Raises what ``prepare()`` raises, and
     ``ValidationFailed`` for rows that an index does not fit.
     """
-    index = dataset.prepare(MappingProxyType(rows))
-    fields = {field: build_index(dataset.name, field, rows) for field in dataset.indexes}
-    return Snapshot(dataset.name, rows, index, announcement, ordered=ordered or dataset.ordered, fields=fields)
+    ordered = ordered or dataset.ordered
+    index = dataset.prepare(read_only(rows))
+    build = getattr(rows, "build_index", build_index)  # rows that are not held are found in another way
+    fields: dict[str, FieldIndex[V]] = {}
+    for field in dataset.indexes:
+        made = None
+        if before is not None and difference is not None and field in before._fields:
+            held = before._fields[field]
+            made = change_index(held, dataset.name, field, before._rows, *difference, ordered=ordered)
+        build = getattr(rows, "build_index", build_index)  # rows that are not held are found in another way
+        fields[field] = build(dataset.name, field, rows) if made is None else made
+    return Snapshot(dataset.name, rows, index, announcement, ordered=ordered, fields=fields)
 
 
-def rows_of(snapshot: Snapshot[K, V, Any]) -> dict[K, V]:
-    """Return the dictionary itself that a snapshot has its rows in: for reads that must cost what a dict costs."""
+def rows_of(snapshot: Snapshot[K, V, Any]) -> Any:
+    """Return the mapping itself that a snapshot has its rows in: for reads that must cost what a dict costs."""
     return snapshot._rows
 
 
-def dictionaries_of(snapshot: Snapshot[Any, Any, Any]) -> list[dict[Any, Any]]:
-    """Return those of the rows and of the indexes, to be freed bit by bit; the indexes', which hold rows, first."""
-    return [*(index.found for index in snapshot._fields.values()), snapshot._rows]
+def mappings_of(snapshot: Snapshot[Any, Any, Any]) -> list[Mapping[Any, Any]]:
+    """Return those of the rows and of the indexes, to be freed bit by bit; the indexes', which hold rows, first.
+
+    Rows that are not held are left out.
+    """
+    rows = [] if hasattr(snapshot._rows, "build_index") else [snapshot._rows]
+    return [*(index.found for index in snapshot._fields.values()), *rows]
 
 
 def one_version(rows: Mapping[K, V]) -> Mapping[K, V]:

@@ -44,5 +44,7 @@ class Stores:
     """The newest form in which versions are written (:mod:`.state.formats`): 2 or 4."""
     about: About = About()
     """What this process tells about itself where it registers."""
+    shared_dir: str = ""
+    """Where files are that all processes of the host map; empty: rows are held in memory, whatever a dataset says."""
     missing: str = ""
     """Why records may be missing here that are stored elsewhere; empty: there is no reason for that."""

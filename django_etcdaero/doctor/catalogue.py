@@ -11,13 +11,13 @@ from .aerospike import work as aerospike_work
 from .checking import Check
 from .etcd import growth, history, members, safety, size
 from .etcd import work as etcd_work
-from .project import agreement, datasets, locks, pages, processes, settings
+from .project import agreement, datasets, locks, pages, processes, settings, sharing
 from .stores import database, files, keys, records
 
 _MODULES: Final = (
     *(settings, pages, keys, members, size, growth, history, safety, etcd_work),
     *(records, aerospike_cluster, aerospike_space, aerospike_work, aerospike_clients, database, files),
-    *(datasets, processes, agreement, locks),
+    *(datasets, sharing, processes, agreement, locks),
 )
 
 CHECKS: Final[tuple[Check, ...]] = tuple(

@@ -11,6 +11,7 @@ from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.runtime import runtime
 
 from .problem import Problem, problem_of
+from .silence import answered
 from .together import together
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ def ask_aliases(
             problems.append(problem_of(answer, alias=alias, store=store))
         else:
             found[alias] = answer
+            answered(alias, store)
     return Answers(found, problems)
 
 

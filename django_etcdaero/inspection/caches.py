@@ -18,6 +18,7 @@ from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, Invali
 from django_etcdaero.records.store import Fill
 
 from .problem import Problem, problem_of
+from .silence import answered
 from .together import together, within
 
 if TYPE_CHECKING:  # the admin imports this in every process
@@ -136,6 +137,7 @@ def read_caches(timeout: float, names: Iterable[str] | None = None) -> Found:
             problems.append(_problem(answer, alias))
         else:
             found[alias] = replace(found[alias], fill=answer)
+            answered(alias, "CACHES")
     return Found(list(found.values()), problems)
 
 

@@ -17,7 +17,7 @@ from django_etcdaero import datasets
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.overview import Overview, overview
-from django_etcdaero.datasets.state.presence import Process, merged, processes
+from django_etcdaero.datasets.state.presence import Process, merged, readers
 from django_etcdaero.datasets.state.read_ahead import read_ahead
 from django_etcdaero.datasets.state.reading import read_announcements
 from django_etcdaero.datasets.state.refreshers import Refresher, refreshers
@@ -26,6 +26,7 @@ from django_etcdaero.exceptions import ConfigurationError, ResponseError
 from django_etcdaero.runtime import runtime
 
 from .problem import Problem, problem_of
+from .silence import answered
 from .together import together
 
 T = TypeVar("T")
@@ -130,7 +131,7 @@ def ask(timeout: float, *, names: Iterable[str] | None = None, aliases: Iterable
     questions: dict[tuple[str, str], Callable[[], Any]] = {}
     for alias, own in sorted(of_alias.items()):
         questions[alias, "overviews"] = readings[alias].run
-        questions[alias, "processes"] = asking(alias, lambda stores: processes(stores.kv))
+        questions[alias, "processes"] = asking(alias, lambda stores: readers(stores.kv))
         questions[alias, "refreshers"] = asking(alias, lambda stores: refreshers(stores.kv))
         questions[alias, "copies"] = asking(alias, partial(copies, own))
     answers = together(questions, timeout=timeout)
@@ -168,6 +169,7 @@ def tell_apart(alias: str, answers: Mapping[str, Any]) -> tuple[dict[str, Any], 
             failed.setdefault((store, type(answer).__name__), problem_of(answer, alias=alias, store=store))
         else:
             told[name] = answer
+            answered(alias, "RECORDS" if name == "copies" else "KV")
     return told, list(failed.values())
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from django_etcdaero.exceptions import Cancelled, Compacted, PermissionDenied
+from django_etcdaero.keyvalue.client.open_watches import Followed, Use
 from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.keys import prefix_end
 from django_etcdaero.keyvalue.values import Event, WatchBatch, WatchLost, WatchRequest
@@ -145,7 +146,7 @@ def _collect(
     """Return the events after the revision ``after``, and whether some must still come."""
     sink = _Collecting()
     request = WatchRequest(prefix, prefix_end(prefix), start_revision=first)
-    handle = drive(kv.start_watch(request, sink, timeout=None))
+    handle = drive(kv.start_watch(request, sink, Followed(Use.CHANGE), timeout=None))
     limit = monotonic() + longest
     found: list[Event] = []
     try:

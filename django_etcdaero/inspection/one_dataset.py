@@ -12,7 +12,7 @@ from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.history import Version, refused, versions
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.overview import Overview, overview
-from django_etcdaero.datasets.state.presence import Process, processes
+from django_etcdaero.datasets.state.presence import Process, readers
 from django_etcdaero.datasets.state.refreshers import Refresher, refreshers
 from django_etcdaero.datasets.state.validations import RefusedLoad
 from django_etcdaero.datasets.stores import Stores
@@ -46,7 +46,7 @@ def ask_one(dataset: Dataset[Any, Any], *, timeout: float) -> DatasetState:
         "overview": lambda stores: overview(dataset, stores),
         "versions": lambda stores: versions(dataset, stores),
         "refused": lambda stores: refused(dataset, stores),
-        "processes": lambda stores: processes(stores.kv),
+        "processes": lambda stores: readers(stores.kv),
         "refreshers": lambda stores: [
             each for each in refreshers(stores.kv) if each.refreshes(dataset.name, dataset.schema)
         ],

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from django_etcdaero.exceptions import ClusterError, EtcdAeroError
 
+from .silence import note
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -39,6 +41,7 @@ def left_out(keys: int, *, alias: str) -> Problem:
 
 def problem_of(error: Exception, *, alias: str, store: str | None = None, dataset: str | None = None) -> Problem:
     """Return what ``error`` says, without anything that may hold a password."""
+    note(alias, store, error)
     since = error.since if isinstance(error, ClusterError) else None
     return Problem(
         alias=alias,

@@ -20,6 +20,7 @@ from django_etcdaero.stores.local import FileAddress
 from .database_file import look_at_file
 from .key_reach import Reach, reach
 from .problem import Problem, problem_of
+from .silence import answered
 from .together import together, within
 
 
@@ -114,6 +115,8 @@ def ask_servers(*, timeout: float) -> list[Servers]:
 
 def _servers(plane: str, address: Address, aliases: list[str], answers: dict[str, Any]) -> Servers:
     told = {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
+    if ("reach" if plane == "KV" else "kind") in told:  # which asks the store itself, not its client or its file
+        answered(aliases[0], plane)
     failed = {
         (type(answer).__name__, str(answer)): problem_of(answer, alias=aliases[0], store=plane)
         for answer in answers.values()

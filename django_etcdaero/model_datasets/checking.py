@@ -41,6 +41,14 @@ def check_options(cls: Any, base: Any) -> None:
         refuse(f"tombstones = {named!r}, expected a model, its field with the key, and its field with the time")
     if named and not cls.changes_by:
         refuse("has tombstones and no changes_by")
+    if not isinstance(cls.typed, bool):
+        refuse(f"typed = {cls.typed!r}, expected True or False")
+    if cls.typed and "row_type" in cls.__dict__:
+        refuse(
+            "has typed = True, which makes a class of the fields, and row_type: one of them is the class of its rows"
+        )
+    if cls.typed and not cls.fields:
+        refuse("typed = True makes a class of fields, and there are none: name them, or declare a row_type")
     if cls.load is not base.load:
         return
     own_queryset, serializes = cls.get_queryset is not base.get_queryset, cls.serialize is not base.serialize

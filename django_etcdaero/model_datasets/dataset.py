@@ -20,6 +20,7 @@ MODEL_OPTIONS = (
     "queryset",
     "key_field",
     "fields",
+    "typed",
     "order_by",
     "select_related",
     "prefetch_related",
@@ -45,6 +46,9 @@ class ModelDataset(Dataset[K, V]):
     """The field whose value is the key of a row; ``"category__code"`` for that of a related object."""
     fields: ClassVar[Sequence[str]] = ()
     """The fields that a row has, a dict: as ``QuerySet.values()`` takes them, so ``"category__name"`` too."""
+    typed: ClassVar[bool] = False
+    """Whether rows are instances of a class that is made of the ``fields``, with the types that the model's fields
+    have: it becomes ``row_type``."""
     order_by: ClassVar[Sequence[Any]] = ()
     """As for ``QuerySet.order_by()``; without it the order is that of the queryset."""
     select_related: ClassVar[Sequence[str]] = ()
@@ -74,8 +78,11 @@ class ModelDataset(Dataset[K, V]):
     def check_models(cls) -> None:
         """Refuse a model or a field that does not exist. Raises ``ConfigurationError``."""
         from .checking import check_models
+        from .row_types import row_type_of
 
         check_models(cls, ModelDataset)
+        if cls.typed:
+            cls.row_type = row_type_of(cls)
 
     def get_queryset(self) -> QuerySet[Any]:
         """Return what is loaded: ``queryset``, or all objects of ``model``. Runs in the refreshing process only."""

@@ -31,6 +31,8 @@ class Scheme(Generic[A, Opened_co]):
     """
     open: Callable[[A, float], Opened_co]
     """Opens an address with the default time in seconds that a call may take. Imports the client."""
+    imports: tuple[str, ...] = ()
+    """The modules that opening an address and the first call import, if that takes long. They can be imported ahead."""
     open_beside: Callable[[A, Address, Any], Opened_co | None] | None = None
     """Opens an address over what is open already: the address of a key-value engine, and that engine.
 

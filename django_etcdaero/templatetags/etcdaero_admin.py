@@ -18,8 +18,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from django_etcdaero import conf
+from django_etcdaero.inspection import localized, silence
 from django_etcdaero.inspection.key_text import key_text
-from django_etcdaero.management import describe
+from django_etcdaero.inspection.problem import Problem
 
 register = template.Library()
 register.filter("key_text", key_text)
@@ -57,19 +58,25 @@ def trail(context: Context) -> str:
 @register.filter
 def moment(timestamp: float | None) -> str:
     """Say when; ``timestamp`` is in seconds since the epoch."""
-    return "" if timestamp is None else describe.moment(timestamp)
+    return "" if timestamp is None else localized.moment(timestamp)
+
+
+@register.filter
+def silent_since(problem: Problem) -> float | None:
+    """Return since when a store does not answer, as far as this process knows, in seconds since the epoch."""
+    return problem.since or silence.silent_since(problem.alias, problem.store, problem.type)
 
 
 @register.filter
 def size(count: int | None) -> str:
     """Say how many bytes."""
-    return "" if count is None else describe.size(count)
+    return "" if count is None else localized.size(count)
 
 
 @register.filter
 def span(seconds: float | None) -> str:
     """Say how long."""
-    return "" if seconds is None else describe.span(seconds)
+    return "" if seconds is None else localized.span(seconds)
 
 
 @register.filter

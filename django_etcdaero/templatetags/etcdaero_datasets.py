@@ -8,7 +8,7 @@ from django import template
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from django_etcdaero.management import describe
+from django_etcdaero.inspection import localized
 
 register = template.Library()
 
@@ -44,13 +44,13 @@ def ago(timestamp: float | None, now: float) -> str:
     if timestamp is None:
         return ""
     words = gettext("%(span)s ago") if timestamp <= now else gettext("in %(span)s")
-    return words % {"span": describe.span(abs(now - timestamp))}
+    return words % {"span": localized.span(abs(now - timestamp))}
 
 
 @register.filter
 def count(number: int | None) -> str:
     """Return a number with its thousands set apart."""
-    return "" if number is None else describe.count(number)
+    return "" if number is None else localized.count(number)
 
 
 @register.filter

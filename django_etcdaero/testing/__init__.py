@@ -45,7 +45,8 @@ class override_dataset(Block):  # noqa: N801 - named like Django's override_sett
     def __enter__(self) -> Dataset[Any, Any]:
         dataset = datasets[self._target] if isinstance(self._target, str) else self._target
         rows: dict[Any, Any] = {}
-        for block in partition(one_version(self._rows), max_value_bytes=MAX_ROW_BYTES):
+        parts = partition(one_version(self._rows), max_value_bytes=MAX_ROW_BYTES, row_type=dataset.row_type)
+        for block in parts:
             decoded = decode_block(block.digest, block.stored(), rows=dataset.rows, row_type=dataset.row_type)
             rows.update(zip(decoded.keys, decoded.rows, strict=True))
         if dataset.ordered:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -153,8 +155,63 @@ def test_what_was_not_found_out_in_time_is_not_told_as_nothing(
         raise RuntimeError("no thread could be started")
 
     monkeypatch.setattr(overview, "ask", fail)
-    monkeypatch.setattr(overview, "_examine", fail)
+    monkeypatch.setattr("django_etcdaero.doctor.examine", fail)
     text = text_of(root, PAGE)
     assert "No app declares a dataset" not in text
     assert "Nothing is wrong" not in text
     assert "not known: the checks took longer than the time of a page" in text
+
+
+COLD = """
+import sys
+from django.conf import settings
+settings.configure(
+    SECRET_KEY="only for tests",
+    INSTALLED_APPS=[
+        *(f"django.contrib.{name}" for name in ("admin", "auth", "contenttypes", "messages", "sessions")),
+        "django_etcdaero",
+    ],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+    MIDDLEWARE=["django.contrib.messages.middleware.MessageMiddleware"],
+    MESSAGE_STORAGE="django.contrib.messages.storage.cookie.CookieStorage",
+    ROOT_URLCONF="tests.urls",
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
+    ETCDAERO={
+        "default": {
+            "KV": "etcd://127.0.0.1:1",
+            "RECORDS": "aerospike://127.0.0.1:1/test/records",
+            "PREFIX": "cold",
+            "OPTIONS": {"START": "off"},
+        }
+    },
+)
+import django
+django.setup()
+from unittest.mock import patch
+from django.contrib import admin
+from django.contrib.auth.models import AnonymousUser
+from django.test import RequestFactory
+from django_etcdaero.admin import overview
+from django_etcdaero.models import Overview
+
+imported = []
+def together(questions, *, timeout, ask=overview.together):
+    before = set(sys.modules)
+    answers = ask(questions, timeout=timeout)
+    ours = ("aerospike", "django", "etcd3", "google", "grpc")
+    imported.extend(each for each in set(sys.modules) - before if each.startswith(ours))
+    return answers
+
+request = RequestFactory().get("/")
+request.user = AnonymousUser()
+everybody = patch.multiple(AnonymousUser, has_perm=lambda *_: True, has_module_perms=lambda *_: True)
+with patch.object(overview, "together", together), everybody:
+    answer = admin.site.get_model_admin(Overview).changelist_view(request)
+assert answer.context_data["doctor"].problems
+print(sorted(imported))
+"""
+
+
+def test_the_first_page_of_a_process_imports_nothing_in_the_time_for_the_stores() -> None:
+    ended = subprocess.run([sys.executable, "-c", COLD], capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "[]\n"), ended.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +13,15 @@ import pytest
 from django.test import Client
 
 from django_etcdaero import kv, kvs
+from django_etcdaero.admin.watch_purpose import purpose
 from django_etcdaero.datasets.state import watching
 from django_etcdaero.datasets.state.presence import Presence
+from django_etcdaero.datasets.state.watching import Watched
 from django_etcdaero.exceptions import DeadlineExceeded
 from django_etcdaero.inspection import events
+from django_etcdaero.keyvalue.client.open_watches import Use
 from django_etcdaero.testing import failing_kv
+from tests.waiting import wait_until
 
 LIST = "/admin/django_etcdaero/watch/"
 FOLLOW = f"{LIST}follow/"
@@ -57,17 +62,42 @@ def test_those_of_the_package_are_marked_and_can_be_filtered_out(
         own, others = (client.get(LIST, {"own": own}).content.decode() for own in ("True", "False"))
         client.get(LIST, {"own": "rubbish", "_facets": "True"})
     assert "package: versions of the datasets" in listed
+    assert "project: follows changes" in listed
     assert "1 of " in listed, "the third one is left out"
     assert ("config/*" in own, "announcements/*" in own) == (False, True)
     assert ("config/*" in others, "announcements/*" in others) == (True, False)
     (address,) = re.findall(rf'href="({LIST}[^"]*announcements[^"]*/change/)', own)
     page = client.get(html.unescape(address)).content.decode()
-    assert "of the package itself: versions of the datasets" in page
+    assert "of the package itself" in page
+    assert "versions of the datasets" in page
     assert "/admin/django_etcdaero/process/" in page
     (address,) = re.findall(r'href="(/admin/django_etcdaero/process/[^"]*/change/)', page)
     process = client.get(address).content.decode()
     assert "1 more is left out" in process
-    assert "of the package itself" in process
+    assert "package: versions of the datasets" in process
+
+
+def test_what_watches_are_for_is_said(staff: Callable[..., Client], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "LASTING", 0.0)
+    client = staff("view_watch", "view_process")
+    waits, woken = kv.election("chief"), threading.Event()
+    waiting = threading.Thread(target=lambda: (waits.campaign(), waits.resign(), woken.set()))
+    with kv.mirror("config/"), kvs["default"].election("chief") as leads, kv.election("<b>").observe():
+        waiting.start()
+        uses = {Use.ELECTION, Use.PLACE, Use.MIRROR, Use.OBSERVER}
+        wait_until(lambda: {each.use for each in kv.open_watches()} >= uses, what="all watches")
+        Presence(kvs["default"], ttl=30, started=1.0).publish({}, revision=0, otherwise={})
+        listed = client.get(LIST).content.decode()
+        leads.resign()
+        waiting.join(10)
+    assert woken.is_set()
+    for words in ("mirror", "stands for election in chief", "observes the election &lt;b&gt;", "guards its place in"):
+        assert f"project: {words}" in listed
+    (address,) = set(re.findall(rf'href="({LIST}[^"]*config[^"]*/change/)', listed))
+    assert "mirror" in client.get(html.unescape(address)).content.decode()
+    every = [each for each in Use if purpose(Watched("k", 1.0, 0, 0, 1.0, each, "n")) == each]
+    assert every == [Use.MIRROR], "each has words, and one word is the same"
+    assert purpose(Watched("k", 1.0, 0, 0, 1.0, "of tomorrow", "n")) == "of tomorrow"
 
 
 def test_events_are_followed_without_values_unless_they_may_be_seen(staff: Callable[..., Client]) -> None:

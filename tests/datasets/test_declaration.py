@@ -210,7 +210,7 @@ def test_instances_whose_attributes_can_be_set_are_a_choice(host: FakeHost) -> N
         amount: int
 
     load = lambda: {"a": (3,)}  # noqa: E731
-    with pytest.raises(ConfigurationError, match=r"attributes that can be set.*dataclass\(frozen=True\).*rows='plain'"):
+    with pytest.raises(ConfigurationError, match=r"can be set.*dataclass\(frozen=True, slots=True\).*rows='plain'"):
         dataset(name="prices", row_type=Price)(load)
     prices = dataset(name="prices", row_type=Price, rows="plain")(load)
     assert served(prices, host)["a"] == Price(3)

@@ -215,10 +215,12 @@ def test_lag(seen: Any, expected: list[Severity]) -> None:
         (["3.5.0"], [ERROR]),
         (["3.5.1"], [ERROR]),
         (["3.5.2"], [ERROR]),
-        (["3.5.3"], [OK]),
-        (["3.5.2", "3.5.3"], [ERROR, WARNING]),
+        (["3.5.3"], [WARNING]),
+        (["3.5.5"], [WARNING]),
+        (["3.5.6"], [OK]),
+        (["3.5.2", "3.5.3"], [ERROR, WARNING, WARNING]),
         (["3.3.27"], [WARNING]),
-        (["3.5.4", "3.5.5"], [WARNING]),
+        (["3.5.12", "3.5.13"], [WARNING]),
     ],
 )
 def test_version(versions: list[str], expected: list[Severity]) -> None:
@@ -226,7 +228,7 @@ def test_version(versions: list[str], expected: list[Severity]) -> None:
     found = judge(safety.version, cluster(), {facts.STATUSES: seen})
     assert [each.severity for each in found] == expected
     if ERROR in expected:
-        assert "3.5.3" in found[0].remedy
+        assert "3.5.6" in found[0].remedy
         assert "its data differs from that of the others" in found[0].why
 
 

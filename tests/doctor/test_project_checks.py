@@ -21,7 +21,7 @@ from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.state.overdue import OverdueLoad, leave_word
 from django_etcdaero.datasets.state.presence import Process
 from django_etcdaero.doctor import Finding, Severity, examine
-from django_etcdaero.doctor.project import agreement, locks, pages, processes, state
+from django_etcdaero.doctor.project import agreement, locks, pages, processes, sharing, state
 from django_etcdaero.doctor.project import datasets as dataset_checks
 from django_etcdaero.doctor.project import settings as settings_checks
 from django_etcdaero.doctor.stores import files, keys, records
@@ -249,6 +249,42 @@ def test_the_memory_of_the_host_is_found() -> None:
     declare().refresh()
     register(1, {"prices": 1}, {})
     assert [each.severity for each in found("processes.memory")] == [OK]
+
+
+def test_rows_that_all_processes_share_are_not_counted(registry: Any) -> None:
+    declare(shared=True)
+    here = replace(running(1, stored_bytes={"prices": 10**12}), host=socket.gethostname())
+    brought: dict[Any, Any] = {state.PROCESSES: (here,), agreement.MEMORY: 200_000}
+    assert severities(agreement.memory, alias(), brought) == [OK]
+
+
+# --- the directory of shared files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"names": ()}, [OK]),
+        ({"free": 10}, [OK]),
+        ({"free": 1}, [WARNING]),
+        ({"free": 10, "writable": False}, [INFO]),
+    ],
+)
+def test_the_directory_of_shared_files(found: dict[str, Any], expected: list[Severity]) -> None:
+    shared = sharing.Shared(**{"names": ("prices",), "directory": "/srv/shared", "largest": 5, **found})
+    assert severities(sharing.shared, alias(), {sharing.SHARED: shared}) == expected
+
+
+def test_the_directory_of_shared_files_is_looked_at(settings: Any, tmp_path: Path) -> None:
+    settings.BASE_DIR = tmp_path
+    assert [each.severity for each in found("datasets.shared")] == [OK]
+    declare(shared=True)
+    (finding,) = found("datasets.shared")
+    assert (finding.severity, finding.seen.partition(":")[0]) == (OK, f"{tmp_path}/.etcdaero/shared")
+    (tmp_path / ".etcdaero").write_text("no directory")
+    (finding,) = found("datasets.shared")
+    assert finding.severity is ERROR
+    assert f"SHARED_DIR: {tmp_path}/.etcdaero/shared: Not a directory" in finding.seen
 
 
 # --- the admin's pages -----------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ ASK_NOTHING = {
     Leadership: "check compare",
     Observation: "begin cancel elected feed lost",
     Txn: "otherwise request then when",
-    Watch: "cancel told",
+    Watch: "cancel",
     ObjectWatch: "cancel",
     Mirror: "close copy get items keys on_change values",
     Auth: "",

@@ -31,15 +31,18 @@ def test_processes_and_who_is_behind_are_told() -> None:
     register(1, {"prices": 1}, {"prices": "VALID"})
     register(2, {"prices": None}, {"prices": "INITIALIZING"})
     about = About(program="gunicorn shop", kind="server", software={"python": "3.11", "django": "5.2"})
-    Presence(runtime.stores("default").kv, ttl=30, started=3, about=about).publish(
-        {"prices": 1}, revision=0, otherwise={"prices": (1, "VALID")}, stuck={"prices": ("prepare()", 5.0)}
-    )
+    with runtime.stores("default").kv.mirror("config/"):
+        Presence(runtime.stores("default").kv, ttl=30, started=3, about=about).publish(
+            {"prices": 1}, revision=0, otherwise={"prices": (1, "VALID")}, stuck={"prices": ("prepare()", 5.0)}
+        )
     out, told = io.StringIO(), io.StringIO()
     call_command("etcdaero_processes", stdout=out, stderr=told, no_color=True)
     assert "prices: 2 of 3 on version 1; not: " in told.getvalue()
     assert "(none yet)" in told.getvalue()
     rows = [line.split("\t") for line in out.getvalue().splitlines()]
-    assert [[row[1], *row[6:]] for row in rows] == [["", "", "", ""]] * 2 + [["gunicorn shop", "server", "3.11", "5.2"]]
+    assert [[row[1], *row[6:]] for row in rows] == [["", "", "", "", "0"]] * 2 + [
+        ["gunicorn shop", "server", "3.11", "5.2", "1"]
+    ]
     assert rows[1][5] == "1 INITIALIZING"
     assert rows[2][5].startswith("prices: prepare() since ")
     code, text = run("etcdaero_processes", "--json")
@@ -48,6 +51,8 @@ def test_processes_and_who_is_behind_are_told() -> None:
     assert document["datasets"][0]["holding"] == 2
     assert document["processes"][2]["stuck"] == {"prices": {"what": "prepare()", "since": 5.0}}
     assert document["processes"][2]["settings_that_differ"] == []
+    (watch,) = document["processes"][2]["watches"]
+    assert (watch["keys"], watch["use"], watch["name"], watch["own"]) == ("config/*", "mirror", "", False)
     assert document["errors"] == []
 
 

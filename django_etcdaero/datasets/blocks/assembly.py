@@ -1,28 +1,45 @@
-"""Putting the rows of a version together, re-using what the one before it holds, and freeing those of old versions."""
+"""Putting the rows of a version together, re-using what the one before it holds.
+
+What is held is never changed: the new rows stand beside the old ones (:mod:`.held`), and share all that is the same.
+A version that only adds deltas to the one that is held costs what they change; any other one costs its blocks that are
+not held, and then its deltas.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
 
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
+from django_etcdaero.system.giving_way import GivingWay
+from django_etcdaero.system.native_types import untrack
 
+from .codec import Encoder
 from .delta import decode_delta, fetch_deltas
 from .digests import Fetch, MissingRecords
+from .held import SLICE, InSequence, Sharded, read_only
+from .held_freeing import free_rows
+from .held_making import Making, changed
 from .manifest import Manifest
 from .order import NO_ORDER, in_order
-from .partition import decode_block
+from .partition import block_of, decode_block
 from .row_types import RowForm
+from .same_rows import with_old_objects
 
 FETCH = 512
 """Blocks in one fetch: their stored bytes are held only until they are decoded."""
+FEW = 1 / 8
+"""Share of the blocks up to which what has changed is told row by row."""
 
-SLICE = 500
-"""Rows that are freed before other threads get a chance to run."""
+
+class Difference(NamedTuple):
+    """What makes the rows of one version those of the next. Rows that are not in it are the same objects."""
+
+    upserts: dict[Any, Any]
+    deletions: dict[Any, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +47,40 @@ class Assembled:
     """A version in memory."""
 
     manifest: Manifest
-    rows: dict[Any, Any]
-    keys: dict[bytes, Sequence[Any]]
+    rows: Mapping[Any, Any]
+    """A ``dict`` or, of many rows, what :mod:`.held` makes."""
+    keys: Mapping[bytes, Sequence[Any]]
     """The keys of each block, by digest: what has to go when the block goes."""
+    by_deltas: Mapping[Any, Any] = field(default_factory=dict)
+    """The keys that the deltas of the version have put or deleted: what the blocks say of them does not hold."""
+    difference: Difference | None = None
+    """To the version that this was made from, if it is small."""
 
-    def own_rows(self, other: Assembled) -> int:
-        """Return how many rows are in blocks that ``other`` does not have."""
-        return sum(len(self.keys[digest]) for digest in self.keys.keys() - other.keys.keys())
+    damaged: ClassVar[str | None] = None
+    """What is wrong with what holds the rows: nothing can be, in memory."""
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the rows are in the order in which they were loaded."""
+        return bool(self.manifest.order.chunks)
 
     @property
     def view(self) -> Mapping[Any, Any]:
         """The rows, read-only."""
-        return MappingProxyType(self.rows)
+        return read_only(self.rows)
 
 
-def missing_blocks(before: Assembled | None, manifest: Manifest) -> list[bytes]:
-    """Return the blocks of ``manifest`` that are not in memory."""
-    known = before.keys if before is not None else {}
-    return [digest for digest in dict.fromkeys(manifest.blocks) if digest not in known]
+def missing_bytes(before: Assembled | None, manifest: Manifest) -> int:
+    """Return the stored size of the blocks and deltas of ``manifest`` that are not in memory."""
+    if before is not None and _goes_on(before.manifest, manifest):
+        return sum(manifest.delta_sizes[len(before.manifest.deltas) :])
+    size, give_way, held = sum(manifest.delta_sizes), GivingWay(), {} if before is None else before.keys
+    for number, (digest, stored) in enumerate(zip(manifest.blocks, manifest.sizes, strict=True)):
+        if digest not in held:
+            size += stored
+        if number % SLICE == 0:
+            give_way()
+    return size
 
 
 def assemble(
@@ -59,77 +92,218 @@ def assemble(
     row_type: type[Any] | None = None,
     before: Assembled | None = None,
 ) -> Assembled:
-    """Fetch, verify and decode the blocks that are missing, and build the new rows beside the old ones.
+    """Fetch, verify and decode what is missing, and build the new rows beside the old ones.
 
     ``rows`` and ``row_type`` are the dataset's options of these names. Unchanged rows are the same objects in both
     versions. They are in the order that the version keeps, if it does. Raises ``CorruptBlock`` for what is missing or
     damaged, and what the stores raise.
     """
-    if before is not None and before.manifest.deltas and not _goes_on(before.manifest, manifest):
-        before = None  # which rows the deltas have replaced is not known any more
-    wanted = missing_blocks(before, manifest)
-    own: dict[Any, Any] = {}
-    applied = len(before.manifest.deltas) if before is not None else 0
-    order, order_before = manifest.order, before.manifest.order if before is not None else NO_ORDER
+    form = _Form(rows, row_type)
     if before is None:
-        merged, keys = _nothing()
+        made = _of_blocks(manifest, fetch, form, _NOTHING)
+    elif _goes_on(before.manifest, manifest):
+        made = _with_deltas(before, manifest, fetch, form)
     else:
-        dropped = before.keys.keys() - set(manifest.blocks)
-        if order_before.chunks:  # texts that are equal stay the same objects: the sequence of keys goes by those
-            own = {key: key for digest in dropped for key in before.keys[digest] if type(key) is str}
-        in_place = bool(order.chunks) and order.chunks == order_before.chunks
-        merged, keys = _kept(before, manifest, dropped, in_place=in_place)
-    for digest, block_keys, block_rows in _decoded(wanted, fetch, rows, row_type):
-        keys[digest] = [own.get(key, key) for key in block_keys] if own else block_keys
-        merged.update(zip(keys[digest], block_rows, strict=True))
-    for digest, stored in fetch_deltas(manifest.deltas[applied:], fetch):
-        delta = decode_delta(digest, stored, rows=rows, row_type=row_type)
-        merged.update(delta.upserts)
-        for key in delta.deletions:
-            merged.pop(key, None)
-    if len(merged) != manifest.rows:
-        if before is not None:  # something has changed the rows that were held: they are of no use any more
-            return assemble(version, manifest, fetch, rows=rows, row_type=row_type)
-        raise CorruptBlock(f"version {version} has {len(merged):,} different keys, and its root says {manifest.rows:,}")
-    if order.chunks and order.chunks != order_before.chunks:
-        fresh = [keys[digest] for digest in wanted]
-        merged = in_order(merged, order, fetch, before=order_before, ordered=before.rows if before else (), fresh=fresh)
-    return Assembled(manifest, merged, keys)
+        made = _of_blocks(manifest, fetch, form, before)
+    if len(made.rows) == manifest.rows:
+        return made if manifest.order.chunks == () else _ordered(made, before, fetch)
+    if before is not None:  # something has changed the rows that were held: they are of no use any more
+        return assemble(version, manifest, fetch, rows=rows, row_type=row_type)
+    count = len(made.rows)
+    raise CorruptBlock(f"version {version} has {count:,} different keys, and its root says {manifest.rows:,}")
+
+
+class _Form(NamedTuple):
+    """What rows are to be."""
+
+    rows: RowForm
+    row_type: type[Any] | None
+
+
+class _Nothing(NamedTuple):
+    """What is held before the first version."""
+
+    rows: Mapping[Any, Any]
+    keys: Mapping[bytes, Sequence[Any]]
+    by_deltas: Mapping[Any, Any]
+
+
+_NOTHING = _Nothing({}, {}, {})
+
+
+# --- deltas ----------------------------------------------------------------------------------------------------------
 
 
 def _goes_on(before: Manifest, manifest: Manifest) -> bool:
     """Tell whether a version has the blocks of the one before it, and its deltas, and maybe more."""
-    return manifest.blocks == before.blocks and manifest.deltas[: len(before.deltas)] == before.deltas
+    same = (manifest.count, manifest.pages, manifest.order_pages) == (before.count, before.pages, before.order_pages)
+    return same and manifest.deltas[: len(before.deltas)] == before.deltas
 
 
-def _nothing() -> tuple[dict[Any, Any], dict[bytes, Sequence[Any]]]:
-    return {}, {}
+def _with_deltas(before: Assembled, manifest: Manifest, fetch: Fetch, form: _Form) -> Assembled:
+    """Return the version that further deltas make of the one before it."""
+    difference = Difference({}, {})
+    for upserts, deletions in _changes(manifest.deltas[len(before.manifest.deltas) :], fetch, form):
+        for key in deletions:
+            difference.upserts.pop(key, None)
+            difference.deletions[key] = None
+        for key, row in upserts.items():
+            difference.deletions.pop(key, None)
+            difference.upserts[key] = row
+    if form.row_type is None:
+        _keep_old_objects(difference.upserts, before.rows)
+    touched = dict.fromkeys(difference.upserts) | difference.deletions
+    return Assembled(
+        manifest,
+        changed(before.rows, difference.upserts, difference.deletions),
+        before.keys,
+        changed(before.by_deltas, touched, ()) if touched else before.by_deltas,
+        difference,
+    )
+
+
+def _changes(digests: Iterable[bytes], fetch: Fetch, form: _Form) -> Iterator[tuple[dict[Any, Any], Sequence[Any]]]:
+    give_way = GivingWay()
+    for digest, stored in fetch_deltas(digests, fetch):
+        yield decode_delta(digest, stored, rows=form.rows, row_type=form.row_type)
+        give_way()
+
+
+def _keep_old_objects(rows: dict[Any, Any], held: Mapping[Any, Any]) -> None:
+    rows.update(zip(rows, with_old_objects(list(rows), list(rows.values()), held), strict=True))
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def _of_blocks(manifest: Manifest, fetch: Fetch, form: _Form, before: Assembled | _Nothing) -> Assembled:
+    """Return a version of its blocks, of which those are fetched that are not held, and its deltas."""
+    stale = _under_deltas(before) if isinstance(before, Assembled) and before.by_deltas else frozenset()
+    wanted = [*_absent(manifest.blocks, before.keys, stale)]
+    dropped = _dropped(before.keys, manifest, stale, kept=len(manifest.blocks) - len(wanted))
+    in_place = isinstance(before, Assembled) and _same_order(before, manifest)
+    own: Mapping[Any, Any] = {}
+    if isinstance(before, Assembled) and before.manifest.order.chunks:
+        # Texts that are equal stay the same objects: the sequence of keys goes by those.
+        own = _texts(before.keys[digest] for digest in dropped)
+    merged, keys = _kept(before, manifest, dropped, in_place=in_place)
+    merged.drop(before.by_deltas)
+    held = before.rows if form.row_type is None else {}
+    upserts: dict[Any, Any] | None = {}
+    if len(wanted) > FEW * len(manifest.blocks) or not isinstance(before, Assembled):
+        upserts = None
+    for digest, block_keys, block_rows in _decoded(wanted, fetch, form):
+        some = tuple(own.get(key, key) for key in block_keys) if own else tuple(block_keys)
+        untrack(some)  # the garbage collector would find out as well, when it has looked at all of them
+        some_rows = with_old_objects(some, block_rows, held) if held else block_rows
+        merged.put(some, some_rows)
+        keys.put((digest,), (some,))
+        if upserts is not None:
+            upserts.update(zip(some, some_rows, strict=True))
+    touched: dict[Any, None] = {}
+    for changes, deletions in _changes(manifest.deltas, fetch, form):
+        if held:
+            _keep_old_objects(changes, held)
+        merged.drop(deletions)
+        merged.put(list(changes), list(changes.values()))
+        touched.update(dict.fromkeys((*changes, *deletions)))
+        if upserts is not None:
+            upserts.update(changes)
+    made = merged.done()
+    free_rows(own)
+    difference = None
+    if upserts is not None and (in_place or not manifest.order.chunks):
+        difference = _difference(before, made, upserts, (before.keys[digest] for digest in dropped))
+    return Assembled(manifest, made, keys.done(), touched, difference)
+
+
+def _difference(
+    before: Assembled | _Nothing,
+    made: Mapping[Any, Any],
+    upserts: Mapping[Any, Any],
+    dropped: Iterable[Iterable[Any]],
+) -> Difference:
+    """Return what has changed of the rows that were put (``upserts``), and that are in no block any more."""
+    old = before.rows
+    gone = {key: None for keys in dropped for key in keys if key in old and key not in made}
+    gone.update((key, None) for key in (*before.by_deltas, *upserts) if key in old and key not in made)
+    there = (key for key in upserts if key in made)
+    return Difference({key: made[key] for key in there if key not in old or old[key] is not made[key]}, gone)
+
+
+def _under_deltas(before: Assembled) -> frozenset[bytes]:
+    """Return the blocks that are held, and of which deltas have replaced rows."""
+    manifest, encoder = before.manifest, Encoder()
+    indices: set[int] = set()
+    for some in batches(before.by_deltas, SLICE):
+        encoded, _ = encoder.encode(some, [None] * len(some))
+        indices.update(block_of(key, manifest.count) for key in encoded)
+    found: set[bytes] = set()
+    for index in indices:
+        begin = bisect_left(manifest.indices, index)
+        found.update(manifest.blocks[begin : bisect_right(manifest.indices, index, begin)])
+    return frozenset(found)
+
+
+def _absent(digests: Iterable[bytes], held: Mapping[bytes, Any], stale: Collection[bytes] = ()) -> Iterator[bytes]:
+    """Yield those of the digests that are not held, or stale."""
+    give_way = GivingWay()
+    for number, digest in enumerate(digests):
+        if digest not in held or digest in stale:
+            yield digest
+        if number % SLICE == 0:
+            give_way()
+
+
+def _dropped(held: Mapping[bytes, Any], manifest: Manifest, stale: Collection[bytes], *, kept: int) -> Sequence[bytes]:
+    """Return the blocks that are held and not in ``manifest``, or stale; ``kept``: how many stay."""
+    if kept == len(held):
+        return ()
+    named = Making(None, len(manifest.blocks))
+    for some in batches(manifest.blocks, SLICE):
+        named.put(some, some)
+    digests = named.done()
+    dropped = [*_absent(held, digests, stale)]
+    free_rows(digests)
+    return dropped
+
+
+def _texts(keys: Iterable[Sequence[Any]]) -> Mapping[Any, Any]:
+    """Return those of the keys that are texts, each under itself."""
+    texts = [[key for key in some if type(key) is str] for some in keys]
+    found = Making(None, sum(map(len, texts)))
+    for some in texts:
+        found.put(some, some)
+    return found.done()
 
 
 def _kept(
-    before: Assembled, manifest: Manifest, dropped: Collection[bytes], *, in_place: bool
-) -> tuple[dict[Any, Any], dict[bytes, Sequence[Any]]]:
-    """Return the rows and keys of the blocks that stay, in new dictionaries.
+    before: Assembled | _Nothing, manifest: Manifest, dropped: Sequence[bytes], *, in_place: bool
+) -> tuple[Making, Making]:
+    """Return the rows and keys of the blocks that stay, to be added to.
 
     ``in_place``: the new version has the same keys in the same order, so that rows are replaced where they stand.
     """
     if not in_place and len(dropped) * 2 > len(before.keys):
-        merged, keys = _nothing()
-        for digest in before.keys.keys() & set(manifest.blocks):
-            keys[digest] = before.keys[digest]
-            merged.update((key, before.rows[key]) for key in keys[digest] if key in before.rows)
+        merged, keys = Making(None, manifest.rows), Making(None, len(manifest.blocks))
+        gone = frozenset(dropped)
+        for digest in manifest.blocks:
+            if digest in before.keys and digest not in gone:
+                some = before.keys[digest]
+                keys.put((digest,), (some,))
+                there = [key for key in some if key in before.rows]
+                merged.put(there, [before.rows[key] for key in there])
         return merged, keys
-    merged, keys = before.rows.copy(), before.keys.copy()
+    merged, keys = Making(before.rows, manifest.rows), Making(before.keys, len(manifest.blocks))
     for digest in dropped:
-        gone = keys.pop(digest)
-        if not in_place:
-            for key in gone:
-                merged.pop(key, None)
+        if not in_place or isinstance(before.rows, Sharded):
+            merged.drop(before.keys[digest])
+    keys.drop(dropped)
     return merged, keys
 
 
 def _decoded(
-    wanted: Iterable[bytes], fetch: Fetch, rows: RowForm, row_type: type[Any] | None
+    wanted: Iterable[bytes], fetch: Fetch, form: _Form
 ) -> Iterable[tuple[bytes, Sequence[Any], Sequence[Any]]]:
     for batch in batches(wanted, FETCH):
         stored = fetch(batch)
@@ -137,35 +311,36 @@ def _decoded(
         if absent:
             raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
         for digest in batch:
-            block = decode_block(digest, stored[digest], rows=rows, row_type=row_type)
+            block = decode_block(digest, stored[digest], rows=form.rows, row_type=form.row_type)
             yield digest, block.keys, block.rows
 
 
-def _references(rows: dict[Any, Any]) -> int:
-    return sys.getrefcount(rows)
+# --- order -----------------------------------------------------------------------------------------------------------
 
 
-def _references_of_one_holder() -> int:
-    rows: dict[Any, Any] = {}
-    return _references(rows)
+def _same_order(before: Assembled, manifest: Manifest) -> bool:
+    return bool(manifest.order.chunks) and manifest.order.chunks == before.manifest.order.chunks
 
 
-_ALONE = _references_of_one_holder()
-"""What ``getrefcount`` says in a function whose caller is the only holder; it differs between Python versions."""
+def _ordered(made: Assembled, before: Assembled | None, fetch: Fetch) -> Assembled:
+    """Return a version with its rows in their order."""
+    rows, manifest = made.rows, made.manifest
+    if before is not None and _same_order(before, manifest):
+        if not isinstance(rows, Sharded):
+            return made  # replaced where they stood
+        if isinstance(before.rows, InSequence):
+            return _with_rows(made, InSequence(rows, before.rows.chunks))
+    fresh = [*_absent(manifest.blocks, {} if before is None else before.keys)]
+    ordered = in_order(
+        rows,
+        manifest.order,
+        fetch,
+        before=NO_ORDER if before is None else before.manifest.order,
+        ordered=() if before is None else before.rows,
+        fresh=(made.keys[digest] for digest in fresh),
+    )
+    return _with_rows(made, ordered)
 
 
-def free_rows(rows: dict[Any, Any]) -> None:
-    """Empty a dictionary that nobody else uses, a slice at a time.
-
-    Dropping a million rows at once would stop every other thread for as long as that takes (the interpreter frees them
-    without a break). Nothing is done when somebody still holds the rows: then the last holder drops them.
-    """
-    if sys.getrefcount(rows) > _ALONE:
-        return
-    pop = rows.popitem
-    try:
-        while True:
-            for _ in range(SLICE):
-                pop()
-    except KeyError:
-        return
+def _with_rows(made: Assembled, rows: Mapping[Any, Any]) -> Assembled:
+    return Assembled(made.manifest, rows, made.keys, made.by_deltas, made.difference)

@@ -16,7 +16,7 @@ are at least ``FEWEST`` of them. That depends on nothing but these rows, so equa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, repeat
 from typing import Any, Final, NamedTuple
 
@@ -49,10 +49,13 @@ class Shape(NamedTuple):
     names: tuple[str, ...]
     """Of the fields of dicts; empty for tuples and lists."""
 
-    def rows(self, columns: Sequence[Sequence[Any]], *, frozen: bool) -> list[Any]:
-        """Return the rows of some columns: dicts, tuples or lists, with ``frozen`` those of :mod:`.frozen`."""
+    def rows(self, columns: Sequence[Sequence[Any]], *, frozen: bool, count: int = 0) -> list[Any]:
+        """Return the rows of some columns: dicts, tuples or lists, with ``frozen`` those of :mod:`.frozen`.
+
+        ``count`` is needed where there may be no column.
+        """
         if self.kind == DICTS:
-            made = dicts(self.names, columns)
+            made = dicts(self.names, columns) if columns else [{} for _ in range(count)]
             return _frozen(FrozenDict, dict.update, made) if frozen else made
         if self.kind == TUPLES:
             return list(zip(*columns, strict=True))
@@ -128,27 +131,36 @@ def read(plain: bytes, *, frozen: bool) -> Columns:
     Raises ``DamagedRecord`` for anything that :func:`write` cannot have made.
     """
     try:
-        kind, names, letters, *stored = decode(plain[1:])
-        width = len(stored) - 1
-        if (
-            kind not in (DICTS, TUPLES, LISTS)
-            or type(letters) is not str
-            or len(letters) != len(stored)
-            or not 0 < width <= WIDEST
-            or type(names) is not list
-            or not len(set(names)) == len(names) == (width if kind == DICTS else 0)
-            or not {str}.issuperset(map(type, names))
-        ):
+        kind, names, letters, stored_keys, *stored = decode(plain[1:])
+        shape = _shape(kind, tuple(names), len(stored))
+        if type(letters) is not str or len(letters) != len(stored) + 1 or type(names) is not list:
             raise DamagedRecord("its names and columns do not fit together")
-        keys = _keys(letters[0], stored[0])
+        keys = _keys(letters[0], stored_keys)
         count = len(keys)
         columns = [
-            keys if form == forms.SAME else forms.unpack(form, values, count, frozen=frozen)
-            for form, values in zip(letters[1:], stored[1:], strict=True)
+            values
+            if form == forms.PLAIN and type(values) is list and len(values) == count
+            else keys
+            if form == forms.SAME
+            else forms.unpack(form, values, count, frozen=frozen)
+            for form, values in zip(letters[1:], stored, strict=True)
         ]
     except (*UNPACKING_ERRORS, LookupError, AttributeError) as error:
         raise DamagedRecord(f"it does not decode: {error}") from error
-    return Columns(Shape(kind, tuple(names)), keys, columns)
+    return Columns(shape, keys, columns)
+
+
+@lru_cache(1000)  # the blocks of a version have few
+def _shape(kind: Any, names: tuple[Any, ...], width: int) -> Shape:
+    if (
+        kind not in (DICTS, TUPLES, LISTS)
+        or type(kind) is not int
+        or not 0 < width <= WIDEST
+        or not len(set(names)) == len(names) == (width if kind == DICTS else 0)
+        or not _TEXT.issuperset(map(type, names))
+    ):
+        raise DamagedRecord("its names and columns do not fit together")
+    return Shape(kind, names)
 
 
 _KEY_BYTES: Final = {forms.DATES: 4, forms.UUIDS: 16}

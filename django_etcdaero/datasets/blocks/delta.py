@@ -30,7 +30,8 @@ from .digests import DamagedRecord, Fetch, Kind, MissingRecords, digest_of
 from .explain import shown
 from .keys import KeyCheck
 from .partition import PART_BYTES
-from .row_types import RowForm, check_form, make_rows
+from .row_class import row_class
+from .row_types import RowForm, check_form
 from .stored_as import as_plain
 
 FETCH: Final = 64
@@ -92,8 +93,14 @@ def _can_change(key: Any) -> bool:
     return kind in KEY_TYPES or real_class(kind) in KEY_TYPES
 
 
-def encode_change(upserts: Mapping[Any, Any], deletions: Collection[Any], *, max_value_bytes: int) -> Change:
-    """Encode a change; ``max_value_bytes`` is the store's limit for a record.
+def encode_change(
+    upserts: Mapping[Any, Any],
+    deletions: Collection[Any],
+    *,
+    max_value_bytes: int,
+    row_type: type[Any] | None = None,
+) -> Change:
+    """Encode a change; ``max_value_bytes`` is the store's limit for a record, ``row_type`` the class of the rows.
 
     Raises ``EncodeError`` for a key or row that cannot be stored, ``DuplicateKey`` for a key that is in both, and
     ``RecordTooBig`` for a row that does not fit in a record.
@@ -101,11 +108,15 @@ def encode_change(upserts: Mapping[Any, Any], deletions: Collection[Any], *, max
     check_keys(upserts)
     check_keys(deletions)
     limit = _limit(max_value_bytes)
+    made = None if row_type is None else row_class(row_type)
     encoder = Encoder()
     check = KeyCheck(encoder.zones)
     found: dict[bytes, bytes] = {}
     for keys in batches(upserts, _CHUNK):
         rows = [upserts[key] for key in keys]
+        if made is not None:
+            rows = made.plain(rows)
+            made.check(keys, rows)
         encoded_keys, encoded_rows = encoder.encode(keys, rows)
         check.check_keys(keys, encoded_keys)
         check.check_rows(keys, rows, partial(_same, encoded_rows))
@@ -160,7 +171,7 @@ def decode_delta(
         flat, deletions = decode(plain, frozen=rows == "frozen")
         keys, values = flat[::2], flat[1::2]
         if row_type is not None:
-            values = make_rows(row_type, keys, values)
+            values = row_class(row_type).made(keys, values, frozen=rows == "frozen")
         upserts = dict(zip(keys, values, strict=True))
         if len(upserts) != count or len(set(deletions)) != len(deletions) or not upserts.keys().isdisjoint(deletions):
             raise DamagedRecord("keys of it are equal")

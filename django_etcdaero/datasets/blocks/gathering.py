@@ -22,6 +22,7 @@ from . import column_forms as forms
 from .codec import PACKING_ERRORS, Encoder, array_header, decode
 from .columns import FEWEST, TUPLES, Shape, columns_of, shape_of, write
 from .keys import KeyCheck
+from .row_class import row_class
 
 _NO_SHAPE: Final = 0
 
@@ -36,10 +37,12 @@ class _Common(NamedTuple):
 class Gathering:
     """Takes the rows of a version and gives the plain forms of its blocks.
 
-    ``columns``: blocks may be written by columns; ``longest``: bytes of a block that is, and of parts of others.
+    ``columns``: blocks may be written by columns; ``longest``: bytes of a block that is, and of parts of others;
+    ``row_type``: the class of the rows, which are checked then.
     """
 
-    def __init__(self, *, columns: bool, longest: int) -> None:
+    def __init__(self, *, columns: bool, longest: int, row_type: type[Any] | None = None) -> None:
+        self._row_class = None if row_type is None else row_class(row_type)
         self._columns = columns
         self.longest = longest
         self._encoder = Encoder()
@@ -59,21 +62,27 @@ class Gathering:
 
     def rows(self, keys: Sequence[Any], encoded_keys: Sequence[bytes], rows: Sequence[Any]) -> list[bytes]:
         """Return what is kept of rows that came together. Raises ``EncodeError``."""
-        kept = self._by_columns(rows) if self._columns else None
+        found = columns_of(rows) if self._row_class is None else self._row_class.columns_of(rows)
+        if self._row_class is not None:
+            if found is None:
+                self._row_class.check(keys, self._row_class.plain(rows))
+            else:
+                self._row_class.check_columns(keys, *found)
+        kept = None if found is None or not self._columns else self._by_columns(*found)
         if kept is None:
-            encoded = self._encoder.rows(keys, rows)
+            encoded = self.one_by_one(keys, rows)
             self._check.check_rows(keys, rows, lambda: encoded)
             if not self._columns:
                 return list(map(add, encoded_keys, encoded))
             pack = self._encoder.scalars
             kept = [pack((-1 - self._number(row), data)) for row, data in zip(rows, encoded, strict=True)]
         else:
-            self._check.check_rows(keys, rows, lambda: self._encoder.rows(keys, rows))
+            self._check.check_rows(keys, rows, lambda: self.one_by_one(keys, rows))
         return list(map(add, encoded_keys, kept))
 
-    def _by_columns(self, rows: Sequence[Any]) -> list[bytes] | None:
+    def _by_columns(self, shape: Shape, columns: Sequence[Sequence[Any]]) -> list[bytes] | None:
         try:
-            shortened = self._shortened(rows)
+            shortened = self._shortened(shape, columns)
             if shortened is None:
                 return None
             common, columns = shortened
@@ -89,12 +98,8 @@ class Gathering:
         except (*PACKING_ERRORS, ResponseError):  # whoever writes it row by row names what is wrong
             return None
 
-    def _shortened(self, rows: Sequence[Any]) -> tuple[_Common, list[Sequence[Any]]] | None:
+    def _shortened(self, shape: Shape, columns: Sequence[Sequence[Any]]) -> tuple[_Common, list[Sequence[Any]]] | None:
         """Return what rows have in common, and their fields; ``None`` if they are not written by columns."""
-        found = columns_of(rows)
-        if found is None:
-            return None
-        shape, columns = found
         usual = self._usual.get((shape, len(columns))) or (forms.Way(forms.PLAIN),) * len(columns)
         shortened = [forms.shorten(values, self._encoder, way) for values, way in zip(columns, usual, strict=True)]
         ways = tuple([way for way, _ in shortened])
@@ -112,8 +117,11 @@ class Gathering:
         """
         if max(map(len, kept)) + self._longer <= limit:
             return []
-        encoded = self._encoder.encode(keys, rows)
-        return list(map(len, map(add, *encoded)))
+        return list(map(len, map(add, self._encoder.keys(keys), self.one_by_one(keys, rows))))
+
+    def one_by_one(self, keys: Sequence[Any], rows: Sequence[Any]) -> list[bytes]:
+        """Return rows as they are encoded for a block by rows. Raises ``EncodeError``."""
+        return self._encoder.rows(keys, rows if self._row_class is None else self._row_class.plain(rows))
 
     def block(self, kept: list[bytes]) -> tuple[bytes | None, list[bytes]]:
         """Return the plain form of the block of some rows, or their keys and rows as they are encoded one by one.
@@ -138,7 +146,8 @@ class Gathering:
                 return write(shape, ways, keys, list(zip(*rows, strict=True))[1:], self._encoder)
             if len({self._shape_number(number) for number in numbers}) > 1 or self._shape_number(first) == _NO_SHAPE:
                 return None
-            shortened = self._shortened([self._row(row) for row in rows])
+            found = columns_of([self._row(row) for row in rows])
+            shortened = None if found is None else self._shortened(*found)
             return None if shortened is None else write(*shortened[0], keys, shortened[1], self._encoder)
         except (*PACKING_ERRORS, ResponseError):
             return None

@@ -11,7 +11,7 @@ each: MessagePack arrays ``[joined digests, [stored sizes], [numbers of keys]]``
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import chain, islice
 from typing import Any, Final, NamedTuple, cast
 
@@ -19,10 +19,14 @@ import msgpack
 
 from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.records.store import batches
+from django_etcdaero.system.native_types import untrack
 
 from .codec import array_header, decode
 from .compression import verified
 from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords
+from .held import InSequence, Sharded
+from .held_freeing import free_rows
+from .held_making import Making
 
 KEYS: Final = 1024
 """Keys in a chunk on average: a power of two."""
@@ -110,14 +114,14 @@ class Cutter:
 
 
 def in_order(
-    rows: dict[Any, Any],
+    rows: Mapping[Any, Any],
     order: Order,
     fetch: Fetch,
     *,
     before: Order = NO_ORDER,
     ordered: Iterable[Any] = (),
     fresh: Iterable[Sequence[Any]] = (),
-) -> dict[Any, Any]:
+) -> Mapping[Any, Any]:
     """Return ``rows`` in the order of the chunks, of which those are fetched that were not in the version before.
 
     ``before`` are the chunks of that version, ``ordered`` its keys, in its order, and ``fresh`` the keys of the blocks
@@ -125,11 +129,12 @@ def in_order(
     more. Raises ``CorruptBlock`` for chunks that are missing, damaged, or have other keys than the rows, and what the
     stores raise.
     """
-    known, own = _known(order, before, ordered)
+    known, gone = _known(order, before, ordered)
     for keys in fresh:
-        own.update(zip(keys, keys, strict=True))
+        gone.put(keys, keys)
     if not before.chunks:
-        own = {key: key for key in rows}  # no update: other threads get their turn between two keys
+        gone = _by_themselves(rows)
+    own = gone.done()
     for batch in batches([digest for digest in order.chunks if digest not in known], FETCH):
         stored = fetch(batch)
         absent = tuple(digest for digest in batch if digest not in stored)
@@ -140,28 +145,44 @@ def in_order(
                 known[digest] = [own[key] for key in _decoded(digest, stored[digest])]
             except (KeyError, TypeError) as error:
                 raise CorruptBlock(f"order {digest.hex()}: a key is that of no row: {error}") from error
-    sequence: dict[Any, Any] = {}
+    sequence = Making(None, len(rows))
     try:
         for digest in order.chunks:
-            sequence.update(zip(known[digest], map(rows.__getitem__, known[digest]), strict=True))
+            keys = known[digest] = tuple(known[digest])
+            untrack(keys)
+            sequence.put(keys, [rows[key] for key in keys])
     except KeyError as error:
         raise CorruptBlock(f"the order names a key that is that of no row: {error}") from error
-    if len(sequence) != len(rows):
-        raise CorruptBlock(f"the order names {len(sequence):,} different keys, and there are {len(rows):,} rows")
-    return sequence
+    made = sequence.done()
+    if len(made) != len(rows):
+        raise CorruptBlock(f"the order names {len(made):,} different keys, and there are {len(rows):,} rows")
+    if isinstance(rows, Sharded):
+        free_rows(own)  # as old rows are: there are as many entries
+        free_rows(made)
+        return InSequence(rows, (known[digest] for digest in order.chunks))
+    return made
 
 
-def _known(order: Order, before: Order, ordered: Iterable[Any]) -> tuple[dict[bytes, Sequence[Any]], dict[Any, Any]]:
+def _by_themselves(keys: Iterable[Any]) -> Making:
+    """Return the keys, each under itself, to be added to."""
+    made = Making(None, len(keys) if isinstance(keys, Sized) else 0)
+    each = iter(keys)
+    while some := tuple(islice(each, KEYS)):
+        made.put(some, some)
+    return made
+
+
+def _known(order: Order, before: Order, ordered: Iterable[Any]) -> tuple[dict[bytes, Sequence[Any]], Making]:
     """Return the keys of the chunks that two versions have in common, and those of the chunks that are gone."""
     wanted, keys = set(order.chunks), iter(ordered)
     known: dict[bytes, Sequence[Any]] = {}
-    gone: dict[Any, Any] = {}
+    gone = Making(None, sum(before.counts))
     for digest, count in zip(before.chunks, before.counts, strict=True):
         chunk = tuple(islice(keys, count))
         if digest in wanted:
             known[digest] = chunk
         else:
-            gone.update(zip(chunk, chunk, strict=True))
+            gone.put(chunk, chunk)
     return known, gone
 
 

@@ -23,7 +23,7 @@ from zlib import crc32
 from django_etcdaero.exceptions import RecordTooBig
 
 from . import columns as by_columns
-from .codec import CODEC_VERSION, ROWS_CODEC, Encoder, array_header, decode
+from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
 from .content import content_of, sum_of
 from .digests import DamagedRecord, Kind, digest_of
@@ -31,7 +31,8 @@ from .explain import shown
 from .gathering import Gathering
 from .manifest import Entry
 from .order import Cutter
-from .row_types import RowForm, check_form, make_rows
+from .row_class import row_class
+from .row_types import RowForm, check_form
 
 PART_BYTES: Final = 128 * 1024
 """Plain size at which a block is cut; decoding so much takes one to three milliseconds, holding the GIL."""
@@ -135,10 +136,11 @@ def block_of_kept(index: int, kept: list[bytes], gathering: Gathering) -> Iterat
             yield _by_rows(index, part)
 
 
-def gathering_of(*, max_value_bytes: int, columns: bool | None = None) -> Gathering:
+def gathering_of(*, max_value_bytes: int, columns: bool | None = None, row_type: type[Any] | None = None) -> Gathering:
     """Return what takes rows and gives blocks; the arguments are those of :func:`partition`."""
     longest = min(PART_BYTES, longest_body(max_value_bytes))
-    return Gathering(columns=by_columns.COLUMNS if columns is None else columns, longest=longest)
+    columns = by_columns.COLUMNS if columns is None else columns
+    return Gathering(columns=columns, longest=longest, row_type=row_type)
 
 
 def longest_body(max_value_bytes: int) -> int:
@@ -154,13 +156,15 @@ def partition(
     ordered: bool = False,
     contents: bool = False,
     columns: bool | None = None,
+    row_type: type[Any] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Partition:
     """Encode ``rows`` and assign them to blocks.
 
     ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
     ``ordered``: the order of ``rows`` is kept. ``contents``: the digest of all rows is wanted. ``columns``: whether
-    blocks may be written by columns (``None``: as :data:`.columns.COLUMNS` says).
+    blocks may be written by columns (``None``: as :data:`.columns.COLUMNS` says). ``row_type``: the class of the rows,
+    which are then instances of it, or what it can be made of, and are checked.
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
     Raises ``EncodeError`` for a key or row that cannot be stored and for keys that would be equal when they are read,
@@ -172,8 +176,8 @@ def partition(
     count = block_count(total, previous_count)
     shift, mask = 33 - count.bit_length(), count - 1
     buckets: list[list[bytes]] = [[] for _ in range(count)]
-    gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns)
-    content, encoder = 0, Encoder()
+    gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns, row_type=row_type)
+    content = 0
     cutter = Cutter(gathering.longest) if ordered else None
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, _CHUNK)):
@@ -181,7 +185,7 @@ def partition(
         encoded = gathering.keys(keys)
         kept = gathering.rows(keys, encoded, values)
         if contents:
-            content += sum_of(map(add, encoded, encoder.rows(keys, values)))
+            content += sum_of(map(add, encoded, gathering.one_by_one(keys, values)))
         checksums = list(map(crc32, encoded))
         for checksum, pair in zip(checksums, kept, strict=True):
             # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
@@ -214,18 +218,21 @@ def decode_block(
     check_form(rows, row_type)
     plain = verified(Kind.BLOCK, digest, stored)
     frozen = rows == "frozen"
+    made = None if row_type is None else row_class(row_type)
     try:
-        keys, values = _by_columns(plain, frozen) if by_columns.is_by_columns(plain) else _flat(plain, frozen)
+        if by_columns.is_by_columns(plain):
+            shape, keys, columns = by_columns.read(plain, frozen=frozen)
+            values: Sequence[Any] = shape.rows(columns, frozen=frozen) if made is None else ()
+        else:
+            keys, values = _flat(plain, frozen)
+            columns = ()
     except DamagedRecord as error:
         raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
-    if row_type is not None:
-        values = make_rows(row_type, keys, values)
+    if made is not None and columns:
+        values = made.made_of_columns(keys, shape, columns, frozen=frozen)
+    elif made is not None:
+        values = made.made(keys, values, frozen=frozen)
     return DecodedBlock(keys, values)
-
-
-def _by_columns(plain: bytes, frozen: bool) -> tuple[Sequence[Any], Sequence[Any]]:
-    block = by_columns.read(plain, frozen=frozen)
-    return block.keys, block.shape.rows(block.columns, frozen=frozen)
 
 
 def _flat(plain: bytes, frozen: bool) -> tuple[Sequence[Any], Sequence[Any]]:

@@ -103,13 +103,15 @@ def check_given_keys(keys: Iterable[Any]) -> list[Any]:
         raise InvalidRequest(f"keys: {error}") from error
 
 
-def difference(given: Given, base: Base, position: Position, blocks: BlockStore) -> Difference:
-    """Return what of ``given`` differs from a version.
+def difference(
+    given: Given, base: Base, position: Position, blocks: BlockStore, row_type: type[Any] | None = None
+) -> Difference:
+    """Return what of ``given``, whose rows are of the class ``row_type``, differs from a version.
 
     Raises ``EncodeError``, ``DuplicateKey``, ``RecordTooBig``, ``CorruptBlock`` for blocks that are missing or damaged,
     and what the store raises.
     """
-    told = encode_change(given.upserts, given.deletions, max_value_bytes=blocks.max_value_bytes)
+    told = encode_change(given.upserts, given.deletions, max_value_bytes=blocks.max_value_bytes, row_type=row_type)
     keys = (*told.upserts, *told.deletions)
     old: dict[bytes, bytes | None] = {key: base.net[key] for key in keys if key in base.net}
     old.update(rows_of_keys(base.manifest, [key for key in keys if key not in old], blocks.fetch))

@@ -263,7 +263,7 @@ class Publication:
         self._phases["load"] = load.seconds
         try:
             with self._phase("store"):
-                found = difference(given, base, position, self._blocks)
+                found = difference(given, base, position, self._blocks, self._dataset.row_type)
             load = load._replace(content=found.content.hex())
             if not found and self._stays(base.manifest):
                 checked = self._note(load, latest.version)
@@ -561,6 +561,7 @@ class Publication:
             load_seconds=load.seconds,
             noted_after=elapsed() - load.began,
             lock_token=self._lock.token if self._lock is not None else 0,
+            began_after=self._state.revision,
             version=version,
             cursor=load.cursor,
             full_load=load.full_load,

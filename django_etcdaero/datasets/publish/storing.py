@@ -111,6 +111,7 @@ class Storing:
             previous_count=self._base.count if self._base is not None else None,
             ordered=self._dataset.ordered,
             contents=contents,
+            row_type=self._dataset.row_type,
             columns=None if columns else False,
             progress=self._counter("encode", len(rows)),
         )

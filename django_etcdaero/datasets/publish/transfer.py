@@ -99,7 +99,7 @@ def import_version(
             )
 
         def read(progress: Progress | None) -> dict[Any, Any]:
-            rows = assemble(header.version, found.manifest, found.fetch, rows="plain").rows
+            rows = dict(assemble(header.version, found.manifest, found.fetch, rows="plain").rows)
             if progress is not None:
                 progress("load", len(rows), len(rows))
             return rows

@@ -16,7 +16,7 @@ from django_etcdaero.datasets.blocks.digests import Fetch
 from django_etcdaero.datasets.blocks.frozen import freeze
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.partition import partition
-from django_etcdaero.datasets.blocks.row_types import make_rows
+from django_etcdaero.datasets.blocks.row_class import row_class
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.field_index import build_index
 from django_etcdaero.datasets.snapshot import make_snapshot
@@ -47,8 +47,16 @@ class OldRows(Mapping[Any, Any]):
     :class:`OldRowsGone` when the record store does not have them any more.
     """
 
-    def __init__(self, blocks: BlockStore, announcement: Announcement, *, manifest: Manifest | None = None) -> None:
+    def __init__(
+        self,
+        blocks: BlockStore,
+        announcement: Announcement,
+        row_type: type[Any] | None = None,
+        *,
+        manifest: Manifest | None = None,
+    ) -> None:
         self._blocks = blocks
+        self._row_type = row_type
         self._announcement = announcement
         self._known = manifest
         self._counted: tuple[Mapping[Any, Any], Changes] | None = None
@@ -73,7 +81,12 @@ class OldRows(Mapping[Any, Any]):
             with self._telling_what_is_gone():
                 count, stored = self._manifest.count, stored_side(self._manifest, self._blocks.fetch)
             rows = new.as_loaded if isinstance(new, NewRows) else new
-            parts = partition(rows, max_value_bytes=self._blocks.max_value_bytes, previous_count=count)
+            parts = partition(
+                rows,
+                max_value_bytes=self._blocks.max_value_bytes,
+                previous_count=count,
+                row_type=self._row_type,
+            )
             side = encoded_side(parts, parts.count, frozenset(stored.blocks))
             with self._telling_what_is_gone():
                 pairs = differences(stored, side)
@@ -142,12 +155,12 @@ def run_validators(
     blocks = BlockStore(stores.records, layout)
     if changed is not None and latest is not None:
         base, found = changed
-        old = OldRows(blocks, latest, manifest=base.manifest)
+        old = OldRows(blocks, latest, dataset.row_type, manifest=base.manifest)
         with_changes = ChangedRows(old, found)
         old.counted(with_changes, found.counts)
         validate(chosen.validators, old, with_changes, overridden=chosen.overridden, results=results)
         return
-    current = None if latest is None else OldRows(blocks, latest)
+    current = None if latest is None else OldRows(blocks, latest, dataset.row_type)
     new = NewRows(rows)
     try:
         validate(chosen.validators, current, new, overridden=chosen.overridden, results=results)
@@ -178,10 +191,13 @@ def trial_of_changes(
         return None
     try:
         keys, rows = list(found.upserts), list(found.upserts.values())
+        made = None if dataset.row_type is None else row_class(dataset.row_type)
+        if made is not None:
+            rows = made.plain(rows)
         if dataset.rows == "frozen":
             rows = [freeze(row) for row in rows]
-        if dataset.row_type is not None:
-            rows = make_rows(dataset.row_type, keys, rows)
+        if made is not None:
+            rows = made.made(keys, rows, frozen=dataset.rows == "frozen")
         for field in dataset.indexes:
             build_index(dataset.name, field, dict(zip(keys, rows, strict=True)))
     except ConfigurationError as error:  # rows that do not fit the declared type, or lack a field of an index

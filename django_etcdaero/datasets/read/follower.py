@@ -14,16 +14,17 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from django_etcdaero.datasets.blocks.assembly import Assembled, free_rows
+from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import MissingRecords
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.snapshot import Snapshot, dictionaries_of, make_snapshot
+from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot, rows_of
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.project import tell_of_other_project
@@ -39,18 +40,18 @@ from . import decision
 from .announced import AnnouncementView, Name
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
 from .fetching import Fetching
+from .freeing import free, taken_out
 from .live import LiveDataset, live_state
 from .live_state import STUCK_AFTER, Held, Work
 from .standing import Standing
+
+if TYPE_CHECKING:
+    from django_etcdaero.datasets.mapped.versions import MappedVersion
 
 logger = logging.getLogger("django_etcdaero.datasets")
 
 LOOK_AHEAD = 2.0
 """Seconds before the moment in which rows become too old at which it is looked whether they have to."""
-MOST_DROPPED = 10_000
-"""Rows that may be freed, and ..."""
-MOST_ENTRIES = 200_000
-"""... entries of a dictionary that may be dropped at once: each is some milliseconds in which no other thread runs."""
 
 
 class Follower:
@@ -88,9 +89,11 @@ class Follower:
         self._stopped = stopped
         self._poll_interval = poll_interval
         self._fetching = Fetching(dataset.rows, dataset.row_type, splay=splay)
+        self._origin = ""
+        """Where the version held is from, if it is from no store."""
         self._look = False
         self._told_stuck: Work | None = None
-        self._assembled: Assembled | None = None
+        self._assembled: Assembled | MappedVersion | None = None
         self._memory = Memory()
         self._copy_at = 0.0
         """When the announcement copy is to be looked at, on the monotonic clock."""
@@ -143,6 +146,7 @@ class Follower:
         reached = False
         try:
             stores = self._host.stores(self.dataset.using)
+            self._see_to_shared(stores)
             away = self.view.away
             if away is None:
                 reached = True
@@ -215,9 +219,10 @@ class Follower:
         try:
             copy = self._blocks(stores).read_copy()
         except EtcdAeroError as too:
-            text = f"{away}; the announcement copy cannot be read either: {too}"
+            self._start_from_file(stores, away)
+            text = f"{away}; the announcement copy cannot be read either: {too}{self._origin}"
             if isinstance(away, PermissionDenied | Unauthenticated):  # no server is to be looked for then
-                raise type(away)(str(away) if str(away) == str(too) else text) from away
+                raise type(away)(f"{away}{self._origin}" if str(away) == str(too) else text) from away
             raise ClusterError(text, getattr(away, "errors", None)) from away
         action = self._decide(Seen(reached=False, copy=copy, copy_read=True))
         if isinstance(action, Load):
@@ -259,18 +264,21 @@ class Follower:
 
     # --- loading -----------------------------------------------------------------------------------------------------
 
-    def _load(self, version: Copy, stores: Stores, *, reached: bool) -> bool:
-        """Bring a version into use; return false when that is put off, or the reader was told to stop meanwhile."""
+    def _load(self, version: Copy, stores: Stores, *, reached: bool, mapped: MappedVersion | None = None) -> bool:
+        """Bring a version into use; return false when that is put off, or the reader was told to stop meanwhile.
+
+        ``mapped``: it is mapped already, because the stores are away.
+        """
         announcement, label = version.announcement, f"version {version.announcement.version}"
+        assembled: Assembled | MappedVersion | None = mapped
         tell_of_other_project(self.dataset, stores, announcement)
         try:
             with self._busy(f"fetching {label}"):
-                assembled = self._fetch(announcement, self._blocks(stores))
+                assembled = assembled or self._fetch(announcement, self._blocks(stores))
             if assembled is None:
                 return False
             with self._busy(f"prepare() of {label}"):
-                ordered = bool(assembled.manifest.order.chunks)
-                snapshot = make_snapshot(self.dataset, assembled.rows, announcement, ordered=ordered)
+                snapshot = self._snapshot(assembled, announcement)
             memory = decision.loaded(self._memory, version, reached=reached)
             standing = self._standing
             with self._live.guard:
@@ -281,26 +289,51 @@ class Follower:
                 self.wanted = False
                 self._live.age.announced(AnnouncedLoad.of_announcement(announcement), answered=elapsed())
                 standing.lag = max(0.0, time.time() - announcement.published_at)
-                standing.change(State.VALID)
+                standing.change(*((State.VALID,) if mapped is None else (State.INTERRUPTED, standing.error)))
+                self._origin = "" if mapped is None else f"; {label} is that of a file of this host"
                 self._live.held = Held(announcement.id, memory.order, assembled)
                 old = self._tell(snapshot)
         except BaseException as error:
             self._memory = replace(self._memory, failed=announcement.id)
-            if isinstance(error, CorruptBlock):
+            if isinstance(error, CorruptBlock) and (assembled is None or assembled.damaged is None):
                 self._ask_for_repair(announcement.id, stores)
             if isinstance(error, MissingRecords) and stores.missing:
                 raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
         self._tell_listener(snapshot)
-        dropped = 0 if before is None else before.own_rows(assembled)
-        del before, assembled, snapshot
-        if old is not None and (dropped > MOST_DROPPED or sum(map(len, dictionaries_of(old))) > MOST_ENTRIES):
-            to_free = dictionaries_of(old)
-            del old
-            for _ in range(len(to_free)):
-                rows = to_free.pop(0)
-                free_rows(rows)
+        to_free = taken_out(old, before, assembled)
+        del before, old, assembled, snapshot
+        free(to_free)
+        if self._fetching.shared is not None:
+            self._fetching.shared.taken_into_use(version, certain=reached)
         return True
+
+    def _see_to_shared(self, stores: Stores) -> None:
+        """Let versions be mapped, if the dataset is shared; take no notice of one any more whose file is damaged."""
+        self._fetching.share(self.dataset, stores, damaged=partial(self._host.wake_reader, self.dataset))
+        if self._assembled is not None and self._assembled.damaged is not None:
+            self._standing.change(State.INTERRUPTED, self._assembled.damaged)
+            self._memory = replace(self._memory, held=None)
+
+    def _start_from_file(self, stores: Stores, away: BaseException) -> None:
+        """Serve what a process of this host has mapped last, if nothing can be known and nothing is held."""
+        found = None
+        if self._fetching.shared is not None and self._live.loaded is None:
+            found = self._fetching.shared.newest()
+        if found is not None:
+            version, mapped = found
+            self._standing.error = f"version {version.announcement.version} is that of a file of this host: {away}"
+            self._load(version, stores, reached=False, mapped=mapped)
+
+    def _snapshot(self, assembled: Assembled | MappedVersion, announcement: Announcement) -> Snapshot[Any, Any]:
+        loaded, before = self._live.loaded, self._assembled
+        difference = assembled.difference if isinstance(assembled, Assembled) else None
+        if loaded is None or before is None or rows_of(loaded) is not before.rows:
+            loaded = difference = None
+        rows: Mapping[Any, Any] = assembled.rows
+        return make_snapshot(
+            self.dataset, rows, announcement, ordered=assembled.ordered, before=loaded, difference=difference
+        )
 
     def _tell_listener(self, snapshot: Snapshot[Any, Any]) -> None:
         try:
@@ -319,7 +352,7 @@ class Follower:
             if self._live.work is work:  # not that of a reader that was started meanwhile
                 self._live.work = None
 
-    def _fetch(self, announcement: Announcement, blocks: BlockStore) -> Assembled | None:
+    def _fetch(self, announcement: Announcement, blocks: BlockStore) -> Assembled | MappedVersion | None:
         """Return the announced version in memory, or ``None`` when its fetch is put off."""
         if self._assembled is None:
             self._standing.error = f"version {announcement.version} is being loaded"
@@ -327,7 +360,7 @@ class Follower:
         fetched = self._fetching.fetch(
             announcement, blocks, before=self._assembled, wanted=self.wanted, first_bytes=self.first_bytes
         )
-        if isinstance(fetched, Assembled):
+        if not isinstance(fetched, float):
             return fetched
         self.next_at = min(self.next_at, fetched)
         return None

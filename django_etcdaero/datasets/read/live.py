@@ -167,7 +167,9 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
             return ""  # and opens no store: that is for the reader to do
         try:
             stores = host().stores(self.using)
-            if stores.kv.get(self.layout(stores.prefix).announcement) is None:
+            kv, name = stores.kv, self.layout(stores.prefix).announcement.encode()
+            # Of the engine, which is in memory: a client refuses to be asked like this in an event loop.
+            if kv.engine.get(kv.keyspace.prefix + name) is None:
                 return f"no version has been published yet; {stores.remedy}"
         except EtcdAeroError:
             pass  # the reader tells of that

@@ -24,6 +24,7 @@ from django_etcdaero.system.threads import wait_for
 
 if TYPE_CHECKING:
     from django_etcdaero.datasets.blocks.assembly import Assembled
+    from django_etcdaero.datasets.mapped.versions import MappedVersion
 
 
 STUCK_AFTER = 10.0
@@ -79,7 +80,7 @@ class Held(NamedTuple):
     """Of the announcement that was loaded."""
     order: tuple[int, int]
     """Epoch and revision of that announcement."""
-    assembled: Assembled
+    assembled: Assembled | MappedVersion
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,7 +64,7 @@ class Reader:
     ``datasets`` is looked at again and again: a view of the registry, so that what is declared later is found as well.
     ``poll_interval`` is how often the announcements are read however healthy the watch looks, ``splay`` the longest
     random delay before a large fetch, both in seconds; ``presence_ttl`` the seconds after which a dead process's
-    registration vanishes.
+    registration vanishes, ``started`` when the process began (seconds since the epoch; ``None``: now).
     """
 
     def __init__(
@@ -75,13 +75,14 @@ class Reader:
         poll_interval: float,
         splay: float,
         presence_ttl: int,
+        started: float | None = None,
     ) -> None:
         self._host = host
         self._datasets = datasets
         self._poll_interval = poll_interval
         self._splay = splay
         self._presence_ttl = presence_ttl
-        self._started = time.time()
+        self._started = time.time() if started is None else started
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._round_due_at = monotonic()
@@ -107,6 +108,10 @@ class Reader:
     def late(self) -> float:
         """Seconds for which the thread has not come round to what was due; negative: until it is due."""
         return monotonic() - self._round_due_at
+
+    def registers(self, alias: str) -> bool:
+        """Tell whether the process is registered under an alias by this reader."""
+        return self.alive and alias in self._aliases
 
     def start(self) -> None:
         """Start the thread. It does all input and output; this returns at once."""

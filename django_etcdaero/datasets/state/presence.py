@@ -1,4 +1,4 @@
-"""Who reads: each process with a reader keeps keys under a lease, which vanish with it.
+"""Who reads, and who watches: each such process keeps keys under a lease, which vanish with it.
 
 ``processes/<host>-<pid>-<random>`` says who it is, what it runs and which datasets it reads, and is written once.
 ``processes/<host>-<pid>-<random>/held`` says what it holds, and is as small for a thousand datasets as for one: the mod
@@ -197,6 +197,11 @@ def processes(kv: KV) -> list[Process]:
                     watches, more = watches_of(items.get(key + _WATCHES))
                     found.append(replace(process, watches=watches, more_watches=more))
     return sorted(found, key=_identity)
+
+
+def readers(kv: KV) -> list[Process]:
+    """Return those of the registered processes that read datasets; others have watches only. Raises as it does."""
+    return [each for each in processes(kv) if each.schemas]
 
 
 class _AsAnnounced(NamedTuple):

@@ -6,6 +6,8 @@ import base64
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, info, ok
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import some
@@ -43,8 +45,10 @@ AGENTS = Probe("agents", _agents)
     "which clients are connected",
     of=AerospikeNamespace,
     needs=(AGENTS,),
-    why="Clients of different versions are for the time of an upgrade, and one that nobody knows may write to the same "
-    "sets. Servers before 8.1 do not tell.",
+    why=gettext_noop(
+        "Clients of different versions are for the time of an upgrade, and one that nobody knows may write to the same "
+        "sets. Servers before 8.1 do not tell."
+    ),
 )
 def clients(facts: Facts) -> Iterator[Verdict]:
     found = facts[AGENTS]

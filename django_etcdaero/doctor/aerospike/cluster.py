@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import against_here, some, span
@@ -27,7 +29,9 @@ INTERVALS, TIMEOUTS = range(150, 251), range(10, 16)
     "whether the nodes form one cluster",
     of=AerospikeNamespace,
     needs=(STATISTICS,),
-    why="Nodes that do not see each other each serve what they have: writes to one side are lost or come back later.",
+    why=gettext_noop(
+        "Nodes that do not see each other each serve what they have: writes to one side are lost or come back later."
+    ),
 )
 def cluster(facts: Facts) -> Iterator[Verdict]:
     told = facts[STATISTICS]
@@ -56,8 +60,10 @@ def cluster(facts: Facts) -> Iterator[Verdict]:
     "copies of each record",
     of=AerospikeNamespace,
     needs=(NAMESPACE, STATISTICS, SERVICE),
-    why="A record with one copy is lost with its node; a lost block of a dataset is written again by the next "
-    "load only.",
+    why=gettext_noop(
+        "A record with one copy is lost with its node; a lost block of a dataset is written again by the next "
+        "load only."
+    ),
 )
 def copies(facts: Facts) -> Iterator[Verdict]:
     nodes = len(facts[STATISTICS])
@@ -94,7 +100,7 @@ def copies(facts: Facts) -> Iterator[Verdict]:
     "whether all nodes have the namespace",
     of=AerospikeNamespace,
     needs=(NAMESPACE,),
-    why="Records of a namespace that a node lacks cannot be there when it is their turn to hold them.",
+    why=gettext_noop("Records of a namespace that a node lacks cannot be there when it is their turn to hold them."),
 )
 def namespace(facts: Facts) -> Iterator[Verdict]:
     lacking = [node for node, each in facts[NAMESPACE].items() if each.get("type") == "unknown"]
@@ -112,7 +118,9 @@ def namespace(facts: Facts) -> Iterator[Verdict]:
     "partitions on the move",
     of=AerospikeNamespace,
     needs=(STATISTICS,),
-    why="While partitions move, reads ask all copies and take longer; do not take another node down before it is over.",
+    why=gettext_noop(
+        "While partitions move, reads ask all copies and take longer; do not take another node down before it is over."
+    ),
 )
 def migrations(facts: Facts) -> Iterator[Verdict]:
     left = sum(number(each, "migrate_partitions_remaining") or 0 for each in facts[STATISTICS].values())
@@ -127,8 +135,10 @@ def migrations(facts: Facts) -> Iterator[Verdict]:
     "in which mode the namespace runs",
     of=AerospikeNamespace,
     needs=(NAMESPACE,),
-    why="This package is written for the mode that stays available (AP): what it says of deletes that come back and of "
-    "copies is about that.",
+    why=gettext_noop(
+        "This package is written for the mode that stays available (AP): what it says of deletes that come back and of "
+        "copies is about that."
+    ),
 )
 def consistency(facts: Facts) -> Iterator[Verdict]:
     strong = [node for node, each in facts[NAMESPACE].items() if each.get("strong-consistency") == "true"]
@@ -143,8 +153,10 @@ def consistency(facts: Facts) -> Iterator[Verdict]:
     "versions and edition of the servers",
     of=AerospikeNamespace,
     needs=(BUILDS, EDITION),
-    why="Community Edition has no users, no encryption and no durable deletes. Nodes of different versions are for the "
-    "time of an upgrade.",
+    why=gettext_noop(
+        "Community Edition has no users, no encryption and no durable deletes. Nodes of different versions are for the "
+        "time of an upgrade."
+    ),
 )
 def version(facts: Facts) -> Iterator[Verdict]:
     builds = sorted(set(facts[BUILDS].values()))
@@ -160,9 +172,11 @@ def version(facts: Facts) -> Iterator[Verdict]:
     "clocks of the nodes",
     of=AerospikeNamespace,
     needs=(CLOCKS, STATISTICS),
-    why="Times to live and truncations are times of the nodes' clocks; a node that is far off keeps or loses "
-    "what others "
-    "do not, and with strong consistency takes no writes.",
+    why=gettext_noop(
+        "Times to live and truncations are times of the nodes' clocks; a node that is far off keeps or loses "
+        "what others "
+        "do not, and with strong consistency takes no writes."
+    ),
 )
 def clocks(facts: Facts) -> Iterator[Verdict]:
     apart = max(
@@ -185,7 +199,7 @@ def clocks(facts: Facts) -> Iterator[Verdict]:
     "how soon a dead node is noticed",
     of=AerospikeNamespace,
     needs=(NETWORK,),
-    why="Outside of these limits a node is missed too early, or calls wait for a dead one too long.",
+    why=gettext_noop("Outside of these limits a node is missed too early, or calls wait for a dead one too long."),
 )
 def heartbeat(facts: Facts) -> Iterator[Verdict]:
     told = ""
@@ -205,7 +219,7 @@ def heartbeat(facts: Facts) -> Iterator[Verdict]:
     "whether all nodes are configured alike",
     of=AerospikeNamespace,
     needs=(NAMESPACE, SERVICE),
-    why="With a setting that differs it depends on the key what is true of a record.",
+    why=gettext_noop("With a setting that differs it depends on the key what is true of a record."),
 )
 def drift(facts: Facts) -> Iterator[Verdict]:
     found = differing(facts[NAMESPACE])
@@ -238,9 +252,11 @@ _OWN: Final = {
     "what the servers say of their hosts",
     of=AerospikeNamespace,
     needs=(PRACTICES,),
-    why="The server looks at its host when it starts (memory maps, swapping, huge pages, limits of files) and "
-    "notes what "
-    "may make it slow or end it.",
+    why=gettext_noop(
+        "The server looks at its host when it starts (memory maps, swapping, huge pages, limits of files) and "
+        "notes what "
+        "may make it slow or end it."
+    ),
 )
 def practices(facts: Facts) -> Iterator[Verdict]:
     failed = {node: found for node, found in facts[PRACTICES].items() if found}
@@ -254,7 +270,7 @@ def practices(facts: Facts) -> Iterator[Verdict]:
     "nodes and devices that differ from the others",
     of=AerospikeNamespace,
     needs=(OUTLIERS,),
-    why="A device or a link that is much slower than the others is about to fail.",
+    why=gettext_noop("A device or a link that is much slower than the others is about to fail."),
 )
 def outliers(facts: Facts) -> Iterator[Verdict]:
     found = [row for each in facts[OUTLIERS].values() for row in each]

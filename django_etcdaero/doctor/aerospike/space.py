@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import percent, some
@@ -29,8 +31,10 @@ SET_WARN, SET_BAD = 0.80, 0.99
     "whether the namespace takes writes",
     of=AerospikeNamespace,
     needs=(NAMESPACE,),
-    why="A namespace that stops writes takes reads, deletes and truncations only: no refresh is stored, no "
-    "cache filled.",
+    why=gettext_noop(
+        "A namespace that stops writes takes reads, deletes and truncations only: no refresh is stored, no "
+        "cache filled."
+    ),
 )
 def stop_writes(facts: Facts) -> Iterator[Verdict]:
     for node, each in facts[NAMESPACE].items():
@@ -48,8 +52,10 @@ def stop_writes(facts: Facts) -> Iterator[Verdict]:
     "room that is left",
     of=AerospikeNamespace,
     needs=(NAMESPACE,),
-    why="Writes stop when the storage has no contiguous space left, or too much of it is used; and when a node is lost "
-    "the others must have room for what it held.",
+    why=gettext_noop(
+        "Writes stop when the storage has no contiguous space left, or too much of it is used; and when a node is lost "
+        "the others must have room for what it held."
+    ),
 )
 def space(facts: Facts) -> Iterator[Verdict]:
     worst, nodes = 0.0, len(facts[NAMESPACE])
@@ -83,8 +89,10 @@ def _stop_below(told: Properties) -> float:
     "records that the servers take away early",
     of=AerospikeNamespace,
     needs=(NAMESPACE, SETS),
-    why="A cache may lose entries before their time. Blocks of a dataset have no time to live while a version needs "
-    "them, but what is being written does: eviction in the middle of a refresh makes it fail.",
+    why=gettext_noop(
+        "A cache may lose entries before their time. Blocks of a dataset have no time to live while a version needs "
+        "them, but what is being written does: eviction in the middle of a refresh makes it fail."
+    ),
 )
 def eviction(facts: Facts) -> Iterator[Verdict]:
     evicted = sum(number(each, "evicted_objects") or 0 for each in facts[NAMESPACE].values())
@@ -109,8 +117,10 @@ def eviction(facts: Facts) -> Iterator[Verdict]:
     "whether records that are over are cleared away",
     of=AerospikeNamespace,
     needs=(NAMESPACE,),
-    why="With nsup-period 0, the default of the server, a namespace refuses every record that is to expire: refreshes "
-    "and caches then fail with 'forbidden'.",
+    why=gettext_noop(
+        "With nsup-period 0, the default of the server, a namespace refuses every record that is to expire: refreshes "
+        "and caches then fail with 'forbidden'."
+    ),
 )
 def expiry(facts: Facts) -> Iterator[Verdict]:
     name = facts.subject.namespace
@@ -150,9 +160,11 @@ def expiry(facts: Facts) -> Iterator[Verdict]:
     "sets of the namespace",
     of=AerospikeNamespace,
     needs=(SETS,),
-    why="A set that reaches the limit that was set for it takes no writes; a namespace has 4,095 sets at most, "
-    "and their "
-    "names never go away before a restart.",
+    why=gettext_noop(
+        "A set that reaches the limit that was set for it takes no writes; a namespace has 4,095 sets at most, "
+        "and their "
+        "names never go away before a restart."
+    ),
 )
 def sets(facts: Facts) -> Iterator[Verdict]:
     most = max((len(each) for each in facts[SETS].values()), default=0)
@@ -175,7 +187,9 @@ def sets(facts: Facts) -> Iterator[Verdict]:
     "whether a set is being emptied",
     of=AerospikeNamespace,
     needs=(NAMESPACE, SETS),
-    why="While nodes truncate, which clear() of a cache may ask for, they read all their records, and are slower.",
+    why=gettext_noop(
+        "While nodes truncate, which clear() of a cache may ask for, they read all their records, and are slower."
+    ),
 )
 def truncation(facts: Facts) -> Iterator[Verdict]:
     at_it = [node for node, each in facts[NAMESPACE].items() if each.get("truncating") == "true"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import AerospikeNamespace
 from django_etcdaero.doctor.words import percent, some
@@ -30,7 +32,9 @@ CONNECTIONS_WARN, CONNECTIONS_BAD = 0.80, 0.95
     "how long reads and writes take at the servers",
     of=AerospikeNamespace,
     needs=(LATENCIES,),
-    why="A read of a process that starts, and each call of a cache, waits that long, and for the network besides.",
+    why=gettext_noop(
+        "A read of a process that starts, and each call of a cache, waits that long, and for the network besides."
+    ),
 )
 def latency(facts: Facts) -> Iterator[Verdict]:
     told = 0
@@ -68,7 +72,7 @@ def _is_number(text: str) -> bool:
     "calls that fail at the servers",
     of=AerospikeNamespace,
     needs=(NAMESPACE,),
-    why="Failures and timeouts at the servers are failures of refreshes, loads and caches here.",
+    why=gettext_noop("Failures and timeouts at the servers are failures of refreshes, loads and caches here."),
 )
 def errors(facts: Facts) -> Iterator[Verdict]:
     for node, each in facts[NAMESPACE].items():
@@ -90,7 +94,7 @@ def errors(facts: Facts) -> Iterator[Verdict]:
     "writes that were refused for what they are",
     of=AerospikeNamespace,
     needs=(NAMESPACE,),
-    why="A record that is too big is never stored; a key that is busy is written by too many at once.",
+    why=gettext_noop("A record that is too big is never stored; a key that is busy is written by too many at once."),
 )
 def refusals(facts: Facts) -> Iterator[Verdict]:
     for node, each in facts[NAMESPACE].items():
@@ -116,7 +120,7 @@ def refusals(facts: Facts) -> Iterator[Verdict]:
     "connections of clients",
     of=AerospikeNamespace,
     needs=(STATISTICS, SERVICE),
-    why="A node that has as many connections as it takes refuses the next process.",
+    why=gettext_noop("A node that has as many connections as it takes refuses the next process."),
 )
 def connections(facts: Facts) -> Iterator[Verdict]:
     told = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, not_visible, ok, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import size, span
@@ -27,7 +29,9 @@ _WRITTEN: Final = "etcd_debugging_mvcc_total_put_size_in_bytes"
     "when the database will be full",
     of=EtcdCluster,
     needs=(STATUSES, METRICS, HISTORY),
-    why="Without compaction everything that is written stays; when the quota is used up nothing is written any more.",
+    why=gettext_noop(
+        "Without compaction everything that is written stays; when the quota is used up nothing is written any more."
+    ),
 )
 def growth(facts: Facts) -> Iterator[Verdict]:
     metrics, told = facts[METRICS], []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, info, ok, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
 
@@ -25,8 +27,10 @@ AUTOMATIC: Final = "run etcd with --auto-compaction-mode=periodic --auto-compact
     "whether history is compacted",
     of=EtcdCluster,
     needs=(HISTORY,),
-    why="etcd keeps what every key ever was until it is compacted, and compacts nothing by default: the database grows "
-    "until the quota is used up.",
+    why=gettext_noop(
+        "etcd keeps what every key ever was until it is compacted, and compacts nothing by default: the database grows "
+        "until the quota is used up."
+    ),
 )
 def compaction(facts: Facts) -> Iterator[Verdict]:
     history = facts[HISTORY]
@@ -43,8 +47,10 @@ def compaction(facts: Facts) -> Iterator[Verdict]:
     "how far back one can look",
     of=EtcdCluster,
     needs=(HISTORY,),
-    why="A watch that was interrupted goes on where it was only if the history still reaches there, else all is read "
-    "anew; and what a key was before can be seen and restored only that far back.",
+    why=gettext_noop(
+        "A watch that was interrupted goes on where it was only if the history still reaches there, else all is read "
+        "anew; and what a key was before can be seen and restored only that far back."
+    ),
 )
 def reach(facts: Facts) -> Iterator[Verdict]:
     history = facts[HISTORY]

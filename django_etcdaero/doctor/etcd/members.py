@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import some, span
@@ -25,8 +27,10 @@ SLOW: Final = 0.15
     "whether the members answer",
     of=EtcdCluster,
     needs=(HEALTH,),
-    why="A cluster serves as long as more than half of its members work together; each that is missing is one that "
-    "must not fail.",
+    why=gettext_noop(
+        "A cluster serves as long as more than half of its members work together; each that is missing is one that "
+        "must not fail."
+    ),
 )
 def reachable(facts: Facts) -> Iterator[Verdict]:
     failure = facts.failure(HEALTH)
@@ -60,7 +64,7 @@ def reachable(facts: Facts) -> Iterator[Verdict]:
     "whether there is a leader",
     of=EtcdCluster,
     needs=(STATUSES,),
-    why="Without a leader nothing is written and no linearizable read answered.",
+    why=gettext_noop("Without a leader nothing is written and no linearizable read answered."),
 )
 def leader(facts: Facts) -> Iterator[Verdict]:
     seen = answering(facts[STATUSES])
@@ -81,8 +85,10 @@ def leader(facts: Facts) -> Iterator[Verdict]:
     "number and state of the members",
     of=EtcdCluster,
     needs=(MEMBERS,),
-    why="An odd number of three, five or seven survives the loss of a minority; one more makes writes slower and "
-    "survives no more losses.",
+    why=gettext_noop(
+        "An odd number of three, five or seven survives the loss of a minority; one more makes writes slower and "
+        "survives no more losses."
+    ),
 )
 def members(facts: Facts) -> Iterator[Verdict]:
     found = facts[MEMBERS]
@@ -114,8 +120,10 @@ def members(facts: Facts) -> Iterator[Verdict]:
     "whether KV names all members",
     of=EtcdCluster,
     needs=(MEMBERS, ADVERTISED),
-    why="A process moves to another member only if it knows of one; and addresses that members tell clients should be "
-    "reachable for them.",
+    why=gettext_noop(
+        "A process moves to another member only if it knows of one; and addresses that members tell clients should be "
+        "reachable for them."
+    ),
 )
 def endpoints(facts: Facts) -> Iterator[Verdict]:
     known = facts.subject.address.endpoints
@@ -141,7 +149,9 @@ def endpoints(facts: Facts) -> Iterator[Verdict]:
     "how far members lag behind",
     of=EtcdCluster,
     needs=(STATUSES,),
-    why="A member that applies late answers late, and shows old data to reads that do not ask the leader.",
+    why=gettext_noop(
+        "A member that applies late answers late, and shows old data to reads that do not ask the leader."
+    ),
 )
 def lag(facts: Facts) -> Iterator[Verdict]:
     most, seen = 0, answering(facts[STATUSES])

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import against_here, some
@@ -16,6 +18,9 @@ from .facts import AUTH, HASHES, METRICS, STATUSES, answering
 INCONSISTENT: Final = ((3, 5, 0), (3, 5, 2))
 """The first and the last version that may lose the agreement of its members
 (https://github.com/etcd-io/etcd/blob/main/Documentation/postmortems/v3.5-data-inconsistency.md)."""
+REPEATING: Final = ((3, 5, 0), (3, 5, 5))
+"""The first and the last version that may do a write twice: a member that ends after a defragmentation, before the next
+write, repeats its last entry when it starts (https://github.com/etcd-io/etcd/pull/14685; measured with 3.5.1)."""
 OLDEST: Final = (3, 4)
 SKEW: Final = 5.0
 """Seconds by which clocks may differ without a word."""
@@ -32,9 +37,13 @@ def numbers(version: str) -> tuple[int, ...]:
     "versions of the servers",
     of=EtcdCluster,
     needs=(STATUSES,),
-    why="etcd 3.5.0 to 3.5.2 may lose data after a crash under load: a member then notes that it has applied entries "
-    "which are not in its database, and its data differs from that of the others for good, without a word. Its makers "
-    "advise against these versions in production; 3.5.3 mends it.",
+    why=gettext_noop(
+        "etcd 3.5.0 to 3.5.2 may lose data after a crash under load: a member then notes that it has applied entries "
+        "which are not in its database, and its data differs from that of the others for good, without a word. Its "
+        "makers advise against these versions in production; 3.5.3 mends it. Up to 3.5.5 a member that ends right "
+        "after a defragmentation does its last write twice when it starts again, and is ahead of the others from then "
+        "on: watches that move between members miss an event or get one twice. 3.5.6 mends that."
+    ),
 )
 def version(facts: Facts) -> Iterator[Verdict]:
     found = {endpoint: status.version for endpoint, status in answering(facts[STATUSES]).items()}
@@ -43,8 +52,15 @@ def version(facts: Facts) -> Iterator[Verdict]:
         told = some([f"{name} runs {found[name]}" for name in faulty])
         yield error(
             f"{told}: 3.5.0 to 3.5.2 can leave members with different data after a crash",
-            "upgrade to the newest 3.5 (3.5.3 or later), one member at a time; until then run with "
+            "upgrade to the newest 3.5 (3.5.6 or later), one member at a time; until then run with "
             "--experimental-initial-corrupt-check=true",
+        )
+    repeating = [name for name, said in found.items() if INCONSISTENT[1] < numbers(said) <= REPEATING[1]]
+    if repeating:
+        told = some([f"{name} runs {found[name]}" for name in repeating])
+        yield warning(
+            f"{told}: up to 3.5.5 a member that ends right after a defragmentation does its last write twice",
+            "upgrade to the newest 3.5 (3.5.6 or later); until then write something after each defragmentation",
         )
     old = [name for name, said in found.items() if numbers(said)[:2] < OLDEST]
     if old:
@@ -60,8 +76,10 @@ def version(facts: Facts) -> Iterator[Verdict]:
     "whether members have the same data",
     of=EtcdCluster,
     needs=(HASHES,),
-    why="Members that differ give different answers, depending on which one is asked. etcd looks for that by itself "
-    "only with --experimental-initial-corrupt-check and --experimental-compact-hash-check-enabled.",
+    why=gettext_noop(
+        "Members that differ give different answers, depending on which one is asked. etcd looks for that by itself "
+        "only with --experimental-initial-corrupt-check and --experimental-compact-hash-check-enabled."
+    ),
 )
 def divergence(facts: Facts) -> Iterator[Verdict]:
     found = facts[HASHES]
@@ -85,8 +103,9 @@ def divergence(facts: Facts) -> Iterator[Verdict]:
     "who may use the cluster",
     of=EtcdCluster,
     needs=(AUTH,),
-    why="Without users everybody who reaches the port may read and delete everything, announcements and locks "
-    "included.",
+    why=gettext_noop(
+        "Without users everybody who reaches the port may read and delete everything, announcements and locks included."
+    ),
 )
 def auth(facts: Facts) -> Iterator[Verdict]:
     address = facts.subject.address
@@ -111,7 +130,7 @@ def auth(facts: Facts) -> Iterator[Verdict]:
     "whether connections are encrypted",
     of=EtcdCluster,
     needs=(),
-    why="What is not encrypted can be read and changed on the way, the password included.",
+    why=gettext_noop("What is not encrypted can be read and changed on the way, the password included."),
 )
 def encryption(facts: Facts) -> Iterator[Verdict]:
     address = facts.subject.address
@@ -130,8 +149,10 @@ def encryption(facts: Facts) -> Iterator[Verdict]:
     "clocks of the members against that of here",
     of=EtcdCluster,
     needs=(METRICS,),
-    why="Ages of datasets, and what expires in records on etcd, are times of hosts' clocks; logs cannot be compared "
-    "either.",
+    why=gettext_noop(
+        "Ages of datasets, and what expires in records on etcd, are times of hosts' clocks; logs cannot be compared "
+        "either."
+    ),
 )
 def clock(facts: Facts) -> Iterator[Verdict]:
     told = {name: each.skew for name, each in facts[METRICS].items() if each.skew is not None}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, not_visible, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import percent, size
@@ -32,8 +34,10 @@ _MAKE_ROOM: Final = (
     "size of the database against its quota",
     of=EtcdCluster,
     needs=(STATUSES, METRICS),
-    why="When a member's file reaches the quota the whole cluster takes deletes and nothing else: no refresh is "
-    "announced, no lock taken, no lease granted.",
+    why=gettext_noop(
+        "When a member's file reaches the quota the whole cluster takes deletes and nothing else: no refresh is "
+        "announced, no lock taken, no lease granted."
+    ),
 )
 def quota(facts: Facts) -> Iterator[Verdict]:
     metrics, seen, found = facts.get(METRICS) or {}, answering(facts[STATUSES]), []
@@ -63,9 +67,11 @@ def quota(facts: Facts) -> Iterator[Verdict]:
     "alarms that are raised",
     of=EtcdCluster,
     needs=(ALARMS, STATUSES),
-    why="With the alarm NOSPACE the cluster takes no writes until it is disarmed, even after room was made; "
-    "with CORRUPT "
-    "members disagree about their data.",
+    why=gettext_noop(
+        "With the alarm NOSPACE the cluster takes no writes until it is disarmed, even after room was made; "
+        "with CORRUPT "
+        "members disagree about their data."
+    ),
 )
 def alarms(facts: Facts) -> Iterator[Verdict]:
     names = {status.member_id: endpoint for endpoint, status in answering(facts.get(STATUSES) or ()).items()}
@@ -89,8 +95,10 @@ def alarms(facts: Facts) -> Iterator[Verdict]:
     "holes in the file of the database",
     of=EtcdCluster,
     needs=(STATUSES,),
-    why="What compaction frees stays in the file as holes and counts against the quota until the member is "
-    "defragmented.",
+    why=gettext_noop(
+        "What compaction frees stays in the file as holes and counts against the quota until the member is "
+        "defragmented."
+    ),
 )
 def fragmentation(facts: Facts) -> Iterator[Verdict]:
     seen = answering(facts[STATUSES])

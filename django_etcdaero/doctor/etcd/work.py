@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import EtcdCluster
 from django_etcdaero.doctor.words import percent, some, span
@@ -38,7 +40,7 @@ _FAULTS: Final = ("Unknown", "ResourceExhausted", "Internal", "Unavailable", "Da
     "how fast the disks are",
     of=EtcdCluster,
     needs=(METRICS,),
-    why="Each write waits for the disks of a majority; a slow disk makes leaders lose their place.",
+    why=gettext_noop("Each write waits for the disks of a majority; a slow disk makes leaders lose their place."),
 )
 def disk(facts: Facts) -> Iterator[Verdict]:
     told = []
@@ -58,7 +60,9 @@ def disk(facts: Facts) -> Iterator[Verdict]:
     "how often leaders change",
     of=EtcdCluster,
     needs=(METRICS,),
-    why="During an election nothing is written. Frequent ones come of slow disks, of a busy CPU or of a bad network.",
+    why=gettext_noop(
+        "During an election nothing is written. Frequent ones come of slow disks, of a busy CPU or of a bad network."
+    ),
 )
 def elections(facts: Facts) -> Iterator[Verdict]:
     most = 0.0
@@ -81,7 +85,7 @@ def elections(facts: Facts) -> Iterator[Verdict]:
     "round trips between members",
     of=EtcdCluster,
     needs=(METRICS,),
-    why="Each write waits for a round trip to a majority.",
+    why=gettext_noop("Each write waits for a round trip to a majority."),
 )
 def network(facts: Facts) -> Iterator[Verdict]:
     told = []
@@ -99,7 +103,7 @@ def network(facts: Facts) -> Iterator[Verdict]:
     "writes that the cluster could not agree on",
     of=EtcdCluster,
     needs=(METRICS,),
-    why="A proposal fails when the leader changes or the majority is lost: callers get OutcomeUnknown.",
+    why=gettext_noop("A proposal fails when the leader changes or the majority is lost: callers get OutcomeUnknown."),
 )
 def proposals(facts: Facts) -> Iterator[Verdict]:
     most = 0.0
@@ -117,7 +121,7 @@ def proposals(facts: Facts) -> Iterator[Verdict]:
     "calls that fail at the servers",
     of=EtcdCluster,
     needs=(METRICS,),
-    why="These are failures of the cluster, not refusals of what clients ask for.",
+    why=gettext_noop("These are failures of the cluster, not refusals of what clients ask for."),
 )
 def calls(facts: Facts) -> Iterator[Verdict]:
     worst = 0.0
@@ -146,7 +150,7 @@ def calls(facts: Facts) -> Iterator[Verdict]:
     "watches that lag behind",
     of=EtcdCluster,
     needs=(METRICS,),
-    why="Who watches and takes its events too slowly learns late of announcements.",
+    why=gettext_noop("Who watches and takes its events too slowly learns late of announcements."),
 )
 def watches(facts: Facts) -> Iterator[Verdict]:
     slow = {name: found.value("etcd_debugging_mvcc_slow_watcher_total") or 0 for name, found in facts[METRICS].items()}

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
+from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.doctor.checking import Facts, NotVisible, Probe, Verdict, check, info, ok, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import size, some
@@ -49,8 +52,10 @@ MEMORY = Probe("memory", _memory)
     "whether processes have the same settings",
     of=Alias,
     needs=(PROCESSES,),
-    why="Processes with another RECORDS look for rows elsewhere, and those with another GARBAGE_TTL or LOCK_TTL delete "
-    "and lock by other rules. In the middle of a deployment they differ for a while.",
+    why=gettext_noop(
+        "Processes with another RECORDS look for rows elsewhere, and those with another GARBAGE_TTL or LOCK_TTL delete "
+        "and lock by other rules. In the middle of a deployment they differ for a while."
+    ),
 )
 def settings(facts: Facts) -> Iterator[Verdict]:
     running = facts[PROCESSES]
@@ -76,15 +81,19 @@ def settings(facts: Facts) -> Iterator[Verdict]:
     "rows in memory against that of this host",
     of=Alias,
     needs=(PROCESSES, MEMORY),
-    why="Each process holds the rows of all datasets that it reads, and twice those of the largest for a moment when a "
-    "new version is taken into use. A host without memory ends processes.",
+    why=gettext_noop(
+        "Each process holds the rows of all datasets that it reads, but for shared ones, and twice those of the "
+        "largest for a moment when a new version is taken into use. A host without memory ends processes."
+    ),
 )
 def memory(facts: Facts) -> Iterator[Verdict]:
     host = socket.gethostname()
     here = [each for each in facts[PROCESSES] if each.host == host]
-    taken = [
-        IN_MEMORY * (sum(each.stored_bytes.values()) + max(each.stored_bytes.values(), default=0)) for each in here
-    ]
+    shared = {each.name for each in datasets.values() if each.shared}
+    taken = []
+    for each in here:
+        stored = [count for name, count in each.stored_bytes.items() if name not in shared]
+        taken.append(IN_MEMORY * (sum(stored) + max(stored, default=0)))
     together, most = sum(taken), facts[MEMORY]
     said = f"the rows of {len(here)} processes of this host take about {size(together)} of {size(most)}"
     if together > most:

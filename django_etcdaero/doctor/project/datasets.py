@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.datasets.registry import datasets as declared
 from django_etcdaero.datasets.state.overview import WRONG, Overview
 from django_etcdaero.doctor.checking import Facts, Verdict, check, error, info, ok, warning
@@ -25,7 +27,7 @@ FEW_BYTES: Final = 64 << 20
     "whether each dataset has a version",
     of=Alias,
     needs=(DATASETS,),
-    why="Reading a dataset that was never published raises DatasetNotReady.",
+    why=gettext_noop("Reading a dataset that was never published raises DatasetNotReady."),
 )
 def published(facts: Facts) -> Iterator[Verdict]:
     found = facts[DATASETS]
@@ -47,8 +49,10 @@ def published(facts: Facts) -> Iterator[Verdict]:
     "how long ago sources were read",
     of=Alias,
     needs=(DATASETS,),
-    why="Old rows mean that nobody refreshes, or that the source or the store refuses. Beyond max_stale reading raises "
-    "DatasetStale.",
+    why=gettext_noop(
+        "Old rows mean that nobody refreshes, or that the source or the store refuses. Beyond max_stale reading raises "
+        "DatasetStale."
+    ),
 )
 def fresh(facts: Facts) -> Iterator[Verdict]:
     for each in facts[DATASETS].overviews:
@@ -69,7 +73,7 @@ def fresh(facts: Facts) -> Iterator[Verdict]:
     "loads that failed",
     of=Alias,
     needs=(DATASETS,),
-    why="What readers have stays as it was until a load succeeds.",
+    why=gettext_noop("What readers have stays as it was until a load succeeds."),
 )
 def failures(facts: Facts) -> Iterator[Verdict]:
     failed = [(each, each.failure) for each in facts[DATASETS].overviews if each.failure is not None]
@@ -87,7 +91,7 @@ def failures(facts: Facts) -> Iterator[Verdict]:
     "loads that take longer than they may",
     of=Alias,
     needs=(DATASETS,),
-    why="A load that hangs was given up, and still has a thread and a connection.",
+    why=gettext_noop("A load that hangs was given up, and still has a thread and a connection."),
 )
 def hanging(facts: Facts) -> Iterator[Verdict]:
     found = facts[DATASETS]
@@ -105,7 +109,7 @@ def hanging(facts: Facts) -> Iterator[Verdict]:
     "datasets that are held on a version",
     of=Alias,
     needs=(DATASETS,),
-    why="While a dataset is pinned refreshes go to the history only: it is easily forgotten.",
+    why=gettext_noop("While a dataset is pinned refreshes go to the history only: it is easily forgotten."),
 )
 def pinned(facts: Facts) -> Iterator[Verdict]:
     held = [(each, each.stored.pin) for each in facts[DATASETS].overviews if each.stored.pin is not None]
@@ -124,7 +128,7 @@ def pinned(facts: Facts) -> Iterator[Verdict]:
     "whether another project publishes under this prefix",
     of=Alias,
     needs=(DATASETS,),
-    why="Two projects that share stores and a PREFIX publish over each other.",
+    why=gettext_noop("Two projects that share stores and a PREFIX publish over each other."),
 )
 def prefix(facts: Facts) -> Iterator[Verdict]:
     others = [each for each in facts[DATASETS].overviews if each.other_project is not None]
@@ -141,7 +145,7 @@ def prefix(facts: Facts) -> Iterator[Verdict]:
     "clocks of the hosts that load",
     of=Alias,
     needs=(DATASETS,),
-    why="When a load is due and how old rows are is told by clocks of hosts.",
+    why=gettext_noop("When a load is due and how old rows are is told by clocks of hosts."),
 )
 def clocks(facts: Facts) -> Iterator[Verdict]:
     wrong = [each for each in facts[DATASETS].overviews if abs(each.clock_skew) >= WRONG]
@@ -158,7 +162,7 @@ def clocks(facts: Facts) -> Iterator[Verdict]:
     "replaced versions that are still to expire",
     of=Alias,
     needs=(DATASETS,),
-    why="Each load that changes all rows leaves a whole version in the record store for GARBAGE_TTL.",
+    why=gettext_noop("Each load that changes all rows leaves a whole version in the record store for GARBAGE_TTL."),
 )
 def garbage(facts: Facts) -> Iterator[Verdict]:
     for each in facts[DATASETS].overviews:
@@ -176,9 +180,11 @@ def garbage(facts: Facts) -> Iterator[Verdict]:
     "whether all records of current versions are there",
     of=Alias,
     needs=(LOST,),
-    why="A process that starts cannot load a version of which a record is missing. Those that run serve what "
-    "they have, "
-    "and ask for a repair.",
+    why=gettext_noop(
+        "A process that starts cannot load a version of which a record is missing. Those that run serve what "
+        "they have, "
+        "and ask for a repair."
+    ),
 )
 def whole(facts: Facts) -> Iterator[Verdict]:
     lost = facts[LOST]
@@ -195,7 +201,7 @@ def whole(facts: Facts) -> Iterator[Verdict]:
     "datasets that no code declares",
     of=Alias,
     needs=(STORED,),
-    why="They stay for ever. During a rolling deployment the former schema is one of them.",
+    why=gettext_noop("They stay for ever. During a rolling deployment the former schema is one of them."),
 )
 def leftover(facts: Facts) -> Iterator[Verdict]:
     left = [f"{each.name} (schema {each.schema})" for each in facts[STORED] if not each.declared]

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.datasets.publish.limit import load_limit
 from django_etcdaero.datasets.registry import datasets as declared
 from django_etcdaero.doctor.checking import Facts, Verdict, check, info, not_visible, ok, warning
@@ -32,9 +34,11 @@ def held_for(holder: Holder, now: float) -> float | None:
     "locks of refreshes that are held for too long",
     of=Alias,
     needs=(DATASETS,),
-    why="While somebody has the lock of a dataset nobody else refreshes it. A holder that dies loses it after "
-    "LOCK_TTL; "
-    "one that hangs keeps it until load_timeout.",
+    why=gettext_noop(
+        "While somebody has the lock of a dataset nobody else refreshes it. A holder that dies loses it after "
+        "LOCK_TTL; "
+        "one that hangs keeps it until load_timeout."
+    ),
 )
 def refresh(facts: Facts) -> Iterator[Verdict]:
     found = facts[DATASETS]
@@ -59,7 +63,9 @@ def refresh(facts: Facts) -> Iterator[Verdict]:
     "locks and elections of the project",
     of=Alias,
     needs=(QUEUES,),
-    why="A lock that is held for days is usually one that somebody forgot; a long queue waits for one holder.",
+    why=gettext_noop(
+        "A lock that is held for days is usually one that somebody forgot; a long queue waits for one holder."
+    ),
 )
 def held(facts: Facts) -> Iterator[Verdict]:
     queues = facts[QUEUES]

@@ -9,6 +9,7 @@ from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_permission_codename
 from django.db import DatabaseError, connections, router
+from django.utils.translation import gettext_noop
 
 from django_etcdaero.doctor.checking import Facts, NotVisible, Probe, Verdict, check, ok, warning
 from django_etcdaero.doctor.subjects import Project
@@ -72,7 +73,7 @@ PERMISSIONS, STATIC = Probe("permissions", _missing_permissions), Probe("static"
     "permissions for the admin's pages",
     of=Project,
     needs=(PERMISSIONS,),
-    why="Without its permission nobody but a superuser sees a page or may act on it.",
+    why=gettext_noop("Without its permission nobody but a superuser sees a page or may act on it."),
 )
 def permissions(facts: Facts) -> Iterator[Verdict]:
     if isinstance(facts.failure(PERMISSIONS), DatabaseError):
@@ -90,7 +91,9 @@ def permissions(facts: Facts) -> Iterator[Verdict]:
     "static files of the admin's pages",
     of=Project,
     needs=(STATIC,),
-    why="The pages load their style sheets and scripts as files, so that a strict Content-Security-Policy lets them.",
+    why=gettext_noop(
+        "The pages load their style sheets and scripts as files, so that a strict Content-Security-Policy lets them."
+    ),
 )
 def static(facts: Facts) -> Iterator[Verdict]:
     if facts[STATIC]:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.datasets.registry import datasets as declared
 from django_etcdaero.datasets.state.presence import Process
 from django_etcdaero.datasets.state.status import State
@@ -32,7 +34,7 @@ def name_of(process: Process) -> str:
     "processes that read",
     of=Alias,
     needs=(PROCESSES, DATASETS),
-    why="Each process with a reader is registered, and says which versions it holds.",
+    why=gettext_noop("Each process with a reader is registered, and says which versions it holds."),
 )
 def registered(facts: Facts) -> Iterator[Verdict]:
     found = facts[PROCESSES]
@@ -48,7 +50,7 @@ def registered(facts: Facts) -> Iterator[Verdict]:
     "processes on an old version",
     of=Alias,
     needs=(PROCESSES, DATASETS),
-    why="Two processes that hold different versions give different answers.",
+    why=gettext_noop("Two processes that hold different versions give different answers."),
 )
 def behind(facts: Facts) -> Iterator[Verdict]:
     found, running = facts[DATASETS], facts[PROCESSES]
@@ -72,8 +74,10 @@ def behind(facts: Facts) -> Iterator[Verdict]:
     "processes that say that something is wrong",
     of=Alias,
     needs=(PROCESSES,),
-    why="STALE: reading raises. INTERRUPTED: an older version is served, because a store is away or a load fails. "
-    "INITIALIZING: nothing is loaded yet.",
+    why=gettext_noop(
+        "STALE: reading raises. INTERRUPTED: an older version is served, because a store is away or a load fails. "
+        "INITIALIZING: nothing is loaded yet."
+    ),
 )
 def states(facts: Facts) -> Iterator[Verdict]:
     for state, say in ((State.STALE, error), (State.INTERRUPTED, warning), (State.INITIALIZING, warning)):
@@ -93,7 +97,7 @@ def states(facts: Facts) -> Iterator[Verdict]:
     "clocks of the hosts that read",
     of=Alias,
     needs=(PROCESSES,),
-    why="Ages and times of expiry are told by clocks of hosts.",
+    why=gettext_noop("Ages and times of expiry are told by clocks of hosts."),
 )
 def clocks(facts: Facts) -> Iterator[Verdict]:
     now = time.time()

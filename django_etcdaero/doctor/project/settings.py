@@ -11,6 +11,7 @@ from typing import Final
 
 from django.conf import settings as django_settings
 from django.core import checks
+from django.utils.translation import gettext_noop
 
 from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, info, ok, warning
 from django_etcdaero.doctor.subjects import Project
@@ -64,7 +65,9 @@ CHECKED, INSTALLED = Probe("checked", _checked), Probe("installed", _installed)
     "what the system checks say",
     of=Project,
     needs=(CHECKED,),
-    why="They read settings and declarations, and tell what cannot work or is not meant for a deployment.",
+    why=gettext_noop(
+        "They read settings and declarations, and tell what cannot work or is not meant for a deployment."
+    ),
 )
 def settings(facts: Facts) -> Iterator[Verdict]:
     for each in facts[CHECKED]:
@@ -78,7 +81,7 @@ def settings(facts: Facts) -> Iterator[Verdict]:
     "Python and the packages that are needed",
     of=Project,
     needs=(INSTALLED,),
-    why="Other versions may do something else than this package was tried with.",
+    why=gettext_noop("Other versions may do something else than this package was tried with."),
 )
 def versions(facts: Facts) -> Iterator[Verdict]:
     old = [f"{name} {found or 'missing'}" for name, found in facts[INSTALLED].items() if _numbers(found) < LEAST[name]]

@@ -13,7 +13,7 @@ from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.publish.forgetting import StoredDataset, stored_datasets
 from django_etcdaero.datasets.registry import datasets
 from django_etcdaero.datasets.state.overview import Overview
-from django_etcdaero.datasets.state.presence import Process, processes
+from django_etcdaero.datasets.state.presence import Process, readers
 from django_etcdaero.datasets.state.reading import read_announcements
 from django_etcdaero.doctor.checking import NotVisible, Probe
 from django_etcdaero.doctor.subjects import Alias
@@ -78,7 +78,7 @@ def _datasets(alias: Alias, timeout: float) -> Datasets:
 
 
 def _processes(alias: Alias, timeout: float) -> tuple[Process, ...]:
-    return tuple(processes(alias.stores().kv))
+    return tuple(readers(alias.stores().kv))
 
 
 def _stored(alias: Alias, timeout: float) -> tuple[StoredDataset, ...]:

@@ -8,6 +8,7 @@ from typing import Final
 from django.db import connections
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils.connection import ConnectionDoesNotExist
+from django.utils.translation import gettext_noop
 
 from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, ok
 from django_etcdaero.doctor.subjects import Records
@@ -36,7 +37,7 @@ MIGRATED = Probe("migrated", _migrated)
     "the table of records",
     of=Records,
     needs=(MIGRATED,),
-    why="Records in a database stand in a table that the first migration of this package makes.",
+    why=gettext_noop("Records in a database stand in a table that the first migration of this package makes."),
 )
 def table(facts: Facts) -> Iterator[Verdict]:
     if facts[MIGRATED]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, info, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import File
 from django_etcdaero.doctor.words import size
@@ -35,9 +37,11 @@ PLACE = Probe("place", _look)
     "whether the file can be used",
     of=File,
     needs=(PLACE,),
-    why="A file of SQLite belongs to one user, on a local disk; whoever else opens it, such as a manage.py run "
-    "as root, "
-    "is refused, or makes files that the server cannot use.",
+    why=gettext_noop(
+        "A file of SQLite belongs to one user, on a local disk; whoever else opens it, such as a manage.py run "
+        "as root, "
+        "is refused, or makes files that the server cannot use."
+    ),
 )
 def usable(facts: Facts) -> Iterator[Verdict]:
     failure = facts.failure(PLACE)
@@ -56,7 +60,9 @@ def usable(facts: Facts) -> Iterator[Verdict]:
     "room on the disk of the file",
     of=File,
     needs=(PLACE,),
-    why="A disk that is full takes no write: nothing is published, locks are lost when their leases cannot be renewed.",
+    why=gettext_noop(
+        "A disk that is full takes no write: nothing is published, locks are lost when their leases cannot be renewed."
+    ),
 )
 def space(facts: Facts) -> Iterator[Verdict]:
     place = facts[PLACE]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, failed, info, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import Alias
 from django_etcdaero.doctor.words import span
@@ -45,9 +47,11 @@ READ, WRITE = Probe("read", _read), Probe("write", _write, writes=True)
     "whether keys can be read",
     of=Alias,
     needs=(READ,),
-    why="Processes learn of new versions from KV, and locks and leases are there. While it is away, rows that "
-    "are loaded "
-    "are served on, and nothing is published.",
+    why=gettext_noop(
+        "Processes learn of new versions from KV, and locks and leases are there. While it is away, rows that "
+        "are loaded "
+        "are served on, and nothing is published."
+    ),
 )
 def read(facts: Facts) -> Iterator[Verdict]:
     failure = facts.failure(READ)
@@ -70,7 +74,9 @@ def read(facts: Facts) -> Iterator[Verdict]:
     "whether keys can be written (with --write-probe)",
     of=Alias,
     needs=(WRITE,),
-    why="Who may read only, or meets a store that is full, publishes nothing, holds no lock and is registered nowhere.",
+    why=gettext_noop(
+        "Who may read only, or meets a store that is full, publishes nothing, holds no lock and is registered nowhere."
+    ),
 )
 def write(facts: Facts) -> Iterator[Verdict]:
     failure = facts.failure(WRITE)
@@ -93,8 +99,10 @@ def write(facts: Facts) -> Iterator[Verdict]:
     "whether times of the settings fit together",
     of=Alias,
     needs=(),
-    why="A lease is renewed three times in its life: when one call may take as long as that, a lock is lost because a "
-    "call was slow.",
+    why=gettext_noop(
+        "A lease is renewed three times in its life: when one call may take as long as that, a lock is lost because a "
+        "call was slow."
+    ),
 )
 def timeouts(facts: Facts) -> Iterator[Verdict]:
     options = facts.subject.settings.options
@@ -112,7 +120,7 @@ def timeouts(facts: Facts) -> Iterator[Verdict]:
     "who else sees what is kept here",
     of=Alias,
     needs=(),
-    why="What is in the memory of a process, or in a file of a host, no other process or host can see.",
+    why=gettext_noop("What is in the memory of a process, or in a file of a host, no other process or host can see."),
 )
 def reach(facts: Facts) -> Iterator[Verdict]:
     settings = facts.subject.settings

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Iterator
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from django_etcdaero.doctor.checking import Facts, Probe, Verdict, check, error, failed, ok, verdict_on, warning
 from django_etcdaero.doctor.subjects import Records
 from django_etcdaero.doctor.words import percent, span
@@ -63,7 +65,9 @@ READ, WRITE, FILL = Probe("read", _read), Probe("write", _write, writes=True), P
     "whether records can be read",
     of=Records,
     needs=(READ,),
-    why="A process that starts, or is to hold another version, fetches its rows from here; a cache is here altogether.",
+    why=gettext_noop(
+        "A process that starts, or is to hold another version, fetches its rows from here; a cache is here altogether."
+    ),
 )
 def read(facts: Facts) -> Iterator[Verdict]:
     failure = facts.failure(READ)
@@ -87,7 +91,7 @@ def read(facts: Facts) -> Iterator[Verdict]:
     "whether records can be written (with --write-probe)",
     of=Records,
     needs=(WRITE,),
-    why="A refresh writes what has changed, with a time to live until it is announced.",
+    why=gettext_noop("A refresh writes what has changed, with a time to live until it is announced."),
 )
 def write(facts: Facts) -> Iterator[Verdict]:
     failure = facts.failure(WRITE)
@@ -104,8 +108,10 @@ def write(facts: Facts) -> Iterator[Verdict]:
     "records in etcd against their limit",
     of=Records,
     needs=(FILL,),
-    why="Records in etcd are bounded, so that they do not fill the store that locks and announcements need; more raise "
-    "StoreFull.",
+    why=gettext_noop(
+        "Records in etcd are bounded, so that they do not fill the store that locks and announcements need; more raise "
+        "StoreFull."
+    ),
 )
 def room(facts: Facts) -> Iterator[Verdict]:
     there, most = facts[FILL]

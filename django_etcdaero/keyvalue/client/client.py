@@ -32,10 +32,11 @@ from django_etcdaero.system.twins import twins
 from .expiring import ExpiringKeys
 from .key_calls import KeyCalls
 from .lease import Lease, check_ttl, time_to_live
+from .open_watches import OpenWatch, Use
 from .renewal import LeaseRenewal
 from .scope import Life
 from .session import Session, Sessions
-from .watch import OpenWatch, Watch, WatchItem
+from .watch import Watch, WatchItem
 
 _CLOSE_TIMEOUT = 2.0
 """Seconds that closing waits for revocations, and for each thread."""
@@ -171,7 +172,7 @@ class Client(KeyCalls):
         """
         limit = end_of(timeout)
         request = ops.watch(key, range_end, prefix=prefix, start_revision=start_revision)
-        watch = Watch[Event](self, request, max_pending=1024, timeout=timeout)
+        watch = Watch[Event](self, request, max_pending=1024, timeout=timeout, use=Use.CHANGE)
         await watch.begin()
         try:
             return await watch.take(seconds_until(limit))
@@ -186,12 +187,10 @@ class Client(KeyCalls):
     wait_for_change, await_for_change = twins(_wait_for_change)
 
     def open_watches(self) -> list[OpenWatch]:
-        """Return the watches of this process that were made with this client, the one that it is a namespace of, or
-        their other namespaces, and are under its prefix; the oldest first. Asks no store."""
+        """Return the watches of this process that were opened by this client, the one that it is a namespace of, or
+        their other namespaces, whatever for, and are under its prefix; the oldest first. Asks no store."""
         self.open_engine()
-        watches = (each for each in self.life.watches() if isinstance(each, Watch))
-        found = filter(None, (each.told(self.prefix) for each in watches))
-        return sorted(found, key=lambda each: each.since)
+        return self.life.open_watches.told(self.prefix)
 
     # leases and sessions ----------------------------------------------------------------------------------------------
 
@@ -264,6 +263,7 @@ class Client(KeyCalls):
         if self.life.end():
             self.renewal.worker.stop(timeout=_CLOSE_TIMEOUT)
             self.chores.stop(timeout=_CLOSE_TIMEOUT)
+            self.life.telling.stop(timeout=_CLOSE_TIMEOUT)
             self.sessions.close(timeout=_CLOSE_TIMEOUT)
             self.callbacks.stop(timeout=_CLOSE_TIMEOUT)
 

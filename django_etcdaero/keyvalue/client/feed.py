@@ -35,6 +35,7 @@ from django_etcdaero.keyvalue.values import (
 from django_etcdaero.system.clocks import monotonic
 
 from .background import TRANSIENT, backoff, logger
+from .open_watches import Followed
 from .scope import Scope
 from .steps import Changes, Read, Until
 
@@ -95,7 +96,13 @@ class Feed:
     """The pending items of one watch."""
 
     def __init__(
-        self, scope: Scope, request: WatchRequest, *, max_pending: int, wake: Callable[[], object] | None = None
+        self,
+        scope: Scope,
+        request: WatchRequest,
+        followed: Followed,
+        *,
+        max_pending: int,
+        wake: Callable[[], object] | None = None,
     ) -> None:
         """``wake()`` is called from any thread, with ``changed``, when there is work or the watch has ended."""
         check_count("max_pending", max_pending)
@@ -106,12 +113,9 @@ class Feed:
         self.ended = False
         self.error: EtcdAeroError | None = None
         """Why it ended, unless that was wanted."""
-        self.events = 0
-        """How many have come in."""
-        self.revision = max(0, request.start_revision - 1)
-        """Up to which the watch has come, as far as events have told; 0: none has."""
         self._scope = scope
         self._request = request
+        self._followed = followed
         self._max_pending = max_pending
         self._pending: deque[WatchItem] = deque()
         self._missing: ResyncReason | None = None
@@ -216,7 +220,7 @@ class Feed:
         """Begin to watch, with the revision after ``after`` if that is given."""
         request = self._request if after is None else replace(self._request, start_revision=after + 1)
         sink = self._sink
-        sink.handle = await self._scope.start_watch(request, sink, timeout=timeout)
+        sink.handle = await self._scope.start_watch(request, sink, self._followed, timeout=timeout)
         if self.ended or sink is not self._sink:
             sink.handle.cancel()
 
@@ -238,8 +242,6 @@ class Feed:
     def _add(self, batch: WatchBatch) -> None:
         if batch.events:
             self._pending.extend(batch.events)
-            self.events += len(batch.events)
-            self.revision = batch.revision
         elif batch.lost is None and self._request.progress_notify:
             if self._pending and isinstance(self._pending[-1], Progress):
                 self._pending.pop()

@@ -19,6 +19,7 @@ from django_etcdaero.system.steps import Call
 
 from .background import CallbackThreads, Worker
 from .closed_loops import ClosedLoops
+from .open_watches import Followed, OpenWatches
 
 _getpid = os.getpid
 
@@ -44,6 +45,9 @@ class Life:
         self.chores = Worker("etcdaero-lock")
         self.closed_loops = ClosedLoops(self.chores)
         self.callbacks = CallbackThreads()
+        self.open_watches = OpenWatches()
+        self.telling = Worker("etcdaero-telling")
+        """The thread that tells other processes which watches are open."""
         self.closed = False
         self.pid = os.getpid()
         self.callback_watches: set[RunningWatch] = set()
@@ -69,11 +73,6 @@ class Life:
                     self.callback_watches.add(watch)
                 return
         watch.cancel()
-
-    def watches(self) -> tuple[RunningWatch, ...]:
-        """Return the watches that run."""
-        with self._mutex:
-            return tuple(self._watches)
 
     def forget_watch(self, watch: RunningWatch) -> None:
         """Keep an ended watch no longer."""
@@ -149,10 +148,20 @@ class Scope:
         answer = await self.open_engine().atxn(self.keyspace.outward(request), timeout=timeout)
         return self.keyspace.inward(answer)
 
-    async def start_watch(self, request: WatchRequest, sink: WatchSink, *, timeout: float | None) -> WatchHandle:
-        """Start a watch of the engine on a range of this client.
+    async def start_watch(
+        self, request: WatchRequest, sink: WatchSink, followed: Followed, *, timeout: float | None
+    ) -> WatchHandle:
+        """Start a watch of the engine on a range of this client. All watches of a client are opened here.
 
-        ``sink`` is called from a thread of the engine and gets keys with the full prefix.
+        ``sink`` is called from a thread of the engine and gets keys with the full prefix. ``followed`` says what for.
         """
-        engine = self.open_engine()
-        return await Call(engine.watch, engine.awatch, self.keyspace.outward(request), sink, timeout=timeout)
+        engine, watches = self.open_engine(), self.life.open_watches
+        request = self.keyspace.outward(request)
+        running = watches.begin(self.prefix, request, sink, followed)
+        try:
+            running.handle = await Call(engine.watch, engine.awatch, request, running, timeout=timeout)
+        except BaseException:
+            running.cancel()
+            raise
+        watches.opened()
+        return running

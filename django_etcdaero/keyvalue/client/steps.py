@@ -27,6 +27,7 @@ from django_etcdaero.system.clocks import monotonic
 from django_etcdaero.system.conditions import Bell
 from django_etcdaero.system.steps import Call, Step
 
+from .open_watches import Followed
 from .scope import Scope
 
 SLACK = 0.01
@@ -167,7 +168,7 @@ class Alarm:
 async def wait(
     alarm: Alarm,
     left: Callable[[], float],
-    *watches: tuple[Scope, WatchRequest],
+    *watches: tuple[Scope, WatchRequest, Followed],
     poll: float = math.inf,
     enough: Callable[[WatchBatch], bool] | None = None,
 ) -> WatchLost | None:
@@ -180,8 +181,8 @@ async def wait(
     woken = _Woken(enough)
     alarm.subscribe(woken.wake)
     try:
-        for scope, request in watches:
-            woken.handles.append(await scope.start_watch(request, woken, timeout=left()))
+        for scope, request, followed in watches:
+            woken.handles.append(await scope.start_watch(request, woken, followed, timeout=left()))
         while (seconds := left()) > 0 and not await Until(woken.changes, woken.is_set, min(seconds, poll)):
             continue
     finally:

@@ -16,9 +16,8 @@ one in any case. A consumer that keeps a copy of the range replaces the copy by 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue.arguments import check_flag
@@ -34,6 +33,7 @@ from .feed import Resync as Resync
 from .feed import ResyncReason as ResyncReason
 from .feed import WatchItem as WatchItem
 from .items import Items
+from .open_watches import Followed, Use
 from .scope import Scope
 
 _TURN = 100
@@ -41,20 +41,6 @@ _TURN = 100
 
 
 Item = TypeVar("Item", bound=WatchItem)
-
-
-class OpenWatch(NamedTuple):
-    """A watch that runs, as others may see it."""
-
-    key: bytes
-    """Relative to the prefix of the client that was asked for its watches."""
-    range_end: bytes
-    since: float
-    """Seconds since the epoch."""
-    revision: int
-    """Up to which it has come, as far as events have told; 0: none has."""
-    events: int
-    """How many have come in."""
 
 
 class Watch(Items[Item]):
@@ -81,6 +67,7 @@ class Watch(Items[Item]):
         callback: Callable[[WatchItem], object] | None = None,
         resync: bool = False,
         timeout: float | None,
+        use: Use = Use.WATCH,
     ) -> None:
         self._scope = scope
         check_flag("resync", resync)
@@ -88,24 +75,15 @@ class Watch(Items[Item]):
         self._resync = resync
         self._key, self._end = request.key, request.range_end
         self._scheduled = False
-        self._feed = Feed(scope, request, max_pending=max_pending, wake=callback and self._schedule)
+        wake = callback and self._schedule
+        self._feed = Feed(scope, request, Followed(use), max_pending=max_pending, wake=wake)
         self._timeout = timeout
         self._started = False
         self._pid = os.getpid()
-        self._request = scope.keyspace.outward(request)
-        self._since = time.time()
 
     def __repr__(self) -> str:
         state = "" if not self.closed else " ended" if self._started else " not begun"
         return f"<Watch of {shown(self._key, self._end)}{state}>"
-
-    def told(self, prefix: bytes) -> OpenWatch | None:
-        """Return the watch as one of the client with this prefix; ``None``: it is none."""
-        key, end = self._request.key, self._request.range_end
-        if not key.startswith(prefix):
-            return None
-        end = end.removeprefix(prefix) if end.startswith(prefix) else b"\0" if end else b""
-        return OpenWatch(key.removeprefix(prefix), end, self._since, self._feed.revision, self._feed.events)
 
     @acts
     async def begin(self) -> None:

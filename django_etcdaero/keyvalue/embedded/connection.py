@@ -7,6 +7,7 @@ the turn and for other processes is bounded by one deadline, after which ``Store
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import sys
@@ -43,6 +44,23 @@ class GuardedConnection:
         self._connection: sqlite3.Connection | None = None
         self._cursor: sqlite3.Cursor | None = None
         self._resting = threading.local()
+        self._opens = 0
+        """How often the place was opened."""
+
+    def glance(self) -> tuple[object, ...]:
+        """Return what differs from call to call if the files were written or replaced, as far as their times tell.
+
+        They tell nothing of two writes in one tick of the file system's clock. A twentieth of what :meth:`state` takes.
+        """
+        return tuple(map(_stamp, (self.place, self.place + "-wal")))
+
+    def state(self, timeout: float) -> tuple[int, int]:
+        """Return what differs from call to call if another connection has written in between, or it was opened anew.
+
+        It takes a tenth of what the smallest read takes.
+        """
+        (version,) = self.read(lambda cursor: cursor.execute("PRAGMA data_version").fetchone(), timeout)
+        return self._opens, version
 
     def read(self, work: Work[T], timeout: float) -> T:
         """Return ``work(cursor)``, done in no transaction or in one that it ends itself; it may be called twice."""
@@ -288,6 +306,15 @@ class FileConnection(GuardedConnection):
             self._drop()
             raise
         self._cursor, self.identity, self.without_room = cursor, opened, False
+        self._opens += 1
+
+
+def _stamp(path: str) -> object:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _begin(cursor: sqlite3.Cursor) -> sqlite3.Cursor:

@@ -43,6 +43,12 @@ _LEASE_POLL = 0.1
 _RETRY = 0.2
 """Seconds to wait after the store could not be read, or while each look has to open the file (a full disk)."""
 
+_TICK = 0.25
+"""Seconds: longer than a tick of the clock of a file system on which databases are kept. Files whose times have stood
+still for so long ..."""
+_GLANCES = 25
+"""... are looked into at every so many polls only, half a second, for the sake of others."""
+
 _CALL_TIMEOUT = 5.0
 """Seconds that a read of the thread may wait for its turn, and close() for the thread."""
 
@@ -74,6 +80,14 @@ class WatchHub:
         self._position = 0
         self._failing = False
         self._progress_at = 0.0
+        self._seen: tuple[int, int] | None = None
+        """The state of the file of which all is known; ``None``: not all."""
+        self._glance: tuple[object, ...] = ()
+        """What the files' times were at the last look, since when, and for how many looks."""
+        self._still_since = 0.0
+        self._glances = 0
+        self._due: float | None = None
+        """When the next lease runs out in that state, by the clock."""
         self._stirred = 0.0
         """When the store changed or a watch was added last, by the clock."""
 
@@ -128,6 +142,15 @@ class WatchHub:
         with self._lock:
             arrivals, self._arrivals = self._arrivals, []
         try:
+            state = None
+            if self._poll and not self._connection.without_room:
+                quiet = self._looks_quiet() and self._seen is not None
+                state = self._seen if quiet else self._connection.state(_CALL_TIMEOUT)
+                if state == self._seen and not arrivals:
+                    self._watches = [watch for watch in self._watches if not watch.ended]
+                    self._mark_progress()
+                    return self._pause(self._due)
+            self._seen = None
             first = self._uid is None
             piece = self._read(None if first else self._position)
         except BaseException:
@@ -145,7 +168,19 @@ class WatchHub:
         behind = self._catch_up()
         self._watches = [watch for watch in self._watches if not watch.ended]
         self._mark_progress()
-        return 0.0 if behind or self._position < piece.head else self._pause(piece.due)
+        if behind or self._position < piece.head:
+            return 0.0
+        self._seen, self._due = state, piece.due
+        return self._pause(piece.due)
+
+    def _looks_quiet(self) -> bool:
+        """Tell whether the files' times say that nothing was written since all was known."""
+        glance, now = self._connection.glance(), self._clock()
+        if glance != self._glance:
+            self._glance, self._still_since, self._glances = glance, now, 0
+            return False
+        self._glances += 1
+        return now - self._still_since > _TICK and self._glances % _GLANCES != 0
 
     def _read(self, after: int | None, watch: EmbeddedWatch | None = None) -> Slice:
         """Read what ``watch`` wants, or all watches together."""

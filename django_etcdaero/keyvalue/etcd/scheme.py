@@ -18,12 +18,15 @@ def _open(address: EtcdAddress, timeout: float) -> EtcdEngine:
     return EtcdEngine(address, timeout=timeout)  # it connects at the first call
 
 
+_IMPORTS: Final = ("django_etcdaero.keyvalue.etcd.engine",)
+
 PLAIN: Final = Scheme(
     names=("etcd", "http"),
     forms="etcd://host:port,host:port",
     address=EtcdAddress,
     parse=partial(parse, encrypted=False),
     open=_open,
+    imports=_IMPORTS,
 )
 ENCRYPTED: Final = Scheme(
     names=("etcds", "https"),
@@ -31,4 +34,5 @@ ENCRYPTED: Final = Scheme(
     address=EtcdAddress,
     parse=partial(parse, encrypted=True),
     open=_open,
+    imports=_IMPORTS,
 )

@@ -11,6 +11,7 @@ from django_etcdaero.exceptions import Cancelled, EventsLost, InvalidRequest
 from django_etcdaero.keyvalue.arguments import check_count, check_flag, check_timeout, end_of, seconds_until
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Items
+from django_etcdaero.keyvalue.client.open_watches import Use
 from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
 from django_etcdaero.keyvalue.keys import shown
 from django_etcdaero.keyvalue.ops import watch
@@ -176,7 +177,12 @@ class ObjectWatch(Items["ObjectEvent[T]"], Generic[T]):
         existing, revision = await following.begin(TimedSteps(self._client, self._timeout))
         request = watch(following.start, following.end or None, start_revision=revision, prev_kv=True)
         started = Watch[WatchItem](
-            self._client, request, max_pending=self._max_pending, resync=True, timeout=self._timeout
+            self._client,
+            request,
+            max_pending=self._max_pending,
+            resync=True,
+            timeout=self._timeout,
+            use=Use.OBJECTS,
         )
         await started.begin()
         self._watch = started

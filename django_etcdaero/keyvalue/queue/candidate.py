@@ -11,6 +11,7 @@ from typing import Protocol
 
 from django_etcdaero.exceptions import DeadlineExceeded, LockLost, LockTimeout, NotLeader
 from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.open_watches import Use
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit
 from django_etcdaero.keyvalue.keys import Text, to_bytes
@@ -147,6 +148,7 @@ class Candidate(Contender):
         about = introduction(self._client, process=True)
         value = self._proposal or introduction(self._client, process=False)
         place = Place(self._client, session, self.name, value, about=about)
+        place.use = Use.ELECTION
         self._candidate = place
         return place
 

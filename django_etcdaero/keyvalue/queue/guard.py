@@ -7,6 +7,7 @@ from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logge
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease
 from django_etcdaero.keyvalue.client.loss import LossReason
+from django_etcdaero.keyvalue.client.open_watches import Followed, Use
 from django_etcdaero.keyvalue.client.steps import Alarm
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import drive
@@ -25,6 +26,7 @@ class Guard(Alarm):
         self._client = client
         self._key = key
         self._lease = lease
+        self._followed = Followed(Use.PLACE)
         self._started = False
         self._stopped = False
         self._removed = False
@@ -96,7 +98,8 @@ class Guard(Alarm):
                     return None
                 self._start_revision = found.revision + 1
             request = WatchRequest(self._key, start_revision=self._start_revision)
-            handle = self._handle = drive(self._client.start_watch(request, self._sink, timeout=timeout))
+            watch = self._client.start_watch(request, self._sink, self._followed, timeout=timeout)
+            handle = self._handle = drive(watch)
         except TRANSIENT:
             self._failures += 1
             return backoff(self._failures)

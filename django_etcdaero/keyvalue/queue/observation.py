@@ -22,6 +22,7 @@ from django_etcdaero.keyvalue.arguments import check_function
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.items import Inbox
+from django_etcdaero.keyvalue.client.open_watches import Followed, Use
 from django_etcdaero.keyvalue.keys import prefix_end
 from django_etcdaero.keyvalue.values import EventType, WatchBatch, WatchHandle, WatchLost, WatchRequest
 from django_etcdaero.system.steps import drive
@@ -81,6 +82,7 @@ class Observation(Inbox[ElectionEvent]):
         self._client = client
         self._election = election
         self._callback = callback
+        self._followed = Followed(Use.OBSERVER, election.name)
         self._told: Leader | _Untold | None = _UNTOLD
         self._mine = False  # what was told last is that the own candidate leads
         self._handle: WatchHandle | None = None
@@ -134,7 +136,8 @@ class Observation(Inbox[ElectionEvent]):
                 start = keys_of(name)
                 request = WatchRequest(start, prefix_end(start), start_revision=revision + 1, no_delete=True)
             sink = _Sink(self, number, leader)
-            handle = sink.handle = drive(self._client.start_watch(request, sink, timeout=_READ_TIMEOUT))
+            watch = self._client.start_watch(request, sink, self._followed, timeout=_READ_TIMEOUT)
+            handle = sink.handle = drive(watch)
         except TRANSIENT as error:
             self._failures += 1
             logger.debug("observing %r: %s", self._election.label, error)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from django_etcdaero.exceptions import (
@@ -32,6 +33,7 @@ from django_etcdaero.exceptions import (
 )
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff, logger
 from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.open_watches import Followed, Use
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read, is_over, pause, seconds_left, wait
 from django_etcdaero.keyvalue.ops import Txn, create_revision, delete, found, get, lease_of, put
@@ -66,6 +68,9 @@ class Stopped(Cancelled):
 
 class Place:
     """One contender of this process. Used by one caller: enter, wait, and in any case leave."""
+
+    use = Use.LOCK
+    """What it waits for."""
 
     def __init__(
         self, client: Client, session: Session, name: bytes, value: bytes, *, about: bytes | None = None
@@ -206,6 +211,7 @@ class Place:
         trouble: EtcdAeroError | None = None
         poll = math.inf if stop is None else _STOP_POLL
         failures = 0
+        since = time.time()
         while True:
             try:
                 ahead = await self._in_the_way(left())
@@ -213,7 +219,7 @@ class Place:
                 if not ahead:
                     return
                 self.guard.start(self.token, self.seen)
-                watches = [(self._client, each) for each in ahead]
+                watches = [(self._client, each, Followed(self.use, self.whole, since=since)) for each in ahead]
                 ended = await wait(self.guard, left, *watches, poll=poll, enough=self._may_have_changed)
                 if ended is WatchLost.CLOSED:
                     raise Cancelled(f"the store was closed while waiting for {self.label!r}")

@@ -17,6 +17,7 @@ from collections.abc import Iterable
 
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.open_watches import Use
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Read, seconds_left
 from django_etcdaero.keyvalue.ops import get
@@ -31,6 +32,7 @@ class WritePlace(Place):
     """The place of one who wants to write."""
 
     role = WRITE
+    use = Use.WRITE_LOCK
 
     def __init__(self, client: Client, session: Session, name: bytes, value: bytes) -> None:
         """``name`` is that of the read/write lock."""
@@ -46,6 +48,7 @@ class ReadPlace(WritePlace):
     """The place of one who wants to read."""
 
     role = READ
+    use = Use.READ_LOCK
 
     def __init__(self, client: Client, session: Session, name: bytes, value: bytes) -> None:
         super().__init__(client, session, name, value)

@@ -20,6 +20,7 @@ from __future__ import annotations
 from django_etcdaero.exceptions import InvalidRequest
 from django_etcdaero.keyvalue.arguments import end_of
 from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.open_watches import Use
 from django_etcdaero.keyvalue.client.session import Session
 from django_etcdaero.keyvalue.client.steps import Commit, Read, seconds_left
 from django_etcdaero.keyvalue.keys import prefix_end
@@ -35,6 +36,8 @@ from .reading import read_line
 
 class SemaphorePlace(Place):
     """The place of one who wants to be among the first in the queue."""
+
+    use = Use.SEMAPHORE
 
     def __init__(self, client: Client, session: Session, name: bytes, value: bytes, *, wanted: int | None) -> None:
         """``wanted`` is the limit that the store must have; ``None``: whichever it has."""

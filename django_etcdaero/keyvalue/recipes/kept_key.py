@@ -15,6 +15,7 @@ from django_etcdaero.keyvalue.arguments import check_flag
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.lease import Lease, check_ttl
+from django_etcdaero.keyvalue.client.open_watches import Followed, Use
 from django_etcdaero.keyvalue.client.steps import Commit, seconds_left
 from django_etcdaero.keyvalue.ops import create_revision, put
 from django_etcdaero.keyvalue.values import (
@@ -67,6 +68,7 @@ class KeptKey:
         self._what = what
         self._lost = lost
         self._wake = wake
+        self._followed = Followed(Use.KEY)
         self._mutex = threading.Lock()
         self._revision = 0  # of the store, when it was as noted
         self._watch: WatchHandle | None = None
@@ -164,7 +166,9 @@ class KeptKey:
             self._watches += 1
             number = self._watches
             request = WatchRequest(self.key, start_revision=self._revision + 1)
-        handle = await self._client.start_watch(request, lambda batch: self._see(number, batch), timeout=timeout)
+        handle = await self._client.start_watch(
+            request, lambda batch: self._see(number, batch), self._followed, timeout=timeout
+        )
         with self._mutex:
             if number == self._watches and not self._ended:
                 self._watch = handle

@@ -18,6 +18,7 @@ from django_etcdaero.keyvalue.arguments import check_function, end_of
 from django_etcdaero.keyvalue.client.background import logger
 from django_etcdaero.keyvalue.client.client import Client
 from django_etcdaero.keyvalue.client.feed import Feed, WatchItem
+from django_etcdaero.keyvalue.client.open_watches import Followed, Use
 from django_etcdaero.keyvalue.client.steps import Changes, Until
 from django_etcdaero.keyvalue.keys import Text, to_bytes
 from django_etcdaero.keyvalue.ops import watch
@@ -74,7 +75,8 @@ class Mirror(Mapping[str, T]):
         self._scheduled = False
         self._following = _Following(self)
         self._copy: Copy[T] = Copy({}, 0, {})
-        self._feed = Feed(client, watch(self._prefix, prefix=True), max_pending=_MAX_PENDING, wake=self._schedule)
+        request = watch(self._prefix, prefix=True)
+        self._feed = Feed(client, request, Followed(Use.MIRROR), max_pending=_MAX_PENDING, wake=self._schedule)
 
     @acts
     async def begin(self, *, timeout: float | None) -> None:

@@ -13,6 +13,7 @@ from django_etcdaero.exceptions import DeadlineExceeded, EtcdAeroError
 from django_etcdaero.keyvalue.arguments import check_function, end_of
 from django_etcdaero.keyvalue.client.background import TRANSIENT, backoff
 from django_etcdaero.keyvalue.client.client import Client
+from django_etcdaero.keyvalue.client.open_watches import Use
 from django_etcdaero.keyvalue.client.steps import Read
 from django_etcdaero.keyvalue.client.watch import Resync, Watch, WatchItem
 from django_etcdaero.keyvalue.keys import Text
@@ -48,7 +49,9 @@ async def wait_for(
         if await Apply(predicate, found and found.value):
             return found
         request = watch(key, start_revision=result.revision + 1)
-        changes = Watch[WatchItem](client, request, max_pending=1024, resync=True, timeout=patience.left())
+        changes = Watch[WatchItem](
+            client, request, max_pending=1024, resync=True, timeout=patience.left(), use=Use.CHANGE
+        )
         try:
             await changes.begin()
         except TRANSIENT as error:

@@ -1,4 +1,4 @@
-"""``manage.py etcdaero_processes``: which processes read, what they run, which versions they hold, what differs."""
+"""``manage.py etcdaero_processes``: which processes read or watch, what they run and hold, what differs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ MOST_NAMED = 5
 
 class Command(ActingCommand):
     help = (
-        "List the processes that read datasets, and how many hold the current version of each. Exit code 1: not all "
-        "could be read; 2: wrong arguments."
+        "List the processes that read datasets or have watches open, and how many hold the current version of each "
+        "dataset. Exit code 1: not all could be read; 2: wrong arguments."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,7 +46,8 @@ class Command(ActingCommand):
             told = headline(line)
             self.stderr.write(self.style.WARNING(told) if line.others else told)
         rows = [_row(each, found) for each in found.processes]
-        headings = ("process", "program", "started", "rows", "stored", "not well", "kind", "python", "django")
+        held, software = ("rows", "stored", "not well"), ("kind", "python", "django")
+        headings = ("process", "program", "started", *held, *software, "watches")
         for text in table(headings, rows, out=self.stdout, shorten="program"):
             self.stdout.write(text)
         for problem in found.problems:
@@ -86,6 +87,7 @@ def _row(each: Process, found: FoundProcesses) -> tuple[object, ...]:
         each.kind,
         each.software.get("python", ""),
         each.software.get("django", ""),
+        len(each.watches) + each.more_watches,
     )
 
 

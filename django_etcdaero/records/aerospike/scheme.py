@@ -18,12 +18,15 @@ def _open(address: AerospikeAddress, timeout: float) -> AerospikeStore:
     return AerospikeStore(address, timeout=timeout)  # it connects at the first call
 
 
+_IMPORTS: Final = ("django_etcdaero.records.aerospike.store", "django_etcdaero.records.aerospike.native_client")
+
 PLAIN: Final = Scheme(
     names=("aerospike",),
     forms="aerospike://host:port,host:port/namespace/set",
     address=AerospikeAddress,
     parse=partial(parse, encrypted=False),
     open=_open,
+    imports=_IMPORTS,
 )
 ENCRYPTED: Final = Scheme(
     names=("aerospikes",),
@@ -31,4 +34,5 @@ ENCRYPTED: Final = Scheme(
     address=AerospikeAddress,
     parse=partial(parse, encrypted=True),
     open=_open,
+    imports=_IMPORTS,
 )

@@ -35,12 +35,15 @@ def _open_beside(address: EtcdRecordsAddress, kv: Address, engine: Engine) -> Et
     )
 
 
+_IMPORTS: Final = ("django_etcdaero.keyvalue.etcd.engine", "django_etcdaero.records.etcd.store")
+
 PLAIN: Final = Scheme(
     names=("etcd", "http"),
     forms=FORMS,
     address=EtcdRecordsAddress,
     parse=partial(parse, encrypted=False),
     open=_open,
+    imports=_IMPORTS,
     open_beside=_open_beside,
 )
 ENCRYPTED: Final = Scheme(
@@ -49,5 +52,6 @@ ENCRYPTED: Final = Scheme(
     address=EtcdRecordsAddress,
     parse=partial(parse, encrypted=True),
     open=_open,
+    imports=_IMPORTS,
     open_beside=_open_beside,
 )

@@ -59,13 +59,13 @@ def companions(path: str) -> tuple[str, str]:
     return path + "-wal", path + "-shm"
 
 
-def check_filesystem(path: str) -> None:
-    """Raise ``ConfigurationError`` if ``path`` (which need not exist) is on a network file system."""
+def network_file_system(path: str) -> str | None:
+    """Return the type of the network file system that ``path`` (which need not exist) is on; ``None``: on none."""
     try:
         with open(MOUNTINFO, "rb") as file:
             lines = file.read().splitlines()
     except OSError:
-        return
+        return None
     real = os.fsencode(os.path.realpath(path))
     longest, found = -1, ""
     for line in lines:
@@ -77,7 +77,13 @@ def check_filesystem(path: str) -> None:
         point = re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), fields[4]).rstrip(b"/")
         if len(point) >= longest and (real + b"/").startswith(point + b"/"):
             longest, found = len(point), os.fsdecode(kind)
-    if found in NETWORK_FILE_SYSTEMS:
+    return found if found in NETWORK_FILE_SYSTEMS else None
+
+
+def check_filesystem(path: str) -> None:
+    """Raise ``ConfigurationError`` if ``path`` (which need not exist) is on a network file system."""
+    found = network_file_system(path)
+    if found is not None:
         raise ConfigurationError(
             f"{path}: is on a network file system ({found}); SQLite needs a local disk. "
             "Use etcd:// and aerospike:// to share data between hosts."

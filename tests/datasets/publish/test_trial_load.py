@@ -146,7 +146,7 @@ class Price(NamedTuple):
             {},
             "ValidationFailed: prepare() raised KeyError: 'n'",
         ),
-        ("row_type", Price, Price(1)._asdict(), 1, "ValidationFailed: no process could load the new rows: "),
+        ("row_type", Price, Price(1), 1, "EncodeError: row 'k1' does not fit the row type Price: "),
     ],
     ids=["prepare", "row type"],
 )

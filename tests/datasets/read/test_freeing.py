@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.datasets.blocks import assembly
-from django_etcdaero.datasets.blocks.assembly import free_rows
-from django_etcdaero.datasets.read import follower as following
+from django_etcdaero.datasets.blocks import held_freeing
+from django_etcdaero.datasets.blocks.held import SLICE
+from django_etcdaero.datasets.blocks.held_freeing import free_rows
+from django_etcdaero.datasets.read import freeing
 from tests.datasets.hosting import FakeHost, many, publish
 
 
@@ -52,9 +53,9 @@ def test_rows_that_somebody_holds_are_let_alone(hold: Callable[[dict[Any, Any]],
 
 def test_rows_nobody_holds_are_freed_all(declare: Any) -> None:
     freed: list[int] = []
-    rows = {number: Freed(freed, number) for number in range(assembly.SLICE * 3 + 1)}
+    rows = {number: Freed(freed, number) for number in range(SLICE * 3 + 1)}
     free_rows(rows)
-    assert len(freed) == assembly.SLICE * 3 + 1
+    assert len(freed) == SLICE * 3 + 1
 
 
 SERVED: dict[str, Callable[[Any], Any]] = {
@@ -85,7 +86,7 @@ def test_what_readers_hold_of_an_old_version_stays_whole(
 
 def references_through_one_more() -> int:
     def one_more(rows: dict[Any, Any]) -> int:
-        references: int = assembly._references(rows)
+        references: int = held_freeing._references(rows)
         return references
 
     rows: dict[Any, Any] = {}
@@ -96,7 +97,7 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     host: FakeHost, declare: Any, step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emptied: list[int] = []
-    real = following.free_rows
+    real = freeing.free_rows
 
     def spied(rows: dict[Any, Any]) -> None:
         size, before = len(rows), sys.getrefcount(rows)
@@ -109,14 +110,14 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     publish(prices)
     look()
     # The spy may count as a holder, according to the version of Python; the threshold is raised by as much.
-    monkeypatch.setattr(assembly, "_ALONE", references_through_one_more())
-    monkeypatch.setattr(following, "free_rows", spied)
-    monkeypatch.setattr(following, "MOST_DROPPED", 0)
+    monkeypatch.setattr(held_freeing, "_ALONE", references_through_one_more())
+    monkeypatch.setattr(freeing, "free_rows", spied)
+    monkeypatch.setattr(freeing, "MOST_ENTRIES", 0)
     publish(prices, {"a": 1})
     look()
-    assert emptied == [1500]
+    assert emptied == [1500, 32]  # the rows, and the keys of each block
     publish(prices, {"a": 2})
     with contextlib.nullcontext(prices.snapshot()) as held:
         look()
-        assert emptied == [1500, 0]
+        assert emptied == [1500, 32, 0, 1]
         assert dict(held) == {"a": 1}

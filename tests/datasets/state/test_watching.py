@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.datasets.state import watching
 from django_etcdaero.datasets.state.presence import Presence, merged, processes
 from tests.datasets.hosting import FakeHost
+from tests.waiting import wait_until
 
 
 def told(host: FakeHost) -> list[str]:
@@ -121,6 +123,40 @@ def test_the_packages_own_are_told_once_they_are_old(host: FakeHost, monkeypatch
             publish(presence)
             assert told(host) == ["config/*", "announcements/*", "datasets/prices/x"]
             assert [each.own for each in processes(host.kv)[0].watches] == [False, True, True]
+
+
+def test_waits_are_told_when_they_have_lasted(host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "TELL_EVERY", 0.0)
+    presence = Presence(host.kv, ttl=30, started=1.0)
+    with host.kv.lock("orders/7"), host.kv.mirror("config/"):
+        waits = host.kv.lock("orders/7")
+        thread = threading.Thread(target=waits.acquire)
+        thread.start()
+        wait_until(lambda: len(host.kv.open_watches()) == 4, what="a mirror, two places and the wait")
+        publish(presence)
+        assert told(host) == ["config/*"]
+        monkeypatch.setattr(watching, "LASTING", 0.0)
+        publish(presence)
+        (process,) = processes(host.kv)
+        assert sorted((each.use, each.name) for each in process.watches) == [
+            ("lock", "orders/7"),
+            ("mirror", ""),
+            ("place", ""),
+            ("place", ""),
+        ]
+        assert process.watches[0].use == "mirror"
+    thread.join(10)
+    waits.release()
+
+
+@pytest.mark.parametrize("rest", [[], ["lock"], [1, 2]])
+def test_what_is_told_in_another_way_is_a_watch(host: FakeHost, rest: list[object]) -> None:
+    host.kv.put(f"{PROCESSES}y", '{"host": "b", "pid": 1, "started": 1, "schemas": {"prices": 1}}')
+    host.kv.put(
+        f"{PROCESSES}y/watches", json.dumps({"host": "b", "pid": 1, "at": 1, "watches": [["k", 1, 2, 3, *rest]]})
+    )
+    (process,) = processes(host.kv)
+    assert [(each.keys, each.use, each.name) for each in process.watches] == [("k", "watch", "")]
 
 
 def test_how_many_are_left_out_is_told(host: FakeHost) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.exceptions import ConfigurationError, ResponseError, StoreFull
-from django_etcdaero.keyvalue.embedded import EmbeddedEngine
+from django_etcdaero.keyvalue.embedded import EmbeddedEngine, connection, hub
 from django_etcdaero.keyvalue.values import PutRequest, RangeRequest, WatchLost, WatchRequest
 from django_etcdaero.system.sqlite import path as path_rules
 from tests.keyvalue.recording import Recording, short
@@ -147,7 +147,7 @@ def _open_unprivileged(path: Path) -> str:
     """Return what a process without the rights of root says when it opens ``path``."""
     code = f"""
 import os, sys
-from django_etcdaero.keyvalue.embedded import EmbeddedEngine
+from django_etcdaero.keyvalue.embedded import EmbeddedEngine, connection, hub
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid({UNPRIVILEGED}); os.setuid({UNPRIVILEGED})
 try:
@@ -339,3 +339,17 @@ def test_a_store_restored_in_place_is_a_reset(path: Path, engine: EmbeddedEngine
         backup.backup(live)
     assert seen.wait_lost() is WatchLost.RESET
     assert engine.range(RangeRequest(b"a")).kvs[0].value == b"old"
+
+
+def test_a_write_that_the_files_times_do_not_show_is_noticed_all_the_same(
+    path: Path, engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two writes in one tick of the file system's clock leave the same times."""
+    monkeypatch.setattr(connection, "_stamp", lambda path: "the same")
+    monkeypatch.setattr(hub, "_TICK", 0.0)
+    seen = Recording()
+    engine.watch(WatchRequest(b"a"), seen)
+    with closing(EmbeddedEngine.file(path)) as other:
+        for number in range(3):
+            other.put(PutRequest(b"a", b"%d" % number))
+            assert short(seen.wait(number + 1))[-1] == f"+a={number}"

@@ -185,6 +185,31 @@ class Cluster:
         for member in self.members:
             member.wait_ready()
 
+    def agree(self) -> bool:
+        """Write something, and tell whether all members have the same data then.
+
+        etcd 3.5.0 to 3.5.5 does the last write twice on a member that is killed after it was defragmented and before
+        the next write (etcd issue 14685). Its revisions are ahead of those of the others from then on, and a watch
+        that moves from one to the other misses an event, or gets one twice: on such a cluster that is to be expected.
+        """
+        self.members[0].etcdctl("put", "another-write", "")
+
+        def same() -> bool:
+            return len({member.etcdctl("endpoint", "hashkv").stdout.partition(", ")[2] for member in self.members}) == 1
+
+        try:
+            wait_until(same, 3, "all members having the same data")
+        except AssertionError:
+            return False
+        return True
+
+    def begin_anew(self) -> None:
+        """Start all members without what they had."""
+        self.kill()
+        for member in self.members:
+            member.wipe()
+        self.start()
+
     def leader(self, *credentials: str) -> Server:
         """Return the member that leads now. Current servers tell it only users that they know."""
         found: list[Server] = []

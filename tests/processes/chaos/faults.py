@@ -16,6 +16,7 @@ from tests.processes.site import Agent, Process
 ALLOWED = {
     None,
     "ClusterError",
+    "ClusterTimeout",
     "DeadlineExceeded",
     "Fenced",
     "KeyNotFound",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero import conf
+from django_etcdaero.datasets.mapped.writing import Writer
 from django_etcdaero.datasets.publish.commit import GuardedCommit
 from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, TxnRequest
 
@@ -17,17 +18,25 @@ STORE_WRITES = ("put", "delete", "touch", "increment", "put_many", "delete_many"
 
 
 def arm() -> None:
-    """Prepare what the environment asks for: ``SHOP_STOP=announce`` stops the process right before it announces."""
-    if os.environ.get("SHOP_STOP") != "announce":
-        return
-    run = GuardedCommit.run
+    """Prepare what the environment asks for: ``SHOP_STOP=announce`` stops the process right before it announces, and
+    ``SHOP_STOP=build`` before the end of a file that processes share."""
+    match os.environ.get("SHOP_STOP"):
+        case "announce":
+            stop_before(GuardedCommit, "run")
+        case "build":
+            stop_before(Writer, "finish")
 
-    def stop_and_run(self: GuardedCommit, *args: Any) -> int:
+
+def stop_before(owner: type, name: str) -> None:
+    """Stop this process at each call of a method."""
+    run = getattr(owner, name)
+
+    def stop_and_run(self: Any, *args: Any) -> Any:
         # To this thread, which then stops here. Told to the process it is stopped when its main thread is.
         signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         return run(self, *args)
 
-    GuardedCommit.run = stop_and_run  # type: ignore[method-assign]
+    setattr(owner, name, stop_and_run)
 
 
 class Steps:

@@ -51,6 +51,13 @@ class Stream:
         if timeout is not None:
             self._condition.limit = monotonic() + timeout + GRACE
 
+    def expect(self, seconds: float) -> None:
+        """End it, with ``DEADLINE_EXCEEDED``, if ``seconds`` pass without another word from this method; infinity: any
+        time may pass. From any thread.
+        """
+        if not self._condition.cancelled:
+            self._condition.limit = monotonic() + seconds
+
     def __iter__(self) -> Stream:
         return self
 

@@ -208,7 +208,8 @@ class WatchHub:
             return stream.interrupted
         except grpc.RpcError as error:
             assert stream is not None
-            if stream.interrupted:
+            # It has no deadline but the one for its silence, after which the channel was left: an interruption, too.
+            if stream.interrupted and error.code() is not grpc.StatusCode.DEADLINE_EXCEEDED:
                 return True
             self._balancer.failed(stream.choice)
             text = describe(error.code(), error.details() or "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import queue
 import threading
 from collections import deque
@@ -30,6 +31,10 @@ from .watching import EtcdWatch, lost
 _log = logging.getLogger("django_etcdaero.kv")
 
 _PROBE_TIMEOUT = 5.0
+
+_LONGEST_SILENCE = 5.0
+"""Seconds without an answer to a request for a watch after which the member is left. It answers them one by one, at
+once, whatever there is to tell of the watch; pings, which its gRPC answers by itself, do not show that it does."""
 
 
 class WatchStream:
@@ -56,6 +61,8 @@ class WatchStream:
         self._numbers = itertools.count(1)
         self._watches: dict[int, EtcdWatch] = {}
         self._ids: dict[EtcdWatch, int] = {}
+        self._unanswered = 0
+        """Requests for watches to which nothing was said yet."""
         self._call = member.watch_stream(self._sending(), metadata=tokens.metadata[True])
 
     def _sending(self) -> Iterator[Any]:
@@ -71,6 +78,8 @@ class WatchStream:
             watch_id = next(self._numbers)
             self._watches[watch_id] = watch
             self._ids[watch] = watch_id
+            self._unanswered += 1
+            self._call.expect(_LONGEST_SILENCE)
             # The last step, and one: what comes after an exception of a signal handler must not be mixed up.
             self._requests.put((watch_message(watch.request, watch.next_revision, watch_id), watch))
 
@@ -82,8 +91,13 @@ class WatchStream:
                 self._requests.put((rpc.WatchRequest(cancel_request=rpc.WatchCancelRequest(watch_id=watch_id)), None))
 
     def answers(self) -> Iterator[Any]:
-        """Return what the server sends. Raises ``grpc.RpcError`` when the stream ends, whichever side ends it."""
-        return iter(self._call)
+        """Yield what the server sends. Raises ``grpc.RpcError`` when the stream ends, whichever side ends it; with the
+        code ``DEADLINE_EXCEEDED`` when nothing came for too long although something should.
+        """
+        for answer in self._call:
+            yield answer
+            with self._lock:  # whoever took the answer may have needed long
+                self._call.expect(_LONGEST_SILENCE if self._unanswered else math.inf)
 
     def interrupt(self) -> None:
         """End the stream, from any thread."""
@@ -159,6 +173,7 @@ class WatchStream:
         with self._lock:
             if answer.created:
                 watch = self._asked.popleft() if self._asked else None
+                self._unanswered = max(0, self._unanswered - 1)
             else:
                 watch = self._watches.get(answer.watch_id)
             if answer.canceled and watch is not None:

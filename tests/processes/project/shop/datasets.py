@@ -117,6 +117,7 @@ class Prices(Dataset[str, Any]):
     keep = 2
     first_read_timeout = float(os.environ.get("SHOP_PATIENCE", "20"))
     validators = [MinRows(1)]
+    shared = os.environ.get("SHOP_SHARED") == "1"
 
     def load(self) -> Mapping[str, Any] | Iterable[tuple[str, Any]]:
         return load()

@@ -1,0 +1,180 @@
+"""Making the rows of one version beside those of another (:mod:`.held`), a slice at a time."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from django_etcdaero.system.giving_way import GivingWay
+from django_etcdaero.system.native_types import untrack
+
+from .held import FEWEST, MOST, PER_SHARD, SLICE, SMALL, Sharded
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Making:
+    """New rows beside those of ``before``, which stay what they are: call :meth:`drop` and :meth:`put`, then
+    :meth:`done`.
+
+    ``size`` is how many there will be, more or less: it decides whether they are in one dictionary. Rows that are
+    neither dropped nor put are the same objects in both. Keys that are equal stay those of ``before``, unless they were
+    dropped first. ``at_most``: how many there may be when that is not known; there can be more than one dictionary is
+    for in the end.
+    """
+
+    def __init__(self, before: Mapping[Any, Any] | None, size: int, *, at_most: int = 0) -> None:
+        self._give_way = GivingWay()
+        self._at_most = at_most
+        self._rows: dict[Any, Any] | None = None
+        self._shards: list[dict[Any, Any]] = []
+        self._before = before
+        self._owned: dict[int, int] | None = None
+        """The shards that are copies already, with what they had in them; ``None``: all are new."""
+        self._untracked = True
+        if isinstance(before, Sharded):
+            if size <= SMALL // 2:
+                self._rows = {}
+            elif FEWEST * before._number <= size <= MOST * before._number:
+                self._owned = {}
+                for first in range(0, before._number, SMALL):
+                    self._shards += before._shards[first : first + SMALL]
+                    self._give_way()
+                self._untracked = before._untracked
+                self._number = before._number
+                return
+        elif size <= SMALL and (before is None or len(before) <= SMALL):
+            self._rows = {} if before is None else dict(before)
+            return
+        if self._rows is None:
+            self._spread(size)
+        self._put_all(before or {})
+
+    def _spread(self, size: int) -> None:
+        """Go on with shards for so many rows."""
+        self._rows = None
+        self._number = _prime(size // PER_SHARD)
+        for first in range(0, self._number, SLICE):
+            self._shards += ({} for _ in range(first, min(first + SLICE, self._number)))
+            self._give_way()
+
+    def _put_all(self, rows: Mapping[Any, Any]) -> None:
+        keys, values = iter(rows), iter(rows.values())
+        while some := list(islice(keys, SLICE)):
+            self.put(some, list(islice(values, SLICE)))
+
+    def put(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
+        """Add or replace rows: at most some thousands at once. ``rows[i]`` belongs to ``keys[i]``."""
+        if self._rows is not None:
+            self._rows.update(zip(keys, rows, strict=True))
+        elif self._owned is None:
+            shards, number = self._shards, self._number
+            for key, row in zip(keys, rows, strict=True):
+                shards[hash(key) % number][key] = row
+        else:
+            touched: list[dict[Any, Any]] = []
+            for key, row in zip(keys, rows, strict=True):
+                shard = self._own(hash(key) % self._number)
+                shard[key] = row
+                touched.append(shard)
+            if self._untracked and _stand_alone(keys, rows):
+                for shard in touched:  # at once: the collector looks at what is new to it
+                    untrack(shard)
+        self.look_at(keys, rows)
+
+    def setdefault(self, key: Any, row: Any) -> Any:
+        """Add a row unless there is one; return the one that is there. Then :meth:`look_at` what was added."""
+        if self._rows is not None:
+            return self._rows.setdefault(key, row)
+        at = hash(key) % self._number
+        return (self._shards[at] if self._owned is None else self._own(at)).setdefault(key, row)
+
+    def look_at(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
+        """Take notice of rows that were added."""
+        self._untracked = self._untracked and _stand_alone(keys, rows)
+        if self._rows is not None and SMALL < len(self._rows) < self._at_most:
+            rows_so_far = self._rows
+            self._spread(self._at_most)
+            self._put_all(rows_so_far)
+        self._give_way()
+
+    def drop(self, keys: Iterable[Any]) -> None:
+        """Remove rows, at most some thousands at once; those that are not there are none."""
+        for key in keys:
+            if self._rows is not None:
+                self._rows.pop(key, None)
+                continue
+            at = hash(key) % self._number
+            if key in self._shards[at]:
+                del self._own(at)[key]
+        self._give_way()
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return what is there by now."""
+        return (self._shards[hash(key) % self._number] if self._rows is None else self._rows).get(key, default)
+
+    def done(self) -> Mapping[Any, Any]:
+        """Return the new rows."""
+        if self._rows is not None:
+            return self._rows
+        shards, before = self._shards, self._before
+        if self._owned is not None and isinstance(before, Sharded):
+            touched: Iterable[int] = self._owned
+            count = before._count + sum(len(shards[at]) - size for at, size in self._owned.items())
+        else:
+            touched, count = range(len(shards)), 0
+            for first in range(0, len(shards), SLICE):
+                count += sum(map(len, shards[first : first + SLICE]))
+                self._give_way()
+        if self._untracked:
+            for at in touched:
+                untrack(shards[at])
+                if at % SLICE == 0:
+                    self._give_way()
+            untrack(shards)
+        return Sharded(shards, count, untracked=self._untracked)
+
+    def _own(self, at: int) -> dict[Any, Any]:
+        shard = self._shards[at]
+        if self._owned is not None and at not in self._owned:
+            self._owned[at] = len(shard)
+            shard = self._shards[at] = shard.copy()
+            self._give_way()
+        return shard
+
+
+def changed(rows: Mapping[K, V], upserts: Mapping[K, V], deletions: Collection[K]) -> Mapping[K, V]:
+    """Return ``rows`` without ``deletions`` and with ``upserts``, which replace what has their keys. ``rows`` stays."""
+    change = Making(rows, max(0, len(rows) + len(upserts) - len(deletions)))
+    change.drop(deletions)
+    for keys in _sliced(upserts):
+        change.put(keys, [upserts[key] for key in keys])
+    return change.done()
+
+
+def _sliced(keys: Iterable[K]) -> Iterator[list[K]]:
+    each = iter(keys)
+    while some := list(islice(each, SLICE)):
+        yield some
+
+
+def _stand_alone(keys: Sequence[Any], rows: Sequence[Any]) -> bool:
+    """Tell whether nothing here can be part of a cycle: the collector does not know it, and it cannot be changed.
+
+    Ordinary dicts of scalars are not known to it either, until somebody puts something else in. Tuples are known to it
+    until it looks at them; those in keys hold what can be a key.
+    """
+    if dict in set(map(type, rows)) or any(map(gc.is_tracked, rows)):
+        return False
+    return not any(map(gc.is_tracked, keys)) or all(type(key) is tuple or not gc.is_tracked(key) for key in keys)
+
+
+def _prime(number: int) -> int:
+    """Return the first prime number from ``number`` on."""
+    number = max(3, number | 1)
+    while any(number % divisor == 0 for divisor in range(3, int(number**0.5) + 1, 2)):
+        number += 2
+    return number

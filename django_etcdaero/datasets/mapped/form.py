@@ -1,0 +1,186 @@
+"""The file that the processes of a host map: its sections, written once, and checked when it is mapped.
+
+It is read where it lies, by an entry's number. Entries are sorted by a hash of their encoded keys (:func:`.keys.mixed`)
+whose upper bits are the number of the row's block: so entries of a block stand together, and a file is written block
+by block, in one pass. All numbers are those of the machine.
+
+==============  ====================================================================================================
+section         what is in it
+==============  ====================================================================================================
+header          :class:`Head`, and the digest of it and of all sections but the data
+data            each entry's encoded key, and behind it its encoded row (:mod:`django_etcdaero.datasets.blocks.codec`)
+offsets         where each entry begins, and where the last one ends (8 bytes each)
+hashes          of each entry, and a last one that none is greater than (4 bytes each)
+checks          CRC-32 of each entry's data, looked at whenever it is read (4 bytes each)
+firsts          the first entry of each bucket: of the hashes that begin with its number (4 bytes each)
+starts          the first entry of each block (4 bytes each)
+names           what tells whether a block is the same in another version (20 bytes each)
+other hashes    of the usual forms of keys that are not in theirs, sorted (4 bytes each), and ...
+other entries   ... the entries that these are of (4 bytes each)
+order           the entries in the order of the rows, where the dataset keeps one (4 bytes each)
+==============  ====================================================================================================
+
+Nothing of it is believed before the digest and the size fit; then only the data can be damaged, and each entry of that
+is checked when it is read. A file is never changed once it has its name, nor cut short: a process that touched a page
+beyond its end would be killed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Final, NamedTuple, NoReturn
+from zlib import crc32
+
+from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES
+from django_etcdaero.exceptions import CorruptBlock
+
+MAGIC: Final = b"etcdaero" + (b"<" if sys.byteorder == "little" else b">") + b"rows\x00\x00\x01"
+"""The last byte is the version of this form."""
+_HEAD: Final = struct.Struct("=16s20s4xQQQQQ")
+_DIGEST_BYTES: Final = 32
+HEADER_BYTES: Final = 128
+_STEP: Final = 1 << 20
+_RELEASED: Final = 4 << 20
+MOST_ENTRIES: Final = 2**32 - 2
+
+
+class DamagedFile(CorruptBlock):
+    """A mapped file is not what was written."""
+
+
+class Head(NamedTuple):
+    """What the header says."""
+
+    root: bytes
+    """Digest of the root of the version that it was made of."""
+    entries: int
+    """Rows."""
+    blocks: int
+    """A power of two."""
+    data_end: int
+    """Where the data ends: a multiple of 8."""
+    others: int
+    """Entries whose keys are not in their usual form."""
+    ordered: int
+    """1: the order of the rows is kept."""
+
+    @property
+    def bucket_bits(self) -> int:
+        """How many bits of a hash say its bucket: one or two entries are in each."""
+        return (self.entries >> 1).bit_length()
+
+    def sections(self) -> list[int]:
+        """Return the lengths of the sections behind the data."""
+        entries, others = self.entries, self.others
+        return [
+            8 * (entries + 1),
+            4 * (entries + 1),
+            4 * entries,
+            4 * ((1 << self.bucket_bits) + 1),
+            4 * (self.blocks + 1),
+            DIGEST_BYTES * self.blocks,
+            4 * others,
+            4 * others,
+            4 * entries * self.ordered,
+        ]
+
+    def packed(self) -> bytes:
+        """Return the header without its digest."""
+        packed = _HEAD.pack(MAGIC, *self)
+        return packed.ljust(HEADER_BYTES - _DIGEST_BYTES, b"\0")
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Head:
+        """Return what is in a header. Raises ``DamagedFile`` for anything that cannot be one."""
+        if len(data) != HEADER_BYTES or data[: len(MAGIC)] != MAGIC:
+            raise DamagedFile("it does not begin as a file of rows does, or another version has written it")
+        head = cls(*_HEAD.unpack_from(data)[1:])
+        if (
+            head.entries > MOST_ENTRIES
+            or head.others > head.entries
+            or head.ordered > 1
+            or head.blocks.bit_count() != 1
+            or head.blocks > 1 << 32
+            or head.data_end % 8
+            or head.data_end < HEADER_BYTES
+            or data[: HEADER_BYTES - _DIGEST_BYTES] != head.packed()
+        ):
+            raise DamagedFile("its header makes no sense")
+        return head
+
+
+def digest_begun(head: Head) -> blake2b:
+    """Return the digest of the header, to be updated with all sections but the data."""
+    return blake2b(head.packed(), digest_size=_DIGEST_BYTES)
+
+
+class MappedFile:
+    """A file that is mapped, for as long as anybody holds this object or one of its sections.
+
+    ``descriptor`` is that of the file, which the mapping takes a copy of: so a lock on it (``flock``) lasts as long as
+    the mapping, in this process and in its children. Raises ``DamagedFile`` and ``OSError``.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.damaged: str | None = None
+        """What is wrong with it, once that has turned out."""
+        self.on_damage: Callable[[], object] | None = None
+        """To be called then, once. It must not hold this object: the mapping would outlive its last user."""
+        status = os.fstat(descriptor)
+        size, self.inode = status.st_size, status.st_ino
+        self.head = head = Head.unpacked(os.pread(descriptor, HEADER_BYTES, 0))
+        lengths = head.sections()
+        if head.data_end + sum(lengths) != size:
+            raise DamagedFile(f"it has {size:,} bytes, and its header says {head.data_end + sum(lengths):,}")
+        self.data = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
+        self.size = size
+        whole = memoryview(self.data)
+        digest = digest_begun(head)
+        for begin in range(head.data_end, size, _STEP):  # a step at a time, each without the interpreter's lock
+            digest.update(whole[begin : begin + _STEP])
+        if digest.digest() != whole[HEADER_BYTES - _DIGEST_BYTES : HEADER_BYTES]:
+            raise DamagedFile("its sections have another digest")
+        bounds = [head.data_end]
+        for length in lengths:
+            bounds.append(bounds[-1] + length)
+        parts = [whole[begin:end] for begin, end in pairwise(bounds)]
+        self.names = parts.pop(5)
+        self.offsets = parts.pop(0).cast("Q")
+        self.hashes, self.checks, self.firsts, self.starts, self.other_hashes, self.other_entries, self.order = (
+            part.cast("I") for part in parts
+        )
+
+    def pair(self, entry: int) -> bytes:
+        """Return the data of an entry, after checking it. Raises ``DamagedFile``."""
+        pair = self.data[self.offsets[entry] : self.offsets[entry + 1]]
+        if crc32(pair) != self.checks[entry]:
+            self.refuse(entry)
+        return pair
+
+    def refuse(self, entry: int) -> NoReturn:
+        """Say that an entry is damaged: note it, tell of it, raise ``DamagedFile``."""
+        reason = f"the mapped file is damaged: entry {entry:,} has another checksum"
+        if self.damaged is None:
+            self.damaged = reason
+            if self.on_damage is not None:
+                self.on_damage()
+        raise DamagedFile(reason)
+
+    def names_of_blocks(self) -> Iterator[bytes]:
+        """Yield the name of each block."""
+        for begin in range(0, len(self.names), DIGEST_BYTES):
+            yield bytes(self.names[begin : begin + DIGEST_BYTES])
+
+    def release(self) -> None:
+        """Give up the pages that this process has touched, a few at a time: they come back when they are read.
+
+        Unmapping many at once would stop every other thread for some milliseconds.
+        """
+        for begin in range(0, self.size, _RELEASED):
+            self.data.madvise(mmap.MADV_DONTNEED, begin, min(_RELEASED, self.size - begin))

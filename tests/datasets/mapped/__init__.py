@@ -1,0 +1,1 @@
+"""Files that the processes of a host map."""
