@@ -11,6 +11,7 @@ from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.keyvalue.queue.lock import Holder
 
+from .formats import allowed
 from .overdue import OverdueLoad, overdue_loads
 from .presence import Process
 from .project import other_project
@@ -47,6 +48,8 @@ class Overview:
     """Loads that hang, the oldest first: each was given up after its ``load_timeout`` and has not ended."""
     loaded_at: float | None = None
     """When the source was last read successfully, by the clock of here; ``age`` counts from then."""
+    older_form: str = ""
+    """Why versions are written in an older form than this code could write; empty: they are not."""
 
     @property
     def version(self) -> int | None:
@@ -64,6 +67,8 @@ class Overview:
             found.append(
                 f"the clock of {self.stored.checked.host} is {abs(self.clock_skew)} s {direction} that of here"
             )
+        if self.older_form:
+            found.append(f"versions are written in an older form: {self.older_form}")
         return found
 
     @property
@@ -94,6 +99,7 @@ def overview(dataset: Declared[Any, Any], stores: Stores, *, announcements: Anno
         clock_skew=round(ages.load.skew) if ages.load is not None else 0,
         overdue=tuple(overdue_loads(stores.kv, layout)),
         loaded_at=None if load is None else load.began,
+        older_form=allowed(stores.kv, dataset.name, dataset.schema, newest=stores.newest_format).why,
     )
 
 

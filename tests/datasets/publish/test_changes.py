@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -351,6 +352,39 @@ def test_rows_that_no_process_could_load_are_refused(host: FakeHost, declare: An
     dataset.table.put(k1={"other": 1})
     result = refresh(dataset)
     assert (result.outcome, "no 'n'" in (result.error or "")) == (Outcome.FAILED, True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Price:
+    amount: Decimal
+    at: datetime
+    note: str = ""
+
+
+def price(number: int) -> Price:
+    return Price(Decimal(number) / 4, datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=number))
+
+
+def test_rows_of_a_class_change_and_are_folded_to_the_byte(
+    host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bases, "MOST_DELTAS", 2)
+    dataset = declared(declare, {f"k{number}": price(number) for number in range(300)}, row_type=Price)
+    refresh(dataset)
+    following = follow(dataset, host)
+    for number in range(3):
+        dataset.table.put(**{f"k{number}": price(1000 + number), f"x{number}": price(number)})
+        assert refresh(dataset).changes
+        following.step()
+        assert dict(dataset) == dataset.table.rows
+    assert manifest_of(host, dataset).deltas == ()
+    assert dataset.refresh(full=True).outcome is Outcome.UNCHANGED
+    dataset.table.put(k1=Price("much", datetime(2026, 1, 1, tzinfo=UTC)))  # type: ignore[arg-type]
+    result = refresh(dataset)
+    assert result.outcome is Outcome.FAILED
+    assert "'k1'" in (result.error or "")
+    assert "amount" in (result.error or "")
+    following.close()
 
 
 def test_prepare_is_tried_with_all_rows(host: FakeHost, declare: Any) -> None:

@@ -13,6 +13,7 @@ from django_etcdaero.datasets.blocks.codec import CODEC_VERSION
 from django_etcdaero.datasets.blocks.manifest import FORMAT_VERSION, ORDERED_FORMAT, Manifest
 from django_etcdaero.datasets.state import formats
 from django_etcdaero.datasets.state.formats import allowed
+from django_etcdaero.datasets.state.overview import overview
 from django_etcdaero.datasets.state.presence import Presence
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.exceptions import PermissionDenied
@@ -99,6 +100,8 @@ def test_while_old_code_reads_changes_go_into_blocks(
         assert (newest(host, prices).deltas, newest(host, prices).codec) == ((), 1)
     assert "old/7 reads up to format 2" in result.validators[0].text
     assert caplog.text.count("versions are written in an older form: old/7") == 1
+    told = overview(prices, host.stores("default")).warnings
+    assert told == ["versions are written in an older form: old/7 reads up to format 2 and codec 1"]
     host.kv.delete(old)
     prices.table.put(k1={"n": -9})
     assert prices.refresh(force=True).changes
