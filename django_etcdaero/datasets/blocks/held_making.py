@@ -68,22 +68,22 @@ class Making:
 
     def put(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
         """Add or replace rows: at most some thousands at once. ``rows[i]`` belongs to ``keys[i]``."""
+        touched: list[int] = []
         if self._rows is not None:
             self._rows.update(zip(keys, rows, strict=True))
-        elif self._owned is None:
-            shards, number = self._shards, self._number
-            for key, row in zip(keys, rows, strict=True):
-                shards[hash(key) % number][key] = row
         else:
-            touched: list[dict[Any, Any]] = []
-            for key, row in zip(keys, rows, strict=True):
-                shard = self._own(hash(key) % self._number)
-                shard[key] = row
-                touched.append(shard)
-            if self._untracked and _stand_alone(keys, rows):
-                for shard in touched:  # at once: the collector looks at what is new to it
-                    untrack(shard)
-        self.look_at(keys, rows)
+            shards, number = self._shards, self._number
+            touched = [hash(key) % number for key in keys]
+            if self._owned is not None:
+                for at in touched:
+                    self._own(at)
+            for at, key, row in zip(touched, keys, rows, strict=True):
+                shards[at][key] = row
+        self._untracked = self._untracked and _stand_alone(keys, rows)
+        if self._untracked:
+            for at in touched:  # at once: the collector walks through what it knows, new ones first
+                untrack(self._shards[at])
+        self._give_way()
 
     def setdefault(self, key: Any, row: Any) -> Any:
         """Add a row unless there is one; return the one that is there. Then :meth:`look_at` what was added."""
@@ -93,7 +93,7 @@ class Making:
         return (self._shards[at] if self._owned is None else self._own(at)).setdefault(key, row)
 
     def look_at(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
-        """Take notice of rows that were added."""
+        """Take notice of rows that were added by :meth:`setdefault`."""
         self._untracked = self._untracked and _stand_alone(keys, rows)
         if self._rows is not None and SMALL < len(self._rows) < self._at_most:
             rows_so_far = self._rows
