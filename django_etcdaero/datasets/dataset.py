@@ -116,7 +116,7 @@ class Dataset(LiveDataset[K, V]):
         if not allow_in_atomic:
             refuse_in_transaction(host(), f"refresh() of dataset {self.name!r}")
         if keys is not None:
-            if not self.loads_keys():
+            if not self._loads_keys():
                 raise InvalidRequest(f"refresh(keys=…): dataset {self.name!r} has no load_keys()")
             if full:
                 raise InvalidRequest("refresh(): keys and full exclude each other")

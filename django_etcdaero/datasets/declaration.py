@@ -117,7 +117,7 @@ def check(cls: type[Declared[Any, Any]]) -> None:
 
 
 def _check_changes(cls: type[Declared[Any, Any]]) -> None:
-    changes, keys = cls.loads_changes(), cls.loads_keys()
+    changes, keys = cls._loads_changes(), cls._loads_keys()
     if cls.ordered and (changes or keys):
         method = "load_changes" if changes else "load_keys"
         raise ConfigurationError(

@@ -115,12 +115,12 @@ class Declared(Generic[K, V]):
         raise NotImplementedError(f"{type(self).__qualname__} has no load_keys()")
 
     @classmethod
-    def loads_changes(cls) -> bool:
+    def _loads_changes(cls) -> bool:
         """Tell whether it has a ``load_changes()``."""
         return cls.load_changes is not Declared.load_changes
 
     @classmethod
-    def loads_keys(cls) -> bool:
+    def _loads_keys(cls) -> bool:
         """Tell whether it has a ``load_keys()``."""
         return cls.load_keys is not Declared.load_keys
 

@@ -14,10 +14,11 @@ import atexit
 import logging
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from django_etcdaero.datasets.dataset import Dataset
+from django_etcdaero.datasets.host import host
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system import forks, uwsgi
 from django_etcdaero.system.clocks import monotonic
@@ -34,17 +35,25 @@ EXIT_PATIENCE = 5.0
 """Longest time in seconds that the end of the process waits for the last try."""
 
 AnyDataset = Dataset[Any, Any]
+NO_KEYS: Mapping[str, str] = {}
 
 
-def request(dataset: AnyDataset) -> None:
-    """Ask for a load of the dataset now. Raises what the store raises."""
-    dataset.request_refresh()
+def request(dataset: AnyDataset, keys: Collection[str]) -> None:
+    """Ask for a load of the dataset now, with the rows of some keys. Raises what the store raises."""
+    if keys:
+        from django_etcdaero.datasets.state.schedule import request_load
+
+        request_load(dataset, host().stores(dataset.using), repair=False, keys=keys)
+    else:
+        dataset.request_refresh()
 
 
 class Asker:
     """Asks for loads of the datasets that were marked. ``threads()`` says whether a thread may do it."""
 
-    def __init__(self, threads: Callable[[], bool], ask: Callable[[AnyDataset], object] = request) -> None:
+    def __init__(
+        self, threads: Callable[[], bool], ask: Callable[[AnyDataset, Collection[str]], object] = request
+    ) -> None:
         self._threads = threads
         self._ask = ask
         self._at_exit = False
@@ -54,6 +63,8 @@ class Asker:
     def _forget(self) -> None:
         self._changed = threading.Condition()
         self._marked: dict[str, AnyDataset] = {}
+        self._keys: dict[str, dict[str, None]] = {}
+        """Keys to ask for, by the name of the dataset."""
         self._not_before: dict[str, float] = {}
         """When each may be asked for again, on the monotonic clock."""
         self._failures: dict[str, int] = {}
@@ -64,9 +75,16 @@ class Asker:
         """Leave what is marked to the parent, whose thread is not in this process."""
         self._forget()
 
-    def mark(self, datasets: Iterable[AnyDataset]) -> None:
-        """Have loads of ``datasets`` asked for: each by a request that is made after this call. Never raises."""
+    def mark(self, datasets: Iterable[AnyDataset], keys: Mapping[str, str] = NO_KEYS) -> None:
+        """Have loads of ``datasets`` asked for: each by a request that is made after this call. Never raises.
+
+        ``keys``: a key to ask for, as it stands in a request, by the name of a dataset.
+        """
         forks.catch_up()
+        datasets = list(datasets)
+        with self._changed:
+            for name, key in keys.items():
+                self._keys.setdefault(name, {})[key] = None
         if not self._threads():
             for dataset in datasets:
                 self._try(dataset)
@@ -131,9 +149,13 @@ class Asker:
                 self._marked.setdefault(dataset.name, dataset)
 
     def _try(self, dataset: AnyDataset) -> bool:
+        with self._changed:
+            keys = self._keys.pop(dataset.name, {})
         try:
-            self._ask(dataset)
+            self._ask(dataset, keys)
         except Exception as error:
+            with self._changed:
+                self._keys[dataset.name] = keys | self._keys.get(dataset.name, {})
             log = logger.debug if self._failures.get(dataset.name) else logger.warning  # once for each outage
             log("dataset %s: models changed, and no load could be asked for: %s", dataset.name, text_of(error))
             return False

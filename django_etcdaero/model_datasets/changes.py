@@ -7,7 +7,8 @@ change was committed, on the connection that the signal names.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,9 +19,9 @@ from django.db.models.signals import m2m_changed, post_delete, post_save
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.registry import datasets
-from django_etcdaero.exceptions import ConfigurationError
+from django_etcdaero.exceptions import ConfigurationError, EncodeError
 
-from .asking import asker
+from .asking import NO_KEYS, asker
 from .dataset import ModelDataset
 from .queries import model_of
 
@@ -57,8 +58,8 @@ def _connect(dataset: Dataset[Any, Any]) -> None:
         dataset.check_models()
     for sender in {sender for model in models for sender in _family(model)}:
         _dependents.setdefault(sender, {})[dataset.name] = dataset
-        for signal in (post_save, post_delete):
-            signal.connect(_changed, sender=sender, dispatch_uid=_UID)
+        post_save.connect(_changed, sender=sender, dispatch_uid=_UID)
+        post_delete.connect(_deleted, sender=sender, dispatch_uid=_UID)
         for through in _relations(sender):
             _dependents.setdefault(through, {})[dataset.name] = dataset
             m2m_changed.connect(_relation_changed, sender=through, dispatch_uid=_UID)
@@ -90,18 +91,34 @@ def _changed(sender: type[Model], using: str, **kwargs: Any) -> None:
     _ask_after_commit(sender, using)
 
 
+def _deleted(sender: type[Model], instance: Any, using: str, **kwargs: Any) -> None:
+    """Ask for the key of an object that is gone, too, where only changes are loaded: no field of it tells any more."""
+    from django_etcdaero.datasets.publish.position import key_text
+
+    from .changes_by import key_of
+
+    keys = {}
+    for name, dataset in _dependents.get(sender, {}).items():
+        if isinstance(dataset, ModelDataset) and dataset.changes_by:
+            key = key_of(dataset, sender, instance)
+            if key is not None:
+                with suppress(EncodeError):  # no row has it
+                    keys[name] = key_text(key)
+    _ask_after_commit(sender, using, keys)
+
+
 def _relation_changed(sender: type[Model], action: str, pk_set: set[Any] | None, using: str, **kwargs: Any) -> None:
     if action.startswith("post_") and pk_set != set():
         _ask_after_commit(sender, using)
 
 
-def _ask_after_commit(sender: type[Model], using: str) -> None:
+def _ask_after_commit(sender: type[Model], using: str, keys: Mapping[str, str] = NO_KEYS) -> None:
     dependents = _dependents.get(sender)
     if not dependents:
         return
     affected = [dataset for name, dataset in dependents.items() if datasets.get(name) is dataset]
     connection = transaction.get_connection(using)
     if connection.in_atomic_block or connection.get_autocommit():
-        transaction.on_commit(partial(asker.mark, affected), using=using, robust=True)
+        transaction.on_commit(partial(asker.mark, affected, keys), using=using, robust=True)
     else:  # commits are made by hand, and nobody tells of them
-        asker.mark(affected)
+        asker.mark(affected, keys)

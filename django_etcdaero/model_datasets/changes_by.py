@@ -10,12 +10,12 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
 
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Model, QuerySet
 
 from django_etcdaero.datasets.changes import Changes
 from django_etcdaero.exceptions import ConfigurationError
 
-from .queries import checked, model_of, rows_of
+from .queries import checked, key_in, model_of, rows_of
 
 OVERLAP: Final = timedelta(minutes=1)
 """How much earlier than the cursor changes are read from, where the dataset does not say: an object's time is set when
@@ -58,6 +58,14 @@ def changes(dataset: Any, since: Any) -> Changes[Any]:
         gone.update(dict.fromkeys(dead.keys() - _living(dataset, queryset, dead)))
     upserts = dict(rows_of(dataset, changed))
     return Changes(upserts, [key for key in gone if key not in upserts and key is not None], following)
+
+
+def key_of(dataset: Any, sender: type[Model], instance: Any) -> Any:
+    """Return the key that an object's row has, if it is one of the dataset's model; else ``None``."""
+    declared = dataset.queryset.model if dataset.queryset is not None else dataset.model
+    if declared is None or not issubclass(sender, model_of(declared)._meta.concrete_model or ()):
+        return None
+    return key_in(dataset, instance)
 
 
 def of_keys(dataset: Any, keys: Collection[Any]) -> Iterator[tuple[Any, Any]]:

@@ -112,12 +112,12 @@ class ModelDataset(Dataset[K, V]):
         return changes_by.of_keys(self, keys)
 
     @classmethod
-    def loads_changes(cls) -> bool:
+    def _loads_changes(cls) -> bool:
         """Tell whether it has ``changes_by``, or a ``load_changes()`` of its own."""
         return bool(cls.changes_by) or cls.load_changes is not ModelDataset.load_changes
 
     @classmethod
-    def loads_keys(cls) -> bool:
+    def _loads_keys(cls) -> bool:
         """Tell whether it has ``changes_by``, or a ``load_keys()`` of its own."""
         return bool(cls.changes_by) or cls.load_keys is not ModelDataset.load_keys
 

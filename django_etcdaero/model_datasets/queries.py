@@ -98,9 +98,13 @@ def serialized(dataset: Any, queryset: QuerySet[Any]) -> Iterator[tuple[Any, Any
         queryset = queryset.select_related(*dataset.select_related)
     if dataset.prefetch_related:
         queryset = queryset.prefetch_related(*dataset.prefetch_related)
-    path = dataset.key_field.split("__")
     for instance in queryset.iterator(chunk_size=CHUNK):
-        yield reduce(_part, path, instance), dataset.serialize(instance)
+        yield key_in(dataset, instance), dataset.serialize(instance)
+
+
+def key_in(dataset: Any, instance: Any) -> Any:
+    """Return the key of an object: the value of ``key_field``, ``None`` where no object is related."""
+    return reduce(_part, dataset.key_field.split("__"), instance)
 
 
 def _part(instance: Any, name: str) -> Any:

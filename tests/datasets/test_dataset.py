@@ -15,7 +15,8 @@ from django_etcdaero.exceptions import ConfigurationError, InvalidRequest
 
 pytestmark = pytest.mark.usefixtures("host")
 
-DECLARED = {*OPTIONS, "name", "load", "prepare", "layout", "live", "origin"}
+CHANGES = {"change_cursor", "load_changes", "load_keys"}
+DECLARED = {*OPTIONS, *CHANGES, "name", "load", "prepare", "layout", "live", "origin"}
 MAPPING = {"get", "items", "keys", "values"}
 READING = {"aready", "by", "get_many", "index", "sequence", "snapshot", "status", "wait_ready", "wait_version"}
 VERSIONS = {"diff", "export_version", "history", "import_version", "pin", "refused", "rollback", "unpin"}

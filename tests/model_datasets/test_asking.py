@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,7 +31,8 @@ class Store:
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self, dataset: Any) -> None:
+    def __call__(self, dataset: Any, keys: Collection[str] = ()) -> None:
+        self.keys = list(keys)
         self.tried[dataset.name] += 1
         assert self.gate.wait(10)
         if dataset.using in self.away:
@@ -90,6 +91,19 @@ def test_two_requests_for_a_dataset_are_some_time_apart(
     assert store.tried["prices"] == 1
     asker.close()  # at the end of the process nothing waits
     assert store.asked["prices"] == 2
+
+
+def test_keys_are_asked_for_until_that_is_done(asker: Asker, store: Store) -> None:
+    store.away.add("default")
+    asker.mark([PRICES], {"prices": "a"})
+    wait_until(lambda: store.tried["prices"] >= 2)
+    asker.mark([PRICES], {"prices": "b"})
+    store.away.clear()
+    wait_until(lambda: store.asked["prices"] and set(store.keys) >= {"b"})
+    asker.close()
+    assert store.keys in (["a", "b"], ["b"])
+    asker.mark([PRICES])
+    wait_until(lambda: store.keys == [])
 
 
 def test_what_could_not_be_asked_for_is_tried_again_and_told_once(

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets.publish.position import keys_in
+from django_etcdaero.datasets.state.schedule import MOST_KEYS, request_load
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
 from django_etcdaero.exceptions import ConfigurationError
 from tests.datasets.hosting import FakeHost, follow
@@ -130,6 +132,34 @@ def test_some_keys_are_loaded_alone(host: FakeHost, items: Any) -> None:
     delete(2, tombstone=False)
     assert refresh(items, keys=["i1", "i2", "i404"]).changes
     assert rows(host, items) == expected()
+
+
+def test_keys_of_deleted_objects_are_asked_for(
+    host: FakeHost, items: Any, django_capture_on_commit_callbacks: Any
+) -> None:
+    dataset = declared(name="watched", refresh_on=[Item], tombstones=())
+    refresh(dataset)
+    with django_capture_on_commit_callbacks(execute=True):
+        Item.objects.get(code="i1").delete()
+        item(2, minutes=3, name="other")
+    with django_capture_on_commit_callbacks(execute=True):
+        Item.objects.filter(code__in=["i3", "i4"]).delete()
+    request = host.state(dataset).pending
+    assert request is not None
+    assert set(keys_in(request.keys or ())) == {"i1", "i3", "i4"}
+    assert refresh(dataset).changes
+    assert host.state(dataset).pending is None
+    assert rows(host, dataset) == expected()
+    with django_capture_on_commit_callbacks(execute=True):
+        Item.objects.get(code="i5").delete()
+    request_load(dataset, host.stores("default"), repair=False, keys=[f"more {number}" for number in range(MOST_KEYS)])
+    request = host.state(dataset).pending
+    assert request is not None
+    assert (request.keys, request.full) == (None, True)
+    request_load(dataset, host.stores("default"), repair=True)
+    result = refresh(dataset)
+    assert (result.changes, result.drift) == (False, 1)
+    assert rows(host, dataset) == expected()
 
 
 def test_an_empty_table_is_a_beginning(host: FakeHost) -> None:

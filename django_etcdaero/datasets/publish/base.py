@@ -32,8 +32,11 @@ class Base:
 
 MOST_DELTAS: Final = 256
 """Records of deltas beside the blocks of a version: each names itself in the root, which every reader fetches."""
-MOST_SHARE: Final = 0.125
-"""Stored bytes of deltas for one of blocks, at most. Whoever reads the version anew reads them besides."""
+MOST_SHARE: Final = 0.25
+"""Stored bytes of deltas for one of blocks, at most. Whoever reads the version anew reads them besides; and the less it
+is, the more often blocks are written and fetched that have few rows that changed."""
+IDLE: Final = 0.5
+"""Part of these limits from which deltas are folded when nothing has changed, and so nobody waits for a change."""
 LEAST_BYTES: Final = 1 << 16
 """So many bytes of deltas are no matter, however small the version is."""
 
@@ -41,11 +44,18 @@ LEAST_BYTES: Final = 1 << 16
 def fits(manifest: Manifest, deltas: Sequence[EncodedDelta]) -> bool:
     """Tell whether further deltas leave a version readable in little more time than its blocks take alone."""
     size = sum(manifest.delta_sizes) + sum(len(delta.plain) for delta in deltas)
-    return (
-        bool(deltas)
-        and len(manifest.deltas) + len(deltas) <= MOST_DELTAS
-        and size <= max(LEAST_BYTES, MOST_SHARE * manifest.stored_bytes)
-    )
+    number = len(manifest.deltas) + len(deltas)
+    return bool(deltas) and number <= MOST_DELTAS and size <= _most_bytes(manifest)
+
+
+def is_to_fold(manifest: Manifest) -> bool:
+    """Tell whether a version has so many deltas that they are folded when there is time for it."""
+    number, size = len(manifest.deltas), sum(manifest.delta_sizes)
+    return number > IDLE * MOST_DELTAS or size > IDLE * _most_bytes(manifest)
+
+
+def _most_bytes(manifest: Manifest) -> float:
+    return max(LEAST_BYTES, MOST_SHARE * manifest.stored_bytes)
 
 
 _held: dict[bytes, Base] = {}

@@ -86,6 +86,13 @@ def read_keys(dataset: Declared[Any, Any], keys: Collection[Any], position: Posi
     return Given(upserts, wanted - upserts.keys(), position.cursor)
 
 
+def with_keys(dataset: Declared[Any, Any], given: Given, keys: Collection[Any], position: Position) -> Given:
+    """Return what a source gave, and the rows of further keys. Raises as :func:`read_keys` does."""
+    named = given.upserts.keys() | set(given.deletions)
+    more = read_keys(dataset, [key for key in keys if key not in named], position)
+    return Given(given.upserts | more.upserts, [*given.deletions, *more.deletions], given.cursor)
+
+
 def check_given_keys(keys: Iterable[Any]) -> list[Any]:
     """Return the keys of ``refresh(keys=…)``. Raises ``InvalidRequest`` for what is no collection of keys."""
     if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):

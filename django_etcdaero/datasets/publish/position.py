@@ -7,6 +7,8 @@ load that found nothing new leaves the version as it is, and notes how far it lo
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
@@ -79,6 +81,20 @@ def stored_cursor(dataset: Declared[Any, Any], cursor: Any, call: str) -> str:
             "are kept with a version"
         )
     return b64encode(encoded).decode()
+
+
+def key_text(key: Any) -> str:
+    """Return a key as it stands in a request. Raises ``EncodeError``."""
+    return b64encode(Encoder().encode([key], [None])[0][0]).decode()
+
+
+def keys_in(texts: Iterable[str]) -> list[Any]:
+    """Return the keys that stand in a request; what makes no sense is left out."""
+    found = []
+    for text in texts:
+        with suppress(DamagedRecord, ResponseError, ValueError):
+            found.append(decode(b64decode(text)))
+    return found
 
 
 def read_cursor(dataset: Declared[Any, Any]) -> str:

@@ -65,13 +65,13 @@ from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
-from .base import Base, base_of, fits, forget, remember
-from .changing import Difference, difference, read_changes, read_keys
+from .base import Base, base_of, fits, forget, is_to_fold, remember
+from .changing import Difference, difference, read_changes, read_keys, with_keys
 from .commit import GuardedCommit
 from .drift import drift_of
 from .expiry import Expiry, kept, note_of
 from .permission import Permission
-from .position import Position, position_of, read_cursor
+from .position import Position, keys_in, position_of, read_cursor
 from .repair import refuse_repair_in_vain
 from .source import Progress, load_rows
 from .storing import Storing, load_manifest
@@ -190,7 +190,7 @@ class Publication:
         base = load_manifest(self._blocks, load.latest)
         storing = self._storing(base)
         with self._phase("store"):
-            same = position.content if position is not None and self._allowed.deltas else b""
+            same = position.content if position is not None and base is not None and self._may_stay(base) else b""
             manifest = storing.store(rows, contents=self._changeable, columns=self._allowed.columns, same=same)
         del rows
         load = load._replace(content=storing.content.hex(), drift=self._drift(base, position, manifest, storing))
@@ -217,13 +217,15 @@ class Publication:
     @property
     def _changeable(self) -> bool:
         """Whether parts of the source can be loaded by themselves."""
-        return self._from_source and (self._dataset.loads_changes() or self._dataset.loads_keys())
+        return self._from_source and (self._dataset._loads_changes() or self._dataset._loads_keys())
 
     def _to_change(self) -> tuple[Announcement, Position, Base] | None:
         """Return the version that a change can go on from; ``None``: everything is to be loaded."""
-        if self._lock is None or not self._changeable or self._full or self._verify:
+        wanted = self._state.pending
+        full = self._full or (wanted is not None and wanted.full and self._keys is None)
+        if self._lock is None or not self._changeable or full or self._verify:
             return None
-        if self._keys is None and not self._dataset.loads_changes():
+        if self._keys is None and not self._dataset._loads_changes():
             return None
         latest, checked = self._latest(), self._state.checked
         position = position_of(latest, checked)
@@ -248,6 +250,9 @@ class Publication:
         started, began, self.loading = time.time(), elapsed(), True
         if self._keys is None:
             given = Context().run(read_changes, self._dataset, position)
+            asked = keys_in(self._state.pending.keys or ()) if self._state.pending is not None else []
+            if given is not None and asked and self._dataset._loads_keys():
+                given = Context().run(with_keys, self._dataset, given, asked, position)
         else:
             given = Context().run(read_keys, self._dataset, self._keys, position)
         self._permission.check()
@@ -260,7 +265,7 @@ class Publication:
             with self._phase("store"):
                 found = difference(given, base, position, self._blocks)
             load = load._replace(content=found.content.hex())
-            if not found and self._may_stay(base.manifest):
+            if not found and self._stays(base.manifest):
                 checked = self._note(load, latest.version)
                 return Published(Outcome.UNCHANGED, None, checked, latest.rows, 0, latest.stored_bytes, changes=True)
             self.loading = True
@@ -328,11 +333,15 @@ class Publication:
         """Tell whether all who read the dataset can read a version."""
         return (self._allowed.deltas or not manifest.deltas) and manifest.codec <= self._allowed.forms.codec
 
+    def _stays(self, manifest: Manifest) -> bool:
+        """Tell whether a version in which nothing has changed stays as it is. Else its deltas are folded."""
+        return self._may_stay(manifest) and (self._keys is not None or not is_to_fold(manifest))
+
     def _drift(
         self, base: Manifest | None, position: Position | None, manifest: Manifest, storing: Storing
     ) -> int | None:
         """Return how many rows were not what changes had told, now that everything was loaded."""
-        if base is None or position is None or not position.cursor or not self._dataset.loads_changes():
+        if base is None or position is None or not position.cursor or not self._dataset._loads_changes():
             return None
         if position.content == storing.content:
             return 0
@@ -373,7 +382,7 @@ class Publication:
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
         started, began, self.loading = time.time(), elapsed(), True
         cursor = ""
-        if self._from_source and self._dataset.loads_changes():
+        if self._from_source and self._dataset._loads_changes():
             cursor = Context().run(read_cursor, self._dataset)
         rows = Context().run(self._read, self._progress)
         self._permission.check()

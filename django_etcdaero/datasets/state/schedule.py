@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -100,6 +101,10 @@ def backoff(failures: int, period: timedelta | None) -> float:
     return delay if period is None else min(delay, period.total_seconds())
 
 
+MOST_KEYS = 200
+"""Keys of one request."""
+
+
 class Asked(NamedTuple):
     """A request as it stands in the store."""
 
@@ -108,10 +113,12 @@ class Asked(NamedTuple):
     """Of the store, when the request was written: what has a greater one came later."""
 
 
-def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -> Asked:
+def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool, keys: Collection[str] = ()) -> Asked:
     """Ask for a load, and return the request that will do.
 
-    ``repair``: a reader does, because stored blocks are to be checked. A pending repair stays one.
+    ``repair``: a reader does, because stored blocks are to be checked. A pending repair stays one. ``keys``: their rows
+    are to be loaded besides what has changed, where only that is loaded; with more than ``MOST_KEYS`` of all requests
+    that are pending everything is.
 
     A reader leaves it at the repair that is pending already. A person's request is always a new one: what is pending
     may be under way, and would not show what has changed since. But one that was made since this call began will do.
@@ -121,8 +128,16 @@ def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -
     while True:
         before = stores.kv.get(layout.request)
         pending = _unanswered(stores, layout.checked, before)
-        if before is not None and pending is not None and _will_do(pending, repair=repair, lost=lost):
+        known = dict.fromkeys((pending.keys or ()) if pending is not None else ())
+        if (
+            before is not None
+            and pending is not None
+            and _will_do(pending, repair=repair, lost=lost)
+            and (pending.full or known.keys() >= set(keys))
+        ):
             return Asked(pending.id, before.mod_revision)
+        wanted = [*known, *(key for key in keys if key not in known)]
+        full = len(wanted) > MOST_KEYS or (pending is not None and pending.full)
         id_ = secrets.token_hex(8)
         request = LoadRequest(
             at=time.time(),
@@ -130,6 +145,8 @@ def request_load(dataset: Declared[Any, Any], stores: Stores, *, repair: bool) -
             wanted=not repair or (pending is not None and pending.by_person),
             id=id_,
             person=id_ if not repair else pending.person if pending is not None else "",
+            keys=None if full else wanted or None,
+            full=full,
         )
         seen = before.mod_revision if before else 0
         same = mod_revision(layout.request) == seen

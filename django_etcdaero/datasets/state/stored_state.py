@@ -58,6 +58,14 @@ class LoadRequest(StoredValue):
     """Random, another one whenever something is added to what is wanted. Empty in a request of older code."""
     person: str = ""
     """The id that it had when a person asked last; empty: no person did."""
+    keys: list[str] | None = None
+    """Keys whose rows are to be loaded besides what has changed, as texts (base64 of their encodings)."""
+    full: bool = False
+    """Everything is to be loaded, not only what has changed."""
+
+    def complaint(self) -> str | None:
+        """Say that its keys are no texts."""
+        return "has bad 'keys'" if any(type(key) is not str for key in self.keys or ()) else None
 
     @property
     def by_person(self) -> bool:

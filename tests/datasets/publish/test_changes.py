@@ -167,6 +167,21 @@ def test_many_changes_are_folded_into_the_blocks_that_they_concern(
     following.close()
 
 
+def test_many_changes_are_folded_when_nothing_has_changed(
+    host: FakeHost, prices: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bases, "MOST_DELTAS", 4)
+    for number in range(3):
+        prices.table.put(k1={"n": -number - 1})
+        assert refresh(prices).version == number + 2
+    assert len(manifest_of(host, prices).deltas) == 3
+    result = refresh(prices)
+    assert (result.outcome, result.changes, result.version) == (Outcome.REFRESHED, True, 5)
+    assert manifest_of(host, prices).deltas == ()
+    assert stored(host, prices) == prices.table.rows
+    assert refresh(prices).outcome is Outcome.UNCHANGED
+
+
 def test_changes_that_take_much_room_are_folded(host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bases, "LEAST_BYTES", 0)
     dataset = declared(declare, many(2000))
