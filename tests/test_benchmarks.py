@@ -44,12 +44,14 @@ SMALL = {
     "cache.py": ["--seconds=0.005", "--rounds=1"],
     "changes.py": ["--rows=2000", "--changed=5", "--rounds=2"],
     "encode.py": ["2000"],
+    "fan_out.py": ["--rows=2000", "--changed=2", "--rounds=1", "--readers=2"],
     "kv_calls.py": ["50"],
     "locks.py": ["--locks=20", "--turns=4", "--engine=sqlite", "--engine=mem"],
     "million.py": ["--rows=5000"],
     "records.py": ["mem:", "sqlite:///{directory}/records.sqlite3"],
     "typed_rows.py": ["2000"],
     "shared.py": ["--rows=2000", "--processes=2", "--held=1", "--reads=200"],
+    "stalls.py": ["--rows=3000", "--changed=3", "--swaps=1"],
     "scale.py": ["--processes", "2", "--datasets", "2", "--seconds=1", "--announcements=1", "--settle=0"],
 }
 """The scripts that measure without servers that must be named, and how to make them quick."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import reprlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple, TypeVar
 
 from django_etcdaero.exceptions import DuplicateKey, KeyNotFound, ValidationFailed
+from django_etcdaero.system.giving_way import GivingWay
 from django_etcdaero.system.native_types import native_class, untrack
 
 from .blocks.held import SLICE, SMALL
@@ -85,23 +87,32 @@ def build_index(dataset: str, field: str, rows: Mapping[Any, V]) -> FieldIndex[V
     Raises ``ValidationFailed`` naming a row that has no such field, or a value there that cannot be hashed.
     """
     look = _Look(dataset, field)
-    found = Making(None, 0, at_most=len(rows))
+    few: dict[Any, Any] = {}
+    many: Making | None = None
+    get, put = few.get, few.__setitem__
     several: dict[Any, list[V]] = {}
+    give_way = GivingWay()
     all_keys, all_rows = iter(rows), iter(rows.values())
     while keys := list(islice(all_keys, SLICE)):
         some = list(islice(all_rows, SLICE))
-        values = list(map(look.value, keys, some))
+        values = look.values(keys, some)
         for value, row in zip(values, some, strict=True):
-            first = found.setdefault(value, _NONE)
+            first = get(value, _NONE)
             if first is _NONE:
-                found.put((value,), (row,))
+                put(value, row)
             elif first is _MANY:
                 several[value].append(row)
             else:
-                found.put((value,), (_MANY,))
+                put(value, _MANY)
                 several[value] = [first, row]
                 untrack(several[value])  # for the time being: the collector would look at all that is added
-        found.look_at(values, some)
+        if many is not None:
+            many.look_at(values, some)
+        elif len(few) > SMALL:
+            many = Making(few, len(rows))
+            get, put = many.get, many.set
+        give_way()
+    found = Making(few, len(few)) if many is None else many
     for value, each in several.items():
         found.put((value,), (_entry(each),))
     return FieldIndex(look.label, found.done())
@@ -191,13 +202,28 @@ class _Look:
         self._field = field
         self._getters: dict[type, Callable[[Any], Any]] = {}
 
+    def values(self, keys: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
+        """Return the value of each row. Raises ``ValidationFailed``."""
+        kinds = set(map(type, rows))
+        if len(kinds) == 1:
+            try:
+                found = list(map(self._getter(kinds.pop()), rows))
+                deque(map(hash, found), maxlen=0)
+                return found
+            except (KeyError, AttributeError, TypeError):
+                pass  # in which row is found out one by one
+        return list(map(self.value, keys, rows))
+
+    def _getter(self, kind: type) -> Callable[[Any], Any]:
+        get = self._getters.get(kind)
+        if get is None:
+            get = itemgetter(self._field) if issubclass(kind, Mapping) else attrgetter(self._field)
+            self._getters[kind] = get
+        return get
+
     def value(self, key: Any, row: Any) -> Any:
         """Return the value of a row. Raises ``ValidationFailed``."""
-        kind, field = type(row), self._field
-        try:
-            get = self._getters[kind]
-        except KeyError:
-            get = self._getters[kind] = itemgetter(field) if issubclass(kind, Mapping) else attrgetter(field)
+        get, field = self._getter(type(row)), self._field
         try:
             value = get(row)
         except (KeyError, AttributeError):

@@ -22,13 +22,11 @@ class Making:
 
     ``size`` is how many there will be, more or less: it decides whether they are in one dictionary. Rows that are
     neither dropped nor put are the same objects in both. Keys that are equal stay those of ``before``, unless they were
-    dropped first. ``at_most``: how many there may be when that is not known; there can be more than one dictionary is
-    for in the end.
+    dropped first.
     """
 
-    def __init__(self, before: Mapping[Any, Any] | None, size: int, *, at_most: int = 0) -> None:
+    def __init__(self, before: Mapping[Any, Any] | None, size: int) -> None:
         self._give_way = GivingWay()
-        self._at_most = at_most
         self._rows: dict[Any, Any] | None = None
         self._shards: list[dict[Any, Any]] = []
         self._before = before
@@ -68,37 +66,34 @@ class Making:
 
     def put(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
         """Add or replace rows: at most some thousands at once. ``rows[i]`` belongs to ``keys[i]``."""
+        touched: list[int] = []
         if self._rows is not None:
             self._rows.update(zip(keys, rows, strict=True))
-        elif self._owned is None:
-            shards, number = self._shards, self._number
-            for key, row in zip(keys, rows, strict=True):
-                shards[hash(key) % number][key] = row
         else:
-            touched: list[dict[Any, Any]] = []
-            for key, row in zip(keys, rows, strict=True):
-                shard = self._own(hash(key) % self._number)
-                shard[key] = row
-                touched.append(shard)
-            if self._untracked and _stand_alone(keys, rows):
-                for shard in touched:  # at once: the collector looks at what is new to it
-                    untrack(shard)
-        self.look_at(keys, rows)
+            shards, number = self._shards, self._number
+            touched = [hash(key) % number for key in keys]
+            if self._owned is not None:
+                for at in touched:
+                    self._own(at)
+            for at, key, row in zip(touched, keys, rows, strict=True):
+                shards[at][key] = row
+        self._untracked = self._untracked and _stand_alone(keys, rows)
+        if self._untracked:
+            for at in touched:  # at once: the collector walks through what it knows, new ones first
+                untrack(self._shards[at])
+        self._give_way()
 
-    def setdefault(self, key: Any, row: Any) -> Any:
-        """Add a row unless there is one; return the one that is there. Then :meth:`look_at` what was added."""
+    def set(self, key: Any, row: Any) -> None:
+        """Add or replace one row: sooner done than by :meth:`put`. Then :meth:`look_at` what was added."""
         if self._rows is not None:
-            return self._rows.setdefault(key, row)
+            self._rows[key] = row
+            return
         at = hash(key) % self._number
-        return (self._shards[at] if self._owned is None else self._own(at)).setdefault(key, row)
+        (self._shards[at] if self._owned is None else self._own(at))[key] = row
 
     def look_at(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
-        """Take notice of rows that were added."""
+        """Take notice of rows that were added by :meth:`set`."""
         self._untracked = self._untracked and _stand_alone(keys, rows)
-        if self._rows is not None and SMALL < len(self._rows) < self._at_most:
-            rows_so_far = self._rows
-            self._spread(self._at_most)
-            self._put_all(rows_so_far)
         self._give_way()
 
     def drop(self, keys: Iterable[Any]) -> None:
