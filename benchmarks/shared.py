@@ -127,6 +127,8 @@ def memory(args: argparse.Namespace) -> None:
         publisher.go_on()
         publisher.answer()
         for name, group in (("shared", readers), ("held", held)):
+            if not group:
+                continue
             loads = [each.answer()["loaded"] for each in group]
             for each in group:
                 each.go_on()

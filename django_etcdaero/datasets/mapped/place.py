@@ -121,16 +121,18 @@ class Place:
     # --- writing -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def building(self) -> Iterator[bool]:
+    def building(self, instead: int = 0) -> Iterator[bool]:
         """Be the one process of the host that makes files of this dataset, if no other one is.
 
+        ``instead`` of so many that hang: of those processes who find that out one is enough, too.
         Raises :class:`ReadOnly` where this process must not, ``StoreFull`` and ``ConfigurationError``.
         """
         with self._told():
             make_directories(self.path)
             self.check()
+            name = f"{instead}-{_LOCK}" if instead else _LOCK
             descriptor = os.open(
-                os.path.join(self.path, _LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+                os.path.join(self.path, name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
             )
         try:
             got = _locked(descriptor, fcntl.LOCK_EX)

@@ -2,7 +2,7 @@
 
 Whoever needs a version looks for its file. Where there is none, the one process that gets the lock makes it, and the
 others look again and again; nobody waits in a thread. If whoever has the lock makes no progress for :data:`HANGING`
-seconds, the next one does not wait for it any more: two processes that make one file do work twice, and nothing else.
+seconds, one of the others makes the file as well: two processes that make one file do work twice, and nothing else.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ class SharedVersions:
         """How far the file was that another process makes, and when that was seen first."""
         self._waited: tuple[bytes, float] = (b"", 0.0)
         """Which version is looked for, and since when."""
+        self._hanging = 0
+        """How many processes one after the other have made no progress for long."""
         self._has_made = False
         """Whether this process has made a file. Such a process goes first: it has taken the memory for that already,
         of which the interpreter gives little back (with 1,000,000 rows some 20 MB stay)."""
@@ -157,8 +159,9 @@ class SharedVersions:
         until = put_off(math.inf) if self._place.is_put_off(root, monotonic()) else None
         if until is not None:  # another process may do it earlier
             return min(until, self._next_look(root))
-        with self._place.building() as got:
-            if not got and not self._hangs(root):
+        with self._place.building(self._hanging) as got:
+            if not got:
+                self._look_whether_it_hangs(root)
                 return self._next_look(root)
             found = self.map(root)  # it may have come meanwhile
             if found is None:
@@ -166,7 +169,7 @@ class SharedVersions:
                 if until is not None:
                     return until
                 found = self.map(root)
-        self._seen = None, 0.0
+        self._seen, self._hanging = (None, 0.0), 0
         return self._next_look(root) if found is None else found
 
     def _made(
@@ -215,12 +218,14 @@ class SharedVersions:
                     return file
         return None
 
-    def _hangs(self, root: bytes) -> bool:
-        """Tell whether the process that makes a file has made no progress for long."""
+    def _look_whether_it_hangs(self, root: bytes) -> None:
+        """Note it if the process that makes a file has made no progress for long."""
         progress, now = (root, self._place.progress(root)), monotonic()
         if progress != self._seen[0]:
             self._seen = progress, now
-        return now - self._seen[1] >= HANGING
+        elif now - self._seen[1] >= HANGING:
+            self._seen = progress, now
+            self._hanging += 1
 
     # --- starting without the stores, and tidying up -----------------------------------------------------------------
 

@@ -200,8 +200,14 @@ def test_while_another_process_makes_the_file_nobody_waits_in_a_thread(
         assert dict(prices) == ROWS
         assert follower.follower.next_at < float("inf")
         assert prices.status().state is State.VALID
-        # It hangs: nobody waits for it for ever.
+        # It hangs: one of the others does not wait for it for ever.
         monkeypatch.setattr(versions, "HANGING", 0.0)
+        follower.step()
+        with lock.with_name("1-building.lock").open("w") as second:
+            fcntl.flock(second, fcntl.LOCK_EX)
+            monkeypatch.setattr(versions, "HANGING", 60.0)
+            follower.step()
+            assert dict(prices) == ROWS
         follower.step()
         assert dict(prices) == MORE
 
