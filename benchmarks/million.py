@@ -119,7 +119,7 @@ def reader(args: argparse.Namespace) -> None:
     clock.wrap(assembly, "decode_block", "decode")
     clock.wrap(fetching, "assemble", "assemble")
     clock.wrap(follower.Follower, "_load", "all")
-    clock.wrap(follower, "free_rows", "free")
+    clock.wrap(follower, "free", "free")
     base = peak_megabytes()
     for version in (1, 2):
         with StallWatch() as watch:

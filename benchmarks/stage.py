@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from array import array
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -90,19 +91,26 @@ def python() -> list[str]:
 class StallWatch:
     """Measures how long other threads are kept from running: a thread that wants to run every millisecond.
 
-    ``longest`` is the longest time in seconds by which one of its naps was exceeded.
+    ``late`` is by how many seconds each of its naps was exceeded, ``longest`` the longest of these. ``held`` is for how
+    much of that the process was computing: what remains of it where the machine has other things to do as well.
     """
 
     def __init__(self) -> None:
-        self.longest = 0.0
+        self.late = array("d", [0.0])
+        self.held = array("d", [0.0])
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
+    @property
+    def longest(self) -> float:
+        return max(self.late)
+
     def _run(self) -> None:
         while not self._stop.is_set():
-            before = time.perf_counter()
+            before, used = time.perf_counter(), time.process_time()
             time.sleep(0.001)
-            self.longest = max(self.longest, time.perf_counter() - before - 0.001)
+            self.late.append(time.perf_counter() - before - 0.001)
+            self.held.append(max(0.0, time.process_time() - used - 0.001))
 
     def __enter__(self) -> StallWatch:
         self._thread.start()

@@ -191,6 +191,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         prefix=settings.prefix,
         lock_ttl=settings.options.LOCK_TTL,
         garbage_ttl=settings.options.GARBAGE_TTL,
+        newest_format=settings.options.NEWEST_FORMAT,
         project=settings.project,
         package=conf.package(),
         about=about(settings),

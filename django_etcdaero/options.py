@@ -31,6 +31,9 @@ class Options:
     GARBAGE_TTL: int = 24 * 3600
     """Seconds that the rows of replaced versions stay in the record store; 3600 to 2592000. No process may take longer
     to load a version, and no refresh to store one."""
+    NEWEST_FORMAT: Literal[2, 4] = 4
+    """The newest form in which versions are stored: 4, where all processes can read it; 2 for going back to older code,
+    which has to be published before that code starts."""
     SPLAY: float = 2.0
     """Longest random delay in seconds before a large version is fetched; 0 to 300."""
     REFRESH_IN_RUNSERVER: RefreshInRunserver = "auto"
@@ -62,10 +65,11 @@ _RANGES: Final = {
     "GARBAGE_TTL": _Range(3600, 30 * 24 * 3600, whole=True),
     "SPLAY": _Range(0, 300, whole=False),
 }
-_CHOICES: Final = {
+_CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "START": get_args(Start),
     "REFRESH_IN_RUNSERVER": get_args(RefreshInRunserver),
     "ADMIN_KEYS": get_args(AdminKeys),
+    "NEWEST_FORMAT": (2, 4),
 }
 READER_OPTIONS: Final = ("START", "POLL_INTERVAL", "SESSION_TTL", "SPLAY", "REFRESH_IN_RUNSERVER")
 """What concerns the process, which has one reader and one service: the alias ``default`` says it for all."""

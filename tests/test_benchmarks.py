@@ -42,6 +42,7 @@ SMALL = {
     "admin_pages.py": ["--rows=200", "--keys=200", "--locks=20", "--processes=4", "--datasets=4", "--small=2"],
     "announce.py": ["--rows=500", "--processes=2", "--rounds=2"],
     "cache.py": ["--seconds=0.005", "--rounds=1"],
+    "changes.py": ["--rows=2000", "--changed=5", "--rounds=2"],
     "encode.py": ["2000"],
     "kv_calls.py": ["50"],
     "locks.py": ["--locks=20", "--turns=4", "--engine=sqlite", "--engine=mem"],

@@ -95,6 +95,7 @@ def build_index(dataset: str, field: str, rows: Mapping[Any, V]) -> FieldIndex[V
             else:
                 found.put((value,), (_MANY,))
                 several[value] = [first, row]
+                untrack(several[value])  # for the time being: the collector would look at all that is added
         found.look_at(values, some)
     for value, each in several.items():
         found.put((value,), (_entry(each),))
@@ -140,11 +141,13 @@ def change_index(
             at(key, old).gone.setdefault(id(old), []).append(_NONE)
     change = Making(index.found, len(index.found) + len(touched))
     for value, each in touched.items():
+        new = each.new
         rows = each.of(index[value])
         if rows is None:
             return None
         if rows:
-            change.put((value,), (_entry(rows),))
+            known = not gc.is_tracked(index.found.get(value))
+            change.put((value,), (_entry(rows, new=[*new, rows[0]] if known else rows),))
         else:
             change.drop((value,))
     return FieldIndex(look.label, change.done())
@@ -156,6 +159,11 @@ class _Touched(NamedTuple):
     gone: dict[int, list[Any]]
     """By the ``id`` of a row what takes its place, ``_NONE``: nothing; once for each time that the row is there."""
     added: list[Any]
+
+    @property
+    def new(self) -> list[Any]:
+        """The rows that come in; look before :meth:`of`."""
+        return [*self.added, *(row for each in self.gone.values() for row in each if row is not _NONE)]
 
     def of(self, rows: Iterable[Any]) -> list[Any] | None:
         """Return the rows after the change, or ``None`` if one that is to go is not there."""
@@ -199,12 +207,16 @@ class _Look:
         return value
 
 
-def _entry(rows: list[Any]) -> Any:
-    """Return what an index has for rows with one value. Others get their turn while a long tuple is made."""
+def _entry(rows: list[Any], *, new: list[Any] | None = None) -> Any:
+    """Return what an index has for rows with one value. Others get their turn while a long tuple is made.
+
+    ``new``: those of them of which it is not known that the garbage collector has nothing to do with them.
+    """
     if len(rows) == 1:
         return rows[0]
     made = _Several(tuple(rows) if len(rows) <= SMALL else tuple(row for row in rows))
-    if not any(map(gc.is_tracked, rows)) and dict not in set(map(type, rows)):
+    new = rows if new is None else new
+    if not any(map(gc.is_tracked, new)) and dict not in set(map(type, new)):
         untrack(made.rows)
         untrack(made)
     return made

@@ -40,6 +40,8 @@ class Stores:
     """The package of the project's URLs, which tells projects without a name apart; empty: it is not known."""
     remedy: str = "run 'manage.py etcdaero_refresh'"
     """What to do where nothing has been published yet."""
+    newest_format: int = 4
+    """The newest form in which versions are written (:mod:`.state.formats`): 2 or 4."""
     about: About = About()
     """What this process tells about itself where it registers."""
     missing: str = ""

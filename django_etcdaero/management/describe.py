@@ -74,9 +74,12 @@ def describe_result(result: RefreshResult) -> str:
         refreshed = f"would write {written} of {total} as {version}, {result.rows:,} rows"
     else:
         refreshed = f"refreshed: {version}, {result.rows:,} rows, {written} written of {total}"
+    if result.drift:
+        refreshed += f", {count(result.drift)} rows corrected that changes had missed"
+    told = "; only changes were loaded" if result.changes else ""
     words = {
-        Outcome.REFRESHED: f"{refreshed}, {result.seconds:.2f} s",
-        Outcome.UNCHANGED: f"unchanged: {version}, {result.rows:,} rows, {result.seconds:.2f} s{due}",
+        Outcome.REFRESHED: f"{refreshed}, {result.seconds:.2f} s{told}",
+        Outcome.UNCHANGED: f"unchanged: {version}, {result.rows:,} rows, {result.seconds:.2f} s{told}{due}",
         Outcome.FRESH: f"fresh: {version}{due or '; loaded only on request'} (--force loads now)",
         Outcome.BACKOFF: f"backing off after a failure: {result.error}{due} (--force loads now)",
         Outcome.LOCKED: f"locked by {result.holder}",

@@ -12,7 +12,7 @@ from django.db.models import Model, QuerySet
 
 from django_etcdaero.exceptions import ConfigurationError
 
-from .queries import declared_queryset
+from .queries import declared_queryset, model_of
 
 
 def check_options(cls: Any, base: Any) -> None:
@@ -34,6 +34,13 @@ def check_options(cls: Any, base: Any) -> None:
         refuse(f"queryset = {cls.queryset!r}, expected a QuerySet")
     if cls.model is not None and not isinstance(cls.model, str | type):
         refuse(f"model = {cls.model!r}, expected a model or 'app.Model'")
+    if not isinstance(cls.changes_by, str):
+        refuse(f"changes_by = {cls.changes_by!r}, expected the name of a field, such as 'updated_at'")
+    named = cls.tombstones
+    if named != () and not (isinstance(named, list | tuple) and len(named) == 3 and all(map(_is_name, named[1:]))):
+        refuse(f"tombstones = {named!r}, expected a model, its field with the key, and its field with the time")
+    if named and not cls.changes_by:
+        refuse("has tombstones and no changes_by")
     if cls.load is not base.load:
         return
     own_queryset, serializes = cls.get_queryset is not base.get_queryset, cls.serialize is not base.serialize
@@ -53,6 +60,10 @@ def check_options(cls: Any, base: Any) -> None:
             refuse(f"indexes has {missing[0]!r}, and no row will: fields has {', '.join(cls.fields)}")
 
 
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and value != ""
+
+
 def check_models(cls: Any, base: Any) -> None:
     """Refuse a model that has no objects, and fields that do not exist. Raises ``ConfigurationError``.
 
@@ -69,6 +80,13 @@ def check_models(cls: Any, base: Any) -> None:
         queryset.values(cls.key_field)
         step = "fields"
         queryset.values(*cls.fields)
+        step = "changes_by"
+        if cls.changes_by:
+            queryset.values(cls.changes_by)
+        step = "tombstones"
+        if cls.tombstones:
+            model, key, when = cls.tombstones
+            model_of(model)._base_manager.values(key, when)
         step = "order_by"
         if cls.order_by:
             queryset.order_by(*cls.order_by)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from django_etcdaero.datasets.dataset import Dataset
 
 if TYPE_CHECKING:
     from django.db.models import Model, QuerySet
+
+    from django_etcdaero.datasets.changes import Changes
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -21,6 +23,8 @@ MODEL_OPTIONS = (
     "order_by",
     "select_related",
     "prefetch_related",
+    "changes_by",
+    "tombstones",
 )
 """The attributes of such a class, beside the options of every dataset."""
 
@@ -47,6 +51,12 @@ class ModelDataset(Dataset[K, V]):
     """With ``serialize()``: objects that are read along with each, as for ``QuerySet.select_related()``."""
     prefetch_related: ClassVar[Sequence[Any]] = ()
     """With ``serialize()``: lookups that are read for many objects together."""
+    changes_by: ClassVar[str] = ""
+    """A field that says when an object changed last, such as ``"updated_at"``, or a number that grows with each commit:
+    then only changes are loaded. Needs ``ordered = False``."""
+    tombstones: ClassVar[tuple[type[Model] | str, str, str] | tuple[()]] = ()
+    """With ``changes_by``: a model with an object for each one that was deleted, its field with the key, and the one
+    that says when."""
     ordered = True
 
     @classmethod
@@ -81,8 +91,35 @@ class ModelDataset(Dataset[K, V]):
         """Read the queryset, some thousand objects at a time."""
         from . import queries
 
-        queryset = queries.in_order(self, queries.checked(self, self.get_queryset()))
-        return queries.values(self, queryset) if self.fields else queries.serialized(self, queryset)
+        return queries.rows_of(self, queries.in_order(self, queries.checked(self, self.get_queryset())))
+
+    def change_cursor(self) -> Any:
+        """Return the greatest value of ``changes_by``, tombstones included."""
+        from . import changes_by
+
+        return changes_by.cursor(self)
+
+    def load_changes(self, since: Any) -> Changes[K] | None:
+        """Read the objects that have changed since, by ``changes_by``."""
+        from . import changes_by
+
+        return changes_by.changes(self, since) if self.changes_by else None
+
+    def load_keys(self, keys: Collection[K]) -> Iterator[tuple[K, Any]]:
+        """Read the objects with these keys."""
+        from . import changes_by
+
+        return changes_by.of_keys(self, keys)
+
+    @classmethod
+    def loads_changes(cls) -> bool:
+        """Tell whether it has ``changes_by``, or a ``load_changes()`` of its own."""
+        return bool(cls.changes_by) or cls.load_changes is not ModelDataset.load_changes
+
+    @classmethod
+    def loads_keys(cls) -> bool:
+        """Tell whether it has ``changes_by``, or a ``load_keys()`` of its own."""
+        return bool(cls.changes_by) or cls.load_keys is not ModelDataset.load_keys
 
     def _named_key(self, key: Any) -> str:
         return f"{super()._named_key(key)}, the value of {self.key_field!r},"

@@ -74,6 +74,11 @@ def in_order(dataset: Any, queryset: QuerySet[Any]) -> QuerySet[Any]:
     return queryset.order_by(*given, dataset.key_field)
 
 
+def rows_of(dataset: Any, queryset: QuerySet[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield the key and the row of each object."""
+    return values(dataset, queryset) if dataset.fields else serialized(dataset, queryset)
+
+
 def values(dataset: Any, queryset: QuerySet[Any]) -> Iterator[tuple[Any, Any]]:
     """Yield key and row of each object; no instances are made."""
     key, fields = dataset.key_field, tuple(dataset.fields)

@@ -139,7 +139,7 @@ def test_no_dataset_at_all_is_exit_code_2() -> None:
 @pytest.mark.parametrize("option", ["--force", "--dry-run", "--wait=5"])
 def test_what_does_not_go_with_loop_is_exit_code_2(option: str) -> None:
     declare()
-    with pytest.raises(CommandError, match="--loop does not go with --force, --dry-run or --wait") as caught:
+    with pytest.raises(CommandError, match="--loop does not go with --force, --full, --dry-run or --wait") as caught:
         run("etcdaero_refresh", "--loop", option)
     assert caught.value.returncode == 2
 

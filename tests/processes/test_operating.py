@@ -138,9 +138,9 @@ def test_old_and_new_code_refresh_and_read_lines_of_their_own(site: Site) -> Non
         (("nothing",), {}, "no such dataset: nothing; known: prices"),
         (("--wait", "soon"), {}, "'soon' is not a number of seconds"),
         (("--wait", "-1"), {}, "'-1' is not a number of seconds"),
-        (("--loop", "--force"), {}, "--loop does not go with --force, --dry-run or --wait"),
-        (("--loop", "--dry-run"), {}, "--loop does not go with --force, --dry-run or --wait"),
-        (("--loop", "--wait", "5"), {}, "--loop does not go with --force, --dry-run or --wait"),
+        (("--loop", "--force"), {}, "--loop does not go with --force, --full, --dry-run or --wait"),
+        (("--loop", "--dry-run"), {}, "--loop does not go with --force, --full, --dry-run or --wait"),
+        (("--loop", "--wait", "5"), {}, "--loop does not go with --force, --full, --dry-run or --wait"),
         ((), {"SHOP_APP": "0"}, "no app declares a dataset"),
     ],
 )

@@ -14,11 +14,11 @@ from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
-from .codec import array_header
+from .codec import Encoder, array_header
 from .compression import verified
 from .delta import net_changes
 from .digests import DIGEST_BYTES, Fetch, Kind, MissingRecords
-from .encoded_rows import encoded_pairs
+from .encoded_rows import encoded_pairs, rows_of_keys_in
 from .manifest import Manifest
 from .partition import block_of
 
@@ -136,9 +136,8 @@ def rows_of_keys(manifest: Manifest, keys: Iterable[bytes], fetch: Fetch, *, at_
         for digest in manifest.blocks[begin : bisect_right(manifest.indices, index, begin)]:
             wanted.setdefault(digest, set()).add(key)
     found: dict[bytes, bytes] = {}
-    names = list(wanted)
+    names, encoder = list(wanted), Encoder()
     for first in range(0, len(names), at_once):
         for digest, plain in read_blocks(names[first : first + at_once], fetch).items():
-            pairs = dict(encoded_pairs(plain))
-            found.update((key, pairs[key]) for key in wanted[digest] if key in pairs)
+            found.update(rows_of_keys_in(plain, wanted[digest], encoder))
     return found

@@ -75,8 +75,14 @@ class Making:
             for key, row in zip(keys, rows, strict=True):
                 shards[hash(key) % number][key] = row
         else:
+            touched: list[dict[Any, Any]] = []
             for key, row in zip(keys, rows, strict=True):
-                self._own(hash(key) % self._number)[key] = row
+                shard = self._own(hash(key) % self._number)
+                shard[key] = row
+                touched.append(shard)
+            if self._untracked and _stand_alone(keys, rows):
+                for shard in touched:  # at once: the collector looks at what is new to it
+                    untrack(shard)
         self.look_at(keys, rows)
 
     def setdefault(self, key: Any, row: Any) -> Any:

@@ -16,15 +16,14 @@ joined digests, [stored sizes]]``. Pages of the order: :mod:`.order`.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Any, Final, NamedTuple, cast
 
 import msgpack
 
 from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.system.giving_way import GivingWay
 
 from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import store_form, verified
@@ -175,13 +174,16 @@ class Manifest:
                 raise DamagedRecord.of(Kind.ROOT, root_digest, "it does not fit its pages")
             return same
         plain = dict(zip((*digests, *of_order), _fetch(fetch, Kind.PAGE, [*digests, *of_order]), strict=True))
-        pages = [_read_page(digest, plain[digest]) for digest in digests]
+        give_way, pages = GivingWay(), []
+        for digest in digests:
+            pages.append(_read_page(digest, plain[digest]))
+            give_way()
         order = Order.joined(_read_order(digest, plain[digest]) for digest in of_order)
         manifest = cls(
             **own,
-            blocks=tuple(chain.from_iterable(page.blocks for page in pages)),
-            sizes=tuple(chain.from_iterable(page.sizes for page in pages)),
-            indices=tuple(chain.from_iterable(page.indices for page in pages)),
+            blocks=_joined(page.blocks for page in pages),
+            sizes=_joined(page.sizes for page in pages),
+            indices=_joined(page.indices for page in pages),
             pages=tuple(digests),
             order=order,
             order_pages=tuple(of_order),
@@ -282,7 +284,10 @@ class Manifest:
         return cast(bytes, msgpack.packb(root))
 
     def _plain_pages(self) -> Iterator[bytes]:
-        parts = Counter(self.indices)
+        parts = [0] * self.count
+        for index in self.indices:  # no Counter: others get their turn between two of hundreds of thousands
+            if index < self.count:  # or it is one of a damaged page
+                parts[index] += 1
         begin = 0
         for first, last in _page_bounds(parts, self.count):
             odd = {index: parts[index] for index in range(first, last) if parts[index] != 1}
@@ -324,7 +329,7 @@ class _Page(NamedTuple):
     sizes: list[int]
 
 
-def _page_bounds(parts: Mapping[int, int], count: int) -> Iterator[tuple[int, int]]:
+def _page_bounds(parts: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
     """Yield first block and end of each page. A page that is cut does not move the bounds of those behind it."""
     for first in range(0, count, PAGE_BLOCKS):
         last = min(first + PAGE_BLOCKS, count)
@@ -396,6 +401,14 @@ def _read_page(digest: bytes, plain: bytes) -> _Page:
     except (TypeError, ValueError, AttributeError) as error:
         raise DamagedRecord.of(Kind.PAGE, digest, error) from error
     return _Page(count, indices, blocks, sizes)
+
+
+def _joined(parts: Iterable[list[Any]]) -> tuple[Any, ...]:
+    """Return all elements, in small steps."""
+    made: list[Any] = []
+    for part in parts:
+        made += part
+    return tuple(made)
 
 
 def _is_of_order(page: bytes) -> bool:

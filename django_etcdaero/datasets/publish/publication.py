@@ -49,6 +49,7 @@ from django_etcdaero.datasets.blocks.partition import block_count
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.announcement import MOST_VERSION, Announcement
+from django_etcdaero.datasets.state.formats import Allowed, allowed
 from django_etcdaero.datasets.state.project import project_of, tell_of_other_project
 from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
@@ -77,6 +78,10 @@ from .storing import Storing, load_manifest
 from .validation import OldRowsGone, run_validators, trial_load, trial_of_changes
 
 logger = logging.getLogger("django_etcdaero.datasets")
+
+
+_told: dict[bytes, str] = {}
+"""Why versions are written in an older form, as it was told, by the start of a dataset's records."""
 
 
 class Published(NamedTuple):
@@ -185,8 +190,8 @@ class Publication:
         base = load_manifest(self._blocks, load.latest)
         storing = self._storing(base)
         with self._phase("store"):
-            same = position.content if position is not None and self._deltas_allowed else b""
-            manifest = storing.store(rows, contents=self._changeable, same=same)
+            same = position.content if position is not None and self._allowed.deltas else b""
+            manifest = storing.store(rows, contents=self._changeable, columns=self._allowed.columns, same=same)
         del rows
         load = load._replace(content=storing.content.hex(), drift=self._drift(base, position, manifest, storing))
         version: int | None = None
@@ -255,7 +260,7 @@ class Publication:
             with self._phase("store"):
                 found = difference(given, base, position, self._blocks)
             load = load._replace(content=found.content.hex())
-            if not found and (self._deltas_allowed or not base.manifest.deltas):
+            if not found and self._may_stay(base.manifest):
                 checked = self._note(load, latest.version)
                 return Published(Outcome.UNCHANGED, None, checked, latest.rows, 0, latest.stored_bytes, changes=True)
             self.loading = True
@@ -296,21 +301,32 @@ class Publication:
     def _store_change(self, base: Base, found: Difference, storing: Storing) -> Base | None:
         """Write a change as deltas, or the blocks that it and the deltas before it change, and return what comes of it.
 
-        ``None``: there are so many more or fewer rows that another number of blocks is needed.
+        ``None``: so many more or fewer rows need another number of blocks, or all blocks need another form.
         """
         manifest, longest = base.manifest, self._blocks.max_value_bytes
         deltas = cut(found.change, max_value_bytes=longest)
-        if self._deltas_allowed and fits(manifest, deltas):
+        if self._allowed.deltas and fits(manifest, deltas):
             manifest = storing.store_deltas(manifest, deltas, rows=found.rows, content=found.content)
             return Base(manifest, base.net)
-        if block_count(found.rows, manifest.count) != manifest.count:
+        if block_count(found.rows, manifest.count) != manifest.count or manifest.codec > self._allowed.forms.codec:
             return None
-        return Base(storing.fold(manifest, base.net | found.net, rows=found.rows))
+        columns = self._allowed.columns
+        return Base(storing.fold(manifest, base.net | found.net, rows=found.rows, columns=columns))
 
     @cached_property
-    def _deltas_allowed(self) -> bool:
-        """Whether all who read the dataset can read a version with deltas."""
-        return True
+    def _allowed(self) -> Allowed:
+        """The form in which the version may be written, for all who read it."""
+        dataset, stores = self._dataset, self._stores
+        found = allowed(self._kv, dataset.name, dataset.schema, newest=stores.newest_format)
+        if found.why != _told.get(self._layout.records, ""):
+            _told[self._layout.records] = found.why
+            if found.why:
+                logger.warning("dataset %s: versions are written in an older form: %s", dataset.name, found.why)
+        return found
+
+    def _may_stay(self, manifest: Manifest) -> bool:
+        """Tell whether all who read the dataset can read a version."""
+        return (self._allowed.deltas or not manifest.deltas) and manifest.codec <= self._allowed.forms.codec
 
     def _drift(
         self, base: Manifest | None, position: Position | None, manifest: Manifest, storing: Storing
@@ -373,11 +389,13 @@ class Publication:
         self, latest: Announcement | None, rows: Mapping[Any, Any], changed: tuple[Base, Difference] | None = None
     ) -> None:
         if self._skip_validators:
-            self.results = [ValidatorResult(name="validators", ok=True, text="left out by hand")]
+            self.results.append(ValidatorResult(name="validators", ok=True, text="left out by hand"))
             return
         validate = partial(run_validators, self._dataset, self._stores, latest, rows, self.results, changed=changed)
         with self._phase("validate"):
             Context().run(validate)
+        if self._allowed.why:  # for whoever looks at the history
+            self.results.append(ValidatorResult(name="form", ok=True, text=f"an older one: {self._allowed.why}"))
 
     def _latest(self) -> Announcement | None:
         """Return the version to compare with: the announced one; while pinned the newest of the history."""
@@ -534,6 +552,7 @@ class Publication:
             load_seconds=load.seconds,
             noted_after=elapsed() - load.began,
             lock_token=self._lock.token if self._lock is not None else 0,
+            began_after=self._state.revision,
             version=version,
             cursor=load.cursor,
             full_load=load.full_load,

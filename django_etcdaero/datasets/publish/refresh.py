@@ -176,7 +176,7 @@ class Refresh:
             if self._state.former_revision:
                 move_announcement(stores.kv, self._layout, self._state, lock)
                 self._state = read_state(stores.kv, self._layout)
-            if self._does_as_others and turn.loaded_since(asked.checked, self._state.checked):
+            if self._does_as_others and turn.loaded_since(asked, self._state.checked):
                 return self._result(Outcome.FRESH)
             idle = self._not_due()
             if idle is not None:

@@ -96,11 +96,14 @@ class Storing:
         """Stored bytes of the records that were not there."""
         return sum(self._written.values())
 
-    def store(self, rows: Mapping[Any, Any], *, contents: bool = False, same: bytes = b"") -> Manifest:
+    def store(
+        self, rows: Mapping[Any, Any], *, contents: bool = False, columns: bool = True, same: bytes = b""
+    ) -> Manifest:
         """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors.
 
-        ``contents``: the digest of all rows is wanted, and is in ``content`` then. ``same`` is that of the base, if it
-        is known: where the rows are those of the base, and all of that is there, it stays as it is, with its deltas.
+        ``columns``: blocks may be written by columns. ``contents``: the digest of all rows is wanted, and is in
+        ``content`` then. ``same`` is that of the base, if it is known: where the rows are those of the base, and all of
+        that is there, it stays as it is, with its deltas.
         """
         parts = partition(
             rows,
@@ -108,6 +111,7 @@ class Storing:
             previous_count=self._base.count if self._base is not None else None,
             ordered=self._dataset.ordered,
             contents=contents,
+            columns=None if columns else False,
             progress=self._counter("encode", len(rows)),
         )
         self.content = parts.content
@@ -143,7 +147,7 @@ class Storing:
         self._bring({manifest.root_digest: Kind.ROOT}, {manifest.root_digest: manifest.root_record()})
         return manifest
 
-    def fold(self, base: Manifest, net: Mapping[bytes, bytes | None], *, rows: int) -> Manifest:
+    def fold(self, base: Manifest, net: Mapping[bytes, bytes | None], *, rows: int, columns: bool = True) -> Manifest:
         """Write the blocks that deltas change, and return the manifest of a version that needs no deltas.
 
         ``net`` is what all deltas come to, applied to the blocks of ``base``; ``rows`` is how many rows that gives.
@@ -151,7 +155,13 @@ class Storing:
         """
         replaced: dict[int, list[Entry]] = {}
         gone = 0
-        found = fold(base, net, self._blocks.fetch, max_value_bytes=self._blocks.max_value_bytes)
+        found = fold(
+            base,
+            net,
+            self._blocks.fetch,
+            max_value_bytes=self._blocks.max_value_bytes,
+            columns=None if columns else False,
+        )
         while batch := list(islice(found, WINDOW)):
             records = (record for each in batch for record in each.records)
             by_index: dict[int, list[Entry]] = {each.number: [] for each in batch}

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Protocol
 
-from django_etcdaero.datasets.state.stored_state import Checked
+from django_etcdaero.datasets.state.stored_state import Checked, StoredState
 from django_etcdaero.exceptions import LockLost, LockTimeout
 from django_etcdaero.keyvalue.queue.lock import Holder, Lock
 from django_etcdaero.system.clocks import monotonic
@@ -55,15 +55,16 @@ class Turn:
             return "nobody: this process is busy with others"
         return holder
 
-    def loaded_since(self, before: Checked | None, now: Checked | None) -> bool:
-        """Tell whether a load has come to its end that began after this refresh got in line for the lock.
+    def loaded_since(self, asked: StoredState, now: Checked | None) -> bool:
+        """Tell whether a load has come to its end that began after this refresh asked for the lock, and had to wait.
 
-        ``before`` is the last load when it was read first, ``now`` when the lock was taken. If the loader took the lock
-        after whoever had it then, this refresh has nothing to add, also if it was to load whatever is due.
+        ``asked`` is what was read before that, ``now`` the last load when the lock was taken. Such a load was begun by
+        who took the lock later than whoever had it then; or by that one, if it read what there is to do at a later
+        revision. Then this refresh has nothing to add, also if it was to load whatever is due.
         """
-        if self._met is None or now is None or (before is not None and before.id == now.id):
+        if self._met is None or now is None or (asked.checked is not None and asked.checked.id == now.id):
             return False
-        return now.lock_token > self._met.token
+        return now.lock_token > self._met.token or now.began_after > asked.revision > 0
 
     def _acquire(self, seconds: float) -> str | None:
         """Take the lock within ``seconds``; if that cannot be done say who has it.

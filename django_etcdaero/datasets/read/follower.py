@@ -22,9 +22,8 @@ from typing import Any
 from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.digests import MissingRecords
-from django_etcdaero.datasets.blocks.held_freeing import free_rows
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot, mappings_of, rows_of
+from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot, rows_of
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.project import tell_of_other_project
@@ -40,6 +39,7 @@ from . import decision
 from .announced import AnnouncementView, Name
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
 from .fetching import Fetching
+from .freeing import free, taken_out
 from .live import LiveDataset, live_state
 from .live_state import STUCK_AFTER, Held, Work
 from .standing import Standing
@@ -48,9 +48,6 @@ logger = logging.getLogger("django_etcdaero.datasets")
 
 LOOK_AHEAD = 2.0
 """Seconds before the moment in which rows become too old at which it is looked whether they have to."""
-MOST_ENTRIES = 10_000
-"""Entries of dictionaries, and what they hold, that may be dropped at once: some milliseconds in which no other thread
-runs."""
 
 
 class Follower:
@@ -291,14 +288,9 @@ class Follower:
                 raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
         self._tell_listener(snapshot)
-        to_free = [] if old is None else mappings_of(old)
-        if before is not None and before.keys is not assembled.keys:
-            to_free.append(before.keys)
+        to_free = taken_out(old, before, assembled)
         del before, old, assembled, snapshot
-        if sum(map(len, to_free)) > MOST_ENTRIES:
-            for _ in range(len(to_free)):
-                mapping = to_free.pop(0)
-                free_rows(mapping)
+        free(to_free)
         return True
 
     def _snapshot(self, assembled: Assembled, announcement: Announcement) -> Snapshot[Any, Any]:

@@ -27,6 +27,7 @@ from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.values import KeyValue
 from django_etcdaero.system.processes import is_dead, this_process
 
+from . import formats
 from .announcement import Announcement
 from .reading import Announcements, read_announcements
 from .status import State
@@ -57,6 +58,8 @@ class Registration(StoredValue):
     kind: str = ""
     software: dict[str, Any] | None = None
     settings: dict[str, Any] | None = None
+    formats: dict[str, Any] | None = None
+    """Up to which forms of a version it reads: see :mod:`.formats`; older code does not tell it."""
 
     def complaint(self) -> str | None:
         odd = [each for each in self.schemas.values() if type(each) is not int]
@@ -154,6 +157,7 @@ class Presence:
             kind=self._about.kind,
             software=dict(self._about.software) or None,
             settings=dict(self._about.settings) or None,
+            formats=dict(formats.told()),
         )
         values = {self._key: who.encode(), self._key + _HELD: held.encode()}
         watching = self._watching.value(self._kv.open_watches())

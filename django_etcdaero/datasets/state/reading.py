@@ -133,7 +133,7 @@ def read_state(
         else:
             if not believe_pin:
                 others = [item for item in others if item.key != layout.pin.encode()]
-            state = _state(layout, found, {item.key.decode(errors="replace"): item for item in others})
+            state = _state(layout, found, {item.key.decode(errors="replace"): item for item in others}, revision)
             sightings(kv, layout).look(state, asked=asked)
             return state
 
@@ -146,7 +146,7 @@ def announced(item: KeyValue) -> Announced:
     return Announced(Announcement.believe(item), item.mod_revision)
 
 
-def _state(layout: Layout, own: Announced, others: dict[str, KeyValue]) -> StoredState:
+def _state(layout: Layout, own: Announced, others: dict[str, KeyValue], read_at: int) -> StoredState:
     def revision(key: str) -> int:
         return others[key].mod_revision if key in others else 0
 
@@ -159,6 +159,7 @@ def _state(layout: Layout, own: Announced, others: dict[str, KeyValue]) -> Store
     loads = others.get(layout.checked), others.get(layout.former_checked)
     checked = max(filter(None, loads), key=lambda item: item.mod_revision, default=None)
     return StoredState(
+        revision=read_at,
         current=current.announcement,
         current_revision=current.mod_revision,
         announcement_revision=own.mod_revision,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .announcement import Announcement, Copy
 from .stored_value import MOST, StoredValue
@@ -25,6 +25,8 @@ class Checked(StoredValue):
     """Seconds from the beginning of the load until this was written down."""
     lock_token: int = 0
     """Fencing token of the lock under which it began: who has a greater one took the lock later."""
+    began_after: int = 0
+    """Revision of the store at which what the load was decided by was read, under the lock: it began later."""
     cursor: str = ""
     """Where the source stood then, if ``version`` is what it gave: as in the announcement, which it goes beyond."""
     full_load: float = 0.0
@@ -106,6 +108,8 @@ class StoredState:
     The revisions are the mod revisions of the keys, 0 where the key is missing.
     """
 
+    revision: int = field(default=0, compare=False)
+    """That of the store."""
     current: Announcement | None = None
     current_revision: int = 0
     """Revision of the announcement that counts: the newer one, while older code leaves another in ``current``."""

@@ -108,6 +108,9 @@ class Command(BaseCommand):
         parser.add_argument("names", nargs="*", metavar="NAME", help="datasets to refresh (default: all)")
         parser.add_argument("--force", action="store_true", help="load even what is not due")
         parser.add_argument(
+            "--full", action="store_true", help="load everything, now, also where a dataset could load its changes"
+        )
+        parser.add_argument(
             "--wait", type=seconds, default=0.0, metavar="SECONDS", help="how long to wait for another refresher's lock"
         )
         parser.add_argument("--loop", action="store_true", help="stay, and refresh whenever something is due")
@@ -132,6 +135,7 @@ class Command(BaseCommand):
         self,
         *names: str,
         force: bool,
+        full: bool,
         wait: float,
         loop: bool,
         threads: int | None,
@@ -141,8 +145,8 @@ class Command(BaseCommand):
         json: bool,
         **options: Any,
     ) -> None:
-        if loop and (force or dry_run or wait):
-            raise CommandError("--loop does not go with --force, --dry-run or --wait", returncode=2)
+        if loop and (force or full or dry_run or wait):
+            raise CommandError("--loop does not go with --force, --full, --dry-run or --wait", returncode=2)
         if loop and no_validators:
             raise CommandError("--loop does not go with --no-validators, which is for one refresh", returncode=2)
         if threads is not None and not loop:
@@ -178,7 +182,8 @@ class Command(BaseCommand):
                     run,
                     dataset,
                     quiet=json,
-                    force=force,
+                    force=force or full,
+                    full=full,
                     wait=wait,
                     dry_run=dry_run,
                     skip_validators=no_validators,

@@ -13,7 +13,7 @@ import pytest
 from django_etcdaero.datasets.blocks import held_freeing
 from django_etcdaero.datasets.blocks.held import SLICE
 from django_etcdaero.datasets.blocks.held_freeing import free_rows
-from django_etcdaero.datasets.read import follower as following
+from django_etcdaero.datasets.read import freeing
 from tests.datasets.hosting import FakeHost, many, publish
 
 
@@ -97,7 +97,7 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     host: FakeHost, declare: Any, step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     emptied: list[int] = []
-    real = following.free_rows
+    real = freeing.free_rows
 
     def spied(rows: dict[Any, Any]) -> None:
         size, before = len(rows), sys.getrefcount(rows)
@@ -111,8 +111,8 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     look()
     # The spy may count as a holder, according to the version of Python; the threshold is raised by as much.
     monkeypatch.setattr(held_freeing, "_ALONE", references_through_one_more())
-    monkeypatch.setattr(following, "free_rows", spied)
-    monkeypatch.setattr(following, "MOST_ENTRIES", 0)
+    monkeypatch.setattr(freeing, "free_rows", spied)
+    monkeypatch.setattr(freeing, "MOST_ENTRIES", 0)
     publish(prices, {"a": 1})
     look()
     assert emptied == [1500, 32]  # the rows, and the keys of each block

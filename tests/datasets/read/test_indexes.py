@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from django_etcdaero.datasets.read import follower as following
+from django_etcdaero.datasets.read import freeing
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.exceptions import DuplicateKey, KeyNotFound
 from django_etcdaero.testing import override_dataset
@@ -120,7 +120,7 @@ def test_rows_set_by_a_test_have_indexes(products: Any) -> None:
 def test_what_an_old_version_held_is_freed_but_for_what_somebody_holds(
     host: FakeHost, products: Any, step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "MOST_ENTRIES", 0)
+    monkeypatch.setattr(freeing, "MOST_ENTRIES", 0)
     look = step(products)
     held, not_held = products.by("category"), products.snapshot().by("slug").found
     publish(products, {"A1": ROWS["A1"]})

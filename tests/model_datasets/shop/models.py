@@ -51,3 +51,15 @@ class Named(models.Model):
 
 class Brand(Named):
     pass
+
+
+class Item(models.Model):
+    code = models.CharField(max_length=20, unique=True)
+    name = models.CharField(max_length=100)
+    active = models.BooleanField(default=True)
+    updated_at = models.DateTimeField()
+
+
+class DeletedItem(models.Model):
+    code = models.CharField(max_length=20)
+    deleted_at = models.DateTimeField()

@@ -1,0 +1,42 @@
+"""Freeing what only an old version has, bit by bit.
+
+What many objects hang on is freed in one step of the interpreter when it is let go, and no other thread runs for as
+long. So everything that is large is taken out of what held it first, and then emptied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django_etcdaero.datasets.blocks.assembly import Assembled
+from django_etcdaero.datasets.blocks.held_freeing import free_list, free_rows
+from django_etcdaero.datasets.snapshot import Snapshot, mappings_of
+
+MOST_ENTRIES = 10_000
+"""Entries, and what they hold, that may be dropped at once: some milliseconds in which no other thread runs."""
+
+
+def taken_out(
+    snapshot: Snapshot[Any, Any] | None, before: Assembled | None, after: Assembled
+) -> list[Mapping[Any, Any] | list[Any]]:
+    """Return what the snapshot and the version before have that ``after`` does not: to be freed once they are gone."""
+    found: list[Mapping[Any, Any] | list[Any]] = [] if snapshot is None else [*mappings_of(snapshot)]
+    if before is not None:
+        old, new = before.manifest, after.manifest
+        found += [before.keys] if before.keys is not after.keys else []
+        found += [before.by_deltas] if before.by_deltas and before.by_deltas is not after.by_deltas else []
+        found += [list(old.blocks), list(old.sizes)] if old.blocks is not new.blocks else []
+    return found
+
+
+def free(things: list[Mapping[Any, Any] | list[Any]]) -> None:
+    """Free things that nobody else holds; the list is empty then. Those that somebody holds are let alone."""
+    if sum(map(len, things)) <= MOST_ENTRIES:
+        things.clear()
+    for _ in range(len(things)):
+        each = things.pop(0)
+        if isinstance(each, list):
+            free_list(each)
+        else:
+            free_rows(each)
