@@ -28,7 +28,7 @@ def unlimit_files(pid: int = 0) -> None:
 
 
 class SmallDisk:
-    """A mounted file system of 4 MB."""
+    """A mounted file system."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -51,10 +51,10 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(directory: Path) -> Iterator[SmallDisk]:
+def small_disk(directory: Path, size: str = "4m") -> Iterator[SmallDisk]:
     """Mount one at ``directory``, which is made; skip the test where this process must not mount."""
     directory.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", str(directory)]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(directory)]
     try:
         mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:

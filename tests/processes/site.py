@@ -117,6 +117,10 @@ class Process:
         return self._process.poll() is None
 
     @property
+    def output_path(self) -> Path:
+        return self._output
+
+    @property
     def output(self) -> str:
         return self._output.read_text()
 

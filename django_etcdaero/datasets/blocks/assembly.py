@@ -19,13 +19,13 @@ from django_etcdaero.system.native_types import untrack
 
 from .codec import Encoder
 from .delta import decode_delta, fetch_deltas
-from .digests import Fetch, MissingRecords
+from .digests import DamagedRecord, Fetch, Kind, MissingRecords
 from .held import SLICE, InSequence, Sharded, read_only
 from .held_freeing import free_rows
 from .held_making import Making, changed
 from .manifest import Manifest
 from .order import NO_ORDER, in_order
-from .partition import block_of, decode_block
+from .partition import MAX_ROWS, block_of, decode_block
 from .row_types import RowForm
 from .same_rows import with_old_objects
 
@@ -193,10 +193,13 @@ def _of_blocks(manifest: Manifest, fetch: Fetch, form: _Form, before: Assembled 
     if len(wanted) > FEW * len(manifest.blocks) or not isinstance(before, Assembled):
         upserts = None
     for digest, block_keys, block_rows in _decoded(wanted, fetch, form):
-        some = tuple(own.get(key, key) for key in block_keys) if own else tuple(block_keys)
-        untrack(some)  # the garbage collector would find out as well, when it has looked at all of them
-        some_rows = with_old_objects(some, block_rows, held) if held else block_rows
-        merged.put(some, some_rows)
+        try:
+            some = tuple(own.get(key, key) for key in block_keys) if own else tuple(block_keys)
+            untrack(some)  # the garbage collector would find out as well, when it has looked at all of them
+            some_rows = with_old_objects(some, block_rows, held) if held else block_rows
+            merged.put(some, some_rows)
+        except TypeError as error:  # a key that cannot be one
+            raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
         keys.put((digest,), (some,))
         if upserts is not None:
             upserts.update(zip(some, some_rows, strict=True))
@@ -285,7 +288,7 @@ def _kept(
     ``in_place``: the new version has the same keys in the same order, so that rows are replaced where they stand.
     """
     if not in_place and len(dropped) * 2 > len(before.keys):
-        merged, keys = Making(None, manifest.rows), Making(None, len(manifest.blocks))
+        merged, keys = Making(None, _expected(manifest)), Making(None, len(manifest.blocks))
         gone = frozenset(dropped)
         for digest in manifest.blocks:
             if digest in before.keys and digest not in gone:
@@ -294,12 +297,20 @@ def _kept(
                 there = [key for key in some if key in before.rows]
                 merged.put(there, [before.rows[key] for key in there])
         return merged, keys
-    merged, keys = Making(before.rows, manifest.rows), Making(before.keys, len(manifest.blocks))
+    merged, keys = Making(before.rows, _expected(manifest)), Making(before.keys, len(manifest.blocks))
     for digest in dropped:
         if not in_place or isinstance(before.rows, Sharded):
             merged.drop(before.keys[digest])
     keys.drop(dropped)
     return merged, keys
+
+
+def _expected(manifest: Manifest) -> int:
+    """Return for how many rows to make room: for those of its root, unless so many are never in such blocks.
+
+    What a root says is not believed before the rows are there.
+    """
+    return min(manifest.rows, 2 * MAX_ROWS * manifest.count + sum(manifest.delta_sizes))
 
 
 def _decoded(

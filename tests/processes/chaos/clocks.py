@@ -12,17 +12,29 @@ from pathlib import Path
 FAKETIME = shutil.which("faketime")
 
 
-def ahead_by(seconds: int) -> dict[str, str]:
-    """Return the environment of a process whose time of day is ahead; how time passes is left as it is.
+class WrongClock:
+    """The time of day of processes that get its ``environment``: it may jump while they run, within a second.
 
-    The program itself would stand between a test and the process that gets the signals.
+    How time passes is left as it is. The program itself would stand between a test and the process that gets the
+    signals.
     """
-    assert FAKETIME is not None
-    command = [FAKETIME, "-m", "-f", f"{seconds:+}s", "env"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
-    names = {"FAKETIME": found["FAKETIME"], "LD_PRELOAD": found["LD_PRELOAD"]}
-    return names | {"DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    def __init__(self, file: Path, seconds: int) -> None:
+        assert FAKETIME is not None
+        self._file = file
+        self.jump(seconds)
+        command = [FAKETIME, "-m", "-f", f"{seconds:+}s", "env"]
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+        names = {"FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_CACHE_DURATION": "1"}
+        names |= {"LD_PRELOAD": found["LD_PRELOAD"]}
+        self.environment = names | {"DONT_FAKE_MONOTONIC": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+
+    def jump(self, seconds: int) -> None:
+        """Let it be so far ahead of the right one."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+}s\n")
+        os.replace(new, self._file)
 
 
 def clean_up(pids: Iterable[int]) -> None:

@@ -8,9 +8,11 @@ import threading
 import time
 from collections import Counter
 
-from tests.keyvalue.etcd.servers import Server
+from tests.processes.chaos.clocks import WrongClock
 from tests.processes.chaos.observing import BOUND, Observer
-from tests.processes.chaos.site import ALL, GUARDED, NAMES, READERS, ChaosSite, Reader
+from tests.processes.chaos.site import ALL, ASKED, GUARDED, NAMES, READERS, SERVICES, ChaosSite, Reader
+from tests.processes.chaos.store_faults import Fault, StoreFaults
+from tests.processes.chaos.stores import Stores
 from tests.processes.site import Agent, Process
 
 ALLOWED = {
@@ -22,28 +24,38 @@ ALLOWED = {
     "KeyNotFound",
     "OutcomeUnknown",
     "StoreBusy",
+    "StoreFull",
     "TxnFailed",
 }
-"""What an operator may meet while stores are away and others publish."""
+"""What an operator may meet while stores are away or full and others publish."""
+LOST = {"CorruptBlock", "MissingRecords"}
+"""What else a rollback may meet when records were lost."""
 
 
 class Chaos:
-    """Two services, three readers and an operator, and all that happens to them."""
+    """Services, readers and an operator, and all that happens to them."""
 
     def __init__(
-        self, site: ChaosSite, server: Server, observer: Observer, chance: random.Random, skewed: dict[str, str]
+        self, site: ChaosSite, stores: Stores, observer: Observer, chance: random.Random, clock: WrongClock | None
     ) -> None:
         self.site = site
-        self.server = server
         self.observer = observer
         self.chance = chance
-        self.environments = {"first": {}, "second": skewed}
+        self.clock = clock
+        """That of the second service, if it can be wrong."""
         self.services: dict[str, Process] = {}
         self.one_shots: list[Process] = []
         self.rolled_back: Counter[tuple[str, int]] = Counter()
         self.pinned: set[str] = set()
-        self.server_away = False
+        self.lost: set[str] = set()
+        """Aliases whose records were lost once."""
+        self.asked: list[tuple[str, int]] = []
+        """What was asked for, without an error, when the source was at this number."""
         self.operator: Agent
+        self.count = 0
+        """How many faults there were."""
+        self._stores = StoreFaults(self, stores)
+        self._small: list[Fault] = []
         self._settled = threading.Event()
         self._sources = threading.Thread(target=self._change_sources, daemon=True)
 
@@ -55,7 +67,7 @@ class Chaos:
     # the schedule -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        for name in self.environments:
+        for name in SERVICES:
             self._start_service(name)
         for name in READERS:
             self.observer.readers[name] = Reader(self.site, name, self.chance.randrange(10**6))
@@ -66,7 +78,7 @@ class Chaos:
     def run(self, seconds: float) -> None:
         """Do each of the great faults once at least, others between them, for about so many seconds."""
         end = time.monotonic() + seconds
-        great = [self.freeze_server, self.restart_server, self.block_prepare]
+        great = [*self._stores.great, self.block_prepare]
         done = 0
         while done < len(great) or time.monotonic() < end:
             if done % len(great) == 0:
@@ -75,14 +87,19 @@ class Chaos:
                 self.small_fault()
             great[done % len(great)]()
             done += 1
+            self.count += 1
 
     def small_fault(self) -> None:
-        self.chance.choice(
-            [
-                *(self.kill_service, self.end_service, self.suspend_service, self.suspend_reader, self.refresh_once),
-                *(self.request, self.roll_back, self.unpin, self.refuse),
+        if not self._small:  # each of them once before any of them again
+            self._small = [
+                *(self.kill_service, self.end_service, self.suspend_service, self.suspend_reader, self.kill_reader),
+                *(self.refresh_once, self.request, self.roll_back, self.unpin, self.refuse, *self._stores.small),
             ]
-        )()
+            if self.clock is not None:
+                self._small.append(self.jump_clock)
+            self.chance.shuffle(self._small)
+        self._small.pop()()
+        self.count += 1
         self.observer.pause(self.chance.uniform(0, 1))
         self._look_after_one_shots()
 
@@ -90,7 +107,8 @@ class Chaos:
 
     def _start_service(self, name: str) -> None:
         self.observer.say(f"start the {name} service")
-        self.services[name] = self.site.service(self.environments[name])
+        wrong = self.clock is not None and name == "second"
+        self.services[name] = self.site.service(self.clock.environment if wrong and self.clock else {})
 
     def _any_service(self) -> str:
         return self.chance.choice(sorted(self.services))
@@ -124,6 +142,12 @@ class Chaos:
         self.observer.pause(self.chance.choice([0.2, 1, 4]))
         self.services[name].signal(signal.SIGCONT)
 
+    def jump_clock(self) -> None:
+        assert self.clock is not None
+        seconds = self.chance.randint(-45, 90)
+        self.observer.say(f"the clock of the second service jumps to {seconds:+} s")
+        self.clock.jump(seconds)
+
     # readers ----------------------------------------------------------------------------------------------------------
 
     def suspend_reader(self) -> None:
@@ -134,6 +158,16 @@ class Chaos:
         self.observer.pause(self.chance.uniform(0.5, 4))
         reader.process.signal(signal.SIGCONT)
         reader.disturbed_at = time.monotonic()
+        self.observer.frozen.discard(reader.name)
+
+    def kill_reader(self) -> None:
+        """Its successor knows nothing of what it held."""
+        reader = self.observer.readers[self.chance.choice(sorted(READERS))]
+        self.observer.say(f"kill the reader {reader.name}")
+        self.observer.frozen.add(reader.name)
+        reader.process.signal(signal.SIGKILL)
+        reader.process.wait()
+        reader.start(self.chance.randrange(10**6))
         self.observer.frozen.discard(reader.name)
 
     def block_prepare(self) -> None:
@@ -174,11 +208,17 @@ class Chaos:
     def _ask(self, *command: str) -> dict[str, object]:
         answer: dict[str, object] = self.operator.ask(" ".join(command))
         self.observer.say(f"{' '.join(command)}: {answer}")
-        assert answer["raised"] in ALLOWED, (command, answer)
+        lost = LOST if command[0] == "roll_back" and self.lost else set()
+        assert answer["raised"] in ALLOWED | lost, (command, answer)
         return answer
 
     def request(self) -> None:
+        """Ask for a load; what nobody loads otherwise is not lost."""
         self._ask("request", self.chance.choice(ALL))
+        name = self.chance.choice(ASKED)
+        number = self.site.bump(name)
+        if self._ask("request", name)["raised"] is None:
+            self.asked.append((name, number))
 
     def roll_back(self) -> None:
         name = self.chance.choice(GUARDED)
@@ -186,7 +226,7 @@ class Chaos:
         answer = self._ask("roll_back", name, str(self.chance.randint(1, 3)))
         if isinstance(version := answer.get("version"), int):
             self.rolled_back[name, version] += 1
-            if answer["raised"] is None and not (self.server_away and name in NAMES["servers"]):
+            if answer["raised"] is None and not (self._stores.server_away and name in NAMES["servers"]):
                 readers = self.observer.readers.values()
                 self.observer.until(
                     lambda: all(reader.dataset(name)["version"] == version for reader in readers),
@@ -208,40 +248,6 @@ class Chaos:
         self.site.bump(name)
         self.observer.say(f"the source of {name} is good again")
 
-    # the server -------------------------------------------------------------------------------------------------------
-
-    def freeze_server(self) -> None:
-        """While one alias answers nobody, the other one goes on; nobody reads what is too old."""
-        self.observer.say("freeze the server")
-        self.server.signal(signal.SIGSTOP)
-        self.server_away = True
-        for _ in range(2):
-            self.small_fault()
-        self.observer.wait_for_arrival([name for name in NAMES["files"] if name not in self.pinned])
-        for reader in self.observer.readers.values():
-            self.observer.until(
-                lambda reader=reader: reader.dataset("servers-strict").get("refused") == "stale",  # type: ignore[misc]
-                f"what is too old to be refused in {reader.name}",
-            )
-        self.server.signal(signal.SIGCONT)
-        self.server_away = False
-        self.observer.say("the server goes on")
-        self.observer.wait_for_arrival([name for name in ALL if name not in self.pinned])
-
-    def restart_server(self) -> None:
-        self.observer.say("kill the server")
-        self.server.kill()
-        self.server_away = True
-        self.small_fault()
-        self.observer.wait_for_arrival([name for name in NAMES["files"] if name not in self.pinned])
-        self.server.start()
-        self.observer.until(
-            lambda: self.server.etcdctl("endpoint", "health", check=False).returncode == 0, "the start of the server"
-        )
-        self.server_away = False
-        self.observer.say("the server was started again")
-        self.observer.wait_for_arrival([name for name in ALL if name not in self.pinned])
-
     # the end ----------------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
@@ -253,7 +259,13 @@ class Chaos:
             assert self._ask("unpin", name)["raised"] is None
         self.pinned.clear()
         self.observer.say("no more faults")
+        self.observer.until(self._answered, "the answers to all requests")
         self.observer.wait_for_arrival(ALL)
+
+        for name in ASKED:  # whatever was lost of it is published anew
+            number = self.site.bump(name)
+            self._ask("request", name)
+            self.asked.append((name, number))
 
         def settled() -> bool:
             return all(
@@ -263,7 +275,7 @@ class Chaos:
                 and (current := self.observer.published.current(name)) is not None
                 and told["version"] == current[0]
                 for reader in self.observer.readers.values()
-                for name in ALL
+                for name in ALL + ASKED
             )
 
         self.observer.until(settled, "everything to be valid, on the newest version")
@@ -279,6 +291,13 @@ class Chaos:
             )
 
         self.observer.until(used, "all readers to use both stores")
+
+    def _answered(self) -> bool:
+        return all(
+            reader.dataset(name)["number"] >= number
+            for reader in self.observer.readers.values()
+            for name, number in self.asked
+        )
 
     def end(self) -> None:
         """Everybody ends when told to."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from tests.processes.chaos.published import Published
-from tests.processes.chaos.site import ALL, ChaosSite, Reader
+from tests.processes.chaos.site import ALL, ASKED, ChaosSite, Reader
 from tests.waiting import wait_until
 
 BOUND = 150.0
@@ -52,7 +52,7 @@ class Observer:
             else:
                 silent = now - max(since, reader.disturbed_at)
                 assert silent < SILENCE, f"{reader.name} has read nothing for {silent:.0f} s"
-            for name in ALL:
+            for name in ALL + ASKED:
                 self._look_at_version(reader, name, told["datasets"][name]["state"], told["datasets"][name]["version"])
 
     def _look_at_version(self, reader: Reader, name: str, state: str, version: int) -> None:

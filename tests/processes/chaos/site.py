@@ -11,21 +11,42 @@ from pathlib import Path
 from typing import Any
 
 from django_etcdaero import schemes
-from django_etcdaero.datasets.layout import Layout
+from django_etcdaero.datasets.layout import Layout, records_of_all
 from django_etcdaero.keyvalue import KV
 from django_etcdaero.stores.address import Plane
 from tests.processes.chaos.clocks import clean_up
 from tests.processes.site import Process, Site
 
 PROJECT = Path(__file__).with_name("project")
-NAMES = {alias: [f"{alias}-{kind}" for kind in ("slow", "guarded", "strict")] for alias in ("servers", "files")}
+KINDS = ("slow", "guarded", "strict", "changing")
+"""Of datasets, in each alias: each is refreshed every two seconds. A further kind is declared in the project."""
+NAMES = {alias: [f"{alias}-{kind}" for kind in KINDS] for alias in ("servers", "files")}
 ALL = [name for names in NAMES.values() for name in names]
-GUARDED = ["servers-guarded", "files-guarded"]
-READERS = {"plain": (), "interrupted": ("--interrupted",), "forking": ("--forking",)}
+GUARDED = [f"{alias}-{kind}" for alias in NAMES for kind in ("guarded", "changing")]
+"""With a validator; operators roll them back."""
+ASKED = [f"{alias}-asked" for alias in NAMES]
+"""Refreshed only when somebody asks for it."""
+OPTIONS: dict[str, tuple[str, ...]] = {"plain": (), "interrupted": ("--interrupted",), "forking": ("--forking",)}
+READERS = {
+    f"{kind}-{number // 3}" if number > 2 else kind: OPTIONS[kind]
+    for number, kind in enumerate([*OPTIONS] * 10)
+    if number < int(os.environ.get("ETCDAERO_TEST_CHAOS_READERS", "3"))
+}
+SERVICES = ["first", "second", *(f"service-{number}" for number in range(3, 10))][
+    : int(os.environ.get("ETCDAERO_TEST_CHAOS_SERVICES", "2"))
+]
+DISK = "64m"
+"""Room on the disk of the files, where one can be mounted: far more than they take."""
 
 
 def alias_of(name: str) -> str:
     return name.partition("-")[0]
+
+
+def _whole_lines(path: Path) -> list[dict[str, Any]]:
+    """Return what a process has written, but for what it was killed over."""
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 class Reader:
@@ -33,8 +54,14 @@ class Reader:
 
     def __init__(self, site: ChaosSite, name: str, seed: int) -> None:
         self.name = name
+        self._site = site
         self._path = site.directory / f"{name}.report"
-        self.process = site.start("read", "--seed", str(seed), *READERS[name], CHAOS_READER=name)
+        self.start(seed)
+
+    def start(self, seed: int) -> None:
+        """Start it, for the first time or after its end."""
+        self._path.unlink(missing_ok=True)
+        self.process = self._site.start("read", "--seed", str(seed), *READERS[self.name], CHAOS_READER=self.name)
         self.disturbed_at = time.monotonic()
         """When a fault last ended that kept it from following."""
 
@@ -50,19 +77,21 @@ class Reader:
 class ChaosSite(Site):
     """A deployment with one alias on servers and one on files."""
 
-    def __init__(self, directory: Path, *, kv: str, records: str) -> None:
+    def __init__(self, directory: Path, *, kv: str, records: str, files: Path) -> None:
         super().__init__(directory, kv=kv, records=records, prefix="chaos")
+        self._files = files
         path = self.whole_environment["PYTHONPATH"]
         self.whole_environment |= {
             "DJANGO_SETTINGS_MODULE": "chaos_settings",
             "PYTHONPATH": f"{PROJECT}{os.pathsep}{path}",
+            "CHAOS_FILES": str(files),
         }
         self._writing = threading.Lock()
-        self.numbers = dict.fromkeys(ALL, 0)
+        self.numbers = dict.fromkeys(ALL + ASKED, 0)
         self.bad: set[str] = set()
         """Datasets whose source is to be refused."""
         self._stores: dict[str, KV] = {}
-        for name in ALL:
+        for name in self.numbers:
             self.bump(name)
 
     def bump(self, name: str) -> int:
@@ -82,9 +111,13 @@ class ChaosSite(Site):
         """The file that makes ``prepare()`` of a dataset wait in a reader."""
         return self.directory / f"{name}.{reader}.blocked"
 
-    def seen(self, reader: str) -> list[dict[str, Any]]:
-        """The versions that a reader has read, in order."""
-        return [json.loads(line) for line in (self.directory / f"{reader}.seen").read_text().splitlines()]
+    def seen(self) -> list[dict[str, Any]]:
+        """The versions that readers have read, in order for each of them."""
+        return [line for name in READERS for line in _whole_lines(self.directory / f"{name}.seen")]
+
+    def refreshes(self) -> list[dict[str, Any]]:
+        """What all that refreshed has said about it."""
+        return [line for process in self._processes for line in _whole_lines(process.output_path) if "outcome" in line]
 
     def client(self, alias: str) -> KV:
         """The coordination store of an alias, kept open."""
@@ -96,7 +129,20 @@ class ChaosSite(Site):
 
     @property
     def file_url(self) -> str:
-        return f"sqlite:///{self.directory}/kv.sqlite3"
+        return f"sqlite:///{self._files}/kv.sqlite3"
+
+    def empty_records(self, alias: str) -> int:
+        """Delete all records of an alias; return how many there were."""
+        url, prefix = (self.urls["RECORDS"], self.prefix) if alias == "servers" else (self._records_url, "files")
+        store = schemes.open_store(schemes.parse(url, plane=Plane.RECORDS).of_alias(prefix), timeout=10)
+        try:
+            return store.delete_many([key for key, _ in store.scan(records_of_all(prefix))])
+        finally:
+            store.close()
+
+    @property
+    def _records_url(self) -> str:
+        return f"sqlite:///{self._files}/records.sqlite3"
 
     def layout_of(self, name: str) -> Layout:
         return Layout(prefix=self.prefix if alias_of(name) == "servers" else "files", name=name, schema=1)

@@ -6,7 +6,6 @@ it does not), and how long they go on from ``ETCDAERO_TEST_CHAOS_SECONDS``; each
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import random
@@ -16,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from django_etcdaero.datasets.state.presence import processes
-from tests.keyvalue.etcd.servers import Server
-from tests.processes.chaos.clocks import FAKETIME, ahead_by
+from tests.processes.chaos import checking
+from tests.processes.chaos.clocks import FAKETIME, WrongClock
 from tests.processes.chaos.faults import Chaos
 from tests.processes.chaos.observing import Observer
-from tests.processes.chaos.published import Published, check_numbers, check_reader
-from tests.processes.chaos.site import ALL, NAMES, READERS, ChaosSite, alias_of
+from tests.processes.chaos.published import Published
+from tests.processes.chaos.site import ALL, ASKED, DISK, NAMES, READERS, ChaosSite, alias_of
+from tests.processes.chaos.stores import Stores, running_stores
 from tests.waiting import wait_until
 
 SECONDS = float(os.environ.get("ETCDAERO_TEST_CHAOS_SECONDS", "30"))
@@ -30,21 +30,27 @@ ABSENT = pytest.mark.skip(reason="no clock is wrong: there is no program faketim
 
 
 @pytest.fixture
-def site(server: Server, records_url: str, tmp_path: Path) -> Iterator[ChaosSite]:
-    deployed = ChaosSite(tmp_path / "site", kv=f"etcd://{server.endpoint}", records=records_url)
-    yield deployed
-    deployed.close()
+def deployed(records_url: str, tmp_path: Path) -> Iterator[tuple[ChaosSite, Stores]]:
+    with running_stores(tmp_path, records_url, DISK) as (stores, url, files):
+        site = ChaosSite(tmp_path / "site", kv=stores.etcd.url, records=url, files=files)
+        try:
+            yield site, stores
+        finally:
+            site.close()
 
 
+@pytest.mark.servers
 @pytest.mark.timeout(900 + 4 * SECONDS)
 @pytest.mark.parametrize("skew", [SKEW] if FAKETIME else [pytest.param(SKEW, marks=ABSENT), 0])
 def test_readers_see_whole_versions_in_order_and_end_up_on_the_newest(
-    site: ChaosSite, server: Server, skew: int
+    deployed: tuple[ChaosSite, Stores], skew: int
 ) -> None:
+    site, stores = deployed
     seed = int(os.environ.get("ETCDAERO_TEST_CHAOS_SEED", random.randrange(10**6)))
     published = Published(site)
     observer = Observer(site, published)
-    chaos = Chaos(site, server, observer, random.Random(seed), ahead_by(skew) if skew else {})
+    clock = WrongClock(site.directory / "clock", skew) if skew else None
+    chaos = Chaos(site, stores, observer, random.Random(seed), clock)
     try:
         chaos.start()
         chaos.run(SECONDS)
@@ -52,13 +58,28 @@ def test_readers_see_whole_versions_in_order_and_end_up_on_the_newest(
         check_status(site, published)
         chaos.end()
         check_what_is_left(site)
-        seen = {name: site.seen(name) for name in READERS}
-        for name, lines in seen.items():
-            check_reader(name, lines, published, chaos.rolled_back)
-        check_numbers(list(itertools.chain(*seen.values())), site.loads())
+        check_histories(site, published, chaos)
     finally:
-        print(f"ETCDAERO_TEST_CHAOS_SEED={seed}; {observer.story()}")  # shown if it has failed
+        print(f"ETCDAERO_TEST_CHAOS_SEED={seed}, {chaos.count} faults; {observer.story()}")  # shown if it has failed
         published.close()
+
+
+def check_histories(site: ChaosSite, published: Published, chaos: Chaos) -> None:
+    """All that was loaded, announced, pinned and seen fits together; and there was something of each."""
+    assert not published.gaps
+    seen, refreshes = site.seen(), site.refreshes()
+    assert any(each["changes"] and each["outcome"] == "refreshed" for each in refreshes)
+    assert any(each["drift"] is not None for each in refreshes)
+    assert {line["name"] for line in seen} == {*ALL, *ASKED}
+    wrong = [
+        *checking.followed(seen, published.history, chaos.rolled_back),
+        *checking.as_loaded(seen, site.loads()),
+        *checking.published_once(published.history),
+        *checking.pins_respected(published.history, published.pins),
+        *checking.nothing_missed(refreshes),
+        *checking.answered(chaos.asked, seen),
+    ]
+    assert not wrong, "\n".join([f"{len(wrong)} faults:", *wrong[:20]])
 
 
 def check_status(site: ChaosSite, published: Published) -> None:
@@ -69,7 +90,7 @@ def check_status(site: ChaosSite, published: Published) -> None:
         assert "Traceback" not in ended.errors, ended
         document = json.loads(ended.output)
         told = {each["name"]: (each["version"], each["pin"], each["failure"]) for each in document["datasets"]}
-        wanted = {name: (published.history[name][-1].version, None, None) for name in ALL}
+        wanted = {name: (published.history[name][-1].version, None, None) for name in ALL + ASKED}
         pids = {each["pid"] for each in document["processes"]}
         return ended.code == 0 and told == wanted and len(pids) >= len(READERS)
 
@@ -79,7 +100,7 @@ def check_status(site: ChaosSite, published: Published) -> None:
 def check_what_is_left(site: ChaosSite) -> None:
     """No lock is held, nobody is registered, and no process has left one behind."""
     assert site.groups_left() == []
-    for name in ALL:
+    for name in ALL + ASKED:
         lock = site.client(alias_of(name)).lock(site.layout_of(name).lock)
         wait_until(lambda lock=lock: lock.holder() is None, 60, f"a free lock of {name}")  # type: ignore[misc]
     for alias in NAMES:

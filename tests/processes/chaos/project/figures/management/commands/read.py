@@ -24,7 +24,7 @@ from django_etcdaero import datasets, kvs
 from django_etcdaero.exceptions import DatasetNotReady, DatasetStale, EtcdAeroError
 from django_etcdaero.runtime import runtime
 from figures.datasets import READER
-from figures.rows import complaint, number_of
+from figures.rows import INDEX, complaint, digest_of, whole_of
 
 
 class Interruption(Exception):
@@ -93,17 +93,29 @@ class Reading:
             return
         if wrong := complaint(self.dataset.name, rows):
             self.problems.append(f"version {snapshot.version}: {wrong}")
-        number = number_of(rows)
+        number, _ = whole_of(rows)
         if snapshot.index != number:
             self.problems.append(f"{self.dataset.name}: the index is of {snapshot.index}, the rows are of {number}")
+        if self.dataset.indexes:
+            self._look_into_index(snapshot, rows)
         identity = (snapshot.version, snapshot.published_at)
         if identity != self.held:
             self.seen.append(
                 {"name": self.dataset.name, "version": snapshot.version, "published_at": snapshot.published_at}
-                | {"number": number, "rows": len(rows), "at": time.monotonic()}
+                | {"number": number, "rows": len(rows), "at": time.monotonic(), "pid": os.getpid()}
+                | {"digest": digest_of(self.dataset.name, rows)}
             )
             self.held = identity
         self.number, self.refused, self.read_at = number, "", time.monotonic()
+
+    def _look_into_index(self, snapshot: Any, rows: dict[str, Any]) -> None:
+        """Look whether the index finds the rows of this version, in their order."""
+        for value in ("group 0", "group 5", "no group"):
+            wanted = [row for row in rows.values() if row[INDEX] == value]
+            if [*snapshot.by(INDEX)[value]] != wanted:
+                self.problems.append(
+                    f"version {snapshot.version} of {self.dataset.name}: the index of {value} is wrong"
+                )
 
 
 class Counting:
@@ -117,7 +129,7 @@ class Counting:
 
     def count(self) -> None:
         """Count, and look whether no increment was lost or done twice."""
-        name = f"counted/{READER}"
+        name = f"counted/{READER}/{os.getpid()}"
         done = self.done
         try:
             self.tried += 1
@@ -213,6 +225,8 @@ class Command(BaseCommand):
         self.interruptions = Interruptions(chance)
         self.children = Children(self.readings, self.problems, chance)
         self._ending = ending = threading.Event()
+        with open(settings.DIRECTORY / f"{READER}.seen", "a") as seen:
+            seen.write("\n")  # after what one before was killed over
         signal.signal(signal.SIGTERM, lambda *_: ending.set())
         reporter = threading.Thread(target=self._report)
         reporter.start()
