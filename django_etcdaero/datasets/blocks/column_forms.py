@@ -28,7 +28,7 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from decimal import Decimal, getcontext
 from itertools import repeat
 from operator import attrgetter
@@ -40,7 +40,7 @@ from django_etcdaero.system.real_dates import real_class
 
 from .codec import Encoder, array_header, decode
 from .digests import DamagedRecord
-from .scalars import FROZENSET, SET, TUPLE, read_zone, zone_bytes
+from .scalars import FROZENSET, PACK, SET, TUPLE, read_zone, zone_bytes
 from .stored_as import as_plain
 
 PLAIN, SAME, DECIMALS, DATES, DATETIMES, UUIDS, GENERAL = "pkdotug"
@@ -51,7 +51,7 @@ Packed: TypeAlias = tuple[str, Any]
 _DATE, _DATETIME = real_class(date), real_class(datetime)
 _from_state: Any = _DATETIME
 _NATIVE: Final = frozenset((NoneType, bool, int, float, str, bytes))
-_SCALARS: Final = _NATIVE | {Decimal, UUID, _DATE, time, _DATETIME, timedelta}
+_SCALARS: Final = _NATIVE | PACK.keys()
 _STORED: Final = _SCALARS | {list, tuple, dict, set, frozenset}
 
 _STATE_BYTES: Final = 10
