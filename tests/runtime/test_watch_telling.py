@@ -172,4 +172,5 @@ def test_a_command_that_waits_for_a_lock_is_seen_by_others(tmp_path: Path) -> No
         assert found.software["django-etcdaero"]
         process.terminate()
         process.communicate(timeout=30)
+    kv.close()
     kv.engine.close()
