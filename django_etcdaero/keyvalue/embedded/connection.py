@@ -50,15 +50,12 @@ class GuardedConnection:
     def glance(self) -> tuple[object, ...]:
         """Return what differs from call to call if the files were written or replaced, as far as their times tell.
 
-        They tell nothing of two writes in one tick of the file system's clock. A twentieth of what :meth:`state` takes.
+        They tell nothing of two writes in one tick of the file system's clock. Costs two system calls.
         """
         return tuple(map(_stamp, (self.place, self.place + "-wal")))
 
     def state(self, timeout: float) -> tuple[int, int]:
-        """Return what differs from call to call if another connection has written in between, or it was opened anew.
-
-        It takes a tenth of what the smallest read takes.
-        """
+        """Return what differs from call to call if another connection has written in between, or it was opened anew."""
         (version,) = self.read(lambda cursor: cursor.execute("PRAGMA data_version").fetchone(), timeout)
         return self._opens, version
 
