@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
@@ -22,6 +21,7 @@ from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.threads import Background
 from django_etcdaero.system.workers import Workers
 
@@ -83,8 +83,9 @@ class Reader:
         self._splay = splay
         self._presence_ttl = presence_ttl
         self._started = time.time() if started is None else started
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
+        # A request wakes the thread from the main thread, where handlers of signals raise: no Event, see conditions.
+        self._wake = Flag()
+        self._stopping = Flag()
         self._round_due_at = monotonic()
         self._followers: dict[Declared[Any, Any], Follower] = {}
         self._aliases: dict[str, _Alias] = {}

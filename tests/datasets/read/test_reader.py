@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import signal
 import threading
 from collections import Counter
 from typing import Any
@@ -16,7 +17,7 @@ from django_etcdaero.datasets.read.reader import Reader
 from django_etcdaero.datasets.state.presence import Presence, processes
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import ClusterError, PermissionDenied
-from tests.datasets.hosting import Alias, FakeHost, follow, many, publish
+from tests.datasets.hosting import Alias, FakeHost, follow, in_thread, many, publish
 from tests.waiting import wait_until
 
 
@@ -47,6 +48,33 @@ class Silence:
 
     def cancel(self) -> None:
         pass
+
+
+def test_it_can_be_woken_after_handlers_of_signals_have_raised_in_that(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    reader = host.start_reader(poll_interval=3600.0)
+    raised = 0
+
+    def handle(*_: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        for _ in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002)
+                while True:
+                    reader.wake(prices)
+            except InterruptedError:
+                raised += 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert raised == 300
+    Refresh(prices, host.other()).run()
+    thread, _ = in_thread(lambda: reader.wake(prices))
+    thread.join(10)
+    assert not thread.is_alive()
+    wait_until(lambda: prices.status().state is State.VALID, what="the version after waking")
 
 
 def test_it_wakes_on_request(host: FakeHost, declare: Any) -> None:
