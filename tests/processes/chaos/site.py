@@ -18,7 +18,7 @@ from tests.processes.chaos.clocks import clean_up
 from tests.processes.site import Process, Site
 
 PROJECT = Path(__file__).with_name("project")
-KINDS = ("slow", "guarded", "strict", "changing")
+KINDS = ("slow", "guarded", "strict", "changing", "shared")
 """Of datasets, in each alias: each is refreshed every two seconds. A further kind is declared in the project."""
 NAMES = {alias: [f"{alias}-{kind}" for kind in KINDS] for alias in ("servers", "files")}
 ALL = [name for names in NAMES.values() for name in names]

@@ -12,7 +12,12 @@ if "FAKETIME" in os.environ or "FAKETIME_TIMESTAMP_FILE" in os.environ:
 
 DIRECTORY = Path(os.environ["SHOP_DIRECTORY"])
 FILES = Path(os.environ["CHAOS_FILES"])
-OPTIONS = {"LOCK_TTL": 6, "SESSION_TTL": 6, "CALL_TIMEOUT": float(os.environ.get("SHOP_CALL_TIMEOUT", "5"))}
+OPTIONS = {
+    "SHARED_DIR": str(FILES / "shared"),
+    "LOCK_TTL": 6,
+    "SESSION_TTL": 6,
+    "CALL_TIMEOUT": float(os.environ.get("SHOP_CALL_TIMEOUT", "5")),
+}
 
 BASE_DIR = DIRECTORY
 SECRET_KEY = "only for tests"

@@ -76,6 +76,13 @@ class Strict(Figures):
     max_stale = timedelta(seconds=MAX_STALE)
 
 
+class Shared(Figures):
+    """In one file for all processes of this host."""
+
+    row_type = Figure
+    shared = True
+
+
 class Changing(Figures):
     """Of a source that tells its changes; now and then everything is loaded."""
 
@@ -106,6 +113,7 @@ KINDS: dict[str, type[Figures]] = {
     "guarded": Guarded,
     "strict": Strict,
     "changing": Changing,
+    "shared": Shared,
     "asked": Asked,
 }
 """Each kind is read in each alias; a further one is named in ``tests/processes/chaos/site.py`` as well."""

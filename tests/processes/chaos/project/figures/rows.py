@@ -20,6 +20,8 @@ WHOLE = "whole"
 INDEX = "group"
 """The field by which rows are found, of those that have an index."""
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
+TYPED = ("strict", "shared")
+"""Kinds with a row type."""
 KEYS = 200
 """So many keys come, change and go by the changes of a source that tells its changes."""
 
@@ -54,7 +56,7 @@ def rows_of(name: str, number: int, bad: bool = False) -> Mapping[str, Any]:
         turned = [*values.items()][number % 7 :] + [*values.items()][: number % 7]
         rows: dict[str, Any] = {key: {"number": value, INDEX: f"group {value % 9}"} for key, value in turned}
         return MappingProxyType(rows | {WHOLE: {"number": number, INDEX: checksum, "bad": bad}})
-    if kind == "strict":
+    if kind in TYPED:
         rows = {key: _figure(value, f"text {value}") for key, value in values.items()}
         return MappingProxyType(rows | {WHOLE: _figure(number, checksum, bad=bad)})
     return MappingProxyType(values | {WHOLE: [number, checksum, bad]})
@@ -131,4 +133,4 @@ def complaint(name: str, rows: Mapping[str, Any]) -> str | None:
 def rows_as_read(name: str, number: int) -> Mapping[str, Any]:
     """Return the rows of a number, as readers are to have them."""
     rows = rows_of(name, number)
-    return {key: Figure(**row) for key, row in rows.items()} if kind_of(name) == "strict" else dict(rows)
+    return {key: Figure(**row) for key, row in rows.items()} if kind_of(name) in TYPED else dict(rows)

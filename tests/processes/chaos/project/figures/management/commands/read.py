@@ -236,7 +236,7 @@ class Command(BaseCommand):
             self.interruptions.run(self._lap)
             if options["forking"]:
                 self.children.go_on()
-            time.sleep(0.05)
+            time.sleep(0.1)
         self.children.end()
         reporter.join()
         signal.setitimer(signal.ITIMER_REAL, 0)
