@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from django import forms
@@ -12,6 +11,7 @@ from django.utils.translation import gettext, ngettext
 
 from django_etcdaero.exceptions import EtcdAeroError
 from django_etcdaero.inspection.together import together
+from django_etcdaero.system.conditions import Flag
 
 from .acts import ReasonForm
 from .dataset_acts import REFRESH, ask_for_refresh
@@ -56,7 +56,7 @@ def refresh_several(page: Section, request: HttpRequest, things: list[Any]) -> H
 
 
 def _ask_for_all(page: Section, request: HttpRequest, things: list[Any], data: dict[str, Any]) -> None:
-    asked, failed, over = dict[str, str](), dict[str, str](), threading.Event()
+    asked, failed, over = dict[str, str](), dict[str, str](), Flag()
 
     def ask() -> None:
         for thing in things:

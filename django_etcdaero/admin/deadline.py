@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,6 +13,7 @@ from django.utils.translation import gettext
 from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroError, OutcomeUnknown
 from django_etcdaero.inspection.together import together
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Flag
 
 from .ahead import import_clients
 
@@ -53,7 +53,7 @@ def do(what: str, perform: Callable[[], T], *, timeout: float) -> T:
     Stores have deadlines of their own, but some acts are several calls. What is not over in time goes on in its thread,
     and the log of this process tells how it ended.
     """
-    language, late = translation.get_language(), threading.Event()
+    language, late = translation.get_language(), Flag()
 
     def act() -> T:
         with translation.override(language):

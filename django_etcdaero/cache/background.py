@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from django_etcdaero.system.conditions import Flag
+
 from .context import as_here
 
 logger = logging.getLogger("django_etcdaero.cache")
@@ -25,14 +27,14 @@ class Background:
         self._running: set[threading.Thread] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def run(self, function: Callable[[], Any], *, always: bool = False) -> threading.Event | None:
+    def run(self, function: Callable[[], Any], *, always: bool = False) -> Flag | None:
         """Start ``function`` and return what is set at its end; ``None`` if there are too many already.
 
         ``always``: however many there are. What it raises is logged.
         """
         if not always and len([thread for thread in tuple(self._running) if thread.is_alive()]) >= self._size:
             return None
-        ended = threading.Event()
+        ended = Flag()
         here = as_here(function)
 
         def work() -> None:
@@ -56,13 +58,13 @@ class Background:
             return None
         return ended
 
-    def task(self, function: Callable[[], Coroutine[Any, Any, None]]) -> threading.Event | None:
+    def task(self, function: Callable[[], Coroutine[Any, Any, None]]) -> Flag | None:
         """Start the coroutine of ``function`` in the running event loop, as :meth:`run`; ``None`` if none runs."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return None
-        ended = threading.Event()
+        ended = Flag()
 
         async def work() -> None:
             try:

@@ -11,6 +11,7 @@ from typing import Final
 
 from django_etcdaero.exceptions import RecursiveLoad
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Flag
 
 
 class Flight:
@@ -20,7 +21,7 @@ class Flight:
 
     def __init__(self) -> None:
         self.begun = monotonic()
-        self.ended = threading.Event()
+        self.ended = Flag()
         self.error: Exception | None = None
         """What it failed with: those who waited are told that, and do not try in their turn."""
 

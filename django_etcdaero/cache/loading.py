@@ -28,6 +28,7 @@ from typing import Any, Final, TypeVar
 
 from django_etcdaero.exceptions import EtcdAeroError, StoreFull
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.functions import is_coroutine_function
 from django_etcdaero.system.steps import Pause, adrive, drive
 from django_etcdaero.system.threads import in_event_loop
@@ -295,7 +296,7 @@ class Loading:
 
     def _in_background(
         self, request: Request, found: Found, token: bytes, flight: Flight
-    ) -> tuple[threading.Event, list[Any]] | None:
+    ) -> tuple[Flag, list[Any]] | None:
         results: list[Any] = []
 
         async def work(request: Request) -> None:
@@ -305,7 +306,7 @@ class Loading:
         ended = self._begin(request, work)
         return None if ended is None else (ended, results)
 
-    def _begin(self, request: Request, work: Callable[[Request], Coroutine[Any, Any, None]]) -> threading.Event | None:
+    def _begin(self, request: Request, work: Callable[[Request], Coroutine[Any, Any, None]]) -> Flag | None:
         """Start ``work`` in a thread, or in the event loop if that must load; return what is set at its end.
 
         ``None``: it was not started.
@@ -322,7 +323,7 @@ class Loading:
             request = replace(request, load=from_a_thread(request.load, loop, timeout=self._load_timeout))
         return self._background.run(lambda: drive(begun(request)))
 
-    async def _await_softly(self, request: Request, found: Found, started: tuple[threading.Event, list[Any]]) -> Any:
+    async def _await_softly(self, request: Request, found: Found, started: tuple[Flag, list[Any]]) -> Any:
         ended, results = started
         await Wait(ended, request.soft_timeout or 0.0)
         if results:

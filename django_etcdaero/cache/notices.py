@@ -31,6 +31,7 @@ from django_etcdaero.keyvalue.client.feed import Resync, WatchItem
 from django_etcdaero.keyvalue.values import Event, EventType
 from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import Background, wait_for
 
 from .notice import Notice, unpack
@@ -99,7 +100,7 @@ class Notices:
 
     def _begin(self) -> None:
         now = monotonic()
-        self._changed = threading.Condition()
+        self._changed = Condition()
         """Guards what follows."""
         self._thread = Background(self._run, name="etcdaero-cache-notices")
         self._running = False

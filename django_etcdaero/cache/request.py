@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.functions import is_coroutine_function
 from django_etcdaero.system.steps import Step
 
@@ -46,7 +46,7 @@ class Wait(Step[bool]):
 
     __slots__ = ("_event", "_timeout")
 
-    def __init__(self, event: threading.Event, timeout: float) -> None:
+    def __init__(self, event: Flag, timeout: float) -> None:
         self._event = event
         self._timeout = timeout
 

@@ -15,7 +15,6 @@ replaced, or there were too many at once.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -26,6 +25,7 @@ from django_etcdaero.keyvalue.facade import KV
 from django_etcdaero.keyvalue.keys import prefix_end
 from django_etcdaero.keyvalue.values import Event, WatchBatch, WatchLost, WatchRequest
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.steps import drive
 
 from .key_reach import oldest_readable
@@ -131,7 +131,7 @@ class _Collecting:
     """The sink of a watch."""
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
+        self.changed = Condition()
         self.batches: list[WatchBatch] = []
 
     def __call__(self, batch: WatchBatch) -> None:

@@ -18,6 +18,7 @@ from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult
 from django_etcdaero.project_code import run_project_code
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.threads import Background, wait
 
 
@@ -52,7 +53,7 @@ class _Run:
 
     def __init__(self, make: Callable[[Callable[[RefreshResult], None]], Refresh]) -> None:
         self.refresh = make(self._set)
-        self._ended = threading.Event()
+        self._ended = Flag()
         self._mutex = threading.Lock()
         self._result: RefreshResult | None = None
         self._error: BaseException | None = None

@@ -27,6 +27,7 @@ from django_etcdaero.exceptions import ClusterError, DeadlineExceeded, EtcdAeroE
 from django_etcdaero.project_code import run_project_code
 from django_etcdaero.runtime import Runtime
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Condition, Flag
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background, wait
 
@@ -99,10 +100,10 @@ class RefreshService:
         self._tell = tell
         self._gives_way = gives_way
         self._telling = threading.Lock()
-        self._stopping = threading.Event()
+        self._stopping = Flag()
         self._told: dict[str, str | None] = {}
         """The last failure that was told, by dataset; each entry is used by the dataset's job only."""
-        self._changed = threading.Condition()  # guards the agenda and the jobs
+        self._changed = Condition()  # guards the agenda and the jobs
         self._agenda = Agenda({name: dataset.using for name, dataset in self._datasets.items()}, threads)
         self._jobs: set[Job] = set()
         self._requests = RequestWatch(self._datasets.values(), self)

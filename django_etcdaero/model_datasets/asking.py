@@ -13,7 +13,6 @@ from __future__ import annotations
 import atexit
 import logging
 import math
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from django_etcdaero.datasets.host import host
 from django_etcdaero.runtime import runtime
 from django_etcdaero.system import forks, uwsgi
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.threads import Background
 
@@ -61,7 +61,7 @@ class Asker:
         self._forget()
 
     def _forget(self) -> None:
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._marked: dict[str, AnyDataset] = {}
         self._keys: dict[str, dict[str, None]] = {}
         """Keys to ask for, by the name of the dataset."""

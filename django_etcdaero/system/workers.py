@@ -11,12 +11,12 @@ Nobody here looks at a clock by itself: the owner calls :meth:`Workers.tend` now
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from .clocks import monotonic
+from .conditions import Condition
 from .threads import Background
 
 logger = logging.getLogger("django_etcdaero.system")
@@ -49,7 +49,7 @@ class Workers:
         """``on_end(key)`` is called, by any thread, when a job has ended and another of its key may begin."""
         self._name = name
         self._on_end = on_end
-        self._changed = threading.Condition()
+        self._changed = Condition()
         self._waiting: list[_Job] = []
         self._running: list[_Job] = []
         self._threads: list[Background] = []

@@ -42,7 +42,8 @@ def test_a_question_says_which_server_did_not_answer() -> None:
         answer = together({"a": lambda: engine.range(RangeRequest(b"a"))}, timeout=0.5)["a"]
         assert isinstance(answer, ClusterError)
         assert "127.0.0.1:1" in str(answer)
-        with calls_end_within(0.0), pytest.raises(DeadlineExceeded, match="no time was left"):
+        # The second where it has turned out meanwhile that the server is away: then nothing is tried any more.
+        with calls_end_within(0.0), pytest.raises((DeadlineExceeded, ClusterError), match="no time was left|answered"):
             engine.range(RangeRequest(b"a"))
     finally:
         engine.close()

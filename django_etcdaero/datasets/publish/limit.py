@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final, Self
 
 from django_etcdaero.datasets.declared import Declared
+from django_etcdaero.system.conditions import Flag
 from django_etcdaero.system.threads import Background
 
 PERIODS: Final = 2
@@ -45,7 +46,7 @@ class TimeLimit:
         self._on_over = on_over
         self._on_half = on_half
         self._mutex = threading.Lock()
-        self._ended = threading.Event()
+        self._ended = Flag()
         self._over = False
         self._thread = Background(self._watch, name=name)
 

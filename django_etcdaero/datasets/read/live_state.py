@@ -8,7 +8,6 @@ All changes are made under one lock, which is also what waiting is done on. Read
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,6 +19,7 @@ from django_etcdaero.datasets.state.age import AgeMemory
 from django_etcdaero.datasets.state.status import State
 from django_etcdaero.exceptions import DatasetStale
 from django_etcdaero.system.clocks import elapsed
+from django_etcdaero.system.conditions import Condition
 from django_etcdaero.system.threads import wait_for
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class LiveState:
         self._reset_waiting()
 
     def _reset_waiting(self) -> None:
-        self.guard = threading.Condition()
+        self.guard = Condition()
         """Held by each change; hold it to make several changes one."""
         self.waited_in_vain = False
         """Whether a read has waited for the first version and nothing came: the next ones do not wait."""

@@ -32,6 +32,7 @@ from django_etcdaero.records.life import check_usable
 from django_etcdaero.stores.database import DatabaseAddress
 from django_etcdaero.system import forks
 from django_etcdaero.system.clocks import monotonic
+from django_etcdaero.system.conditions import Condition, Flag
 from django_etcdaero.system.threads import Background, wait_for
 
 from . import errors
@@ -68,8 +69,8 @@ class Connections:
         self._timeout = timeout
         self._pid = os.getpid()
         self._closed = False
-        self._ended = threading.Event()
-        self._state = threading.Condition()  # guards what follows
+        self._ended = Flag()
+        self._state = Condition()  # guards what follows
         self._idle: list[Session] = []
         self._calls: dict[int, Session | None] = {}
         """By thread; ``None`` as long as it connects."""
@@ -155,7 +156,7 @@ class Connections:
     def abandon(self) -> None:
         """Forget everything without touching it. Takes no lock: its holder may not exist in this process."""
         self._closed = True
-        self._ended = threading.Event()
+        self._ended = Flag()
         self._ended.set()
         for session in (*self._idle, *self._calls.values()):
             if session is not None:
