@@ -43,7 +43,7 @@ def test_a_question_says_which_server_did_not_answer() -> None:
         assert isinstance(answer, ClusterError)
         assert "127.0.0.1:1" in str(answer)
         # The second where it has turned out meanwhile that the server is away: then nothing is tried any more.
-        with calls_end_within(0.0), pytest.raises((DeadlineExceeded, ClusterError), match="no time was left|answered"):
+        with calls_end_within(0.0), pytest.raises((DeadlineExceeded, ClusterError), match=r"no time was left|answered"):
             engine.range(RangeRequest(b"a"))
     finally:
         engine.close()

@@ -11,12 +11,12 @@ The protocol, in order (key names: :mod:`django_etcdaero.datasets.layout`); the 
     part of what is announced (the new generation keeps a slower publisher's clean-up from letting them expire), write
     those that do not, then the pages and the root. Nothing had to be written and the root is the one announced: note
     that in ``checked`` and stop.
-4.  **Announce** (:mod:`.commit`). Load the version as readers will. Leave a note in ``retired`` of what is about to be
-    made permanent, and make permanent what is not. Then, if the announcement, ``pin`` and ``checked`` still have the
-    revisions read in stage 1, put the announcement, ``history/<version>`` and ``checked``, drop ``attempt`` and the
-    note, move the oldest history entries to ``retired``. If the comparison fails, nothing has happened for readers: the
-    refresh was fenced off. A lock that was lost on the way is no obstacle: what guards the announcement is that those
-    three have not moved.
+4.  **Announce** (:mod:`.announcing`, :mod:`.commit`). Load the version as readers will. Leave a note in ``retired`` of
+    what is about to be made permanent, and make permanent what is not. Then, if the announcement, ``pin`` and
+    ``checked`` still have the revisions read in stage 1, put the announcement, ``history/<version>`` and ``checked``,
+    drop ``attempt`` and the note, move the oldest history entries to ``retired``. If the comparison fails, nothing has
+    happened for readers: the refresh was fenced off. A lock that was lost on the way is no obstacle: what guards the
+    announcement is that those three have not moved.
 5.  **Expire** (:mod:`.expiry`): give the blocks that only retired versions name a time to live. Their generations were
     read before the announcement, so a block that a later publisher took into use meanwhile (and thereby touched) is
     left alone.
@@ -31,12 +31,10 @@ next refresh or vanishes, what is left of stage 5 is done by it.
 from __future__ import annotations
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import Context
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -48,28 +46,25 @@ from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.partition import block_count
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.host import Host
-from django_etcdaero.datasets.state.announcement import MOST_VERSION, Announcement
+from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.formats import Allowed, allowed
-from django_etcdaero.datasets.state.project import project_of, tell_of_other_project
+from django_etcdaero.datasets.state.project import tell_of_other_project
 from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked, StoredState
-from django_etcdaero.datasets.state.validations import history_value
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.datasets.validators import ValidatorResult
-from django_etcdaero.exceptions import CorruptBlock, EtcdAeroError, Fenced
-from django_etcdaero.keyvalue.ops import delete, mod_revision, put
+from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.keyvalue.queue.lock import Lock
-from django_etcdaero.keyvalue.values import Operation
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
+from .announcing import Announcing, Load
 from .base import Base, base_of, fits, forget, is_to_fold, remember
 from .changing import Difference, difference, read_changes, read_keys, with_keys
-from .commit import GuardedCommit
 from .drift import drift_of
-from .expiry import Expiry, kept, note_of
+from .expiry import Expiry, kept
 from .permission import Permission
 from .position import Position, keys_in, position_of, read_cursor
 from .repair import refuse_repair_in_vain
@@ -99,28 +94,6 @@ class Published(NamedTuple):
     """Whether not everything was loaded."""
     drift: int | None = None
     """Of a full load: rows that were not what changes had told; ``None``: it is not known."""
-
-
-class Load(NamedTuple):
-    """A load of the source that is through. Times are seconds."""
-
-    started: float
-    """Since the epoch."""
-    began: float
-    """The same moment on the clock of durations."""
-    seconds: float
-    latest: Announcement | None
-    """The version that it is compared with: the announced one; while pinned the newest of the history."""
-    cursor: str = ""
-    """Where the source stood before it, for a dataset that loads changes."""
-    full_load: float = 0.0
-    """When the last full load began: this one, or the one that its changes go back to."""
-    content: str = ""
-    """Digest of all rows, in hex, once they are encoded."""
-    whole: bool = True
-    """Whether everything was loaded."""
-    drift: int | None = None
-    """Rows that were not what changes had told, if that is known."""
 
 
 class Publication:
@@ -163,7 +136,6 @@ class Publication:
         self._progress = progress
         self._read = read or partial(load_rows, dataset)
         self._from_source = read is None
-        self._answers = read is None and keys is None
         self._skip_validators = skip_validators
         self.results: list[ValidatorResult] = []
         """What validators said."""
@@ -171,6 +143,18 @@ class Publication:
         """Whether records that exist are read back and checked."""
         self._phases: dict[str, float] = {}
         """Seconds that each took."""
+        self._end = Announcing(
+            dataset,
+            host,
+            stores,
+            state,
+            lock,
+            permission,
+            answers=read is None and keys is None,
+            of_keys=keys is not None,
+            results=self.results,
+            phases=self._phases,
+        )
         self.loading = False
         """Whether it runs code of the project: ``load()``, a validator, or what takes part in a trial load."""
 
@@ -182,7 +166,7 @@ class Publication:
         return self._publish_changes() or self._publish_all()
 
     def _publish_all(self) -> Published:
-        self._answers = self._from_source
+        self._end.answers = self._from_source
         # 2. Load and validate.
         rows, load = self._load_and_validate()
         position = position_of(load.latest, self._state.checked) if self._changeable else None
@@ -198,14 +182,14 @@ class Publication:
         checked: Checked | None = None
         known = position is not None or not self._changeable
         if known and self._is_announced(manifest, base, storing):
-            checked = self._note_unchanged(load, storing)
+            checked = self._end.note(load, load.latest.version if load.latest is not None else 0, storing)
         else:
             # 4. Announce.
-            announcement, expiry = self._prepare(manifest, load, storing.bytes_total)
+            announcement, expiry = self._end.prepare(manifest, load, storing.bytes_total)
             self._try(lambda: trial_load(self._dataset, announcement, manifest, storing.fetch))
             version = announcement.version
             if self._lock is not None:
-                checked = self._announce(self._lock, announcement, load, storing, expiry)
+                checked = self._end.announce(self._lock, announcement, load, storing, expiry)
                 # 5. Expire.
                 expiry.run(self._state.condemned)
         outcome = Outcome.UNCHANGED if version is None else Outcome.REFRESHED
@@ -266,7 +250,7 @@ class Publication:
                 found = difference(given, base, position, self._blocks, self._dataset.row_type)
             load = load._replace(content=found.content.hex())
             if not found and self._stays(base.manifest):
-                checked = self._note(load, latest.version)
+                checked = self._end.note(load, latest.version)
                 return Published(Outcome.UNCHANGED, None, checked, latest.rows, 0, latest.stored_bytes, changes=True)
             self.loading = True
             self._validate(latest, {}, changed=(base, found))
@@ -278,13 +262,15 @@ class Publication:
         except (CorruptBlock, OldRowsGone) as error:
             logger.warning("dataset %s: changes cannot go on, so everything is loaded: %s", self._dataset.name, error)
             self._verify = self._verify or isinstance(error, CorruptBlock)
-            self.loading, self.results, self._phases = False, [], {}
+            self.loading = False
+            self.results.clear()
+            self._phases.clear()
             return None
         if after is None:
             return None
         # 4. Announce.
         manifest, total = after.manifest, storing.bytes_total or latest.stored_bytes + storing.bytes_written
-        announcement, expiry = self._prepare(manifest, load, total)
+        announcement, expiry = self._end.prepare(manifest, load, total)
         after.assembled = self._try(
             lambda: trial_of_changes(self._dataset, announcement, manifest, storing.fetch, base=base, found=found)
         )
@@ -301,7 +287,7 @@ class Publication:
         lock = self._lock
         assert lock is not None, "without a lock everything is loaded"
         forget(self._layout)  # what its deltas come to is about to go beyond the version
-        return self._announce(lock, announcement, load, storing, expiry)
+        return self._end.announce(lock, announcement, load, storing, expiry)
 
     def _store_change(self, base: Base, found: Difference, storing: Storing) -> Base | None:
         """Write a change as deltas, or the blocks that it and the deltas before it change, and return what comes of it.
@@ -376,7 +362,7 @@ class Publication:
             ages = sightings(self._kv, self._layout).ages(time.time())
             refuse_repair_in_vain(self._dataset, self._state, ages, self._blocks, self._latest)
         except CorruptBlock:
-            self._answer_request()
+            self._end.answer_request()
             raise
 
     def _load_and_validate(self) -> tuple[dict[Any, Any], Load]:
@@ -441,64 +427,7 @@ class Publication:
             return False
         return state.next_epoch(self._blocks.read_copy()) != state.current.epoch
 
-    def _note_unchanged(self, load: Load, storing: Storing) -> Checked | None:
-        return self._note(load, load.latest.version if load.latest is not None else 0, storing)
-
-    def _note(self, load: Load, version: int, storing: Storing | None = None) -> Checked | None:
-        if self._lock is None:
-            return None
-        self._permission.use()
-        if storing is not None:
-            storing.make_permanent()
-        checked = self._checked(load, version)
-        self._commit(self._lock, checked)
-        self._answer_request()
-        return checked
-
-    # --- 4. announce -------------------------------------------------------------------------------------------------
-
-    def _prepare(self, manifest: Manifest, load: Load, total: int) -> tuple[Announcement, Expiry]:
-        """Return the announcement, and what will expire with it; ``total``: stored bytes of the version."""
-        state = self._state
-        copy = self._blocks.read_copy()
-        expiry = Expiry(
-            self._kv,
-            self._layout,
-            self._blocks,
-            keep=self._dataset.keep,
-            held={state.pin.version} if state.pin is not None else set(),
-            new=manifest,
-            ttl=self._stores.garbage_ttl,
-        )
-        numbers = [
-            expiry.newest_version,
-            state.current.version if state.current else 0,
-            copy.announcement.version if copy else 0,
-        ]
-        version = 1 + max((number for number in numbers if number < MOST_VERSION), default=0)
-        announcement = Announcement(
-            id=secrets.token_hex(8),
-            version=version,
-            epoch=state.next_epoch(copy),
-            root=manifest.root_digest.hex(),
-            rows=manifest.rows,
-            stored_bytes=total,
-            load_started=self._loaded_since(load),
-            load_seconds=load.seconds,
-            published_at=time.time(),
-            project=project_of(self._dataset, self._stores),
-            cursor=load.cursor,
-            content=load.content,
-            full_load=load.full_load,
-        )
-        return announcement, expiry
-
-    def _loaded_since(self, load: Load) -> float:
-        """Return when the load began that rows are as old as: that of a few keys makes the others no younger."""
-        return load.latest.load_started if load.latest is not None and self._is_of_keys(load) else load.started
-
-    def _is_of_keys(self, load: Load) -> bool:
-        return self._keys is not None and not load.whole
+    # --- 4. load on trial --------------------------------------------------------------------------------------------
 
     def _try(self, trial: Callable[[], Assembled | None]) -> Assembled | None:
         """Load the version as readers load it."""
@@ -507,84 +436,3 @@ class Publication:
             made = Context().run(trial)
         self.loading = False
         return made
-
-    def _announce(
-        self, lock: Lock, announcement: Announcement, load: Load, storing: Storing, expiry: Expiry
-    ) -> Checked:
-        checked, value = self._checked(load, announcement.version), announcement.encode()
-        entry = history_value(announcement, self.results, self._phases, changes=not load.whole, drift=load.drift)
-        operations = [put(self._layout.history(announcement.version), entry), *expiry.operations]
-        if self._state.pin is None:
-            operations.append(put(self._layout.announcement, value))
-        self._permission.use()
-        with self._intending(announcement) as note:
-            storing.make_permanent()  # not before it is clear that it will be announced, as far as that can be
-            revision = self._commit(lock, checked, [*operations, delete(note)])
-        # It stands whatever happens from here on, so errors are logged only.
-        self._listener.published(self._dataset, announcement)
-        try:
-            if self._state.pin is None:
-                self._blocks.write_copy(announcement, revision)
-            self._answer_request()
-        except EtcdAeroError as error:
-            logger.warning("dataset %s: after publishing: %s", self._dataset.name, error)
-        return checked
-
-    @contextmanager
-    def _intending(self, announcement: Announcement) -> Iterator[str]:
-        """Leave a note of what is about to be announced and made permanent; return its key.
-
-        Whoever publishes next takes it for one of a version that is retired, and lets its records expire, but for those
-        that kept versions need. So it may stay, and be written again, whatever has come of the announcement.
-        """
-        key = self._layout.intended(announcement.version, announcement.id)
-        value = note_of(announcement, now=time.time()).encode()
-        self._kv.put(key, value)
-        try:
-            yield key
-        except Fenced:
-            # Who published meanwhile has taken the note for a left-over, maybe before all records were permanent.
-            with suppress(EtcdAeroError):
-                self._kv.put(key, value)
-            raise
-
-    def _checked(self, load: Load, version: int) -> Checked:
-        before = self._state.checked
-        if before is not None and self._is_of_keys(load):
-            # The rows of some keys make the others no younger, and put off no load.
-            return replace(
-                before, id=secrets.token_hex(8), version=version, cursor=load.cursor, full_load=load.full_load
-            )
-        return Checked(
-            id=secrets.token_hex(8),
-            load_started=load.started,
-            load_seconds=load.seconds,
-            noted_after=elapsed() - load.began,
-            lock_token=self._lock.token if self._lock is not None else 0,
-            began_after=self._state.revision,
-            version=version,
-            cursor=load.cursor,
-            full_load=load.full_load,
-            **self._answered(),
-        )
-
-    def _answered(self) -> dict[str, Any]:
-        """Return what the note of the load says of requests: which one it answers, else what the note before says."""
-        state = self._state
-        if not self._answers and state.checked is not None:
-            return {"request_revision": state.checked.request_revision, "request_id": state.checked.request_id}
-        if not self._answers or state.request is None:
-            return {"request_revision": 0}
-        return {"request_revision": state.request_revision, "request_id": state.request.id}
-
-    def _commit(self, lock: Lock, checked: Checked, operations: Sequence[Operation] = ()) -> int:
-        def lost() -> None:
-            self._listener.lock_lost(self._dataset)
-
-        return GuardedCommit(self._kv, self._layout, self._state, lock, lost).run(checked, operations)
-
-    def _answer_request(self) -> None:
-        """Remove the request that this load answers, also one that makes no sense; a newer one stays."""
-        if self._state.request_revision and self._answers:
-            key, revision = self._layout.request, self._state.request_revision
-            self._kv.txn().when(mod_revision(key) == revision).then(delete(key)).commit()

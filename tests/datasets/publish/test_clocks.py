@@ -25,7 +25,13 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now, self.skew = 1000.0, 0.0
         monkeypatch.setattr(time, "time", lambda: 1.7e9 + self.now + self.skew)
-        for module in ("state.sightings", "state.reading", "publish.publication", "publish.refresh"):
+        for module in (
+            "state.sightings",
+            "state.reading",
+            "publish.publication",
+            "publish.announcing",
+            "publish.refresh",
+        ):
             monkeypatch.setattr(f"django_etcdaero.datasets.{module}.elapsed", lambda: self.now)
 
 
