@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Final, Literal, NamedTuple, get_args
 
 from .exceptions import ConfigurationError
@@ -37,7 +37,7 @@ class Options:
     which has to be published before that code starts."""
     SPLAY: float = 2.0
     """Longest random delay in seconds before a large version is fetched; 0 to 300."""
-    SHARED_DIR: str = ".etcdaero/shared"
+    SHARED_DIR: str = field(default=".etcdaero/shared", repr=False)  # somebody may have written a password there
     """Directory of the files that the processes of a host share (``shared = True``): on a local disk, or in memory;
     relative to ``BASE_DIR``."""
     REFRESH_IN_RUNSERVER: RefreshInRunserver = "auto"
@@ -90,7 +90,8 @@ def complaint(name: str, value: object) -> str | None:
         return None if value in _CHOICES[name] else f"must be one of {allowed}, not {_shown(value)}"
     if name == "SHARED_DIR":
         path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-        ok = isinstance(path, str) and path != "" and "\0" not in path
+        # A URL, maybe with a password, was meant for another setting.
+        ok = isinstance(path, str) and path != "" and "\0" not in path and "://" not in path
         return None if ok else f"must be a str or a Path, of a directory, not {_shown(value)}"
     least, most, whole = _RANGES[name]
     if isinstance(value, int if whole else int | float) and not isinstance(value, bool) and least <= value <= most:
