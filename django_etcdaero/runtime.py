@@ -169,9 +169,10 @@ class Runtime(Host):
 
             return about(conf.get(alias))
 
+        process = conf.DEFAULT_ALIAS if conf.DEFAULT_ALIAS in conf.aliases() else alias
         tell_watches(
             kv,
-            ttl=conf.get("default").options.SESSION_TTL,
+            ttl=conf.get(process).options.SESSION_TTL,
             started=self._started,
             about=tell_about,
             told_otherwise=read,

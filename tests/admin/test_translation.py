@@ -194,7 +194,7 @@ def test_what_is_said_between_the_question_and_the_act(ready: dict[str, Filled],
 
 
 def test_why_each_finding_matters_goes_through_a_catalogue(
-    db: None, root: Client, marked: None, monkeypatch: pytest.MonkeyPatch
+    db: None, root: Client, marked: None, registry: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     severities = [each for each in Severity if each.gravity]
     told: dict[str, Any] = {"aliases": (), "seen": "seen words", "remedy": "remedial words"}

@@ -55,13 +55,15 @@ def test_a_server_in_good_health(stores: Stores, shared_server: Server) -> None:
     expected = {
         **dict.fromkeys(("etcd.reachable", "etcd.leader", "etcd.quota", "etcd.alarms", "etcd.fragmentation"), OK),
         **dict.fromkeys(("etcd.lag", "etcd.compaction", "etcd.clock", "etcd.encryption", "etcd.endpoints"), OK),
-        **dict.fromkeys(("etcd.elections", "etcd.proposals", "etcd.calls", "records.room", "datasets.whole"), OK),
+        **dict.fromkeys(("etcd.elections", "etcd.calls", "records.room", "datasets.whole"), OK),
         **dict.fromkeys(("kv.read", "kv.write", "records.read", "records.write"), OK),
         "etcd.members": INFO,
         "etcd.auth": INFO,
         "etcd.divergence": Severity.NOT_VISIBLE,
     }
     assert {name: told(report, name).severity for name in expected} == expected
+    # Other tests use the server, and some of them give up on it in the middle of a write.
+    assert told(report, "etcd.proposals").severity in (OK, WARNING)
     assert "2.0 GiB" in told(report, "etcd.quota").seen
     version = shared_server.etcdctl("version").stdout.split()[2]
     faulty = version in ("3.5.0", "3.5.1", "3.5.2")
