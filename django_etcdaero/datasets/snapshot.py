@@ -56,7 +56,7 @@ class Rows(Mapping[K, V]):
 class Snapshot(Rows[K, V], Generic[K, V, Index]):
     """The rows of one version, with the ``index`` that ``prepare()`` built from exactly these rows.
 
-    Reading it is a dictionary lookup, of many rows two of them (:mod:`.blocks.held`). It stays what it is while newer
+    Reading it is a dictionary lookup, of many rows two of them. It stays what it is while newer
     versions arrive; drop it to free the memory.
     Pickled it comes back as a snapshot with ordinary rows.
     ``Snapshot[K, V]``: the types of keys and rows; a third one is that of the index, ``Any`` by default.

@@ -47,7 +47,7 @@ class ValidatorResult:
     """Whether a setting in the key-value store took the place of what the code says."""
 
 
-class Changes(NamedTuple):
+class RowCounts(NamedTuple):
     """How many rows differ between two versions."""
 
     added: int
@@ -55,7 +55,7 @@ class Changes(NamedTuple):
     changed: int
 
 
-def count_changes(old: Rows, new: Rows) -> Changes:
+def count_changes(old: Rows, new: Rows) -> RowCounts:
     """Compare two states of a dataset.
 
     The rows that validators get as ``old`` compare by the names of blocks (their method ``changes``), and so fetch only
@@ -63,11 +63,11 @@ def count_changes(old: Rows, new: Rows) -> Changes:
     """
     by_blocks = getattr(old, "changes", None)
     if by_blocks is not None:
-        counted: Changes = by_blocks(new)
+        counted: RowCounts = by_blocks(new)
         return counted
     common = [key for key in old if key in new]
     changed = sum(old[key] is not new[key] and old[key] != new[key] for key in common)
-    return Changes(len(new) - len(common), len(old) - len(common), changed)
+    return RowCounts(len(new) - len(common), len(old) - len(common), changed)
 
 
 def changed_rows(new: Rows) -> Rows:

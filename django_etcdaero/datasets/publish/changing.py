@@ -19,7 +19,7 @@ from django_etcdaero.datasets.blocks.delta import Change, encode_change
 from django_etcdaero.datasets.blocks.frozen import freeze
 from django_etcdaero.datasets.changes import Changes
 from django_etcdaero.datasets.declared import Declared
-from django_etcdaero.datasets.validators import Changes as Counts
+from django_etcdaero.datasets.validators import RowCounts
 from django_etcdaero.exceptions import EncodeError, InvalidRequest
 
 from .base import Base
@@ -43,7 +43,7 @@ class Difference(NamedTuple):
     upserts: Mapping[Any, Any]
     """Rows by key, as they were loaded."""
     deletions: Collection[Any]
-    counts: Counts
+    counts: RowCounts
     rows: int
     """How many rows there are with it."""
     content: bytes
@@ -124,7 +124,7 @@ def difference(
         change=Change(upserts, deletions),
         upserts=dict(loaded[key] for key in upserts),
         deletions=[decode(key) for key in deletions],
-        counts=Counts(added, len(deletions), len(upserts) - added),
+        counts=RowCounts(added, len(deletions), len(upserts) - added),
         rows=base.manifest.rows + added - len(deletions),
         content=content_after(
             position.content,

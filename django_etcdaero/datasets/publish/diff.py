@@ -23,7 +23,7 @@ from django_etcdaero.datasets.blocks.partition import DecodedBlock, decode_block
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.datasets.validators import Changes
+from django_etcdaero.datasets.validators import RowCounts
 
 from .history import find_two
 
@@ -68,13 +68,13 @@ class Diff(Generic[K, V]):
         self._decode = decode
 
     @cached_property
-    def counts(self) -> Changes:
+    def counts(self) -> RowCounts:
         """How many rows were added, removed and changed. Fetches the blocks that differ, once."""
         found = Counter(map(kind_of, differences(*self._sides)))
-        return Changes(found["added"], found["removed"], found["changed"])
+        return RowCounts(found["added"], found["removed"], found["changed"])
 
     def __iter__(self) -> Iterator[Change[K, V]]:
-        return iter(self._of_kinds(Changes._fields))
+        return iter(self._of_kinds(RowCounts._fields))
 
     @property
     def added(self) -> Differences[K, V]:

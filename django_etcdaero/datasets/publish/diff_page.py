@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.blocks.difference import FEW, Pair, Side, walk
 from django_etcdaero.datasets.blocks.partition import decode_block
-from django_etcdaero.datasets.validators import Changes
+from django_etcdaero.datasets.validators import RowCounts
 
 from .diff import Change, changes, kind_of
 
@@ -43,7 +43,7 @@ class DiffPage(NamedTuple):
 class Counted(NamedTuple):
     """How many rows differ."""
 
-    counts: Changes
+    counts: RowCounts
     whole: bool
     """False: the time was over, and there are more."""
 
@@ -87,4 +87,4 @@ def count_differences(sides: tuple[Side, Side], *, is_over: Callable[[], bool]) 
         if (pair is None or number % LOOK == 0) and is_over():
             whole = False
             break
-    return Counted(Changes(found["added"], found["removed"], found["changed"]), whole)
+    return Counted(RowCounts(found["added"], found["removed"], found["changed"]), whole)

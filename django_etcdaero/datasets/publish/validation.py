@@ -22,7 +22,7 @@ from django_etcdaero.datasets.field_index import build_index
 from django_etcdaero.datasets.snapshot import make_snapshot
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.stores import Stores
-from django_etcdaero.datasets.validators import Changes, ValidatorResult, validate
+from django_etcdaero.datasets.validators import RowCounts, ValidatorResult, validate
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ResponseError, ValidationFailed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
@@ -59,7 +59,7 @@ class OldRows(Mapping[Any, Any]):
         self._row_type = row_type
         self._announcement = announcement
         self._known = manifest
-        self._counted: tuple[Mapping[Any, Any], Changes] | None = None
+        self._counted: tuple[Mapping[Any, Any], RowCounts] | None = None
 
     @cached_property
     def _manifest(self) -> Manifest:
@@ -72,7 +72,7 @@ class OldRows(Mapping[Any, Any]):
         with self._telling_what_is_gone():
             return assemble(self._announcement.version, self._manifest, self._blocks.fetch, rows="frozen").view
 
-    def changes(self, new: Mapping[Any, Any]) -> Changes:
+    def changes(self, new: Mapping[Any, Any]) -> RowCounts:
         """Count the rows that differ from ``new``, which are encoded for that; the count is remembered.
 
         Raises ``EncodeError`` and ``RecordTooBig`` for rows that could not be stored either.
@@ -91,11 +91,11 @@ class OldRows(Mapping[Any, Any]):
             with self._telling_what_is_gone():
                 pairs = differences(stored, side)
                 found = Counter((pair.old is None, pair.new is None) for pair in pairs)
-            counts = Changes(added=found[True, False], removed=found[False, True], changed=found[False, False])
+            counts = RowCounts(added=found[True, False], removed=found[False, True], changed=found[False, False])
             self._counted = new, counts
         return self._counted[1]
 
-    def counted(self, new: Mapping[Any, Any], counts: Changes) -> None:
+    def counted(self, new: Mapping[Any, Any], counts: RowCounts) -> None:
         """Take it from who knows how many rows differ from ``new``."""
         self._counted = new, counts
 
