@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from .clocks import monotonic
 from .conditions import NAP, Flag
+from .interruption import interrupts
 
 
 class _Starting:
@@ -50,6 +51,16 @@ def _end() -> None:
 
 class _Thread(threading.Thread):
     """A thread of this package."""
+
+    def start(self) -> None:
+        try:
+            super().start()
+        except KeyError as error:
+            # A signal handler raised while the thread was being started, and it runs already: CPython looks for it
+            # among those that do not, to clean up, and so the exception of the handler would be lost.
+            if error.__context__ is not None and interrupts(error.__context__):
+                raise error.__context__ from None
+            raise
 
 
 def in_background() -> bool:

@@ -1,4 +1,5 @@
 import math
+import signal
 import subprocess
 import sys
 import threading
@@ -192,3 +193,37 @@ def test_a_child_can_start_them_whoever_was_starting_one_at_the_fork() -> None:
     command = [sys.executable, "-W", "ignore", "-c", FORK]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+class Interruption(Exception):
+    """What a signal handler raises."""
+
+
+def test_what_a_signal_handler_raises_while_a_thread_starts_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise Interruption
+
+    name = "_start_joinable_thread" if hasattr(threading, "_start_joinable_thread") else "_start_new_thread"
+    begin, ran, go_on = getattr(threading, name), threading.Event(), threading.Event()
+
+    def begin_and_be_interrupted(*args: object, **options: object) -> None:
+        begin(*args, **options)
+        ran.wait(20)
+        signal.raise_signal(signal.SIGUSR1)
+
+    def run() -> None:
+        ran.set()
+        go_on.wait(20)
+
+    thread = Background(run, name="interrupted")
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading, name, begin_and_be_interrupted)
+            with pytest.raises(Interruption):
+                thread.start()
+        assert thread.alive
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        go_on.set()
+    assert thread.join(20)

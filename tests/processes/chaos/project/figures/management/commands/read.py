@@ -185,7 +185,7 @@ class Children:
     def _live(self, seconds: float) -> None:
         code = 1
         try:
-            faulthandler.dump_traceback_later(60, exit=True)
+            faulthandler.dump_traceback_later(150, exit=True)  # a read may wait 60 for a dataset that is stuck
             self._problems.clear()
             end = time.monotonic() + seconds
             while True:
