@@ -136,12 +136,12 @@ class ProcessAdmin(InspectedAdmin):
     @admin.display(description=_("rows"), ordering="total_rows")
     def rows(self, thing: Any) -> str:
         """Return how many rows it holds."""
-        return count(thing.total_rows)
+        return count(thing.total_rows) if thing.value.sizes_known else gettext("not known")
 
     @admin.display(description=_("stored"), ordering="total_bytes")
     def bytes_held(self, thing: Any) -> str:
         """Return how many stored bytes it holds."""
-        return size(thing.total_bytes)
+        return size(thing.total_bytes) if thing.value.sizes_known else gettext("not known")
 
     @admin.display(description=_("settings"), ordering="odd_names")
     def odd(self, thing: Any) -> str:

@@ -37,6 +37,7 @@ def test_the_list_says_who_is_on_which_version_and_what_differs(cities: Any, sta
     assert "celery -A &lt;shop&gt;" in listed
     assert "differ: default: RECORDS" in listed
     assert "INTERRUPTED" in listed
+    assert listed.count("not known") == 4, "rows and bytes of the two of which no announcement tells"
     (behind,) = [each for each in processes(kvs["default"]) if each.started == 2.0]
     page = staff("view_process").get(f"{LIST}{behind.host}_2F{behind.pid}_2F2.000/change/").content.decode()
     assert "prepare() of version 1" in page

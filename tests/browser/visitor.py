@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
 
 from tests.waiting import wait_until
 
@@ -75,7 +75,7 @@ class Visitor:
         before = self.driver.find_element(By.TAG_NAME, "html")
         found.click()
         if leads:
-            self._waits(lambda: bool(staleness_of(before)(self.driver)), f"what comes after {words!r}")
+            self._waits(lambda: _is_gone(before), f"what comes after {words!r}")
 
     def fills(self, **fields: str) -> None:
         for name, value in fields.items():
@@ -167,6 +167,17 @@ def visiting(site: str, *, scripts: bool = True) -> Iterator[Visitor]:
         yield Visitor(site, driver)
     finally:
         driver.quit()
+
+
+def _is_gone(element: WebElement) -> bool:
+    """Tell whether another page has come. In between Chromium's driver has errors of its own: that is not yet."""
+    try:
+        element.is_enabled()
+    except StaleElementReferenceException:
+        return True
+    except WebDriverException:
+        return False
+    return False
 
 
 def _quoted(words: str) -> str:

@@ -44,6 +44,7 @@ def test_processes_and_who_is_behind_are_told() -> None:
         ["gunicorn shop", "server", "3.11", "5.2", "1"]
     ]
     assert rows[1][5] == "1 INITIALIZING"
+    assert [row[3] for row in rows] == ["?", "0", "?"]
     assert rows[2][5].startswith("prices: prepare() since ")
     code, text = run("etcdaero_processes", "--json")
     document = json.loads(text)

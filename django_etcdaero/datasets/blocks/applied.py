@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .codec import Encoder, array_header
 from .compression import verified
 from .delta import net_changes
-from .digests import DIGEST_BYTES, Fetch, Kind, MissingRecords
+from .digests import DIGEST_BYTES, Fetch, Kind, fetched
 from .encoded_rows import encoded_pairs, rows_of_keys_in
 from .manifest import Manifest
 from .partition import block_of
@@ -116,11 +116,8 @@ def rows_made_of(blocks: Iterable[bytes], net: Mapping[bytes, bytes | None]) -> 
 def read_blocks(digests: Iterable[bytes], fetch: Fetch) -> dict[bytes, bytes]:
     """Fetch and verify blocks; return their plain form. Raises ``CorruptBlock``, and what ``fetch`` raises."""
     named = list(digests)
-    found = fetch(named) if named else {}
-    absent = [digest for digest in named if digest not in found]
-    if absent:
-        raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
-    return {digest: verified(Kind.BLOCK, digest, found[digest]) for digest in named}
+    found = fetched(named, fetch, at_once=max(1, len(named)), what="blocks")
+    return {digest: verified(Kind.BLOCK, digest, stored) for digest, stored in found}
 
 
 def rows_of_keys(manifest: Manifest, keys: Iterable[bytes], fetch: Fetch, *, at_once: int = 256) -> dict[bytes, bytes]:

@@ -19,7 +19,7 @@ from django_etcdaero.system.native_types import untrack
 
 from .codec import Encoder
 from .delta import decode_delta, fetch_deltas
-from .digests import DamagedRecord, Fetch, Kind, MissingRecords
+from .digests import DamagedRecord, Fetch, Kind, fetched
 from .held import SLICE, InSequence, Sharded, read_only
 from .held_freeing import free_rows
 from .held_making import Making, changed
@@ -316,14 +316,9 @@ def _expected(manifest: Manifest) -> int:
 def _decoded(
     wanted: Iterable[bytes], fetch: Fetch, form: _Form
 ) -> Iterable[tuple[bytes, Sequence[Any], Sequence[Any]]]:
-    for batch in batches(wanted, FETCH):
-        stored = fetch(batch)
-        absent = tuple(digest for digest in batch if digest not in stored)
-        if absent:
-            raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
-        for digest in batch:
-            block = decode_block(digest, stored[digest], rows=form.rows, row_type=form.row_type)
-            yield digest, block.keys, block.rows
+    for digest, stored in fetched(wanted, fetch, at_once=FETCH, what="blocks"):
+        block = decode_block(digest, stored, rows=form.rows, row_type=form.row_type)
+        yield digest, block.keys, block.rows
 
 
 # --- order -----------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from django_etcdaero.system.real_dates import real_class
 
 from .codec import Encoder, array_header, decode, split
 from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
-from .digests import DamagedRecord, Fetch, Kind, MissingRecords, digest_of
+from .digests import DamagedRecord, Fetch, Kind, digest_of, fetched
 from .explain import shown
 from .keys import KeyCheck
 from .partition import PART_BYTES
@@ -188,17 +188,11 @@ def split_delta(digest: bytes, stored: bytes) -> Change:
 
 
 def fetch_deltas(digests: Iterable[bytes], fetch: Fetch) -> Iterator[tuple[bytes, bytes]]:
-    """Yield digest and stored bytes of deltas, in their order.
+    """Return digest and stored bytes of deltas, in their order.
 
     Raises ``MissingRecords`` naming those of a fetch that are missing, and what ``fetch`` raises.
     """
-    for batch in batches(digests, FETCH):
-        stored = fetch(list(dict.fromkeys(batch)))
-        absent = tuple(digest for digest in dict.fromkeys(batch) if digest not in stored)
-        if absent:
-            raise MissingRecords(f"{len(absent)} deltas are missing, among them {absent[0].hex()}", absent)
-        for digest in batch:
-            yield digest, stored[digest]
+    return fetched(digests, fetch, at_once=FETCH, what="deltas")
 
 
 def net_changes(digests: Iterable[bytes], fetch: Fetch) -> dict[bytes, bytes | None]:

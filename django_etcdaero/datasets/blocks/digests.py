@@ -7,11 +7,12 @@ that a page can never be taken for a block. Whatever was fetched is checked agai
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import TypeAlias
 
 from django_etcdaero.exceptions import CorruptBlock
+from django_etcdaero.records.store import batches
 
 DIGEST_BYTES = 20
 """Length of a digest: 160 bits, far beyond accidental and deliberate collisions of block contents."""
@@ -50,6 +51,21 @@ class MissingRecords(CorruptBlock):
     def __init__(self, message: str, missing: Iterable[bytes]) -> None:
         super().__init__(message)
         self.missing = tuple(missing)
+
+
+def fetched(digests: Iterable[bytes], fetch: Fetch, *, at_once: int, what: str) -> Iterator[tuple[bytes, bytes]]:
+    """Yield digest and stored bytes of records, in their order; nothing is verified. ``at_once`` of them in one fetch.
+
+    Raises ``MissingRecords`` naming all of a fetch that are missing (``what`` they are, for people), and what ``fetch``
+    raises.
+    """
+    for batch in batches(digests, at_once):
+        stored = fetch(list(dict.fromkeys(batch)))
+        absent = tuple(digest for digest in dict.fromkeys(batch) if digest not in stored)
+        if absent:
+            raise MissingRecords(f"{len(absent)} {what} are missing, among them {absent[0].hex()}", absent)
+        for digest in batch:
+            yield digest, stored[digest]
 
 
 def digest_of(kind: Kind, plain: bytes) -> bytes:

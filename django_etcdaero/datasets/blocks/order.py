@@ -18,12 +18,11 @@ from typing import Any, Final, NamedTuple, cast
 import msgpack
 
 from django_etcdaero.exceptions import CorruptBlock
-from django_etcdaero.records.store import batches
 from django_etcdaero.system.native_types import untrack
 
 from .codec import array_header, decode
 from .compression import verified
-from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords
+from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, fetched
 from .held import InSequence, Sharded
 from .held_freeing import free_rows
 from .held_making import Making
@@ -135,16 +134,12 @@ def in_order(
     if not before.chunks:
         gone = _by_themselves(rows)
     own = gone.done()
-    for batch in batches([digest for digest in order.chunks if digest not in known], FETCH):
-        stored = fetch(batch)
-        absent = tuple(digest for digest in batch if digest not in stored)
-        if absent:
-            raise MissingRecords(f"{len(absent)} chunks of the order are missing, first {absent[0].hex()}", absent)
-        for digest in batch:
-            try:
-                known[digest] = [own[key] for key in _decoded(digest, stored[digest])]
-            except (KeyError, TypeError) as error:
-                raise CorruptBlock(f"order {digest.hex()}: a key is that of no row: {error}") from error
+    wanted = [digest for digest in order.chunks if digest not in known]
+    for digest, stored in fetched(wanted, fetch, at_once=FETCH, what="chunks of the order"):
+        try:
+            known[digest] = [own[key] for key in _decoded(digest, stored)]
+        except (KeyError, TypeError) as error:
+            raise CorruptBlock(f"order {digest.hex()}: a key is that of no row: {error}") from error
     sequence = Making(None, len(rows))
     try:
         for digest in order.chunks:

@@ -7,7 +7,7 @@ memory are the rows of one fetch, and what :mod:`.writing` keeps.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import groupby, pairwise
 from typing import BinaryIO, Final, NamedTuple
@@ -15,13 +15,12 @@ from typing import BinaryIO, Final, NamedTuple
 from django_etcdaero.datasets.blocks.codec import split
 from django_etcdaero.datasets.blocks.compression import verified
 from django_etcdaero.datasets.blocks.delta import net_changes
-from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords
+from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, fetched
 from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.order import Order
 from django_etcdaero.datasets.blocks.partition import block_of
 from django_etcdaero.exceptions import CorruptBlock
-from django_etcdaero.records.store import batches
 
 from .form import MappedFile
 from .writing import Writer
@@ -100,9 +99,8 @@ def build(
     record store, and what ``fetch`` raises.
     """
     writer = Writer(file, root=manifest.root_digest, blocks=manifest.count)
-    stored = _fetched(
-        [digest for block, new in zip(plan.blocks, plan.new, strict=True) if new for digest in block.parts], fetch
-    )
+    wanted = [digest for block, new in zip(plan.blocks, plan.new, strict=True) if new for digest in block.parts]
+    stored = fetched(wanted, fetch, at_once=FETCH, what="blocks")
     for begin, end in _runs(plan.new):
         if plan.base is not None and not plan.new[begin]:
             for block in range(begin, end, _COPIED):
@@ -122,16 +120,6 @@ def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
     """Return where runs of equal flags begin and end."""
     bounds = [at for at, (one, other) in enumerate(pairwise(flags), 1) if one != other]
     return list(pairwise([0, *bounds, len(flags)]))
-
-
-def _fetched(digests: Iterable[bytes], fetch: Fetch) -> Iterator[tuple[bytes, bytes]]:
-    for batch in batches(digests, FETCH):
-        found = fetch(batch)
-        absent = tuple(digest for digest in batch if digest not in found)
-        if absent:
-            raise MissingRecords(f"{len(absent)} blocks are missing, among them {absent[0].hex()}", absent)
-        for digest in batch:
-            yield digest, found[digest]
 
 
 def _rows_of(block: Block, stored: Iterator[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -159,17 +147,12 @@ def _rows_of(block: Block, stored: Iterator[tuple[bytes, bytes]]) -> dict[bytes,
 def _in_order(order: Order, writer: Writer, fetch: Fetch) -> Iterator[int]:
     """Yield the entry of each key that the chunks of the order name."""
     left = bytearray(b"\x01") * writer.entries
-    for batch in batches(order.chunks, FETCH):
-        found = fetch(list(dict.fromkeys(batch)))
-        absent = tuple(digest for digest in batch if digest not in found)
-        if absent:
-            raise MissingRecords(f"{len(absent)} chunks of the order are missing, first {absent[0].hex()}", absent)
-        for digest in batch:
-            for key in split(verified(Kind.ORDER, digest, found[digest])):
-                entry = writer.entry_of(key)
-                if entry is None or not left[entry]:
-                    raise CorruptBlock(f"order {digest.hex()}: a key is that of no row, or is named twice")
-                left[entry] = 0
-                yield entry
+    for digest, stored in fetched(order.chunks, fetch, at_once=FETCH, what="chunks of the order"):
+        for key in split(verified(Kind.ORDER, digest, stored)):
+            entry = writer.entry_of(key)
+            if entry is None or not left[entry]:
+                raise CorruptBlock(f"order {digest.hex()}: a key is that of no row, or is named twice")
+            left[entry] = 0
+            yield entry
     if any(left):
         raise CorruptBlock("the order does not name all rows")

@@ -133,27 +133,16 @@ class SharedVersions:
         before: MappedVersion | None,
         put_off: Callable[[float], float | None],
     ) -> MappedVersion | float:
-        """Map the file of a version, or make it as :meth:`make` does."""
-        found = self.map(bytes.fromhex(announcement.root))
-        return self.make(announcement, blocks, before=before, put_off=put_off) if found is None else found
-
-    # --- making ------------------------------------------------------------------------------------------------------
-
-    def make(
-        self,
-        announcement: Announcement,
-        blocks: BlockStore,
-        *,
-        before: MappedVersion | None,
-        put_off: Callable[[float], float | None],
-    ) -> MappedVersion | float:
-        """Make the file of a version and map it; or return when to look again, on the monotonic clock.
+        """Map the file of a version, or make it first; or return when to look again, on the monotonic clock.
 
         ``before`` is the version held. ``put_off`` is asked, with the bytes to be fetched, until when to put that off.
         Raises ``CorruptBlock``, what the record store raises, ``StoreFull`` when there is no room for the file, and
         ``ConfigurationError`` where there can be none.
         """
         root = bytes.fromhex(announcement.root)
+        found = self.map(root)
+        if found is not None:
+            return found
         if before is not None and not self._has_made and self._waited[0] != root:
             return self._next_look(root)
         until = put_off(math.inf) if self._place.is_put_off(root, monotonic()) else None

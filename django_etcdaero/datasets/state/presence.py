@@ -115,6 +115,11 @@ class Process:
     more_watches: int = 0
     """How many it has besides, that it did not tell."""
 
+    @property
+    def sizes_known(self) -> bool:
+        """Whether ``rows`` and ``stored_bytes`` have all that it holds: not of a version that is not announced."""
+        return all(name in self.rows for name, version in self.versions.items() if version is not None)
+
 
 class Presence:
     """The registration of this process under one alias; ``started`` is the same under all of them."""

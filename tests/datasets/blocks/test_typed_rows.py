@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, TypedDict, TypeVar
 from uuid import UUID
 
+import msgspec
 import pytest
 from django.utils.safestring import mark_safe
 
@@ -20,8 +21,6 @@ from django_etcdaero.exceptions import ConfigurationError, EncodeError
 from django_etcdaero.system.native_types import untrack
 
 from .test_columns import digests, encoded, read
-
-msgspec = pytest.importorskip("msgspec")
 
 T = TypeVar("T")
 Sku = NewType("Sku", str)

@@ -76,6 +76,16 @@ def test_rows_and_bytes_are_those_of_what_was_announced(host: FakeHost, declare:
     (process,) = processes(host.kv)
     assert (process.rows, before) == ({"prices": 2}, 0)
     assert process.stored_bytes["prices"] > 0
+    assert process.sizes_known
+
+
+def test_how_much_a_process_holds_that_is_behind_is_not_known(host: FakeHost, declare: Any) -> None:
+    publish(declare(), {"a": 1, "b": 2})
+    presence = Presence(host.kv, ttl=30, started=1.0)
+    told(presence, newest(host), prices=(7, "VALID"))
+    assert not processes(host.kv)[0].sizes_known
+    told(presence, newest(host), prices=(None, "INITIALIZING"))
+    assert processes(host.kv)[0].sizes_known, "it holds nothing"
 
 
 def test_what_a_process_runs_is_told_once(host: FakeHost) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.values import Renewal
 from tests.keyvalue.etcd.counters import total
+from tests.keyvalue.etcd.pretending import pretending, until_it_ends
 from tests.keyvalue.etcd.servers import Cluster, Server
 from tests.waiting import wait_until
 
@@ -97,42 +99,26 @@ def far_away(shared_server: Server) -> Iterator[FarAway]:
 @pytest.fixture
 def pretend() -> Iterator[Callable[[KeepAlive], str]]:
     """Start servers that only renew, each in its own manner, and can log anybody in; return where they listen."""
-    servers: list[Any] = []
+    with ExitStack() as servers:
 
-    def start(keep_alive: KeepAlive) -> str:
-        server = grpc.server(ThreadPoolExecutor(8))
-        methods = {
-            "Lease/LeaseKeepAlive": grpc.stream_stream_rpc_method_handler(
-                keep_alive, rpc.LeaseKeepAliveRequest.FromString, rpc.LeaseKeepAliveResponse.SerializeToString
-            ),
-            "Auth/Authenticate": grpc.unary_unary_rpc_method_handler(
-                lambda request, context: rpc.AuthenticateResponse(token="fresh"),
-                rpc.AuthenticateRequest.FromString,
-                rpc.AuthenticateResponse.SerializeToString,
-            ),
-        }
-        for path, handler in methods.items():
-            service, method = path.split("/")
-            generic = grpc.method_handlers_generic_handler(f"etcdserverpb.{service}", {method: handler})
-            server.add_generic_rpc_handlers((generic,))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        servers.append(server)
-        return f"127.0.0.1:{port}"
+        def start(keep_alive: KeepAlive) -> str:
+            methods = {
+                "Lease/LeaseKeepAlive": grpc.stream_stream_rpc_method_handler(
+                    keep_alive, rpc.LeaseKeepAliveRequest.FromString, rpc.LeaseKeepAliveResponse.SerializeToString
+                ),
+                "Auth/Authenticate": grpc.unary_unary_rpc_method_handler(
+                    lambda request, context: rpc.AuthenticateResponse(token="fresh"),
+                    rpc.AuthenticateRequest.FromString,
+                    rpc.AuthenticateResponse.SerializeToString,
+                ),
+            }
+            return servers.enter_context(pretending(methods))
 
-    yield start
-    for server in servers:
-        server.stop(None).wait(10)
+        yield start
 
 
 def answer(request: Any, ttl: int = 60) -> Any:
     return rpc.LeaseKeepAliveResponse(ID=request.ID, TTL=ttl)
-
-
-def until_it_ends(context: Any) -> None:
-    ended = threading.Event()
-    if context.add_callback(ended.set):
-        ended.wait(30)
 
 
 def begin_with(endpoint: str, endpoints: list[str], connect: Connect) -> EtcdEngine:

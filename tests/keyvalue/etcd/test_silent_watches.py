@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -12,7 +12,8 @@ import pytest
 from django_etcdaero.keyvalue.etcd import EtcdEngine
 from django_etcdaero.keyvalue.etcd.messages.classes import rpc
 from django_etcdaero.keyvalue.values import WatchRequest
-from tests.keyvalue.etcd.test_lease_renewals import begin_with, until_it_ends
+from tests.keyvalue.etcd.pretending import pretending, until_it_ends
+from tests.keyvalue.etcd.test_lease_renewals import begin_with
 from tests.keyvalue.recording import Recording, short
 
 Connect = Callable[..., EtcdEngine]
@@ -48,35 +49,22 @@ class BreaksOnce:
 @pytest.fixture
 def serve() -> Iterator[Callable[[Any], str]]:
     """Start servers that answer reads and have a manner of watching; return where they listen."""
-    servers: list[Any] = []
+    with ExitStack() as servers:
 
-    def start(watch: Any) -> str:
-        server = grpc.server(ThreadPoolExecutor(4))
-        handlers = {
-            "KV": {
-                "Range": grpc.unary_unary_rpc_method_handler(
+        def start(watch: Any) -> str:
+            methods = {
+                "KV/Range": grpc.unary_unary_rpc_method_handler(
                     lambda request, context: rpc.RangeResponse(header=header()),
                     rpc.RangeRequest.FromString,
                     rpc.RangeResponse.SerializeToString,
-                )
-            },
-            "Watch": {
-                "Watch": grpc.stream_stream_rpc_method_handler(
+                ),
+                "Watch/Watch": grpc.stream_stream_rpc_method_handler(
                     watch, rpc.WatchRequest.FromString, rpc.WatchResponse.SerializeToString
-                )
-            },
-        }
-        for service, methods in handlers.items():
-            generic = grpc.method_handlers_generic_handler(f"etcdserverpb.{service}", methods)
-            server.add_generic_rpc_handlers((generic,))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        servers.append(server)
-        return f"127.0.0.1:{port}"
+                ),
+            }
+            return servers.enter_context(pretending(methods))
 
-    yield start
-    for server in servers:
-        server.stop(None).wait(10)
+        yield start
 
 
 def test_a_watch_that_goes_on_is_moved_from_a_member_that_does_not_answer(
