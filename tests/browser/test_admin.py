@@ -10,8 +10,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from tests.example import BERLIN, Project, environment, serving
+from tests.example import BERLIN, Project, environment, serving, versions
 from tests.example import project as project  # a fixture
+from tests.waiting import wait_until
 
 from .visitor import DRIVER, Visitor, visiting
 
@@ -30,6 +31,14 @@ def site(project: Project) -> Iterator[str]:
             serving(project, "-m", "gunicorn", "-c", "gunicorn.conf.py", GUNICORN_BIND="127.0.0.1:{port}")
         )
         stack.enter_context(running(project, "manage.py", "etcdaero_refresh", "--loop"))
+        asked: set[int] = set()
+
+        def all_read() -> bool:
+            """A worker begins to read when it is asked for something first."""
+            asked.update(versions(workers))
+            return len(asked) == 3
+
+        wait_until(all_read, 30, "all workers answering")
         yield f"http://127.0.0.1:{workers.port}"
 
 
