@@ -51,7 +51,7 @@ def page_context(page: Section, request: HttpRequest, thing: Any) -> dict[str, A
     holder = None if overview is None else overview.holder
     who = "" if holder is None else f"{holder.host or '?'}/{holder.pid or '?'}"
     versions, layout = state.versions or [], declared.layout("")
-    period = declared.refresh_every
+    period, full = declared.refresh_every, declared.full_load_every
     return {
         "state": state,
         # Not the dataset itself: a template would take what it looks for from its rows, and wait for those.
@@ -64,6 +64,9 @@ def page_context(page: Section, request: HttpRequest, thing: Any) -> dict[str, A
         "said": said(None if overview is None else conditions(overview, declared), by=who),
         "period": None if period is None else period.total_seconds(),
         "max_stale": None if declared.max_stale is None else declared.max_stale.total_seconds(),
+        "full_load": 0.0 if overview is None else overview.stored.full_load,
+        "full_load_every": None if full is None or not declared._loads_changes() else full.total_seconds(),
+        "tells_changes": any(each.changes or each.drift is not None for each in versions),
         "validators": [getattr(each, "__name__", "") or type(each).__name__ for each in declared.validators],
         "held": held,
         "behind": [] if held is None else [(each, pk_of(each)) for each in held.behind[:MOST_NAMED]],

@@ -15,7 +15,7 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from pytest_django import Settings
 
-from django_etcdaero import MaxShrink, kv
+from django_etcdaero import Changes, MaxShrink, kv
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.layout import PROCESSES
 from django_etcdaero.datasets.publish.exploring import encode_key
@@ -119,6 +119,33 @@ def test_what_is_overdue_is_told(alone: dict[str, Any], root: Client) -> None:
     assert made.refresh().ok
     assert "▲ overdue" in text_of(root, LIST)
     assert "▲ overdue" in text_of(root, f"{LIST}goods/change/")
+
+
+def test_loads_of_changes_and_what_they_had_missed_are_told(alone: dict[str, Any], root: Client) -> None:
+    told: list[str] = []
+    made = declared(
+        {"a": 1, "b": 2},
+        keep=3,
+        load_changes=lambda self, since: Changes({key: self.source[key] for key in told[since:]}, [], len(told)),
+        change_cursor=lambda self: len(told),
+    )
+    page = f"{LIST}goods/change/"
+    assert made.refresh().ok
+    assert "everything last loaded" in text_of(root, page)
+    made.source["a"] = 3
+    told.append("a")
+    assert made.refresh(force=True).changes
+    made.source["b"] = 4  # nobody tells
+    assert made.refresh(full=True).drift == 1
+    shown = text_of(root, page)
+    assert "everything loaded every 24 h and changes in between" in shown
+    assert "everything ▲ 1 row was not what changes had told" in shown
+    assert shown.index("▲ 1 row was not") < shown.index(" changes \u2013 ")
+
+
+def test_a_dataset_without_changes_says_nothing_of_them(goods: Any, root: Client) -> None:
+    shown = text_of(root, f"{LIST}goods/change/")
+    assert "everything" not in shown
 
 
 def test_many_datasets_and_processes_take_few_calls(alone: dict[str, Any], root: Client) -> None:

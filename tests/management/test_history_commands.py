@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command, load_command_class
 
-from django_etcdaero import MinRows, datasets, kv
+from django_etcdaero import Changes, MinRows, datasets, kv
 from django_etcdaero.runtime import runtime
 from tests.management.running import declare, kv_away, register, run, untimed
 
@@ -62,6 +63,26 @@ def test_the_history_in_words(prices: Any) -> None:
     assert lines[3].endswith(": wrong prices")
     assert lines[5].startswith("refused ")
     assert lines[5].endswith(": MinRows: 0 rows, and at least 1 are required")
+
+
+def test_what_only_changes_were_loaded_for_is_told() -> None:
+    told: list[str] = []
+    made = declare(
+        "told",
+        load_changes=lambda since: Changes({key: made.source[key] for key in told[since:]}, [], len(told)),
+        change_cursor=lambda: len(told),
+    )
+    made.source.update(a={"price": 1}, b={"price": 2})
+    made.refresh()
+    made.source["a"] = {"price": 3}
+    told.append("a")
+    made.refresh(force=True)
+    made.source["b"] = {"price": 4}  # nobody tells
+    made.refresh(full=True)
+    lines = run("etcdaero_history", "told")[1].splitlines()
+    assert lines[1] == "  everything was loaded; 1 rows were not what changes had told"
+    assert lines[3] == "  only changes were loaded"
+    assert re.search(r"source last read [\d:]+ UTC, everything [\d:]+ UTC", run("etcdaero_status", "told")[1])
 
 
 def test_the_history_as_json(prices: Any) -> None:

@@ -154,6 +154,17 @@ class StoredState:
             answered = self.request_revision <= self.checked.request_revision
         return None if answered else self.request
 
+    @property
+    def full_load(self) -> float:
+        """When the last load of everything began that the announced version goes back to, seconds since the epoch.
+
+        0: it is not known, as of every dataset that cannot load changes alone.
+        """
+        if self.current is None:
+            return 0.0
+        later = self.checked is not None and self.checked.version == self.current.version
+        return max(self.current.full_load, self.checked.full_load if later and self.checked is not None else 0.0)
+
     def next_epoch(self, copy: Copy | None) -> int:
         """Return the epoch of the next announcement; ``copy``: the announcement copy in the record store.
 

@@ -13,7 +13,7 @@ from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.history import Version
 from django_etcdaero.datasets.state.validations import RefusedLoad
 from django_etcdaero.datasets.validators import ValidatorResult
-from django_etcdaero.management.describe import describe_pin, describe_version, moment
+from django_etcdaero.management.describe import count, describe_pin, describe_version, moment
 from django_etcdaero.management.one_dataset import OneDatasetCommand
 
 
@@ -52,6 +52,10 @@ class Command(OneDatasetCommand):
         yield self.style.MIGRATE_HEADING(heading)
         if version.pin is not None:
             yield self.style.WARNING(f"  {describe_pin(version.pin)}")
+        if version.changes:
+            yield "  only changes were loaded"
+        elif version.drift is not None:
+            yield f"  everything was loaded; {count(version.drift)} rows were not what changes had told"
         yield from self._results(version.results)
 
     def _refused(self, load: RefusedLoad) -> Iterator[str]:

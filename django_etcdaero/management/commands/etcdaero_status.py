@@ -223,7 +223,8 @@ class Command(ActingCommand):
             counts = held_by(each, status)
             lines.append(f"held by {counts.get(current.version, 0)} of {sum(counts.values())} processes")
         if each.stored.checked is not None:
-            lines.append(f"source last read {moment(each.stored.checked.load_started)}")
+            full = f", everything {moment(each.stored.full_load)}" if each.stored.full_load else ""
+            lines.append(f"source last read {moment(each.stored.checked.load_started)}{full}")
         if each.due and each.held_back_until is not None:
             lines.append(f"due, and held back until {moment(each.held_back_until)} after a failure")
         elif each.due:
