@@ -62,21 +62,20 @@ def refresher(args: argparse.Namespace) -> None:
     """Publish all rows, then the changed ones, then unchanged ones; wait for a line on standard input before each."""
     set_up(args.directory)
     from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.publish import announcing, storing
-    from django_etcdaero.datasets.publish import publication as publisher
+    from django_etcdaero.datasets.publish import announcing, expiry, publishing, storing
 
     rows = make_rows(args.rows)
     products = declare(rows)
     before = peak_megabytes()
     clock = Clock()
-    clock.wrap(publisher, "load_rows", "load")
+    clock.wrap(publishing, "load_rows", "load")
     clock.wrap(storing.Storing, "store", "encode and write")
     clock.wrap(BlockStore, "write", "write")
     clock.wrap(BlockStore, "exists", "look up")
     clock.wrap(storing.Storing, "make_permanent", "make permanent")
     clock.wrap(announcing.Announcing, "prepare", "announce")
     clock.wrap(announcing.Announcing, "announce", "announce")
-    clock.wrap(publisher.Expiry, "run", "announce")
+    clock.wrap(expiry.Expiry, "run", "announce")
     for step in ("full", "changed", "unchanged"):
         sys.stdin.readline()
         if step == "changed":

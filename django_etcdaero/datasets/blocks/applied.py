@@ -14,7 +14,7 @@ from hashlib import blake2b
 from itertools import chain
 from typing import NamedTuple
 
-from .codec import Encoder, array_header
+from .codec import array_header
 from .compression import verified
 from .delta import net_changes
 from .digests import DIGEST_BYTES, Fetch, Kind, fetched
@@ -126,15 +126,11 @@ def rows_of_keys(manifest: Manifest, keys: Iterable[bytes], fetch: Fetch, *, at_
     Reads the blocks of those keys only, ``at_once`` of them in one fetch. Raises ``CorruptBlock``, and what ``fetch``
     raises.
     """
-    wanted: dict[bytes, set[bytes]] = {}
+    wanted: dict[bytes, list[bytes]] = {}
     for key in keys:
         index = block_of(key, manifest.count)
         begin = bisect_left(manifest.indices, index)
         for digest in manifest.blocks[begin : bisect_right(manifest.indices, index, begin)]:
-            wanted.setdefault(digest, set()).add(key)
-    found: dict[bytes, bytes] = {}
-    names, encoder = list(wanted), Encoder()
-    for first in range(0, len(names), at_once):
-        for digest, plain in read_blocks(names[first : first + at_once], fetch).items():
-            found.update(rows_of_keys_in(plain, wanted[digest], encoder))
-    return found
+            wanted.setdefault(digest, []).append(key)
+    found = fetched(wanted, fetch, at_once=at_once, what="blocks")
+    return rows_of_keys_in((verified(Kind.BLOCK, digest, stored), wanted[digest]) for digest, stored in found)

@@ -54,6 +54,7 @@ _NATIVE: Final = frozenset((NoneType, bool, int, float, str, bytes))
 _SCALARS: Final = _NATIVE | PACK.keys()
 _STORED: Final = _SCALARS | {list, tuple, dict, set, frozenset}
 
+_DATE_BYTES: Final = 4
 _STATE_BYTES: Final = 10
 _NO_STATE: Final = bytes(_STATE_BYTES)
 _state = _DATETIME.__reduce_ex__
@@ -240,6 +241,29 @@ def unpack(form: str, stored: Any, count: int, *, frozen: bool) -> Sequence[Any]
     return values
 
 
+def unpack_some(form: str, stored: Any, count: int, places: Sequence[int]) -> Sequence[Any]:
+    """Return those values of a column of ``count`` that are at some places, in their order; nothing is made of others.
+
+    Raises as :func:`unpack` does.
+    """
+    if form == DECIMALS:
+        texts = stored.split(",")
+        return _read_decimals(",".join([texts[at] for at in places]), len(places)) if places else []
+    if form == DATETIMES:
+        zone, data = stored
+        return _read_datetimes([zone, _at(data, _STATE_BYTES, count, places)], len(places))
+    if form == DATES:
+        return _read_dates(_at(stored, _DATE_BYTES, count, places), len(places))
+    values = unpack(form, stored, count, frozen=False)
+    return [values[at] for at in places]
+
+
+def _at(data: bytes, width: int, count: int, places: Sequence[int]) -> bytes:
+    """Return some of ``count`` values that have the same width in bytes."""
+    _sized(data, width * count)
+    return b"".join([data[width * at : width * at + width] for at in places])
+
+
 def _read_decimals(text: str, count: int) -> list[Any]:
     texts = text.split(",")
     if ",," in text or not (texts[0] and texts[-1]):
@@ -248,7 +272,7 @@ def _read_decimals(text: str, count: int) -> list[Any]:
 
 
 def _read_dates(data: bytes, count: int) -> list[Any]:
-    ordinals = struct.unpack(f">{_sized(data, 4 * count) // 4}I", data)
+    ordinals = struct.unpack(f">{_sized(data, _DATE_BYTES * count) // _DATE_BYTES}I", data)
     if 0 in ordinals:
         return [_from_ordinal(ordinal) if ordinal else None for ordinal in ordinals]
     return list(map(_from_ordinal, ordinals))

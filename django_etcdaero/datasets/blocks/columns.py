@@ -15,7 +15,7 @@ are at least ``FEWEST`` of them. That depends on nothing but these rows, so equa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import cache, lru_cache
 from itertools import chain, repeat
 from sys import intern
@@ -132,11 +132,7 @@ def read(plain: bytes, *, frozen: bool) -> Columns:
     Raises ``DamagedRecord`` for anything that :func:`write` cannot have made.
     """
     try:
-        kind, names, letters, stored_keys, *stored = decode(plain[1:])
-        shape = _shape(kind, tuple(names), len(stored))
-        if type(letters) is not str or len(letters) != len(stored) + 1 or type(names) is not list:
-            raise DamagedRecord("its names and columns do not fit together")
-        keys = _keys(letters[0], stored_keys)
+        shape, letters, keys, stored = _parts(plain)
         count = len(keys)
         columns = [
             values
@@ -149,6 +145,41 @@ def read(plain: bytes, *, frozen: bool) -> Columns:
     except (*UNPACKING_ERRORS, LookupError, AttributeError) as error:
         raise DamagedRecord(f"it does not decode: {error}") from error
     return Columns(shape, keys, columns)
+
+
+def read_some(plain: bytes, wanted: Container[Any]) -> Columns:
+    """Return what a block by columns holds of the rows of some keys: nothing is made of the others.
+
+    Containers in rows are as they were written. ``plain`` was checked against its digest. Raises ``DamagedRecord``.
+    """
+    try:
+        shape, letters, keys, stored = _parts(plain)
+        count = len(keys)
+        places = [at for at, key in enumerate(keys) if key in wanted]
+        found = [keys[at] for at in places]
+        columns = [
+            [values[at] for at in places]
+            if form == forms.PLAIN and type(values) is list and len(values) == count
+            else found
+            if form == forms.SAME
+            else forms.unpack_some(form, values, count, places)
+            for form, values in zip(letters[1:], stored, strict=True)
+        ]
+    except (*UNPACKING_ERRORS, LookupError, AttributeError) as error:
+        raise DamagedRecord(f"it does not decode: {error}") from error
+    return Columns(shape, found, columns)
+
+
+def _parts(plain: bytes) -> tuple[Shape, str, Sequence[Any], list[Any]]:
+    """Return the shape of the rows of a block, the letters of its forms, its keys, and what is stored of each column.
+
+    Raises what :func:`read` makes a ``DamagedRecord`` of.
+    """
+    kind, names, letters, stored_keys, *stored = decode(plain[1:])
+    shape = _shape(kind, tuple(names), len(stored))
+    if type(letters) is not str or len(letters) != len(stored) + 1 or type(names) is not list:
+        raise DamagedRecord("its names and columns do not fit together")
+    return shape, letters, _keys(letters[0], stored_keys), stored
 
 
 @lru_cache(1000)  # the blocks of a version have few

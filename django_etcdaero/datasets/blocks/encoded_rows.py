@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Iterable
+from typing import Any
 
-from .codec import Encoder, split
-from .columns import is_by_columns, read
+from .codec import Encoder, array_header, decode, split
+from .columns import is_by_columns, read, read_some
 
 
 def encoded_pairs(plain: bytes) -> list[tuple[bytes, bytes]]:
@@ -21,15 +22,24 @@ def encoded_pairs(plain: bytes) -> list[tuple[bytes, bytes]]:
     return list(zip(parts[::2], parts[1::2], strict=True))
 
 
-def rows_of_keys_in(plain: bytes, keys: AbstractSet[bytes], encoder: Encoder) -> dict[bytes, bytes]:
-    """Return the encoded rows of those of some encoded keys that are in a block; no other row is encoded.
+def rows_of_keys_in(blocks: Iterable[tuple[bytes, Collection[bytes]]]) -> dict[bytes, bytes]:
+    """Return the encoded rows of some encoded keys; each block comes with those that are looked for in it.
 
-    Raises as :func:`encoded_pairs` does.
+    No other rows are made, and keys are told apart by what is equal: they are of types of which equal ones have equal
+    encodings (:data:`.delta.KEY_TYPES`). Raises as :func:`encoded_pairs` does.
     """
-    if not is_by_columns(plain):
-        return {key: row for key, row in encoded_pairs(plain) if key in keys}
-    block = read(plain, frozen=False)
-    at = {key: place for place, key in enumerate(encoder.keys(block.keys)) if key in keys}
-    columns = [[column[place] for place in at.values()] for column in block.columns]
-    rows = block.shape.rows(columns, frozen=False)
-    return dict(zip(at, encoder.rows(list(at), rows), strict=True))
+    found: dict[bytes, bytes] = {}
+    keys: list[bytes] = []
+    rows: list[Any] = []
+    for plain, wanted in blocks:
+        if not is_by_columns(plain):
+            named_here = frozenset(wanted)
+            found.update((key, row) for key, row in encoded_pairs(plain) if key in named_here)
+            continue
+        named = dict(zip(decode(array_header(len(wanted)) + b"".join(wanted)), wanted, strict=True))
+        block = read_some(plain, named)
+        if block.keys:
+            keys += map(named.__getitem__, block.keys)
+            rows += block.shape.rows(block.columns, frozen=False)
+    found.update(zip(keys, Encoder().rows(keys, rows), strict=True))
+    return found

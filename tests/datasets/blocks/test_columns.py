@@ -23,7 +23,7 @@ from django_etcdaero.datasets.blocks.codec import MAX_LEVELS, Encoder, array_hea
 from django_etcdaero.datasets.blocks.columns import MARK, is_by_columns
 from django_etcdaero.datasets.blocks.compression import store_form
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, digest_of
-from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
+from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs, rows_of_keys_in
 from django_etcdaero.datasets.blocks.frozen import FrozenDict, FrozenList, freeze
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, decode_block, partition
 from django_etcdaero.exceptions import EncodeError, ResponseError
@@ -144,6 +144,19 @@ def test_whatever_the_columns_hold_comes_back_with_its_type(table: Any, kind: An
     # What is compared between versions does not depend on the form.
     pairs = [pair for block in blocks for pair in encoded_pairs(block.plain)]
     assert sorted(pairs) == sorted(pair for block in expected for pair in encoded_pairs(block.plain))
+    some = dict(pairs[::2])
+    for each in (blocks, expected):
+        assert rows_of_keys_in((block.plain, list(some)) for block in each) == some
+
+
+def test_rows_of_some_keys_are_found_in_columns_of_every_form() -> None:
+    blocks = encoded(PRODUCTS)
+    pairs = dict(pair for block in blocks for pair in encoded_pairs(block.plain))
+    assert by_columns(blocks)
+    for step in (1, 3, 7):  # with None among the values of a column, and without
+        some = dict(list(pairs.items())[::step])
+        assert rows_of_keys_in((block.plain, list(some)) for block in blocks) == some
+    assert rows_of_keys_in((block.plain, Encoder().keys(["no such key"])) for block in blocks) == {}
 
 
 # --- canonical -------------------------------------------------------------------------------------------------------

@@ -28,7 +28,9 @@ class Clock:
         for module in (
             "state.sightings",
             "state.reading",
-            "publish.publication",
+            "publish.publishing",
+            "publish.full_load",
+            "publish.change_load",
             "publish.announcing",
             "publish.refresh",
         ):

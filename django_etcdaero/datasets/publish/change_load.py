@@ -1,0 +1,141 @@
+"""What has changed is loaded, and published beside the version before: stages 2 to 5 of :mod:`.publication`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextvars import Context
+from datetime import timedelta
+
+from django_etcdaero.datasets.blocks.delta import cut
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.partition import block_count
+from django_etcdaero.datasets.state.announcement import Announcement
+from django_etcdaero.datasets.state.status import Outcome
+from django_etcdaero.datasets.state.stored_state import Checked
+from django_etcdaero.exceptions import CorruptBlock
+from django_etcdaero.system.clocks import elapsed
+
+from .announcing import Load
+from .base import Base, base_of, fits, forget, is_to_fold, remember
+from .changing import Difference, difference, read_changes, read_keys, with_keys
+from .expiry import Expiry
+from .position import Position, keys_in, position_of
+from .publishing import Published, Publishing
+from .storing import Storing
+from .validation import OldRowsGone, trial_of_changes
+
+logger = logging.getLogger("django_etcdaero.datasets")
+
+
+def publish_changes(work: Publishing) -> Published | None:
+    """Load what has changed, and publish it; ``None``: everything is to be loaded."""
+    going_on = _to_change(work)
+    if going_on is None:
+        return None
+    latest, position, base = going_on
+    # 2. Load and validate.
+    started, began, work.loading = time.time(), elapsed(), True
+    if work.keys is None:
+        given = Context().run(read_changes, work.dataset, position)
+        asked = keys_in(work.state.pending.keys or ()) if work.state.pending is not None else []
+        if given is not None and asked and work.dataset._loads_keys():
+            given = Context().run(with_keys, work.dataset, given, asked, position)
+    else:
+        given = Context().run(read_keys, work.dataset, work.keys, position)
+    work.permission.check()
+    work.loading = False
+    if given is None:
+        return None
+    load = Load(started, began, elapsed() - began, latest, given.cursor, position.full_load, whole=False)
+    work.phases["load"] = load.seconds
+    try:
+        with work.phase("store"):
+            found = difference(given, base, position, work.blocks, work.dataset.row_type)
+        load = load._replace(content=found.content.hex())
+        if not found and _stays(work, base.manifest):
+            checked = work.end.note(load, latest.version)
+            return Published(Outcome.UNCHANGED, None, checked, latest.rows, 0, latest.stored_bytes, changes=True)
+        work.loading = True
+        work.validate(latest, {}, changed=(base, found))
+        work.loading = False
+        # 3. Store what is missing.
+        storing = work.storing(None)
+        with work.phase("store"):
+            after = _store_change(work, base, found, storing)
+    except (CorruptBlock, OldRowsGone) as error:
+        logger.warning("dataset %s: changes cannot go on, so everything is loaded: %s", work.dataset.name, error)
+        work.verify = work.verify or isinstance(error, CorruptBlock)
+        work.loading = False
+        work.results.clear()
+        work.phases.clear()
+        return None
+    if after is None:
+        return None
+    # 4. Announce.
+    manifest, total = after.manifest, storing.bytes_total or latest.stored_bytes + storing.bytes_written
+    announcement, expiry = work.end.prepare(manifest, load, total)
+    after.assembled = work.on_trial(
+        lambda: trial_of_changes(work.dataset, announcement, manifest, storing.fetch, base=base, found=found)
+    )
+    checked = _announce_change(work, announcement, load, storing, expiry)
+    after.net.update(found.net if after.manifest.deltas else {})
+    remember(after, work.layout)
+    # 5. Expire.
+    expiry.run(work.state.condemned)
+    return Published(
+        Outcome.REFRESHED, announcement.version, checked, manifest.rows, storing.bytes_written, total, changes=True
+    )
+
+
+def _to_change(work: Publishing) -> tuple[Announcement, Position, Base] | None:
+    """Return the version that a change can go on from; ``None``: everything is to be loaded."""
+    wanted = work.state.pending
+    full = work.full or (wanted is not None and wanted.full and work.keys is None)
+    if work.lock is None or not work.changeable or full or work.verify:
+        return None
+    if work.keys is None and not work.dataset._loads_changes():
+        return None
+    latest, checked = work.latest(), work.state.checked
+    position = position_of(latest, checked)
+    if latest is None or position is None or checked is None or work.restored():
+        return None
+    if work.keys is None and (not position.cursor or _full_load_is_due(work, position)):
+        return None
+    base = base_of(bytes.fromhex(latest.root), work.blocks, work.layout)
+    return None if base is None else (latest, position, base)
+
+
+def _full_load_is_due(work: Publishing, position: Position) -> bool:
+    period: timedelta | None = work.dataset.full_load_every
+    return period is not None and not 0 <= time.time() - position.full_load < period.total_seconds()
+
+
+def _announce_change(
+    work: Publishing, announcement: Announcement, load: Load, storing: Storing, expiry: Expiry
+) -> Checked:
+    lock = work.lock
+    assert lock is not None, "without a lock everything is loaded"
+    forget(work.layout)  # what its deltas come to is about to go beyond the version
+    return work.end.announce(lock, announcement, load, storing, expiry)
+
+
+def _store_change(work: Publishing, base: Base, found: Difference, storing: Storing) -> Base | None:
+    """Write a change as deltas, or the blocks that it and the deltas before it change, and return what comes of it.
+
+    ``None``: so many more or fewer rows need another number of blocks, or all blocks need another form.
+    """
+    manifest, longest = base.manifest, work.blocks.max_value_bytes
+    deltas = cut(found.change, max_value_bytes=longest)
+    if work.allowed.deltas and fits(manifest, deltas):
+        manifest = storing.store_deltas(manifest, deltas, rows=found.rows, content=found.content)
+        return Base(manifest, base.net)
+    if block_count(found.rows, manifest.count) != manifest.count or manifest.codec > work.allowed.forms.codec:
+        return None
+    columns = work.allowed.columns
+    return Base(storing.fold(manifest, base.net | found.net, rows=found.rows, columns=columns))
+
+
+def _stays(work: Publishing, manifest: Manifest) -> bool:
+    """Tell whether a version in which nothing has changed stays as it is. Else its deltas are folded."""
+    return work.may_stay(manifest) and (work.keys is not None or not is_to_fold(manifest))
