@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
 from django_etcdaero.exceptions import CorruptBlock
@@ -51,8 +52,8 @@ class Assembled:
     """A ``dict`` or, of many rows, what :mod:`.held` makes."""
     keys: Mapping[bytes, Sequence[Any]]
     """The keys of each block, by digest: what has to go when the block goes."""
-    by_deltas: Mapping[Any, Any] = field(default_factory=dict)
-    """The keys that the deltas of the version have put or deleted: what the blocks say of them does not hold."""
+    by_deltas: tuple[list[Any], ...] = ()
+    """The keys that each of the deltas of the version has put or deleted: what the blocks say of them does not hold."""
     difference: Difference | None = None
     """To the version that this was made from, if it is small."""
 
@@ -125,10 +126,10 @@ class _Nothing(NamedTuple):
 
     rows: Mapping[Any, Any]
     keys: Mapping[bytes, Sequence[Any]]
-    by_deltas: Mapping[Any, Any]
+    by_deltas: tuple[list[Any], ...]
 
 
-_NOTHING = _Nothing({}, {}, {})
+_NOTHING = _Nothing({}, {}, ())
 
 
 # --- deltas ----------------------------------------------------------------------------------------------------------
@@ -141,23 +142,25 @@ def _goes_on(before: Manifest, manifest: Manifest) -> bool:
 
 
 def _with_deltas(before: Assembled, manifest: Manifest, fetch: Fetch, form: _Form) -> Assembled:
-    """Return the version that further deltas make of the one before it."""
+    """Return the version that further deltas make of the one before it.
+
+    Rows of a delta are not what they were before it, so they are not compared with what is held.
+    """
     difference = Difference({}, {})
+    touched: list[list[Any]] = []
     for upserts, deletions in _changes(manifest.deltas[len(before.manifest.deltas) :], fetch, form):
         for key in deletions:
             difference.upserts.pop(key, None)
             difference.deletions[key] = None
-        for key, row in upserts.items():
-            difference.deletions.pop(key, None)
-            difference.upserts[key] = row
-    if form.row_type is None:
-        _keep_old_objects(difference.upserts, before.rows)
-    touched = dict.fromkeys(difference.upserts) | difference.deletions
+        for key in upserts.keys() & difference.deletions.keys():
+            del difference.deletions[key]
+        difference.upserts.update(upserts)
+        touched.append([*upserts, *deletions])
     return Assembled(
         manifest,
         changed(before.rows, difference.upserts, difference.deletions),
         before.keys,
-        changed(before.by_deltas, touched, ()) if touched else before.by_deltas,
+        (*before.by_deltas, *touched),
         difference,
     )
 
@@ -187,7 +190,8 @@ def _of_blocks(manifest: Manifest, fetch: Fetch, form: _Form, before: Assembled 
         # Texts that are equal stay the same objects: the sequence of keys goes by those.
         own = _texts(before.keys[digest] for digest in dropped)
     merged, keys = _kept(before, manifest, dropped, in_place=in_place)
-    merged.drop(before.by_deltas)
+    for each in before.by_deltas:
+        merged.drop(each)
     held = before.rows if form.row_type is None else {}
     upserts: dict[Any, Any] | None = {}
     if len(wanted) > FEW * len(manifest.blocks) or not isinstance(before, Assembled):
@@ -203,13 +207,13 @@ def _of_blocks(manifest: Manifest, fetch: Fetch, form: _Form, before: Assembled 
         keys.put((digest,), (some,))
         if upserts is not None:
             upserts.update(zip(some, some_rows, strict=True))
-    touched: dict[Any, None] = {}
+    touched: list[list[Any]] = []
     for changes, deletions in _changes(manifest.deltas, fetch, form):
         if held:
             _keep_old_objects(changes, held)
         merged.drop(deletions)
         merged.put(list(changes), list(changes.values()))
-        touched.update(dict.fromkeys((*changes, *deletions)))
+        touched.append([*changes, *deletions])
         if upserts is not None:
             upserts.update(changes)
     made = merged.done()
@@ -217,7 +221,7 @@ def _of_blocks(manifest: Manifest, fetch: Fetch, form: _Form, before: Assembled 
     difference = None
     if upserts is not None and (in_place or not manifest.order.chunks):
         difference = _difference(before, made, upserts, (before.keys[digest] for digest in dropped))
-    return Assembled(manifest, made, keys.done(), touched, difference)
+    return Assembled(manifest, made, keys.done(), (*touched,), difference)
 
 
 def _difference(
@@ -229,7 +233,7 @@ def _difference(
     """Return what has changed of the rows that were put (``upserts``), and that are in no block any more."""
     old = before.rows
     gone = {key: None for keys in dropped for key in keys if key in old and key not in made}
-    gone.update((key, None) for key in (*before.by_deltas, *upserts) if key in old and key not in made)
+    gone.update((key, None) for key in chain(*before.by_deltas, upserts) if key in old and key not in made)
     there = (key for key in upserts if key in made)
     return Difference({key: made[key] for key in there if key not in old or old[key] is not made[key]}, gone)
 
@@ -238,9 +242,10 @@ def _under_deltas(before: Assembled) -> frozenset[bytes]:
     """Return the blocks that are held, and of which deltas have replaced rows."""
     manifest, encoder = before.manifest, Encoder()
     indices: set[int] = set()
-    for some in batches(before.by_deltas, SLICE):
-        encoded, _ = encoder.encode(some, [None] * len(some))
-        indices.update(block_of(key, manifest.count) for key in encoded)
+    give_way = GivingWay()
+    for keys in before.by_deltas:
+        indices.update(block_of(key, manifest.count) for key in encoder.keys(keys))
+        give_way()
     found: set[bytes] = set()
     for index in indices:
         begin = bisect_left(manifest.indices, index)

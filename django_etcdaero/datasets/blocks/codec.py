@@ -16,11 +16,11 @@ it, and there interned means immortal): keep names there, not data. The rows' ow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 from functools import cached_property
 from gc import get_referents
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any, Final
 
 import msgpack
@@ -46,6 +46,8 @@ MAX_LEVELS: Final = 16
 _TAKEN_FOR_OTHERS: Final = frozenset((bytearray, memoryview, msgpack.ExtType, msgpack.Timestamp))
 
 _DESCENDED: Final = frozenset((dict, list, FrozenDict, FrozenList))
+
+_READ: Final = frozenset((dict, list, tuple, set, frozenset, FrozenDict, FrozenList))
 
 _PACKED: Final = frozenset((dict, list, str))
 
@@ -268,13 +270,10 @@ _HOOKS: Final = {frozen: [_hook(level, frozen) for level in range(MAX_LEVELS + 2
 
 
 def _holds_timestamp(value: Any) -> bool:
-    pending = [value]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, msgpack.Timestamp):
+    level: Sequence[Any] = [value]
+    while level:
+        if msgpack.Timestamp in set(map(type, level)):
             return True
-        if isinstance(value, Mapping):
-            pending.extend(chain.from_iterable(value.items()))
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            pending.extend(value)
+        # As in _inspect. Keys that the collector's view leaves out are text.
+        level = get_referents(*[each for each in level if type(each) in _READ])
     return False

@@ -3,7 +3,7 @@
 Up to ``SMALL`` rows they are in a ``dict``. To copy, to enlarge or to free a large ``dict`` is one step of the
 interpreter in which no other thread runs: 20 to 30 ns for each row, 0.25 s for ten million. So more rows are in many
 small dictionaries, *shards*, chosen by the hash of the key: :class:`Sharded`, which is read like the ``dict``. A
-changed row costs the copy of one shard; the others are in both versions.
+changed row costs the copy of one shard, and its freeing when the old version goes; the others are in both versions.
 
 What makes them is in :mod:`.held_making`, what drops them in :mod:`.held_freeing`. No step there has to do with more
 than ``SMALL`` entries at once, and between two of them others get their turn.
@@ -11,7 +11,7 @@ than ``SMALL`` entries at once, and between two of them others get their turn.
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
+from collections.abc import Collection, ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence, ValuesView
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -21,11 +21,15 @@ V = TypeVar("V")
 SMALL: Final = 32_768
 """Most entries of a dictionary that is copied or freed in one step: half a millisecond, up to one when it is new to the
 processor's caches."""
-PER_SHARD: Final = 128
-"""Entries of a shard when it is made. Three quarters of a hash table for 170 on average, so that few have to grow."""
-FEWEST: Final = 8
-MOST: Final = 1024
-"""Entries of a shard, on average, between which their number stays as it is."""
+PER_SHARD: Final = ((2_000_000, 28), (16_000_000, 64))
+"""Entries of a shard when it is made, on average, for at most so many rows in all; of more ``LARGEST_SHARD``. To take
+a new version into use, each shard that has a changed row is copied, and each reference to a shard: rows that are not in
+the processor's caches are touched for it, which is most of what it costs. These are the numbers at which a thousand
+changed rows cost least, and with which few shards outgrow a hash table for 42, 85 or 170 entries."""
+LARGEST_SHARD: Final = 128
+FEWEST: Final = 1 / 4
+MOST: Final = 4
+"""Times the number of entries for which the shards were made, between which their number stays as it is."""
 SLICE: Final = 500
 """Entries that are dropped before other threads get their turn."""
 
@@ -33,7 +37,7 @@ SLICE: Final = 500
 class Sharded(Mapping[K, V]):
     """A mapping in many dictionaries that nothing changes; made by :class:`.held_making.Making`."""
 
-    __slots__ = ("_count", "_number", "_shards", "_untracked")
+    __slots__ = ("_count", "_number", "_replaced", "_shards", "_untracked")
 
     def __init__(self, shards: list[dict[K, V]], count: int, *, untracked: bool) -> None:
         self._shards = shards
@@ -42,6 +46,8 @@ class Sharded(Mapping[K, V]):
         self._count = count
         self._untracked = untracked
         """Whether no value can be part of a cycle, so that the garbage collector leaves the shards out."""
+        self._replaced: Collection[int] | None = None
+        """The shards that the version which was made of this one does not have, once there is one."""
 
     # The three that cost what a read costs.
 
@@ -171,6 +177,11 @@ class _Items(ItemsView[K, V]):
     def __reversed__(self) -> Iterator[tuple[K, V]]:
         mapping = self._mapping
         return ((key, mapping[key]) for key in reversed(mapping))
+
+
+def per_shard(size: int) -> int:
+    """Return how many of ``size`` entries a shard is made for."""
+    return next((entries for most, entries in PER_SHARD if size <= most), LARGEST_SHARD)
 
 
 def read_only(rows: Mapping[K, V]) -> Mapping[K, V]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from django_etcdaero.system.giving_way import GivingWay
 from django_etcdaero.system.native_types import untrack
 
-from .held import FEWEST, MOST, PER_SHARD, SLICE, SMALL, Sharded
+from .held import FEWEST, MOST, SLICE, SMALL, Sharded, per_shard
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+COPIES: Final = 32
+"""Shards that are copied before others get their turn."""
 
 
 class Making:
@@ -36,7 +39,7 @@ class Making:
         if isinstance(before, Sharded):
             if size <= SMALL // 2:
                 self._rows = {}
-            elif FEWEST * before._number <= size <= MOST * before._number:
+            elif FEWEST <= size / (before._number * per_shard(size)) <= MOST:
                 self._owned = {}
                 for first in range(0, before._number, SMALL):
                     self._shards += before._shards[first : first + SMALL]
@@ -54,7 +57,7 @@ class Making:
     def _spread(self, size: int) -> None:
         """Go on with shards for so many rows."""
         self._rows = None
-        self._number = _prime(size // PER_SHARD)
+        self._number = _prime(size // per_shard(size))
         for first in range(0, self._number, SLICE):
             self._shards += ({} for _ in range(first, min(first + SLICE, self._number)))
             self._give_way()
@@ -73,12 +76,14 @@ class Making:
             shards, number = self._shards, self._number
             touched = [hash(key) % number for key in keys]
             if self._owned is not None:
-                for at in touched:
+                for count, at in enumerate(touched):
                     self._own(at)
+                    if count % COPIES == 0:
+                        self._give_way()
             for at, key, row in zip(touched, keys, rows, strict=True):
                 shards[at][key] = row
         self._untracked = self._untracked and _stand_alone(keys, rows)
-        if self._untracked:
+        if self._untracked and self._owned is None:
             for at in touched:  # at once: the collector walks through what it knows, new ones first
                 untrack(self._shards[at])
         self._give_way()
@@ -98,13 +103,15 @@ class Making:
 
     def drop(self, keys: Iterable[Any]) -> None:
         """Remove rows, at most some thousands at once; those that are not there are none."""
-        for key in keys:
+        for number, key in enumerate(keys):
             if self._rows is not None:
                 self._rows.pop(key, None)
                 continue
             at = hash(key) % self._number
             if key in self._shards[at]:
                 del self._own(at)[key]
+            if number % COPIES == 0:
+                self._give_way()
         self._give_way()
 
     def get(self, key: Any, default: Any = None) -> Any:
@@ -118,6 +125,7 @@ class Making:
         shards, before = self._shards, self._before
         if self._owned is not None and isinstance(before, Sharded):
             touched: Iterable[int] = self._owned
+            before._replaced = self._owned.keys()
             count = before._count + sum(len(shards[at]) - size for at, size in self._owned.items())
         else:
             touched, count = range(len(shards)), 0
@@ -137,7 +145,6 @@ class Making:
         if self._owned is not None and at not in self._owned:
             self._owned[at] = len(shard)
             shard = self._shards[at] = shard.copy()
-            self._give_way()
         return shard
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.blocks.assembly import Assembled
-from django_etcdaero.datasets.blocks.held_freeing import free_list, free_rows
+from django_etcdaero.datasets.blocks.held_freeing import free_rows
 from django_etcdaero.datasets.snapshot import Snapshot, mappings_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def taken_out(
     elif before is not None and isinstance(after, Assembled):
         old, new = before.manifest, after.manifest
         found += [before.keys] if before.keys is not after.keys else []
-        found += [before.by_deltas] if before.by_deltas and before.by_deltas is not after.by_deltas else []
+        if not (before.by_deltas and after.by_deltas and before.by_deltas[0] is after.by_deltas[0]):
+            found += before.by_deltas
         found += [list(old.blocks), list(old.sizes)] if old.blocks is not new.blocks else []
     return found
 
@@ -43,7 +44,4 @@ def free(things: list[Mapping[Any, Any] | list[Any]]) -> None:
         things.clear()
     for _ in range(len(things)):
         each = things.pop(0)
-        if isinstance(each, list):
-            free_list(each)
-        else:
-            free_rows(each)
+        free_rows(each)

@@ -16,7 +16,7 @@ import pytest
 
 from django_etcdaero.datasets.blocks import held_making
 from django_etcdaero.datasets.blocks.frozen import freeze, frozen_dict, thaw
-from django_etcdaero.datasets.blocks.held import MOST, PER_SHARD, SMALL, InSequence, Sharded, read_only
+from django_etcdaero.datasets.blocks.held import MOST, SMALL, InSequence, Sharded, per_shard, read_only
 from django_etcdaero.datasets.blocks.held_freeing import free_rows
 from django_etcdaero.datasets.blocks.held_making import Making, changed
 from django_etcdaero.datasets.blocks.same_rows import same, with_old_objects
@@ -39,9 +39,9 @@ def _large(rows: Mapping[Any, Any]) -> Mapping[Any, Any]:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few rows are many rows."""
     monkeypatch.setattr(held_making, "SMALL", 40)
-    monkeypatch.setattr(held_making, "PER_SHARD", 4)
-    monkeypatch.setattr(held_making, "FEWEST", 2)
-    monkeypatch.setattr(held_making, "MOST", 12)
+    monkeypatch.setattr(held_making, "per_shard", lambda size: 4)
+    monkeypatch.setattr(held_making, "FEWEST", 1 / 2)
+    monkeypatch.setattr(held_making, "MOST", 3)
 
 
 ROWS = {f"k{number}": {"n": number} for number in range(100)} | {7: "seven", (1, "a"): [], None: 0}
@@ -132,7 +132,7 @@ def test_no_shard_has_many_rows_whatever_pattern_the_keys_follow(key: Callable[[
     rows = _large(dict.fromkeys(keys))
     assert isinstance(rows, Sharded)
     assert len(rows) == LARGE
-    assert rows.largest <= 4 * PER_SHARD
+    assert rows.largest <= 4 * per_shard(LARGE)
 
 
 def test_rows_that_become_more_are_spread_anew_before_shards_are_large() -> None:
@@ -140,7 +140,7 @@ def test_rows_that_become_more_are_spread_anew_before_shards_are_large() -> None
     for end in (3 * LARGE, 12 * LARGE):
         rows = changed(rows, dict.fromkeys(range(end)), ())
         assert isinstance(rows, Sharded)
-        assert rows.largest <= 2 * MOST
+        assert rows.largest <= 2 * MOST * per_shard(end)
     assert len(rows) == 12 * LARGE
 
 

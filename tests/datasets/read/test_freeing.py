@@ -115,9 +115,9 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     monkeypatch.setattr(freeing, "MOST_ENTRIES", 0)
     publish(prices, {"a": 1})
     look()
-    assert emptied == [1500, 32]  # the rows, and the keys of each block
+    assert emptied == [1500, 32, 32, 32]  # the rows, the keys of each block, and digest and size of each
     publish(prices, {"a": 2})
     with contextlib.nullcontext(prices.snapshot()) as held:
         look()
-        assert emptied == [1500, 32, 0, 1]
+        assert emptied[4:] == [0, 1, 1, 1]
         assert dict(held) == {"a": 1}
