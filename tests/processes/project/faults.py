@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from django_etcdaero import conf
-from django_etcdaero.datasets.mapped.writing import Writer
+from django_etcdaero.datasets.mapped.writing import Entries
 from django_etcdaero.datasets.publish.commit import GuardedCommit
 from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, TxnRequest
 
@@ -24,7 +24,7 @@ def arm() -> None:
         case "announce":
             stop_before(GuardedCommit, "run")
         case "build":
-            stop_before(Writer, "finish")
+            stop_before(Entries, "write")
 
 
 def stop_before(owner: type, name: str) -> None:
