@@ -56,6 +56,45 @@ def test_a_process_that_is_killed_while_it_makes_the_file_is_in_nobodys_way(site
     assert len(files(site)) == 1
 
 
+def test_only_one_process_of_the_host_fetches_a_change(site: Site, tmp_path: Path) -> None:
+    noted = tmp_path / "fetches"
+    rows = {str(number): {"number": number, "text": "x" * 40} for number in range(2000)}
+    site.publish(rows)
+    options = {"SHOP_SHARED": "1", "SHOP_LAYERS": "1", "SHOP_FETCHES": str(noted)}
+    agents = [site.agent(**options) for _ in range(4)]
+    for agent in agents:
+        wait_for_rows(agent, rows)
+    for number in range(3):
+        noted.write_text("")
+        rows = {**rows, "7": {"number": -number}, f"new {number}": {}}
+        site.publish(rows)
+        for agent in agents:
+            wait_for_rows(agent, rows)
+        fetches = [tuple(map(int, line.split())) for line in noted.read_text().splitlines()]
+        assert len({pid for pid, _ in fetches}) == 1
+        assert sum(records for _, records in fetches) <= 6  # two roots, a page, blocks of two rows
+    assert files(site, ".changes")
+    assert len(files(site)) == 1
+
+
+def test_a_process_that_is_killed_while_it_makes_a_layer_is_in_nobodys_way(site: Site) -> None:
+    rows = {str(number): {"number": number, "text": "x" * 40} for number in range(2000)}
+    site.publish(rows)
+    maker = site.agent(SHOP_SHARED="1", SHOP_LAYERS="1")
+    wait_for_rows(maker, rows)
+    killed = site.agent(SHOP_SHARED="1", SHOP_LAYERS="1", SHOP_STOP="build")
+    wait_for_rows(killed, rows)  # it makes no file for that
+    os.kill(maker.pid, signal.SIGKILL)
+    site.publish({**rows, "7": {}})
+    wait_until(lambda: stopped(killed.pid), what="a process that has stopped while it makes the layer")
+    (left,) = files(site, ".part")
+    os.kill(killed.pid, signal.SIGKILL)
+    reader = site.agent(SHOP_SHARED="1", SHOP_LAYERS="1")
+    wait_for_rows(reader, {**rows, "7": {}})
+    wait_until(lambda: not left.exists(), what="nothing that is left")
+    assert len(files(site, ".changes")) == 1
+
+
 def test_a_process_starts_from_the_file_while_both_stores_are_away(site: Site) -> None:
     site.publish(ROWS)
     wait_for_rows(site.agent(SHOP_SHARED="1"), ROWS)

@@ -312,6 +312,33 @@ def deltas_of(root_digest: bytes, stored: bytes) -> dict[bytes, int]:
     return dict(zip(_cut(root["deltas"]), root["delta_sizes"], strict=True))
 
 
+class Root(NamedTuple):
+    """What a root says that tells how two versions differ, as far as that can be told without their pages."""
+
+    rows: int
+    blocks: int
+    """Empty ones included."""
+    pages: bytes
+    """Joined digests."""
+    order: bytes
+    """Joined digests of the pages of the order; empty: no order is kept."""
+    deltas: tuple[tuple[bytes, int], ...]
+    """Digest and stored size of each."""
+
+    def deltas_since(self, other: Root) -> tuple[tuple[bytes, int], ...] | None:
+        """Return the deltas that make this version of another one; ``None``: there is more that differs."""
+        same = (self.blocks, self.pages, self.order) == (other.blocks, other.pages, other.order)
+        held = len(other.deltas)
+        return self.deltas[held:] if same and self.deltas[:held] == other.deltas else None
+
+
+def root_of(root_digest: bytes, stored: bytes) -> Root:
+    """Return what a stored root says. Raises as :func:`pages_of` does."""
+    root = _read_root(root_digest, verified(Kind.ROOT, root_digest, stored))
+    deltas = tuple(zip(_cut(root["deltas"]), root["delta_sizes"], strict=True))
+    return Root(root["rows"], root["count"], root["pages"], root["order"], deltas)
+
+
 def sizes_of(page_digest: bytes, stored: bytes) -> dict[bytes, int]:
     """Return the digests and stored sizes of the blocks or chunks that a page names. Raises ``CorruptBlock``."""
     plain = verified(Kind.PAGE, page_digest, stored)

@@ -7,7 +7,7 @@ memory are the rows of one fetch, and what :mod:`.writing` keeps.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import groupby, pairwise
 from typing import BinaryIO, Final, NamedTuple
@@ -23,7 +23,7 @@ from django_etcdaero.datasets.blocks.partition import block_of
 from django_etcdaero.exceptions import CorruptBlock
 
 from .form import MappedFile
-from .writing import Writer
+from .writing import Entries, Writer
 
 FETCH: Final = 256
 """Records in one fetch."""
@@ -77,12 +77,12 @@ class Plan(NamedTuple):
     """Of each block: whether it is not in ``base``."""
 
     @classmethod
-    def of(cls, blocks: Sequence[Block], base: MappedFile | None) -> Plan:
-        """Compare a version with a file, which may be that of any version."""
+    def of(cls, blocks: Sequence[Block], base: MappedFile | None, *, changed: Collection[int] = ()) -> Plan:
+        """Compare a version with a file, which may be that of any version; ``changed`` are blocks not to be copied."""
         if base is None or base.head.blocks != len(blocks):
             return cls(blocks, None, [True] * len(blocks))
         named = zip(blocks, base.names_of_blocks(), strict=True)
-        return cls(blocks, base, [block.name != name for block, name in named])
+        return cls(blocks, base, [block.name != name or block.number in changed for block, name in named])
 
     @property
     def share(self) -> float:
@@ -108,12 +108,12 @@ def build(
                 progress()
             continue
         for each in plan.blocks[begin:end]:
-            rows = _rows_of(each, stored)
+            rows = rows_of(each, stored)
             writer.add(each.number, each.name, list(rows), list(rows.values()))
             progress()
-    if writer.entries != manifest.rows:
-        raise CorruptBlock(f"the version has {writer.entries:,} different keys, and its root says {manifest.rows:,}")
-    writer.finish(_in_order(manifest.order, writer, fetch) if manifest.order.chunks else None)
+    if len(writer.rows) != manifest.rows:
+        raise CorruptBlock(f"the version has {len(writer.rows):,} different keys, and its root says {manifest.rows:,}")
+    writer.finish(_in_order(manifest.order, writer.rows, fetch) if manifest.order.chunks else None)
 
 
 def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
@@ -122,8 +122,11 @@ def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
     return list(pairwise([0, *bounds, len(flags)]))
 
 
-def _rows_of(block: Block, stored: Iterator[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Return the encoded rows of a block by encoded key, of which the next records of ``stored`` are the parts."""
+def rows_of(block: Block, stored: Iterator[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return the encoded rows of a block by encoded key, of which the next records of ``stored`` are the parts.
+
+    Raises ``CorruptBlock``.
+    """
     rows: dict[bytes, bytes] = {}
     count = 0
     for _ in block.parts:
@@ -144,12 +147,12 @@ def _rows_of(block: Block, stored: Iterator[tuple[bytes, bytes]]) -> dict[bytes,
     return rows
 
 
-def _in_order(order: Order, writer: Writer, fetch: Fetch) -> Iterator[int]:
+def _in_order(order: Order, rows: Entries, fetch: Fetch) -> Iterator[int]:
     """Yield the entry of each key that the chunks of the order name."""
-    left = bytearray(b"\x01") * writer.entries
+    left = bytearray(b"\x01") * len(rows)
     for digest, stored in fetched(order.chunks, fetch, at_once=FETCH, what="chunks of the order"):
         for key in split(verified(Kind.ORDER, digest, stored)):
-            entry = writer.entry_of(key)
+            entry = rows.entry_of(key)
             if entry is None or not left[entry]:
                 raise CorruptBlock(f"order {digest.hex()}: a key is that of no row, or is named twice")
             left[entry] = 0

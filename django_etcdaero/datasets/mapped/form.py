@@ -31,14 +31,19 @@ import mmap
 import os
 import struct
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from hashlib import blake2b
-from itertools import pairwise
-from typing import Final, NamedTuple, NoReturn
+from typing import Any, Final, Generic, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 from zlib import crc32
 
+import msgpack
+
+from django_etcdaero.datasets.blocks.codec import decode
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES
 from django_etcdaero.exceptions import CorruptBlock
+
+from .keys import mixed
 
 MAGIC: Final = b"etcdaero" + (b"<" if sys.byteorder == "little" else b">") + b"rows\x00\x00\x01"
 """The last byte is the version of this form."""
@@ -54,8 +59,61 @@ class DamagedFile(CorruptBlock):
     """A mapped file is not what was written."""
 
 
+class Section(NamedTuple):
+    """A part of a file."""
+
+    name: str
+    kind: Literal["B", "I", "Q"]
+    """Of its numbers, as ``memoryview.cast`` has it."""
+    numbers: int
+    """How many it has."""
+
+    @property
+    def length(self) -> int:
+        """Its bytes."""
+        return _SIZES[self.kind] * self.numbers
+
+
+_SIZES: Final = {kind: struct.calcsize(f"={kind}") for kind in "BIQ"}
+
+
+def bucket_bits(entries: int) -> int:
+    """Return how many bits of a hash say its bucket, so that one or two of so many entries are in each."""
+    return (entries >> 1).bit_length()
+
+
+def common_sections(entries: int) -> list[Section]:
+    """Return the sections that files of rows and files of changes begin with."""
+    return [
+        Section("offsets", "Q", entries + 1),
+        Section("hashes", "I", entries + 1),
+        Section("checks", "I", entries),
+        Section("firsts", "I", (1 << bucket_bits(entries)) + 1),
+    ]
+
+
+class AnyHead(Protocol):
+    """What the header of a file says, whichever kind of file it is."""
+
+    @property
+    def root(self) -> bytes: ...
+    @property
+    def entries(self) -> int: ...
+    @property
+    def others(self) -> int: ...
+    @property
+    def data_end(self) -> int: ...
+    @property
+    def bucket_bits(self) -> int: ...
+    def sections(self) -> list[Section]:
+        """Return what stands behind the data."""
+
+    def packed(self) -> bytes:
+        """Return the header without its digest."""
+
+
 class Head(NamedTuple):
-    """What the header says."""
+    """What the header of a file of rows says."""
 
     root: bytes
     """Digest of the root of the version that it was made of."""
@@ -73,27 +131,23 @@ class Head(NamedTuple):
     @property
     def bucket_bits(self) -> int:
         """How many bits of a hash say its bucket: one or two entries are in each."""
-        return (self.entries >> 1).bit_length()
+        return bucket_bits(self.entries)
 
-    def sections(self) -> list[int]:
-        """Return the lengths of the sections behind the data."""
+    def sections(self) -> list[Section]:
+        """Return what stands behind the data."""
         entries, others = self.entries, self.others
         return [
-            8 * (entries + 1),
-            4 * (entries + 1),
-            4 * entries,
-            4 * ((1 << self.bucket_bits) + 1),
-            4 * (self.blocks + 1),
-            DIGEST_BYTES * self.blocks,
-            4 * others,
-            4 * others,
-            4 * entries * self.ordered,
+            *common_sections(entries),
+            Section("starts", "I", self.blocks + 1),
+            Section("names", "B", DIGEST_BYTES * self.blocks),
+            Section("other_hashes", "I", others),
+            Section("other_entries", "I", others),
+            Section("order", "I", entries * self.ordered),
         ]
 
     def packed(self) -> bytes:
         """Return the header without its digest."""
-        packed = _HEAD.pack(MAGIC, *self)
-        return packed.ljust(HEADER_BYTES - _DIGEST_BYTES, b"\0")
+        return padded(_HEAD.pack(MAGIC, *self))
 
     @classmethod
     def unpacked(cls, data: bytes) -> Head:
@@ -115,29 +169,47 @@ class Head(NamedTuple):
         return head
 
 
-def digest_begun(head: Head) -> blake2b:
+def padded(packed: bytes) -> bytes:
+    """Return a packed header at the length at which its digest stands."""
+    return packed.ljust(HEADER_BYTES - _DIGEST_BYTES, b"\0")
+
+
+def digest_begun(head: AnyHead) -> blake2b:
     """Return the digest of the header, to be updated with all sections but the data."""
     return blake2b(head.packed(), digest_size=_DIGEST_BYTES)
 
 
-class MappedFile:
+H = TypeVar("H", bound=AnyHead)
+
+
+class Mapped(Generic[H]):
     """A file that is mapped, for as long as anybody holds this object or one of its sections.
 
     ``descriptor`` is that of the file, which the mapping takes a copy of: so a lock on it (``flock``) lasts as long as
-    the mapping, in this process and in its children. Raises ``DamagedFile`` and ``OSError``.
+    the mapping, in this process and in its children. ``unpacked`` reads its header. Raises ``DamagedFile`` and
+    ``OSError``.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    offsets: memoryview
+    hashes: memoryview
+    checks: memoryview
+    firsts: memoryview
+    names: memoryview
+    other_hashes: memoryview
+    other_entries: memoryview
+
+    def __init__(self, descriptor: int, unpacked: Callable[[bytes], H]) -> None:
         self.damaged: str | None = None
         """What is wrong with it, once that has turned out."""
         self.on_damage: Callable[[], object] | None = None
         """To be called then, once. It must not hold this object: the mapping would outlive its last user."""
         status = os.fstat(descriptor)
         size, self.inode = status.st_size, status.st_ino
-        self.head = head = Head.unpacked(os.pread(descriptor, HEADER_BYTES, 0))
-        lengths = head.sections()
-        if head.data_end + sum(lengths) != size:
-            raise DamagedFile(f"it has {size:,} bytes, and its header says {head.data_end + sum(lengths):,}")
+        self.head = head = unpacked(os.pread(descriptor, HEADER_BYTES, 0))
+        sections = head.sections()
+        whole_size = head.data_end + sum(section.length for section in sections)
+        if whole_size != size:
+            raise DamagedFile(f"it has {size:,} bytes, and its header says {whole_size:,}")
         self.data = mmap.mmap(descriptor, size, access=mmap.ACCESS_READ)
         self.size = size
         whole = memoryview(self.data)
@@ -146,15 +218,11 @@ class MappedFile:
             digest.update(whole[begin : begin + _STEP])
         if digest.digest() != whole[HEADER_BYTES - _DIGEST_BYTES : HEADER_BYTES]:
             raise DamagedFile("its sections have another digest")
-        bounds = [head.data_end]
-        for length in lengths:
-            bounds.append(bounds[-1] + length)
-        parts = [whole[begin:end] for begin, end in pairwise(bounds)]
-        self.names = parts.pop(5)
-        self.offsets = parts.pop(0).cast("Q")
-        self.hashes, self.checks, self.firsts, self.starts, self.other_hashes, self.other_entries, self.order = (
-            part.cast("I") for part in parts
-        )
+        begin = head.data_end
+        for section in sections:
+            part = whole[begin : begin + section.length]
+            setattr(self, section.name, part if section.kind == "B" else part.cast(section.kind))
+            begin += section.length
 
     def pair(self, entry: int) -> bytes:
         """Return the data of an entry, after checking it. Raises ``DamagedFile``."""
@@ -172,10 +240,37 @@ class MappedFile:
                 self.on_damage()
         raise DamagedFile(reason)
 
-    def names_of_blocks(self) -> Iterator[bytes]:
-        """Yield the name of each block."""
-        for begin in range(0, len(self.names), DIGEST_BYTES):
-            yield bytes(self.names[begin : begin + DIGEST_BYTES])
+    def find(self, packed: bytes) -> int:
+        """Return the entry with an encoded key; -1: there is none. Raises ``DamagedFile``."""
+        hashed, length = mixed(packed), len(packed)
+        entry = self.firsts[hashed >> (32 - self.head.bucket_bits)]
+        hashes, offsets = self.hashes, self.offsets
+        while hashes[entry] < hashed:
+            entry += 1
+        try:
+            while hashes[entry] == hashed:
+                begin = offsets[entry]
+                if self.data[begin : begin + length] == packed:  # MessagePack is prefix-free: so it is the whole key
+                    return entry
+                self.pair(entry)  # the key of another row, if it is not damaged
+                entry += 1
+        except IndexError:  # a hash that is the greatest there is
+            pass
+        return -1
+
+    def find_others(self, key: Any, packed: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the entries of keys that are equal to ``key`` and stored in another form, and the lengths of these.
+
+        ``packed`` is the usual form of ``key``.
+        """
+        hashed, others = mixed(packed), self.head.others
+        at = bisect_left(self.other_hashes, hashed)
+        while at < others and self.other_hashes[at] == hashed:
+            entry = self.other_entries[at]
+            stored = first_of(self.pair(entry))
+            if decode(stored, frozen=True) == key:
+                yield entry, len(stored)
+            at += 1
 
     def release(self) -> None:
         """Give up the pages that this process has touched, a few at a time: they come back when they are read.
@@ -184,3 +279,31 @@ class MappedFile:
         """
         for begin in range(0, self.size, _RELEASED):
             self.data.madvise(mmap.MADV_DONTNEED, begin, min(_RELEASED, self.size - begin))
+
+
+class MappedFile(Mapped[Head]):
+    """A file of rows."""
+
+    starts: memoryview
+    order: memoryview
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, Head.unpacked)
+
+    def names_of_blocks(self) -> list[bytes]:
+        """Return the name of each block."""
+        return digests_in(self.names)
+
+
+def digests_in(joined: memoryview) -> list[bytes]:
+    """Return digests that were joined."""
+    whole = bytes(joined)
+    return [whole[begin : begin + DIGEST_BYTES] for begin in range(0, len(whole), DIGEST_BYTES)]
+
+
+def first_of(pair: bytes) -> bytes:
+    """Return the encoded key with which the data of an entry begins."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(pair)
+    unpacker.skip()
+    return pair[: unpacker.tell()]

@@ -157,6 +157,7 @@ class Follower:
             if not self._stopped():
                 self._fail(error, reached=reached)
         self._tell()
+        self._tend_shared()
 
     # --- what time does ----------------------------------------------------------------------------------------------
 
@@ -305,7 +306,7 @@ class Follower:
         del before, old, assembled, snapshot
         free(to_free)
         if self._fetching.shared is not None:
-            self._fetching.shared.taken_into_use(version, certain=reached)
+            self._fetching.shared.taken_into_use(version, self._mapped, certain=reached)
         return True
 
     def _see_to_shared(self, stores: Stores) -> None:
@@ -314,6 +315,16 @@ class Follower:
         if self._assembled is not None and self._assembled.damaged is not None:
             self._standing.change(State.INTERRUPTED, self._assembled.damaged)
             self._memory = replace(self._memory, held=None)
+
+    @property
+    def _mapped(self) -> MappedVersion | None:
+        """The version held, if it is mapped."""
+        return None if isinstance(self._assembled, Assembled) else self._assembled
+
+    def _tend_shared(self) -> None:
+        """Go on with what is made for versions to come."""
+        if self._fetching.shared is not None and not self._stopped():
+            self.next_at = min(self.next_at, self._fetching.shared.tend(self._mapped))
 
     def _start_from_file(self, stores: Stores, away: BaseException) -> None:
         """Serve what a process of this host has mapped last, if nothing can be known and nothing is held."""

@@ -28,7 +28,7 @@ def taken_out(
     """Return what the snapshot and the version before have that ``after`` does not: to be freed once they are gone."""
     found: list[Mapping[Any, Any] | list[Any]] = [] if snapshot is None else [*mappings_of(snapshot)]
     if before is not None and not isinstance(before, Assembled):
-        before.release()
+        before.release(None if isinstance(after, Assembled) else after)
     elif before is not None and isinstance(after, Assembled):
         old, new = before.manifest, after.manifest
         found += [before.keys] if before.keys is not after.keys else []

@@ -11,6 +11,7 @@ from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.partition import partition
 from django_etcdaero.datasets.mapped.form import MappedFile
 from django_etcdaero.datasets.mapped.rows import MappedRows
+from django_etcdaero.datasets.mapped.stack import Stack
 from django_etcdaero.datasets.mapped.writing import Writer
 
 ROOT = b"r" * 20
@@ -31,6 +32,6 @@ def mapped(path: Path, **options: Any) -> MappedRows[Any, Any]:
     """Map a file. Raises what that raises."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return MappedRows(MappedFile(descriptor), **options)
+        return MappedRows(Stack(MappedFile(descriptor)), **options)
     finally:
         os.close(descriptor)

@@ -52,7 +52,7 @@ class Store:
         """Make the file of a version and map it."""
         with path.open("w+b") as file:
             blocks = blocks_of(manifest, self.fetch)
-            build(file, manifest, Plan.of(blocks, base and base.file), self.fetch)
+            build(file, manifest, Plan.of(blocks, base and base.stack.base), self.fetch)
         return mapped(path)
 
 

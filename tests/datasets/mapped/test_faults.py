@@ -154,7 +154,12 @@ def test_a_full_disk_leaves_the_old_version_in_use_and_nothing_behind(
 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(
-    declare: Declare, host: Any, tmp_path: Path, following: Follow, retried_at_once: None
+    declare: Declare,
+    host: Any,
+    tmp_path: Path,
+    following: Follow,
+    retried_at_once: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dataset = declare(MORE, shared=True)
     publish(dataset)
@@ -176,8 +181,8 @@ def test_a_disk_without_room_is_told_before_anything_is_written(
         assert dict(dataset) == MORE
         assert dataset.status().state is State.VALID
         publish(dataset, ROWS)
+        monkeypatch.setattr(versions, "PATIENCE", 0.0)  # no other process makes it
         other.step()
-        other.step()  # the process that has made the file before would have had its turn
         assert dict(dataset) == MORE
         assert "this process must not write in" in str(dataset.status().error)
         assert "Read-only file system" in str(dataset.status().error)

@@ -171,7 +171,7 @@ def check_nothing_wrong_is_given(path: Path, *versions: dict[Any, Any]) -> None:
         try:
             row = found[key]
         except CorruptBlock:
-            assert found.file.damaged is not None
+            assert found.stack.damaged is not None
         else:
             versions_left = [version for version in versions_left if version[key] == row]
     assert versions_left

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django_etcdaero import conf
-from django_etcdaero.datasets.mapped.writing import Writer
+from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.mapped import making
+from django_etcdaero.datasets.mapped.writing import Entries
 from django_etcdaero.datasets.publish.commit import GuardedCommit
 from django_etcdaero.keyvalue.values import DeleteRequest, PutRequest, TxnRequest
 
@@ -19,12 +21,31 @@ STORE_WRITES = ("put", "delete", "touch", "increment", "put_many", "delete_many"
 
 def arm() -> None:
     """Prepare what the environment asks for: ``SHOP_STOP=announce`` stops the process right before it announces, and
-    ``SHOP_STOP=build`` before the end of a file that processes share."""
+    ``SHOP_STOP=build`` before the end of a file that processes share. With ``SHOP_LAYERS=1`` changes of small files are
+    laid over them, as those of large ones are, and ``SHOP_FETCHES`` is a file for how many records are fetched, and by
+    which process."""
+    if os.environ.get("SHOP_LAYERS") == "1":
+        making.LEAST = 0  # type: ignore[misc]
+    if "SHOP_FETCHES" in os.environ:
+        note_fetches(os.environ["SHOP_FETCHES"])
     match os.environ.get("SHOP_STOP"):
         case "announce":
             stop_before(GuardedCommit, "run")
         case "build":
-            stop_before(Writer, "finish")
+            stop_before(Entries, "write")
+
+
+def note_fetches(path: str) -> None:
+    """Append a line for each fetch: the id of this process, and how many records it asked for."""
+    fetch = BlockStore.fetch
+
+    def noted(self: BlockStore, digests: Iterable[bytes]) -> dict[bytes, bytes]:
+        wanted = list(digests)
+        with open(path, "a") as file:
+            file.write(f"{os.getpid()} {len(wanted)}\n")
+        return fetch(self, wanted)
+
+    BlockStore.fetch = noted  # type: ignore[method-assign]
 
 
 def stop_before(owner: type, name: str) -> None:
