@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import signal
 import threading
@@ -18,10 +19,12 @@ from tests.processes.chaos.site import ALL, ASKED, BUMP_EVERY, FAULTS, GUARDED, 
 from tests.processes.chaos.steps import Kind, Running, Wait
 from tests.processes.chaos.stores import Stores
 
-BESIDE = (4, 8) if FAULTS else (1, 4)
-"""So many faults, at least and at most, go on beside one of etcd and one of the record stores."""
-WITHIN = 1.5
-"""Seconds within which they begin."""
+LANES = (1, 1, 3 if FAULTS else 2)
+"""So many faults at most of etcd, of the record stores, and of processes and operators, go on at the same time."""
+IN_A_ROW = 25 if FAULTS else 10
+"""So many faults begin before everything has to arrive everywhere."""
+BETWEEN = 1.5
+"""Seconds at most from the end of a fault until another one takes its place."""
 
 
 class Chaos:
@@ -51,7 +54,7 @@ class Chaos:
         self.happened: Counter[str] = Counter()
         """How many faults of each kind there were."""
         self.recoveries: list[float] = []
-        """Seconds from the end of the faults that went on together until what sources said then was read everywhere."""
+        """Seconds from the end of some faults until what sources said then was read everywhere."""
         self.operators = Operators(self)
         self.processes = ProcessFaults(self)
         etcd, records = EtcdFaults(self, stores.etcd), RecordFaults(self, stores)
@@ -88,32 +91,40 @@ class Chaos:
         begun = self.observer.age()
         kinds = sum(map(len, self._kinds))
         while len(self.happened) < kinds or self.count < faults or self.observer.age() < begun + seconds:
-            chosen = self._choose()
-            self.observer.say(f"--- {', '.join(kind.name for kind in chosen)}")
-            running = [Running(kind.name, kind.fault(), self.chance.uniform(0, WITHIN)) for kind in chosen]
-
-            def over(running: list[Running] = running) -> bool:
-                running[:] = [each for each in running if not each.ends()]
-                return not running
-
-            self.observer.until(over, "the end of these faults", len(chosen) * BOUND)
-            self.happened.update(kind.name for kind in chosen)
+            left = max(faults, kinds) - self.count
+            self._some(left if 0 < left < IN_A_ROW else IN_A_ROW)
             assert not self.away, self.away
             assert not self.blocked, self.blocked
             self.recoveries.append(self.observer.until(*self.arrival(ALL)))
-            self.operators.look_after_one_shots()
 
-    def _choose(self) -> list[Kind]:
-        """Return kinds that may go on together, of each family those first that have waited for longest."""
-        chosen: list[Kind] = []
-        for kinds, waiting, count in zip(self._kinds, self._waiting, (1, 1, self.chance.randint(*BESIDE)), strict=True):
-            if len(waiting) < len(kinds):
-                waiting += self.chance.sample(kinds, len(kinds))
-            before = len(chosen)
-            for each in list(waiting):
-                if len(chosen) < before + count and all(not each.groups & other.groups for other in chosen):
-                    waiting.remove(each)
-                    chosen.append(each)
+    def _some(self, count: int) -> None:
+        """Let so many faults happen."""
+        left = count
+        running: list[list[Running]] = [[] for _ in LANES]
+
+        def over() -> bool:
+            nonlocal left
+            for lane, waiting, kinds, width in zip(running, self._waiting, self._kinds, LANES, strict=True):
+                ended = [each for each in lane if each.ends()]
+                self.happened.update(each.kind.name for each in ended)
+                lane[:] = [each for each in lane if each not in ended]
+                if left and len(lane) < width:
+                    taken = frozenset(group for each in itertools.chain(*running) for group in each.kind.groups)
+                    if (kind := self._next(waiting, kinds, taken)) is not None:
+                        lane.append(Running(kind, self.chance.uniform(0, BETWEEN)))
+                        left -= 1
+            self.operators.look_after_one_shots()
+            return not left and not any(running)
+
+        self.observer.until(over, f"{count} faults", count * BOUND)
+
+    def _next(self, waiting: list[Kind], kinds: list[Kind], taken: frozenset[str]) -> Kind | None:
+        """Return, of what may happen now, the kind that has waited for longest; each comes as often as the others."""
+        if len(waiting) < len(kinds):
+            waiting += self.chance.sample(kinds, len(kinds))
+        chosen = next((each for each in waiting if not each.groups & taken), None)
+        if chosen is not None:
+            waiting.remove(chosen)
         return chosen
 
     # what arrives -----------------------------------------------------------------------------------------------------
@@ -121,17 +132,20 @@ class Chaos:
     def arrival(self, names: Iterable[str], readers: Iterable[str] = READERS) -> Wait:
         """Change sources; what is waited for is that readers have what they say now, where nothing is in the way."""
         wanted = {name: self.site.bump(name) for name in names}
-        of = [self.observer.readers[name] for name in readers]
+        late = {(reader, name) for reader in readers for name in wanted}
 
-        def late() -> list[tuple[str, str]]:
-            return [
-                (reader.name, name)
-                for reader in of
-                for name, number in wanted.items()
-                if reader.dataset(name)["number"] < number and not self._hindered(reader.name, name)
-            ]
+        def arrived() -> bool:
+            reports = {reader: self.observer.readers[reader].report().get("datasets", {}) for reader, _ in late}
+            late.difference_update(
+                [
+                    (reader, name)
+                    for reader, name in late
+                    if reports[reader] and reports[reader][name]["number"] >= wanted[name]
+                ]
+            )
+            return all(self._hindered(*pair) for pair in late)
 
-        return Wait(lambda: not late(), f"the arrival of {wanted} in {[reader.name for reader in of]}")
+        return Wait(arrived, f"the arrival of {wanted} in {list(readers)}")
 
     def _hindered(self, reader: str, name: str) -> bool:
         alias = alias_of(name)

@@ -44,9 +44,9 @@ def pause(seconds: float) -> Wait:
 class Running:
     """A fault that has begun, or is about to after ``delay`` seconds."""
 
-    def __init__(self, name: str, steps: Steps, delay: float) -> None:
-        self.name = name
-        self._steps = steps
+    def __init__(self, kind: Kind, delay: float) -> None:
+        self.kind = kind
+        self._steps = kind.fault()
         self._wait = pause(delay)
         self._since = time.monotonic()
 
@@ -54,7 +54,7 @@ class Running:
         """Take the next step if it is time; tell whether there is none."""
         if not self._wait.condition():
             waited = time.monotonic() - self._since
-            assert waited < BOUND, f"{self.name}: {self._wait.what}: not within {waited:.0f} s"
+            assert waited < BOUND, f"{self.kind.name}: {self._wait.what}: not within {waited:.0f} s"
             return False
         following = next(self._steps, None)
         if following is None:

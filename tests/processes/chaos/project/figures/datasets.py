@@ -30,7 +30,7 @@ class Figures(Dataset[str, Any]):
     """Base of them all: numbers under texts."""
 
     refresh_every = timedelta(seconds=float(os.environ.get("CHAOS_EVERY", "2")))
-    first_read_timeout = 60
+    first_read_timeout = 10
 
     def load(self) -> Mapping[str, Any]:
         source = self._source()
