@@ -10,6 +10,7 @@ import random
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -26,10 +27,10 @@ from django_etcdaero.datasets.blocks.delta import cut, encode_change
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, digest_of
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.partition import partition
-from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.exceptions import ConfigurationError, ResponseError
 
 MIB = 1 << 20
-FORMS = ["rows", "columns", "ordered", "deltas"]
+FORMS = ["rows", "columns", "ordered", "deltas", "typed", "typed deltas"]
 
 
 class Published(NamedTuple):
@@ -39,6 +40,10 @@ class Published(NamedTuple):
     store: Mapping[bytes, bytes]
     manifests: tuple[Manifest, Manifest]
     rows: tuple[dict[Any, Any], dict[Any, Any]]
+
+    @property
+    def row_type(self) -> type[Any] | None:
+        return Product if self.form.startswith("typed") else None
 
     @property
     def kinds(self) -> dict[bytes, Kind]:
@@ -60,15 +65,17 @@ def published(form: str) -> Published:
     new = {**old, "k7": product(1000), "k99": product(1001), "new": product(1002)}
     del new["k50"]
     first = _build(old, store, form)
-    if form != "deltas":
-        return Published(form, store, (first, _build(new, store, form)), (old, new))
+    read = {key: Product(**row) for key, row in old.items()}, {key: Product(**row) for key, row in new.items()}
+    told = read if form.startswith("typed") else (old, new)
+    if not form.endswith("deltas"):
+        return Published(form, store, (first, _build(new, store, form)), told)
     upserts = {key: row for key, row in new.items() if old.get(key) != row}
     deltas = cut(encode_change(upserts, ["k50"], max_value_bytes=MIB), max_value_bytes=MIB)
     store.update({delta.digest: delta.stored() for delta in deltas})
     sizes = [(delta.digest, len(store[delta.digest])) for delta in deltas]
     second = first.changed(sizes, rows=len(new), content=b"c" * CONTENT_BYTES)
     store[second.root_digest] = second.root_record()
-    return Published(form, store, (first, second), (old, new))
+    return Published(form, store, (first, second), told)
 
 
 def _build(rows: dict[Any, Any], store: dict[bytes, bytes], form: str) -> Manifest:
@@ -86,12 +93,23 @@ def _build(rows: dict[Any, Any], store: dict[bytes, bytes], form: str) -> Manife
     return manifest
 
 
-def read(store: Mapping[bytes, bytes], root: bytes, before: Assembled | None, rows: Any = "frozen") -> Assembled:
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What rows are in the form ``typed``, which is stored as ``columns`` is."""
+
+    id: int
+    name: str
+    price: Decimal
+    at: datetime
+    tags: list[Any]
+
+
+def read(store: Mapping[bytes, bytes], root: bytes, before: Assembled | None, row_type: Any = None) -> Assembled:
     def fetch(digests: Any) -> dict[bytes, bytes]:
         return {digest: store[digest] for digest in digests if digest in store}
 
     manifest = Manifest.load(fetch, root, known=before.manifest if before is not None else None)
-    return assemble(2, manifest, fetch, rows=rows, before=before)
+    return assemble(2, manifest, fetch, rows="frozen", row_type=row_type, before=before)
 
 
 # --- what is done to bytes -------------------------------------------------------------------------------------------
@@ -145,7 +163,7 @@ Damage = Callable[[bytes, bytes, random.Random], bytes]
 def held(form: str) -> Assembled:
     """The first version in memory."""
     version = published(form)
-    return read(version.store, version.manifests[0].root_digest, None)
+    return read(version.store, version.manifests[0].root_digest, None, version.row_type)
 
 
 def one_of_each_kind(version: Published) -> list[tuple[bytes, bytes]]:
@@ -155,11 +173,15 @@ def one_of_each_kind(version: Published) -> list[tuple[bytes, bytes]]:
 
 
 def readings(version: Published, store: Mapping[bytes, bytes], root: bytes, where: str) -> Iterator[Assembled]:
-    """Read a version with nothing held and with the first version held, which stays what it was."""
+    """Read a version with nothing held and with the first version held, which stays what it was.
+
+    Rows that are whole may still be none of the row type: what others publish is refused then as well.
+    """
+    named = (ResponseError,) if version.row_type is None else (ResponseError, ConfigurationError)
     for before in (None, held(version.form)):
         try:
-            made = read(store, root, before)
-        except ResponseError as error:
+            made = read(store, root, before, version.row_type)
+        except named as error:
             assert str(error), where  # noqa: PT017
         except Exception as error:
             raise AssertionError(f"{where}: {error!r}") from error
@@ -212,7 +234,7 @@ def test_the_forger_of_these_tests_can_make_a_right_version() -> None:
         assert {kind.name for kind in version.kinds.values()} >= {"BLOCK", "PAGE", "ROOT"}
         for digest in version.kinds:
             store, root = forged(version, digest, plain_form(version.store[digest]))
-            assert read(store, root, None).rows == version.rows[1]
+            assert read(store, root, None, version.row_type).rows == version.rows[1]
 
 
 @each_form
@@ -228,6 +250,8 @@ def test_what_others_have_made_is_refused_or_is_whole(form: str, damage: Damage)
         for made in readings(version, store, root, where):
             assert len(made.rows) == made.manifest.rows == len([*made.rows.items()]), where
             repr(dict(made.rows))
+            if version.row_type is not None:
+                assert all(type(row) is version.row_type for row in made.rows.values()), where
 
 
 @pytest.mark.parametrize("form", ["rows", "ordered"])
@@ -259,14 +283,20 @@ def bomb(length: int) -> bytes:
     return b"\x11" + lz4.block.compress(bytes(length))
 
 
-def test_a_bomb_takes_no_more_than_two_records_may_hold() -> None:
-    """The library of LZ4 copies once what it has decompressed."""
-    version = published("columns")
-    digest = version.manifests[1].blocks[0]
-    for stored, most in ((bomb(MAX_PLAIN_BYTES), 2 * 64 + 5), (bomb(MAX_PLAIN_BYTES + 1), 5)):
-        store = {**version.store, digest: stored}
-        with at_most(most), pytest.raises(ResponseError, match=digest.hex()):
-            read(store, version.manifests[1].root_digest, None)
+@each_form
+def test_a_bomb_takes_no_more_than_two_records_may_hold(form: str) -> None:
+    """In the place of a record of any kind. The library of LZ4 copies once what it has decompressed."""
+    version = published(form)
+    held(form)
+    for digest, _ in one_of_each_kind(version):
+        where = version.kinds[digest].name
+        for stored, most in ((bomb(MAX_PLAIN_BYTES), 2 * 64 + 5), (bomb(MAX_PLAIN_BYTES + 1), 5)):
+            store = {**version.store, digest: stored}
+            with at_most(most), pytest.raises(ResponseError, match=digest.hex()):
+                read(store, version.manifests[1].root_digest, None, version.row_type)
+            with at_most(most):
+                for made in readings(version, store, version.manifests[1].root_digest, where):
+                    assert made.rows == version.rows[1], where
 
 
 HUGE = [2**31, 2**62]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,11 @@ from tests.datasets.hosting import FakeHost, many
 from tests.datasets.publish.changing import declared
 
 DAMAGES = [flip, truncate, extend, splice, drop, swap, garbage, lambda *_: bomb(1 << 20)]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    n: int
 
 
 def ordinary(declare: Any, rows: dict[Any, Any], **options: Any) -> tuple[Any, Callable[[dict[Any, Any]], object]]:
@@ -38,14 +44,16 @@ def records_of(host: FakeHost, dataset: Any) -> set[bytes]:
     return {*Manifest.load(host.blocks(dataset).fetch, root).digests()}
 
 
-@pytest.mark.parametrize("kind", ["ordinary", "ordered", "changing"])
+@pytest.mark.parametrize("kind", ["ordinary", "ordered", "typed", "changing", "typed changing"])
 def test_what_is_damaged_is_not_served_and_healed(
     host: FakeHost, declare: Any, step: Any, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(decision, "FIRST_RETRY", 0.0)
     chance = random.Random(kind)
     options: dict[str, Any] = {"ordered": kind == "ordered", "refresh_every": timedelta(hours=1)}
-    prices, put = (changing if kind == "changing" else ordinary)(declare, many(200), **options)
+    if kind.startswith("typed"):
+        options["row_type"] = Row
+    prices, put = (changing if kind.endswith("changing") else ordinary)(declare, many(200), **options)
     assert prices.refresh(force=True).ok
     look = step(prices)
     look()
@@ -69,6 +77,8 @@ def test_what_is_damaged_is_not_served_and_healed(
         assert prices.refresh(force=True).ok
         look()
         assert prices.status().state is State.VALID, (number, damaged, prices.status())
-        whole = prices.table.rows if kind == "changing" else prices.source.rows
+        whole = prices.table.rows if kind.endswith("changing") else prices.source.rows
+        if "row_type" in options:
+            whole = {key: Row(**row) for key, row in whole.items()}
         assert dict(prices) == whole, (number, damaged)
     assert refused > 20

@@ -134,6 +134,14 @@ class Server:
         """Throw the data of a killed server away."""
         shutil.rmtree(self.directory / "data")
 
+    def restore(self, snapshot: Path) -> None:
+        """Let a server that was killed and wiped have what is in a snapshot, as a member of the cluster it was in."""
+        peer = self.peer_address.partition("=")[2]
+        self.etcdctl(
+            *("snapshot", "restore", str(snapshot), "--name", self.name, "--data-dir", str(self.directory / "data")),
+            *("--initial-cluster", self.initial_cluster, "--initial-advertise-peer-urls", peer),
+        )
+
 
 @contextmanager
 def encrypted_server(authority: Authority, directory: Path) -> Iterator[Server]:

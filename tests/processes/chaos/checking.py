@@ -5,7 +5,6 @@ Each check returns what is wrong, nothing if all is well.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -31,6 +30,8 @@ class Announced(NamedTuple):
     root: str
     rows: int
     publisher: str
+    era: int = 0
+    """How often the store was emptied or restored before: revisions and versions begin anew with each."""
 
     @property
     def identity(self) -> Identity:
@@ -42,6 +43,7 @@ class Pinned(NamedTuple):
 
     revision: int
     version: int | None
+    era: int = 0
 
 
 def followed(
@@ -49,31 +51,40 @@ def followed(
 ) -> list[str]:
     """Each process has seen what was announced: nothing else, in its order, and back only after a rollback.
 
-    ``announced``: everything, with no gap in it.
+    Where the store was emptied or restored in between, back is where it begins again. ``announced``: everything, with
+    no gap in it.
     """
     wrong: list[str] = []
+    rows: dict[tuple[str, Identity], set[int]] = defaultdict(set)
+    for name, all_ in announced.items():
+        for each in all_:
+            rows[name, each.identity].add(each.rows)
     seen: dict[tuple[int, str], list[Identity]] = defaultdict(list)
     for line in lines:
         versions = seen[line["pid"], line["name"]]
         identity = Identity(line["version"], line["published_at"])
-        rows = {each.rows for each in announced[line["name"]] if each.identity == identity}
-        if not rows:
+        told = rows.get((line["name"], identity))
+        if not told:
             wrong.append(f"never announced: {line}")
-        elif rows != {line["rows"]}:
-            wrong.append(f"announced with {rows} rows: {line}")
+        elif told != {line["rows"]}:
+            wrong.append(f"announced with {told} rows: {line}")
         if versions[-1:] != [identity]:
             versions.append(identity)
     for (pid, name), versions in seen.items():
-        where = f"{name} in process {pid}"
-        back = Counter(new.version for old, new in itertools.pairwise(versions) if new.version < old.version)
+        where, back = f"{name} in process {pid}", Counter[int]()
+        rest = iter(announced.get(name, ()))
+        before: Identity | None = None
+        era = 0
+        for identity in versions:
+            if (after := next((each for each in rest if each.identity == identity), None)) is None:
+                wrong.append(f"{where}: {identity} was not announced after what it held before")
+            if before is not None and identity.version < before.version and (after is None or after.era == era):
+                back[identity.version] += 1
+            before, era = identity, era if after is None else after.era
         wrong += [
             f"{where}: back to {version} {times} times, rolled back to it {rolled_back[name, version]} times"
             for version, times in back.items()
             if times > rolled_back[name, version]
-        ]
-        rest = iter([each.identity for each in announced[name]])
-        wrong += [
-            f"{where}: {each} was not announced after what it held before" for each in versions if each not in rest
         ]
     return wrong
 
@@ -96,13 +107,22 @@ def as_loaded(lines: Iterable[Line], loads: Iterable[Line]) -> list[str]:
 
 
 def published_once(announced: Mapping[str, Sequence[Announced]]) -> list[str]:
-    """Nobody but one publisher has made a version, and its contents stay what they were, rolled back to or not."""
+    """Nobody but one publisher has made a version, and its contents stay what they were, rolled back to or not.
+
+    A store that was restored counts on from its snapshot, so that there may be two of one number: never within an era,
+    and what came before it is what it was in the era before.
+    """
     wrong: list[str] = []
     for name, versions in announced.items():
-        made: dict[int, set[tuple[str, str, float]]] = defaultdict(set)
+        by_number: dict[tuple[int, int], set[tuple[str, str, float]]] = defaultdict(set)
+        by_identity: dict[Identity, set[tuple[str, str, float]]] = defaultdict(set)
         for each in versions:
-            made[each.version].add((each.publisher, each.root, each.load_started))
-        wrong += [f"{name}: version {version} was made as {by}" for version, by in made.items() if len(by) > 1]
+            made = (each.publisher, each.root, each.load_started)
+            by_number[each.era, each.version].add(made)
+            by_identity[each.identity].add(made)
+        several = [(version, by) for (_, version), by in by_number.items()]
+        several += [(identity.version, by) for identity, by in by_identity.items()]
+        wrong += [f"{name}: version {version} was made as {by}" for version, by in several if len(by) > 1]
     return wrong
 
 
@@ -111,7 +131,8 @@ def pins_respected(announced: Mapping[str, Sequence[Announced]], pins: Mapping[s
     wrong: list[str] = []
     for name, versions in announced.items():
         for each in versions:
-            held = [pin.version for pin in pins.get(name, ()) if pin.revision <= each.revision][-1:]
+            there = [pin for pin in pins.get(name, ()) if pin.era == each.era and pin.revision <= each.revision]
+            held = [pin.version for pin in sorted(there, key=lambda pin: pin.revision)][-1:]
             if held and held[0] not in (None, each.version):
                 wrong.append(f"{name}: version {each.version} was announced while {held[0]} was pinned")
     return wrong
@@ -132,3 +153,8 @@ def answered(asked: Iterable[tuple[str, int]], lines: Iterable[Line]) -> list[st
         for name, number in asked
         if newest[name] < number
     ]
+
+
+def recovered(recoveries: Iterable[float], bound: float) -> list[str]:
+    """Each time what sources said after some faults was read everywhere within so many seconds of their end."""
+    return [f"recovered only after {took:.0f} s" for took in recoveries if took > bound]

@@ -19,9 +19,11 @@ class WrongClock:
     signals.
     """
 
-    def __init__(self, file: Path, seconds: int) -> None:
+    def __init__(self, file: Path, seconds: int, limits: tuple[int, int]) -> None:
+        """``seconds``: how far it is ahead at first; ``limits``: and between what it may jump."""
         assert FAKETIME is not None
         self._file = file
+        self.limits = limits
         self.jump(seconds)
         command = [FAKETIME, "-m", "-f", f"{seconds:+}s", "env"]
         told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import defaultdict
@@ -12,15 +13,22 @@ from typing import Any
 from django_etcdaero.datasets.layout import ANNOUNCEMENTS, dataset_of
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.stored_state import Pin
+from django_etcdaero.exceptions import EtcdAeroError
+from django_etcdaero.keyvalue.client.watch import Watch
 from django_etcdaero.keyvalue.values import Event, KeyValue
 from tests.processes.chaos.checking import Announced, Pinned
 from tests.processes.chaos.site import GUARDED, NAMES, ChaosSite, alias_of
 
 
 class Published:
-    """Follows the announcements and pins of both aliases from the beginning."""
+    """Follows the announcements and pins of both aliases from the beginning.
+
+    A store that is wiped or restored begins a new era, as every store does at first: what is noted of it is what it
+    knows when it begins, and then all that changes.
+    """
 
     def __init__(self, site: ChaosSite) -> None:
+        self._site = site
         self._lock = threading.Lock()
         self.history: dict[str, list[Announced]] = defaultdict(list)
         """By dataset: all that was announced, in order."""
@@ -28,13 +36,74 @@ class Published:
         self.since: dict[str, float] = {}
         """When the last announcement was seen, of the clock that only goes forward."""
         self.gaps: list[str] = []
-        self._watches = [
-            site.client(alias).watch(ANNOUNCEMENTS, prefix=True, callback=partial(self._take, self._announced))
-            for alias in NAMES
-        ]
-        for name in GUARDED:
-            take = partial(self._take, partial(self._pinned, name))
-            self._watches.append(site.client(alias_of(name)).watch(site.layout_of(name).pin, callback=take))
+        self._eras: dict[str, int] = dict.fromkeys(NAMES, -1)
+        self._watches: dict[str, list[Watch[Any]]] = {}
+        for alias in NAMES:
+            assert self.begin(alias)
+
+    # eras -------------------------------------------------------------------------------------------------------------
+
+    def begin(self, alias: str) -> bool:
+        """Note what a store knows, and from then on what changes; return whether it could be reached."""
+        kv, era = self._site.client(alias), self._eras[alias] + 1
+        guarded = self._guarded(alias)
+        try:
+            known = kv.range(ANNOUNCEMENTS, prefix=True)
+            # What is pinned is as old as that: nobody else reaches the store yet.
+            pins = {name: kv.get(self._site.layout_of(name).pin) for name in guarded}
+        except EtcdAeroError:
+            return False
+        self._eras[alias] = era
+        for each in known.kvs:
+            self._announced(era, each)
+        for name, pin in pins.items():
+            if pin is not None:
+                self._pinned(era, name, pin)
+        since = known.revision + 1
+        take = partial(self._take, partial(self._announced, era))
+        self._watches[alias] = [kv.watch(ANNOUNCEMENTS, prefix=True, callback=take, start_revision=since)]
+        for name in guarded:
+            take = partial(self._take, partial(self._pinned, era, name))
+            pin_key = self._site.layout_of(name).pin
+            self._watches[alias].append(kv.watch(pin_key, callback=take, start_revision=since))
+        return True
+
+    def has_seen_all(self, alias: str) -> bool:
+        """Tell whether all has been noted that the store knows now."""
+        kv, era = self._site.client(alias), self._eras[alias]
+        with contextlib.suppress(EtcdAeroError):
+            known = kv.range(ANNOUNCEMENTS, prefix=True).kvs
+            pins = {name: kv.get(self._site.layout_of(name).pin) for name in self._guarded(alias)}
+            with self._lock:
+                last = {name: [each for each in all_ if each.era == era][-1:] for name, all_ in self.history.items()}
+                held = {name: [each for each in self.pins[name] if each.era == era][-1:] for name in pins}
+            return all([each.revision for each in last[_name_of(kv)]] == [kv.mod_revision] for kv in known) and all(
+                held[name][0].revision == pin.mod_revision
+                if pin is not None and held[name]
+                else pin is None and (not held[name] or held[name][0].version is None)
+                for name, pin in pins.items()
+            )
+        return False
+
+    def end(self, alias: str) -> None:
+        """Look no further: the store is about to be lost."""
+        for watch in self._watches.pop(alias):
+            watch.cancel()
+        with self._lock:
+            for name in list(self.since):
+                if alias_of(name) == alias:
+                    del self.since[name]
+
+    def close(self) -> None:
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.cancel()
+
+    # what is told -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _guarded(alias: str) -> list[str]:
+        return [name for name in GUARDED if alias_of(name) == alias]
 
     def _take(self, add: Callable[[KeyValue], None], item: Any) -> None:
         if isinstance(item, Event):
@@ -44,12 +113,11 @@ class Published:
             for kv in item.kvs:
                 add(kv)
 
-    def _announced(self, kv: KeyValue) -> None:
-        found = dataset_of(kv.key)
-        assert found is not None
+    def _announced(self, era: int, kv: KeyValue) -> None:
         told = Announcement.decode(kv.value)
+        name = _name_of(kv)
         with self._lock:
-            self.history[found[0]].append(
+            self.history[name].append(
                 Announced(
                     revision=kv.mod_revision,
                     version=told.version,
@@ -58,20 +126,29 @@ class Published:
                     root=told.root,
                     rows=told.rows,
                     publisher=f"{told.host}/{told.pid}",
+                    era=era,
                 )
             )
-            self.since[found[0]] = time.monotonic()
+            self.since[name] = time.monotonic()
 
-    def _pinned(self, name: str, kv: KeyValue) -> None:
+    def _pinned(self, era: int, name: str, kv: KeyValue) -> None:
         version = Pin.decode(kv.value).version if kv.value else None  # a key that was deleted has no value
         with self._lock:
-            self.pins[name].append(Pinned(kv.mod_revision, version))
+            self.pins[name].append(Pinned(kv.mod_revision, version, era))
+
+    def pinned(self, name: str) -> bool:
+        """Tell whether a dataset is pinned, as far as it is known here."""
+        with self._lock:
+            last = [each.version for each in self.pins[name] if each.era == self._eras[alias_of(name)]][-1:]
+            return last not in ([], [None])
 
     def current(self, name: str) -> tuple[int, float] | None:
-        """The version that is announced, and since when it is known here."""
+        """The version that is announced, and since when it is known here; nothing is, in a store that was emptied."""
         with self._lock:
-            return (self.history[name][-1].version, self.since[name]) if self.history[name] else None
+            return (self.history[name][-1].version, self.since[name]) if name in self.since else None
 
-    def close(self) -> None:
-        for watch in self._watches:
-            watch.cancel()
+
+def _name_of(kv: KeyValue) -> str:
+    found = dataset_of(kv.key)
+    assert found is not None
+    return found[0]

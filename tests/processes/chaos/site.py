@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +20,27 @@ from tests.processes.site import Process, Site
 
 PROJECT = Path(__file__).with_name("project")
 KINDS = ("slow", "guarded", "strict", "changing", "shared")
-"""Of datasets, in each alias: each is refreshed every two seconds. A further kind is declared in the project."""
+"""Of datasets, in each alias: refreshed every two seconds or three. A further kind is declared in the project."""
 NAMES = {alias: [f"{alias}-{kind}" for kind in KINDS] for alias in ("servers", "files")}
 ALL = [name for names in NAMES.values() for name in names]
 GUARDED = [f"{alias}-{kind}" for alias in NAMES for kind in ("guarded", "changing")]
 """With a validator; operators roll them back."""
 ASKED = [f"{alias}-asked" for alias in NAMES]
 """Refreshed only when somebody asks for it."""
+LEASE = 6
+"""Seconds that locks and registrations of a process outlive it, as the project's settings say it."""
+FAULTS = int(os.environ.get("ETCDAERO_TEST_CHAOS_FAULTS", "0"))
+"""So many faults at least, if any number is named: the long form, with more processes, which have less to do each."""
+BUMP_EVERY = 2.0 if FAULTS else 0.7
+"""Seconds after which sources change."""
 OPTIONS: dict[str, tuple[str, ...]] = {"plain": (), "interrupted": ("--interrupted",), "forking": ("--forking",)}
 READERS = {
     f"{kind}-{number // 3}" if number > 2 else kind: OPTIONS[kind]
     for number, kind in enumerate([*OPTIONS] * 10)
-    if number < int(os.environ.get("ETCDAERO_TEST_CHAOS_READERS", "3"))
+    if number < int(os.environ.get("ETCDAERO_TEST_CHAOS_READERS", "8" if FAULTS else "3"))
 }
 SERVICES = ["first", "second", *(f"service-{number}" for number in range(3, 10))][
-    : int(os.environ.get("ETCDAERO_TEST_CHAOS_SERVICES", "2"))
+    : int(os.environ.get("ETCDAERO_TEST_CHAOS_SERVICES", "3" if FAULTS else "2"))
 ]
 DISK = "64m"
 """Room on the disk of the files, where one can be mounted: far more than they take."""
@@ -52,22 +59,30 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
 class Reader:
     """A process that reads everything and checks it."""
 
-    def __init__(self, site: ChaosSite, name: str, seed: int) -> None:
+    def __init__(self, site: ChaosSite, name: str, seed: int, environment: Mapping[str, str]) -> None:
         self.name = name
         self._site = site
+        self._environment = {**environment, "CHAOS_READER": name, "CHAOS_PAUSE": "0.4" if FAULTS else "0.1"}
+        self._rows_read = 0
         self._path = site.directory / f"{name}.report"
         self.start(seed)
 
     def start(self, seed: int) -> None:
         """Start it, for the first time or after its end."""
+        self._rows_read = self.rows_read
         self._path.unlink(missing_ok=True)
-        self.process = self._site.start("read", "--seed", str(seed), *READERS[self.name], CHAOS_READER=self.name)
+        self.process = self._site.start("read", "--seed", str(seed), *READERS[self.name], **self._environment)
         self.disturbed_at = time.monotonic()
         """When a fault last ended that kept it from following."""
 
     def report(self) -> dict[str, Any]:
         """How it stood a moment ago; empty before it has begun."""
         return json.loads(self._path.read_text()) if self._path.exists() else {}
+
+    @property
+    def rows_read(self) -> int:
+        """How many rows it has read, and those before it."""
+        return self._rows_read + int(self.report().get("rows", 0))
 
     def dataset(self, name: str) -> dict[str, Any]:
         told: dict[str, Any] = self.report().get("datasets", {}).get(name, {"number": -1, "state": None})
@@ -77,14 +92,18 @@ class Reader:
 class ChaosSite(Site):
     """A deployment with one alias on servers and one on files."""
 
-    def __init__(self, directory: Path, *, kv: str, records: str, files: Path) -> None:
+    def __init__(self, directory: Path, *, kv: str, records: str, files: Path, direct: Mapping[str, str]) -> None:
+        """``kv``, ``records``: addresses for processes; ``direct``: those that no fault of connections is about."""
         super().__init__(directory, kv=kv, records=records, prefix="chaos")
         self._files = files
+        self._direct = direct
+        self.eras = 0
         path = self.whole_environment["PYTHONPATH"]
         self.whole_environment |= {
             "DJANGO_SETTINGS_MODULE": "chaos_settings",
             "PYTHONPATH": f"{PROJECT}{os.pathsep}{path}",
             "CHAOS_FILES": str(files),
+            "CHAOS_EVERY": "3" if FAULTS else "2",
         }
         self._writing = threading.Lock()
         self.numbers = dict.fromkeys(ALL + ASKED, 0)
@@ -104,6 +123,13 @@ class ChaosSite(Site):
             os.replace(path, self.directory / f"{name}.source")
             return self.numbers[name]
 
+    def begin_era(self) -> None:
+        """Tell readers that what they counted in the coordination store on servers is lost, or as it was once."""
+        self.eras += 1
+        path = self.directory / "era.new"
+        path.write_text(str(self.eras))
+        os.replace(path, self.directory / "era")
+
     def service(self, environment: dict[str, str]) -> Process:
         return self.start("etcdaero_refresh", "--loop", "--json", **environment)
 
@@ -122,7 +148,7 @@ class ChaosSite(Site):
     def client(self, alias: str) -> KV:
         """The coordination store of an alias, kept open."""
         if alias not in self._stores:
-            url, prefix = (self.urls["KV"], self.prefix) if alias == "servers" else (self.file_url, "files")
+            url, prefix = (self._direct["KV"], self.prefix) if alias == "servers" else (self.file_url, "files")
             engine = schemes.open_engine(schemes.parse(url, plane=Plane.KV).of_alias(prefix), timeout=10)
             self._stores[alias] = KV(engine, prefix=f"{prefix}/")
         return self._stores[alias]
@@ -133,7 +159,7 @@ class ChaosSite(Site):
 
     def empty_records(self, alias: str) -> int:
         """Delete all records of an alias; return how many there were."""
-        url, prefix = (self.urls["RECORDS"], self.prefix) if alias == "servers" else (self._records_url, "files")
+        url, prefix = (self._direct["RECORDS"], self.prefix) if alias == "servers" else (self._records_url, "files")
         store = schemes.open_store(schemes.parse(url, plane=Plane.RECORDS).of_alias(prefix), timeout=10)
         try:
             return store.delete_many([key for key, _ in store.scan(records_of_all(prefix))])

@@ -18,6 +18,7 @@ from tests.processes.chaos.checking import (
     nothing_missed,
     pins_respected,
     published_once,
+    recovered,
 )
 
 
@@ -48,6 +49,18 @@ def test_nothing_is_wrong_with_a_history_that_is_right() -> None:
     assert pins_respected(HISTORY, PINS) == []
     assert nothing_missed([{"drift": None}, {"drift": 0}, {}]) == []
     assert answered([("x", 40), ("x", 10)], SEEN) == []
+    assert recovered([3.0, 30.0], 30.0) == []
+
+
+RESTORED = {"x": [*HISTORY["x"], announced(12, 2, era=1), announced(13, 3, published_at=5.0, root="05", era=1)]}
+"""The store is as it was after version 2, and another version 3 is made."""
+
+
+def test_nothing_is_wrong_with_a_store_that_was_restored() -> None:
+    read = [seen(4), seen(2), seen(3, published_at=5.0, number=50, digest="d50")]
+    assert followed(read, RESTORED, Counter()) == []
+    assert published_once(RESTORED) == []
+    assert pins_respected(RESTORED, {"x": [Pinned(15, 1), Pinned(16, None), Pinned(11, None, era=1)]}) == []
 
 
 def _bad(number: int) -> list[Line]:
@@ -63,15 +76,21 @@ def _bad(number: int) -> list[Line]:
         (lambda: followed([seen(2), seen(1)], HISTORY, Counter()), "rolled back to it 0 times"),
         (lambda: followed([seen(2), seen(1), seen(2), seen(1)], HISTORY, BACK), "back to 1 2 times"),
         (lambda: followed([seen(4), seen(3)], HISTORY, Counter({("x", 3): 1})), "was not announced after"),
+        (lambda: followed([seen(4), seen(3), seen(2)], RESTORED, Counter()), "was not announced after"),
+        (lambda: followed([seen(2), seen(1), seen(4), seen(2)], RESTORED, Counter()), "rolled back to it 0 times"),
         (lambda: as_loaded([seen(2, digest="d30")], LOADS), "not what was loaded of number 20"),
         (lambda: as_loaded([seen(2, number=25, digest="d25")], LOADS), "not what was loaded of number 25"),
         (lambda: as_loaded([seen(2)], _bad(20)), "not what was loaded"),
         (lambda: as_loaded([seen(2), seen(2, pid=8, number=30, digest="d30")], LOADS), "had several contents"),
         (lambda: published_once({"x": [announced(1, 1), announced(2, 1, publisher="h/2")]}), "version 1 was made as"),
         (lambda: published_once({"x": [announced(1, 1), announced(2, 1, root="00")]}), "version 1 was made as"),
+        (lambda: published_once({"x": [*RESTORED["x"], announced(14, 3, era=1)]}), "version 3 was made as"),
+        (lambda: published_once({"x": [*RESTORED["x"], announced(14, 4, root="00", era=1)]}), "version 4 was made as"),
+        (lambda: pins_respected(RESTORED, {"x": [Pinned(11, None), Pinned(12, 2, era=1)]}), "while 2 was pinned"),
         (lambda: pins_respected({"x": [announced(12, 2)]}, {"x": [Pinned(11, 1)]}), "while 1 was pinned"),
         (lambda: nothing_missed([{"drift": 2}]), "changes were missed"),
         (lambda: answered([("x", 41)], SEEN), "nothing was loaded after number 41"),
+        (lambda: recovered([3.0, 31.0], 30.0), "recovered only after 31 s"),
         (lambda: answered([("y", 1)], SEEN), "nothing was loaded after number 1"),
     ],
 )

@@ -26,6 +26,11 @@ from django_etcdaero.runtime import runtime
 from figures.datasets import READER
 from figures.rows import INDEX, complaint, digest_of, whole_of
 
+PAUSE = float(os.environ.get("CHAOS_PAUSE", "0.1"))
+"""Seconds between two laps of reading."""
+AGAIN = 3
+"""Of so many reads of a version one is of all rows, after the first."""
+
 
 class Interruption(Exception):
     """What the signal handler raises."""
@@ -73,13 +78,22 @@ class Reading:
         """What is still to be written down."""
         self.held: tuple[int, float] | None = None
         self.number = -1
+        self._reads = 0
+        self.rows = 0
+        """How many were read."""
         self.refused = ""
         self.read_at = 0.0
 
     def read(self) -> None:
-        """Read all rows and look whether they are what they must be."""
+        """Read, and look whether all rows are what they must be: in each version, and now and then again."""
+        self._reads += 1
         try:
             snapshot = self.dataset.snapshot()
+            number, _ = whole_of(snapshot)
+            if (snapshot.version, snapshot.published_at) == self.held and number == self.number and self._reads % AGAIN:
+                self.rows += 1
+                self.refused, self.read_at = "", time.monotonic()
+                return
             rows = dict(snapshot)
         except DatasetStale:
             self.refused = "stale"
@@ -93,6 +107,7 @@ class Reading:
             return
         if wrong := complaint(self.dataset.name, rows):
             self.problems.append(f"version {snapshot.version}: {wrong}")
+        self.rows += len(rows)
         number, _ = whole_of(rows)
         if snapshot.index != number:
             self.problems.append(f"{self.dataset.name}: the index is of {snapshot.index}, the rows are of {number}")
@@ -118,19 +133,32 @@ class Reading:
                 )
 
 
+def era_of(alias: str) -> str:
+    """Return how often the coordination store of an alias has been put back to what it was once, or emptied."""
+    path = settings.DIRECTORY / "era"
+    return path.read_text() if alias == "default" and path.exists() else "0"
+
+
 class Counting:
-    """A number in one KV store that only this process counts up, and a lock that only it takes."""
+    """A number in one KV store that only this process counts up, and a lock that only it takes.
+
+    In each era it counts another one: what was counted in an era that is over may be lost, or be there again.
+    """
 
     def __init__(self, alias: str, problems: "deque[str]") -> None:
         self.alias = alias
         self.problems = problems
         self.tried = self.done = self.failed = self.locked = 0
+        self._era, self._tried_before, self._done_before = "0", 0, 0
         self.errors: deque[str] = deque(maxlen=10)
 
     def count(self) -> None:
         """Count, and look whether no increment was lost or done twice."""
-        name = f"counted/{READER}/{os.getpid()}"
-        done = self.done
+        era = era_of(self.alias)
+        if era != self._era:
+            self._era, self._tried_before, self._done_before = era, self.tried, self.done
+        name = f"counted/{READER}/{os.getpid()}/{era}"
+        least = self.done - self._done_before
         try:
             self.tried += 1
             kvs[self.alias].increment(name)
@@ -140,8 +168,11 @@ class Counting:
             self.failed += 1
             self.errors.append(f"{time.monotonic():.1f} {type(error).__name__}: {error}"[:200])
             return
-        if not done <= int(found.value) <= self.tried:
-            self.problems.append(f"{self.alias}: counted to {found.value!r}, not {done} to {self.tried}")
+        if era_of(self.alias) != era:
+            return
+        most = self.tried - self._tried_before
+        if not least <= int(found.value) <= most:
+            self.problems.append(f"{self.alias}: counted to {found.value!r}, not {least} to {most}")
 
     def lock(self) -> None:
         """Take the lock, which is free but for what an interruption or an outage has left."""
@@ -236,7 +267,7 @@ class Command(BaseCommand):
             self.interruptions.run(self._lap)
             if options["forking"]:
                 self.children.go_on()
-            time.sleep(0.1)
+            time.sleep(PAUSE)
         self.children.end()
         reporter.join()
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -271,6 +302,7 @@ class Command(BaseCommand):
         told = {
             "at": time.monotonic(),
             "passes": self.passes,
+            "rows": sum(reading.rows for reading in self.readings),
             "laps": self.laps,
             "interrupted": self.interruptions.count,
             "children": self.children.count,
