@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from .codec import Encoder, split
-from .columns import is_by_columns, read
+from .short_rows import is_by_fields, read
 
 
 def encoded_pairs(plain: bytes) -> list[tuple[bytes, bytes]]:
     """Return the encoded key and row of each row of a block.
 
-    Equal rows give equal bytes, whether their blocks are by columns or by rows. ``plain`` was checked against its
+    Equal rows give equal bytes, in whichever form their blocks are. ``plain`` was checked against its
     digest. Raises ``DamagedRecord``.
     """
-    if is_by_columns(plain):
+    if is_by_fields(plain):
         block = read(plain, frozen=False)
         return list(zip(*Encoder().encode(block.keys, block.shape.rows(block.columns, frozen=False)), strict=True))
     parts = split(plain)
@@ -26,7 +26,7 @@ def rows_of_keys_in(plain: bytes, keys: AbstractSet[bytes], encoder: Encoder) ->
 
     Raises as :func:`encoded_pairs` does.
     """
-    if not is_by_columns(plain):
+    if not is_by_fields(plain):
         return {key: row for key, row in encoded_pairs(plain) if key in keys}
     block = read(plain, frozen=False)
     at = {key: place for place, key in enumerate(encoder.keys(block.keys)) if key in keys}
