@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import types
 import typing
 from collections.abc import Mapping
@@ -12,6 +11,8 @@ from typing import Any, Literal, Self, TypeAlias, Union
 from django_etcdaero.exceptions import ConfigurationError, ValidationFailed
 from django_etcdaero.system.native_types import native_class
 
+from .blocks.row_class import row_class
+from .blocks.row_types import is_row_type
 from .validators import Accepted, Rows, changed_rows
 
 Kinds: TypeAlias = tuple[type, ...]
@@ -31,12 +32,13 @@ class NoNulls:
     def __call__(self, old: Rows | None, new: Rows) -> Accepted:
         found = _Wrong(len(new))
         for key, row in changed_rows(new).items():
-            if not isinstance(row, Mapping):
+            fields = _fields_of(row)
+            if fields is None:
                 found.add(key, f"is {_name(type(row))} and has no fields")
                 continue
             for name in self.fields:
-                if row.get(name) is None:
-                    found.add(key, f"{name!r} is {'None' if name in row else 'missing'}")
+                if fields.get(name) is None:
+                    found.add(key, f"{name!r} is {'None' if name in fields else 'missing'}")
                     break
         return found.verdict()
 
@@ -59,23 +61,20 @@ class Schema:
 
     @classmethod
     def of(cls, row_type: type[Any], *, extra: bool = False) -> Self:
-        """Make one of a dataclass or a ``NamedTuple``. Fields with a default are optional.
+        """Make one of a dataclass, ``NamedTuple``, ``TypedDict`` or ``msgspec.Struct``.
 
-        Of types such as ``list[str]`` only the outer one counts. Raises ``ConfigurationError``.
+        Fields with a default are optional. Of types such as ``list[str]`` only the outer one counts. Raises
+        ``ConfigurationError``.
         """
-        hints = typing.get_type_hints(row_type)
-        if dataclasses.is_dataclass(row_type):
-            given = [each for each in dataclasses.fields(row_type) if each.init]
-            missing = dataclasses.MISSING
-            names = [each.name for each in given]
-            may_miss = {each.name for each in given if (each.default, each.default_factory) != (missing, missing)}
-        elif hasattr(row_type, "_field_defaults"):
-            names, may_miss = list(row_type._fields), set(row_type._field_defaults)
-        else:
-            raise ConfigurationError(f"Schema.of({row_type!r}): expected a dataclass or a NamedTuple")
+        if not is_row_type(row_type):
+            raise ConfigurationError(
+                f"Schema.of({row_type!r}): expected a dataclass, a NamedTuple, a TypedDict or a msgspec.Struct class"
+            )
+        hints, known = typing.get_type_hints(row_type), row_class(row_type)
+        may_miss = known.optional | known.defaults.keys()
         return cls(
-            {name: hints[name] for name in names if name not in may_miss},
-            {name: hints[name] for name in names if name in may_miss},
+            {name: hints[name] for name in known.fields if name not in may_miss},
+            {name: hints[name] for name in known.fields if name in may_miss},
             extra=extra,
         )
 
@@ -90,11 +89,12 @@ class Schema:
         return found.verdict()
 
     def _complaint(self, row: Any, required: Mapping[str, Kinds], known: Mapping[str, Kinds]) -> str | None:
-        if not isinstance(row, Mapping):
+        fields = _fields_of(row)
+        if fields is None:
             return f"is {_name(type(row))} and has no fields"
-        if not row.keys() >= required.keys():
-            return f"{next(name for name in required if name not in row)!r} is missing"
-        for name, value in row.items():
+        if not fields.keys() >= required.keys():
+            return f"{next(name for name in required if name not in fields)!r} is missing"
+        for name, value in fields.items():
             kinds = known.get(name)
             if kinds is None:
                 if not self.extra:
@@ -102,6 +102,15 @@ class Schema:
             elif kinds and type(value) not in kinds and _as_loaded(type(value)) not in kinds:
                 return f"{name!r} is {_name(native_class(type(value)))}, expected {' or '.join(map(_name, kinds))}"
         return None
+
+
+def _fields_of(row: Any) -> Mapping[Any, Any] | None:
+    """Return the fields of a row, also of an instance of a class for rows; ``None``: it has none."""
+    if isinstance(row, Mapping):
+        return row
+    if not is_row_type(type(row)):
+        return None
+    return {name: getattr(row, name) for name in row_class(type(row)).fields}
 
 
 class _Wrong:

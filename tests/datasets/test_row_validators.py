@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 
+import msgspec
 import pytest
 
 from django_etcdaero import NoNulls, Schema
@@ -70,8 +71,48 @@ def test_a_schema_of_a_row_type() -> None:
     with pytest.raises(ValidationFailed, match="'z' is not in the schema"):
         validate([Schema.of(Pair)], None, {1: {"x": 1, "z": 1}})
     validate([Schema.of(Pair, extra=True)], None, {1: {"x": 1, "z": 1}})
-    with pytest.raises(ConfigurationError, match="expected a dataclass or a NamedTuple"):
+    with pytest.raises(ConfigurationError, match="expected a dataclass, a NamedTuple, a TypedDict or a"):
         Schema.of(int)
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    sku: str
+    price: Decimal | None
+
+
+class Tuple(NamedTuple):
+    sku: str
+    price: Decimal | None
+
+
+class Struct(msgspec.Struct, frozen=True):
+    sku: str
+    price: Decimal | None
+
+
+class Fields(TypedDict):
+    sku: str
+    price: NotRequired[Decimal | None]
+
+
+@pytest.mark.parametrize("row_type", [Slotted, Tuple, Struct])
+def test_instances_of_a_row_type_have_its_fields(row_type: Any, host: FakeHost, declare: Any) -> None:
+    validators = [NoNulls("sku", "price"), Schema.of(row_type), Schema({"price": Decimal})]
+    products = declare({"A1": row_type("A1", Decimal(1))}, row_type=row_type, validators=validators)
+    assert publish(products).outcome is Outcome.REFRESHED
+    refused = publish(products, {"A1": row_type("A1", None)})
+    assert refused.error.endswith("NoNulls: 1 of 1 rows are wrong; row 'A1': 'price' is None")
+    assert refusal(Schema({"price": Decimal}), row_type("A1", None)).endswith("'price' is None, expected Decimal")
+    assert refusal(Schema({"name": str}), row_type("A1", None)).endswith("'name' is missing")
+    with pytest.raises(ValidationFailed, match="row 'A1': 'price' is not in the schema"):
+        validate([Schema({"sku": str}, extra=False)], None, {"A1": row_type("A1", None)})
+    assert refusal(NoNulls("name"), row_type("A1", None)).endswith("row 'X0': 'name' is missing")
+
+
+def test_a_schema_of_a_typed_dict_knows_what_may_be_missing() -> None:
+    validate([Schema.of(Fields)], None, {1: {"sku": "A1"}, 2: {"sku": "A1", "price": None}})
+    assert refusal(Schema.of(Fields, extra=True), {"price": None}).endswith("'sku' is missing")
 
 
 def test_containers_count_as_what_was_loaded(host: FakeHost, declare: Any) -> None:

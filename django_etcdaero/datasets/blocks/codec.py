@@ -33,10 +33,11 @@ from .frozen import FrozenDict, FrozenList, frozen_dict, frozen_list
 from .scalars import DATETIME, FROZENSET, SET, TUPLE, UNPACK, packing
 from .stored_as import as_plain
 
-CODEC_VERSION: Final = 2
-"""Raised when rows are encoded in another way, so that older code refuses what it cannot read."""
+CODEC_VERSION: Final = 3
+"""Raised when rows are encoded in another way, so that older code refuses what it cannot read. With 2 blocks by columns
+were written (:mod:`.columns`), with 3 are those of short rows (:mod:`.short_rows`)."""
 ROWS_CODEC: Final = 1
-"""What a version is written with in which no block is one by columns (:mod:`.columns`): older code reads it."""
+"""What a version is written with in which no block is one of short rows: older code reads it."""
 
 MAX_LEVELS: Final = 16
 """How deep tuples, sets and frozensets may be nested in each other. Each level costs a reader about 50 KB of C stack
@@ -190,16 +191,17 @@ def _inspect(values: Iterable[Any]) -> None:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def decode(data: bytes, *, frozen: bool = False, rows: bool = True) -> Any:
+def decode(data: bytes, *, frozen: bool = False, tuples: bool = False, rows: bool = True) -> Any:
     """Return the one value that ``data`` encodes; if ``frozen`` with the containers of :mod:`.frozen`.
 
+    ``tuples``: arrays come as tuples, and not as lists; not together with ``frozen``.
     ``rows`` false is for what the caller checks field by field: MessagePack's own timestamps are then not looked for.
 
     Raises ``DamagedRecord`` for anything but one whole value: truncated or trailing bytes, unknown extension types,
     unhashable keys, lengths beyond the data. Raises ``ResponseError`` when this machine lacks a time zone.
     """
     try:
-        value = _unpack(data, 1, frozen)
+        value = _unpack(data, 1, frozen, tuples)
         # MessagePack's own timestamp (extension type -1, of 4, 8 or 12 bytes) is decoded without asking the hook. Its
         # headers rarely appear by chance; so the values are looked at only where one does. Many lack the byte
         # that they end with, and one byte is found thirty times as fast as two.
@@ -234,9 +236,10 @@ def split(data: bytes) -> list[bytes]:
     return [data[begin:end] for begin, end in pairwise(bounds)]
 
 
-def _unpack(data: bytes, level: int, frozen: bool) -> Any:
+def _unpack(data: bytes, level: int, frozen: bool, tuples: bool = False) -> Any:
     return msgpack.unpackb(
         data,
+        use_list=not tuples,
         object_hook=frozen_dict if frozen else None,
         list_hook=frozen_list if frozen else None,
         ext_hook=_HOOKS[frozen][level],

@@ -6,16 +6,16 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from .codec import Encoder, array_header, decode, split
-from .columns import is_by_columns, read, read_some
+from .short_rows import is_by_fields, read
 
 
 def encoded_pairs(plain: bytes) -> list[tuple[bytes, bytes]]:
     """Return the encoded key and row of each row of a block.
 
-    Equal rows give equal bytes, whether their blocks are by columns or by rows. ``plain`` was checked against its
+    Equal rows give equal bytes, in whichever form their blocks are. ``plain`` was checked against its
     digest. Raises ``DamagedRecord``.
     """
-    if is_by_columns(plain):
+    if is_by_fields(plain):
         block = read(plain, frozen=False)
         return list(zip(*Encoder().encode(block.keys, block.shape.rows(block.columns, frozen=False)), strict=True))
     parts = split(plain)
@@ -32,12 +32,12 @@ def rows_of_keys_in(blocks: Iterable[tuple[bytes, Collection[bytes]]]) -> dict[b
     keys: list[bytes] = []
     rows: list[Any] = []
     for plain, wanted in blocks:
-        if not is_by_columns(plain):
+        if not is_by_fields(plain):
             named_here = frozenset(wanted)
             found.update((key, row) for key, row in encoded_pairs(plain) if key in named_here)
             continue
         named = dict(zip(decode(array_header(len(wanted)) + b"".join(wanted)), wanted, strict=True))
-        block = read_some(plain, named)
+        block = read(plain, frozen=False, wanted=named)
         if block.keys:
             keys += map(named.__getitem__, block.keys)
             rows += block.shape.rows(block.columns, frozen=False)

@@ -65,11 +65,11 @@ class Allowed(NamedTuple):
         """Tell whether a value of a class may be allowed, or would be stored as one of a class that may."""
         return self.kinds is None or kind in self.kinds or _stored_class(kind, value) in self.kinds
 
-    def allow_all(self, values: Collection[Any]) -> bool:
-        """Tell whether all of some values are allowed."""
+    def allow_all(self, values: Collection[Any], kinds: Iterable[type] | None = None) -> bool:
+        """Tell whether all of some values are allowed; ``kinds`` are their classes, if they are known."""
         if self.kinds is None:
             return True
-        if not self.kinds.issuperset(map(type, values)):
+        if not self.kinds.issuperset(map(type, values) if kinds is None else kinds):
             return self.first_wrong(values) is None
         return self.matches is None or all(map(self.matches, values))
 

@@ -4,7 +4,7 @@ A row belongs to the block that a stable hash of its encoded key says, so that a
 number of blocks is a power of two, with about 32 rows in each; it stays while 12 to 96 rows are in a block on average,
 so that a dataset that grows and shrinks a little is not published anew as a whole.
 
-A block's plain form is by columns (:mod:`.columns`) where its rows have the same fields and that takes at most
+A block's plain form is one of short rows (:mod:`.short_rows`) where these have the same fields and that takes at most
 ``PART_BYTES``. Otherwise it is by rows: one MessagePack array ``[key, row, key, row, …]`` sorted by the encodings of
 the keys. Such a block of more than ``PART_BYTES`` is stored as several records, its *parts*: its rows in their order,
 as many as fit in each, at least one. So no reader's call takes long, other blocks are not concerned, and only a single
@@ -22,7 +22,7 @@ from zlib import crc32
 
 from django_etcdaero.exceptions import RecordTooBig
 
-from . import columns as by_columns
+from . import short_rows
 from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
 from .content import content_of, sum_of
@@ -33,6 +33,7 @@ from .manifest import Entry
 from .order import Cutter
 from .row_class import row_class
 from .row_types import RowForm, check_form
+from .short_rows import is_by_fields, read
 
 PART_BYTES: Final = 128 * 1024
 """Plain size at which a block is cut; decoding so much takes one to three milliseconds, holding the GIL."""
@@ -139,7 +140,7 @@ def block_of_kept(index: int, kept: list[bytes], gathering: Gathering) -> Iterat
 def gathering_of(*, max_value_bytes: int, columns: bool | None = None, row_type: type[Any] | None = None) -> Gathering:
     """Return what takes rows and gives blocks; the arguments are those of :func:`partition`."""
     longest = min(PART_BYTES, longest_body(max_value_bytes))
-    columns = by_columns.COLUMNS if columns is None else columns
+    columns = short_rows.COLUMNS if columns is None else columns
     return Gathering(columns=columns, longest=longest, row_type=row_type)
 
 
@@ -163,8 +164,8 @@ def partition(
 
     ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
     ``ordered``: the order of ``rows`` is kept. ``contents``: the digest of all rows is wanted. ``columns``: whether
-    blocks may be written by columns (``None``: as :data:`.columns.COLUMNS` says). ``row_type``: the class of the rows,
-    which are then instances of it, or what it can be made of, and are checked.
+    rows may be written field by field (``None``: as :data:`.short_rows.COLUMNS` says). ``row_type``: the class of the
+    rows, which are then instances of it, or what it can be made of, and are checked.
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
     Raises ``EncodeError`` for a key or row that cannot be stored and for keys that would be equal when they are read,
@@ -221,8 +222,8 @@ def decode_block(
     frozen = rows == "frozen"
     made = None if row_type is None else row_class(row_type)
     try:
-        if by_columns.is_by_columns(plain):
-            shape, keys, columns = by_columns.read(plain, frozen=frozen)
+        if is_by_fields(plain):
+            shape, keys, columns = read(plain, frozen=frozen)
             values: Sequence[Any] = shape.rows(columns, frozen=frozen) if made is None else ()
         else:
             keys, values = _flat(plain, frozen)

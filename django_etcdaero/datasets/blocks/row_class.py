@@ -27,10 +27,10 @@ from django_etcdaero.system.error_text import message_of
 from django_etcdaero.system.interruption import interrupts
 from django_etcdaero.system.native_types import native_class, untrack
 
-from .column_forms import all_of
-from .columns import DICTS, Shape, columns_of
 from .explain import shown
 from .field_types import ANYTHING, Allowed, allowed_by, typed_dict_fields
+from .row_shapes import DICTS, Shape, columns_of
+from .short_values import all_of, kinds_of
 
 _Columns: TypeAlias = Sequence[Sequence[Any]]
 _Plan: TypeAlias = list[tuple[str, int | None, frozenset[type] | None]]
@@ -52,6 +52,8 @@ class RowClass:
     """What makes the value of a field that a row does not have; other fields are needed."""
     optional: frozenset[str]
     """Fields that rows need not have, and then do not have when they are read: of a ``TypedDict``."""
+    take: Callable[[Sequence[Any]], _Columns]
+    """Gives the columns of instances, one for each field."""
     make: Callable[[list[Sequence[Any]], int], list[Any]]
     """Makes instances of columns, one for each field."""
     may_untrack: bool
@@ -71,8 +73,7 @@ class RowClass:
         """Return the fields of rows that are all instances, or all of one other shape; else ``None``."""
         if self.is_dict or set(map(type, rows)) != {self.row_type}:
             return columns_of(rows)
-        names = tuple(self.fields)
-        return Shape(DICTS, names), [list(map(attrgetter(name), rows)) for name in names]
+        return Shape(DICTS, tuple(self.fields)), self.take(rows)
 
     def plain(self, rows: Sequence[Any]) -> list[Any]:
         """Return rows with a dict in place of each instance."""
@@ -89,18 +90,20 @@ class RowClass:
         """
         for key, row in zip(keys, rows, strict=True):
             shape, columns = self._of_row(key, row, EncodeError)
-            self.check_columns([key], shape, columns)
+            self.check_columns([key], shape, columns, list(map(kinds_of, columns)))
 
-    def check_columns(self, keys: Sequence[Any], shape: Shape, columns: _Columns) -> None:
-        """Likewise for rows that have one shape."""
+    def check_columns(
+        self, keys: Sequence[Any], shape: Shape, columns: _Columns, kinds: Sequence[frozenset[type]]
+    ) -> None:
+        """Likewise for rows that have one shape; ``kinds`` are the classes of the values of each column."""
         named = self._named(keys[0], shape, columns, EncodeError)
         unknown = next((name for name in named if name not in self.fields), None)
         if unknown is not None:
             raise EncodeError(self._misfit(keys[0], f"it has a field {unknown!r}, which the class does not have"))
         self._needed(keys[0], named, EncodeError)
-        for name, values in named.items():
+        for (name, values), found in zip(named.items(), kinds, strict=True):
             allowed = self.fields[name]
-            if not allowed.allow_all(values):
+            if not allowed.allow_all(values, found):
                 at = allowed.first_wrong(values) or 0
                 raise EncodeError(self._wrong(keys[at], name, values[at], allowed))
 
@@ -216,14 +219,18 @@ def _looked_at(row_type: Any) -> RowClass:
         hints, required = typed_dict_fields(row_type)
         optional = frozenset(hints.keys() - required)
         allowed = {name: allowed_by(hint) for name, hint in hints.items()}
-        return RowClass(row_type, allowed, {}, optional, lambda columns, count: [], may_untrack=False, is_dict=True)
+        return RowClass(
+            row_type, allowed, {}, optional, lambda rows: [], lambda columns, count: [], may_untrack=False, is_dict=True
+        )
     names, defaults = _fields(row_type)
     own = _makes_itself(row_type)
     annotations = {} if own else _hints(row_type)
     allowed = {name: allowed_by(annotations[name]) if name in annotations else ANYTHING for name in names}
     # Only what the garbage collector may track: an object of another class has no place for that (structs, gc=False).
     may_untrack = not own and row_type.__dictoffset__ == 0 and bool(row_type.__flags__ & _HAVE_GC)
-    return RowClass(row_type, allowed, defaults, frozenset(), _maker(row_type, names, own), may_untrack)
+    return RowClass(
+        row_type, allowed, defaults, frozenset(), _taker(row_type, names), _maker(row_type, names, own), may_untrack
+    )
 
 
 def is_struct(row_type: type[Any]) -> bool:
@@ -279,6 +286,17 @@ def _hints(row_type: type[Any]) -> dict[str, Any]:
         return typing.get_type_hints(row_type, include_extras=True)
     except Exception:  # names that are imported for type checkers only: its rows are not checked
         return {}
+
+
+def _taker(row_type: Any, names: Sequence[str]) -> Callable[[Sequence[Any]], _Columns]:
+    if is_named_tuple(row_type):
+        return lambda rows: list(zip(*rows, strict=True))
+    if is_struct(row_type):
+        from msgspec.structs import astuple
+
+        return lambda rows: list(zip(*map(astuple, rows), strict=True))
+    getters = list(map(attrgetter, names))
+    return lambda rows: [list(map(get, rows)) for get in getters]
 
 
 def _maker(row_type: Any, names: Sequence[str], own: bool) -> Callable[[list[Sequence[Any]], int], list[Any]]:

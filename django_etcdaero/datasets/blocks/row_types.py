@@ -14,14 +14,20 @@ RowForm: TypeAlias = Literal["frozen", "plain"]
 frozenset). ``"plain"``: containers as they were written."""
 
 
+def is_row_type(given: object) -> bool:
+    """Tell whether something is a class for rows: a dataclass, ``NamedTuple``, ``TypedDict`` or ``msgspec.Struct``."""
+    return isinstance(given, type) and (
+        is_dataclass(given) or is_named_tuple(given) or is_typeddict(given) or is_struct(given)
+    )
+
+
 _AS_DATACLASS = "@dataclass(frozen=True, slots=True)"
 
 
 def check_form(rows: object, row_type: object) -> None:
     """Raise ``ConfigurationError`` unless ``rows`` is a :data:`RowForm` and ``row_type`` a class for rows or ``None``.
 
-    A class for rows is a dataclass, ``NamedTuple``, ``TypedDict`` or ``msgspec.Struct``. With ``"frozen"`` its
-    instances cannot be changed.
+    With ``"frozen"`` instances of the class cannot be changed.
     """
     if isinstance(rows, type):
         raise ConfigurationError(
@@ -31,9 +37,7 @@ def check_form(rows: object, row_type: object) -> None:
         raise ConfigurationError(f"rows = {rows!r}, expected 'frozen' or 'plain'")
     if row_type is None:
         return
-    if not isinstance(row_type, type) or not (
-        is_dataclass(row_type) or is_named_tuple(row_type) or is_typeddict(row_type) or is_struct(row_type)
-    ):
+    if not isinstance(row_type, type) or not is_row_type(row_type):
         raise ConfigurationError(
             f"row_type = {row_type!r}, expected a dataclass, a NamedTuple, a TypedDict or a msgspec.Struct class"
         )

@@ -40,7 +40,7 @@ class Forms(NamedTuple):
 
 
 OLDEST: Final = Forms(OLDEST_FORMAT, 1)
-READ: Final = Forms(NEWEST_FORMAT, 2)
+READ: Final = Forms(NEWEST_FORMAT, 3)
 """What this code reads."""
 
 FORMS: Final = {OLDEST_FORMAT: OLDEST, NEWEST_FORMAT: READ}
@@ -61,7 +61,7 @@ class Allowed(NamedTuple):
 
     @property
     def columns(self) -> bool:
-        """Whether blocks may be by columns."""
+        """Whether rows may be stored field by field."""
         return self.forms.codec >= READ.codec
 
 

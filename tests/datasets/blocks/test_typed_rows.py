@@ -14,13 +14,13 @@ import msgspec
 import pytest
 from django.utils.safestring import mark_safe
 
-from django_etcdaero.datasets.blocks.columns import is_by_columns
 from django_etcdaero.datasets.blocks.frozen import FrozenDict, FrozenList
 from django_etcdaero.datasets.blocks.row_types import check_form
+from django_etcdaero.datasets.blocks.short_rows import is_by_fields
 from django_etcdaero.exceptions import ConfigurationError, EncodeError
 from django_etcdaero.system.native_types import untrack
 
-from .test_columns import digests, encoded, read
+from .test_short_rows import digests, encoded, read
 
 T = TypeVar("T")
 Sku = NewType("Sku", str)
@@ -128,7 +128,7 @@ def shown(row: Any) -> dict[str, Any]:
 def test_instances_come_back_as_they_were_published(row_type: Any, form: Any, few: bool) -> None:
     rows = {key: row_type(**row) for key, row in DICTS.items() if not few or key < 3}
     blocks = encoded(rows, row_type=row_type)
-    assert all(is_by_columns(block.plain) for block in blocks) is not few
+    assert all(is_by_fields(block.plain) for block in blocks) is not few
     found = read(blocks, rows=form, row_type=row_type)
     assert found == rows
     row = found[1]

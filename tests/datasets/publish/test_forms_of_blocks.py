@@ -1,4 +1,4 @@
-"""Versions with blocks by columns and by rows stand side by side, and nobody who looks at rows sees which is which."""
+"""Versions with blocks of short rows and by rows stand side by side, and nobody who looks at rows sees which is."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.datasets.blocks import columns
+from django_etcdaero.datasets.blocks import short_rows
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.publish.exploring import encode_key, explore
@@ -22,10 +22,10 @@ CHANGED = ROWS | {"sku-7": {"name": "seven", "price": Decimal(7)}}
 
 @pytest.fixture
 def prices(host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A dataset whose first version is by rows, and the second by columns."""
+    """A dataset whose first version is by rows, and the second of short rows."""
     prices = declare(ROWS)
     with monkeypatch.context() as before:
-        before.setattr(columns, "COLUMNS", False)
+        before.setattr(short_rows, "COLUMNS", False)
         assert publish(prices).version == 1
     assert publish(prices, CHANGED).version == 2
     return prices
@@ -42,8 +42,8 @@ def codec(host: FakeHost, prices: Any, number: int) -> int:
     return Manifest.load(BlockStore(stores.records, prices.layout(stores.prefix)).fetch, root).codec
 
 
-def test_the_codec_is_raised_only_for_versions_with_columns(host: FakeHost, prices: Any) -> None:
-    assert [codec(host, prices, number) for number in (1, 2)] == [1, 2]
+def test_the_codec_is_raised_only_for_versions_with_short_rows(host: FakeHost, prices: Any) -> None:
+    assert [codec(host, prices, number) for number in (1, 2)] == [1, 3]
     assert publish(prices, {"a": 1, "b": 2}).version == 3
     assert codec(host, prices, 3) == 1
 

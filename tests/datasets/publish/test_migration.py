@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from django_etcdaero.datasets.blocks import columns
+from django_etcdaero.datasets.blocks import short_rows
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.overview import overview
@@ -41,7 +41,7 @@ from tests.waiting import wait_until
 @pytest.fixture(autouse=True)
 def _blocks_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write blocks by rows, as the older code did: other blocks would be another version."""
-    monkeypatch.setattr(columns, "COLUMNS", False)
+    monkeypatch.setattr(short_rows, "COLUMNS", False)
 
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "before_announcements.json"
