@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django_etcdaero.datasets.dataset import Dataset
+from django_etcdaero.datasets.publish.checking import check_some
 from django_etcdaero.datasets.publish.folding import Left, fold_on
 from django_etcdaero.datasets.publish.hanging import MOST, hanging
 from django_etcdaero.datasets.publish.refresh import Refresh
@@ -210,7 +211,7 @@ class RefreshService:
                 locked = result.outcome is Outcome.LOCKED
                 pause = 0.0 if locked and job.waited else self._pause_after(result)
             if result is not None and result.outcome in (Outcome.FRESH, Outcome.UNCHANGED, Outcome.REFRESHED):
-                pause = self._fold(job, result, pause)
+                pause = self._tidy(job, pause)
         except BaseException as error:  # whatever a receiver of signals raises: nobody else serves the dataset
             if not self._stopping.is_set():
                 self._log(job.dataset, error)
@@ -243,10 +244,10 @@ class RefreshService:
         self._report(dataset, result)
         return result
 
-    def _fold(self, job: Job, result: RefreshResult, pause: float) -> float:
-        """Fold deltas of the dataset for as long as nobody wants anything; return the seconds until the next look.
+    def _tidy(self, job: Job, pause: float) -> float:
+        """Fold deltas of the dataset and check its records while nobody wants anything.
 
-        ``result`` and ``pause`` are those of the look that is through.
+        ``pause`` is how many seconds there are until the next look; returns how many there are then.
         """
         dataset, ends = job.dataset, monotonic() + pause
         stores, left = self._runtime.stores(dataset.using), Left.MORE
@@ -257,6 +258,7 @@ class RefreshService:
             if monotonic() >= ends:
                 return 0.0
             left = fold_on(dataset, stores)
+        check_some(dataset, stores)
         return max(0.0, min(ends - monotonic(), SETTLE if left is Left.TO_ANNOUNCE else math.inf))
 
     def _give_up(self, job: Job, result: RefreshResult) -> None:

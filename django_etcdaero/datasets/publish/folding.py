@@ -197,8 +197,7 @@ def fold_on(dataset: Declared[Any, Any], stores: Stores) -> Left:
     found = begun(layout, manifest, columns=form.columns)
     if found is not None and found.manifest is not None:
         return Left.TO_ANNOUNCE
-    item = stores.kv.get(layout.announcement)
-    announced = None if item is None else Announcement.believe(item)
+    announced = Announcement.believe(stores.kv.get(layout.announcement))
     if announced is None or announced.root != manifest.root_digest.hex():
         return Left.NOTHING
     blocks = BlockStore(stores.records, layout)
