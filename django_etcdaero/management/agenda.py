@@ -59,6 +59,12 @@ class Agenda:
             self._asking[self._aliases[name]] = name, now
         return name
 
+    def is_wanted(self, name: str, now: float) -> bool:
+        """Tell whether a dataset that is being looked at is to be looked at once more, or another needs its place."""
+        if name in self._again:
+            return True
+        return len(self._working) >= self._places and any(when <= now for when in self._moments().values())
+
     def pause(self, now: float) -> float | None:
         """Return the seconds until something is due; ``None``: not before something that is under way has ended."""
         if len(self._working) >= self._places:

@@ -20,6 +20,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django_etcdaero.datasets.dataset import Dataset
+from django_etcdaero.datasets.publish.checking import check_some
+from django_etcdaero.datasets.publish.folding import Left, fold_on
 from django_etcdaero.datasets.publish.hanging import MOST, hanging
 from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state.status import Outcome, RefreshResult, same_reason
@@ -208,6 +210,8 @@ class RefreshService:
             if result is not None:
                 locked = result.outcome is Outcome.LOCKED
                 pause = 0.0 if locked and job.waited else self._pause_after(result)
+            if result is not None and result.outcome in (Outcome.FRESH, Outcome.UNCHANGED, Outcome.REFRESHED):
+                pause = self._tidy(job, pause)
         except BaseException as error:  # whatever a receiver of signals raises: nobody else serves the dataset
             if not self._stopping.is_set():
                 self._log(job.dataset, error)
@@ -239,6 +243,23 @@ class RefreshService:
         self._note_store(dataset.using, away=refresh.store_away)
         self._report(dataset, result)
         return result
+
+    def _tidy(self, job: Job, pause: float) -> float:
+        """Fold deltas of the dataset and check its records while nobody wants anything.
+
+        ``pause`` is how many seconds there are until the next look; returns how many there are then.
+        """
+        dataset, ends = job.dataset, monotonic() + pause
+        stores, left = self._runtime.stores(dataset.using), Left.MORE
+        while left is Left.MORE and not self._stopping.is_set():
+            with self._changed:
+                if self._agenda.is_wanted(dataset.name, monotonic()):
+                    return min(pause, SETTLE)
+            if monotonic() >= ends:
+                return 0.0
+            left = fold_on(dataset, stores)
+        check_some(dataset, stores)
+        return max(0.0, min(ends - monotonic(), SETTLE if left is Left.TO_ANNOUNCE else math.inf))
 
     def _give_up(self, job: Job, result: RefreshResult) -> None:
         """Go on without a job whose load hangs."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.host import bind
+from django_etcdaero.datasets.publish import base, checking, folding
 from django_etcdaero.datasets.registry import datasets
 from tests.datasets.hosting import Declared, FakeHost, Source
 
@@ -23,6 +24,9 @@ def host(registry: object) -> Iterator[FakeHost]:
     yield made
     made.close()
     bind(before)
+    base._held.clear()  # what a process remembers of stores that are gone
+    folding._begun.clear()
+    checking._places.clear()
 
 
 @pytest.fixture

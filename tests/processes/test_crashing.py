@@ -52,13 +52,13 @@ VERSIONS = [
 class Trials:
     """Forks of one prepared process, each in a deployment of its own."""
 
-    def __init__(self, pristine: Site, directory: Path) -> None:
+    def __init__(self, pristine: Site, directory: Path, **environment: str) -> None:
         self._pristine = pristine
         self._directory = directory
         self._process = subprocess.Popen(
             [sys.executable, "manage.py", "trials"],
             cwd=PROJECT,
-            env=pristine.whole_environment,
+            env=pristine.whole_environment | environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -213,3 +213,41 @@ def test_a_refresher_terminated_at_any_step_gives_the_lock_back(trials: Trials, 
         assert trials.publish(site, 4)["version"] == 4
         assert trials.read(site) == (4, VERSIONS[3])
         check_that_kept_versions_are_whole(site)
+
+
+@pytest.fixture
+def changing(site: Site, tmp_path: Path) -> Iterator[Trials]:
+    started = Trials(site, tmp_path, SHOP_CHANGES="1")
+    yield started
+    started.close()
+
+
+def test_a_service_killed_at_any_step_of_a_fold_loses_nothing(changing: Trials) -> None:
+    before = changing.deployment("before")
+    for number in (1, 2, 3, 4):
+        changing.publish(before, number)
+    named = [before.named_by(entry.root) for _, entry in sorted(entries(before, "history").items())]
+    assert len(named[1] - named[0]) == 2, "a root and a delta"
+
+    control = changing.deployment("control", before)
+    status, said = changing.attempt(control, "fold")
+    steps = said["steps"]
+    assert (status, said["outcomes"]) == (0, ["unchanged", "refreshed"])
+    assert steps.count("records.put_many") >= 3
+    assert changing.read(control) == (5, VERSIONS[3])
+
+    for step in range(len(steps)):
+        site = changing.deployment(f"killed-at-{step}", before)
+        status, _ = changing.attempt(site, "fold", 2 * step)
+        assert status == -9, step
+        version, read = changing.read(site)
+        assert (version in (4, 5), read) == (True, VERSIONS[3]), step
+        check_that_kept_versions_are_whole(site)
+        if step % 4 and version == 4:
+            continue
+        assert changing.publish(site, 5)["version"] == version + 1
+        assert changing.publish(site, 1)["version"] == version + 2
+        assert changing.read(site) == (version + 2, VERSIONS[0])
+        check_that_kept_versions_are_whole(site)
+        assert entries(site, "retired") == {}
+        assert permanent_strays(site) == set(), step

@@ -45,7 +45,7 @@ def fits(manifest: Manifest, deltas: Sequence[EncodedDelta]) -> bool:
     """Tell whether further deltas leave a version readable in little more time than its blocks take alone."""
     size = sum(manifest.delta_sizes) + sum(len(delta.plain) for delta in deltas)
     number = len(manifest.deltas) + len(deltas)
-    return bool(deltas) and number <= MOST_DELTAS and size <= _most_bytes(manifest)
+    return number <= MOST_DELTAS and size <= _most_bytes(manifest)
 
 
 def is_to_fold(manifest: Manifest) -> bool:
@@ -72,6 +72,11 @@ def base_of(root: bytes, blocks: BlockStore, layout: Layout) -> Base | None:
         return Base(manifest, net_changes(manifest.deltas, blocks.fetch))
     except ResponseError:
         return None
+
+
+def held(layout: Layout) -> Base | None:
+    """Return what this process has published last, or found there to be nothing new in."""
+    return _held.get(layout.records)
 
 
 def remember(base: Base, layout: Layout) -> None:

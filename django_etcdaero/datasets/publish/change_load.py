@@ -7,8 +7,7 @@ import time
 from contextvars import Context
 from datetime import timedelta
 
-from django_etcdaero.datasets.blocks.delta import cut
-from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.delta import EncodedDelta, cut
 from django_etcdaero.datasets.blocks.partition import block_count
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.status import Outcome
@@ -20,6 +19,7 @@ from .announcing import Load
 from .base import Base, base_of, fits, forget, is_to_fold, remember
 from .changing import Difference, difference, read_changes, read_keys, with_keys
 from .expiry import Expiry
+from .folding import Fold, begin, begun, drop
 from .position import Position, keys_in, position_of
 from .publishing import Published, Publishing
 from .storing import Storing
@@ -53,8 +53,9 @@ def publish_changes(work: Publishing) -> Published | None:
         with work.phase("store"):
             found = difference(given, base, position, work.blocks, work.dataset.row_type)
         load = load._replace(content=found.content.hex())
-        if not found and _stays(work, base.manifest):
+        if not found and not _is_folded(work, base):
             checked = work.end.note(load, latest.version)
+            remember(base, work.layout)
             return Published(Outcome.UNCHANGED, None, checked, latest.rows, 0, latest.stored_bytes, changes=True)
         work.loading = True
         work.validate(latest, {}, changed=(base, found))
@@ -127,15 +128,57 @@ def _store_change(work: Publishing, base: Base, found: Difference, storing: Stor
     """
     manifest, longest = base.manifest, work.blocks.max_value_bytes
     deltas = cut(found.change, max_value_bytes=longest)
-    if work.allowed.deltas and fits(manifest, deltas):
-        manifest = storing.store_deltas(manifest, deltas, rows=found.rows, content=found.content)
-        return Base(manifest, base.net)
+    if work.allowed.deltas and deltas and fits(manifest, deltas):
+        return _with_deltas(base, deltas, found, storing)
     if block_count(found.rows, manifest.count) != manifest.count or manifest.codec > work.allowed.forms.codec:
         return None
     columns = work.allowed.columns
-    return Base(storing.fold(manifest, base.net | found.net, rows=found.rows, columns=columns))
+    under_way = begun(work.layout, manifest, columns=columns) if work.allowed.deltas else None
+    if under_way is not None:
+        while not under_way.step(storing):
+            pass
+        drop(work.layout)
+        after = under_way.then(base, storing)
+        if fits(after.manifest, deltas):
+            return _with_deltas(after, deltas, found, storing)
+    net = base.net | found.net
+    fold = Fold(manifest, net, rows=found.rows, columns=columns, max_value_bytes=longest)
+    while not fold.step(storing):
+        pass
+    return fold.then(Base(manifest), storing)
 
 
-def _stays(work: Publishing, manifest: Manifest) -> bool:
-    """Tell whether a version in which nothing has changed stays as it is. Else its deltas are folded."""
-    return work.may_stay(manifest) and (work.keys is not None or not is_to_fold(manifest))
+def _with_deltas(base: Base, deltas: list[EncodedDelta], found: Difference, storing: Storing) -> Base:
+    """Return a version with further deltas, which are stored; with none if there are none at all."""
+    if deltas or base.manifest.deltas:
+        total = storing.bytes_total
+        manifest = storing.store_deltas(base.manifest, deltas, rows=found.rows, content=found.content)
+        storing.bytes_total = total and total + sum(manifest.delta_sizes[len(base.manifest.deltas) :])
+        return Base(manifest, base.net)
+    return base
+
+
+def _is_folded(work: Publishing, base: Base) -> bool:
+    """Tell whether a version in which nothing has changed is to be announced anew, without its deltas.
+
+    A process that serves has folded them before, or does so after this. Another one does it here, and lets whoever
+    comes for the lock go first.
+    """
+    manifest = base.manifest
+    if not work.may_stay(manifest):
+        return True  # whoever cannot read it is waiting
+    if work.keys is not None or not is_to_fold(manifest):
+        return False
+    columns, longest = work.allowed.columns, work.blocks.max_value_bytes
+    if block_count(manifest.rows, manifest.count) != manifest.count:
+        return True
+    fold = begun(work.layout, manifest, columns=columns)
+    if fold is None and work.serving:
+        return False
+    if fold is None:
+        fold = begin(work.layout, base, columns=columns, max_value_bytes=longest)
+    while fold.manifest is None:
+        if work.serving or (work.lock is not None and len(work.lock.queue()) > 1):
+            return False
+        fold.step(work.storing(None))
+    return True

@@ -68,6 +68,7 @@ class Publishing:
     and loaded on trial only. ``permission`` is that to announce. ``force`` repairs damage that was repaired in vain
     before. ``read`` takes the place of the source, as :func:`.source.load_rows`; what it gives answers no request.
     ``full``: everything is loaded, also where changes would do; ``keys``: only their rows are, where that can be done.
+    ``serving``: whoever called folds deltas himself, between two refreshes (:mod:`.folding`).
     """
 
     def __init__(
@@ -85,7 +86,9 @@ class Publishing:
         skip_validators: bool = False,
         full: bool = False,
         keys: Sequence[Any] | None = None,
+        serving: bool = False,
     ) -> None:
+        self.serving = serving
         self.full = full
         self.keys = keys
         self.dataset = dataset

@@ -41,6 +41,7 @@ from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
+from . import folding
 from .commit import give_back, loaded_as_read, move_announcement
 from .hanging import HangingLoad, refuse_one_more
 from .limit import TimeLimit, load_limit
@@ -200,6 +201,8 @@ class Refresh:
             return self._result(Outcome.BACKOFF, error=said, next_due=until)
         if is_due(state, self._dataset, ages, serving=self._serving) or self._root_is_gone():
             return None
+        if self._serving and folding.is_ready(self._layout, state.current):
+            return None
         return self._result(Outcome.FRESH)
 
     def _root_is_gone(self) -> bool:
@@ -223,6 +226,7 @@ class Refresh:
             skip_validators=self._skip_validators,
             full=self._full,
             keys=self._keys,
+            serving=self._serving,
         )
         limit = TimeLimit(
             load_limit(self._dataset),

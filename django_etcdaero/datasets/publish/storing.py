@@ -6,8 +6,7 @@ together, right before the announcement: a refresh that fails or is killed on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -16,7 +15,7 @@ from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.compression import damaged
 from django_etcdaero.datasets.blocks.delta import EncodedDelta
 from django_etcdaero.datasets.blocks.digests import Kind
-from django_etcdaero.datasets.blocks.folding import fold
+from django_etcdaero.datasets.blocks.folding import FoldedBlock
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
 from django_etcdaero.datasets.declared import Declared
@@ -92,6 +91,11 @@ class Storing:
         return set(self._base.digests()) if self._base is not None else set()
 
     @property
+    def written(self) -> Mapping[bytes, int]:
+        """Stored bytes of each record that was not there."""
+        return self._written
+
+    @property
     def bytes_written(self) -> int:
         """Stored bytes of the records that were not there."""
         return sum(self._written.values())
@@ -127,10 +131,11 @@ class Storing:
             count=parts.count,
             order=self._stored(iter(parts.order), Kind.ORDER, lambda keys: None),
         )
-        self._bring_manifest(manifest)
+        self.store_manifest(manifest)
         return manifest
 
-    def _bring_manifest(self, manifest: Manifest) -> None:
+    def store_manifest(self, manifest: Manifest) -> None:
+        """Write the pages and the root of a version whose other records were stored. Raises store errors."""
         records = manifest.records()
         self.bytes_total = manifest.stored_bytes + sum(map(len, records.values()))
         self._bring(dict.fromkeys(records, Kind.PAGE) | {manifest.root_digest: Kind.ROOT}, records)
@@ -148,31 +153,21 @@ class Storing:
         self._bring({manifest.root_digest: Kind.ROOT}, {manifest.root_digest: manifest.root_record()})
         return manifest
 
-    def fold(self, base: Manifest, net: Mapping[bytes, bytes | None], *, rows: int, columns: bool = True) -> Manifest:
-        """Write the blocks that deltas change, and return the manifest of a version that needs no deltas.
+    def store_folded(self, blocks: Sequence[FoldedBlock]) -> dict[int, list[Entry]]:
+        """Write blocks that take the place of others; return what a manifest lists of each, by its number.
 
-        ``net`` is what all deltas come to, applied to the blocks of ``base``; ``rows`` is how many rows that gives.
-        Raises ``CorruptBlock`` for blocks that are missing or damaged, and store errors.
+        Raises store errors.
         """
-        replaced: dict[int, list[Entry]] = {}
-        gone = 0
-        found = fold(
-            base,
-            net,
-            self._blocks.fetch,
-            max_value_bytes=self._blocks.max_value_bytes,
-            columns=None if columns else False,
-        )
-        while batch := list(islice(found, WINDOW)):
-            records = (record for each in batch for record in each.records)
-            by_index: dict[int, list[Entry]] = {each.number: [] for each in batch}
-            for entry in self._stored(records, Kind.BLOCK, lambda rows: None):
-                by_index[entry.index].append(entry)
-            replaced |= by_index
-            gone += sum(each.plain_bytes for each in batch)
-        manifest = replace(base, rows=rows).folded(replaced, plain_bytes=gone)
-        self._bring_manifest(manifest)
-        return manifest
+        found: dict[int, list[Entry]] = {each.number: [] for each in blocks}
+        records = (record for each in blocks for record in each.records)
+        for entry in self._stored(records, Kind.BLOCK, lambda rows: None):
+            found[entry.index].append(entry)
+        return found
+
+    def add(self, names: Iterable[bytes], written: Mapping[bytes, int]) -> None:
+        """Take records into the version that were stored before; ``written``: bytes of those that were not there."""
+        self._mortal.update(names)
+        self._written.update(written)
 
     def fetch(self, digests: Iterable[bytes]) -> dict[bytes, bytes]:
         """Return the stored bytes of the digests that exist, or would exist after a dry run; nothing is verified."""

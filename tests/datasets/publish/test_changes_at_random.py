@@ -14,6 +14,9 @@ from django_etcdaero.datasets.blocks.codec import Encoder
 from django_etcdaero.datasets.blocks.content import content_of, sum_of
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.publish import base as bases
+from django_etcdaero.datasets.publish import folding
+from django_etcdaero.datasets.publish.folding import Left, fold_on
+from django_etcdaero.datasets.publish.refresh import Refresh
 from django_etcdaero.datasets.state import formats
 from django_etcdaero.exceptions import CorruptBlock
 from tests.datasets.hosting import FakeHost, follow, many
@@ -58,8 +61,15 @@ class Play:
         self.table.silent = False
         self.missed.add(key)
 
+    def fold(self) -> None:
+        """As a process that serves does between two refreshes."""
+        for _ in range(self.random.choice([1, 3, 30])):
+            if fold_on(self.dataset, self.host.stores("default")) is not Left.MORE:
+                break
+
     def refresh(self, **options: Any) -> None:
-        result = self.dataset.refresh(force=True, **options)
+        serving = self.random.random() < 0.5
+        result = Refresh(self.dataset, self.host, force=True, serving=serving, **options).run()  # type: ignore[arg-type]
         assert result.ok, result.error
         if not result.changes:
             if result.drift is not None and self.certain:
@@ -73,10 +83,10 @@ class Play:
         self.refresh(full=True)
 
     def refresh_keys(self) -> None:
-        keys = {self.key() for _ in range(3)} | set(sorted(self.missed)[:1])
+        keys = [*{self.key() for _ in range(3)} | set(sorted(self.missed)[:1])]
         self.refresh(keys=keys)
         if not self.pinned:
-            self.missed -= keys
+            self.missed -= set(keys)
 
     def go_back(self) -> None:
         versions = self.dataset.history()
@@ -127,7 +137,7 @@ class Play:
         return Manifest.load(self.host.blocks(self.dataset).fetch, bytes.fromhex(root))
 
     def step(self) -> None:
-        usual = [self.change] * 4 + [self.refresh] * 6
+        usual = [self.change] * 4 + [self.refresh] * 6 + [self.fold] * 3
         rare = [self.change_silently, self.refresh_all, self.refresh_keys, self.be_another_process, self.die]
         self.random.choice([*usual, *rare, self.go_back, self.go_on, self.old_code, self.lose_a_record])()
 
@@ -153,6 +163,7 @@ def test_readers_hold_what_the_source_has(
 ) -> None:
     monkeypatch.setattr(bases, "MOST_DELTAS", 6)
     monkeypatch.setattr(formats, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(folding, "AT_ONCE", 2)
     dataset = declared(declare, many(500), keep=3)
     dataset.refresh()
     play, following = Play(host, dataset, seed), follow(dataset, host)

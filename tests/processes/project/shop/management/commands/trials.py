@@ -1,8 +1,8 @@
 """``manage.py trials``: tries something in a fork of its own for each line of standard input.
 
-A line is a JSON object: ``directory``, ``urls`` and ``prefix`` of the deployment, ``do`` (``refresh`` or ``read``),
-``fatal`` (the moment to get the signal ``signal`` at, see :class:`faults.Steps`). The answer is one as well: ``status``
-(as of ``os.waitstatus_to_exitcode``), ``said``. This process itself never opens a store.
+A line is a JSON object: ``directory``, ``urls`` and ``prefix`` of the deployment, ``do`` (``refresh``, ``fold`` or
+``read``), ``fatal`` (the moment to get the signal ``signal`` at, see :class:`faults.Steps`). The answer is one as well:
+``status`` (as of ``os.waitstatus_to_exitcode``), ``said``. This process itself never opens a store.
 """
 
 import io
@@ -18,6 +18,9 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand
 from django.test.utils import override_settings
 
+from django_etcdaero.datasets.publish import base, folding
+from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.runtime import runtime
 from shop.datasets import prices
 
 
@@ -34,12 +37,23 @@ def do(what: str, fatal: int | None, number: int) -> Any:
         return {"version": snapshot.version, "rows": dict(snapshot)}
     steps = faults.Steps(fatal, number)
     steps.install()
+    if what == "fold":
+        return {"outcomes": fold(), "steps": steps.taken}
     output = io.StringIO()
     call_command("etcdaero_refresh", force=True, wait=20, json=True, stdout=output)
-    from django_etcdaero.runtime import runtime
-
     runtime.close()
     return {"result": json.loads(output.getvalue()), "steps": steps.taken}
+
+
+def fold() -> list[str]:
+    """Fold the deltas as a process that serves does, one block at a time; return what its refreshes have come to."""
+    base.MOST_DELTAS, folding.AT_ONCE = 4, 1
+    refreshes = [Refresh(prices, runtime, force=True, serving=True).run()]
+    while folding.fold_on(prices, runtime.stores("default")) is folding.Left.MORE:
+        pass
+    refreshes.append(Refresh(prices, runtime, serving=True).run())
+    runtime.close()
+    return [str(result.outcome) for result in refreshes]
 
 
 class Command(BaseCommand):
