@@ -1,4 +1,5 @@
-"""Reading from a dataset beside a plain dict and Django's LocMemCache, as ratios of one run; and what read-only rows
+"""Reading from a dataset beside a plain dict and Django's LocMemCache, as ratios of one run; the same for one of many
+rows, which are in many dictionaries, by the same key, by a thousand keys and by all of them; and what read-only rows
 cost beside ordinary ones, when a field is read, when they are decoded, and in full passes of the garbage collector.
 
 python benchmarks/reading.py [rows that are decoded and held, default 100,000]
@@ -69,6 +70,41 @@ def main() -> None:
         print(f"{statement:24} {statistics.median(measured) * 1e9:12.1f} {ratio:8.2f} {f'1/{1 / of_cache:.0f}':>10}")
 
 
+def compare_sizes(count: int) -> None:
+    """Read a dataset of many rows beside a dict of the same."""
+    import random
+
+    from django_etcdaero import dataset
+
+    plain = make_rows(count)
+
+    @dataset
+    def large() -> dict[str, object]:
+        return dict(plain)
+
+    result = large.refresh()
+    assert result.ok, result.error
+    large.wait_ready(60)
+    keys, chance = list(plain), random.Random(1)
+    read = {
+        "one key": [keys[12345]] * 20_000,
+        "1,000 keys": chance.sample(keys, 1000) * 20,
+        "any keys": [chance.choice(keys) for _ in range(20_000)],
+    }
+    print(f"{count:,} rows{'':14} {'x dict':>8}")
+    for name, some in read.items():
+        each = {
+            which: Timer("for key in some: rows[key]", timer=time.thread_time, globals={"some": some, "rows": rows})
+            for which, rows in (("dict", plain), ("dataset", large), ("snapshot", large.snapshot()))
+        }
+        times: dict[str, list[float]] = {which: [] for which in each}
+        for _ in range(ROUNDS):
+            for which, timer in each.items():
+                times[which].append(timer.timeit(1))
+        for which in ("dataset", "snapshot"):
+            print(f"{which + ', ' + name:24} {min(times[which]) / min(times['dict']):8.2f}")
+
+
 def decode_and_hold(stored: list[tuple[bytes, bytes]], form: Any) -> tuple[float, float]:
     """Return the seconds that decoding took, and those of a full pass of the garbage collector with the rows held."""
     from django_etcdaero.datasets.blocks.partition import decode_block
@@ -106,4 +142,5 @@ def compare_forms(count: int) -> None:
 
 if __name__ == "__main__":
     main()
+    compare_sizes(200_000)
     compare_forms(int(sys.argv[1].replace(",", "")) if len(sys.argv) > 1 else 100_000)

@@ -19,7 +19,7 @@ from django_etcdaero.runtime import Runtime
 from tests.paths import ROOT
 
 FORKING = """
-import os, sys, time
+import os, sys, threading, time
 import django
 from django.conf import settings
 
@@ -28,14 +28,35 @@ settings.configure(
     ETCDAERO={"default": {"KV": "sqlite:///kv.sqlite3", "RECORDS": "sqlite:///records.sqlite3"}},
 )
 django.setup()
-from django_etcdaero import dataset
+from django_etcdaero import Changes, Dataset
+from django_etcdaero.datasets.blocks.block_store import BlockStore
 
 rows = {f"k{number}": {"n": number} for number in range(500)}
+changed, fetched = [], []
+fetch = BlockStore.fetch
 
-@dataset(first_read_timeout=30)
-def prices():
-    return rows
+def counting(self, digests):
+    found = fetch(self, digests)
+    if threading.current_thread().name == "etcdaero-load":
+        fetched.extend(found)
+    return found
 
+BlockStore.fetch = counting
+
+class Prices(Dataset):
+    name = "prices"
+    first_read_timeout = 30
+
+    def load(self):
+        return rows
+
+    def change_cursor(self):
+        return len(changed)
+
+    def load_changes(self, since):
+        return Changes({key: rows[key] for key in changed[since:]}, [], len(changed))
+
+prices = Prices.live
 assert prices.refresh().ok
 parent = prices["k0"]
 pid = os.fork()
@@ -47,11 +68,13 @@ end = time.monotonic() + 30
 while prices.status().busy_with or prices.status().state != "VALID":
     assert time.monotonic() < end
 rows["k1"] = {"n": -1}
+changed.append("k1")
+fetched.clear()
 assert prices.refresh(force=True).version == 2
 prices.wait_version(2, timeout=30)
 assert prices["k1"] == {"n": -1}
 kept = int(prices["k0"] is parent)
-print("kept", kept, flush=True)
+print(f"kept {kept}, fetched {len(fetched)}", flush=True)
 os._exit(0)
 """
 
@@ -91,4 +114,4 @@ def test_the_child_of_a_fork_goes_on_with_what_the_parent_held(tmp_path: Path) -
         timeout=120,
         check=False,
     )
-    assert (done.returncode, done.stdout) == (0, "kept 1\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "kept 1, fetched 2\n"), done.stderr  # a root and a delta

@@ -47,7 +47,7 @@ _NEWEST: Final = "newest.json"
 
 
 class MappedVersion:
-    """A version that this process has mapped: what :class:`.blocks.assembly.Assembled` is for rows in memory."""
+    """A version that this process has mapped: what :class:`.blocks.assembled.Assembled` is for rows in memory."""
 
     def __init__(self, rows: MappedRows[Any, Any], root: bytes) -> None:
         self.rows = rows

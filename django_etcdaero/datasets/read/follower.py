@@ -14,8 +14,8 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,6 @@ from django_etcdaero.datasets.snapshot import Snapshot, make_snapshot, rows_of
 from django_etcdaero.datasets.state.age import Load as AnnouncedLoad
 from django_etcdaero.datasets.state.announcement import Announcement, Copy
 from django_etcdaero.datasets.state.project import tell_of_other_project
-from django_etcdaero.datasets.state.reading import read_state
-from django_etcdaero.datasets.state.schedule import request_load
 from django_etcdaero.datasets.state.status import State, same_reason
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.exceptions import ClusterError, CorruptBlock, EtcdAeroError, PermissionDenied, Unauthenticated
@@ -38,11 +36,13 @@ from django_etcdaero.system.error_text import text_of
 
 from . import decision
 from .announced import AnnouncementView, Name
+from .busy import Busy
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
 from .fetching import Fetching
 from .freeing import free, taken_out
 from .live import LiveDataset, live_state
-from .live_state import STUCK_AFTER, Held, Work
+from .live_state import Held
+from .repairing import ask_for_repair
 from .standing import Standing
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Follower:
         """Whether somebody waits for the dataset."""
         self.first_bytes = 0
         """Stored bytes of all datasets that this process still has to load for the first time."""
+        self.busy = Busy(dataset)
         self._host = host
         self._live = live_state(dataset)
         self._stopped = stopped
@@ -92,7 +93,6 @@ class Follower:
         self._origin = ""
         """Where the version held is from, if it is from no store."""
         self._look = False
-        self._told_stuck: Work | None = None
         self._assembled: Assembled | MappedVersion | None = None
         self._memory = Memory()
         self._copy_at = 0.0
@@ -134,11 +134,6 @@ class Follower:
         announced = self.view.announced(self.name)
         return announced is not None and not self.behind and self.dataset.status().state is State.VALID
 
-    @property
-    def stuck(self) -> Work | None:
-        """What the reader has been doing for this dataset for long, if anything."""
-        return self._live.stuck
-
     def step(self) -> None:
         """Do what the announcement asks for. Never raises."""
         self._look = False
@@ -171,13 +166,6 @@ class Follower:
         """How many seconds before that moment it is looked whether the source was read meanwhile."""
         max_stale = self.dataset.max_stale
         return 0.0 if max_stale is None else min(LOOK_AHEAD, max_stale.total_seconds() / 10)
-
-    def tell_if_stuck(self) -> None:
-        """Log, once, what the reader has been doing for this dataset for long."""
-        stuck = self._live.stuck
-        if stuck is not None and stuck != self._told_stuck:
-            self._told_stuck = stuck
-            logger.warning("dataset %s: %s is under way for more than %g s", self.dataset.name, stuck.what, STUCK_AFTER)
 
     def grow_old(self) -> None:
         """Let nobody read the rows any more if they are too old, whatever a step is busy with."""
@@ -274,11 +262,11 @@ class Follower:
         assembled: Assembled | MappedVersion | None = mapped
         tell_of_other_project(self.dataset, stores, announcement)
         try:
-            with self._busy(f"fetching {label}"):
+            with self.busy.doing(f"fetching {label}"):
                 assembled = assembled or self._fetch(announcement, self._blocks(stores))
             if assembled is None:
                 return False
-            with self._busy(f"prepare() of {label}"):
+            with self.busy.doing(f"prepare() of {label}"):
                 snapshot = self._snapshot(assembled, announcement)
             memory = decision.loaded(self._memory, version, reached=reached)
             standing = self._standing
@@ -348,20 +336,10 @@ class Follower:
 
     def _tell_listener(self, snapshot: Snapshot[Any, Any]) -> None:
         try:
-            with self._busy(f"receivers of dataset_loaded of version {snapshot.version}"):
+            with self.busy.doing(f"receivers of dataset_loaded of version {snapshot.version}"):
                 self._host.listener.loaded(self.dataset, snapshot)
         except BaseException:  # the version is in use whatever a receiver raises
             logger.exception("dataset %s: a receiver of dataset_loaded failed", self.dataset.name)
-
-    @contextmanager
-    def _busy(self, what: str) -> Iterator[None]:
-        """Let the status say what is being done, for the case that it takes long."""
-        work = self._live.work = Work.begin(what)
-        try:
-            yield
-        finally:
-            if self._live.work is work:  # not that of a reader that was started meanwhile
-                self._live.work = None
 
     def _fetch(self, announcement: Announcement, blocks: BlockStore) -> Assembled | MappedVersion | None:
         """Return the announced version in memory, or ``None`` when its fetch is put off."""
@@ -378,15 +356,7 @@ class Follower:
 
     def _ask_for_repair(self, damaged: str, stores: Stores) -> None:
         now = monotonic()
-        if not decision.asks_for_repair(self._memory, damaged, now):
-            return
-        try:
-            stored = read_state(stores.kv, self.dataset.layout(stores.prefix))
-            if stored.pending is None or not stored.pending.repair:
-                request_load(self.dataset, stores, repair=True)
-        except EtcdAeroError as error:  # asked for again with the next try; what is damaged is the news
-            logger.debug("dataset %s: a repair could not be asked for: %s", self.dataset.name, error)
-        else:
+        if decision.asks_for_repair(self._memory, damaged, now) and ask_for_repair(self.dataset, stores):
             self._memory = replace(self._memory, repair=(damaged, now))
 
     # --- telling -----------------------------------------------------------------------------------------------------

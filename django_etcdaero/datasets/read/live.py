@@ -1,6 +1,6 @@
 """The reading side of a dataset: plain in-memory access, and the waiting before the first version has arrived.
 
-The hot path is one attribute of one object: ``self._live_state.rows``, which always can be used (:mod:`.live_state`).
+The hot path is one attribute of one object: ``self._live_state.reads``, which always can be used (:mod:`.live_state`).
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
 
     def __getitem__(self, key: K) -> V:
         try:
-            return self._live_state.rows[key]  # type: ignore[no-any-return] # a cast would cost as much as the lookup
+            return self._live_state.reads[key]  # type: ignore[no-any-return] # a cast would cost as much as the lookup
         except KeyError:
             raise KeyError(f"dataset {self.name!r} has no key {key!r}") from None
 

@@ -1,8 +1,8 @@
 """What a process holds of a dataset: set by the reader (and by tests), read by whoever reads the dataset.
 
 All changes are made under one lock, which is also what waiting is done on. Reading takes no lock: it takes
-:attr:`LiveState.rows` or :attr:`LiveState.current`, which always can be used. While no version may be read a
-:class:`Placeholder` stands there.
+:attr:`LiveState.rows`, :attr:`LiveState.reads` or :attr:`LiveState.current`, which always can be used. While no version
+may be read a :class:`Placeholder` stands there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from django_etcdaero.datasets.blocks.often_read import quickly_read
 from django_etcdaero.datasets.snapshot import Snapshot, rows_of
 from django_etcdaero.datasets.state.age import AgeMemory
 from django_etcdaero.datasets.state.status import State
@@ -113,6 +114,7 @@ class LiveState:
         "loaded",
         "overridden",
         "reader_died",
+        "reads",
         "rows",
         "waited_in_vain",
         "waits_for",
@@ -127,6 +129,8 @@ class LiveState:
         """What is read: a snapshot, or what says why there is none."""
         self.rows: Any = self.current
         """The rows of ``current``, here as well because they are read for every key."""
+        self.reads: Any = self.current
+        """What is asked by ``[key]``: ``rows``, or what finds them sooner."""
         self.loaded: Snapshot[Any, Any] | None = None
         """The version that the reader has loaded, be it served or not."""
         self.overridden: Snapshot[Any, Any] | None = None
@@ -202,9 +206,9 @@ class LiveState:
             shown = Placeholder(self._first_read)
         else:
             shown = self.loaded if self._refusal is None else self._too_old(self._refusal)
-        self.rows = (
-            rows_of(shown) if isinstance(shown, Snapshot) else shown
-        )  # first: whoever has seen a snapshot must find its rows, or newer ones
+        # First: whoever has seen a snapshot must find its rows, or newer ones.
+        self.rows = rows_of(shown) if isinstance(shown, Snapshot) else shown
+        self.reads = quickly_read(self.rows)
         self.current = shown
         self.guard.notify_all()
         for wake in tuple(self.wakers):

@@ -255,7 +255,7 @@ class Reader:
     def _begin_step(self, follower: Follower, now: float) -> float:
         """Let a step begin if it is due, and the rows grow old; return when the next of both is."""
         next_at = follower.next_at
-        follower.tell_if_stuck()
+        follower.busy.tell_if_stuck()
         if follower.due(now):
             next_at = now + LONG
             self._submit(follower.dataset, partial(self._step, follower), follower, urgent=follower.wanted)

@@ -70,7 +70,7 @@ class Registering:
             if not each.as_announced or self._view.is_in_old_place(each.name):
                 status = each.dataset.status()
                 otherwise[each.dataset.name] = (status.version, str(status.state))
-            if (work := each.stuck) is not None:
+            if (work := each.busy.stuck) is not None:
                 stuck[each.dataset.name] = (work.what, work.since)
         try:
             stores = self._host.stores(self._view.alias)

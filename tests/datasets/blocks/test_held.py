@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from django_etcdaero.datasets.blocks import held_making
+from django_etcdaero.datasets.blocks import held_making, often_read
 from django_etcdaero.datasets.blocks.frozen import freeze, frozen_dict, thaw
 from django_etcdaero.datasets.blocks.held import MOST, SMALL, InSequence, Sharded, per_shard, read_only
 from django_etcdaero.datasets.blocks.held_freeing import free_rows
 from django_etcdaero.datasets.blocks.held_making import Making, changed
+from django_etcdaero.datasets.blocks.often_read import EVERY, quickly_read
 from django_etcdaero.datasets.blocks.same_rows import same, with_old_objects
 from django_etcdaero.system.native_types import untrack
 
@@ -108,6 +109,44 @@ def test_versions_stand_beside_each_other_whatever_changes(small: None, seed: in
     assert {type(made) for made, _ in versions} == {dict, Sharded}
     for (old, _), (new, _) in pairwise(versions):
         assert all(new[key] is old[key] for key in old if key in new and new[key] == old[key])
+
+
+# --- rows that are read again and again ------------------------------------------------------------------------------
+
+
+def test_rows_that_are_read_again_and_again_are_found_sooner_and_are_the_same(rows: Mapping[Any, Any]) -> None:
+    reads = quickly_read(rows)
+    for _ in range(3 * EVERY):
+        assert all(reads[key] is row for key, row in rows.items())
+    assert set(reads) <= set(rows)
+    assert len(reads) > len(rows) / 2
+    with pytest.raises(KeyError, match="'x'"):
+        reads["x"]
+    with pytest.raises(TypeError, match="unhashable"):
+        reads[[]]
+    assert "x" not in set(reads)
+    few = {1: 2}
+    assert quickly_read(few) is few
+
+
+def test_what_is_read_again_and_again_is_bounded(rows: Mapping[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(often_read, "MOST", 10)
+    reads = quickly_read(rows)
+    for key in [*rows] * EVERY:
+        assert reads[key] is rows[key]
+        assert len(reads) <= 10
+
+
+def test_a_key_that_only_equals_one_is_not_kept(rows: Mapping[Any, Any]) -> None:
+    class Text(str):  # it can refer to anything
+        pass
+
+    reads, key = quickly_read(rows), Text("k1")
+    for _ in range(2 * EVERY):
+        assert reads[key] is rows["k1"]
+    gone = weakref.ref(key)
+    del key
+    assert gone() is None
 
 
 # --- no long steps ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets.blocks.held import SMALL
+from django_etcdaero.datasets.blocks.held_making import Making
 from django_etcdaero.datasets.host import bind
 from django_etcdaero.datasets.read.live import live_state
 from django_etcdaero.datasets.state.status import State
@@ -33,6 +35,18 @@ def test_it_is_a_mapping_of_the_version_held(host: FakeHost, declare: Any) -> No
     assert dict(prices.items()) == {"a": 1, "b": None}
     assert (list(prices.keys()), list(prices.values())) == (["a", "b"], [1, None])
     assert host.ensured == 0
+
+
+def test_what_is_read_again_and_again_is_of_the_version_held(host: FakeHost, declare: Any) -> None:
+    prices = declare()
+    for version in (1, 2):
+        live_state(prices).install(
+            snapshot(Making(dict.fromkeys(range(SMALL + 1), version), SMALL + 1).done(), version)
+        )
+        assert {prices[5] for _ in range(50)} == {version}
+    live_state(prices).refuse("too old")
+    with pytest.raises(DatasetStale):
+        prices[5]
 
 
 def test_reading_before_the_process_is_set_up_says_what_is_missing(host: FakeHost, declare: Any) -> None:
