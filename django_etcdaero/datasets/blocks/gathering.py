@@ -124,6 +124,22 @@ class Gathering:
         """Return rows as they are encoded for a block by rows. Raises ``EncodeError``."""
         return self._encoder.rows(keys, rows if self._row_class is None else self._row_class.plain(rows))
 
+    def restored(self, kept: Sequence[bytes]) -> tuple[list[Any], list[Any]]:
+        """Return the keys and the rows of which this is kept, of the types in which they are stored."""
+        flat = decode(array_header(2 * len(kept)) + b"".join(kept))
+        keys, rows = flat[::2], flat[1::2]
+        if not self._columns:
+            return keys, rows
+        first = rows[0][0] if rows else -1
+        if first < 0 or any(row[0] != first for row in rows):
+            return keys, list(map(self._row, rows))
+        shape, ways = self._common[first]
+        columns = [
+            list(map(forms.restore, repeat(way), values))
+            for way, values in zip(ways, list(zip(*rows, strict=True))[1:], strict=True)
+        ]
+        return keys, shape.rows(columns, frozen=False)
+
     def block(self, kept: list[bytes]) -> tuple[bytes | None, list[bytes]]:
         """Return the plain form of the block of some rows, or their keys and rows as they are encoded one by one.
 
