@@ -45,6 +45,8 @@ class Gathering:
     def __init__(self, *, columns: bool, longest: int, row_type: type[Any] | None = None) -> None:
         self._row_class = None if row_type is None else row_class(row_type)
         self._columns = columns
+        self.writes_columns = columns
+        """Whether blocks are written by columns; may be taken back after rows were taken."""
         self.longest = longest
         self._encoder = Encoder()
         self._check = KeyCheck(self._encoder.zones)
@@ -149,7 +151,7 @@ class Gathering:
             return None, kept
         flat = decode(array_header(2 * len(kept)) + b"".join(kept))
         keys, rows = flat[::2], flat[1::2]
-        plain = self._plain(keys, rows) if len(rows) >= FEWEST else None
+        plain = self._plain(keys, rows) if len(rows) >= FEWEST and self.writes_columns else None
         if plain is not None and len(plain) <= self.longest:
             return plain, []
         return None, list(map(add, self._encoder.keys(keys), self._encoded(keys, rows)))

@@ -74,7 +74,7 @@ class RowStream:
         """Rows so far."""
 
     def add(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
-        """Take rows that follow each other, :attr:`at_once` of them.
+        """Take rows that follow each other, ``at_once`` of them.
 
         Keys can be hashed. Raises ``EncodeError``, ``RecordTooBig``, and as :meth:`.TemporaryBytes.add`.
         """
@@ -154,8 +154,13 @@ class StreamedRows(Pairs):
 
     # --- blocks ------------------------------------------------------------------------------------------------------
 
-    def partition(self, previous_count: int | None) -> StreamedPartition:
-        """Return the blocks; ``previous_count``: as for :func:`.partition.partition`."""
+    def partition(self, previous_count: int | None, *, columns: bool = True) -> StreamedPartition:
+        """Return the blocks; ``previous_count``: as for :func:`.partition.partition`.
+
+        ``columns``: whether blocks may still be written by columns, if they might when the rows came.
+        """
+        if not columns:
+            self._encoding.gathering.writes_columns = False
         return StreamedPartition(self, block_count(self._count, previous_count))
 
     def encoded(self, count: int, numbers: Iterable[int] | None = None) -> Iterator[EncodedBlock]:

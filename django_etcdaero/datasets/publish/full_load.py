@@ -91,13 +91,16 @@ def _read(work: Publishing) -> dict[Any, Any] | StreamedRows:
     if work.read is not None:
         return work.read(work.progress)
 
+    columns = work.allowed.columns
+    del work.allowed  # a load may take long: who reads is looked at anew before blocks are written
+
     def stream() -> RowStream:
         return RowStream(
             TemporaryBytes(work.stores.temporary_dir, setting="TEMPORARY_DIR"),
             max_value_bytes=work.blocks.max_value_bytes,
             ordered=work.dataset.ordered,
             contents=work.changeable,
-            columns=None if work.allowed.columns else False,
+            columns=None if columns else False,
             row_type=work.dataset.row_type,
             check=check_keys if work.changeable else None,
         )

@@ -129,7 +129,7 @@ class Storing:
         count = self._base.count if self._base is not None else None
         if isinstance(rows, StreamedRows):  # they were encoded as they came
             self._kept = TemporaryValues(rows.another_file())
-            return rows.partition(count)
+            return rows.partition(count, columns=columns)
         return partition(
             rows,
             max_value_bytes=self._blocks.max_value_bytes,

@@ -124,6 +124,14 @@ def test_more_blocks_than_ranges_and_fewer_are_cut_alike(file: TemporaryBytes, m
         assert dict(found) == rows
 
 
+@pytest.mark.parametrize("form", ["by columns", "mixed", "typed"])
+def test_columns_may_be_taken_back_when_the_rows_are_there(file: TemporaryBytes, form: str) -> None:
+    rows, options = FORMS[form]
+    found = streamed(rows, file, **options)
+    by_rows = partition(rows, max_value_bytes=LIMIT, **options | {"columns": False})
+    assert manifest(found.partition(None, columns=False)) == manifest(by_rows)
+
+
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "none"])
 def test_it_is_a_mapping_of_the_same_rows(file: TemporaryBytes, form: str) -> None:
     rows, options = FORMS[form]

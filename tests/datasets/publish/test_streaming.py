@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +24,7 @@ from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.validators import MaxChanged, MaxRemoved, MaxShrink
 from django_etcdaero.exceptions import StoreFull
 from tests.datasets.hosting import FakeHost, follow, history, many, publish
+from tests.paths import ROOT
 
 COUNT = 3000
 
@@ -245,3 +250,19 @@ def test_a_directory_for_temporary_files_that_is_not_there_is_named(
     alias.stores = replace(alias.stores, temporary_dir=str(tmp_path / "nowhere"))
     assert f"TEMPORARY_DIR: {tmp_path}/nowhere: No such file" in str(publish(prices).error)
     assert history(host, prices) == []
+
+
+def test_a_refresh_that_was_killed_goes_on_where_blocks_exist(tmp_path: Path) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        (tmp_path / "temporary").mkdir(exist_ok=True)
+        command = [sys.executable, str(ROOT / "tests/programs/streaming.py"), str(tmp_path), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert list((tmp_path / "temporary").iterdir()) == []
+        return done.returncode, done.stdout + done.stderr
+
+    assert run("25000") == (-signal.SIGKILL, "")
+    code, said = run()
+    assert code == 0
+    outcome, written, total, _ = json.loads(said)
+    assert outcome == "refreshed"
+    assert total / 5 < written < total / 2
