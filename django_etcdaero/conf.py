@@ -134,6 +134,12 @@ def shared_dir(used: AliasSettings) -> str:
     return str(((base_dir() or Path()) / used.options.SHARED_DIR).absolute())
 
 
+def temporary_dir(used: AliasSettings) -> str:
+    """Return the directory of what a load keeps on disk; empty: where the system has its temporary files."""
+    named = used.options.TEMPORARY_DIR
+    return str(((base_dir() or Path()) / named).absolute()) if named else ""
+
+
 def suggestion(wrong: object, known: Iterable[str]) -> str:
     """Return the end of a message about an unknown name: what was probably meant, or what there is."""
     names = {name.lower(): name for name in known if _ALIAS.fullmatch(name)}

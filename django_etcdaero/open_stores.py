@@ -197,6 +197,7 @@ def _open(alias: str, *, memory_only: bool) -> Stores:
         about=about(settings),
         missing=_why_missing(settings),
         shared_dir="" if memory_only else conf.shared_dir(settings),
+        temporary_dir=conf.temporary_dir(settings),
     )
     if not memory_only:
         return stores

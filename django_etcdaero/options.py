@@ -40,6 +40,9 @@ class Options:
     SHARED_DIR: str = field(default=".etcdaero/shared", repr=False)  # somebody may have written a password there
     """Directory of the files that the processes of a host share (``shared = True``): on a local disk, or in memory;
     relative to ``BASE_DIR``."""
+    TEMPORARY_DIR: str = field(default="", repr=False)
+    """Directory in which a load of many rows keeps them until they are published; relative to ``BASE_DIR``. Empty:
+    where the system has its temporary files."""
     REFRESH_IN_RUNSERVER: RefreshInRunserver = "auto"
     """Whether ``runserver`` refreshes the datasets itself: ``auto`` (under ``DEBUG``), ``off``."""
     ADMIN_KEYS: AdminKeys = "prefix"
@@ -51,7 +54,7 @@ class Options:
             wrong = complaint(name, value)
             if wrong is not None:
                 raise ConfigurationError(f"{name} {wrong}")
-            if name == "SHARED_DIR":
+            if name in _DIRECTORIES:
                 object.__setattr__(self, name, os.fspath(value))
             if name in _RANGES and not _RANGES[name].whole:
                 object.__setattr__(self, name, float(value))
@@ -77,6 +80,7 @@ _CHOICES: Final[dict[str, tuple[object, ...]]] = {
     "ADMIN_KEYS": get_args(AdminKeys),
     "NEWEST_FORMAT": (2, 4),
 }
+_DIRECTORIES: Final = ("SHARED_DIR", "TEMPORARY_DIR")
 READER_OPTIONS: Final = ("START", "POLL_INTERVAL", "SESSION_TTL", "SPLAY", "REFRESH_IN_RUNSERVER")
 """What concerns the process, which has one reader and one service: the alias ``default`` says it for all."""
 OPTION_NAMES: Final = tuple(field.name for field in fields(Options))
@@ -88,11 +92,13 @@ def complaint(name: str, value: object) -> str | None:
     if name in _CHOICES:
         allowed = ", ".join(map(repr, _CHOICES[name]))
         return None if value in _CHOICES[name] else f"must be one of {allowed}, not {_shown(value)}"
-    if name == "SHARED_DIR":
+    if name in _DIRECTORIES:
         path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
         # A URL, maybe with a password, was meant for another setting.
-        ok = isinstance(path, str) and path != "" and "\0" not in path and "://" not in path
-        return None if ok else f"must be a str or a Path, of a directory, not {_shown(value)}"
+        ok = isinstance(path, str) and "\0" not in path and "://" not in path
+        if ok and (path or name == "TEMPORARY_DIR"):
+            return None
+        return f"must be a str or a Path, of a directory, not {_shown(value)}"
     least, most, whole = _RANGES[name]
     if isinstance(value, int if whole else int | float) and not isinstance(value, bool) and least <= value <= most:
         return None

@@ -52,6 +52,7 @@ SMALL = {
     "typed_rows.py": ["2000"],
     "shared.py": ["--rows=2000", "--processes=2", "--held=1", "--reads=200"],
     "stalls.py": ["--rows=3000", "--changed=3", "--swaps=1"],
+    "streaming.py": ["--rows=30000", "--again", "--ordered"],
     "scale.py": ["--processes", "2", "--datasets", "2", "--seconds=1", "--announcements=1", "--settle=0"],
 }
 """The scripts that measure without servers that must be named, and how to make them quick."""

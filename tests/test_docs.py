@@ -195,7 +195,7 @@ def test_the_settings_page_lists_the_options_with_their_defaults() -> None:
     assert described == {field.name: repr(field.default) for field in fields(options.Options)}
 
 
-NO_RANGE = ("START", "SHARED_DIR", "REFRESH_IN_RUNSERVER", "ADMIN_KEYS")
+NO_RANGE = ("START", "SHARED_DIR", "TEMPORARY_DIR", "REFRESH_IN_RUNSERVER", "ADMIN_KEYS")
 """Options that are no numbers."""
 
 

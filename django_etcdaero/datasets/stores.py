@@ -46,5 +46,7 @@ class Stores:
     """What this process tells about itself where it registers."""
     shared_dir: str = ""
     """Where files are that all processes of the host map; empty: rows are held in memory, whatever a dataset says."""
+    temporary_dir: str = ""
+    """Where a load keeps what does not stay in memory; empty: where the system has its temporary files."""
     missing: str = ""
     """Why records may be missing here that are stored elsewhere; empty: there is no reason for that."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets.publish.source import About
+from django_etcdaero.management.commands.etcdaero_refresh import ProgressBar
 from django_etcdaero.signals import dataset_published
 from tests.management.running import declare, run
 
@@ -60,3 +63,18 @@ def test_no_bar_stands_beside_what_is_logged_when_a_version_is_published(monkeyp
     assert "prices: write" in seen[0]
     assert seen[0].endswith("\r")
     assert seen[0].rstrip("\r").rpartition("\r")[2].strip() == ""
+
+
+def test_a_bar_tells_the_rate_and_with_a_total_the_time_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+    bar = ProgressBar("prices")
+    shown = []
+    for done, total in [(0, None), (1000, About(4000)), (5000, About(4000)), (6000, 6000)]:
+        bar("load", done, total)
+        assert bar._bar is None or bar._bar.refresh()
+        shown.append(stream.getvalue())
+    bar.end()
+    assert "prices: load: 0 rows since " in shown[0]
+    assert re.search(r"load \(total as last time\): +\d+%.* 1.00k/4.00k .*<.* rows/s\]", shown[1])
+    assert re.search(r"load.*: 5,000 rows since .* rows/s", shown[2])

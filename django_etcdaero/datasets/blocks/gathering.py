@@ -62,6 +62,8 @@ class Gathering:
     def __init__(self, *, columns: bool, longest: int, row_type: type[Any] | None = None) -> None:
         self._row_class = None if row_type is None else row_class(row_type)
         self._columns = columns
+        self.writes_columns = columns
+        """Whether blocks are written by columns; may be taken back after rows were taken."""
         self.longest = longest
         self._encoder = Encoder()
         self._check = KeyCheck(self._encoder.zones)
@@ -183,10 +185,11 @@ class Gathering:
         """
         if not self._columns:
             return None, kept
-        plain = self._joined(kept) if self._all_alike and len(kept) >= FEWEST else None
-        if plain is None:
-            keys, values = _opened(kept)
-            plain = self._written(keys, values) if len(kept) >= FEWEST else None
+        plain = None
+        if self.writes_columns and len(kept) >= FEWEST:
+            plain = self._joined(kept) if self._all_alike else None
+            if plain is None:
+                plain = self._written(*_opened(kept))
         if plain is not None and len(plain) <= self.longest:
             return plain, []
         keys, values = _opened(kept)

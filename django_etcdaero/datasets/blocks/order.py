@@ -100,10 +100,15 @@ class Cutter:
             if len(self._chunk) == MOST_KEYS or not (checksum * 0x9E3779B97F4A7C15 >> 54) % KEYS:
                 self._cut()
 
+    def whole(self) -> list[tuple[bytes, int]]:
+        """Return the plain form of each chunk that is whole, with its number of keys; each is returned once."""
+        chunks, self._chunks = self._chunks, []
+        return chunks
+
     def chunks(self) -> list[tuple[bytes, int]]:
-        """Return the plain form of each chunk with its number of keys, when all keys were added."""
+        """Likewise for all that are left, when all keys were added."""
         self._cut()
-        return self._chunks
+        return self.whole()
 
     def _cut(self) -> None:
         if self._chunk:

@@ -13,7 +13,7 @@ row can be too big for a record. An empty block has no record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import add
@@ -43,7 +43,11 @@ MIN_ROWS, MAX_ROWS = 12, 96
 
 _NEW_ROWS: Final = 24  # a new number of blocks is the largest power of two with so many rows in each: 24 to 48
 _HEADER_BYTES: Final = 5
-_CHUNK: Final = 256
+_GOLDEN: Final = 0x9E3779B1
+"""2**32 over the golden ratio. The CRC-32 of a key is multiplied by it, because that is linear: for keys in some
+patterns (UUIDs that differ only in their upper half) its own bits leave every second block empty."""
+CHUNK: Final = 256
+"""Rows that are encoded together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,13 @@ def block_count(rows: int, previous_count: int | None = None) -> int:
 
 
 def block_of(key: bytes, count: int) -> int:
-    """Return the number of the block, of ``count``, in which the row with this encoded key is.
+    """Return the number of the block, of ``count``, in which the row with this encoded key is."""
+    return hash_of(key) >> (33 - count.bit_length())
 
-    :func:`partition` does the same for all keys at once.
-    """
-    return crc32(key) * 0x9E3779B1 >> (33 - count.bit_length()) & (count - 1)
+
+def hash_of(key: bytes) -> int:
+    """Return the hash of an encoded key: 32 bits, of which the leading ones say in which block its row is."""
+    return crc32(key) * _GOLDEN & 0xFFFFFFFF
 
 
 class Partition:
@@ -172,36 +178,78 @@ def partition(
     and ``RecordTooBig`` for a row that does not fit in a record (uncompressed, so that whether it fits does not depend
     on what else it contains).
     """
-    limit = longest_body(max_value_bytes)
+    encoding = RowEncoding(
+        max_value_bytes=max_value_bytes, ordered=ordered, contents=contents, columns=columns, row_type=row_type
+    )
     total = len(rows)
     count = block_count(total, previous_count)
-    shift, mask = 33 - count.bit_length(), count - 1
+    shift = 33 - count.bit_length()
     buckets: list[list[bytes]] = [[] for _ in range(count)]
-    gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns, row_type=row_type)
-    content = 0
-    cutter = Cutter(gathering.longest) if ordered else None
     all_keys, all_rows = iter(rows), iter(rows.values())
-    while keys := list(islice(all_keys, _CHUNK)):
-        values = list(islice(all_rows, _CHUNK))
-        encoded = gathering.keys(keys)
-        kept = gathering.rows(keys, encoded, values)
-        if contents:
-            content += sum_of(map(add, encoded, gathering.one_by_one(keys, values)))
-        checksums = list(map(crc32, encoded))
-        for checksum, pair in zip(checksums, kept, strict=True):
-            # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
-            # patterns (UUIDs that differ only in their upper half) its own bits leave every second block empty.
-            buckets[checksum * 0x9E3779B1 >> shift & mask].append(pair)
-        if cutter is not None:
-            cutter.add(encoded, checksums)
-        _refuse_too_big(keys, gathering.sizes(keys, kept, values, limit), limit)
+    while keys := list(islice(all_keys, CHUNK)):
+        hashes, kept = encoding.add(keys, list(islice(all_rows, CHUNK)))
+        for each, pair in zip(hashes, kept, strict=True):
+            buckets[each >> shift].append(pair)
         if progress is not None:
             progress(len(keys))
-    chunks = [] if cutter is None else cutter.chunks()
-    order = [
-        EncodedBlock(index, digest_of(Kind.ORDER, plain), plain, keys) for index, (plain, keys) in enumerate(chunks)
-    ]
-    return Partition(buckets, total, gathering, order, content_of(content) if contents else b"")
+    order = list(chunks_of_order(encoding.chunks()))
+    return Partition(buckets, total, encoding.gathering, order, encoding.content)
+
+
+class RowEncoding:
+    """Encodes the rows of a version as they come, some hundred at a time.
+
+    The arguments are those of :func:`partition`.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_value_bytes: int,
+        ordered: bool = False,
+        contents: bool = False,
+        columns: bool | None = None,
+        row_type: type[Any] | None = None,
+    ) -> None:
+        self.gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns, row_type=row_type)
+        self._limit = longest_body(max_value_bytes)
+        self._sum = 0 if contents else None
+        self._cutter = Cutter(self.gathering.longest) if ordered else None
+
+    def add(self, keys: Sequence[Any], rows: Sequence[Any]) -> tuple[list[int], list[bytes]]:
+        """Take rows that follow each other: return the hash by which each finds its block, and what is kept of it.
+
+        Raises ``EncodeError`` and ``RecordTooBig``.
+        """
+        gathering = self.gathering
+        encoded = gathering.keys(keys)
+        kept = gathering.rows(keys, encoded, rows)
+        if self._sum is not None:
+            self._sum += sum_of(map(add, encoded, gathering.one_by_one(keys, rows)))
+        checksums = list(map(crc32, encoded))
+        if self._cutter is not None:
+            self._cutter.add(encoded, checksums)
+        _refuse_too_big(keys, gathering.sizes(keys, kept, rows, self._limit), self._limit)
+        return [each * _GOLDEN & 0xFFFFFFFF for each in checksums], kept
+
+    def whole_chunks(self) -> list[tuple[bytes, int]]:
+        """Return the chunks of the order that are whole by now, and that were not returned before."""
+        return [] if self._cutter is None else self._cutter.whole()
+
+    def chunks(self) -> list[tuple[bytes, int]]:
+        """Return the chunks of the order that were not returned before, when all rows were added."""
+        return [] if self._cutter is None else self._cutter.chunks()
+
+    @property
+    def content(self) -> bytes:
+        """The digest of all rows so far (:mod:`.content`), if it was asked for."""
+        return b"" if self._sum is None else content_of(self._sum)
+
+
+def chunks_of_order(chunks: Iterable[tuple[bytes, int]]) -> Iterator[EncodedBlock]:
+    """Yield chunks of the order as they are stored; of each its plain form and the number of its keys."""
+    for index, (plain, keys) in enumerate(chunks):
+        yield EncodedBlock(index, digest_of(Kind.ORDER, plain), plain, keys)
 
 
 def decode_block(
@@ -235,6 +283,14 @@ def decode_block(
     elif made is not None:
         values = made.made(keys, values, frozen=frozen)
     return DecodedBlock(keys, values)
+
+
+def decode_plain(plain: bytes, *, frozen: bool) -> DecodedBlock:
+    """Return the rows of a block in its plain form, which was checked, as they are stored. Raises ``DamagedRecord``."""
+    if short_rows.is_by_fields(plain):
+        shape, keys, columns = short_rows.read(plain, frozen=frozen)
+        return DecodedBlock(keys, shape.rows(columns, frozen=frozen))
+    return DecodedBlock(*_flat(plain, frozen))
 
 
 def _flat(plain: bytes, frozen: bool) -> tuple[Sequence[Any], Sequence[Any]]:

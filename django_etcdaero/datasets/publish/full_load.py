@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from contextvars import Context
 from typing import Any
 
 from django_etcdaero.datasets.blocks.delta import check_keys
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.row_stream import RowStream, StreamedRows
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.system.clocks import elapsed
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
+from django_etcdaero.system.temporary_bytes import TemporaryBytes
 
 from .announcing import Load
 from .drift import drift_of
 from .position import Position, position_of, read_cursor
 from .publishing import Published, Publishing
+from .source import stream_rows
 from .storing import Storing, load_manifest
 from .validation import trial_load
 
@@ -28,8 +32,13 @@ logger = logging.getLogger("django_etcdaero.datasets")
 def publish_all(work: Publishing) -> Published:
     """Load everything and publish it. Raises as :meth:`.publication.Publication.run` does."""
     work.end.answers = work.from_source
+    with ExitStack() as stack:
+        return _publish(work, stack)
+
+
+def _publish(work: Publishing, stack: ExitStack) -> Published:
     # 2. Load and validate.
-    rows, load = _load_and_validate(work)
+    rows, load = _load_and_validate(work, stack)
     position = position_of(load.latest, work.state.checked) if work.changeable else None
     # 3. Store what is missing.
     base = load_manifest(work.blocks, load.latest)
@@ -38,6 +47,7 @@ def publish_all(work: Publishing) -> Published:
         same = position.content if position is not None and base is not None and work.may_stay(base) else b""
         manifest = storing.store(rows, contents=work.changeable, columns=work.allowed.columns, same=same)
     del rows
+    stack.close()
     load = load._replace(content=storing.content.hex(), drift=_drift(work, base, position, manifest, storing))
     version: int | None = None
     checked: Checked | None = None
@@ -58,20 +68,45 @@ def publish_all(work: Publishing) -> Published:
     return Published(outcome, version, checked, manifest.rows, written, total, drift=load.drift)
 
 
-def _load_and_validate(work: Publishing) -> tuple[dict[Any, Any], Load]:
+def _load_and_validate(work: Publishing, stack: ExitStack) -> tuple[dict[Any, Any] | StreamedRows, Load]:
     started, began, work.loading = time.time(), elapsed(), True
     cursor = ""
     if work.from_source and work.dataset._loads_changes():
         cursor = Context().run(read_cursor, work.dataset)
-    rows = Context().run(work.read, work.progress)
+    rows = Context().run(_read, work)
+    if isinstance(rows, StreamedRows):
+        stack.callback(rows.close)
     work.permission.check()
-    if work.changeable:
+    if work.changeable and not isinstance(rows, StreamedRows):
         check_keys(rows)
     load = Load(started, began, elapsed() - began, work.latest(), cursor, started if work.changeable else 0.0)
     work.phases["load"] = load.seconds
     work.validate(load.latest, rows)
     work.loading = False
     return rows, load
+
+
+def _read(work: Publishing) -> dict[Any, Any] | StreamedRows:
+    """Read the source: rows that are streamed are encoded as they come."""
+    if work.read is not None:
+        return work.read(work.progress)
+
+    columns = work.allowed.columns
+    del work.allowed  # a load may take long: who reads is looked at anew before blocks are written
+
+    def stream() -> RowStream:
+        return RowStream(
+            TemporaryBytes(work.stores.temporary_dir, setting="TEMPORARY_DIR"),
+            max_value_bytes=work.blocks.max_value_bytes,
+            ordered=work.dataset.ordered,
+            contents=work.changeable,
+            columns=None if columns else False,
+            row_type=work.dataset.row_type,
+            check=check_keys if work.changeable else None,
+        )
+
+    before = work.state.current.rows if work.state.current is not None else 0
+    return stream_rows(work.dataset, work.progress, stream, before=before)
 
 
 def _drift(

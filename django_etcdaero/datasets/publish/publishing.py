@@ -33,7 +33,7 @@ from .changing import Difference
 from .expiry import kept
 from .permission import Permission
 from .repair import refuse_repair_in_vain
-from .source import Progress, load_rows
+from .source import Progress
 from .storing import Storing
 from .validation import run_validators
 
@@ -101,7 +101,7 @@ class Publishing:
         self.permission = permission
         self.force = force
         self.progress = progress
-        self.read = read or partial(load_rows, dataset)
+        self.read = read
         self.from_source = read is None
         self._skip_validators = skip_validators
         self.results: list[ValidatorResult] = []

@@ -46,6 +46,7 @@ from .commit import give_back, loaded_as_read, move_announcement
 from .hanging import HangingLoad, refuse_one_more
 from .limit import TimeLimit, load_limit
 from .permission import Permission
+from .progress import ProgressLog
 from .publication import Publication
 from .source import Progress
 from .turn import Line, Turn
@@ -89,7 +90,7 @@ class Refresh:
         self._force = force
         self._wait = wait
         self._dry_run = dry_run
-        self._progress = progress
+        self._progress = progress or ProgressLog(dataset.name)
         self._told = told
         self._on_overdue = on_overdue
         self._line = line

@@ -6,7 +6,7 @@ together, right before the announcement: a refresh that fails or is killed on th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cached_property
 from itertools import islice
 from typing import Any
@@ -17,10 +17,12 @@ from django_etcdaero.datasets.blocks.delta import EncodedDelta
 from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.folding import FoldedBlock
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
-from django_etcdaero.datasets.blocks.partition import EncodedBlock, partition
+from django_etcdaero.datasets.blocks.partition import EncodedBlock, Partition, partition
+from django_etcdaero.datasets.blocks.row_stream import StreamedPartition, StreamedRows
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import ResponseError
+from django_etcdaero.system.temporary_bytes import TemporaryValues
 
 from .source import STEP, Progress
 
@@ -69,7 +71,7 @@ class Storing:
         self._progress = progress
         self._written: dict[bytes, int] = {}
         """Stored bytes of each record that was (or, in a dry run, would be) written."""
-        self._kept: dict[bytes, bytes] = {}
+        self._kept: MutableMapping[bytes, bytes] = {}
         """In a dry run: the stored form of what would be written."""
         self.content = b""
         """Digest of all rows, where :meth:`store` was asked for it."""
@@ -101,7 +103,7 @@ class Storing:
         return sum(self._written.values())
 
     def store(
-        self, rows: Mapping[Any, Any], *, contents: bool = False, columns: bool = True, same: bytes = b""
+        self, rows: Mapping[Any, Any] | StreamedRows, *, contents: bool = False, columns: bool = True, same: bytes = b""
     ) -> Manifest:
         """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors.
 
@@ -109,16 +111,7 @@ class Storing:
         ``content`` then. ``same`` is that of the base, if it is known: where the rows are those of the base, and all of
         that is there, it stays as it is, with its deltas.
         """
-        parts = partition(
-            rows,
-            max_value_bytes=self._blocks.max_value_bytes,
-            previous_count=self._base.count if self._base is not None else None,
-            ordered=self._dataset.ordered,
-            contents=contents,
-            row_type=self._dataset.row_type,
-            columns=None if columns else False,
-            progress=self._counter("encode", len(rows)),
-        )
+        parts = self._partition(rows, contents=contents, columns=columns)
         self.content = parts.content
         base = self._base
         if base is not None and base.deltas and same == parts.content and not self._verify and self._stays():
@@ -133,6 +126,24 @@ class Storing:
         )
         self.store_manifest(manifest)
         return manifest
+
+    def _partition(
+        self, rows: Mapping[Any, Any] | StreamedRows, *, contents: bool, columns: bool
+    ) -> Partition | StreamedPartition:
+        count = self._base.count if self._base is not None else None
+        if isinstance(rows, StreamedRows):  # they were encoded as they came
+            self._kept = TemporaryValues(rows.another_file())
+            return rows.partition(count, columns=columns)
+        return partition(
+            rows,
+            max_value_bytes=self._blocks.max_value_bytes,
+            previous_count=count,
+            ordered=self._dataset.ordered,
+            contents=contents,
+            row_type=self._dataset.row_type,
+            columns=None if columns else False,
+            progress=self._counter("encode", len(rows)),
+        )
 
     def store_manifest(self, manifest: Manifest) -> None:
         """Write the pages and the root of a version whose other records were stored. Raises store errors."""

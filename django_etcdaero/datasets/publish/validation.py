@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from django_etcdaero.datasets.blocks.assembly import Assembled, assemble
+from django_etcdaero.datasets.blocks.assembly import FETCH, Assembled, assemble
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.difference import differences, encoded_side, stored_side
-from django_etcdaero.datasets.blocks.digests import Fetch
+from django_etcdaero.datasets.blocks.digests import Fetch, fetched
 from django_etcdaero.datasets.blocks.frozen import freeze
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.blocks.partition import partition
+from django_etcdaero.datasets.blocks.partition import decode_block, partition
 from django_etcdaero.datasets.blocks.row_class import row_class
+from django_etcdaero.datasets.blocks.row_stream import StreamedRows
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.field_index import build_index
 from django_etcdaero.datasets.snapshot import make_snapshot
@@ -24,11 +25,14 @@ from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.datasets.validators import RowCounts, ValidatorResult, validate
 from django_etcdaero.exceptions import ConfigurationError, EtcdAeroError, ResponseError, ValidationFailed
+from django_etcdaero.records.store import batches
 from django_etcdaero.system.error_text import text_of
 from django_etcdaero.system.interruption import interrupts
 
 from .base import Base
 from .changing import ChangedRows, Difference
+from .source import STREAM_FROM
+from .stored_rows import StoredRows
 from .thresholds import choose_validators
 
 logger = logging.getLogger("django_etcdaero.datasets")
@@ -43,6 +47,8 @@ class OldRows(Mapping[Any, Any]):
 
     :meth:`changes` counts what differs and fetches only blocks that do.
 
+    ``streamed``: few of them are held at a time where there are many.
+
     They are read-only, and of the types that ``load()`` gives, whatever the dataset declares. Looking at them raises
     :class:`OldRowsGone` when the record store does not have them any more.
     """
@@ -54,8 +60,10 @@ class OldRows(Mapping[Any, Any]):
         row_type: type[Any] | None = None,
         *,
         manifest: Manifest | None = None,
+        streamed: bool = False,
     ) -> None:
         self._blocks = blocks
+        self._streamed = streamed and announcement.rows > STREAM_FROM
         self._row_type = row_type
         self._announcement = announcement
         self._known = manifest
@@ -69,6 +77,10 @@ class OldRows(Mapping[Any, Any]):
 
     @cached_property
     def _rows(self) -> Mapping[Any, Any]:
+        if self._streamed:
+            with self._telling_what_is_gone():
+                manifest = self._manifest
+            return StoredRows(manifest, self._blocks.fetch, self._telling_what_is_gone)
         with self._telling_what_is_gone():
             return assemble(self._announcement.version, self._manifest, self._blocks.fetch, rows="frozen").view
 
@@ -80,14 +92,16 @@ class OldRows(Mapping[Any, Any]):
         if self._counted is None or self._counted[0] is not new:
             with self._telling_what_is_gone():
                 count, stored = self._manifest.count, stored_side(self._manifest, self._blocks.fetch)
-            rows = new.as_loaded if isinstance(new, NewRows) else new
-            parts = partition(
-                rows,
-                max_value_bytes=self._blocks.max_value_bytes,
-                previous_count=count,
-                row_type=self._row_type,
-            )
-            side = encoded_side(parts, parts.count, frozenset(stored.blocks))
+            if isinstance(new, StreamedRows):
+                side = new.side(count)
+            else:
+                parts = partition(
+                    new.as_loaded if isinstance(new, NewRows) else new,
+                    max_value_bytes=self._blocks.max_value_bytes,
+                    previous_count=count,
+                    row_type=self._row_type,
+                )
+                side = encoded_side(parts, parts.count, frozenset(stored.blocks))
             with self._telling_what_is_gone():
                 pairs = differences(stored, side)
                 found = Counter((pair.old is None, pair.new is None) for pair in pairs)
@@ -111,6 +125,14 @@ class OldRows(Mapping[Any, Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._rows)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Return keys and rows."""
+        return self._rows.items()
+
+    def values(self) -> ValuesView[Any]:
+        """Return the rows."""
+        return self._rows.values()
 
     def __len__(self) -> int:
         return self._announcement.rows
@@ -155,13 +177,14 @@ def run_validators(
     blocks = BlockStore(stores.records, layout)
     if changed is not None and latest is not None:
         base, found = changed
-        old = OldRows(blocks, latest, dataset.row_type, manifest=base.manifest)
+        old = OldRows(blocks, latest, dataset.row_type, manifest=base.manifest, streamed=True)
         with_changes = ChangedRows(old, found)
         old.counted(with_changes, found.counts)
         validate(chosen.validators, old, with_changes, overridden=chosen.overridden, results=results)
         return
-    current = None if latest is None else OldRows(blocks, latest, dataset.row_type)
-    new = NewRows(rows)
+    streamed = isinstance(rows, StreamedRows)
+    current = None if latest is None else OldRows(blocks, latest, dataset.row_type, streamed=streamed)
+    new = rows if streamed else NewRows(rows)
     try:
         validate(chosen.validators, current, new, overridden=chosen.overridden, results=results)
     except OldRowsGone as error:
@@ -223,6 +246,9 @@ def trial_load(
     if dataset.row_type is None and type(dataset).prepare is Declared.prepare and not dataset.indexes:
         return None
     try:
+        if type(dataset).prepare is Declared.prepare and not manifest.deltas:
+            _try_blocks(dataset, manifest, fetch)
+            return None
         made = assemble(
             announcement.version, manifest, fetch, rows=dataset.rows, row_type=dataset.row_type, before=before
         )
@@ -236,3 +262,14 @@ def trial_load(
             raise
         raise ValidationFailed(f"prepare() raised {text_of(error)}") from error
     return made
+
+
+def _try_blocks(dataset: Declared[Any, Any], manifest: Manifest, fetch: Fetch) -> None:
+    """Make the rows, and indexes of them, some blocks at a time; none is held."""
+    for names in batches(manifest.blocks, FETCH):
+        some: dict[Any, Any] = {}
+        for digest, stored in fetched(names, fetch, at_once=FETCH, what="blocks"):
+            block = decode_block(digest, stored, rows=dataset.rows, row_type=dataset.row_type)
+            some.update(zip(block.keys, block.rows, strict=True))
+        for field in dataset.indexes:
+            build_index(dataset.name, field, some)

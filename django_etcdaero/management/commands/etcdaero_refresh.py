@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from django_etcdaero.datasets.dataset import Dataset
 from django_etcdaero.datasets.publish.refresh import Refresh
+from django_etcdaero.datasets.publish.source import About
 from django_etcdaero.datasets.publish.uncommitted import refuse_in_transaction
 from django_etcdaero.datasets.state.status import RefreshResult
 from django_etcdaero.management import reloading
@@ -56,28 +57,34 @@ class ProgressBar:
     def __init__(self, name: str) -> None:
         self._name = name
         self._phase = ""
+        self._began = 0.0
         self._bar: tqdm[Any] | None = None
         self._ended = False
 
     def __call__(self, phase: str, done: int, total: int | None) -> None:
         if self._ended:  # a load that was left behind goes on
             return
-        if phase != self._phase or self._bar is None:
+        about = isinstance(total, About)
+        if about and total is not None and done > total:
+            total = None
+        if phase != self._phase or self._bar is None or (total is None) != (self._bar.total is None):
+            self._began = time.time() if phase != self._phase else self._began
             self.close()
             self._phase = phase
             # A source may be silent to its end: then the beginning tells more than a clock that stands still.
+            since = f"{{desc}}: {{n:,}} rows since {moment(self._began)}, {{rate_fmt}}"
             self._bar = tqdm(
-                desc=f"{self._name}: {phase}",
+                desc=f"{self._name}: {phase}{' (total as last time)' if about else ''}",
                 total=total,
                 leave=False,
                 file=sys.stderr,
                 unit_scale=True,
                 unit=" rows",
-                bar_format=f"{{desc}}: {{n:,}} rows since {moment(time.time())}" if total is None else None,
+                bar_format=since if total is None else None,
             )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
-        if done == total:
+        if done == total and not about:
             self.close()  # what is logged next must not stand beside it
 
     def end(self) -> None:
