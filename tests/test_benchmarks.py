@@ -50,7 +50,8 @@ SMALL = {
     "million.py": ["--rows=5000"],
     "records.py": ["mem:", "sqlite:///{directory}/records.sqlite3"],
     "typed_rows.py": ["2000"],
-    "shared.py": ["--rows=2000", "--processes=2", "--held=1", "--reads=200"],
+    "shared.py": ["--rows=2000", "--processes=2", "--held=1", "--reads=200", "--changes=2"],
+    "workers.py": ["--rows=2000", "--workers=2"],
     "stalls.py": ["--rows=3000", "--changed=3", "--swaps=1"],
     "scale.py": ["--processes", "2", "--datasets", "2", "--seconds=1", "--announcements=1", "--settle=0"],
 }
