@@ -83,6 +83,12 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def pss(pid: int | str = "self") -> float:
+    """Return the share of a process of the memory that it uses, in megabytes."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
+
+
 def python() -> list[str]:
     """Return the command that starts this interpreter."""
     return [sys.executable, "-W", "error"]

@@ -16,6 +16,8 @@ from .writing import Entries, Part, Writer
 GROWTH: Final = 2
 """A layer is at least so many times as large as the one above it; smaller ones are merged with that. So a row is
 written again a few times until it is folded, and there are as few layers as changes make levels of such sizes."""
+LARGEST: Final = 16_384
+"""Rows of a layer that is not merged with those above it any more: who waits for a change does not wait for that."""
 FLAGS_PER_ROW: Final = 16
 """Flags of the rows in layers, at least half as many: one in sixteen other rows, or fewer, is looked for in vain."""
 FOLDED: Final = 64
@@ -29,7 +31,7 @@ def write_layer(file: BinaryIO, root: bytes, stack: Stack, change: Change, *, le
     """
     kept, count = list(stack.layers), len(change.rows)
     merged: list[MappedChanges] = []
-    while len(kept) > least and (kept[-1].head.entries < GROWTH * count or len(kept) >= MOST_LAYERS - 1):
+    while len(kept) > least and (kept[-1].head.entries < min(GROWTH * count, LARGEST) or len(kept) >= MOST_LAYERS - 1):
         merged.insert(0, kept.pop())
         count += merged[0].head.entries
     names = {

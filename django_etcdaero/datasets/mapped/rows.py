@@ -14,6 +14,7 @@ from django_etcdaero.datasets.field_index import FieldIndex
 
 from .index import index_entries
 from .keys import MIX, PLAIN, encoded, pack
+from .one_row import making_one
 from .stack import Stack
 
 K = TypeVar("K")
@@ -52,7 +53,8 @@ class MappedRows(Mapping[K, V]):
 
         Not this object: the mapping has to end with its last user, and not with the next run of the garbage collector.
         """
-        stack, file, made = self.stack, self.stack.base, self._class
+        stack, file = self.stack, self.stack.base
+        make = None if self._class is None else making_one(self._class, frozen=self._frozen)
         data, offsets, hashes, checks, firsts = file.data, file.offsets, file.hashes, file.checks, file.firsts
         shift, frozen = 32 - file.head.bucket_bits, self._frozen
         flags, flag_bits = None, 32
@@ -76,14 +78,14 @@ class MappedRows(Mapping[K, V]):
                                 if crc32(pair) != checks[entry]:
                                     file.refuse(entry)
                                 row = decode(pair[len(packed) :], frozen=frozen)
-                                return row if made is None else made.made((key,), (row,), frozen=frozen)[0]
+                                return row if make is None else make(key, row)
             except (UnicodeEncodeError, OverflowError, IndexError):
                 pass
             found = stack.locate(key)
             if found is None:
                 raise KeyError(key)
             row = decode(found.file.pair(found.entry)[found.length :], frozen=frozen)
-            return row if made is None else made.made((key,), (row,), frozen=frozen)[0]
+            return row if make is None else make(key, row)
 
         return read
 
