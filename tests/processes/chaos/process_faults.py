@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from tests.processes.chaos.site import ALL, LEASE, NAMES, READERS, SERVICES, Reader
 from tests.processes.chaos.steps import Kind, Steps, Wait, kind, pause
@@ -136,12 +136,17 @@ class ProcessFaults:
         yield Wait(lambda: (told.dataset(name)["busy_with"] or "").startswith("prepare()"), "a prepare() that is stuck")
         self._chaos.blocked.add((reader, name))
         yield self._chaos.arrival(ALL)
-        yield Wait(lambda: told.dataset(name)["state"] == "INTERRUPTED", "the word that it is stuck")
+        yield Wait(lambda: _says_that_it_is_stuck(told.dataset(name)), "the word that it is stuck")
         self._site.blocker(name, reader).unlink()
         self._chaos.blocked.discard((reader, name))
         self._observer.say(f"let {name} in the reader {reader} go on")
         yield self._chaos.arrival([name], [reader])
         self._busy.discard(reader)
+
+
+def _says_that_it_is_stuck(told: Mapping[str, Any]) -> bool:
+    """Tell whether a reader says it of a dataset: by its state, and by the error alone before the first load."""
+    return told["state"] == "INTERRUPTED" or (told["version"] is None and "prepare()" in (told["error"] or ""))
 
 
 def check_end(process: Process) -> None:

@@ -42,6 +42,8 @@ READERS = {
 SERVICES = ["first", "second", *(f"service-{number}" for number in range(3, 10))][
     : int(os.environ.get("ETCDAERO_TEST_CHAOS_SERVICES", "3" if FAULTS else "2"))
 ]
+UNKNOWN = {"version": None, "state": None, "error": None, "busy_with": None, "number": -1, "refused": ""}
+"""What a reader that has not begun says of a dataset."""
 DISK = "64m"
 """Room on the disk of the files, where one can be mounted: far more than they take."""
 
@@ -85,7 +87,7 @@ class Reader:
         return self._rows_read + int(self.report().get("rows", 0))
 
     def dataset(self, name: str) -> dict[str, Any]:
-        told: dict[str, Any] = self.report().get("datasets", {}).get(name, {"number": -1, "state": None})
+        told: dict[str, Any] = self.report().get("datasets", {}).get(name, UNKNOWN)
         return told
 
 

@@ -84,7 +84,7 @@ class Shared(Figures):
 
 
 class Changing(Figures):
-    """Of a source that tells its changes; now and then everything is loaded."""
+    """Of a source that tells its changes; now and then everything is loaded. That on files is shared, too."""
 
     validators = [refuse_bad]
     full_load_every = timedelta(seconds=9)
@@ -121,4 +121,6 @@ KINDS: dict[str, type[Figures]] = {
 for alias, using in (("servers", "default"), ("files", "files")):
     for word, base in KINDS.items():
         options = {"name": f"{alias}-{word}", "using": using, "__module__": __name__}
+        if word == "changing":  # one with deltas in the memory of each process, one with deltas in a file for all
+            options["shared"] = alias == "files"
         type(f"{alias.title()}{word.title()}", (base,), options)
