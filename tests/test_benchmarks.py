@@ -40,9 +40,18 @@ def test_every_watcher_is_told_of_every_put_once(
 
 SMALL = {
     "admin_pages.py": ["--rows=200", "--keys=200", "--locks=20", "--processes=4", "--datasets=4", "--small=2"],
-    "announce.py": ["--rows=500", "--processes=2", "--rounds=2"],
+    "announcement.py": [
+        "--rows=500",
+        "--processes",
+        "1",
+        "3",
+        "--interpreters=2",
+        "--rounds=1",
+        "--json={directory}/found",
+    ],
     "cache.py": ["--seconds=0.005", "--rounds=1"],
     "changes.py": ["--rows=2000", "--changed=5", "--rounds=2"],
+    "compare.py": ["--rows=1000", "--processes=2", "--only", "shared", "SQLite"],
     "encode.py": ["2000"],
     "fan_out.py": ["--rows=2000", "--changed=2", "--rounds=1", "--readers=2"],
     "kv_calls.py": ["50"],
