@@ -1,14 +1,15 @@
 """One announcement and many real processes: when each of them has swapped, and what the stores have to do for it.
 
-    python benchmarks/announcement.py [--rows 20000 100000] [--processes 1 50] [--splay 2] [--shared --hosts 5]
-        [--json FILE]
+    python benchmarks/announcement.py [--rows 20000 40000] [--processes 1 50] [--alone 100000] [--splay 2]
+        [--shared --hosts 5] [--limit 240] [--json DIRECTORY]
 
 Each process has its own connections. ``--interpreters`` of them are interpreters of their own, the others are forked
 from those before anything is opened. In one kind of round all rows change, so that everything is fetched and spread
 over ``SPLAY``; in the other 20, which ``load_changes()`` tells. Told is the time from the announcement to the swap,
 what was asked of the stores (counted by the clients), and the CPU of the servers, if they are on this machine. With
-``--shared`` the processes share files as those of ``--hosts`` hosts would. ``model.py`` goes on from what ``--json``
-writes: what a process did one step after the other, and how long it took all of them.
+``--shared`` the processes share files as those of ``--hosts`` hosts would. After ``--limit`` seconds it ends with what
+it has. ``model.py`` goes on from what ``--json`` writes: what a process did one step after the other (``--alone``: of
+larger datasets, too), and how long it took all of them.
 """
 
 from __future__ import annotations
@@ -163,12 +164,14 @@ def of_kind(did: list[list[dict[str, Any]]], kind: str) -> list[dict[str, Any]]:
     return [line for some in did for line in some if line["kind"].startswith(kind)]
 
 
-def over_time(calls: list[dict[str, Any]], step: float) -> str:
-    """Say how many bytes were fetched in each step of time."""
-    amounts: dict[int, int] = {}
+def over_time(calls: list[dict[str, Any]]) -> str:
+    """Say how many bytes were fetched over time, in at most 24 steps."""
+    last = max((call["ended"] for call in calls), default=0.0)
+    step = max(0.25, last / 24)
+    amounts = [0.0] * (int(last / step) + 1)
     for call in calls:
-        amounts[int(call["ended"] / step)] = amounts.get(int(call["ended"] / step), 0) + call["bytes"]
-    return " ".join(f"{amounts.get(at, 0) / 1e6:.1f}" for at in range(max(amounts, default=0) + 1))
+        amounts[max(0, int(call["ended"] / step))] += call["bytes"] / 1e6
+    return f"MB in steps of {step:.2f} s (a round): " + " ".join(f"{amount:.1f}" for amount in amounts)
 
 
 def show(processes: int, kind: str, rounds: list[dict[str, Any]]) -> None:
@@ -187,7 +190,7 @@ def show(processes: int, kind: str, rounds: list[dict[str, Any]]) -> None:
         f"    asked of the record store: {requests:,.0f} calls, {bytes_ / 1e6:,.2f} MB, the slowest {slowest:.3f} s;"
         f" of etcd: {etcd:.0f} calls"
     )
-    print(f"    MB in each quarter of a second (a round): {over_time(calls[-1], 0.25)}")
+    print(f"    {over_time(calls[-1])}")
     counted = {name: median(each["servers"][name] for each in rounds) for name in rounds[0]["servers"]}
     counted.pop("seconds")
     print("    of the servers: " + ", ".join(f"{name} {value:,.4g}" for name, value in counted.items()), flush=True)
@@ -204,29 +207,47 @@ def measure(args: argparse.Namespace) -> None:
         "rows": count, "processes": processes, "splay": splay, "shared": args.shared, "hosts": args.hosts,
         "bytes": publisher.first.bytes_total, "changed": CHANGED, "machine": machine(), "cores": os.cpu_count(),
     }  # fmt: skip
-    publishing = {kind: publisher.announce(kind)["servers"] for kind in KINDS}  # nobody reads yet
-    readers = Readers(home, processes, splay, args)
+    found |= {kind: [] for kind in KINDS}
+    ends = time.monotonic() + args.limit / 2
+    readers = None
     try:
+        signal.signal(signal.SIGALRM, too_late)
+        signal.alarm(max(1, int(args.limit)))
+        publishing = {kind: publisher.announce(kind)["servers"] for kind in KINDS}  # nobody reads yet
+        readers = Readers(home, processes, splay, args)
         readers.wait(1 + len(KINDS), since=0)
         publisher.announce("few", readers)  # what is slower the first time is behind them
         time.sleep(REGISTERED)
         before = publisher.servers.counters()
         time.sleep(IDLE)
         idle = difference(publisher.servers.counters(), before)
-        found["idle"] = {name: value / idle["seconds"] for name, value in idle.items()}
-        for kind in KINDS:
-            found[kind] = [publisher.announce(kind, readers) for _ in range(args.rounds)]
-            for each in found[kind]:  # what the readers cost the servers, beyond being there
-                own = difference(each["servers"], publishing[kind])
-                each["servers"] = difference(own, found["idle"], times=own["seconds"])
-            show(processes, kind, found[kind])
+        idle = {name: value / idle["seconds"] for name, value in idle.items()}
+        for kind in KINDS * args.rounds:
+            if found[kind] and time.monotonic() > ends:
+                break
+            each = publisher.announce(kind, readers)
+            own = difference(each["servers"], publishing[kind])  # what the readers cost, beyond being there
+            each["servers"] = difference(own, idle, times=own["seconds"])
+            found[kind].append(each)
+    except TimeoutError:
+        print("    not finished in time", flush=True)
     finally:
-        readers.end()
+        if readers is not None:
+            readers.end()
         shutil.rmtree(home)
+    for kind in KINDS:
+        if found[kind]:
+            show(processes, kind, found[kind])
+    if not all(found[kind] for kind in KINDS):
+        return
     if args.json is not None:
         for each in (each for kind in KINDS for each in found[kind]):
             condense(each, keep=processes == 1)
         args.json.write_text(json.dumps(found) + "\n")
+
+
+def too_late(*args: object) -> None:
+    raise TimeoutError
 
 
 def condense(found: dict[str, Any], *, keep: bool) -> None:
@@ -246,10 +267,12 @@ def condense(found: dict[str, Any], *, keep: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 100_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[20_000, 40_000])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 50])
+    parser.add_argument("--alone", type=int, nargs="*", default=[100_000], help="rows that one process alone loads too")
+    parser.add_argument("--limit", type=float, default=240.0, help="seconds that all may take, at most")
     parser.add_argument("--interpreters", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--splay", type=float, default=2.0)
     parser.add_argument("--shared", action="store_true")
     parser.add_argument("--hosts", type=int, default=5)
@@ -263,17 +286,21 @@ def main() -> None:
         {"reader": reader, "measure": measure}[args.role](args)
         return
     print(machine(), flush=True)
-    for count in args.rows:
-        for processes in args.processes:
-            command = [*python(), __file__, "--role", "measure", "--rows", str(count), "--processes", str(processes)]
-            command += ["--interpreters", str(args.interpreters), "--rounds", str(args.rounds)]
-            command += ["--splay", str(args.splay), "--hosts", str(args.hosts)]
-            command += ["--shared"] if args.shared else []
-            if args.json is not None:
-                args.json.mkdir(parents=True, exist_ok=True)
-                name = f"{count}-{processes}{'-shared' if args.shared else ''}.json"
-                command += ["--json", str(args.json / name)]
-            subprocess.run(command, check=True)
+    end = time.monotonic() + args.limit
+    wanted = [(count, processes) for count in args.rows for processes in args.processes]
+    wanted += [(count, 1) for count in args.alone if (count, 1) not in wanted]
+    for number, (count, processes) in enumerate(wanted):
+        shares = [20 + some for _, some in wanted[number:]]  # what one does not need is there for those after it
+        limit = (end - time.monotonic()) * shares[0] / sum(shares)
+        command = [*python(), __file__, "--role", "measure", "--rows", str(count), "--processes", str(processes)]
+        command += ["--interpreters", str(args.interpreters), "--rounds", str(args.rounds)]
+        command += ["--splay", str(args.splay), "--hosts", str(args.hosts), "--limit", str(limit)]
+        command += ["--shared"] if args.shared else []
+        if args.json is not None:
+            args.json.mkdir(parents=True, exist_ok=True)
+            name = f"{count}-{processes}{'-shared' if args.shared else ''}.json"
+            command += ["--json", str(args.json / name)]
+        subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,8 @@ def main() -> None:
         f" of etcd: {costs.event * 1e6:.0f} an event, {costs.registration * 1e6:.0f} a registration"
     )
     for each in many:
+        if each["rows"] not in alone:
+            continue
         for kind in ("all", "few"):
             held_against(each, kind, traced(alone[each["rows"]][kind], costs), costs)
     usual = Setting(

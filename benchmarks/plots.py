@@ -1,10 +1,11 @@
 """Plots over the number of rows: measure what is missing, and draw them.
 
-    python benchmarks/plots.py [--rows 10000 100000 1000000 10000000] [--again] [--draw]
+    python benchmarks/plots.py [--rows 10000 100000 1000000 10000000] [--again] [--draw] [--limit 1800]
 
 Each point is measured by processes of its own (``points.py``) and added to ``points.csv`` at once, so that a run which
 was stopped goes on where it was. ``--draw`` measures nothing, and makes the plots of what is in the file; ``--again``
-measures the points that are there already. Before each point it says how long it takes, about.
+measures the points that are there already. Before each point it says how long it takes, about. What would not be
+finished after ``--limit`` seconds is left out, or stopped, and so is what needs more memory than there is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterable
@@ -61,7 +64,7 @@ class Measure:
         return self.fixed + self.million * rows / 1e6
 
 
-MEASURES = (Measure("blocks", 3, 150, 4000), Measure("whole", 40, 120, 1200))
+MEASURES = (Measure("blocks", 3, 130, 2500), Measure("whole", 20, 120, 1500))
 
 
 class Points:
@@ -115,24 +118,39 @@ def available() -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
 
 
-def measure(points: Points, wanted: Iterable[int], *, again: bool) -> None:
-    """Measure the points that are not in the file."""
+def measure(points: Points, wanted: Iterable[int], *, again: bool, limit: float) -> None:
+    """Measure the points that are not in the file, for at most so many seconds."""
     missing = [(each, rows) for rows in wanted for each in MEASURES if again or not points.has(each.name, rows)]
+    end = time.monotonic() + limit
     for number, (each, rows) in enumerate(missing):
+        begin = time.monotonic()
         left = sum(some.seconds(count) for some, count in missing[number:])
         print(
-            f"{each.name}, {rows:,} rows: about {each.seconds(rows):.0f} s, {left:.0f} s with all after it", flush=True
+            f"{each.name}, {rows:,} rows: {each.seconds(rows):.0f} s, about; with all after it {left:.0f} s", flush=True
         )
         if each.row_bytes * rows > available():
-            print(
-                f"    left out: it needs about {each.row_bytes * rows / 1e9:.0f} GB, and that is not free", flush=True
-            )
-            continue
-        begin = time.monotonic()
-        command = [*python(), str(Path(__file__).with_name("points.py")), "--measure", each.name, "--rows", str(rows)]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
-        points.put(each.name, rows, found | {TIME: {each.name: time.monotonic() - begin}})
+            print(f"    left out: needs about {each.row_bytes * rows / 1e9:.0f} GB, which are not free", flush=True)
+        elif begin + each.seconds(rows) > end:
+            print(f"    left out: {max(0.0, end - begin):.0f} s are left", flush=True)
+        elif (found := measured(each, rows, end - begin)) is None:
+            print("    stopped: its time is over", flush=True)
+        else:
+            points.put(each.name, rows, found | {TIME: {each.name: time.monotonic() - begin}})
+
+
+def measured(what: Measure, rows: int, seconds: float) -> dict[str, dict[str, float]] | None:
+    """Return what a point is, or ``None`` if that takes longer. Its processes end with it."""
+    command = [*python(), str(Path(__file__).with_name("points.py")), "--measure", what.name, "--rows", str(rows)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            told, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return None
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    found: dict[str, dict[str, float]] = json.loads(told.splitlines()[-1])
+    return found
 
 
 def main() -> None:
@@ -141,11 +159,12 @@ def main() -> None:
     parser.add_argument("--place", type=Path, default=PLACE, help="the directory of the file and the plots")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--draw", action="store_true")
+    parser.add_argument("--limit", type=float, default=1800.0, help="seconds that all may take, at most")
     args = parser.parse_args()
     points = Points(args.place / "points.csv")
     if not args.draw:
         print(machine())
-        measure(points, args.rows, again=args.again)
+        measure(points, args.rows, again=args.again, limit=args.limit)
     for path in draw(points, args.place):
         print(path)
 

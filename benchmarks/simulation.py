@@ -15,7 +15,7 @@ SLICE = 0.005
 REGISTER_WITHIN = 0.5
 """A process tells etcd what it holds within this time (``datasets/read/registering.py``)."""
 DEADLINE = 5.0
-"""Seconds that a call may take by default (``TIMEOUT``); what is slower fails and is tried again."""
+"""Seconds that a call may take by default (``CALL_TIMEOUT``); what is slower fails and is tried again."""
 SPLAY_BYTES = 1 << 20
 LOOK = 1.0
 """A process that shares looks for the file that another one makes so often (``datasets/mapped/versions.py``)."""
