@@ -287,8 +287,8 @@ def decode_block(
 
 def decode_plain(plain: bytes, *, frozen: bool) -> DecodedBlock:
     """Return the rows of a block in its plain form, which was checked, as they are stored. Raises ``DamagedRecord``."""
-    if short_rows.is_by_fields(plain):
-        shape, keys, columns = short_rows.read(plain, frozen=frozen)
+    if is_by_fields(plain):
+        shape, keys, columns = read(plain, frozen=frozen)
         return DecodedBlock(keys, shape.rows(columns, frozen=frozen))
     return DecodedBlock(*_flat(plain, frozen))
 
