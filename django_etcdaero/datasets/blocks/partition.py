@@ -29,6 +29,7 @@ from .content import content_of, sum_of
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
 from .gathering import Gathering
+from .key_hashes import hash_of, hashes_of
 from .manifest import Entry
 from .order import Cutter
 from .row_class import row_class
@@ -82,11 +83,8 @@ def block_count(rows: int, previous_count: int | None = None) -> int:
 
 
 def block_of(key: bytes, count: int) -> int:
-    """Return the number of the block, of ``count``, in which the row with this encoded key is.
-
-    :func:`partition` does the same for all keys at once.
-    """
-    return crc32(key) * 0x9E3779B1 >> (33 - count.bit_length()) & (count - 1)
+    """Return the number of the block, of ``count``, in which the row with this encoded key is."""
+    return hash_of(key) >> (33 - count.bit_length())
 
 
 class Partition:
@@ -175,7 +173,7 @@ def partition(
     limit = longest_body(max_value_bytes)
     total = len(rows)
     count = block_count(total, previous_count)
-    shift, mask = 33 - count.bit_length(), count - 1
+    shift = 33 - count.bit_length()
     buckets: list[list[bytes]] = [[] for _ in range(count)]
     gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns, row_type=row_type)
     content = 0
@@ -188,10 +186,8 @@ def partition(
         if contents:
             content += sum_of(map(add, encoded, gathering.one_by_one(keys, values)))
         checksums = list(map(crc32, encoded))
-        for checksum, pair in zip(checksums, kept, strict=True):
-            # Multiplied by 2**32 over the golden ratio, high bits taken: CRC-32 is linear, and for keys in some
-            # patterns (UUIDs that differ only in their upper half) its own bits leave every second block empty.
-            buckets[checksum * 0x9E3779B1 >> shift & mask].append(pair)
+        for each, pair in zip(hashes_of(checksums), kept, strict=True):
+            buckets[each >> shift].append(pair)
         if cutter is not None:
             cutter.add(encoded, checksums)
         _refuse_too_big(keys, gathering.sizes(keys, kept, values, limit), limit)
