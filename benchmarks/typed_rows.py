@@ -4,6 +4,7 @@
 
 The rows have eight fields, as a database driver gives them, a ``Decimal`` and a time among them. msgspec encodes
 structs as packed arrays, in blocks of 32 rows, and knows their class when it reads; pickle has dicts in such blocks.
+Beside the rows of a class is what msgspec takes for these very rows, one by one.
 Ours is all that is done: checking types, assigning rows to blocks, names, compression; verifying and decompressing.
 What was before is blocks by rows, as they are still written for rows that have not the same fields.
 """
@@ -118,6 +119,13 @@ def measured(encode: Callable[[Any], list[bytes]], blocks: Any, decode: Callable
     return encoding, fastest(lambda: merged(data, decode))[0]
 
 
+def row_by_row(rows: dict[str, Any], row_type: type[Any]) -> tuple[float, float]:
+    """Return what msgspec takes for instances of a class, each by itself, and all of them in a dict when read."""
+    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(row_type)
+    encoding, data = fastest(lambda: list(map(encoder.encode, rows.values())))
+    return encoding, fastest(lambda: dict(zip(rows, map(decoder.decode, data), strict=True)))[0]
+
+
 def main(count: int) -> None:
     dicts = make_typed_rows(count)
     fields = Slotted.__match_args__
@@ -152,6 +160,7 @@ def main(count: int) -> None:
         show(f"{form} dicts", encode, fastest(partial(read, stored, rows=form))[0])
     for name, row_type in {"dataclass with slots": Slotted, "NamedTuple": Tuple, "msgspec.Struct": Struct}.items():
         instances = {key: row_type(**row) for key, row in dicts.items()}
+        show(f"msgspec, {name}", *row_by_row(instances, row_type))
         encode, stored = fastest(partial(publish, instances, row_type=row_type))
         del instances
         show(name, encode, fastest(partial(read, stored, rows="frozen", row_type=row_type))[0])

@@ -23,7 +23,7 @@ from .codec import PACKING_ERRORS, Encoder, array_header, decode
 from .keys import KeyCheck
 from .row_class import row_class
 from .row_shapes import WIDEST, Shape, columns_of, shape_of
-from .short_rows import FEWEST, head_of, nests, same_or, settled, write
+from .short_rows import FEWEST, common_form, is_typical, nests, plain_form, same_or, settled, write
 from .short_values import (
     DATES,
     DATETIMES,
@@ -76,6 +76,8 @@ class Gathering:
         self._longer = 0
         self._times = 1
         """A row that is encoded one by one is at most ``_times`` as long as what is kept of it, and ``_longer``."""
+        self._common_forms: dict[tuple[Way, ...], bytes] = {}
+        """Of rows that are like the first ones."""
         self._usual: dict[tuple[Shape, int], tuple[Way, ...]] = {}
 
     def keys(self, keys: Sequence[Any]) -> list[bytes]:
@@ -207,11 +209,16 @@ class Gathering:
         """Return the plain form of a block; ``None`` if that is not what is kept of its rows, joined."""
         shape, ways = self._commons[0]
         (key,), (row,) = _opened(kept[:1])
-        own = settled(ways, (key,), [(value,) for value in row])
-        if own != ways:  # of the first row alone; it is the same for all rows of the version but for rare ones
+        if not is_typical(ways, key, row):
             keys, rows = _opened(kept)
-            own = settled(ways, keys, list(zip(*rows, strict=True)))
-        return None if own is None else head_of(shape, own, len(kept), self._encoder) + b"".join(kept)
+            settling = settled(ways, keys, list(zip(*rows, strict=True)))
+            if settling is None:
+                return None
+            ways = settling
+        common = self._common_forms.get(ways)
+        if common is None:
+            common = self._common_forms[ways] = common_form(shape, ways, self._encoder)
+        return plain_form(common, kept)
 
     def _written(self, keys: Sequence[Any], values: Sequence[Any]) -> bytes | None:
         shapes = set(map(self._shape_number, values))

@@ -29,6 +29,7 @@ from .content import content_of, sum_of
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
 from .gathering import Gathering
+from .key_hashes import hash_of, hashes_of
 from .manifest import Entry
 from .order import Cutter
 from .row_class import row_class
@@ -43,9 +44,6 @@ MIN_ROWS, MAX_ROWS = 12, 96
 
 _NEW_ROWS: Final = 24  # a new number of blocks is the largest power of two with so many rows in each: 24 to 48
 _HEADER_BYTES: Final = 5
-_GOLDEN: Final = 0x9E3779B1
-"""2**32 over the golden ratio. The CRC-32 of a key is multiplied by it, because that is linear: for keys in some
-patterns (UUIDs that differ only in their upper half) its own bits leave every second block empty."""
 CHUNK: Final = 256
 """Rows that are encoded together."""
 
@@ -88,11 +86,6 @@ def block_count(rows: int, previous_count: int | None = None) -> int:
 def block_of(key: bytes, count: int) -> int:
     """Return the number of the block, of ``count``, in which the row with this encoded key is."""
     return hash_of(key) >> (33 - count.bit_length())
-
-
-def hash_of(key: bytes) -> int:
-    """Return the hash of an encoded key: 32 bits, of which the leading ones say in which block its row is."""
-    return crc32(key) * _GOLDEN & 0xFFFFFFFF
 
 
 class Partition:
@@ -216,7 +209,7 @@ class RowEncoding:
         self._sum = 0 if contents else None
         self._cutter = Cutter(self.gathering.longest) if ordered else None
 
-    def add(self, keys: Sequence[Any], rows: Sequence[Any]) -> tuple[list[int], list[bytes]]:
+    def add(self, keys: Sequence[Any], rows: Sequence[Any]) -> tuple[Sequence[int], list[bytes]]:
         """Take rows that follow each other: return the hash by which each finds its block, and what is kept of it.
 
         Raises ``EncodeError`` and ``RecordTooBig``.
@@ -230,7 +223,7 @@ class RowEncoding:
         if self._cutter is not None:
             self._cutter.add(encoded, checksums)
         _refuse_too_big(keys, gathering.sizes(keys, kept, rows, self._limit), self._limit)
-        return [each * _GOLDEN & 0xFFFFFFFF for each in checksums], kept
+        return hashes_of(checksums), kept
 
     def whole_chunks(self) -> list[tuple[bytes, int]]:
         """Return the chunks of the order that are whole by now, and that were not returned before."""

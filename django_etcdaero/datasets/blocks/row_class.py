@@ -3,23 +3,16 @@
 Rows are found by the names of their fields, so a class may change while rows of before are read. A field that was added
 has its default for them, one that was removed is left out. A field without a default that rows do not have, or one that
 holds something else now, is told by name.
-
-Instances of a dataclass with ``slots`` whose ``__init__`` is the generated one are filled field by field, which takes
-half the time of calling it; a class that has a say in how it is made (``__init__``, ``__post_init__``, ``__new__``) is
-called, and checks for itself what it is given.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import repeat
-from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
 from django_etcdaero.exceptions import ConfigurationError, EncodeError
@@ -29,16 +22,14 @@ from django_etcdaero.system.native_types import native_class, untrack
 
 from .explain import shown
 from .field_types import ANYTHING, Allowed, allowed_by, typed_dict_fields
+from .row_making import Values, fields_of, maker, makes_itself, taker
 from .row_shapes import DICTS, Shape, columns_of
 from .short_values import all_of, kinds_of
 
-_Columns: TypeAlias = Sequence[Sequence[Any]]
 _Plan: TypeAlias = list[tuple[str, int | None, frozenset[type] | None]]
 _PLANS: Final = 1000
 _HAVE_GC: Final = 1 << 14
 """``Py_TPFLAGS_HAVE_GC`` (CPython, ``object.h``)."""
-_GENERATED: Final = "<string>"
-"""The file name of code that ``dataclasses`` and ``collections`` generate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +43,7 @@ class RowClass:
     """What makes the value of a field that a row does not have; other fields are needed."""
     optional: frozenset[str]
     """Fields that rows need not have, and then do not have when they are read: of a ``TypedDict``."""
-    take: Callable[[Sequence[Any]], _Columns]
+    take: Callable[[Sequence[Any]], Values]
     """Gives the columns of instances, one for each field."""
     make: Callable[[list[Sequence[Any]], int], list[Any]]
     """Makes instances of columns, one for each field."""
@@ -69,7 +60,7 @@ class RowClass:
 
     # --- publishing --------------------------------------------------------------------------------------------------
 
-    def columns_of(self, rows: Sequence[Any]) -> tuple[Shape, _Columns] | None:
+    def columns_of(self, rows: Sequence[Any]) -> tuple[Shape, Values] | None:
         """Return the fields of rows that are all instances, or all of one other shape; else ``None``."""
         if self.is_dict or set(map(type, rows)) != {self.row_type}:
             return columns_of(rows)
@@ -93,7 +84,7 @@ class RowClass:
             self.check_columns([key], shape, columns, list(map(kinds_of, columns)))
 
     def check_columns(
-        self, keys: Sequence[Any], shape: Shape, columns: _Columns, kinds: Sequence[frozenset[type]]
+        self, keys: Sequence[Any], shape: Shape, columns: Values, kinds: Sequence[frozenset[type]]
     ) -> None:
         """Likewise for rows that have one shape; ``kinds`` are the classes of the values of each column."""
         named = self._named(keys[0], shape, columns, EncodeError)
@@ -119,7 +110,7 @@ class RowClass:
             made += self.made_of_columns([key], *self._of_row(key, row, ConfigurationError), frozen=frozen)
         return made
 
-    def made_of_columns(self, keys: Sequence[Any], shape: Shape, columns: _Columns, *, frozen: bool) -> list[Any]:
+    def made_of_columns(self, keys: Sequence[Any], shape: Shape, columns: Values, *, frozen: bool) -> list[Any]:
         """Likewise for rows that have one shape; what they hold is ``frozen``, or as it was written."""
         plan = self._plans.get((shape, len(columns)))
         if plan is None:
@@ -146,7 +137,7 @@ class RowClass:
             all_of(map(untrack, made))
         return made
 
-    def _plan(self, key: Any, shape: Shape, columns: _Columns) -> _Plan:
+    def _plan(self, key: Any, shape: Shape, columns: Values) -> _Plan:
         """Return what is made of columns: for each field where it is, if it is there, and its classes."""
         named = list(self._named(key, shape, columns, ConfigurationError))
         self._needed(key, dict.fromkeys(named), ConfigurationError)
@@ -176,7 +167,7 @@ class RowClass:
 
     # --- both --------------------------------------------------------------------------------------------------------
 
-    def _of_row(self, key: Any, row: Any, error: type[Exception]) -> tuple[Shape, _Columns]:
+    def _of_row(self, key: Any, row: Any, error: type[Exception]) -> tuple[Shape, Values]:
         if not isinstance(row, dict | list | tuple):
             raise error(self._misfit(key, f"a {type(row).__name__} has no fields; it takes a dict, list or tuple"))
         found = columns_of([row])
@@ -184,7 +175,7 @@ class RowClass:
             raise error(self._misfit(key, "its fields are not named by text"))
         return found or (Shape(DICTS, ()), [])
 
-    def _named(self, key: Any, shape: Shape, columns: _Columns, error: type[Exception]) -> dict[str, Sequence[Any]]:
+    def _named(self, key: Any, shape: Shape, columns: Values, error: type[Exception]) -> dict[str, Sequence[Any]]:
         if shape.kind == DICTS:
             return dict(zip(shape.names, columns, strict=True))
         if len(columns) > len(self.fields) or self.is_dict:
@@ -222,63 +213,15 @@ def _looked_at(row_type: Any) -> RowClass:
         return RowClass(
             row_type, allowed, {}, optional, lambda rows: [], lambda columns, count: [], may_untrack=False, is_dict=True
         )
-    names, defaults = _fields(row_type)
-    own = _makes_itself(row_type)
+    names, defaults = fields_of(row_type)
+    own = makes_itself(row_type)
     annotations = {} if own else _hints(row_type)
     allowed = {name: allowed_by(annotations[name]) if name in annotations else ANYTHING for name in names}
     # Only what the garbage collector may track: an object of another class has no place for that (structs, gc=False).
     may_untrack = not own and row_type.__dictoffset__ == 0 and bool(row_type.__flags__ & _HAVE_GC)
     return RowClass(
-        row_type, allowed, defaults, frozenset(), _taker(row_type, names), _maker(row_type, names, own), may_untrack
+        row_type, allowed, defaults, frozenset(), taker(row_type, names), maker(row_type, names, own), may_untrack
     )
-
-
-def is_struct(row_type: type[Any]) -> bool:
-    """Tell whether a class is a ``msgspec.Struct``; msgspec is not imported for that."""
-    return hasattr(row_type, "__struct_config__")
-
-
-def is_named_tuple(row_type: type[Any]) -> bool:
-    """Tell whether a class is a ``NamedTuple``."""
-    return issubclass(row_type, tuple) and hasattr(row_type, "_fields")
-
-
-def _constant(value: Any) -> Callable[[], Any]:
-    return lambda: value
-
-
-def _fields(row_type: Any) -> tuple[list[str], dict[str, Callable[[], Any]]]:
-    """Return the names of the fields, and what makes their defaults."""
-    if is_named_tuple(row_type):
-        return list(row_type._fields), {name: _constant(each) for name, each in row_type._field_defaults.items()}
-    if is_struct(row_type):
-        import msgspec
-
-        absent: Any = msgspec.NODEFAULT
-        listed = [(each.name, each.default, each.default_factory) for each in msgspec.structs.fields(row_type)]
-    else:
-        absent = dataclasses.MISSING
-        listed = [(each.name, each.default, each.default_factory) for each in dataclasses.fields(row_type) if each.init]
-    defaults = {}
-    for name, default, factory in listed:
-        if factory is not absent:
-            defaults[name] = factory
-        elif default is not absent:
-            defaults[name] = _constant(default)
-    return [name for name, _, _ in listed], defaults
-
-
-def _makes_itself(row_type: Any) -> bool:
-    """Tell whether a class has a say in how it is made."""
-    if hasattr(row_type, "__post_init__"):
-        return True
-    if is_struct(row_type):
-        return False
-    if is_named_tuple(row_type):
-        code = getattr(row_type.__new__, "__code__", None)
-        return code is None or _GENERATED not in code.co_filename or row_type.__init__ is not object.__init__
-    code = getattr(row_type.__init__, "__code__", None)
-    return code is None or code.co_filename != _GENERATED or row_type.__new__ is not object.__new__
 
 
 def _hints(row_type: type[Any]) -> dict[str, Any]:
@@ -286,47 +229,3 @@ def _hints(row_type: type[Any]) -> dict[str, Any]:
         return typing.get_type_hints(row_type, include_extras=True)
     except Exception:  # names that are imported for type checkers only: its rows are not checked
         return {}
-
-
-def _taker(row_type: Any, names: Sequence[str]) -> Callable[[Sequence[Any]], _Columns]:
-    if is_named_tuple(row_type):
-        return lambda rows: list(zip(*rows, strict=True))
-    if is_struct(row_type):
-        from msgspec.structs import astuple
-
-        return lambda rows: list(zip(*map(astuple, rows), strict=True))
-    getters = list(map(attrgetter, names))
-    return lambda rows: [list(map(get, rows)) for get in getters]
-
-
-def _maker(row_type: Any, names: Sequence[str], own: bool) -> Callable[[list[Sequence[Any]], int], list[Any]]:
-    if is_named_tuple(row_type) and not own:
-        new = tuple.__new__
-        return lambda columns, count: list(map(new, repeat(row_type, count), zip(*columns, strict=True)))
-    slots = [inspect.getattr_static(row_type, name, None) for name in names]
-    if not own and not is_struct(row_type) and _fills_all(row_type, names, slots):
-        fill = [each.__set__ for each in slots if each is not None]
-
-        def filled(columns: list[Sequence[Any]], count: int) -> list[Any]:
-            made = list(map(object.__new__, repeat(row_type, count)))
-            for set_field, values in zip(fill, columns, strict=True):
-                all_of(map(set_field, made, values))
-            return made
-
-        return filled
-    parameters = inspect.signature(row_type).parameters.values()
-    if any(each.kind is each.KEYWORD_ONLY for each in parameters):
-        return lambda columns, count: [
-            row_type(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)
-        ]
-    return lambda columns, count: list(map(row_type, *columns))
-
-
-def _fills_all(row_type: Any, names: Sequence[str], slots: Sequence[Any]) -> bool:
-    """Tell whether setting its fields is all that the ``__init__`` of a dataclass does."""
-    listed = [each.name for each in dataclasses.fields(row_type)]
-    return (
-        all(type(each) is types.MemberDescriptorType for each in slots)
-        and listed == list(names)
-        and set(inspect.signature(row_type).parameters) == set(names)
-    )

@@ -26,7 +26,7 @@ _EACH: Final = 64
 
 
 class RowRanges:
-    """Takes what is kept of rows, with the hash of each (:func:`.partition.hash_of`), and gives it block by block.
+    """Takes what is kept of rows, with the hash of each (:func:`.key_hashes.hash_of`), and gives it block by block.
 
     They stay until the file is closed, and can be read again and again.
     """

@@ -18,8 +18,9 @@ from .codec import Encoder
 from .difference import Side
 from .equal_keys import KeyHashes
 from .frozen import freeze
+from .key_hashes import hash_of
 from .pairs import Pairs
-from .partition import CHUNK, EncodedBlock, RowEncoding, block_count, block_of_kept, chunks_of_order, hash_of
+from .partition import CHUNK, EncodedBlock, RowEncoding, block_count, block_of_kept, chunks_of_order
 from .row_class import row_class
 from .row_ranges import RANGES, RowRanges, range_of
 

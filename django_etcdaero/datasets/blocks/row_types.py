@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, is_typeddict
 
 from django_etcdaero.exceptions import ConfigurationError
 
-from .row_class import is_named_tuple, is_struct
+from .row_making import is_named_tuple, is_struct
 
 RowForm: TypeAlias = Literal["frozen", "plain"]
 """``"frozen"``: containers that refuse to be changed, all the way down (:mod:`.frozen`; a set comes back as a

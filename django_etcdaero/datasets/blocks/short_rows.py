@@ -56,14 +56,30 @@ _EITHER: Final = by_columns.MARK
 # --- writing ---------------------------------------------------------------------------------------------------------
 
 
-def head_of(shape: Shape, ways: Sequence[Way], rows: int, encoder: Encoder) -> bytes:
-    """Return what is in front of the rows of a block."""
+def plain_form(common: bytes, pairs: Sequence[bytes]) -> bytes:
+    """Return the plain form of a block: of :func:`common_form`, and encoded keys with the short rows behind them."""
+    return MARK + array_header(_HEAD + 2 * len(pairs)) + common + b"".join(pairs)
+
+
+def common_form(shape: Shape, ways: Sequence[Way], encoder: Encoder) -> bytes:
+    """Return what the rows of a block have in common, as it stands in front of them."""
     letters = "".join([PLAIN if way.form == MIXED else way.form for way in ways])
     zones = [way.zone for way in ways if way.form == DATETIMES]
-    pack = encoder.scalars
-    return b"".join(
-        [MARK, array_header(_HEAD + 2 * rows), pack(shape.kind), pack(shape.names), pack(letters), pack(zones)]
-    )
+    return b"".join(map(encoder.scalars, (shape.kind, shape.names, letters, zones)))
+
+
+def is_typical(ways: Sequence[Way], key: Any, row: Sequence[Any]) -> bool:
+    """Tell whether one short row of a block is enough to see that all fields are written as ``ways`` says."""
+    for (form, _), value in zip(ways, row, strict=True):
+        if form == PLAIN:
+            if value == key:
+                return False
+        elif form == GENERAL:
+            if not is_container(value):
+                return False
+        elif form == MIXED or (value is None and form != SAME):
+            return False
+    return True
 
 
 def settled(ways: Sequence[Way], keys: Sequence[Any], columns: Sequence[Sequence[Any]]) -> tuple[Way, ...] | None:
@@ -98,7 +114,7 @@ def write(keys: Sequence[Any], rows: Sequence[Any], encoder: Encoder) -> bytes |
     if nests(shape, ways):
         return None
     packed = map(encoder.scalars, zip(*[values for _, values in shortened], strict=True))
-    return head_of(shape, ways, len(rows), encoder) + b"".join(map(add, encoder.keys(keys), packed))
+    return plain_form(common_form(shape, ways, encoder), list(map(add, encoder.keys(keys), packed)))
 
 
 def same_or(way: Way, values: Sequence[Any], keys: Sequence[Any]) -> tuple[Way, Sequence[Any]]:

@@ -194,8 +194,11 @@ def lengthen(form: str, zone: bytes, values: Sequence[Any], *, frozen: bool) -> 
         if len(read) != len(values):
             raise DamagedRecord("a field has not as many values as there are rows")
         return read
-    if None not in values:
+    try:
         return _lengthened(form, zone, values)
+    except TypeError:  # looking for None beforehand takes as long as making a number
+        if None not in values:
+            raise
     there = [value for value in values if value is not None]
     made = iter(_lengthened(form, zone, there) if there else ())
     return [None if value is None else next(made) for value in values]
@@ -216,7 +219,7 @@ def _lengthened(form: str, zone: bytes, values: Sequence[Any]) -> Sequence[Any]:
 def decimals_of(texts: Sequence[Any]) -> list[Any]:
     """Return numbers of their texts."""
     if type(texts[0]) is not str:  # the class takes numbers too
-        raise DamagedRecord("a field of Decimals has something else than text")
+        raise TypeError("a field of Decimals has something else than text")
     return list(map(Decimal, texts))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, InitVar, dataclass, field, make_dataclass
+from dataclasses import KW_ONLY, FrozenInstanceError, InitVar, dataclass, field, make_dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, TypedDict, TypeVar
@@ -374,6 +375,22 @@ def test_what_a_generated_init_does_beside_setting_fields_is_done() -> None:
     rows = {number: {"id": number} for number in range(20)}
     assert evolved(Odd, rows)[3].doubled == 2
     assert evolved(Given, rows)[3].id == 3
+
+
+def test_an_instance_with_slots_is_one_like_any_other() -> None:
+    @dataclass(frozen=True, slots=True, weakref_slot=True)
+    class Weak:
+        a: int
+        b: str
+
+    made = read(encoded({n: Weak(n, "x") for n in range(20)}, row_type=Weak), rows="frozen", row_type=Weak)
+    assert made[3] == Weak(3, "x")
+    assert type(made[3]) is Weak
+    assert weakref.ref(made[3])() is made[3]
+    assert replace(made[3], b="y") == Weak(3, "y")
+    assert hash(made[3]) == hash(Weak(3, "x"))
+    with pytest.raises(FrozenInstanceError):
+        made[3].a = 4
 
 
 def test_generic_and_inherited_classes() -> None:
