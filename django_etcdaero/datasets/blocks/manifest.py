@@ -6,60 +6,35 @@ size: 23 bytes. The size is there because it tells a reader what it is about to 
 compressing what has not changed. Plain sizes and numbers of rows are kept as totals in the root only: nobody needs them
 for one block.
 
-Root, a MessagePack map: ``format, codec, name, schema, rows, count, plain_bytes, stored_bytes, pages`` (joined
-digests), and ``order`` (likewise) if there is one. If the rows are not those of the blocks alone, ``deltas`` (joined
-digests, in the order in which they are applied: :mod:`.delta`), ``delta_sizes`` (their stored sizes), and ``content``
-(:mod:`.content`).
-Page, a MessagePack array: ``[first block, number of blocks, {block: parts} for blocks that have not exactly one part,
-joined digests, [stored sizes]]``. Pages of the order: :mod:`.order`.
+Their form is in :mod:`.manifest_records`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, cast
 
 import msgpack
 
-from django_etcdaero.exceptions import ResponseError
 from django_etcdaero.system.giving_way import GivingWay
 
-from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
-from .compression import store_form, verified
-from .content import CONTENT_BYTES
-from .digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, MissingRecords, digest_of
+from .codec import ROWS_CODEC
+from .compression import store_form
+from .digests import DamagedRecord, Fetch, Kind, digest_of
+from .manifest_records import (
+    DELTA_FORMAT,
+    ORDERED_FORMAT,
+    OWN_FIELDS,
+    UNORDERED_FORMAT,
+    cut_digests,
+    fetch_records,
+    page_bounds,
+    read_order,
+    read_page,
+    read_root,
+)
 from .order import Order
-
-FORMAT_VERSION: Final = 4
-"""The newest form of a version that this code reads: older code refuses what it cannot read."""
-UNORDERED_FORMAT: Final = 1
-"""What a version is written with that keeps no order: its root has no field for one, and older code reads it."""
-ORDERED_FORMAT: Final = 2
-DELTA_FORMAT: Final = 4
-"""What a version is written with that has deltas."""
-
-PAGE_BLOCKS: Final = 512
-"""Blocks that a page covers."""
-
-_VERSIONS: Final[Mapping[str, int]] = {"format": FORMAT_VERSION, "codec": CODEC_VERSION}
-
-_OWN_FIELDS: Final = ("name", "schema", "rows", "count", "plain_bytes", "stored_bytes")
-"""Fields of a manifest that are in its root as they are."""
-
-_ROOT_FIELDS: Final[Mapping[str, Any]] = {
-    **dict.fromkeys((*_VERSIONS, *_OWN_FIELDS), int),
-    "name": str,
-    "pages": bytes,
-    "order": bytes,
-    "deltas": bytes,
-    "delta_sizes": list,
-    "content": bytes,
-}
-_LATER_FIELDS: Final[Mapping[str, bytes]] = {"order": b"", "deltas": b"", "content": b""}
-"""Fields that not every root has."""
-
-_PAGE_RECORDS: Final = 2048  # a page with more parts than this is cut, to stay far below any store's limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +134,10 @@ class Manifest:
         missing, ``DamagedRecord`` naming the one that is damaged, ``ResponseError`` for a manifest of a newer format,
         and whatever ``fetch`` raises.
         """
-        root = _read_root(root_digest, _fetch(fetch, Kind.ROOT, [root_digest])[0])
-        digests, of_order = _cut(root["pages"]), _cut(root["order"])
-        own = {field: root[field] for field in _OWN_FIELDS} | {
-            "deltas": tuple(_cut(root["deltas"])),
+        root = read_root(root_digest, fetch_records(fetch, Kind.ROOT, [root_digest])[0])
+        digests, of_order = cut_digests(root["pages"]), cut_digests(root["order"])
+        own = {field: root[field] for field in OWN_FIELDS} | {
+            "deltas": tuple(cut_digests(root["deltas"])),
             "delta_sizes": tuple(root["delta_sizes"]),
             "content": root["content"],
             "codec": root["codec"],
@@ -173,12 +148,12 @@ class Manifest:
             if (same.count, same.codec) != (known.count, known.codec) or same._with_root() != same:
                 raise DamagedRecord.of(Kind.ROOT, root_digest, "it does not fit its pages")
             return same
-        plain = dict(zip((*digests, *of_order), _fetch(fetch, Kind.PAGE, [*digests, *of_order]), strict=True))
+        plain = dict(zip((*digests, *of_order), fetch_records(fetch, Kind.PAGE, [*digests, *of_order]), strict=True))
         give_way, pages = GivingWay(), []
         for digest in digests:
-            pages.append(_read_page(digest, plain[digest]))
+            pages.append(read_page(digest, plain[digest]))
             give_way()
-        order = Order.joined(_read_order(digest, plain[digest]) for digest in of_order)
+        order = Order.joined(read_order(digest, plain[digest]) for digest in of_order)
         manifest = cls(
             **own,
             blocks=_joined(page.blocks for page in pages),
@@ -274,7 +249,7 @@ class Manifest:
         return replace(self, root_digest=digest_of(Kind.ROOT, self._plain_root()))
 
     def _plain_root(self) -> bytes:
-        own = {field: getattr(self, field) for field in _OWN_FIELDS}
+        own = {field: getattr(self, field) for field in OWN_FIELDS}
         root = {"format": UNORDERED_FORMAT, "codec": self.codec, **own, "pages": b"".join(self.pages)}
         if self.order_pages:
             root |= {"format": ORDERED_FORMAT, "order": b"".join(self.order_pages)}
@@ -289,145 +264,12 @@ class Manifest:
             if index < self.count:  # or it is one of a damaged page
                 parts[index] += 1
         begin = 0
-        for first, last in _page_bounds(parts, self.count):
+        for first, last in page_bounds(parts, self.count):
             odd = {index: parts[index] for index in range(first, last) if parts[index] != 1}
             end = begin + sum(parts[index] for index in range(first, last))
             page = [first, last - first, odd, b"".join(self.blocks[begin:end]), self.sizes[begin:end]]
             yield cast(bytes, msgpack.packb(page))
             begin = end
-
-
-def pages_of(root_digest: bytes, stored: bytes) -> tuple[bytes, ...]:
-    """Return the digests of the pages that a stored root names, those of the order too.
-
-    Raises ``CorruptBlock`` and ``ResponseError``.
-    """
-    root = _read_root(root_digest, verified(Kind.ROOT, root_digest, stored))
-    return tuple(_cut(root["pages"] + root["order"]))
-
-
-def deltas_of(root_digest: bytes, stored: bytes) -> dict[bytes, int]:
-    """Return the digests and stored sizes of the deltas that a stored root names. Raises as :func:`pages_of` does."""
-    root = _read_root(root_digest, verified(Kind.ROOT, root_digest, stored))
-    return dict(zip(_cut(root["deltas"]), root["delta_sizes"], strict=True))
-
-
-class Root(NamedTuple):
-    """What a root says that tells how two versions differ, as far as that can be told without their pages."""
-
-    rows: int
-    blocks: int
-    """Empty ones included."""
-    pages: bytes
-    """Joined digests."""
-    order: bytes
-    """Joined digests of the pages of the order; empty: no order is kept."""
-    deltas: tuple[tuple[bytes, int], ...]
-    """Digest and stored size of each."""
-
-    def deltas_since(self, other: Root) -> tuple[tuple[bytes, int], ...] | None:
-        """Return the deltas that make this version of another one; ``None``: there is more that differs."""
-        same = (self.blocks, self.pages, self.order) == (other.blocks, other.pages, other.order)
-        held = len(other.deltas)
-        return self.deltas[held:] if same and self.deltas[:held] == other.deltas else None
-
-
-def root_of(root_digest: bytes, stored: bytes) -> Root:
-    """Return what a stored root says. Raises as :func:`pages_of` does."""
-    root = _read_root(root_digest, verified(Kind.ROOT, root_digest, stored))
-    deltas = tuple(zip(_cut(root["deltas"]), root["delta_sizes"], strict=True))
-    return Root(root["rows"], root["count"], root["pages"], root["order"], deltas)
-
-
-def sizes_of(page_digest: bytes, stored: bytes) -> dict[bytes, int]:
-    """Return the digests and stored sizes of the blocks or chunks that a page names. Raises ``CorruptBlock``."""
-    plain = verified(Kind.PAGE, page_digest, stored)
-    if _is_of_order(plain):
-        order = _read_order(page_digest, plain)
-        return dict(zip(order.chunks, order.sizes, strict=True))
-    page = _read_page(page_digest, plain)
-    return dict(zip(page.blocks, page.sizes, strict=True))
-
-
-class _Page(NamedTuple):
-    covered: int
-    indices: list[int]
-    blocks: list[bytes]
-    sizes: list[int]
-
-
-def _page_bounds(parts: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
-    """Yield first block and end of each page. A page that is cut does not move the bounds of those behind it."""
-    for first in range(0, count, PAGE_BLOCKS):
-        last = min(first + PAGE_BLOCKS, count)
-        begin, records = first, 0
-        for index in range(first, last):
-            if records >= _PAGE_RECORDS:
-                yield begin, index
-                begin, records = index, 0
-            records += parts[index]
-        yield begin, last
-
-
-def _fetch(fetch: Fetch, kind: Kind, digests: list[bytes]) -> list[bytes]:
-    found = fetch(digests)
-    missing = [digest for digest in digests if digest not in found]
-    if missing:
-        raise MissingRecords(
-            f"{len(missing)} of {len(digests)} {kind.name.lower()} records are missing, first {missing[0].hex()}",
-            missing,
-        )
-    return [verified(kind, digest, found[digest]) for digest in digests]
-
-
-def _read_root(digest: bytes, plain: bytes) -> dict[str, Any]:
-    root: dict[str, Any] = _decoded(Kind.ROOT, digest, plain)
-    if type(root) is not dict:
-        raise DamagedRecord.of(Kind.ROOT, digest, "it is not a map")
-    if root.get("format") in range(FORMAT_VERSION + 1):
-        root = {**_LATER_FIELDS, "delta_sizes": [], **root}
-    for field, kind in _ROOT_FIELDS.items():
-        value: Any = root.get(field)
-        # Versions come first: what follows them may be laid out in another way.
-        if type(value) is not kind or (kind is int and not 0 <= value < 2**63):
-            raise DamagedRecord.of(Kind.ROOT, digest, f"no valid {field!r}")
-        if value > _VERSIONS.get(field, value):
-            raise ResponseError(
-                f"root {digest.hex()}: {field} version {value} was written by a newer django-etcdaero; this one reads "
-                f"up to {_VERSIONS[field]}: upgrade it here, or give the new code another schema number"
-            )
-    _check_deltas(digest, root)
-    return root
-
-
-def _check_deltas(digest: bytes, root: Mapping[str, Any]) -> None:
-    sizes, content = root["delta_sizes"], root["content"]
-    whole = len(root["deltas"]) == DIGEST_BYTES * len(sizes) and len(content) == (CONTENT_BYTES if sizes else 0)
-    if not whole or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
-        raise DamagedRecord.of(Kind.ROOT, digest, "it lacks a digest or a size of a delta, or its content")
-    if sizes and root["order"]:
-        raise DamagedRecord.of(Kind.ROOT, digest, "it has deltas and an order")
-
-
-def _read_page(digest: bytes, plain: bytes) -> _Page:
-    try:
-        first, count, odd, joined, sizes = _decoded(Kind.PAGE, digest, plain)
-        if type(joined) is not bytes or not all(type(size) is int and 0 <= size < 2**63 for size in sizes):
-            raise ValueError("digests and sizes are something else")
-        # Before anything of that length is made: no number of parts is believed unless there are as many digests.
-        if (
-            not 0 < count <= PAGE_BLOCKS
-            or count - len(odd) + sum(odd.values()) != len(sizes)
-            or min(odd.values(), default=0) < 0
-        ):
-            raise ValueError("its counts do not fit together")
-        indices = [index for index in range(first, first + count) for _ in range(odd.get(index, 1))]
-        blocks = _cut(joined)
-        if not len(indices) == len(blocks) == len(joined) / DIGEST_BYTES == len(sizes):
-            raise ValueError("it does not have a digest and a size for each block")
-    except (TypeError, ValueError, AttributeError) as error:
-        raise DamagedRecord.of(Kind.PAGE, digest, error) from error
-    return _Page(count, indices, blocks, sizes)
 
 
 def _joined(parts: Iterable[list[Any]]) -> tuple[Any, ...]:
@@ -436,25 +278,3 @@ def _joined(parts: Iterable[list[Any]]) -> tuple[Any, ...]:
     for part in parts:
         made += part
     return tuple(made)
-
-
-def _is_of_order(page: bytes) -> bool:
-    return page[:1] == array_header(3)
-
-
-def _read_order(digest: bytes, plain: bytes) -> Order:
-    try:
-        return Order.read_page(_decoded(Kind.PAGE, digest, plain))
-    except (TypeError, ValueError) as error:
-        raise DamagedRecord.of(Kind.PAGE, digest, error) from error
-
-
-def _cut(joined: bytes) -> list[bytes]:
-    return [joined[at : at + DIGEST_BYTES] for at in range(0, len(joined), DIGEST_BYTES)]
-
-
-def _decoded(kind: Kind, digest: bytes, plain: bytes) -> Any:
-    try:
-        return decode(plain, rows=False)  # its digests are full of what looks like a timestamp's header
-    except DamagedRecord as error:
-        raise DamagedRecord.of(kind, digest, error) from error

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from django_etcdaero.datasets.blocks.delta import net_changes
 from django_etcdaero.datasets.blocks.digests import Fetch, Kind, MissingRecords, fetched
-from django_etcdaero.datasets.blocks.manifest import Root, root_of
+from django_etcdaero.datasets.blocks.manifest_records import Root, root_of
 from django_etcdaero.datasets.blocks.partition import block_of
 from django_etcdaero.exceptions import CorruptBlock
 
@@ -40,7 +40,7 @@ class Change(NamedTuple):
 def roots_of(held: bytes, wanted: bytes, fetch: Fetch) -> tuple[Root | None, Root]:
     """Return the root of the version held, if it is still stored, and that of the version that is wanted.
 
-    Raises ``MissingRecords``, what :func:`.manifest.root_of` raises, and what ``fetch`` raises.
+    Raises ``MissingRecords``, what :func:`.manifest_records.root_of` raises, and what ``fetch`` raises.
     """
     found = fetch([held, wanted])
     if wanted not in found:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
-from django_etcdaero.datasets.blocks.manifest import Manifest, Root
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.manifest_records import Root
 from django_etcdaero.datasets.state.announcement import Announcement
 
 from . import changes

@@ -11,7 +11,8 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
-from django_etcdaero.datasets.blocks.manifest import Manifest, deltas_of, pages_of, sizes_of
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.manifest_records import deltas_of, pages_of, sizes_of
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.exceptions import ResponseError
 from django_etcdaero.records.store import batches

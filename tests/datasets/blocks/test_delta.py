@@ -22,7 +22,8 @@ from django_etcdaero.datasets.blocks.delta import check_keys, cut, decode_delta,
 from django_etcdaero.datasets.blocks.difference import differences, stored_side
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Kind, MissingRecords, digest_of
 from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
-from django_etcdaero.datasets.blocks.manifest import Manifest, deltas_of, pages_of
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.manifest_records import deltas_of, pages_of
 from django_etcdaero.datasets.blocks.partition import PART_BYTES, partition
 from django_etcdaero.exceptions import ConfigurationError, DuplicateKey, EncodeError, RecordTooBig
 

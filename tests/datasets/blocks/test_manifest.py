@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from django_etcdaero.datasets.blocks.compression import store_form
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Kind, MissingRecords, digest_of
-from django_etcdaero.datasets.blocks.manifest import PAGE_BLOCKS, Entry, Manifest
+from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
+from django_etcdaero.datasets.blocks.manifest_records import PAGE_BLOCKS
 from django_etcdaero.datasets.blocks.partition import decode_block, partition
 from django_etcdaero.exceptions import CorruptBlock, ResponseError
 

@@ -12,7 +12,8 @@ import pytest
 
 from django_etcdaero.datasets.blocks.compression import store_form
 from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, MissingRecords, digest_of
-from django_etcdaero.datasets.blocks.manifest import Entry, Manifest, pages_of, sizes_of
+from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
+from django_etcdaero.datasets.blocks.manifest_records import pages_of, sizes_of
 from django_etcdaero.datasets.blocks.order import MOST_KEYS, PAGE_CHUNKS, Order, in_order
 from django_etcdaero.datasets.blocks.partition import PART_BYTES, partition
 from django_etcdaero.exceptions import CorruptBlock

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.blocks import block_store as blockstore
-from django_etcdaero.datasets.blocks import manifest
+from django_etcdaero.datasets.blocks import manifest_records
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.layout import GARBAGE_TTL
 from django_etcdaero.datasets.publish import expiry
@@ -396,7 +396,7 @@ def test_a_version_that_stays_unreadable_holds_nothing_back_for_ever(
 def test_a_publication_reads_no_more_of_kept_versions_than_differs(
     host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manifest, "PAGE_BLOCKS", 64)  # pages enough without a hundred thousand rows
+    monkeypatch.setattr(manifest_records, "PAGE_BLOCKS", 64)  # pages enough without a hundred thousand rows
     rows = {k: {"n": 0} for k in range(12_500)}
     prices = declare(rows, keep=8)
     for number in range(9):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from django_etcdaero.datasets.blocks.codec import CODEC_VERSION
-from django_etcdaero.datasets.blocks.manifest import FORMAT_VERSION, ORDERED_FORMAT, Manifest
+from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.manifest_records import FORMAT_VERSION, ORDERED_FORMAT
 from django_etcdaero.datasets.state import formats
 from django_etcdaero.datasets.state.formats import allowed
 from django_etcdaero.datasets.state.overview import overview
