@@ -100,7 +100,7 @@ def refresher(args: argparse.Namespace) -> None:
 def reader(args: argparse.Namespace) -> None:
     """Follow the versions; say what each cost."""
     set_up(args.directory, START="lazy", SPLAY=0)
-    from django_etcdaero.datasets.blocks import assembly
+    from django_etcdaero.datasets.blocks import of_blocks
     from django_etcdaero.datasets.blocks.block_store import BlockStore
     from django_etcdaero.datasets.read import fetching, follower
 
@@ -116,7 +116,7 @@ def reader(args: argparse.Namespace) -> None:
 
     BlockStore.fetch = counting  # type: ignore[method-assign]
     clock.wrap(BlockStore, "fetch", "fetch")
-    clock.wrap(assembly, "decode_block", "decode")
+    clock.wrap(of_blocks, "decode_block", "decode")
     clock.wrap(fetching, "assemble", "assemble")
     clock.wrap(follower.Follower, "_load", "all")
     clock.wrap(follower, "free", "free")
