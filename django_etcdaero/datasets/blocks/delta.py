@@ -16,12 +16,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django_etcdaero.exceptions import DuplicateKey, EncodeError, RecordTooBig
 from django_etcdaero.records.store import batches
+from django_etcdaero.system.giving_way import GivingWay
 from django_etcdaero.system.real_dates import real_class
 
 from .codec import Encoder, array_header, decode, split
@@ -165,15 +166,24 @@ def decode_delta(
     the digest, and ``ConfigurationError`` for a row that does not fit the declared row type.
     """
     check_form(rows, row_type)
-    plain = verified(Kind.DELTA, digest, stored)
-    count = len(_parted(digest, plain).upserts)
+    parted = split_delta(digest, stored)
+    frozen, give_way = rows == "frozen", GivingWay()
+    upserts: dict[Any, Any] = {}
     try:
-        flat, deletions = decode(plain, frozen=rows == "frozen")
-        keys, values = flat[::2], flat[1::2]
-        if row_type is not None:
-            values = row_class(row_type).made(keys, values, frozen=rows == "frozen")
-        upserts = dict(zip(keys, values, strict=True))
-        if len(upserts) != count or len(set(deletions)) != len(deletions) or not upserts.keys().isdisjoint(deletions):
+        for encoded in batches(parted.upserts, _CHUNK):  # all of them at once would hold up other threads
+            pairs = chain.from_iterable((key, parted.upserts[key]) for key in encoded)
+            flat = decode(array_header(2 * len(encoded)) + b"".join(pairs), frozen=frozen)
+            keys, values = flat[::2], flat[1::2]
+            if row_type is not None:
+                values = row_class(row_type).made(keys, values, frozen=frozen)
+            upserts.update(zip(keys, values, strict=True))
+            give_way()
+        deletions = decode(array_header(len(parted.deletions)) + b"".join(parted.deletions), frozen=frozen)
+        if (
+            len(upserts) != len(parted.upserts)
+            or len(set(deletions)) != len(deletions)
+            or not upserts.keys().isdisjoint(deletions)
+        ):
             raise DamagedRecord("keys of it are equal")
     except DamagedRecord as error:
         raise DamagedRecord.of(Kind.DELTA, digest, error) from error
