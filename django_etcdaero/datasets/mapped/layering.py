@@ -6,6 +6,8 @@ from array import array
 from collections.abc import Generator, Sequence
 from typing import BinaryIO, Final
 
+from django_etcdaero.system.giving_way import GivingWay
+
 from .changes import Change
 from .changes_form import FLAG_BITS, MOST_LAYERS, ChangesHead, MappedChanges
 from .form import digests_in
@@ -20,6 +22,7 @@ LARGEST: Final = 16_384
 """Rows of a layer that is not merged with those above it any more: who waits for a change does not wait for that."""
 FLAGS_PER_ROW: Final = 16
 """Flags of the rows in layers, at least half as many: one in sixteen other rows, or fewer, is looked for in vain."""
+_AT_ONCE: Final = 4096
 FOLDED: Final = 64
 """Blocks that are folded at once: some milliseconds."""
 
@@ -91,9 +94,11 @@ def _flags(kept: Sequence[MappedChanges], entries: Entries) -> tuple[int, bytear
 
 
 def _set(flags: bytearray, bits: int, hashes: Sequence[int] | memoryview) -> None:
-    by_byte, by_bit = 35 - bits, 32 - bits
-    for hashed in hashes:
-        flags[hashed >> by_byte] |= 1 << (hashed >> by_bit & 7)
+    by_byte, by_bit, give_way = 35 - bits, 32 - bits, GivingWay()
+    for begin in range(0, len(hashes), _AT_ONCE):
+        for hashed in hashes[begin : begin + _AT_ONCE]:
+            flags[hashed >> by_byte] |= 1 << (hashed >> by_bit & 7)
+        give_way()
 
 
 def fold(file: BinaryIO, stack: Stack) -> Generator[None]:

@@ -37,7 +37,7 @@ class Entries:
         self.others: list[tuple[int, int]] = []
         """Hash of the usual form, and entry."""
         self._source: Mapped[Any] | None = None
-        self._give_way = GivingWay()
+        self.give_way = GivingWay()
         file.write(bytes(HEADER_BYTES))
 
     def __len__(self) -> int:
@@ -73,7 +73,7 @@ class Entries:
         end = source.offsets[last]
         for begin in range(source.offsets[first], end, _STEP):
             self._file.write(source.data[begin : min(begin + _STEP, end)])
-        self._give_way()
+        self.give_way()
 
     def merge(
         self, source: Mapped[Any], first: int, last: int, changes: Mapping[bytes, bytes | None], *, keep_gone: bool
@@ -167,7 +167,7 @@ class Entries:
                 empty = (hashed >> shift) + 1 - len(firsts)
                 if empty > 0:
                     firsts.extend([entry] * empty)
-            self._give_way()
+            self.give_way()
         firsts.extend([len(self)] * ((1 << bits) + 1 - len(firsts)))
         return firsts
 
@@ -218,7 +218,11 @@ class Writer:
         rows = self.rows
         data_end = rows.end_data()
         sequence = array("I") if order is None else array("I", order)
-        starts = array("I", [bisect_left(rows.hashes, block << self._shift) for block in range(self._blocks + 1)])
+        starts = array("I")
+        for begin in range(0, self._blocks + 1, _AT_ONCE):
+            blocks = range(begin, min(begin + _AT_ONCE, self._blocks + 1))
+            starts.extend([bisect_left(rows.hashes, block << self._shift) for block in blocks])
+            rows.give_way()
         head = Head(
             root=self._root,
             entries=len(rows),
