@@ -6,9 +6,9 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django_etcdaero.datasets.layout import ANNOUNCEMENTS, dataset_of
 from django_etcdaero.datasets.state.announcement import Announcement
@@ -18,6 +18,8 @@ from django_etcdaero.keyvalue.client.watch import Watch
 from django_etcdaero.keyvalue.values import Event, KeyValue
 from tests.processes.chaos.checking import Announced, Pinned
 from tests.processes.chaos.site import GUARDED, NAMES, ChaosSite, alias_of
+
+Noted = TypeVar("Noted", Announced, Pinned)
 
 
 class Published:
@@ -75,12 +77,16 @@ class Published:
             known = kv.range(ANNOUNCEMENTS, prefix=True).kvs
             pins = {name: kv.get(self._site.layout_of(name).pin) for name in self._guarded(alias)}
             with self._lock:
-                last = {name: [each for each in all_ if each.era == era][-1:] for name, all_ in self.history.items()}
-                held = {name: [each for each in self.pins[name] if each.era == era][-1:] for name in pins}
-            return all([each.revision for each in last[_name_of(kv)]] == [kv.mod_revision] for kv in known) and all(
-                held[name][0].revision == pin.mod_revision
-                if pin is not None and held[name]
-                else pin is None and (not held[name] or held[name][0].version is None)
+                last = {name: self._of(era, all_) for name, all_ in self.history.items()}
+                held = {name: self._of(era, self.pins[name]) for name in pins}
+            announced = all(
+                [each.revision for each in last.get(_name_of(kv), [])[-1:]] == [kv.mod_revision] for kv in known
+            )
+            # Of a pin that was taken away only that is known: it may never have been there.
+            return announced and all(
+                [each.revision for each in held[name][-1:]] == [pin.mod_revision]
+                if pin is not None
+                else [each.version for each in held[name][-1:]] in ([], [None])
                 for name, pin in pins.items()
             )
         return False
@@ -100,6 +106,10 @@ class Published:
                 watch.cancel()
 
     # what is told -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _of(era: int, noted: Iterable[Noted]) -> list[Noted]:
+        return [each for each in noted if each.era == era]
 
     @staticmethod
     def _guarded(alias: str) -> list[str]:
@@ -139,8 +149,8 @@ class Published:
     def pinned(self, name: str) -> bool:
         """Tell whether a dataset is pinned, as far as it is known here."""
         with self._lock:
-            last = [each.version for each in self.pins[name] if each.era == self._eras[alias_of(name)]][-1:]
-            return last not in ([], [None])
+            of_now = self._of(self._eras[alias_of(name)], self.pins[name])
+            return bool(of_now) and of_now[-1].version is not None
 
     def current(self, name: str) -> tuple[int, float] | None:
         """The version that is announced, and since when it is known here; nothing is, in a store that was emptied."""

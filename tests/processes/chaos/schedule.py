@@ -136,13 +136,12 @@ class Chaos:
 
         def arrived() -> bool:
             reports = {reader: self.observer.readers[reader].report().get("datasets", {}) for reader, _ in late}
-            late.difference_update(
-                [
-                    (reader, name)
-                    for reader, name in late
-                    if reports[reader] and reports[reader][name]["number"] >= wanted[name]
-                ]
-            )
+            there = {
+                pair for pair in late if reports[pair[0]] and reports[pair[0]][pair[1]]["number"] >= wanted[pair[1]]
+            }
+            late.difference_update(there)
+            if there and not late:
+                self.observer.say(f"the last to arrive were {sorted(there)}")
             return all(self._hindered(*pair) for pair in late)
 
         return Wait(arrived, f"the arrival of {wanted} in {list(readers)}")
