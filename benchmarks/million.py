@@ -62,13 +62,13 @@ def refresher(args: argparse.Namespace) -> None:
     """Publish all rows, then the changed ones, then unchanged ones; wait for a line on standard input before each."""
     set_up(args.directory)
     from django_etcdaero.datasets.blocks.block_store import BlockStore
-    from django_etcdaero.datasets.publish import announcing, expiry, publishing, storing
+    from django_etcdaero.datasets.publish import announcing, expiry, full_load, storing
 
     rows = make_rows(args.rows)
     products = declare(rows)
     before = peak_megabytes()
     clock = Clock()
-    clock.wrap(publishing, "load_rows", "load")
+    clock.wrap(full_load, "stream_rows", "load")
     clock.wrap(storing.Storing, "store", "encode and write")
     clock.wrap(BlockStore, "write", "write")
     clock.wrap(BlockStore, "exists", "look up")
