@@ -6,7 +6,7 @@ made when all rows are there: the same as :func:`.partition.partition` makes of 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final
@@ -254,11 +254,25 @@ class StreamedRows(Pairs):
     def refuse_equal_keys(self, hashes: set[int]) -> None:
         """Look for equal keys among those with these hashes. Raises :class:`EqualKeys`."""
         found: dict[Any, None] = {}
+        met: Counter[int] = Counter()
         for key in self:
             if hash(key) in hashes:
-                if key in found:
-                    raise EqualKeys(next(each for each in found if each == key), key)
+                _refuse_equal((*found, key) if key in found else ())
                 found[key] = None
+                met[hash(key)] += 1
+        if any(met[each] < 2 for each in hashes):
+            # A time zone that is another one when it is read: keys that were equal are at least stored as the same.
+            for _, kept in self._ranges.blocks(self._blocks):
+                keys = self._encoding.gathering.restored(kept)[0]
+                _refuse_equal(keys if len(set(keys)) < len(keys) else ())
+
+
+def _refuse_equal(keys: Sequence[Any]) -> None:
+    first: dict[Any, Any] = {}
+    for key in keys:
+        if key in first:
+            raise EqualKeys(first[key], key)
+        first[key] = key
 
 
 class StreamedPartition:

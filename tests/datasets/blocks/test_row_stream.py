@@ -194,6 +194,15 @@ def test_keys_that_only_have_equal_hashes_are_not_equal(file: TemporaryBytes) ->
     assert dict(streamed(rows, file)) == rows
 
 
+def test_keys_that_have_other_hashes_when_they_are_read_are_found(
+    file: TemporaryBytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = iter([5, 7, 7])
+    monkeypatch.setattr(row_stream, "hash", lambda key: next(others, 0), raising=False)
+    with pytest.raises(EqualKeys, match="the keys 'b' and 'b' are equal"):
+        streamed([("a", 1), ("b", 2), ("b", 3)], file)
+
+
 def test_what_cannot_be_stored_is_refused_as_it_comes(file: TemporaryBytes) -> None:
     with pytest.raises(EncodeError, match="row 'b' at \\['x'\\]: object cannot be stored"):
         streamed({"a": 1, "b": {"x": object()}}, file)
