@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -141,12 +142,14 @@ def caches(rows: Mapping[str, Any], every: int) -> Iterator[tuple[list[str], dic
     """Give the keys and the reads of caches that hold some of ``every`` rows; say what all of them would take."""
     from django.core.cache.backends.locmem import LocMemCache
 
-    before = pss()
     local = LocMemCache("rows", {"OPTIONS": {"MAX_ENTRIES": 10**9}, "TIMEOUT": None})
     for key, row in rows.items():
         local.set(key, row)
     factor = every / len(rows)
-    print(f"LocMemCache: {(pss() - before) * factor:,.0f} MB in each process, from 1 row of {factor:.0f}")
+    taken = sum(sys.getsizeof(key) + sys.getsizeof(value) for key, value in local._cache.items())
+    print(
+        f"LocMemCache: {taken * factor / 2**20:,.0f} MB of keys and values in each process, from 1 row of {factor:.0f}"
+    )
     kinds: dict[str, Callable[[Any], object]] = {"LocMemCache": local.get}
     server = None
     try:
