@@ -134,7 +134,7 @@ def extend(data: bytes, other: bytes, chance: random.Random) -> bytes:
 
 def splice(data: bytes, other: bytes, chance: random.Random) -> bytes:
     at, end = sorted(chance.randrange(len(data)) for _ in range(2))
-    start = chance.randrange(len(other))
+    start = chance.randrange(max(1, len(other)))
     return data[:at] + other[start : start + end - at] + data[end:]
 
 
