@@ -274,7 +274,8 @@ class Command(BaseCommand):
 
     def _lap(self) -> None:
         try:
-            for reading in self.readings:
+            # In any order: a first read that waits for a store which is away is interrupted before its wait is over.
+            for reading in self._chance.sample(self.readings, len(self.readings)):
                 reading.read()
             self.passes += 1
             for counting in self._chance.sample(self.counting, len(self.counting)):
