@@ -143,8 +143,7 @@ class LiveDataset(Declared[K, V], Rows[K, V]):
         may_come = host().reader_refusal() is None and not self._nobody_publishes()
         if not live.answered and not live.waited_in_vain and may_come:
             host().wake_reader(self)
-            live.wait(lambda: live.answered, self.first_read_timeout)
-            live.waited_in_vain = not live.answered
+            live.wait_for_first(self.first_read_timeout)
         return self._answer()
 
     def _answer(self) -> Snapshot[Any, Any]:

@@ -108,6 +108,7 @@ class LiveState:
         "_refusal",
         "age",
         "current",
+        "first_wait",
         "guard",
         "health",
         "held",
@@ -152,6 +153,8 @@ class LiveState:
     def _reset_waiting(self) -> None:
         self.guard = Condition()
         """Held by each change; hold it to make several changes one."""
+        self.first_wait: float | None = None
+        """When a read first waited for that version, by the clock that does not jump; interrupted or not."""
         self.waited_in_vain = False
         """Whether a read has waited for the first version and nothing came: the next ones do not wait."""
         self.wakers: set[Callable[[], None]] = set()
@@ -192,7 +195,7 @@ class LiveState:
 
     def forget(self) -> None:
         """Be as if nothing had been loaded yet. For tests."""
-        self.waited_in_vain = False
+        self.first_wait, self.waited_in_vain = None, False
         self.health = Health(since=time.time())
         self.held, self.age = None, AgeMemory(unlearns=False)
         self.install(None)
@@ -273,6 +276,16 @@ class LiveState:
         """Wait until ``there()``, looked at after each change, at most ``timeout`` seconds."""
         with self.guard:
             wait_for(self.guard, there, timeout)
+
+    def wait_for_first(self, timeout: float) -> None:
+        """Wait until something is loaded, at most ``timeout`` seconds since a read first did, also if it was cut short.
+
+        What comes too late is not waited for again.
+        """
+        if self.first_wait is None:
+            self.first_wait = elapsed()
+        self.wait(lambda: self.answered, max(0.0, self.first_wait + timeout - elapsed()))
+        self.waited_in_vain = not self.answered
 
     async def await_(self, there: Callable[[], bool], timeout: float) -> None:
         """Do what :meth:`wait` does without blocking the event loop or a thread."""

@@ -49,6 +49,27 @@ def test_every_access_waits_once_and_boundedly_then_says_why(
     access(prices)
 
 
+def test_a_wait_that_was_interrupted_is_not_begun_anew(
+    host: FakeHost, declare: Any, reading: Reading, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prices = declare(first_read_timeout=3600.0)
+    waits: list[float] = []
+
+    def interrupted(there: Any, timeout: float) -> None:
+        waits.append(timeout)
+        raise TimeoutError("the request took too long")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(live_state(prices)), "wait", lambda self, there, timeout: interrupted(there, timeout))
+        for _ in range(2):
+            with pytest.raises(TimeoutError, match="the request took too long"):
+                prices["a"]
+    assert waits[1] < waits[0] <= 3600
+    prices.first_read_timeout = 0.0  # the time is over
+    with pytest.raises(DatasetNotReady):
+        prices["a"]
+
+
 @each_access
 def test_without_a_reader_every_access_fails_at_once(host: FakeHost, declare: Any, access: Any) -> None:
     prices = declare(first_read_timeout=1e6)
