@@ -44,9 +44,9 @@ class Stores:
     """The newest form in which versions are written (:mod:`.state.formats`): 2 or 4."""
     about: About = About()
     """What this process tells about itself where it registers."""
-    shared_dir: str = ""
+    shared_dir: str = field(default="", repr=False)  # as in the options: it may be a password
     """Where files are that all processes of the host map; empty: rows are held in memory, whatever a dataset says."""
-    temporary_dir: str = ""
+    temporary_dir: str = field(default="", repr=False)
     """Where a load keeps what does not stay in memory; empty: where the system has its temporary files."""
     missing: str = ""
     """Why records may be missing here that are stored elsewhere; empty: there is no reason for that."""
