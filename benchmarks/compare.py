@@ -192,7 +192,7 @@ def conduct(args: argparse.Namespace) -> None:
     args.port = free_port()
     rows = make_typed_rows(args.rows)
     size = sum(len(json.dumps({key: row}, default=str)) for key, row in rows.items()) / 1e6
-    products = declare(rows, shared=False)
+    products = declare(rows, [], shared=False)
     assert declare_small().refresh().ok
     result = products.refresh(force=True)
     assert result.ok, result.error

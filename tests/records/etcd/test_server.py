@@ -137,7 +137,7 @@ def test_a_store_whose_server_was_emptied_grants_its_leases_anew(server: Server)
 def test_a_server_whose_quota_is_used_up_is_full(tmp_path: Path) -> None:
     with Server("small", tmp_path / "small", options=["--quota-backend-bytes", "2000000"]).running() as server:
         store = EtcdStore(EtcdEngine([server.endpoint]), "room/")
-        history = (store.put(b"k", b"x" * 500_000) for _ in range(20))
+        history = (store.put(b"k", b"x" * 500_000) for _ in range(200))  # its size is known after each commit only
         with pytest.raises(StoreFull, match="space exceeded"):
             list(history)
         assert store.get(b"k") is not None
