@@ -126,16 +126,20 @@ class Making:
         if self._owned is not None and isinstance(before, Sharded):
             touched: Iterable[int] = self._owned
             before._replaced = self._owned.keys()
-            count = before._count + sum(len(shards[at]) - size for at, size in self._owned.items())
+            count = before._count
+            for number, (at, size) in enumerate(self._owned.items()):
+                count += len(shards[at]) - size
+                if number % SLICE == 0:
+                    self._give_way()
         else:
             touched, count = range(len(shards)), 0
             for first in range(0, len(shards), SLICE):
                 count += sum(map(len, shards[first : first + SLICE]))
                 self._give_way()
         if self._untracked:
-            for at in touched:
+            for number, at in enumerate(touched):
                 untrack(shards[at])
-                if at % SLICE == 0:
+                if number % SLICE == 0:
                     self._give_way()
             untrack(shards)
         return Sharded(shards, count, untracked=self._untracked)
