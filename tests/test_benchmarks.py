@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import re
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarking import run_benchmark
 from tests.keyvalue.conftest import ETCD
 from tests.paths import ROOT
 
@@ -68,32 +68,14 @@ SMALL = {
 
 @pytest.mark.parametrize("script", SMALL)
 def test_a_benchmark_works(script: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, f"benchmarks/{script}", *(each.format(directory=tmp_path) for each in SMALL[script])],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\d", done.stdout)
+    arguments = [each.format(directory=tmp_path) for each in SMALL[script]]
+    assert re.search(r"\d", run_benchmark(script, *arguments))
 
 
 def test_the_table_of_features_says_of_the_cache_what_it_can_do(tmp_path: Path) -> None:
     options = ["--only=django-etcdaero", f"--csv={tmp_path}/found.csv", "--why"]
-    done = subprocess.run(
-        [sys.executable, "benchmarks/cache_features.py", *options],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert columns(tmp_path / "found.csv") == columns(ROOT / "docs" / "cache-features.csv"), done.stdout
+    told = run_benchmark("cache_features.py", *options, timeout=200)
+    assert columns(tmp_path / "found.csv") == columns(ROOT / "docs" / "cache-features.csv"), told
 
 
 def columns(table: Path) -> list[tuple[str, str, str]]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.benchmarking import run_benchmark
 from tests.paths import ROOT
 
 MEGABYTE = 10**6
@@ -87,27 +85,13 @@ def test_processes_of_a_host_share_its_cores(simulation: Any) -> None:
     assert slower.swaps[-1] == pytest.approx(5.0, rel=0.01)
 
 
-def run(*command: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
 def test_the_model_goes_on_from_what_was_measured(tmp_path: Path) -> None:
     small = ["--rows=500", "--interpreters=2", "--rounds=1", "--alone", "--limit=100", f"--json={tmp_path}"]
-    run("benchmarks/announcement.py", "--processes", "1", "3", *small)
+    run_benchmark("announcement.py", "--processes", "1", "3", *small)
     assert len(json.loads((tmp_path / "500-3.json").read_text())["all"][0]["swaps"]) == 3
 
-    told = run("benchmarks/model.py", "--rows=500", "--processes=20", f"--measured={tmp_path}", f"--svg={tmp_path}")
+    told = run_benchmark("model.py", "--rows=500", "--processes=20", f"--measured={tmp_path}", f"--svg={tmp_path}")
 
     assert "3 processes, 500 rows, all" in told
     assert "last          measured" in told

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
+from tests.benchmarking import run_benchmark
 from tests.paths import ROOT
 
 KEPT = ROOT / "docs" / "_static" / "benchmarks"
@@ -25,18 +23,6 @@ seconds,blocks,10000,3
 """
 
 
-def run(*options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "benchmarks/plots.py", *options],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-
-
 def texts(path: Path) -> list[str]:
     root = ET.parse(path).getroot()
     assert root.tag == f"{SVG}svg"
@@ -46,9 +32,8 @@ def texts(path: Path) -> list[str]:
 def test_a_plot_has_each_line_of_the_file_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "points.csv").write_text(POINTS)
 
-    done = run("--draw", f"--place={tmp_path}")
+    run_benchmark("plots.py", "--draw", f"--place={tmp_path}")
 
-    assert done.returncode == 0, done.stderr
     assert {path.name for path in tmp_path.glob("*.svg")} == {"encode.svg", "memory.svg"}
     assert {"ours, typed", "pickle & <dicts>", "rows", "10,000", "100,000"} <= set(texts(tmp_path / "encode.svg"))
     lines = ET.parse(tmp_path / "encode.svg").getroot().findall(f"{SVG}path[@fill='none']")
@@ -60,17 +45,13 @@ def test_points_that_are_in_the_file_are_not_measured_again(tmp_path: Path) -> N
     measured = "seconds,blocks,500,1\nseconds,whole,500,1\n"
     (tmp_path / "points.csv").write_text(POINTS + measured)
 
-    done = run("--rows=500", f"--place={tmp_path}")
-
-    assert done.returncode == 0, done.stderr
-    assert "500 rows" not in done.stdout
+    assert "500 rows" not in run_benchmark("plots.py", "--rows=500", f"--place={tmp_path}")
 
 
 @pytest.mark.slow
 def test_a_point_is_measured_and_kept(tmp_path: Path) -> None:
-    done = run("--rows=600", f"--place={tmp_path}")
+    run_benchmark("plots.py", "--rows=600", f"--place={tmp_path}")
 
-    assert done.returncode == 0, done.stdout + done.stderr
     with (tmp_path / "points.csv").open(newline="") as file:
         found = {(row["plot"], row["line"]): float(row["value"]) for row in csv.DictReader(file)}
     assert {plot for plot, _ in found} == {"encode", "decode", "refresh", "change", "memory", "read", "seconds"}
@@ -81,6 +62,6 @@ def test_a_point_is_measured_and_kept(tmp_path: Path) -> None:
 def test_the_plots_of_the_docs_are_those_of_the_points_that_are_kept(tmp_path: Path) -> None:
     (tmp_path / "points.csv").write_bytes((KEPT / "points.csv").read_bytes())
 
-    assert run("--draw", f"--place={tmp_path}").returncode == 0
+    run_benchmark("plots.py", "--draw", f"--place={tmp_path}")
     for path in tmp_path.glob("*.svg"):
         assert path.read_text() == (KEPT / path.name).read_text()

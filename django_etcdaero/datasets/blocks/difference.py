@@ -5,7 +5,7 @@ where two versions have different numbers of blocks, each block of the coarser o
 finer one, and all differences are within such a *group*. Where the numbers are the same a group is one block.
 
 Keys and rows are compared as they are encoded, which is canonical: equal means the same values of the same types, NaN
-included. Rows of blocks by columns are encoded for that, one by one; others are not decoded.
+included. Rows that are stored field by field are encoded for that, one by one; others are not decoded.
 """
 
 from __future__ import annotations

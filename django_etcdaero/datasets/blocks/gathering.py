@@ -63,7 +63,7 @@ class Gathering:
         self._row_class = None if row_type is None else row_class(row_type)
         self._columns = columns
         self.writes_columns = columns
-        """Whether blocks are written by columns; may be taken back after rows were taken."""
+        """Whether rows are written field by field; may be taken back after rows were taken."""
         self.longest = longest
         self._encoder = Encoder()
         self._check = KeyCheck(self._encoder.zones)

@@ -158,7 +158,7 @@ class StreamedRows(Pairs):
     def partition(self, previous_count: int | None, *, columns: bool = True) -> StreamedPartition:
         """Return the blocks; ``previous_count``: as for :func:`.partition.partition`.
 
-        ``columns``: whether blocks may still be written by columns, if they might when the rows came.
+        ``columns``: whether rows may still be written field by field, if they might when the rows came.
         """
         if not columns:
             self._encoding.gathering.writes_columns = False

@@ -29,13 +29,13 @@ from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES
 
 from .form import (
     HEADER_BYTES,
-    MOST_ENTRIES,
     DamagedFile,
     Mapped,
     Section,
     bucket_bits,
     common_sections,
     digests_in,
+    may_be,
     padded,
 )
 
@@ -100,16 +100,10 @@ class ChangesHead(NamedTuple):
             raise DamagedFile("it does not begin as a file of changes does, or another version has written it")
         head = cls(*_HEAD.unpack_from(data)[1:])
         if (
-            head.entries > MOST_ENTRIES
-            or head.others > head.entries
-            or head.ordered > 1
-            or head.blocks.bit_count() != 1
+            not may_be(head, data)
             or head.named > head.blocks
             or head.below >= MOST_LAYERS
             or head.flag_bits not in FLAG_BITS
-            or head.data_end % 8
-            or head.data_end < HEADER_BYTES
-            or not data.startswith(head.packed())
         ):
             raise DamagedFile("its header makes no sense")
         return head

@@ -102,6 +102,10 @@ class AnyHead(Protocol):
     @property
     def others(self) -> int: ...
     @property
+    def blocks(self) -> int: ...
+    @property
+    def ordered(self) -> int: ...
+    @property
     def data_end(self) -> int: ...
     @property
     def bucket_bits(self) -> int: ...
@@ -155,18 +159,21 @@ class Head(NamedTuple):
         if len(data) != HEADER_BYTES or data[: len(MAGIC)] != MAGIC:
             raise DamagedFile("it does not begin as a file of rows does, or another version has written it")
         head = cls(*_HEAD.unpack_from(data)[1:])
-        if (
-            head.entries > MOST_ENTRIES
-            or head.others > head.entries
-            or head.ordered > 1
-            or head.blocks.bit_count() != 1
-            or head.blocks > 1 << 32
-            or head.data_end % 8
-            or head.data_end < HEADER_BYTES
-            or data[: HEADER_BYTES - _DIGEST_BYTES] != head.packed()
-        ):
+        if not may_be(head, data) or head.blocks > 1 << 32:
             raise DamagedFile("its header makes no sense")
         return head
+
+
+def may_be(head: AnyHead, data: bytes) -> bool:
+    """Tell whether ``data`` is this header, and what it says of entries, blocks and data can be."""
+    return (
+        head.others <= head.entries <= MOST_ENTRIES
+        and head.ordered <= 1
+        and head.blocks.bit_count() == 1
+        and head.data_end % 8 == 0
+        and head.data_end >= HEADER_BYTES
+        and data.startswith(head.packed())
+    )
 
 
 def padded(packed: bytes) -> bytes:

@@ -43,7 +43,7 @@ KEYS: Final = 20_000
 class Fold:
     """The deltas of a version on their way into its blocks.
 
-    ``net`` is what they come to, ``rows`` how many rows that gives; ``columns``: blocks may be written by columns.
+    ``net`` is what they come to, ``rows`` how many rows that gives; ``columns``: rows may be written field by field.
     """
 
     def __init__(

@@ -107,7 +107,7 @@ class Storing:
     ) -> Manifest:
         """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors.
 
-        ``columns``: blocks may be written by columns. ``contents``: the digest of all rows is wanted, and is in
+        ``columns``: rows may be written field by field. ``contents``: the digest of all rows is wanted, and is in
         ``content`` then. ``same`` is that of the base, if it is known: where the rows are those of the base, and all of
         that is there, it stays as it is, with its deltas.
         """

@@ -74,7 +74,7 @@ def products(count: int) -> dict[Any, Any]:
 
 
 FORMS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "by columns": (dicts(3000), {}),
+    "by fields": (dicts(3000), {}),
     "by rows": (dicts(3000), {"columns": False}),
     "mixed": (mixed(2000), {}),
     "ordered": (dicts(9000), {"ordered": True}),
@@ -124,7 +124,7 @@ def test_more_blocks_than_ranges_and_fewer_are_cut_alike(file: TemporaryBytes, m
         assert dict(found) == rows
 
 
-@pytest.mark.parametrize("form", ["by columns", "mixed", "typed"])
+@pytest.mark.parametrize("form", ["by fields", "mixed", "typed"])
 def test_columns_may_be_taken_back_when_the_rows_are_there(file: TemporaryBytes, form: str) -> None:
     rows, options = FORMS[form]
     found = streamed(rows, file, **options)

@@ -123,7 +123,7 @@ def shown(row: Any) -> dict[str, Any]:
     return dict(row) if isinstance(row, dict) else {name: getattr(row, name) for name in Tuple._fields}
 
 
-@pytest.mark.parametrize("few", [False, True], ids=["by columns", "by rows"])
+@pytest.mark.parametrize("few", [False, True], ids=["by fields", "by rows"])
 @pytest.mark.parametrize("form", ["frozen", "plain"])
 @pytest.mark.parametrize("row_type", CLASSES)
 def test_instances_come_back_as_they_were_published(row_type: Any, form: Any, few: bool) -> None:

@@ -56,7 +56,7 @@ class Store:
         return mapped(path)
 
 
-@pytest.fixture(params=[False, True], ids=["by rows", "by columns"])
+@pytest.fixture(params=[False, True], ids=["by rows", "by fields"])
 def store(request: pytest.FixtureRequest) -> Store:
     return Store(columns=request.param)
 
