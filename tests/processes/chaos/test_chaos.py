@@ -74,6 +74,9 @@ def test_readers_see_whole_versions_in_order_and_end_up_on_the_newest(
         check_what_is_left(site)
         check_histories(site, published, chaos)
         print(report(published, chaos, observer))
+    except BaseException:
+        print(f"the members of etcd have the same data: {stores.etcd.agrees()}")  # else no read can be believed
+        raise
     finally:
         print(f"ETCDAERO_TEST_CHAOS_SEED={seed}, {chaos.count} faults; {observer.story()}")  # shown if it has failed
         published.close()
