@@ -239,8 +239,8 @@ class Manifest:
         """Return the same manifest with the digests of its pages and root computed from everything else."""
         paged = replace(
             self,
-            pages=tuple(digest_of(Kind.PAGE, page) for page in self._plain_pages()),
-            order_pages=tuple(digest_of(Kind.PAGE, page) for page in self.order.plain_pages()),
+            pages=_digests_of(self._plain_pages()),
+            order_pages=_digests_of(self.order.plain_pages()),
         )
         return paged._with_root()
 
@@ -270,6 +270,15 @@ class Manifest:
             page = [first, last - first, odd, b"".join(self.blocks[begin:end]), self.sizes[begin:end]]
             yield cast(bytes, msgpack.packb(page))
             begin = end
+
+
+def _digests_of(pages: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return the names of pages, giving way between two of them."""
+    give_way, digests = GivingWay(), []
+    for page in pages:
+        digests.append(digest_of(Kind.PAGE, page))
+        give_way()
+    return tuple(digests)
 
 
 def _joined(parts: Iterable[list[Any]]) -> tuple[Any, ...]:

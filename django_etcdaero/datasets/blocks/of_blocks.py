@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, compress
+from typing import Any, Final
 
 from django_etcdaero.records.store import batches
 from django_etcdaero.system.giving_way import GivingWay
@@ -28,61 +28,82 @@ FEW = 1 / 8
 
 
 def of_blocks(manifest: Manifest, fetch: Fetch, form: Form, before: Assembled | Nothing) -> Assembled:
-    """Return a version of its blocks, of which those are fetched that are not held, and its deltas."""
+    """Return a version of its blocks, of which those are fetched that are not held, and its deltas.
+
+    Rows of these blocks that are what they were before are neither dropped nor put: what a few changed rows cost is
+    the reading of their blocks, and not the copying of all shards that have a row of one of them.
+    """
     stale = _under_deltas(before) if isinstance(before, Assembled) and before.by_deltas else frozenset()
     wanted = [*absent(manifest.blocks, before.keys, stale)]
     dropped = _dropped(before.keys, manifest, stale, kept=len(manifest.blocks) - len(wanted))
     in_place = isinstance(before, Assembled) and same_order(before, manifest)
-    own: Mapping[Any, Any] = {}
-    if isinstance(before, Assembled) and before.manifest.order.chunks:
-        # Texts that are equal stay the same objects: the sequence of keys goes by those.
-        own = _texts(before.keys[digest] for digest in dropped)
-    merged, keys = _kept(before, manifest, dropped, in_place=in_place)
-    for each in before.by_deltas:
-        merged.drop(each)
+    anew = not in_place and len(dropped) * 2 > len(before.keys)
+    few = len(wanted) <= FEW * len(manifest.blocks) and isinstance(before, Assembled)
+    own: Making | None = None
+    """The keys that blocks and deltas of before had, and none of the blocks has yet."""
+    if (dropped or before.by_deltas) and (not anew or few or manifest.order.chunks):
+        own = _own_keys(before, dropped)
+    merged, keys = _kept(before, manifest, dropped, anew=anew)
     held = before.rows if form.row_type is None else {}
-    upserts: dict[Any, Any] | None = {}
-    if len(wanted) > FEW * len(manifest.blocks) or not isinstance(before, Assembled):
-        upserts = None
+    upserts: dict[Any, Any] | None = {} if few else None
     for digest, block_keys, block_rows in _decoded(wanted, fetch, form):
         try:
-            some = tuple(own.get(key, key) for key in block_keys) if own else tuple(block_keys)
+            some = tuple(block_keys if own is None else _old_objects(block_keys, own))
             untrack(some)  # the garbage collector would find out as well, when it has looked at all of them
-            some_rows = with_old_objects(some, block_rows, held) if held else block_rows
-            merged.put(some, some_rows)
+            rows = with_old_objects(some, block_rows, held) if held else block_rows
+            keys.put((digest,), (some,))
+            put: Sequence[Any] = some
+            if own is not None and not anew:
+                stays = [key if type(key) in _EXACT and own.get(key) is key else _NONE for key in some]
+                if not in_place or isinstance(before.rows, Sharded):  # else they are the same, in the same order
+                    merged.drop(key for key, there in zip(some, stays, strict=True) if there is _NONE)
+                if held:
+                    new = [held.get(key, _NONE) is not row for key, row in zip(stays, rows, strict=True)]
+                    put, rows = [*compress(some, new)], [*compress(rows, new)]
+            if own is not None:
+                own.drop(some)
+            merged.put(put, rows)
         except TypeError as error:  # a key that cannot be one
             raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
-        keys.put((digest,), (some,))
         if upserts is not None:
-            upserts.update(zip(some, some_rows, strict=True))
+            upserts.update(zip(put, rows, strict=True))
+    gone: Mapping[Any, Any] = {} if own is None else own.done()
+    if not anew:
+        for each in batches(gone, SLICE):
+            merged.drop(each)
     touched: list[list[Any]] = []
-    for new, deletions in decoded_deltas(manifest.deltas, fetch, form):
-        rows = with_old_objects([*new], [*new.values()], held) if held else [*new.values()]
+    for new_rows, deletions in decoded_deltas(manifest.deltas, fetch, form):
+        rows = with_old_objects([*new_rows], [*new_rows.values()], held) if held else [*new_rows.values()]
         merged.drop(deletions)
-        merged.put([*new], rows)
-        touched.append([*new, *deletions])
+        merged.put([*new_rows], rows)
+        touched.append([*new_rows, *deletions])
         if upserts is not None:
-            upserts.update(zip(new, rows, strict=True))
+            upserts.update(zip(new_rows, rows, strict=True))
     made = merged.done()
-    free_rows(own)
     difference = None
     if upserts is not None and (in_place or not manifest.order.chunks):
-        difference = _difference(before, made, upserts, (before.keys[digest] for digest in dropped))
+        difference = _difference(before, made, upserts, chain(gone, *before.by_deltas, *touched))
+    free_rows(gone)
     return Assembled(manifest, made, keys.done(), (*touched,), difference)
 
 
 def _difference(
-    before: Assembled | Nothing,
-    made: Mapping[Any, Any],
-    upserts: Mapping[Any, Any],
-    dropped: Iterable[Iterable[Any]],
+    before: Assembled | Nothing, made: Mapping[Any, Any], upserts: Mapping[Any, Any], touched: Iterable[Any]
 ) -> Difference:
-    """Return what has changed of the rows that were put (``upserts``), and that are in no block any more."""
-    old = before.rows
-    gone = {key: None for keys in dropped for key in keys if key in old and key not in made}
-    gone.update((key, None) for key in chain(*before.by_deltas, upserts) if key in old and key not in made)
-    there = (key for key in upserts if key in made)
-    return Difference({key: made[key] for key in there if key not in old or old[key] is not made[key]}, gone)
+    """Return what has changed of the rows that were put (``upserts``), and of other keys that may have no row now."""
+    old, give_way = before.rows, GivingWay()
+    found = Difference({}, {})
+    for number, key in enumerate(chain(touched, upserts)):
+        if key in old and key not in made:
+            found.deletions[key] = None
+        if number % SLICE == 0:
+            give_way()
+    for number, key in enumerate(upserts):
+        if key in made and (key not in old or old[key] is not made[key]):
+            found.upserts[key] = made[key]
+        if number % SLICE == 0:
+            give_way()
+    return found
 
 
 def _under_deltas(before: Assembled) -> frozenset[bytes]:
@@ -113,23 +134,41 @@ def _dropped(held: Mapping[bytes, Any], manifest: Manifest, stale: Collection[by
     return dropped
 
 
-def _texts(keys: Iterable[Sequence[Any]]) -> Mapping[Any, Any]:
-    """Return those of the keys that are texts, each under itself."""
-    texts = [[key for key in some if type(key) is str] for some in keys]
-    found = Making(None, sum(map(len, texts)))
-    for some in texts:
-        found.put(some, some)
-    return found.done()
+def _own_keys(before: Assembled | Nothing, dropped: Iterable[bytes]) -> Making:
+    """Return the keys of the blocks, and those of the deltas, each under itself."""
+    lists = [*(before.keys[digest] for digest in dropped), *before.by_deltas]
+    found = Making(None, sum(map(len, lists)))
+    for each in lists:
+        for some in batches(each, SLICE):
+            found.put(some, some)
+    return found
+
+
+def _old_objects(keys: Iterable[Any], own: Making) -> Iterator[Any]:
+    """Yield keys, and in place of each of those that are just what it is the one of ``own``.
+
+    Texts that are equal stay the same objects: the sequence of keys goes by those.
+    """
+    for key in keys:
+        old = own.get(key, key)
+        yield old if type(old) is type(key) in _EXACT else key
+
+
+_EXACT: Final = frozenset((str, int, bytes))
+"""Of these, two that are equal and of one type are the same."""
+
+_NONE: Final = object()
 
 
 def _kept(
-    before: Assembled | Nothing, manifest: Manifest, dropped: Sequence[bytes], *, in_place: bool
+    before: Assembled | Nothing, manifest: Manifest, dropped: Sequence[bytes], *, anew: bool
 ) -> tuple[Making, Making]:
-    """Return the rows and keys of the blocks that stay, to be added to.
+    """Return rows and keys to be added to, with the keys of the blocks that stay.
 
-    ``in_place``: the new version has the same keys in the same order, so that rows are replaced where they stand.
+    The rows are those of before: what has gone of them is still to be dropped. ``anew``: they are those of the blocks
+    that stay, of which there are few.
     """
-    if not in_place and len(dropped) * 2 > len(before.keys):
+    if anew:
         merged, keys = Making(None, _expected(manifest)), Making(None, len(manifest.blocks))
         gone = frozenset(dropped)
         for digest in manifest.blocks:
@@ -140,9 +179,6 @@ def _kept(
                 merged.put(there, [before.rows[key] for key in there])
         return merged, keys
     merged, keys = Making(before.rows, _expected(manifest)), Making(before.keys, len(manifest.blocks))
-    for digest in dropped:
-        if not in_place or isinstance(before.rows, Sharded):
-            merged.drop(before.keys[digest])
     keys.drop(dropped)
     return merged, keys
 

@@ -30,10 +30,21 @@ def same(old: Any, new: Any) -> bool:
     if kind in _EXACT:
         return True
     if isinstance(old, dict):
-        return list(old) == list(new) and all(map(same, old.values(), new.values())) and all(map(same, old, new))
+        if [*old] != [*new]:
+            return False
+        named = {str}.issuperset(map(type, old)) or _all_same([*old], [*new])  # no other type is equal to a text
+        return named and _all_same([*old.values()], [*new.values()])
     if isinstance(old, list | tuple):
-        return len(old) == len(new) and all(map(same, old, new))
+        return len(old) == len(new) and _all_same(old, new)
     return kind.__module__ in _WITH_EXACT_TEXT and repr(old) == repr(new)
+
+
+def _all_same(olds: Sequence[Any], news: Sequence[Any]) -> bool:
+    """Tell whether values that are equal cannot be told apart."""
+    kinds = [*map(type, olds)]
+    if kinds != [*map(type, news)]:
+        return False
+    return all(same(old, new) for kind, old, new in zip(kinds, olds, news, strict=True) if kind not in _EXACT)
 
 
 _WITH_EXACT_TEXT: Final = frozenset(("builtins", "decimal", "datetime"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -106,6 +107,40 @@ def test_deltas_that_are_folded_into_blocks_change_no_row(size: str) -> None:
     assert made.rows == rows
     assert all(made.rows[key] is held.rows[key] for key in rows)
     assert made.difference == ({}, {})
+
+
+def test_rows_that_stay_in_a_changed_block_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_making, "SMALL", 100)
+    store = Store()
+    held = read(publish(ROWS, store), store)
+    made = read(publish(ROWS | {1: product(-1), 700: product(-2)}, store), store, held)
+    assert isinstance(made.rows, Sharded)
+    assert isinstance(held.rows, Sharded)
+    assert made.rows.shards_not_in(held.rows) == 2
+    assert made.difference is not None
+    assert set(made.difference.upserts) == {1, 700}
+    assert made.difference.deletions == {}
+
+
+def test_a_version_by_blocks_and_a_delta_says_what_the_delta_deleted(size: str) -> None:
+    store, rows = Store(), dict(ROWS)
+    held = read(publish(rows, store), store)
+    rows[1] = product(-1)
+    made = read(change(publish(rows, store), store, rows, {}, [2]), store, held)
+    assert made.difference is not None
+    assert set(made.difference.upserts) == {1}
+    assert set(made.difference.deletions) == {2}
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, True), (True, 1), (2, 2.0), (Decimal("1.0"), Decimal("1.00"))])
+def test_a_key_that_is_equal_and_another_one_takes_the_place_of_the_old_one(size: str, old: Any, new: Any) -> None:
+    store = Store()
+    rows = {number: product(number) for number in range(3, 500)}
+    held = read(publish({old: product(1), **rows}, store), store)
+    made = read(publish({new: product(1), **rows}, store), store, held)
+    (found,) = (key for key in made.rows if key == new)
+    assert (type(found), str(found)) == (type(new), str(new))
+    assert made.difference is None or set(made.difference.upserts) <= {new}
 
 
 def test_deltas_that_are_missing_or_damaged_leave_what_is_held(size: str) -> None:
