@@ -16,17 +16,21 @@ CONTENT_BYTES: Final = 32
 _MODULUS: Final = 1 << 8 * CONTENT_BYTES
 
 
-def sum_of(pairs: Iterable[bytes]) -> int:
-    """Return what rows add to a sum; each is its encoded key followed by the encoded row."""
-    number = int.from_bytes
-    return sum(number(blake2b(pair, digest_size=CONTENT_BYTES).digest(), "big") for pair in pairs)
+def row_digest(pair: bytes) -> bytes:
+    """Return the digest of a row: of its encoded key followed by the encoded row."""
+    return blake2b(pair, digest_size=CONTENT_BYTES).digest()
+
+
+def sum_of_digests(digests: Iterable[bytes]) -> int:
+    """Return what rows with these digests add to the sum."""
+    return sum([int.from_bytes(digest, "big") for digest in digests])
 
 
 def content_of(total: int) -> bytes:
-    """Return the digest: ``CONTENT_BYTES`` bytes. ``total`` is a sum of :func:`sum_of`, or a difference of some."""
+    """Return the digest: ``CONTENT_BYTES`` bytes. ``total`` is a sum of :func:`sum_of_digests`, or of several."""
     return (total % _MODULUS).to_bytes(CONTENT_BYTES, "big")
 
 
 def content_after(before: bytes, *, gone: Iterable[bytes], added: Iterable[bytes]) -> bytes:
-    """Return the digest when rows are gone and others were added; ``before`` is a digest."""
-    return content_of(int.from_bytes(before, "big") - sum_of(gone) + sum_of(added))
+    """Return the digest when rows with the digests ``gone`` are gone and others were added; ``before`` is a digest."""
+    return content_of(int.from_bytes(before, "big") - sum_of_digests(gone) + sum_of_digests(added))

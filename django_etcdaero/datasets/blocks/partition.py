@@ -25,7 +25,7 @@ from django_etcdaero.exceptions import RecordTooBig
 from . import short_rows
 from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
-from .content import content_of, sum_of
+from .content import row_digest
 from .digests import DamagedRecord, Kind, digest_of
 from .explain import shown
 from .gathering import Gathering
@@ -33,6 +33,7 @@ from .key_hashes import hash_of, hashes_of
 from .manifest import Entry
 from .order import Cutter
 from .row_class import row_class
+from .row_digests import RowDigests
 from .row_types import RowForm, check_form
 from .short_rows import is_by_fields, read
 
@@ -100,15 +101,15 @@ class Partition:
         rows: int,
         gathering: Gathering,
         order: Sequence[EncodedBlock] = (),
-        content: bytes = b"",
+        digests: RowDigests | None = None,
     ) -> None:
         self.count = len(buckets)
         """Number of blocks, empty ones included; not the number of parts."""
         self.rows = rows
         self.order = order
         """The chunks of the order of the rows, if that is kept."""
-        self.content = content
-        """The digest of all rows (:mod:`.content`), if it was asked for."""
+        self.digests = digests
+        """Those of the rows, if they were asked for."""
         self._buckets = buckets
         self._gathering = gathering
 
@@ -162,7 +163,7 @@ def partition(
     """Encode ``rows`` and assign them to blocks.
 
     ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
-    ``ordered``: the order of ``rows`` is kept. ``contents``: the digest of all rows is wanted. ``columns``: whether
+    ``ordered``: the order of ``rows`` is kept. ``contents``: the digests of the rows are wanted. ``columns``: whether
     rows may be written field by field (``None``: as :data:`.short_rows.COLUMNS` says). ``row_type``: the class of the
     rows, which are then instances of it, or what it can be made of, and are checked.
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
@@ -172,7 +173,11 @@ def partition(
     on what else it contains).
     """
     encoding = RowEncoding(
-        max_value_bytes=max_value_bytes, ordered=ordered, contents=contents, columns=columns, row_type=row_type
+        max_value_bytes=max_value_bytes,
+        ordered=ordered,
+        digests=RowDigests(len(rows)) if contents else None,
+        columns=columns,
+        row_type=row_type,
     )
     total = len(rows)
     count = block_count(total, previous_count)
@@ -186,13 +191,13 @@ def partition(
         if progress is not None:
             progress(len(keys))
     order = list(chunks_of_order(encoding.chunks()))
-    return Partition(buckets, total, encoding.gathering, order, encoding.content)
+    return Partition(buckets, total, encoding.gathering, order, encoding.digests)
 
 
 class RowEncoding:
     """Encodes the rows of a version as they come, some hundred at a time.
 
-    The arguments are those of :func:`partition`.
+    The arguments are those of :func:`partition`; ``digests`` is what those of the rows are added to.
     """
 
     def __init__(
@@ -200,13 +205,13 @@ class RowEncoding:
         *,
         max_value_bytes: int,
         ordered: bool = False,
-        contents: bool = False,
+        digests: RowDigests | None = None,
         columns: bool | None = None,
         row_type: type[Any] | None = None,
     ) -> None:
+        self.digests = digests
         self.gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns, row_type=row_type)
         self._limit = longest_body(max_value_bytes)
-        self._sum = 0 if contents else None
         self._cutter = Cutter(self.gathering.longest) if ordered else None
 
     def add(self, keys: Sequence[Any], rows: Sequence[Any]) -> tuple[Sequence[int], list[bytes]]:
@@ -217,8 +222,9 @@ class RowEncoding:
         gathering = self.gathering
         encoded = gathering.keys(keys)
         kept = gathering.rows(keys, encoded, rows)
-        if self._sum is not None:
-            self._sum += sum_of(map(add, encoded, gathering.one_by_one(keys, rows)))
+        if self.digests is not None:
+            pairs = map(add, encoded, gathering.one_by_one(keys, rows))
+            self.digests.add(encoded, [row_digest(pair) for pair in pairs])
         checksums = list(map(crc32, encoded))
         if self._cutter is not None:
             self._cutter.add(encoded, checksums)
@@ -232,11 +238,6 @@ class RowEncoding:
     def chunks(self) -> list[tuple[bytes, int]]:
         """Return the chunks of the order that were not returned before, when all rows were added."""
         return [] if self._cutter is None else self._cutter.chunks()
-
-    @property
-    def content(self) -> bytes:
-        """The digest of all rows so far (:mod:`.content`), if it was asked for."""
-        return b"" if self._sum is None else content_of(self._sum)
 
 
 def chunks_of_order(chunks: Iterable[tuple[bytes, int]]) -> Iterator[EncodedBlock]:

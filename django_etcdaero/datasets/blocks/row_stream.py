@@ -22,6 +22,7 @@ from .key_hashes import hash_of
 from .pairs import Pairs
 from .partition import CHUNK, EncodedBlock, RowEncoding, block_count, block_of_kept, chunks_of_order
 from .row_class import row_class
+from .row_digests import RowDigests
 from .row_ranges import RANGES, RowRanges, range_of
 
 _CHUNK_BYTES: Final = 4 << 20
@@ -54,7 +55,7 @@ class RowStream:
         *,
         max_value_bytes: int,
         ordered: bool = False,
-        contents: bool = False,
+        digests: RowDigests | None = None,
         columns: bool | None = None,
         row_type: type[Any] | None = None,
         check: Callable[[Sequence[Any]], object] | None = None,
@@ -64,7 +65,7 @@ class RowStream:
         self._row_type = row_type
         self._instances = row_type is not None
         self._encoding = RowEncoding(
-            max_value_bytes=max_value_bytes, ordered=ordered, contents=contents, columns=columns, row_type=row_type
+            max_value_bytes=max_value_bytes, ordered=ordered, digests=digests, columns=columns, row_type=row_type
         )
         self._ranges = RowRanges(file)
         self._hashes = KeyHashes(file)
@@ -170,9 +171,9 @@ class StreamedRows(Pairs):
             yield from block_of_kept(index, kept, self._encoding.gathering)
 
     @property
-    def content(self) -> bytes:
-        """The digest of all rows, if it was asked for."""
-        return self._encoding.content
+    def digests(self) -> RowDigests | None:
+        """Those of the rows, if they were asked for."""
+        return self._encoding.digests
 
     def order(self) -> Iterator[EncodedBlock]:
         """Yield the chunks of the order of the rows, if that is kept."""
@@ -285,9 +286,9 @@ class StreamedPartition:
         self.rows = len(rows)
 
     @property
-    def content(self) -> bytes:
-        """The digest of all rows, if it was asked for."""
-        return self._rows.content
+    def digests(self) -> RowDigests | None:
+        """Those of the rows, if they were asked for."""
+        return self._rows.digests
 
     @cached_property
     def order(self) -> Iterable[EncodedBlock]:

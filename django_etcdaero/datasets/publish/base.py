@@ -13,8 +13,10 @@ from typing import Final
 
 from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.content import row_digest
 from django_etcdaero.datasets.blocks.delta import EncodedDelta, net_changes
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.row_digests import RowDigests
 from django_etcdaero.datasets.layout import Layout
 from django_etcdaero.exceptions import ResponseError
 
@@ -72,6 +74,33 @@ def base_of(root: bytes, blocks: BlockStore, layout: Layout) -> Base | None:
         return Base(manifest, net_changes(manifest.deltas, blocks.fetch))
     except ResponseError:
         return None
+
+
+_rows: dict[bytes, RowDigests] = {}
+"""By the start of the dataset's records: those of the rows that this process has published last."""
+
+
+def remember_rows(digests: RowDigests, layout: Layout) -> None:
+    """Keep the digests of the rows that were published, if there are not too many."""
+    if digests.whole:
+        _rows[layout.records] = digests
+    else:
+        _rows.pop(layout.records, None)
+
+
+def known_rows(base: Base, content: bytes, layout: Layout) -> RowDigests | None:
+    """Return the digests of the rows of a version with this digest of all; ``None``: they are not known.
+
+    Those of a version before it become those of this one by its deltas, whoever has published them.
+    """
+    known = _rows.get(layout.records)
+    if known is not None and known.content != content:
+        for key, row in base.net.items():
+            known.put(key, None if row is None else row_digest(key + row))
+        if known.content != content:
+            del _rows[layout.records]
+            return None
+    return known
 
 
 def held(layout: Layout) -> Base | None:

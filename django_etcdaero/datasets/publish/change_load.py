@@ -16,7 +16,7 @@ from django_etcdaero.exceptions import CorruptBlock
 from django_etcdaero.system.clocks import elapsed
 
 from .announcing import Load
-from .base import Base, base_of, fits, forget, is_to_fold, remember
+from .base import Base, base_of, fits, forget, is_to_fold, known_rows, remember
 from .changing import Difference, difference, read_changes, read_keys, with_keys
 from .expiry import Expiry
 from .folding import Fold, begin, begun, drop
@@ -51,7 +51,8 @@ def publish_changes(work: Publishing) -> Published | None:
     work.phases["load"] = load.seconds
     try:
         with work.phase("store"):
-            found = difference(given, base, position, work.blocks, work.dataset.row_type)
+            known = known_rows(base, position.content, work.layout)
+            found = difference(given, base, position, work.blocks, work.dataset.row_type, known)
         load = load._replace(content=found.content.hex())
         if not found and not _is_folded(work, base):
             checked = work.end.note(load, latest.version)
@@ -82,6 +83,9 @@ def publish_changes(work: Publishing) -> Published | None:
     checked = _announce_change(work, announcement, load, storing, expiry)
     after.net.update(found.net if after.manifest.deltas else {})
     remember(after, work.layout)
+    if known is not None:
+        for key in found.net:
+            known.put(key, found.digests.get(key))
     # 5. Expire.
     expiry.run(work.state.condemned)
     return Published(

@@ -1,8 +1,9 @@
 """From what ``load_changes()`` gives to what differs: rows that are new or other than they were, keys that are gone.
 
 What a source tells as changed need not be: its cursor may overlap, a row may have been saved as it was. So each row is
-compared, as it is encoded, with what the version has that readers hold: what its deltas say, or else the blocks of the
-keys that are told. Nothing else of the version is looked at.
+compared, as it is encoded, with what the version has that readers hold: by the digests of its rows, where this process
+knows them, or else by what its deltas say, and the blocks of the keys that are told. Nothing else of the version is
+looked at.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Any, NamedTuple
 from django_etcdaero.datasets.blocks.applied import rows_of_keys
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.codec import decode
-from django_etcdaero.datasets.blocks.content import content_after
+from django_etcdaero.datasets.blocks.content import content_after, row_digest
 from django_etcdaero.datasets.blocks.delta import Change, encode_change
 from django_etcdaero.datasets.blocks.frozen import freeze
+from django_etcdaero.datasets.blocks.row_digests import RowDigests, digests_in
 from django_etcdaero.datasets.changes import Changes
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.validators import RowCounts
@@ -50,6 +52,8 @@ class Difference(NamedTuple):
     """The digest of all rows with it."""
     net: dict[bytes, bytes | None]
     """It, as :attr:`.base.Base.net` has it."""
+    digests: dict[bytes, bytes]
+    """Those of the rows, by encoded key."""
 
     def __bool__(self) -> bool:
         return bool(self.net)
@@ -104,22 +108,27 @@ def check_given_keys(keys: Iterable[Any]) -> list[Any]:
 
 
 def difference(
-    given: Given, base: Base, position: Position, blocks: BlockStore, row_type: type[Any] | None = None
+    given: Given,
+    base: Base,
+    position: Position,
+    blocks: BlockStore,
+    row_type: type[Any] | None = None,
+    known: RowDigests | None = None,
 ) -> Difference:
     """Return what of ``given``, whose rows are of the class ``row_type``, differs from a version.
 
-    Raises ``EncodeError``, ``DuplicateKey``, ``RecordTooBig``, ``CorruptBlock`` for blocks that are missing or damaged,
-    and what the store raises.
+    ``known``: the digests of the rows of the version, if they are known. Raises ``EncodeError``, ``DuplicateKey``,
+    ``RecordTooBig``, ``CorruptBlock`` for blocks that are missing or damaged, and what the store raises.
     """
     told = encode_change(given.upserts, given.deletions, max_value_bytes=blocks.max_value_bytes, row_type=row_type)
     keys = (*told.upserts, *told.deletions)
-    old: dict[bytes, bytes | None] = {key: base.net[key] for key in keys if key in base.net}
-    old.update(rows_of_keys(base.manifest, [key for key in keys if key not in old], blocks.fetch))
+    old = _digests_of(keys, base, blocks) if known is None else digests_in(known, keys)
     loaded = dict(zip(told.upserts, given.upserts.items(), strict=True))
-    upserts = {key: row for key, row in told.upserts.items() if old.get(key) != row}
-    deletions = [key for key in told.deletions if old.get(key) is not None]
-    added = sum(old.get(key) is None for key in upserts)
-    gone = ((key, old.get(key)) for key in (*upserts, *deletions))
+    new = {key: row_digest(key + row) for key, row in told.upserts.items()}
+    new = {key: digest for key, digest in new.items() if old.get(key) != digest}
+    upserts = {key: told.upserts[key] for key in new}
+    deletions = [key for key in told.deletions if key in old]
+    added = sum(key not in old for key in upserts)
     return Difference(
         change=Change(upserts, deletions),
         upserts=dict(loaded[key] for key in upserts),
@@ -128,11 +137,19 @@ def difference(
         rows=base.manifest.rows + added - len(deletions),
         content=content_after(
             position.content,
-            gone=(key + row for key, row in gone if row is not None),
-            added=(key + row for key, row in upserts.items()),
+            gone=(old[key] for key in (*upserts, *deletions) if key in old),
+            added=new.values(),
         ),
         net=upserts | dict.fromkeys(deletions),
+        digests=new,
     )
+
+
+def _digests_of(keys: Collection[bytes], base: Base, blocks: BlockStore) -> dict[bytes, bytes]:
+    """Return the digests of the rows that a version has under encoded keys. Raises as :func:`difference`."""
+    rows: dict[bytes, bytes | None] = {key: base.net[key] for key in keys if key in base.net}
+    rows.update(rows_of_keys(base.manifest, [key for key in keys if key not in rows], blocks.fetch))
+    return {key: row_digest(key + row) for key, row in rows.items() if row is not None}
 
 
 class ChangedRows(Mapping[Any, Any]):

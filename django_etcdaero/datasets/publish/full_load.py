@@ -10,6 +10,7 @@ from typing import Any
 
 from django_etcdaero.datasets.blocks.delta import check_keys
 from django_etcdaero.datasets.blocks.manifest import Manifest
+from django_etcdaero.datasets.blocks.row_digests import RowDigests
 from django_etcdaero.datasets.blocks.row_stream import RowStream, StreamedRows
 from django_etcdaero.datasets.state.status import Outcome
 from django_etcdaero.datasets.state.stored_state import Checked
@@ -19,6 +20,7 @@ from django_etcdaero.system.interruption import interrupts
 from django_etcdaero.system.temporary_bytes import TemporaryBytes
 
 from .announcing import Load
+from .base import Base, remember, remember_rows
 from .drift import drift_of
 from .position import Position, position_of, read_cursor
 from .publishing import Published, Publishing
@@ -63,6 +65,10 @@ def _publish(work: Publishing, stack: ExitStack) -> Published:
             checked = work.end.announce(work.lock, announcement, load, storing, expiry)
             # 5. Expire.
             expiry.run(work.state.condemned)
+    if work.lock is not None and storing.digests is not None:
+        remember_rows(storing.digests, work.layout)
+        if not manifest.deltas:
+            remember(Base(manifest), work.layout)
     outcome = Outcome.UNCHANGED if version is None else Outcome.REFRESHED
     written, total = storing.bytes_written, storing.bytes_total
     return Published(outcome, version, checked, manifest.rows, written, total, drift=load.drift)
@@ -99,7 +105,7 @@ def _read(work: Publishing) -> dict[Any, Any] | StreamedRows:
             TemporaryBytes(work.stores.temporary_dir, setting="TEMPORARY_DIR"),
             max_value_bytes=work.blocks.max_value_bytes,
             ordered=work.dataset.ordered,
-            contents=work.changeable,
+            digests=RowDigests() if work.changeable else None,
             columns=None if columns else False,
             row_type=work.dataset.row_type,
             check=check_keys if work.changeable else None,

@@ -18,6 +18,7 @@ from django_etcdaero.datasets.blocks.digests import Kind
 from django_etcdaero.datasets.blocks.folding import FoldedBlock
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.partition import EncodedBlock, Partition, partition
+from django_etcdaero.datasets.blocks.row_digests import RowDigests
 from django_etcdaero.datasets.blocks.row_stream import StreamedPartition, StreamedRows
 from django_etcdaero.datasets.declared import Declared
 from django_etcdaero.datasets.state.announcement import Announcement
@@ -73,8 +74,8 @@ class Storing:
         """Stored bytes of each record that was (or, in a dry run, would be) written."""
         self._kept: MutableMapping[bytes, bytes] = {}
         """In a dry run: the stored form of what would be written."""
-        self.content = b""
-        """Digest of all rows, where :meth:`store` was asked for it."""
+        self.digests: RowDigests | None = None
+        """Those of the rows, where :meth:`store` was asked for them."""
         self.bytes_total = 0
         """Stored bytes of the whole version: blocks, pages and root. Known after :meth:`store`."""
         self._mortal: set[bytes] = set()
@@ -93,6 +94,11 @@ class Storing:
         return set(self._base.digests()) if self._base is not None else set()
 
     @property
+    def content(self) -> bytes:
+        """Digest of all rows, where :meth:`store` was asked for those of the rows."""
+        return b"" if self.digests is None else self.digests.content
+
+    @property
     def written(self) -> Mapping[bytes, int]:
         """Stored bytes of each record that was not there."""
         return self._written
@@ -107,14 +113,14 @@ class Storing:
     ) -> Manifest:
         """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors.
 
-        ``columns``: rows may be written field by field. ``contents``: the digest of all rows is wanted, and is in
-        ``content`` then. ``same`` is that of the base, if it is known: where the rows are those of the base, and all of
-        that is there, it stays as it is, with its deltas.
+        ``columns``: rows may be written field by field. ``contents``: the digests of the rows are wanted, and are in
+        ``digests`` then. ``same`` is the digest of all rows of the base, if it is known: where the rows are those of
+        the base, and all of that is there, it stays as it is, with its deltas.
         """
         parts = self._partition(rows, contents=contents, columns=columns)
-        self.content = parts.content
+        self.digests = parts.digests
         base = self._base
-        if base is not None and base.deltas and same == parts.content and not self._verify and self._stays():
+        if base is not None and base.deltas and same == self.content and not self._verify and self._stays():
             self.bytes_total = base.stored_bytes + sum(base.delta_sizes)
             return base
         manifest = Manifest.build(

@@ -17,7 +17,7 @@ from django_etcdaero.datasets.blocks.applied import Applied, rows_of_keys
 from django_etcdaero.datasets.blocks.assembly import Assembled, assemble
 from django_etcdaero.datasets.blocks.codec import Encoder, decode
 from django_etcdaero.datasets.blocks.compression import RAW, store_form
-from django_etcdaero.datasets.blocks.content import CONTENT_BYTES, content_after, content_of, sum_of
+from django_etcdaero.datasets.blocks.content import CONTENT_BYTES, content_after, content_of, row_digest, sum_of_digests
 from django_etcdaero.datasets.blocks.delta import check_keys, cut, decode_delta, encode_change, split_delta
 from django_etcdaero.datasets.blocks.difference import differences, stored_side
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Kind, MissingRecords, digest_of
@@ -55,7 +55,7 @@ ROWS = {number: product(number) for number in range(3000)}
 
 def content(rows: Mapping[Any, Any]) -> bytes:
     keys, values = Encoder().encode(list(rows), list(rows.values()))
-    return content_of(sum_of(key + value for key, value in zip(keys, values, strict=True)))
+    return content_of(sum_of_digests(row_digest(key + value) for key, value in zip(keys, values, strict=True)))
 
 
 def publish(rows: Mapping[Any, Any], store: Store) -> Manifest:
@@ -247,8 +247,8 @@ def test_the_content_is_that_of_the_rows_however_they_were_made(changed: Any) ->
     assert all(manifest.content == content(rows) for manifest, rows in zip(manifests[1:], contents[1:], strict=True))
     assert manifests[1].content == manifests[3].content
     encoded = [dict(differences_of(manifests[0], manifests[1], store))]
-    gone = [key + old for key, (old, _) in encoded[0].items() if old is not None]
-    added = [key + new for key, (_, new) in encoded[0].items() if new is not None]
+    gone = [row_digest(key + old) for key, (old, _) in encoded[0].items() if old is not None]
+    added = [row_digest(key + new) for key, (_, new) in encoded[0].items() if new is not None]
     assert content_after(content(contents[0]), gone=gone, added=added) == manifests[1].content
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.blocks.codec import Encoder
-from django_etcdaero.datasets.blocks.content import content_of, sum_of
+from django_etcdaero.datasets.blocks.content import content_of, row_digest, sum_of_digests
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.publish import base as bases
 from django_etcdaero.datasets.publish import folding
@@ -146,7 +146,7 @@ class Play:
         entry, manifest = self.dataset.history()[0].announcement, self.newest()
         rows = assemble(1, manifest, self.host.blocks(self.dataset).fetch, rows="plain").rows
         keys, values = Encoder().encode(list(rows), list(rows.values()))
-        digest = content_of(sum_of(key + row for key, row in zip(keys, values, strict=True)))
+        digest = content_of(sum_of_digests(row_digest(key + row) for key, row in zip(keys, values, strict=True)))
         assert entry.content == digest.hex()
         assert manifest.content in (b"", digest)
         differing = {key for key in rows | self.table.rows if rows.get(key) != self.table.rows.get(key)}
