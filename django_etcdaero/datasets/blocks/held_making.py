@@ -17,6 +17,11 @@ V = TypeVar("V")
 
 COPIES: Final = 32
 """Shards that are copied before others get their turn."""
+GROUPS: Final = 256
+"""Groups of neighbouring shards in which rows wait that are put into new shards: the shards of one group fit into the
+processor's caches, all of them do not, and a row that is put at once waits for memory most of the time."""
+MOST_WAITING: Final = GROUPS * 2048
+"""Rows that wait."""
 
 
 class Making:
@@ -36,6 +41,10 @@ class Making:
         self._owned: dict[int, int] | None = None
         """The shards that are copies already, with what they had in them; ``None``: all are new."""
         self._untracked = True
+        self._waiting: list[list[Any]] = []
+        """By group of shards: keys, each with its row behind it."""
+        self._waits = 0
+        """How many rows wait."""
         if isinstance(before, Sharded):
             if size <= SMALL // 2:
                 self._rows = {}
@@ -61,6 +70,10 @@ class Making:
         for first in range(0, self._number, SLICE):
             self._shards += ({} for _ in range(first, min(first + SLICE, self._number)))
             self._give_way()
+        self._in_group = -(-self._number // GROUPS)
+        self._waiting = [[] for _ in range(GROUPS)]
+        for each in self._waiting:
+            untrack(each)
 
     def _put_all(self, rows: Mapping[Any, Any]) -> None:
         keys, values = iter(rows), iter(rows.values())
@@ -69,30 +82,53 @@ class Making:
 
     def put(self, keys: Sequence[Any], rows: Sequence[Any]) -> None:
         """Add or replace rows: at most some thousands at once. ``rows[i]`` belongs to ``keys[i]``."""
-        touched: list[int] = []
         if self._rows is not None:
             self._rows.update(zip(keys, rows, strict=True))
+        elif self._owned is None:
+            waiting, number, in_group = self._waiting, self._number, self._in_group
+            for key, row in zip(keys, rows, strict=True):
+                group = waiting[hash(key) % number // in_group]
+                group.append(key)
+                group.append(row)
+            self._waits += len(keys)
         else:
             shards, number = self._shards, self._number
             touched = [hash(key) % number for key in keys]
-            if self._owned is not None:
-                for count, at in enumerate(touched):
-                    self._own(at)
-                    if count % COPIES == 0:
-                        self._give_way()
+            for count, at in enumerate(touched):
+                self._own(at)
+                if count % COPIES == 0:
+                    self._give_way()
             for at, key, row in zip(touched, keys, rows, strict=True):
                 shards[at][key] = row
         self._untracked = self._untracked and _stand_alone(keys, rows)
-        if self._untracked and self._owned is None:
-            for at in touched:  # at once: the collector walks through what it knows, new ones first
-                untrack(self._shards[at])
+        if self._waits >= MOST_WAITING:
+            self._put_waiting()
         self._give_way()
+
+    def _put_waiting(self) -> None:
+        """Put the rows that wait into their shards."""
+        if not self._waits:
+            return
+        self._waits = 0
+        shards, number, in_group = self._shards, self._number, self._in_group
+        for at, group in enumerate(self._waiting):
+            for begin in range(0, len(group), 2 * SLICE):
+                some = group[begin : begin + 2 * SLICE]
+                for key, row in zip(some[::2], some[1::2], strict=True):
+                    shards[hash(key) % number][key] = row
+                self._give_way()
+            group.clear()
+            if self._untracked:
+                for shard in shards[at * in_group : (at + 1) * in_group]:
+                    untrack(shard)  # at once: the collector walks through what it knows, new ones first
+            self._give_way()
 
     def set(self, key: Any, row: Any) -> None:
         """Add or replace one row: sooner done than by :meth:`put`. Then :meth:`look_at` what was added."""
         if self._rows is not None:
             self._rows[key] = row
             return
+        self._put_waiting()
         at = hash(key) % self._number
         (self._shards[at] if self._owned is None else self._own(at))[key] = row
 
@@ -103,6 +139,7 @@ class Making:
 
     def drop(self, keys: Iterable[Any]) -> None:
         """Remove rows, at most some thousands at once; those that are not there are none."""
+        self._put_waiting()
         for number, key in enumerate(keys):
             if self._rows is not None:
                 self._rows.pop(key, None)
@@ -116,12 +153,14 @@ class Making:
 
     def get(self, key: Any, default: Any = None) -> Any:
         """Return what is there by now."""
+        self._put_waiting()
         return (self._shards[hash(key) % self._number] if self._rows is None else self._rows).get(key, default)
 
     def done(self) -> Mapping[Any, Any]:
         """Return the new rows."""
         if self._rows is not None:
             return self._rows
+        self._put_waiting()
         shards, before = self._shards, self._before
         if self._owned is not None and isinstance(before, Sharded):
             touched: Iterable[int] = self._owned

@@ -46,12 +46,18 @@ def of_blocks(manifest: Manifest, fetch: Fetch, form: Form, before: Assembled | 
     merged, keys = _kept(before, manifest, dropped, anew=anew)
     held = before.rows if form.row_type is None else {}
     upserts: dict[Any, Any] | None = {} if few else None
+    named: list[bytes] = []
+    names: list[Sequence[Any]] = []
     for digest, block_keys, block_rows in _decoded(wanted, fetch, form):
         try:
             some = tuple(block_keys if own is None else _old_objects(block_keys, own))
             untrack(some)  # the garbage collector would find out as well, when it has looked at all of them
             rows = with_old_objects(some, block_rows, held) if held else block_rows
-            keys.put((digest,), (some,))
+            named.append(digest)
+            names.append(some)
+            if len(named) == SLICE:
+                keys.put(named, names)
+                named, names = [], []
             put: Sequence[Any] = some
             if own is not None and not anew:
                 stays = [key if type(key) in _EXACT and own.get(key) is key else _NONE for key in some]
@@ -67,6 +73,7 @@ def of_blocks(manifest: Manifest, fetch: Fetch, form: Form, before: Assembled | 
             raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
         if upserts is not None:
             upserts.update(zip(put, rows, strict=True))
+    keys.put(named, names)
     gone: Mapping[Any, Any] = {} if own is None else own.done()
     if not anew:
         for each in batches(gone, SLICE):

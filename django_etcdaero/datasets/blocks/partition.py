@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from operator import add
 from typing import Any, Final, NamedTuple
@@ -258,8 +259,10 @@ def decode_block(
     Raises ``DamagedRecord`` (a ``CorruptBlock``) with the digest, and ``ConfigurationError`` for a row that does not
     fit the declared row type.
     """
-    if row_type is not None or rows not in ("frozen", "plain"):
+    if rows not in ("frozen", "plain"):
         check_form(rows, row_type)
+    elif row_type is not None:
+        _check_form(rows, row_type)  # type: ignore[arg-type]  # classes have a hash
     plain = verified(Kind.BLOCK, digest, stored)
     frozen = rows == "frozen"
     made = None if row_type is None else row_class(row_type)
@@ -277,6 +280,9 @@ def decode_block(
     elif made is not None:
         values = made.made(keys, values, frozen=frozen)
     return DecodedBlock(keys, values)
+
+
+_check_form: Final = lru_cache(check_form)  # of each block the same
 
 
 def decode_plain(plain: bytes, *, frozen: bool) -> DecodedBlock:
