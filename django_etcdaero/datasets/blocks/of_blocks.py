@@ -35,7 +35,7 @@ def of_blocks(manifest: Manifest, fetch: Fetch, form: Form, before: Assembled | 
     """
     stale = _under_deltas(before) if isinstance(before, Assembled) and before.by_deltas else frozenset()
     wanted = [*absent(manifest.blocks, before.keys, stale)]
-    dropped = _dropped(before.keys, manifest, stale, kept=len(manifest.blocks) - len(wanted))
+    dropped = dropped_blocks(before.keys, manifest, stale, kept=len(manifest.blocks) - len(wanted))
     in_place = isinstance(before, Assembled) and same_order(before, manifest)
     anew = not in_place and len(dropped) * 2 > len(before.keys)
     few = len(wanted) <= FEW * len(manifest.blocks) and isinstance(before, Assembled)
@@ -128,7 +128,9 @@ def _under_deltas(before: Assembled) -> frozenset[bytes]:
     return frozenset(found)
 
 
-def _dropped(held: Mapping[bytes, Any], manifest: Manifest, stale: Collection[bytes], *, kept: int) -> Sequence[bytes]:
+def dropped_blocks(
+    held: Mapping[bytes, Any], manifest: Manifest, stale: Collection[bytes], *, kept: int
+) -> Sequence[bytes]:
     """Return the blocks that are held and not in ``manifest``, or stale; ``kept``: how many stay."""
     if kept == len(held):
         return ()

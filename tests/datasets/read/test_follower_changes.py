@@ -10,6 +10,7 @@ import pytest
 from django_etcdaero.datasets.blocks import held_making
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.field_index import build_index
+from django_etcdaero.datasets.publish import base as bases
 from django_etcdaero.datasets.state.status import State
 from tests.datasets.hosting import FakeHost, many
 from tests.datasets.publish.changing import declared
@@ -90,6 +91,29 @@ def test_a_fold_changes_no_row(host: FakeHost, prices: Any, look: Any) -> None:
     look()
     check(prices)
     assert all(prices[key] is row for key, row in before.items() if key != "k5")
+
+
+def test_deltas_that_are_folded_cost_a_reader_the_list_of_blocks(
+    host: FakeHost, prices: Any, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bases, "MOST_DELTAS", 4)
+    for number in range(3):
+        change(prices, f"k{number + 20}", k1=number + 1000, **{f"new{number}": 2})
+        look()
+    before = prices.snapshot()
+    assert prices.refresh(force=True).version == before.version + 1
+    blocks = {prices.layout("t").record(digest) for digest in manifest_of(host, prices).blocks}
+    assert not manifest_of(host, prices).deltas
+    host.records.before["get_many"] = lambda keys, **options: fetched.update(blocks.intersection(keys))
+    fetched: set[bytes] = set()
+    look()
+    assert prices.snapshot().version == before.version + 1
+    assert not fetched
+    assert all(prices[key] is row for key, row in before.items())
+    check(prices)
+    change(prices, "k5", k1=7)
+    look()
+    check(prices)
 
 
 def test_a_rollback_brings_back_what_deltas_had_replaced(host: FakeHost, prices: Any, look: Any) -> None:
