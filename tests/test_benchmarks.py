@@ -72,6 +72,14 @@ def test_a_benchmark_works(script: str, tmp_path: Path) -> None:
     assert re.search(r"\d", run_benchmark(script, *arguments))
 
 
+@pytest.mark.parametrize("option", ["--apart", "--shared"])
+def test_the_first_change_of_a_fan_out_is_told_by_itself(option: str) -> None:
+    arguments = ["--rows=2000", "--changed=2", "--rounds=2", "--readers=2", option]
+    first, after = run_benchmark("fan_out.py", *arguments).split("those after:")
+    for told in (first, after):
+        assert re.search(r"to the swap: median [\d.]+, p99 [\d.]+, most [\d.]+ ms", told)
+
+
 def test_the_table_of_features_says_of_the_cache_what_it_can_do(tmp_path: Path) -> None:
     options = ["--only=django-etcdaero", f"--csv={tmp_path}/found.csv", "--why"]
     told = run_benchmark("cache_features.py", *options, timeout=200)
