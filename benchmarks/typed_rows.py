@@ -153,7 +153,7 @@ def main(count: int) -> None:
     show("pickle, dicts", *measured(lambda given: list(map(pickle.dumps, given)), in_blocks(dicts), pickle.loads))
     del blocks
 
-    encode, stored = fastest(lambda: publish(dicts, columns=False))
+    encode, stored = fastest(lambda: publish(dicts, by_fields=False))
     show("before: frozen dicts", encode, fastest(partial(read, stored, rows="frozen"))[0])
     encode, stored = fastest(lambda: publish(dicts))
     for form in ("frozen", "plain"):

@@ -42,14 +42,14 @@ def fold(
     fetch: Fetch,
     *,
     max_value_bytes: int,
-    columns: bool | None = None,
+    by_fields: bool | None = None,
 ) -> Iterator[FoldedBlock]:
     """Yield the blocks of a version that change when ``changes`` (:func:`by_block`) are applied to its blocks.
 
-    ``max_value_bytes`` and ``columns`` as for :func:`.partition.partition`. Raises ``CorruptBlock``, and what ``fetch``
-    raises.
+    ``max_value_bytes`` and ``by_fields`` as for :func:`.partition.partition`. Raises ``CorruptBlock``, and what
+    ``fetch`` raises.
     """
-    gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns)
+    gathering = gathering_of(max_value_bytes=max_value_bytes, by_fields=by_fields)
     todo = iter(sorted(changes))
     while indices := list(islice(todo, AT_ONCE)):
         parts = {}

@@ -55,14 +55,14 @@ class _Common(NamedTuple):
 class Gathering:
     """Takes the rows of a version and gives the plain forms of its blocks.
 
-    ``columns``: rows may be stored field by field; ``longest``: bytes of a block in which they are, and of parts of
+    ``by_fields``: rows may be stored field by field; ``longest``: bytes of a block in which they are, and of parts of
     others; ``row_type``: the class of the rows, which are checked then.
     """
 
-    def __init__(self, *, columns: bool, longest: int, row_type: type[Any] | None = None) -> None:
+    def __init__(self, *, by_fields: bool, longest: int, row_type: type[Any] | None = None) -> None:
         self._row_class = None if row_type is None else row_class(row_type)
-        self._columns = columns
-        self.writes_columns = columns
+        self._by_fields = by_fields
+        self.writes_by_fields = by_fields
         """Whether rows are written field by field; may be taken back after rows were taken."""
         self.longest = longest
         self._encoder = Encoder()
@@ -95,11 +95,11 @@ class Gathering:
                 self._row_class.check(keys, self._row_class.plain(rows))
             else:
                 self._row_class.check_columns(keys, *found, kinds)
-        kept = None if found is None or not self._columns else self._short(keys, *found, kinds)
+        kept = None if found is None or not self._by_fields else self._short(keys, *found, kinds)
         if kept is None:
             encoded = self.one_by_one(keys, rows)
             self._check.check_rows(keys, rows, lambda: encoded)
-            if not self._columns:
+            if not self._by_fields:
                 return list(map(add, encoded_keys, encoded))
             self._all_alike = False
             pack = self._encoder.scalars
@@ -185,10 +185,10 @@ class Gathering:
 
         ``kept`` is sorted. Raises one of ``PACKING_ERRORS``.
         """
-        if not self._columns:
+        if not self._by_fields:
             return None, kept
         plain = None
-        if self.writes_columns and len(kept) >= FEWEST:
+        if self.writes_by_fields and len(kept) >= FEWEST:
             plain = self._joined(kept) if self._all_alike else None
             if plain is None:
                 plain = self._written(*_opened(kept))
@@ -199,7 +199,7 @@ class Gathering:
 
     def restored(self, kept: Sequence[bytes]) -> tuple[Sequence[Any], Sequence[Any]]:
         """Return the keys and rows of which this is kept, of the types in which they are stored."""
-        if not self._columns:
+        if not self._by_fields:
             flat = decode(array_header(2 * len(kept)) + b"".join(kept))
             return flat[::2], flat[1::2]
         keys, values = _opened(kept)

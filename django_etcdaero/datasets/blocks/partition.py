@@ -138,11 +138,13 @@ def block_of_kept(index: int, kept: list[bytes], gathering: Gathering) -> Iterat
             yield _by_rows(index, part)
 
 
-def gathering_of(*, max_value_bytes: int, columns: bool | None = None, row_type: type[Any] | None = None) -> Gathering:
+def gathering_of(
+    *, max_value_bytes: int, by_fields: bool | None = None, row_type: type[Any] | None = None
+) -> Gathering:
     """Return what takes rows and gives blocks; the arguments are those of :func:`partition`."""
     longest = min(PART_BYTES, longest_body(max_value_bytes))
-    columns = short_rows.COLUMNS if columns is None else columns
-    return Gathering(columns=columns, longest=longest, row_type=row_type)
+    by_fields = short_rows.BY_FIELDS if by_fields is None else by_fields
+    return Gathering(by_fields=by_fields, longest=longest, row_type=row_type)
 
 
 def longest_body(max_value_bytes: int) -> int:
@@ -157,15 +159,15 @@ def partition(
     previous_count: int | None = None,
     ordered: bool = False,
     contents: bool = False,
-    columns: bool | None = None,
+    by_fields: bool | None = None,
     row_type: type[Any] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Partition:
     """Encode ``rows`` and assign them to blocks.
 
     ``max_value_bytes`` is the store's limit for a record, ``previous_count`` the number of blocks of the last version;
-    ``ordered``: the order of ``rows`` is kept. ``contents``: the digests of the rows are wanted. ``columns``: whether
-    rows may be written field by field (``None``: as :data:`.short_rows.COLUMNS` says). ``row_type``: the class of the
+    ``ordered``: the order of ``rows`` is kept. ``contents``: the digests of the rows are wanted. ``by_fields``: whether
+    rows may be written field by field (``None``: as :data:`.short_rows.BY_FIELDS` says). ``row_type``: the class of the
     rows, which are then instances of it, or what it can be made of, and are checked.
     ``progress`` is called with the number of rows done since its last call; it may raise to stop the work.
 
@@ -177,7 +179,7 @@ def partition(
         max_value_bytes=max_value_bytes,
         ordered=ordered,
         digests=RowDigests(len(rows)) if contents else None,
-        columns=columns,
+        by_fields=by_fields,
         row_type=row_type,
     )
     total = len(rows)
@@ -207,11 +209,11 @@ class RowEncoding:
         max_value_bytes: int,
         ordered: bool = False,
         digests: RowDigests | None = None,
-        columns: bool | None = None,
+        by_fields: bool | None = None,
         row_type: type[Any] | None = None,
     ) -> None:
         self.digests = digests
-        self.gathering = gathering_of(max_value_bytes=max_value_bytes, columns=columns, row_type=row_type)
+        self.gathering = gathering_of(max_value_bytes=max_value_bytes, by_fields=by_fields, row_type=row_type)
         self._limit = longest_body(max_value_bytes)
         self._cutter = Cutter(self.gathering.longest) if ordered else None
 

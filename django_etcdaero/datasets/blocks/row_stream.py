@@ -56,7 +56,7 @@ class RowStream:
         max_value_bytes: int,
         ordered: bool = False,
         digests: RowDigests | None = None,
-        columns: bool | None = None,
+        by_fields: bool | None = None,
         row_type: type[Any] | None = None,
         check: Callable[[Sequence[Any]], object] | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class RowStream:
         self._row_type = row_type
         self._instances = row_type is not None
         self._encoding = RowEncoding(
-            max_value_bytes=max_value_bytes, ordered=ordered, digests=digests, columns=columns, row_type=row_type
+            max_value_bytes=max_value_bytes, ordered=ordered, digests=digests, by_fields=by_fields, row_type=row_type
         )
         self._ranges = RowRanges(file)
         self._hashes = KeyHashes(file)
@@ -156,13 +156,13 @@ class StreamedRows(Pairs):
 
     # --- blocks ------------------------------------------------------------------------------------------------------
 
-    def partition(self, previous_count: int | None, *, columns: bool = True) -> StreamedPartition:
+    def partition(self, previous_count: int | None, *, by_fields: bool = True) -> StreamedPartition:
         """Return the blocks; ``previous_count``: as for :func:`.partition.partition`.
 
-        ``columns``: whether rows may still be written field by field, if they might when the rows came.
+        ``by_fields``: whether rows may still be written field by field, if they might when the rows came.
         """
-        if not columns:
-            self._encoding.gathering.writes_columns = False
+        if not by_fields:
+            self._encoding.gathering.writes_by_fields = False
         return StreamedPartition(self, block_count(self._count, previous_count))
 
     def encoded(self, count: int, numbers: Iterable[int] | None = None) -> Iterator[EncodedBlock]:

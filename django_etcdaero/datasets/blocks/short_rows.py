@@ -42,7 +42,7 @@ from .short_values import (
     shorten,
 )
 
-COLUMNS: Final = True
+BY_FIELDS: Final = True
 """Whether rows may be written field by field."""
 
 MARK: Final = by_columns.MARK * 2

@@ -13,15 +13,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.declared import Declared
-from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.announcement import MOST_VERSION, Announcement
 from django_etcdaero.datasets.state.project import project_of
-from django_etcdaero.datasets.state.stored_state import Checked, StoredState
+from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.datasets.state.validations import history_value
-from django_etcdaero.datasets.stores import Stores
 from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import EtcdAeroError, Fenced
 from django_etcdaero.keyvalue.ops import delete, mod_revision, put
@@ -30,8 +26,8 @@ from django_etcdaero.keyvalue.values import Operation
 from django_etcdaero.system.clocks import elapsed
 
 from .commit import GuardedCommit
+from .context import PublishingContext
 from .expiry import Expiry, note_of
-from .permission import Permission
 from .storing import Storing
 
 logger = logging.getLogger("django_etcdaero.datasets")
@@ -60,7 +56,7 @@ class Load(NamedTuple):
 
 
 class Announcing:
-    """The end of one publication. ``state`` is what was read under ``lock``; without a lock nothing is written.
+    """The end of one publication.
 
     ``answers``: what is loaded answers the request that was read; ``of_keys``: changes are the rows of some keys that
     were named. ``results`` and ``phases`` are filled by the publication, and kept with the version.
@@ -68,12 +64,7 @@ class Announcing:
 
     def __init__(
         self,
-        dataset: Declared[Any, Any],
-        host: Host,
-        stores: Stores,
-        state: StoredState,
-        lock: Lock | None,
-        permission: Permission,
+        context: PublishingContext,
         *,
         answers: bool,
         of_keys: bool,
@@ -84,15 +75,15 @@ class Announcing:
         self._of_keys = of_keys
         self._results = results
         self._phases = phases
-        self._dataset = dataset
-        self._listener = host.listener
-        self._stores = stores
-        self._kv = stores.kv
-        self._layout = dataset.layout(stores.prefix)
-        self._blocks = BlockStore(stores.records, self._layout)
-        self._state = state
-        self._lock = lock
-        self._permission = permission
+        self._dataset = context.dataset
+        self._listener = context.host.listener
+        self._stores = context.stores
+        self._kv = context.stores.kv
+        self._layout = context.layout
+        self._blocks = context.blocks
+        self._state = context.state
+        self._lock = context.lock
+        self._permission = context.permission
 
     def prepare(self, manifest: Manifest, load: Load, total: int) -> tuple[Announcement, Expiry]:
         """Return the announcement, and what will expire with it; ``total``: stored bytes of the version."""

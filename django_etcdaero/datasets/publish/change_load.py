@@ -136,8 +136,8 @@ def _store_change(work: Publishing, base: Base, found: Difference, storing: Stor
         return _with_deltas(base, deltas, found, storing)
     if block_count(found.rows, manifest.count) != manifest.count or manifest.codec > work.allowed.forms.codec:
         return None
-    columns = work.allowed.columns
-    under_way = begun(work.layout, manifest, columns=columns) if work.allowed.deltas else None
+    by_fields = work.allowed.by_fields
+    under_way = begun(work.layout, manifest, by_fields=by_fields) if work.allowed.deltas else None
     if under_way is not None:
         while not under_way.step(storing):
             pass
@@ -146,7 +146,7 @@ def _store_change(work: Publishing, base: Base, found: Difference, storing: Stor
         if fits(after.manifest, deltas):
             return _with_deltas(after, deltas, found, storing)
     net = base.net | found.net
-    fold = Fold(manifest, net, rows=found.rows, columns=columns, max_value_bytes=longest)
+    fold = Fold(manifest, net, rows=found.rows, by_fields=by_fields, max_value_bytes=longest)
     while not fold.step(storing):
         pass
     return fold.then(Base(manifest), storing)
@@ -173,14 +173,14 @@ def _is_folded(work: Publishing, base: Base) -> bool:
         return True  # whoever cannot read it is waiting
     if work.keys is not None or not is_to_fold(manifest):
         return False
-    columns, longest = work.allowed.columns, work.blocks.max_value_bytes
+    by_fields, longest = work.allowed.by_fields, work.blocks.max_value_bytes
     if block_count(manifest.rows, manifest.count) != manifest.count:
         return True
-    fold = begun(work.layout, manifest, columns=columns)
+    fold = begun(work.layout, manifest, by_fields=by_fields)
     if fold is None and work.serving:
         return False
     if fold is None:
-        fold = begin(work.layout, base, columns=columns, max_value_bytes=longest)
+        fold = begin(work.layout, base, by_fields=by_fields, max_value_bytes=longest)
     while fold.manifest is None:
         if work.serving or (work.lock is not None and len(work.lock.queue()) > 1):
             return False

@@ -43,7 +43,7 @@ KEYS: Final = 20_000
 class Fold:
     """The deltas of a version on their way into its blocks.
 
-    ``net`` is what they come to, ``rows`` how many rows that gives; ``columns``: rows may be written field by field.
+    ``net`` is what they come to, ``rows`` how many rows that gives; ``by_fields``: rows may be written field by field.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class Fold:
         net: Mapping[bytes, bytes | None],
         *,
         rows: int,
-        columns: bool,
+        by_fields: bool,
         max_value_bytes: int,
     ) -> None:
-        self.columns = columns
+        self.by_fields = by_fields
         self.manifest: Manifest | None = None
         """That of the version without these deltas, once it is made."""
         self._base = manifest
@@ -68,7 +68,7 @@ class Fold:
             self._changes,
             lambda digests: self._storing.fetch(digests),
             max_value_bytes=max_value_bytes,
-            columns=None if columns else False,
+            by_fields=None if by_fields else False,
         )
         self._replaced: dict[int, list[Entry]] = {}
         self._gone = 0
@@ -140,19 +140,19 @@ _begun: dict[bytes, Fold] = {}
 """What this process is folding, by the start of the dataset's records."""
 
 
-def begun(layout: Layout, manifest: Manifest, *, columns: bool) -> Fold | None:
+def begun(layout: Layout, manifest: Manifest, *, by_fields: bool) -> Fold | None:
     """Return the fold that is under way and goes before a version. One that does not is dropped."""
     found = _begun.get(layout.records)
-    if found is not None and not (found.goes_before(manifest) and found.columns == columns):
+    if found is not None and not (found.goes_before(manifest) and found.by_fields == by_fields):
         drop(layout)
         return None
     return found
 
 
-def begin(layout: Layout, base: Base, *, columns: bool, max_value_bytes: int) -> Fold:
+def begin(layout: Layout, base: Base, *, by_fields: bool, max_value_bytes: int) -> Fold:
     """Begin to fold the deltas of a version; arguments as for :class:`Fold`."""
     manifest = base.manifest
-    made = Fold(manifest, base.net, rows=manifest.rows, columns=columns, max_value_bytes=max_value_bytes)
+    made = Fold(manifest, base.net, rows=manifest.rows, by_fields=by_fields, max_value_bytes=max_value_bytes)
     _begun[layout.records] = made
     return made
 
@@ -194,7 +194,7 @@ def fold_on(dataset: Declared[Any, Any], stores: Stores) -> Left:
     fits = block_count(manifest.rows, manifest.count) == manifest.count and manifest.codec <= form.forms.codec
     if not (fits and form.deltas):
         return Left.NOTHING  # the next refresh makes blocks of all of it at once
-    found = begun(layout, manifest, columns=form.columns)
+    found = begun(layout, manifest, by_fields=form.by_fields)
     if found is not None and found.manifest is not None:
         return Left.TO_ANNOUNCE
     announced = Announcement.believe(stores.kv.get(layout.announcement))
@@ -202,7 +202,7 @@ def fold_on(dataset: Declared[Any, Any], stores: Stores) -> Left:
         return Left.NOTHING
     blocks = BlockStore(stores.records, layout)
     if found is None:
-        found = begin(layout, base, columns=form.columns, max_value_bytes=blocks.max_value_bytes)
+        found = begin(layout, base, by_fields=form.by_fields, max_value_bytes=blocks.max_value_bytes)
     storing = Storing(dataset, blocks, None, verify=False, dry_run=False, ttl=stores.garbage_ttl, progress=None)
     try:
         return Left.TO_ANNOUNCE if found.step(storing) else Left.MORE

@@ -47,7 +47,7 @@ def _publish(work: Publishing, stack: ExitStack) -> Published:
     storing = work.storing(base)
     with work.phase("store"):
         same = position.content if position is not None and base is not None and work.may_stay(base) else b""
-        manifest = storing.store(rows, contents=work.changeable, columns=work.allowed.columns, same=same)
+        manifest = storing.store(rows, contents=work.changeable, by_fields=work.allowed.by_fields, same=same)
     del rows
     stack.close()
     load = load._replace(content=storing.content.hex(), drift=_drift(work, base, position, manifest, storing))
@@ -97,7 +97,7 @@ def _read(work: Publishing) -> dict[Any, Any] | StreamedRows:
     if work.read is not None:
         return work.read(work.progress)
 
-    columns = work.allowed.columns
+    by_fields = work.allowed.by_fields
     del work.allowed  # a load may take long: who reads is looked at anew before blocks are written
 
     def stream() -> RowStream:
@@ -106,7 +106,7 @@ def _read(work: Publishing) -> dict[Any, Any] | StreamedRows:
             max_value_bytes=work.blocks.max_value_bytes,
             ordered=work.dataset.ordered,
             digests=RowDigests() if work.changeable else None,
-            columns=None if columns else False,
+            by_fields=None if by_fields else False,
             row_type=work.dataset.row_type,
             check=check_keys if work.changeable else None,
         )

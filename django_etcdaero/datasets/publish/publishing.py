@@ -12,26 +12,21 @@ from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from django_etcdaero.datasets.blocks.assembly import Assembled
-from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.manifest import Manifest
-from django_etcdaero.datasets.declared import Declared
-from django_etcdaero.datasets.host import Host
 from django_etcdaero.datasets.state.announcement import Announcement
 from django_etcdaero.datasets.state.formats import Allowed, allowed
 from django_etcdaero.datasets.state.sightings import sightings
 from django_etcdaero.datasets.state.status import Outcome
-from django_etcdaero.datasets.state.stored_state import Checked, StoredState
-from django_etcdaero.datasets.stores import Stores
+from django_etcdaero.datasets.state.stored_state import Checked
 from django_etcdaero.datasets.validators import ValidatorResult
 from django_etcdaero.exceptions import CorruptBlock
-from django_etcdaero.keyvalue.queue.lock import Lock
 from django_etcdaero.system.clocks import elapsed
 
 from .announcing import Announcing
 from .base import Base
 from .changing import Difference
+from .context import PublishingContext
 from .expiry import kept
-from .permission import Permission
 from .repair import refuse_repair_in_vain
 from .source import Progress
 from .storing import Storing
@@ -64,8 +59,7 @@ class Published(NamedTuple):
 class Publishing:
     """What stages 2 to 5 need for one dataset, once.
 
-    ``state`` is what was read under ``lock``. Without a lock nothing is written: rows are loaded, validated, encoded
-    and loaded on trial only. ``permission`` is that to announce. ``force`` repairs damage that was repaired in vain
+    ``force`` repairs damage that was repaired in vain
     before. ``read`` takes the place of the source, as :func:`.source.load_rows`; what it gives answers no request.
     ``full``: everything is loaded, also where changes would do; ``keys``: only their rows are, where that can be done.
     ``serving``: whoever called folds deltas himself, between two refreshes (:mod:`.folding`).
@@ -73,12 +67,7 @@ class Publishing:
 
     def __init__(
         self,
-        dataset: Declared[Any, Any],
-        host: Host,
-        stores: Stores,
-        state: StoredState,
-        lock: Lock | None,
-        permission: Permission,
+        context: PublishingContext,
         *,
         force: bool,
         progress: Progress | None,
@@ -91,14 +80,14 @@ class Publishing:
         self.serving = serving
         self.full = full
         self.keys = keys
-        self.dataset = dataset
-        self.kv = stores.kv
-        self.layout = dataset.layout(stores.prefix)
-        self.blocks = BlockStore(stores.records, self.layout)
-        self.stores = stores
-        self.state = state
-        self.lock = lock
-        self.permission = permission
+        self.dataset = context.dataset
+        self.kv = context.stores.kv
+        self.layout = context.layout
+        self.blocks = context.blocks
+        self.stores = context.stores
+        self.state = state = context.state
+        self.lock = context.lock
+        self.permission = context.permission
         self.force = force
         self.progress = progress
         self.read = read
@@ -111,12 +100,7 @@ class Publishing:
         self.phases: dict[str, float] = {}
         """Seconds that each took."""
         self.end = Announcing(
-            dataset,
-            host,
-            stores,
-            state,
-            lock,
-            permission,
+            context,
             answers=read is None and keys is None,
             of_keys=keys is not None,
             results=self.results,

@@ -43,6 +43,7 @@ from django_etcdaero.system.interruption import interrupts
 
 from . import folding
 from .commit import give_back, loaded_as_read, move_announcement
+from .context import PublishingContext
 from .hanging import HangingLoad, refuse_one_more
 from .limit import TimeLimit, load_limit
 from .permission import Permission
@@ -214,13 +215,9 @@ class Refresh:
     def _publish(self, lock: Lock | None) -> RefreshResult:
         """Stages 2 to 5."""
         self._load_began = time.time()
+        context = PublishingContext(self._dataset, self._host, self._stores, self._state, lock, self._permission)
         publication = self._publication = Publication(
-            self._dataset,
-            self._host,
-            self._stores,
-            self._state,
-            lock,
-            self._permission,
+            context,
             force=self._force,
             progress=self._progress,
             read=self._read,

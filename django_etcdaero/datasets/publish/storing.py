@@ -109,15 +109,20 @@ class Storing:
         return sum(self._written.values())
 
     def store(
-        self, rows: Mapping[Any, Any] | StreamedRows, *, contents: bool = False, columns: bool = True, same: bytes = b""
+        self,
+        rows: Mapping[Any, Any] | StreamedRows,
+        *,
+        contents: bool = False,
+        by_fields: bool = True,
+        same: bytes = b"",
     ) -> Manifest:
         """Encode ``rows`` and write the missing records. Raises ``EncodeError``, ``RecordTooBig``, and store errors.
 
-        ``columns``: rows may be written field by field. ``contents``: the digests of the rows are wanted, and are in
+        ``by_fields``: rows may be written field by field. ``contents``: the digests of the rows are wanted, and are in
         ``digests`` then. ``same`` is the digest of all rows of the base, if it is known: where the rows are those of
         the base, and all of that is there, it stays as it is, with its deltas.
         """
-        parts = self._partition(rows, contents=contents, columns=columns)
+        parts = self._partition(rows, contents=contents, by_fields=by_fields)
         self.digests = parts.digests
         base = self._base
         if base is not None and base.deltas and same == self.content and not self._verify and self._stays():
@@ -134,12 +139,12 @@ class Storing:
         return manifest
 
     def _partition(
-        self, rows: Mapping[Any, Any] | StreamedRows, *, contents: bool, columns: bool
+        self, rows: Mapping[Any, Any] | StreamedRows, *, contents: bool, by_fields: bool
     ) -> Partition | StreamedPartition:
         count = self._base.count if self._base is not None else None
         if isinstance(rows, StreamedRows):  # they were encoded as they came
             self._kept = TemporaryValues(rows.another_file())
-            return rows.partition(count, columns=columns)
+            return rows.partition(count, by_fields=by_fields)
         return partition(
             rows,
             max_value_bytes=self._blocks.max_value_bytes,
@@ -147,7 +152,7 @@ class Storing:
             ordered=self._dataset.ordered,
             contents=contents,
             row_type=self._dataset.row_type,
-            columns=None if columns else False,
+            by_fields=None if by_fields else False,
             progress=self._counter("encode", len(rows)),
         )
 

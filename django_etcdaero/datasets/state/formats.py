@@ -60,7 +60,7 @@ class Allowed(NamedTuple):
         return self.forms.format >= NEWEST_FORMAT
 
     @property
-    def columns(self) -> bool:
+    def by_fields(self) -> bool:
         """Whether rows may be stored field by field."""
         return self.forms.codec >= READ.codec
 

@@ -119,16 +119,16 @@ rows = {
 """
 
 
-def golden(columns: bool) -> str:
+def golden(by_fields: bool) -> str:
     namespace: dict[str, Any] = {}
     exec(GOLDEN_SCRIPT, namespace)
-    blocks = list(partition(namespace["rows"], max_value_bytes=MIB, columns=columns))
+    blocks = list(partition(namespace["rows"], max_value_bytes=MIB, by_fields=by_fields))
     return digest_of(Kind.BLOCK, b"".join(block.digest for block in blocks)).hex()
 
 
 def test_digests_are_the_same_on_every_platform_and_python() -> None:
-    assert golden(columns=False) == "120bedb5e8486b1079912eb69514e4fb3093c409"
-    assert golden(columns=True) == "41d86ed041c5ea1f63828d67f5988698585a7f3a"
+    assert golden(by_fields=False) == "120bedb5e8486b1079912eb69514e4fb3093c409"
+    assert golden(by_fields=True) == "41d86ed041c5ea1f63828d67f5988698585a7f3a"
 
 
 @pytest.mark.parametrize("seed", ["0", "1", "4242"])

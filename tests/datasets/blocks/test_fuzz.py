@@ -79,7 +79,7 @@ def published(form: str) -> Published:
 
 
 def _build(rows: dict[Any, Any], store: dict[bytes, bytes], form: str) -> Manifest:
-    parts = partition(rows, max_value_bytes=MIB, columns=form != "rows", ordered=form == "ordered")
+    parts = partition(rows, max_value_bytes=MIB, by_fields=form != "rows", ordered=form == "ordered")
     entries = []
     for block in parts:
         store[block.digest] = block.stored()

@@ -76,7 +76,7 @@ def products(count: int) -> dict[Any, Any]:
 
 FORMS: dict[str, tuple[Any, dict[str, Any]]] = {
     "by fields": (dicts(3000), {}),
-    "by rows": (dicts(3000), {"columns": False}),
+    "by rows": (dicts(3000), {"by_fields": False}),
     "mixed": (mixed(2000), {}),
     "ordered": (dicts(9000), {"ordered": True}),
     "with content": (mixed(500), {"contents": True, "ordered": True}),
@@ -134,8 +134,8 @@ def test_more_blocks_than_ranges_and_fewer_are_cut_alike(file: TemporaryBytes, m
 def test_columns_may_be_taken_back_when_the_rows_are_there(file: TemporaryBytes, form: str) -> None:
     rows, options = FORMS[form]
     found = streamed(rows, file, **options)
-    by_rows = partition(rows, max_value_bytes=LIMIT, **options | {"columns": False})
-    assert manifest(found.partition(None, columns=False)) == manifest(by_rows)
+    by_rows = partition(rows, max_value_bytes=LIMIT, **options | {"by_fields": False})
+    assert manifest(found.partition(None, by_fields=False)) == manifest(by_rows)
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "none"])

@@ -86,12 +86,12 @@ def test_rows_with_the_same_fields_are_stored_as_their_values_and_come_back() ->
 
 def test_they_are_shorter_than_rows_one_by_one() -> None:
     assert sum(len(b.stored()) for b in encoded(PRODUCTS)) < sum(
-        len(b.stored()) for b in encoded(PRODUCTS, columns=False)
+        len(b.stored()) for b in encoded(PRODUCTS, by_fields=False)
     )
 
 
 def test_frozen_rows_are_those_of_blocks_by_rows() -> None:
-    found, expected = read(encoded(PRODUCTS), rows="frozen"), read(encoded(PRODUCTS, columns=False), rows="frozen")
+    found, expected = read(encoded(PRODUCTS), rows="frozen"), read(encoded(PRODUCTS, by_fields=False), rows="frozen")
     assert found == expected
     row = found["sku-3"]
     assert (type(row), type(row["tags"]), type(row["tags"][1])) == (FrozenDict, FrozenList, FrozenDict)
@@ -139,7 +139,7 @@ def test_whatever_the_fields_hold_comes_back_with_its_type(table: Any, kind: Any
 
     rows = {key: row(fields) for key, fields in table.items()}
     try:
-        blocks, expected = encoded(rows), encoded(rows, columns=False)
+        blocks, expected = encoded(rows), encoded(rows, by_fields=False)
     except EncodeError:  # keys with NaN, or that would be equal
         return
     found = read(blocks, rows=form)
@@ -303,7 +303,7 @@ class Color(enum.StrEnum):
 )
 def test_rows_that_have_not_the_same_fields_are_stored_one_by_one(rows: Any) -> None:
     blocks = encoded(rows)
-    assert [block.plain for block in blocks] == [block.plain for block in encoded(rows, columns=False)]
+    assert [block.plain for block in blocks] == [block.plain for block in encoded(rows, by_fields=False)]
     assert not any(is_short(block) for block in blocks)
     assert {block.entry(1).codec for block in blocks} == {1}
 
@@ -340,12 +340,12 @@ def test_nesting_is_as_deep_as_in_rows_one_by_one() -> None:
         rows = {number: {"a": nested(levels)} for number in range(10)}
         for columns in (True, False):
             if stored:
-                blocks = encoded(rows, columns=columns)
+                blocks = encoded(rows, by_fields=columns)
                 assert read(blocks) == rows
                 assert [decode(row) for _, row in encoded_pairs(blocks[0].plain)] == [rows[0]] * 10
             else:
                 with pytest.raises(EncodeError, match="nested more than"):
-                    encoded(rows, columns=columns)
+                    encoded(rows, by_fields=columns)
     deep: Any = ()
     for _ in range(MAX_LEVELS - 2):
         deep = (deep,)

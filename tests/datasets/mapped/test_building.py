@@ -24,13 +24,13 @@ LIMIT = 1 << 20
 class Store:
     """Records in a dictionary, and what was fetched of them."""
 
-    def __init__(self, *, columns: bool = False) -> None:
-        self.columns = columns
+    def __init__(self, *, by_fields: bool = False) -> None:
+        self.by_fields = by_fields
         self.records: dict[bytes, bytes] = {}
         self.fetched: list[bytes] = []
 
     def publish(self, rows: Mapping[Any, Any], *, ordered: bool = False, count: int | None = None) -> Manifest:
-        parted = partition(rows, max_value_bytes=LIMIT, ordered=ordered, previous_count=count, columns=self.columns)
+        parted = partition(rows, max_value_bytes=LIMIT, ordered=ordered, previous_count=count, by_fields=self.by_fields)
         entries, order = [], []
         for into, blocks in ((entries, parted), (order, parted.order)):
             for block in blocks:
@@ -58,7 +58,7 @@ class Store:
 
 @pytest.fixture(params=[False, True], ids=["by rows", "by fields"])
 def store(request: pytest.FixtureRequest) -> Store:
-    return Store(columns=request.param)
+    return Store(by_fields=request.param)
 
 
 ROWS = {f"key-{number}": {"id": number, "text": "x" * (number % 50)} for number in range(2000)}
@@ -139,9 +139,9 @@ def test_deltas_are_applied(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_version_in_another_form_of_blocks_gives_the_same_rows(tmp_path: Path) -> None:
-    by_rows, by_columns = Store(), Store(columns=True)
+    by_rows, by_columns = Store(), Store(by_fields=True)
     one = by_rows.made(tmp_path / "rows", by_rows.publish(ROWS))
-    other = by_columns.made(tmp_path / "columns", by_columns.publish(ROWS), one)
+    other = by_columns.made(tmp_path / "by_fields", by_columns.publish(ROWS), one)
     assert other == one == ROWS
     assert [other[key] for key in ROWS] == [one[key] for key in ROWS]
 

@@ -65,7 +65,7 @@ def test_the_oldest_reader_of_the_dataset_decides(host: FakeHost) -> None:
     assert allowed(host.kv, "prices", 1) == (formats.READ, "")
     register(host, "between", {"prices": 1}, formats={"format": 4, "codec": 1})
     found = allowed(host.kv, "prices", 1)
-    assert (found.deltas, found.columns, found.why) == (True, False, "between/7 reads up to format 4 and codec 1")
+    assert (found.deltas, found.by_fields, found.why) == (True, False, "between/7 reads up to format 4 and codec 1")
     old = register(host, "old", {"prices": 1})
     found = allowed(host.kv, "prices", 1)
     assert (found.forms, found.why) == (formats.OLDEST, "old/7 reads up to format 2 and codec 1")

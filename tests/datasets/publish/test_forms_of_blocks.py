@@ -25,7 +25,7 @@ def prices(host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch) -> Any
     """A dataset whose first version is by rows, and the second of short rows."""
     prices = declare(ROWS)
     with monkeypatch.context() as before:
-        before.setattr(short_rows, "COLUMNS", False)
+        before.setattr(short_rows, "BY_FIELDS", False)
         assert publish(prices).version == 1
     assert publish(prices, CHANGED).version == 2
     return prices

@@ -41,7 +41,7 @@ from tests.waiting import wait_until
 @pytest.fixture(autouse=True)
 def _blocks_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write blocks by rows, as the older code did: other blocks would be another version."""
-    monkeypatch.setattr(short_rows, "COLUMNS", False)
+    monkeypatch.setattr(short_rows, "BY_FIELDS", False)
 
 
 FIXTURE = Path(__file__).parents[2] / "fixtures" / "before_announcements.json"
