@@ -30,8 +30,8 @@ from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
 from .digests import DamagedRecord, Fetch, Kind, digest_of, fetched
 from .explain import shown
 from .keys import KeyCheck
-from .partition import PART_BYTES
 from .row_class import row_class
+from .row_encoding import PART_BYTES
 from .row_types import RowForm, check_form
 from .stored_as import as_plain
 

@@ -11,7 +11,8 @@ from .applied import read_blocks, rows_made_of
 from .codec import decode
 from .digests import Fetch
 from .manifest import Manifest
-from .partition import EncodedBlock, block_of, block_of_kept, gathering_of
+from .partition import EncodedBlock, block_of, block_of_kept
+from .row_encoding import gathering_of
 
 AT_ONCE: Final = 32
 """Blocks that are fetched together: making them anew takes 10 to 20 ms."""

@@ -17,35 +17,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from operator import add
 from typing import Any, Final, NamedTuple
-from zlib import crc32
 
-from django_etcdaero.exceptions import RecordTooBig
-
-from . import short_rows
 from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
-from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
-from .content import row_digest
+from .compression import store_form, verified
 from .digests import DamagedRecord, Kind, digest_of
-from .explain import shown
 from .gathering import Gathering
-from .key_hashes import hash_of, hashes_of
+from .key_hashes import hash_of
 from .manifest import Entry
-from .order import Cutter
 from .row_class import row_class
 from .row_digests import RowDigests
+from .row_encoding import RowEncoding
 from .row_types import RowForm, check_form
 from .short_rows import is_by_fields, read
-
-PART_BYTES: Final = 128 * 1024
-"""Plain size at which a block is cut; decoding so much takes one to three milliseconds, holding the GIL."""
 
 MIN_ROWS, MAX_ROWS = 12, 96
 """Average rows in a block between which the number of blocks stays as it is."""
 
 _NEW_ROWS: Final = 24  # a new number of blocks is the largest power of two with so many rows in each: 24 to 48
-_HEADER_BYTES: Final = 5
 CHUNK: Final = 256
 """Rows that are encoded together."""
 
@@ -138,20 +127,6 @@ def block_of_kept(index: int, kept: list[bytes], gathering: Gathering) -> Iterat
             yield _by_rows(index, part)
 
 
-def gathering_of(
-    *, max_value_bytes: int, by_fields: bool | None = None, row_type: type[Any] | None = None
-) -> Gathering:
-    """Return what takes rows and gives blocks; the arguments are those of :func:`partition`."""
-    longest = min(PART_BYTES, longest_body(max_value_bytes))
-    by_fields = short_rows.BY_FIELDS if by_fields is None else by_fields
-    return Gathering(by_fields=by_fields, longest=longest, row_type=row_type)
-
-
-def longest_body(max_value_bytes: int) -> int:
-    """Return how many bytes the rows of a record may take; ``max_value_bytes`` is the store's limit for a record."""
-    return min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADER_BYTES
-
-
 def partition(
     rows: Mapping[Any, Any],
     *,
@@ -195,52 +170,6 @@ def partition(
             progress(len(keys))
     order = list(chunks_of_order(encoding.chunks()))
     return Partition(buckets, total, encoding.gathering, order, encoding.digests)
-
-
-class RowEncoding:
-    """Encodes the rows of a version as they come, some hundred at a time.
-
-    The arguments are those of :func:`partition`; ``digests`` is what those of the rows are added to.
-    """
-
-    def __init__(
-        self,
-        *,
-        max_value_bytes: int,
-        ordered: bool = False,
-        digests: RowDigests | None = None,
-        by_fields: bool | None = None,
-        row_type: type[Any] | None = None,
-    ) -> None:
-        self.digests = digests
-        self.gathering = gathering_of(max_value_bytes=max_value_bytes, by_fields=by_fields, row_type=row_type)
-        self._limit = longest_body(max_value_bytes)
-        self._cutter = Cutter(self.gathering.longest) if ordered else None
-
-    def add(self, keys: Sequence[Any], rows: Sequence[Any]) -> tuple[Sequence[int], list[bytes]]:
-        """Take rows that follow each other: return the hash by which each finds its block, and what is kept of it.
-
-        Raises ``EncodeError`` and ``RecordTooBig``.
-        """
-        gathering = self.gathering
-        encoded = gathering.keys(keys)
-        kept = gathering.rows(keys, encoded, rows)
-        if self.digests is not None:
-            pairs = map(add, encoded, gathering.one_by_one(keys, rows))
-            self.digests.add(encoded, [row_digest(pair) for pair in pairs])
-        checksums = list(map(crc32, encoded))
-        if self._cutter is not None:
-            self._cutter.add(encoded, checksums)
-        _refuse_too_big(keys, gathering.sizes(keys, kept, rows, self._limit), self._limit)
-        return hashes_of(checksums), kept
-
-    def whole_chunks(self) -> list[tuple[bytes, int]]:
-        """Return the chunks of the order that are whole by now, and that were not returned before."""
-        return [] if self._cutter is None else self._cutter.whole()
-
-    def chunks(self) -> list[tuple[bytes, int]]:
-        """Return the chunks of the order that were not returned before, when all rows were added."""
-        return [] if self._cutter is None else self._cutter.chunks()
 
 
 def chunks_of_order(chunks: Iterable[tuple[bytes, int]]) -> Iterator[EncodedBlock]:
@@ -317,9 +246,3 @@ def _parts(pairs: list[bytes], part_bytes: int) -> Iterator[list[bytes]]:
         part.append(pair)
         size += len(pair)
     yield part
-
-
-def _refuse_too_big(keys: Sequence[Any], sizes: Sequence[int], limit: int) -> None:
-    for key, size in zip(keys, sizes, strict=False):
-        if size > limit:
-            raise RecordTooBig(f"row {shown(key)} takes {size:,} bytes; a record of this store holds at most {limit:,}")

@@ -20,9 +20,10 @@ from .equal_keys import KeyHashes
 from .frozen import freeze
 from .key_hashes import hash_of
 from .pairs import Pairs
-from .partition import CHUNK, EncodedBlock, RowEncoding, block_count, block_of_kept, chunks_of_order
+from .partition import CHUNK, EncodedBlock, block_count, block_of_kept, chunks_of_order
 from .row_class import row_class
 from .row_digests import RowDigests
+from .row_encoding import RowEncoding
 from .row_ranges import RANGES, RowRanges, range_of
 
 _CHUNK_BYTES: Final = 4 << 20

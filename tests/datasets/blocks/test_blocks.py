@@ -24,12 +24,12 @@ from django_etcdaero.datasets.blocks.frozen import FrozenDict, FrozenList
 from django_etcdaero.datasets.blocks.partition import (
     MAX_ROWS,
     MIN_ROWS,
-    PART_BYTES,
     EncodedBlock,
     block_count,
     decode_block,
     partition,
 )
+from django_etcdaero.datasets.blocks.row_encoding import PART_BYTES
 from django_etcdaero.exceptions import ConfigurationError, CorruptBlock, EncodeError, RecordTooBig
 
 MIB = 1024 * 1024

@@ -24,7 +24,8 @@ from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord,
 from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.manifest_records import deltas_of, pages_of
-from django_etcdaero.datasets.blocks.partition import PART_BYTES, partition
+from django_etcdaero.datasets.blocks.partition import partition
+from django_etcdaero.datasets.blocks.row_encoding import PART_BYTES
 from django_etcdaero.exceptions import ConfigurationError, DuplicateKey, EncodeError, RecordTooBig
 
 MIB = 1 << 20

@@ -15,7 +15,8 @@ from django_etcdaero.datasets.blocks.digests import DamagedRecord, Kind, Missing
 from django_etcdaero.datasets.blocks.manifest import Entry, Manifest
 from django_etcdaero.datasets.blocks.manifest_records import pages_of, sizes_of
 from django_etcdaero.datasets.blocks.order import MOST_KEYS, PAGE_CHUNKS, Order, in_order
-from django_etcdaero.datasets.blocks.partition import PART_BYTES, partition
+from django_etcdaero.datasets.blocks.partition import partition
+from django_etcdaero.datasets.blocks.row_encoding import PART_BYTES
 from django_etcdaero.exceptions import CorruptBlock
 
 MIB = 1 << 20
