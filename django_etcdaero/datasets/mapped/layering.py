@@ -18,7 +18,7 @@ from .writing import Entries, Part, Writer
 GROWTH: Final = 2
 """A layer is at least so many times as large as the one above it; smaller ones are merged with that. So a row is
 written again a few times until it is folded, and there are as few layers as changes make levels of such sizes."""
-LARGEST: Final = 16_384
+LARGEST: Final = 8_192
 """Rows of a layer that is not merged with those above it any more: who waits for a change does not wait for that."""
 FLAGS_PER_ROW: Final = 16
 """Flags of the rows in layers, at least half as many: one in sixteen other rows, or fewer, is looked for in vain."""
