@@ -13,29 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, get_type_hints
 
-from stage import make_typed_rows, pss
+from stage import Row, make_typed_rows, pss
 
 ROUNDS = 5
 CACHED = 10
 """One of so many rows is put into the caches."""
-
-
-class Row(NamedTuple):
-    """A row as a class that needs nothing."""
-
-    id: int
-    name: str
-    price: Decimal
-    stock: int
-    active: bool
-    category: str
-    sku: str
-    changed: datetime
 
 
 def measured(kinds: Mapping[str, Callable[[Any], object]], keys: list[Any]) -> dict[str, float]:

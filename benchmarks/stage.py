@@ -16,7 +16,7 @@ from array import array
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import django
 from django.conf import settings
@@ -60,6 +60,19 @@ def make_rows(count: int, *, seed: int = 1) -> dict[str, dict[str, Any]]:
         }
         for number in range(count)
     }
+
+
+class Row(NamedTuple):
+    """A row of :func:`make_typed_rows` as a class."""
+
+    id: int
+    name: str
+    price: Decimal
+    stock: int
+    active: bool
+    category: str
+    sku: str
+    changed: datetime
 
 
 def make_typed_rows(count: int) -> dict[str, dict[str, Any]]:

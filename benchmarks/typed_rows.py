@@ -16,14 +16,12 @@ import pickle
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
+from dataclasses import make_dataclass
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
-from stage import machine, make_typed_rows
+from stage import Row, machine, make_typed_rows
 
 from django_etcdaero.datasets.blocks.partition import decode_block, partition
 
@@ -33,49 +31,10 @@ BLOCK = 32
 STORE_LIMIT = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Slotted:
-    id: int
-    name: str
-    price: Decimal
-    stock: int
-    active: bool
-    category: str
-    sku: str
-    changed: datetime
-
-
-class Tuple(NamedTuple):
-    id: int
-    name: str
-    price: Decimal
-    stock: int
-    active: bool
-    category: str
-    sku: str
-    changed: datetime
-
-
-class Struct(msgspec.Struct, frozen=True, gc=False):
-    id: int
-    name: str
-    price: Decimal
-    stock: int
-    active: bool
-    category: str
-    sku: str
-    changed: datetime
-
-
-class Packed(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    id: int
-    name: str
-    price: Decimal
-    stock: int
-    active: bool
-    category: str
-    sku: str
-    changed: datetime
+FIELDS = list(get_type_hints(Row).items())
+Slotted = make_dataclass("Slotted", FIELDS, frozen=True, slots=True)
+Struct: Any = msgspec.defstruct("Struct", FIELDS, frozen=True, gc=False)
+Packed: Any = msgspec.defstruct("Packed", FIELDS, array_like=True, frozen=True, gc=False)
 
 
 def fastest(work: Callable[[], T]) -> tuple[float, T]:
@@ -158,7 +117,7 @@ def main(count: int) -> None:
     encode, stored = fastest(lambda: publish(dicts))
     for form in ("frozen", "plain"):
         show(f"{form} dicts", encode, fastest(partial(read, stored, rows=form))[0])
-    for name, row_type in {"dataclass with slots": Slotted, "NamedTuple": Tuple, "msgspec.Struct": Struct}.items():
+    for name, row_type in {"dataclass with slots": Slotted, "NamedTuple": Row, "msgspec.Struct": Struct}.items():
         instances = {key: row_type(**row) for key, row in dicts.items()}
         show(f"msgspec, {name}", *row_by_row(instances, row_type))
         encode, stored = fastest(partial(publish, instances, row_type=row_type))
