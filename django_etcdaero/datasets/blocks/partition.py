@@ -19,17 +19,19 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from django_etcdaero.exceptions import ConfigurationError, CorruptBlock
+
 from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
 from .compression import store_form, verified
 from .digests import DamagedRecord, Kind, digest_of
 from .gathering import Gathering
 from .key_hashes import hash_of
 from .manifest import Entry
-from .row_class import row_class
+from .row_class import RowClass, row_class
 from .row_digests import RowDigests
 from .row_encoding import RowEncoding
 from .row_types import RowForm, check_form
-from .short_rows import is_by_fields, read
+from .short_rows import ShortRows, is_by_fields, opened, read, together
 
 MIN_ROWS, MAX_ROWS = 12, 96
 """Average rows in a block between which the number of blocks stays as it is."""
@@ -190,20 +192,64 @@ def decode_block(
     Raises ``DamagedRecord`` (a ``CorruptBlock``) with the digest, and ``ConfigurationError`` for a row that does not
     fit the declared row type.
     """
+    made = _class_of(rows, row_type)
+    return _decoded(digest, verified(Kind.BLOCK, digest, stored), made, frozen=rows == "frozen")
+
+
+def decode_blocks(
+    blocks: Sequence[tuple[bytes, bytes]], *, rows: RowForm = "plain", row_type: type[Any] | None = None
+) -> list[DecodedBlock]:
+    """Return the rows of blocks, of each its digest and plain form, which was checked; else as :func:`decode_block`.
+
+    Those that have the same fields are decoded together, which takes less time: what is done for each field of a block
+    costs more than the values of its thirty rows.
+    """
+    made, frozen = _class_of(rows, row_type), rows == "frozen"
+    try:
+        return _decoded_together([plain for _, plain in blocks], made, frozen=frozen)
+    except (CorruptBlock, ConfigurationError, TypeError):  # one by one it is known which
+        return [_decoded(digest, plain, made, frozen=frozen) for digest, plain in blocks]
+
+
+def _decoded_together(plains: Sequence[bytes], made: RowClass | None, *, frozen: bool) -> list[DecodedBlock]:
+    alike: dict[Any, list[tuple[int, ShortRows]]] = {}
+    found: dict[int, DecodedBlock] = {}
+    for at, plain in enumerate(plains):
+        short = opened(plain)
+        if short is None:
+            found[at] = _decoded(b"", plain, made, frozen=frozen)
+        else:
+            alike.setdefault(short.common, []).append((at, short))
+    for blocks in alike.values():
+        shape, keys, columns = together([block for _, block in blocks]).columns(frozen=frozen)
+        if made is None:
+            values: Sequence[Any] = shape.rows(columns, frozen=frozen)
+        else:
+            values = made.made_of_columns(keys, shape, columns, frozen=frozen)
+        end = 0
+        for at, block in blocks:
+            begin, end = end, end + len(block.keys)
+            found[at] = DecodedBlock(block.keys, values[begin:end])
+    return [found[at] for at in range(len(plains))]
+
+
+def _class_of(rows: RowForm, row_type: type[Any] | None) -> RowClass | None:
+    """Return what is known of the class of rows. Raises ``ConfigurationError`` as :func:`.row_types.check_form`."""
     if rows not in ("frozen", "plain"):
         check_form(rows, row_type)
     elif row_type is not None:
         _check_form(rows, row_type)  # type: ignore[arg-type]  # classes have a hash
-    plain = verified(Kind.BLOCK, digest, stored)
-    frozen = rows == "frozen"
-    made = None if row_type is None else row_class(row_type)
+    return None if row_type is None else row_class(row_type)
+
+
+def _decoded(digest: bytes, plain: bytes, made: RowClass | None, *, frozen: bool) -> DecodedBlock:
+    columns: Sequence[Any] = ()
     try:
         if is_by_fields(plain):
             shape, keys, columns = read(plain, frozen=frozen)
             values: Sequence[Any] = shape.rows(columns, frozen=frozen) if made is None else ()
         else:
             keys, values = _flat(plain, frozen)
-            columns = ()
     except DamagedRecord as error:
         raise DamagedRecord.of(Kind.BLOCK, digest, error) from error
     if made is not None and columns:

@@ -18,8 +18,9 @@ give equal bytes.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from itertools import chain
 from operator import add
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import columns as by_columns
 from .codec import UNPACKING_ERRORS, Encoder, array_header, decode
@@ -139,37 +140,73 @@ def is_by_fields(plain: bytes) -> bool:
     return plain[:1] == _EITHER
 
 
+class ShortRows(NamedTuple):
+    """What a block holds, as it is stored."""
+
+    shape: Shape
+    letters: str
+    zones: tuple[Any, ...]
+    keys: tuple[Any, ...]
+    rows: list[tuple[Any, ...]]
+
+    @property
+    def common(self) -> tuple[Shape, str, tuple[Any, ...]]:
+        """What its rows have in common, and may have with those of other blocks."""
+        return self[:3]
+
+    def columns(self, *, frozen: bool) -> Columns:
+        """Return its values field by field. Raises as :func:`read` does."""
+        letters, zones, keys = self.letters, self.zones, self.keys
+        try:
+            columns: list[Sequence[Any]] = list(zip(*self.rows, strict=True))
+            if len(columns) != len(letters) or letters.count(DATETIMES) != len(zones):
+                raise DamagedRecord("its names and rows do not fit together")
+            zone = iter(zones)
+            for at, form in enumerate(letters):
+                if form == SAME:
+                    columns[at] = keys
+                elif form != PLAIN:
+                    columns[at] = lengthen(form, next(zone) if form == DATETIMES else b"", columns[at], frozen=frozen)
+        except (*UNPACKING_ERRORS, LookupError, AttributeError) as error:
+            raise DamagedRecord(f"it does not decode: {error}") from error
+        return Columns(self.shape, keys, columns)
+
+
+def opened(plain: bytes) -> ShortRows | None:
+    """Return what a block of short rows holds; ``None``: it is no such block. Raises as :func:`read` does."""
+    if plain[: len(MARK)] != MARK:
+        return None
+    try:
+        kind, names, letters, zones, *pairs = decode(plain[len(MARK) :], tuples=True)
+        keys, rows = tuple(pairs[::2]), pairs[1::2]
+        if type(letters) is not str or not {tuple}.issuperset(map(type, (names, zones, *rows))):
+            raise DamagedRecord("its names and rows do not fit together")
+        if not len(keys) == len(rows) > 0:
+            raise DamagedRecord("its keys and rows do not fit together")
+        return ShortRows(stored_shape(kind, names, len(letters)), letters, zones, keys, rows)
+    except (*UNPACKING_ERRORS, LookupError, AttributeError) as error:
+        raise DamagedRecord(f"it does not decode: {error}") from error
+
+
+def together(blocks: Sequence[ShortRows]) -> ShortRows:
+    """Return the rows of blocks that have all that in common which rows of a block have."""
+    keys = tuple(chain.from_iterable([block.keys for block in blocks]))
+    return ShortRows(*blocks[0].common, keys, list(chain.from_iterable([block.rows for block in blocks])))
+
+
 def read(plain: bytes, *, frozen: bool, wanted: Container[Any] | None = None) -> Columns:
     """Return what a block holds whose rows are stored field by field.
 
     Containers in its rows are ``frozen``, or as they were written. ``wanted``: only rows with these keys. Raises
     ``DamagedRecord`` for anything that was never written.
     """
-    if plain[: len(MARK)] != MARK:
+    short = opened(plain)
+    if short is None:
         found = by_columns.read(plain, frozen=frozen)
         return found if wanted is None else found.of_keys(wanted)
-    try:
-        kind, names, letters, zones, *pairs = decode(plain[len(MARK) :], tuples=True)
-        keys, rows = tuple(pairs[::2]), pairs[1::2]
-        if type(letters) is not str or type(names) is not tuple or not {tuple}.issuperset(map(type, rows)):
-            raise DamagedRecord("its names and rows do not fit together")
-        shape = stored_shape(kind, names, len(letters))
-        if not len(keys) == len(rows) > 0:
-            raise DamagedRecord("its keys and rows do not fit together")
-        if wanted is not None:
-            places = [at for at, key in enumerate(keys) if key in wanted]
-            keys, rows = tuple([keys[at] for at in places]), [rows[at] for at in places]
-            if not rows:
-                return Columns(shape, (), ())
-        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        if len(columns) != len(letters) or letters.count(DATETIMES) != len(zones):
-            raise DamagedRecord("its names and rows do not fit together")
-        zone = iter(zones)
-        for at, form in enumerate(letters):
-            if form == SAME:
-                columns[at] = keys
-            elif form != PLAIN:
-                columns[at] = lengthen(form, next(zone) if form == DATETIMES else b"", columns[at], frozen=frozen)
-    except (*UNPACKING_ERRORS, LookupError, AttributeError) as error:
-        raise DamagedRecord(f"it does not decode: {error}") from error
-    return Columns(shape, keys, columns)
+    if wanted is not None:
+        places = [at for at, key in enumerate(short.keys) if key in wanted]
+        if not places:
+            return Columns(short.shape, (), ())
+        short = short._replace(keys=tuple([short.keys[at] for at in places]), rows=[short.rows[at] for at in places])
+    return short.columns(frozen=frozen)
