@@ -15,7 +15,8 @@ from .test_changes import manifest_of, refresh, stored
 
 
 @pytest.fixture
-def prices(host: FakeHost, declare: Any) -> Any:
+def prices(host: FakeHost, declare: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(bases, "_rows", {})  # those of other tests
     dataset = declared(declare, many(2000))
     refresh(dataset)
     return dataset
