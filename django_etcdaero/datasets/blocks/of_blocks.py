@@ -63,19 +63,15 @@ def of_blocks(manifest: Manifest, fetch: Fetch, form: Form, before: Assembled | 
                 rows = with_old_objects(some, block.rows, held) if held else block.rows
                 named.append(digest)
                 names.append(some)
-                if own is None or anew or not held:
-                    put += some
-                    put_rows += rows
+                new: Sequence[Any] = some
                 if own is not None and not anew:
-                    stays = [key if type(key) in _EXACT and own.get(key) is key else _NONE for key in some]
+                    others, new, rows = _that_differ(some, rows, own, held)
                     if not in_place or isinstance(before.rows, Sharded):  # else they are the same, in the same order
-                        merged.drop(key for key, there in zip(some, stays, strict=True) if there is _NONE)
-                    if held:
-                        new = [held.get(key, _NONE) is not row for key, row in zip(stays, rows, strict=True)]
-                        put += compress(some, new)
-                        put_rows += compress(rows, new)
+                        merged.drop(others)
                 if own is not None:
                     own.drop(some)
+                put += new
+                put_rows += rows
             merged.put(put, put_rows)
         except TypeError as error:  # a key that cannot be one
             raise DamagedRecord.of(Kind.BLOCK, _without_hash(blocks), error) from error
@@ -172,6 +168,21 @@ def _old_objects(keys: Iterable[Any], own: Making) -> Iterator[Any]:
     for key in keys:
         old = own.get(key, key)
         yield old if type(old) is type(key) in _EXACT else key
+
+
+def _that_differ(
+    keys: Sequence[Any], rows: Sequence[Any], own: Making, held: Mapping[Any, Any]
+) -> tuple[list[Any], Sequence[Any], Sequence[Any]]:
+    """Return the keys in whose place another object may stand, or none, and the keys and rows that are to be put.
+
+    Without ``held`` rows to compare with, all are.
+    """
+    stays = [key if type(key) in _EXACT and own.get(key) is key else _NONE for key in keys]
+    others = [key for key, there in zip(keys, stays, strict=True) if there is _NONE]
+    if not held:
+        return others, keys, rows
+    new = [held.get(key, _NONE) is not row for key, row in zip(stays, rows, strict=True)]
+    return others, list(compress(keys, new)), list(compress(rows, new))
 
 
 _EXACT: Final = frozenset((str, int, bytes))

@@ -59,8 +59,8 @@ class Published(NamedTuple):
 class Publishing:
     """What stages 2 to 5 need for one dataset, once.
 
-    ``force`` repairs damage that was repaired in vain
-    before. ``read`` takes the place of the source, as :func:`.source.load_rows`; what it gives answers no request.
+    ``force`` repairs damage that was repaired in vain before. ``read`` takes the place of the source, as
+    :func:`.source.load_rows`; what it gives answers no request.
     ``full``: everything is loaded, also where changes would do; ``keys``: only their rows are, where that can be done.
     ``serving``: whoever called folds deltas himself, between two refreshes (:mod:`.folding`).
     """

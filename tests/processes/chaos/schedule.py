@@ -96,7 +96,7 @@ class Chaos:
             self._some(left if 0 < left < IN_A_ROW else IN_A_ROW)
             assert not self.away, self.away
             assert not self.blocked, self.blocked
-            assert self.etcd.agrees(), "the members of etcd have different data"
+            self.observer.until(self.etcd.agrees, "members of etcd that have the same data")
             self.recoveries.append(self.observer.until(*self.arrival(ALL)))
 
     def _some(self, count: int) -> None:
