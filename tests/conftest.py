@@ -124,8 +124,9 @@ def cluster(shared_cluster: Cluster) -> Cluster:
     """Three members, all in good health; a test may do to them what :meth:`Cluster.heal` can mend."""
     shared_cluster.heal()
     if not shared_cluster.agree():
-        warnings.warn("the members of the tests' cluster had different data: it was begun anew", stacklevel=1)
         shared_cluster.begin_anew()
+        # In the summary of the run, and no error: it is a fault of etcd 3.5.0 to 3.5.5, not of the test that meets it.
+        warnings.warn("the members of the tests' cluster had different data: it was begun anew", stacklevel=1)
     return shared_cluster
 
 

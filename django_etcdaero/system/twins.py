@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from .acting import acts
 from .blocking import refuse_in_event_loop
+from .leaving import Exit, WayOut
 from .steps import adrive, drive
 
 P = ParamSpec("P")
@@ -57,19 +58,17 @@ class TwinBlocks:
 
     def __enter__(self) -> Self:
         refuse_in_event_loop("'with'", "async with")
+        way_out = WayOut.of(self)
         try:
             drive(self._enter())
+            if way_out is not None:
+                way_out.expected = True
             return self
         except BaseException:
             self._abort()
             raise
 
-    def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> None:
-        try:
-            drive(self._leave(error))
-        except BaseException:
-            self._abort()
-            raise
+    __exit__ = Exit()
 
     async def __aenter__(self) -> Self:
         await adrive(self._enter())

@@ -41,7 +41,11 @@ class Visitor:
     @property
     def text(self) -> str:
         """What the page says."""
-        return self.driver.find_element(By.TAG_NAME, "body").text
+        while True:
+            try:
+                return self.driver.find_element(By.TAG_NAME, "body").text
+            except StaleElementReferenceException:
+                continue  # the next page came in between
 
     def sees(self, words: str) -> None:
         """Wait for words, whatever the case: the styles change it. Pages that poll get the time to."""

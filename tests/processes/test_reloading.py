@@ -43,7 +43,8 @@ def test_a_page_of_runserver_works_with_nothing_else_running(site: Site) -> None
     wait_until(lambda: page(port), 30, "the first page")
     assert page(port)["version"] == 1
     assert "Datasets are refreshed by this server" in server.output
-    assert "prices: refreshed: version 1" in server.output
+    # It is told once the refresh has ended, which the page did not wait for.
+    wait_until(lambda: "prices: refreshed: version 1" in server.output, 30, "the version in the output")
     assert [load["pid"] for load in site.loads()] == server.children
     server.signal_group(signal.SIGINT)
     server.wait(20)

@@ -121,8 +121,13 @@ def actions(kv: KV) -> dict[str, Callable[[], object]]:
             pass
 
     def temporary() -> None:
-        with kv.temporary_key(f"temporary/{next(numbers)}", ttl=TTL):
-            pass
+        made = kv.temporary_key(f"temporary/{next(numbers)}", ttl=TTL)
+        try:
+            with made:
+                pass
+        except BaseException:  # it is there since it was made: whoever is interrupted before the block has to end it
+            made.abort()
+            raise
 
     return {
         "get": lambda: kv.get("a"),

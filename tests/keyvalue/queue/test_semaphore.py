@@ -102,6 +102,7 @@ def test_trying_takes_a_free_place_and_writes_nothing_if_there_is_none(kv: KV, s
     assert two.try_acquire()
     store.calls.clear()
     assert not three.try_acquire()
+    store.calls.pop("watch", None)  # that of a place which is held begins in the background
     assert store.calls == {"range": 1}
     two.release()
     assert three.try_acquire()
