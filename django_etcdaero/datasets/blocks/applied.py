@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from .codec import array_header
 from .compression import verified
-from .delta import net_changes
+from .delta_reading import net_changes
 from .digests import DIGEST_BYTES, Fetch, Kind, fetched
 from .encoded_rows import encoded_pairs, rows_of_keys_in
 from .manifest import Manifest
@@ -26,7 +26,7 @@ from .partition import block_of
 class Applied:
     """The blocks of a version. Raises ``CorruptBlock`` and what ``fetch`` raises when deltas are missing or damaged.
 
-    ``net``: what the deltas come to (:func:`.delta.net_changes`), for who knows it.
+    ``net``: what the deltas come to (:func:`.delta_reading.net_changes`), for who knows it.
     """
 
     def __init__(self, manifest: Manifest, fetch: Fetch, *, net: Mapping[bytes, bytes | None] | None = None) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from django_etcdaero.system.giving_way import GivingWay
 
-from .delta import DecodedDelta, decode_delta, fetch_deltas
+from .delta_reading import DecodedDelta, decode_delta, fetch_deltas
 from .digests import Fetch
 from .held import SLICE, read_only
 from .manifest import Manifest

@@ -33,11 +33,15 @@ from .frozen import FrozenDict, FrozenList, frozen_dict, frozen_list
 from .scalars import DATETIME, FROZENSET, SET, TUPLE, UNPACK, packing
 from .stored_as import as_plain
 
-CODEC_VERSION: Final = 3
+CODEC_VERSION: Final = 4
 """Raised when rows are encoded in another way, so that older code refuses what it cannot read. With 2 blocks by columns
-were written (:mod:`.columns`), with 3 are those of short rows (:mod:`.short_rows`)."""
+were written (:mod:`.columns`)."""
 ROWS_CODEC: Final = 1
-"""What a version is written with in which no block is one of short rows: older code reads it."""
+"""What a version is written with in which all is written row by row: older code reads it."""
+SHORT_ROWS_CODEC: Final = 3
+"""What one is written with that has blocks of short rows (:mod:`.short_rows`)."""
+DELTA_CODEC: Final = 4
+"""What one is written with that has deltas which are written field by field (:mod:`.delta`)."""
 
 MAX_LEVELS: Final = 16
 """How deep tuples, sets and frozensets may be nested in each other. Each level costs a reader about 50 KB of C stack

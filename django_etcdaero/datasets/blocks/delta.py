@@ -1,9 +1,15 @@
 """Deltas: the rows that changed from one version to the next, in records beside the blocks.
 
-A change of some rows is stored as one delta, or as several when it is long. A delta's plain form is the MessagePack
-array ``[upserts, deletions]``: ``upserts`` is ``[key, row, key, row, …]`` and ``deletions`` is ``[key, …]``, both
-sorted by the encodings of the keys, no key twice. A change is cut where a record would have more than ``PART_BYTES``
-(:mod:`.partition`); no key is in two deltas of one change. Equal changes give equal deltas.
+A change of some rows is stored as one delta, or as several when it is long. There are two plain forms of a delta:
+
+* row by row, a MessagePack array ``[upserts, deletions]``: ``upserts`` is ``[key, row, key, row, …]`` and ``deletions``
+  is ``[key, …]``;
+* field by field, the byte 0xC1, with which nothing begins in MessagePack, and an array ``[deletions, part, part, …]``.
+  Each part is a binary of the plain form of a block (:mod:`.partition`) of some hundred rows, one of short rows where
+  that can be. If none can be, the delta is written row by row.
+
+Rows and deletions are sorted by the encodings of their keys, and no key is there twice. A change is cut where a record
+would have more than ``PART_BYTES``; no key is in two deltas of one change. Equal changes give equal deltas.
 
 The rows of a version are those of its blocks, with its deltas applied in their order: rows are put under their keys,
 and what was deleted goes. Keys are told apart by their encodings. So that two keys which are different there are never
@@ -12,36 +18,40 @@ equal in a ``dict``, as 1 and 1.0 are, only keys of some types can be changed (:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from django_etcdaero.exceptions import DuplicateKey, EncodeError, RecordTooBig
+import msgpack
+
+from django_etcdaero.exceptions import DuplicateKey, EncodeError, RecordTooBig, ResponseError
 from django_etcdaero.records.store import batches
-from django_etcdaero.system.giving_way import GivingWay
 from django_etcdaero.system.real_dates import real_class
 
-from .codec import Encoder, array_header, decode, split
-from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form, verified
-from .digests import DamagedRecord, Fetch, Kind, digest_of, fetched
+from .codec import DELTA_CODEC, PACKING_ERRORS, ROWS_CODEC, Encoder, array_header
+from .compression import MAX_PLAIN_BYTES, STORED_OVERHEAD, store_form
+from .digests import Kind, digest_of
 from .explain import shown
 from .keys import KeyCheck
-from .row_class import row_class
+from .row_class import RowClass, row_class
 from .row_encoding import PART_BYTES
-from .row_types import RowForm, check_form
+from .row_shapes import columns_of
+from .short_rows import write
+from .short_values import kinds_of
 from .stored_as import as_plain
 
-FETCH: Final = 64
-"""Deltas in one fetch."""
+MARK: Final = b"\xc1"
+"""What a delta begins with that is written field by field."""
 
 KEY_TYPES: Final = frozenset((str, bytes, int, UUID, real_class(date), timedelta, type(None)))
 """Of these, keys that have different encodings are different keys; and so are tuples of them."""
 
-_HEADERS: Final = 16  # at most: of the record, and of its two lists
+_HEADERS: Final = 32  # at most: of the record, of its two lists, and of a part
 _CHUNK: Final = 256
 
 
@@ -54,21 +64,14 @@ class Change(NamedTuple):
     """Encoded keys."""
 
 
-class DecodedDelta(NamedTuple):
-    """A delta as it is applied."""
-
-    upserts: dict[Any, Any]
-    """Rows by key, to be put in the place of those that were there."""
-    deletions: Sequence[Any]
-    """Keys whose rows go."""
-
-
 @dataclass(frozen=True, slots=True)
 class EncodedDelta:
     """A delta, ready to be stored."""
 
     digest: bytes
     plain: bytes
+    codec: int = ROWS_CODEC
+    """What older code has to read, to read it."""
 
     def stored(self) -> bytes:
         """Return the bytes to store under ``digest``. Compresses at each call."""
@@ -116,8 +119,7 @@ def encode_change(
     for keys in batches(upserts, _CHUNK):
         rows = [upserts[key] for key in keys]
         if made is not None:
-            rows = made.plain(rows)
-            made.check(keys, rows)
+            rows = _checked(made, keys, rows)
         encoded_keys, encoded_rows = encoder.encode(keys, rows)
         check.check_keys(keys, encoded_keys)
         check.check_rows(keys, rows, partial(_same, encoded_rows))
@@ -135,85 +137,85 @@ def encode_change(
     return Change(found, gone.keys())
 
 
-def cut(change: Change, *, max_value_bytes: int) -> list[EncodedDelta]:
-    """Return the deltas of a change; none for one that is empty. ``max_value_bytes`` as in :func:`encode_change`."""
+def cut(
+    change: Change,
+    rows: Mapping[Any, Any] | None = None,
+    *,
+    max_value_bytes: int,
+    row_type: type[Any] | None = None,
+) -> list[EncodedDelta]:
+    """Return the deltas of a change; none for one that is empty.
+
+    ``rows``: those of its upserts by key, in the same order, if they may be written field by field; ``row_type`` and
+    ``max_value_bytes`` as in :func:`encode_change`.
+    """
     limit = min(PART_BYTES, _limit(max_value_bytes))
+    own = repeat((None, None)) if rows is None else rows.items()
+    items = [_Upsert(key, key + row, *item) for (key, row), item in zip(change.upserts.items(), own, strict=False)]
+    items.sort(key=itemgetter(0))
+    writer = None if rows is None else _Writer(row_type)
     made: list[EncodedDelta] = []
-    pairs: list[bytes] = []
-    keys: list[bytes] = []
+    upserts: list[_Upsert] = []
+    deletions: list[bytes] = []
     size = 0
-    items = [(key, key + row, pairs) for key, row in change.upserts.items()]
-    items.sort()
-    for item, into in [(pair, pairs) for _, pair, _ in items] + [(key, keys) for key in sorted(change.deletions)]:
-        if size and size + len(item) > limit:
-            made.append(_encoded(pairs, keys))
-            pairs.clear()
-            keys.clear()
-            size = 0
-        into.append(item)
-        size += len(item)
+    for item, key in chain(zip(items, repeat(b"")), zip(repeat(None), sorted(change.deletions))):
+        length = len(key if item is None else item.pair)
+        if size and size + length > limit:
+            made.append(_encoded(upserts, deletions, writer))
+            upserts, deletions, size = [], [], 0
+        if item is None:
+            deletions.append(key)
+        else:
+            upserts.append(item)
+        size += length
     if size:
-        made.append(_encoded(pairs, keys))
+        made.append(_encoded(upserts, deletions, writer))
     return made
 
 
-def decode_delta(
-    digest: bytes, stored: bytes, *, rows: RowForm = "plain", row_type: type[Any] | None = None
-) -> DecodedDelta:
-    """Return what a stored delta says, after checking it against its digest and its form.
-
-    ``rows`` and ``row_type`` as in :func:`.partition.decode_block`. Raises ``DamagedRecord`` (a ``CorruptBlock``) with
-    the digest, and ``ConfigurationError`` for a row that does not fit the declared row type.
-    """
-    check_form(rows, row_type)
-    parted = split_delta(digest, stored)
-    frozen, give_way = rows == "frozen", GivingWay()
-    upserts: dict[Any, Any] = {}
-    try:
-        for encoded in batches(parted.upserts, _CHUNK):  # all of them at once would hold up other threads
-            pairs = chain.from_iterable((key, parted.upserts[key]) for key in encoded)
-            flat = decode(array_header(2 * len(encoded)) + b"".join(pairs), frozen=frozen)
-            keys, values = flat[::2], flat[1::2]
-            if row_type is not None:
-                values = row_class(row_type).made(keys, values, frozen=frozen)
-            upserts.update(zip(keys, values, strict=True))
-            give_way()
-        deletions = decode(array_header(len(parted.deletions)) + b"".join(parted.deletions), frozen=frozen)
-        if (
-            len(upserts) != len(parted.upserts)
-            or len(set(deletions)) != len(deletions)
-            or not upserts.keys().isdisjoint(deletions)
-        ):
-            raise DamagedRecord("keys of it are equal")
-    except DamagedRecord as error:
-        raise DamagedRecord.of(Kind.DELTA, digest, error) from error
-    except TypeError as error:  # a key that cannot be one
-        raise DamagedRecord.of(Kind.DELTA, digest, error) from error
-    return DecodedDelta(upserts, deletions)
+class _Upsert(NamedTuple):
+    encoded_key: bytes
+    pair: bytes
+    """Key and row, encoded."""
+    key: Any
+    row: Any
 
 
-def split_delta(digest: bytes, stored: bytes) -> Change:
-    """Return what a stored delta says, encoded. Raises ``DamagedRecord``, as :func:`decode_delta` does."""
-    return _parted(digest, verified(Kind.DELTA, digest, stored))
+class _Writer:
+    """Writes rows as parts of a delta."""
+
+    def __init__(self, row_type: type[Any] | None) -> None:
+        self._columns_of = columns_of if row_type is None else row_class(row_type).columns_of
+        self._encoder = Encoder()
+
+    def parts(self, upserts: Sequence[_Upsert]) -> list[bytes] | None:
+        """Return the plain forms of the parts of these; ``None``: none of them can be written field by field."""
+        parts: list[bytes] = []
+        short = False
+        for begin in range(0, len(upserts), _CHUNK):
+            some = upserts[begin : begin + _CHUNK]
+            part = self._short(some)
+            short = short or part is not None
+            parts.append(array_header(2 * len(some)) + b"".join(each.pair for each in some) if part is None else part)
+        return parts if short else None
+
+    def _short(self, upserts: Sequence[_Upsert]) -> bytes | None:
+        keys, rows = [each.key for each in upserts], [each.row for each in upserts]
+        try:
+            return write(keys, rows, self._encoder, columns_of=self._columns_of)
+        except (*PACKING_ERRORS, ResponseError):  # it was written row by row
+            return None
 
 
-def fetch_deltas(digests: Iterable[bytes], fetch: Fetch) -> Iterator[tuple[bytes, bytes]]:
-    """Return digest and stored bytes of deltas, in their order.
-
-    Raises ``MissingRecords`` naming those of a fetch that are missing, and what ``fetch`` raises.
-    """
-    return fetched(digests, fetch, at_once=FETCH, what="deltas")
-
-
-def net_changes(digests: Iterable[bytes], fetch: Fetch) -> dict[bytes, bytes | None]:
-    """Return what deltas come to when they are applied in their order: the encoded row by encoded key, ``None`` for one
-    that goes. Raises ``CorruptBlock``, and what ``fetch`` raises."""
-    found: dict[bytes, bytes | None] = {}
-    for digest, stored in fetch_deltas(digests, fetch):
-        change = split_delta(digest, stored)
-        found.update(change.upserts)
-        found.update(dict.fromkeys(change.deletions))
-    return found
+def _checked(made: RowClass, keys: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
+    """Return rows with a dict in place of each instance. Raises ``EncodeError`` for what does not fit."""
+    plain = made.plain(rows)
+    found = made.columns_of(rows)
+    if found is None:
+        made.check(keys, plain)
+    else:
+        made.check_columns(keys, *found, list(map(kinds_of, found[1])))
+    return plain
 
 
 def _same(encoded: Sequence[bytes]) -> Sequence[bytes]:
@@ -224,34 +226,16 @@ def _limit(max_value_bytes: int) -> int:
     return min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADERS
 
 
-def _encoded(pairs: Sequence[bytes], keys: Sequence[bytes]) -> EncodedDelta:
-    upserts = array_header(2 * len(pairs)) + b"".join(pairs)
-    plain = array_header(2) + upserts + array_header(len(keys)) + b"".join(keys)
-    return EncodedDelta(digest_of(Kind.DELTA, plain), plain)
+def _encoded(upserts: Sequence[_Upsert], deletions: Sequence[bytes], writer: _Writer | None) -> EncodedDelta:
+    pairs = array_header(2 * len(upserts)) + b"".join([each.pair for each in upserts])
+    keys = array_header(len(deletions)) + b"".join(deletions)
+    plain, codec = array_header(2) + pairs + keys, ROWS_CODEC
+    parts = None if writer is None else writer.parts(upserts)
+    if parts is not None:
+        by_fields = MARK + array_header(1 + len(parts)) + keys + b"".join(map(_binary, parts))
+        if len(by_fields) < len(plain):
+            plain, codec = by_fields, DELTA_CODEC
+    return EncodedDelta(digest_of(Kind.DELTA, plain), plain, codec)
 
 
-def _parted(digest: bytes, plain: bytes) -> Change:
-    try:
-        parts = split(plain) if plain[:1] == array_header(2) else []
-        if len(parts) != 2 or not all(map(_is_array, parts)) or sum(map(len, parts)) != len(plain) - 1:
-            raise DamagedRecord("it is not a list of rows and one of keys")
-        flat, deletions = map(split, parts)
-        keys = flat[::2]
-        if len(flat) % 2 or not (keys or deletions):
-            raise DamagedRecord("it is not a list of keys and rows")
-        if not (_ascend(keys) and _ascend(deletions)):
-            raise DamagedRecord("its keys are not in their order")
-        upserts = dict(zip(keys, flat[1::2], strict=True))
-        if not upserts.keys().isdisjoint(deletions):
-            raise DamagedRecord("a key of it is put and deleted")
-    except DamagedRecord as error:
-        raise DamagedRecord.of(Kind.DELTA, digest, error) from error
-    return Change(upserts, deletions)
-
-
-def _is_array(data: bytes) -> bool:
-    return data[0] & 0xF0 == 0x90 or data[0] in (0xDC, 0xDD)
-
-
-def _ascend(keys: Sequence[bytes]) -> bool:
-    return all(one < other for one, other in pairwise(keys))
+_binary: Callable[[bytes], bytes] = msgpack.Packer(buf_size=PART_BYTES).pack

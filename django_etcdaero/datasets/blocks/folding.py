@@ -32,7 +32,7 @@ class FoldedBlock(NamedTuple):
 def by_block(
     items: Iterable[tuple[bytes, bytes | None]], count: int, into: dict[int, dict[bytes, bytes | None]]
 ) -> None:
-    """Add changes (items of :func:`.delta.net_changes`) to those of each of ``count`` blocks, by its number."""
+    """Add changes (items of :func:`.delta_reading.net_changes`) to those of each of ``count`` blocks, by its number."""
     for key, row in items:
         into.setdefault(block_of(key, count), {})[key] = row
 

@@ -19,7 +19,7 @@ import msgpack
 
 from django_etcdaero.system.giving_way import GivingWay
 
-from .codec import ROWS_CODEC
+from .codec import ROWS_CODEC, SHORT_ROWS_CODEC
 from .compression import store_form
 from .digests import DamagedRecord, Fetch, Kind, digest_of
 from .manifest_records import (
@@ -184,11 +184,14 @@ class Manifest:
         """Return the stored bytes of the root."""
         return store_form(self._plain_root())
 
-    def changed(self, deltas: Iterable[tuple[bytes, int]], *, rows: int, content: bytes) -> Manifest:
+    def changed(
+        self, deltas: Iterable[tuple[bytes, int]], *, rows: int, content: bytes, codec: int = ROWS_CODEC
+    ) -> Manifest:
         """Return the manifest of the version that further deltas make of this one.
 
-        ``deltas``: digest and stored size of each, in the order in which they are applied; ``rows`` and ``content`` are
-        those of the result. What this costs does not depend on the number of rows.
+        ``deltas``: digest and stored size of each, in the order in which they are applied; ``codec``: what has to be
+        read, to read all of them; ``rows`` and ``content`` are those of the result. What this costs does not depend on
+        the number of rows.
         """
         added = tuple(deltas)
         return replace(
@@ -197,6 +200,7 @@ class Manifest:
             deltas=self.deltas + tuple(digest for digest, _ in added),
             delta_sizes=self.delta_sizes + tuple(size for _, size in added),
             content=content,
+            codec=max(self.codec, codec),
         )._with_root()
 
     def folded(self, replaced: Mapping[int, Sequence[Entry]], *, plain_bytes: int) -> Manifest:
@@ -217,7 +221,7 @@ class Manifest:
             indices=tuple(index for index, _, _ in listed),
             blocks=tuple(digest for _, digest, _ in listed),
             sizes=tuple(size for _, _, size in listed),
-            codec=max([self.codec, *(entry.codec for entry in added)]),
+            codec=max([min(self.codec, SHORT_ROWS_CODEC), *(entry.codec for entry in added)]),
             deltas=(),
             delta_sizes=(),
             content=b"",

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from django_etcdaero.exceptions import ConfigurationError, CorruptBlock
 
-from .codec import CODEC_VERSION, ROWS_CODEC, array_header, decode
+from .codec import ROWS_CODEC, SHORT_ROWS_CODEC, array_header, decode
 from .compression import store_form, verified
 from .digests import DamagedRecord, Kind, digest_of
 from .gathering import Gathering
@@ -121,7 +121,7 @@ def block_of_kept(index: int, kept: list[bytes], gathering: Gathering) -> Iterat
         return
     plain, pairs = gathering.block(kept)
     if plain is not None:
-        yield EncodedBlock(index, digest_of(Kind.BLOCK, plain), plain, len(kept), CODEC_VERSION)
+        yield EncodedBlock(index, digest_of(Kind.BLOCK, plain), plain, len(kept), SHORT_ROWS_CODEC)
     elif sum(map(len, pairs)) <= gathering.longest:
         yield _by_rows(index, pairs)
     else:

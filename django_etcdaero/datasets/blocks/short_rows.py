@@ -17,15 +17,16 @@ give equal bytes.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from itertools import chain
 from operator import add
 from typing import Any, Final, NamedTuple
 
 from . import columns as by_columns
+from . import row_shapes
 from .codec import UNPACKING_ERRORS, Encoder, array_header, decode
 from .digests import DamagedRecord
-from .row_shapes import TUPLES, Columns, Shape, columns_of, stored_shape
+from .row_shapes import TUPLES, Columns, Shape, stored_shape
 from .short_values import (
     DATETIMES,
     GENERAL,
@@ -101,10 +102,17 @@ def settled(ways: Sequence[Way], keys: Sequence[Any], columns: Sequence[Sequence
     return tuple(found)
 
 
-def write(keys: Sequence[Any], rows: Sequence[Any], encoder: Encoder) -> bytes | None:
+def write(
+    keys: Sequence[Any],
+    rows: Sequence[Any],
+    encoder: Encoder,
+    *,
+    columns_of: Callable[[Sequence[Any]], tuple[Shape, Sequence[Sequence[Any]]] | None] = row_shapes.columns_of,
+) -> bytes | None:
     """Return the plain form of a block of these rows, which are in the order of their encoded keys.
 
-    ``None``: it is not written so. Raises one of ``PACKING_ERRORS`` for what cannot be stored.
+    ``None``: it is not written so. ``columns_of`` returns their fields. Raises one of ``PACKING_ERRORS`` for what
+    cannot be stored.
     """
     found = columns_of(rows) if len(rows) >= FEWEST else None
     if found is None:

@@ -14,7 +14,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 from django_etcdaero.datasets.blocks.codec import split
 from django_etcdaero.datasets.blocks.compression import verified
-from django_etcdaero.datasets.blocks.delta import net_changes
+from django_etcdaero.datasets.blocks.delta_reading import net_changes
 from django_etcdaero.datasets.blocks.digests import DIGEST_BYTES, DamagedRecord, Fetch, Kind, fetched
 from django_etcdaero.datasets.blocks.encoded_rows import encoded_pairs
 from django_etcdaero.datasets.blocks.manifest import Manifest

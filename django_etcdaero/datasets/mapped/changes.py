@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from django_etcdaero.datasets.blocks.delta import net_changes
+from django_etcdaero.datasets.blocks.delta_reading import net_changes
 from django_etcdaero.datasets.blocks.digests import Fetch, Kind, MissingRecords, fetched
 from django_etcdaero.datasets.blocks.manifest_records import Root, root_of
 from django_etcdaero.datasets.blocks.partition import block_of

@@ -14,7 +14,8 @@ from typing import Final
 from django_etcdaero.datasets.blocks.assembly import Assembled
 from django_etcdaero.datasets.blocks.block_store import BlockStore
 from django_etcdaero.datasets.blocks.content import row_digest
-from django_etcdaero.datasets.blocks.delta import EncodedDelta, net_changes
+from django_etcdaero.datasets.blocks.delta import EncodedDelta
+from django_etcdaero.datasets.blocks.delta_reading import net_changes
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.row_digests import RowDigests
 from django_etcdaero.datasets.layout import Layout
@@ -27,7 +28,7 @@ class Base:
 
     manifest: Manifest
     net: dict[bytes, bytes | None] = field(default_factory=dict)
-    """What its deltas come to (:func:`.delta.net_changes`)."""
+    """What its deltas come to (:func:`.delta_reading.net_changes`)."""
     assembled: Assembled | None = None
     """It in memory, where code of the project takes part in loading it."""
 

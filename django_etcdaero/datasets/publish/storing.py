@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from django_etcdaero.datasets.blocks.block_store import BlockStore
+from django_etcdaero.datasets.blocks.codec import ROWS_CODEC
 from django_etcdaero.datasets.blocks.compression import damaged
 from django_etcdaero.datasets.blocks.delta import EncodedDelta
 from django_etcdaero.datasets.blocks.digests import Kind
@@ -170,7 +171,10 @@ class Storing:
         stored = {delta.digest: delta.stored() for delta in deltas}
         self._bring(dict.fromkeys(stored, Kind.DELTA), stored)
         manifest = base.changed(
-            [(delta.digest, len(stored[delta.digest])) for delta in deltas], rows=rows, content=content
+            [(delta.digest, len(stored[delta.digest])) for delta in deltas],
+            rows=rows,
+            content=content,
+            codec=max((delta.codec for delta in deltas), default=ROWS_CODEC),
         )
         self._bring({manifest.root_digest: Kind.ROOT}, {manifest.root_digest: manifest.root_record()})
         return manifest

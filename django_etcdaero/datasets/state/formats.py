@@ -40,7 +40,7 @@ class Forms(NamedTuple):
 
 
 OLDEST: Final = Forms(OLDEST_FORMAT, 1)
-READ: Final = Forms(NEWEST_FORMAT, 3)
+READ: Final = Forms(NEWEST_FORMAT, 4)
 """What this code reads."""
 
 FORMS: Final = {OLDEST_FORMAT: OLDEST, NEWEST_FORMAT: READ}
@@ -61,8 +61,13 @@ class Allowed(NamedTuple):
 
     @property
     def by_fields(self) -> bool:
-        """Whether rows may be stored field by field."""
-        return self.forms.codec >= READ.codec
+        """Whether blocks may be written field by field."""
+        return self.forms.codec >= 3
+
+    @property
+    def deltas_by_fields(self) -> bool:
+        """Whether deltas may be written field by field."""
+        return self.forms.codec >= 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from django_etcdaero.datasets.blocks.partition import partition
 from django_etcdaero.exceptions import ConfigurationError, ResponseError
 
 MIB = 1 << 20
-FORMS = ["rows", "columns", "ordered", "deltas", "typed", "typed deltas"]
+FORMS = ["rows", "columns", "ordered", "deltas", "short deltas", "typed", "typed deltas", "typed short deltas"]
 
 
 class Published(NamedTuple):
@@ -62,7 +62,7 @@ def product(number: int) -> dict[str, Any]:
 def published(form: str) -> Published:
     store: dict[bytes, bytes] = {}
     old = {f"k{number}": product(number) for number in range(130)}
-    new = {**old, "k7": product(1000), "k99": product(1001), "new": product(1002)}
+    new = {**old, "k7": product(1000), "k8": product(1003), "k99": product(1001), "new": product(1002)}
     del new["k50"]
     first = _build(old, store, form)
     read = {key: Product(**row) for key, row in old.items()}, {key: Product(**row) for key, row in new.items()}
@@ -70,10 +70,13 @@ def published(form: str) -> Published:
     if not form.endswith("deltas"):
         return Published(form, store, (first, _build(new, store, form)), told)
     upserts = {key: row for key, row in new.items() if old.get(key) != row}
-    deltas = cut(encode_change(upserts, ["k50"], max_value_bytes=MIB), max_value_bytes=MIB)
+    change, by_fields = encode_change(upserts, ["k50"], max_value_bytes=MIB), form.endswith("short deltas")
+    deltas = cut(change, upserts if by_fields else None, max_value_bytes=MIB)
+    assert [delta.codec for delta in deltas] == [4 if by_fields else 1]
     store.update({delta.digest: delta.stored() for delta in deltas})
     sizes = [(delta.digest, len(store[delta.digest])) for delta in deltas]
-    second = first.changed(sizes, rows=len(new), content=b"c" * CONTENT_BYTES)
+    codec = max(delta.codec for delta in deltas)
+    second = first.changed(sizes, rows=len(new), content=b"c" * CONTENT_BYTES, codec=codec)
     store[second.root_digest] = second.root_record()
     return Published(form, store, (first, second), told)
 

@@ -40,7 +40,7 @@ class Store:
 
     def change(self, manifest: Manifest, upserts: Mapping[Any, Any], deletions: Iterable[Any], rows: int) -> Manifest:
         change = encode_change(upserts, list(deletions), max_value_bytes=LIMIT)
-        deltas = cut(change, max_value_bytes=LIMIT)
+        deltas = cut(change, upserts if self.by_fields else None, max_value_bytes=LIMIT)
         self.records.update((delta.digest, delta.stored()) for delta in deltas)
         return manifest.changed([(delta.digest, 1) for delta in deltas], rows=rows, content=bytes(32))
 

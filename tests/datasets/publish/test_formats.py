@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from django_etcdaero.datasets.blocks.assembly import assemble
 from django_etcdaero.datasets.blocks.codec import CODEC_VERSION
 from django_etcdaero.datasets.blocks.manifest import Manifest
 from django_etcdaero.datasets.blocks.manifest_records import FORMAT_VERSION, ORDERED_FORMAT
@@ -118,6 +119,23 @@ def test_when_old_code_comes_back_the_same_rows_are_published_for_it(host: FakeH
     assert (result.outcome, result.version) == (Outcome.REFRESHED, 3)
     assert (newest(host, prices).deltas, newest(host, prices).codec) == ((), 1)
     assert prices.refresh(force=True).outcome is Outcome.UNCHANGED
+
+
+def test_deltas_are_written_as_all_who_read_them_can(host: FakeHost, prices: Any) -> None:
+    rows = {f"k{number}": {"n": -number} for number in range(20)}
+    before = register(host, "before", {"prices": 1}, formats={"format": 4, "codec": 3})
+    prices.table.put(**rows)
+    assert prices.refresh(force=True).changes
+    assert (len(newest(host, prices).deltas), newest(host, prices).codec) == (1, 3)
+    host.kv.delete(before)
+    prices.table.put(**{key: {"n": row["n"] - 1} for key, row in rows.items()})
+    assert prices.refresh(force=True).changes
+    assert (len(newest(host, prices).deltas), newest(host, prices).codec) == (2, 4)
+    fetch = host.blocks(prices).fetch
+    assert dict(assemble(3, newest(host, prices), fetch, rows="plain", before=None).rows) == prices.table.rows
+    register(host, "before", {"prices": 1}, formats={"format": 4, "codec": 3})
+    assert prices.refresh(force=True).outcome is Outcome.REFRESHED
+    assert newest(host, prices).codec == 3
 
 
 def test_the_way_back_is_an_option(host: FakeHost, prices: Any) -> None:
