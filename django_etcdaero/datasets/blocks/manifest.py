@@ -145,7 +145,10 @@ class Manifest:
         }
         if known is not None and (known.pages, known.order_pages) == (tuple(digests), tuple(of_order)):
             same = replace(known, **own)
-            if (same.count, same.codec) != (known.count, known.codec) or same._with_root() != same:
+            if (same.count, same._codec_of_blocks) != (
+                known.count,
+                known._codec_of_blocks,
+            ) or same._with_root() != same:
                 raise DamagedRecord.of(Kind.ROOT, root_digest, "it does not fit its pages")
             return same
         plain = dict(zip((*digests, *of_order), fetch_records(fetch, Kind.PAGE, [*digests, *of_order]), strict=True))
@@ -221,11 +224,16 @@ class Manifest:
             indices=tuple(index for index, _, _ in listed),
             blocks=tuple(digest for _, digest, _ in listed),
             sizes=tuple(size for _, _, size in listed),
-            codec=max([min(self.codec, SHORT_ROWS_CODEC), *(entry.codec for entry in added)]),
+            codec=max([self._codec_of_blocks, *(entry.codec for entry in added)]),
             deltas=(),
             delta_sizes=(),
             content=b"",
         )._named()
+
+    @property
+    def _codec_of_blocks(self) -> int:
+        """What has to be read, to read the blocks: at most that, as a fold may have replaced those that ask for it."""
+        return min(self.codec, SHORT_ROWS_CODEC)
 
     def digests(self) -> Iterator[bytes]:
         """Yield the name of every record that this version needs: root, pages, blocks, chunks of the order, deltas."""

@@ -68,6 +68,26 @@ def test_a_change_fetches_its_root_and_delta_and_leaves_all_other_rows(host: Fak
     assert before.by("kind")[3]
 
 
+def test_changes_of_many_rows_come_field_by_field(host: FakeHost, prices: Any, look: Any, step: Any) -> None:
+    codecs = []
+    for number in range(4):
+        change(
+            prices,
+            f"k{number}",
+            **{f"k{at}": number + at + 500 for at in range(number + 4, 60, 1 + 50 * (number == 2))},
+        )
+        look()
+        check(prices)
+        codecs.append(manifest_of(host, prices).codec)
+    assert codecs == [4, 4, 4, 4]
+    assert prices.refresh(full=True, force=True).ok
+    look()
+    check(prices)
+    prices._live_state.forget()
+    step(prices)()
+    check(prices)
+
+
 def test_a_reader_that_is_behind_takes_all_deltas_and_a_new_one_blocks_before(
     host: FakeHost, prices: Any, look: Any, step: Any
 ) -> None:
