@@ -18,12 +18,10 @@ equal in a ``dict``, as 1 and 1.0 are, only keys of some types can be changed (:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import partial
-from itertools import chain, repeat
-from operator import itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -41,7 +39,7 @@ from .keys import KeyCheck
 from .row_class import RowClass, row_class
 from .row_encoding import PART_BYTES
 from .row_shapes import columns_of
-from .short_rows import write
+from .short_rows import ColumnsOf, write
 from .short_values import kinds_of
 from .stored_as import as_plain
 
@@ -150,61 +148,84 @@ def cut(
     ``max_value_bytes`` as in :func:`encode_change`.
     """
     limit = min(PART_BYTES, _limit(max_value_bytes))
-    own = repeat((None, None)) if rows is None else rows.items()
-    items = [_Upsert(key, key + row, *item) for (key, row), item in zip(change.upserts.items(), own, strict=False)]
-    items.sort(key=itemgetter(0))
-    writer = None if rows is None else _Writer(row_type)
+    encoded = change.upserts
+    if rows is None:
+        pieces = [_Piece([key + encoded[key]]) for key in sorted(encoded)]
+    else:
+        own = dict(zip(encoded, rows.items(), strict=True))
+        fields_of = columns_of if row_type is None else row_class(row_type).columns_of
+        encoder = Encoder()
+        pieces = [_piece(chunk, encoded, own, fields_of, encoder) for chunk in _chunks(encoded, limit)]
     made: list[EncodedDelta] = []
-    upserts: list[_Upsert] = []
+    some: list[_Piece] = []
     deletions: list[bytes] = []
     size = 0
-    for item, key in chain(zip(items, repeat(b"")), zip(repeat(None), sorted(change.deletions))):
-        length = len(key if item is None else item.pair)
+    items: list[_Piece | bytes] = [*pieces, *sorted(change.deletions)]
+    for item in items:
+        length = len(item) if isinstance(item, bytes) else item.size
         if size and size + length > limit:
-            made.append(_encoded(upserts, deletions, writer))
-            upserts, deletions, size = [], [], 0
-        if item is None:
-            deletions.append(key)
+            made.append(_encoded(some, deletions))
+            some, deletions, size = [], [], 0
+        if isinstance(item, bytes):
+            deletions.append(item)
         else:
-            upserts.append(item)
+            some.append(item)
         size += length
     if size:
-        made.append(_encoded(upserts, deletions, writer))
+        made.append(_encoded(some, deletions))
     return made
 
 
-class _Upsert(NamedTuple):
-    encoded_key: bytes
-    pair: bytes
-    """Key and row, encoded."""
-    key: Any
-    row: Any
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows that stay together."""
+
+    pairs: Sequence[bytes]
+    """Keys and rows, encoded."""
+    short: bytes | None = None
+    """The same rows as a block of short rows, if they can be one."""
+
+    @property
+    def size(self) -> int:
+        """How long it is, but for headers."""
+        return sum(map(len, self.pairs)) if self.short is None else len(self.short)
+
+    @property
+    def part(self) -> bytes:
+        """The plain form of a block."""
+        return array_header(2 * len(self.pairs)) + b"".join(self.pairs) if self.short is None else self.short
 
 
-class _Writer:
-    """Writes rows as parts of a delta."""
+def _chunks(encoded: Mapping[bytes, bytes], limit: int) -> Iterator[list[bytes]]:
+    """Yield the encoded keys, sorted, so many together as make a piece."""
+    chunk: list[bytes] = []
+    size = 0
+    for key in sorted(encoded):
+        length = len(key) + len(encoded[key])
+        if chunk and (len(chunk) == _CHUNK or size + length > limit):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(key)
+        size += length
+    if chunk:
+        yield chunk
 
-    def __init__(self, row_type: type[Any] | None) -> None:
-        self._columns_of = columns_of if row_type is None else row_class(row_type).columns_of
-        self._encoder = Encoder()
 
-    def parts(self, upserts: Sequence[_Upsert]) -> list[bytes] | None:
-        """Return the plain forms of the parts of these; ``None``: none of them can be written field by field."""
-        parts: list[bytes] = []
-        short = False
-        for begin in range(0, len(upserts), _CHUNK):
-            some = upserts[begin : begin + _CHUNK]
-            part = self._short(some)
-            short = short or part is not None
-            parts.append(array_header(2 * len(some)) + b"".join(each.pair for each in some) if part is None else part)
-        return parts if short else None
-
-    def _short(self, upserts: Sequence[_Upsert]) -> bytes | None:
-        keys, rows = [each.key for each in upserts], [each.row for each in upserts]
-        try:
-            return write(keys, rows, self._encoder, columns_of=self._columns_of)
-        except (*PACKING_ERRORS, ResponseError):  # it was written row by row
-            return None
+def _piece(
+    chunk: Sequence[bytes],
+    encoded: Mapping[bytes, bytes],
+    own: Mapping[bytes, tuple[Any, Any]],
+    fields_of: ColumnsOf,
+    encoder: Encoder,
+) -> _Piece:
+    keys, rows = zip(*map(own.__getitem__, chunk), strict=True)
+    pairs = [key + encoded[key] for key in chunk]
+    try:
+        short = write(keys, rows, encoder, columns_of=fields_of)
+    except (*PACKING_ERRORS, ResponseError):  # it was written row by row
+        short = None
+    longer = short is None or len(short) > sum(map(len, pairs))
+    return _Piece(pairs, None if longer else short)
 
 
 def _checked(made: RowClass, keys: Sequence[Any], rows: Sequence[Any]) -> list[Any]:
@@ -226,13 +247,13 @@ def _limit(max_value_bytes: int) -> int:
     return min(max_value_bytes - STORED_OVERHEAD, MAX_PLAIN_BYTES) - _HEADERS
 
 
-def _encoded(upserts: Sequence[_Upsert], deletions: Sequence[bytes], writer: _Writer | None) -> EncodedDelta:
-    pairs = array_header(2 * len(upserts)) + b"".join([each.pair for each in upserts])
+def _encoded(pieces: Sequence[_Piece], deletions: Sequence[bytes]) -> EncodedDelta:
+    pairs = [pair for piece in pieces for pair in piece.pairs]
     keys = array_header(len(deletions)) + b"".join(deletions)
-    plain, codec = array_header(2) + pairs + keys, ROWS_CODEC
-    parts = None if writer is None else writer.parts(upserts)
-    if parts is not None:
-        by_fields = MARK + array_header(1 + len(parts)) + keys + b"".join(map(_binary, parts))
+    plain, codec = array_header(2) + array_header(2 * len(pairs)) + b"".join(pairs) + keys, ROWS_CODEC
+    if not all(piece.short is None for piece in pieces):
+        parts = [_binary(piece.part) for piece in pieces]
+        by_fields = MARK + array_header(1 + len(parts)) + keys + b"".join(parts)
         if len(by_fields) < len(plain):
             plain, codec = by_fields, DELTA_CODEC
     return EncodedDelta(digest_of(Kind.DELTA, plain), plain, codec)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from itertools import chain
 from operator import add
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from . import columns as by_columns
 from . import row_shapes
@@ -50,6 +50,8 @@ BY_FIELDS: Final = True
 MARK: Final = by_columns.MARK * 2
 FEWEST: Final = 4
 """Rows of a block that is written so; for fewer it would be longer, and no faster."""
+
+ColumnsOf: TypeAlias = Callable[[Sequence[Any]], tuple[Shape, Sequence[Sequence[Any]]] | None]
 
 _HEAD: Final = 4
 _EITHER: Final = by_columns.MARK
@@ -107,7 +109,7 @@ def write(
     rows: Sequence[Any],
     encoder: Encoder,
     *,
-    columns_of: Callable[[Sequence[Any]], tuple[Shape, Sequence[Sequence[Any]]] | None] = row_shapes.columns_of,
+    columns_of: ColumnsOf = row_shapes.columns_of,
 ) -> bytes | None:
     """Return the plain form of a block of these rows, which are in the order of their encoded keys.
 

@@ -219,6 +219,12 @@ def test_parts_without_the_same_fields_are_written_row_by_row() -> None:
     assert delta.codec == 1
 
 
+def test_a_change_by_fields_is_cut_where_it_is_long_as_it_is_written() -> None:
+    rows = {key: product(key) for key in range(2500)}
+    assert len(cut(encode_change(rows, [], max_value_bytes=MIB), max_value_bytes=MIB)) == 2
+    assert len(by_fields(rows)) == 1
+
+
 def test_a_long_change_by_fields_is_cut() -> None:
     rows = {key: {"text": random.Random(key).randbytes(900), "n": key} for key in range(700)}
     deltas = by_fields(rows, range(1000, 1500))
