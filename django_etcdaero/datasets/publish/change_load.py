@@ -131,7 +131,8 @@ def _store_change(work: Publishing, base: Base, found: Difference, storing: Stor
     ``None``: so many more or fewer rows need another number of blocks, or all blocks need another form.
     """
     manifest, longest = base.manifest, work.blocks.max_value_bytes
-    rows = found.upserts if work.allowed.deltas_by_fields else None
+    # A file that processes share holds rows one by one: to make these of fields takes longer than reading them.
+    rows = found.upserts if work.allowed.deltas_by_fields and not work.dataset.shared else None
     deltas = cut(found.change, rows, max_value_bytes=longest, row_type=work.dataset.row_type)
     if work.allowed.deltas and deltas and fits(manifest, deltas):
         return _with_deltas(base, deltas, found, storing)

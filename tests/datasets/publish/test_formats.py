@@ -138,6 +138,14 @@ def test_deltas_are_written_as_all_who_read_them_can(host: FakeHost, prices: Any
     assert newest(host, prices).codec == 3
 
 
+def test_what_a_host_holds_once_is_changed_row_by_row(host: FakeHost, declare: Any) -> None:
+    dataset = declared(declare, many(200), shared=True)
+    dataset.refresh()
+    dataset.table.put(**{f"k{number}": {"n": -number} for number in range(20)})
+    assert dataset.refresh(force=True).changes
+    assert (len(newest(host, dataset).deltas), newest(host, dataset).codec) == (1, 3)
+
+
 def test_the_way_back_is_an_option(host: FakeHost, prices: Any) -> None:
     prices.table.put(k1={"n": -1})
     prices.refresh(force=True)
