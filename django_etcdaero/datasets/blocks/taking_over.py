@@ -19,7 +19,7 @@ from .codec import Encoder
 from .held import SLICE
 from .held_making import Making
 from .manifest import Manifest
-from .of_blocks import dropped_blocks
+from .merging import dropped_blocks
 from .partition import block_of
 
 
