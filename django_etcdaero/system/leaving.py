@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Any, Protocol, overload
+from typing import Any, Protocol
 
 from .steps import drive
 
@@ -69,12 +69,6 @@ class WayOut:
 
 class Exit:
     """The ``__exit__`` of a class of blocks: ``with`` asks the object for it before entering, others ask the class."""
-
-    @overload
-    def __get__(self, block: None, owner: type[Any]) -> Callable[..., None]: ...
-
-    @overload
-    def __get__(self, block: Block, owner: type[Any]) -> WayOut: ...
 
     def __get__(self, block: Block | None, owner: type[Any]) -> Callable[..., None]:
         return _leave if block is None else WayOut.for_with(block)

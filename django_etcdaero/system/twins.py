@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from .acting import acts
 from .blocking import refuse_in_event_loop
@@ -68,7 +68,12 @@ class TwinBlocks:
             self._abort()
             raise
 
-    __exit__ = Exit()
+    if TYPE_CHECKING:  # a checker of types looks for a method, and takes a descriptor for none
+
+        def __exit__(self, error: type[BaseException] | None, *exc_info: object) -> None: ...
+
+    else:
+        __exit__ = Exit()
 
     async def __aenter__(self) -> Self:
         await adrive(self._enter())

@@ -4,6 +4,7 @@ Never run: ``tests/test_types.py`` gives it to mypy and pyright.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -237,6 +238,9 @@ reveal_type(orders)  # Collection[Product]
 reveal_type(orders.get("1"))  # Stored[Product]
 reveal_type(orders.get("1").object)  # Product
 
+with ExitStack() as stack:
+    reveal_type(stack.enter_context(kv.lock("jobs")))  # Lock
+    reveal_type(stack.enter_context(kv.lease(10)))  # Lease
 with kv.lock("jobs") as lock:
     reveal_type(lock)  # Lock
     reveal_type(lock.token)  # int
