@@ -93,7 +93,7 @@ def reader(args: argparse.Namespace) -> None:
                 time.sleep(0.5)
                 used = time.process_time()
                 products.wait_version(version, timeout=600)
-                time.sleep(0.3)  # the old rows are freed
+                time.sleep(0.8)  # the old rows are freed
                 tell(arrived=arrived[0], cpu=time.process_time() - used, fetched=fetched[0])
             os._exit(0)
         children.append(child)
@@ -156,7 +156,7 @@ def show(rounds: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> None:
             1e3,
         ),
         ("the same, to the last swap of a change", swaps, "ms", 1e3),
-        ("CPU of a reader, and 0.3 to 0.8 s of waiting", [reader["cpu"] for _, reader in each], "ms", 1e3),
+        ("CPU of a reader, and 0.8 to 1.3 s of waiting", [reader["cpu"] for _, reader in each], "ms", 1e3),
         ("CPU of the refresher", [told["cpu"] for told, _ in rounds], "ms", 1e3),
         ("fetched by a reader", [reader["fetched"] for _, reader in each], "kB", 1e-3),
         ("written", [told["written"] for told, _ in rounds], "kB", 1e-3),

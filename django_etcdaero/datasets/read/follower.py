@@ -39,7 +39,7 @@ from .announced import AnnouncementView, Name
 from .busy import Busy
 from .decision import Action, Load, Memory, ReadCopy, Seen, WaitUntil, WriteCopy
 from .fetching import Fetching
-from .freeing import free, taken_out
+from .freeing import Leftovers, taken_out
 from .live import LiveDataset, live_state
 from .live_state import Held
 from .repairing import ask_for_repair
@@ -100,6 +100,7 @@ class Follower:
         self._copy_look = -1
         """Looks that the view had made when the copy was read last."""
         self._standing = Standing(dataset)
+        self._leftovers = Leftovers()
         view.ages[self.name] = self._live.age
         left, loaded = self._live.held, self._live.loaded
         if left is not None and loaded is not None and loaded.announcement and left.id == loaded.announcement.id:
@@ -153,6 +154,7 @@ class Follower:
                 self._fail(error, reached=reached)
         self._tell()
         self._tend_shared()
+        self.next_at = min(self.next_at, self._leftovers.tend())
 
     # --- what time does ----------------------------------------------------------------------------------------------
 
@@ -260,6 +262,7 @@ class Follower:
         """
         announcement, label = version.announcement, f"version {version.announcement.version}"
         assembled: Assembled | MappedVersion | None = mapped
+        self._leftovers.free()  # of versions there are two in memory, and not three
         tell_of_other_project(self.dataset, stores, announcement)
         try:
             with self.busy.doing(f"fetching {label}"):
@@ -292,7 +295,7 @@ class Follower:
         self._tell_listener(snapshot)
         to_free = taken_out(old, before, assembled)
         del before, old, assembled, snapshot
-        free(to_free)
+        self._leftovers.add(to_free)
         if self._fetching.shared is not None:
             self._fetching.shared.taken_into_use(version, self._mapped, certain=reached)
         return True

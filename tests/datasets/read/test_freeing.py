@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from django_etcdaero.datasets.blocks.held import SLICE
 from django_etcdaero.datasets.blocks.held_freeing import free_rows
 from django_etcdaero.datasets.read import freeing
 from tests.datasets.hosting import FakeHost, many, publish
+from tests.waiting import wait_until
 
 
 class Freed:
@@ -113,6 +115,7 @@ def test_an_old_version_that_nobody_holds_is_emptied(
     monkeypatch.setattr(held_freeing, "_ALONE", references_through_one_more())
     monkeypatch.setattr(freeing, "free_rows", spied)
     monkeypatch.setattr(freeing, "MOST_ENTRIES", 0)
+    monkeypatch.setattr(freeing, "AFTER", 0.0)
     publish(prices, {"a": 1})
     look()
     assert emptied == [1500, 32, 32, 32]  # the rows, the keys of each block, and digest and size of each
@@ -121,3 +124,32 @@ def test_an_old_version_that_nobody_holds_is_emptied(
         look()
         assert emptied[4:] == [0, 1, 1, 1]
         assert dict(held) == {"a": 1}
+
+
+def test_what_is_large_is_freed_some_time_after_the_swap(
+    host: FakeHost, declare: Any, step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed: list[int] = []
+    monkeypatch.setattr(freeing, "free_rows", lambda rows: freed.append(len(rows)))
+    monkeypatch.setattr(freeing, "MOST_ENTRIES", 1000)
+    prices = declare(many(1500))
+    look = step(prices)
+    for value in range(2):
+        publish(prices, {"a": value})
+        look()
+    assert freed == []
+    publish(prices, many(1500))
+    look()
+    publish(prices, {"a": 3})
+    look()
+    assert (prices["a"], freed) == (3, [])
+    assert look.__self__.follower.next_at < math.inf  # type: ignore[attr-defined]
+    wait_until(lambda: look() or freed, what="the end of the old rows")
+    assert freed[0] == 1500
+    publish(prices, many(1500))
+    look()
+    publish(prices, {"a": 4})
+    look()
+    publish(prices, {"a": 5})
+    look()  # there are never three versions
+    assert freed.count(1500) == 2

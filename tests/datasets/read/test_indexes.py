@@ -121,6 +121,7 @@ def test_what_an_old_version_held_is_freed_but_for_what_somebody_holds(
     host: FakeHost, products: Any, step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(freeing, "MOST_ENTRIES", 0)
+    monkeypatch.setattr(freeing, "AFTER", 0.0)
     look = step(products)
     held, not_held = products.by("category"), products.snapshot().by("slug").found
     publish(products, {"A1": ROWS["A1"]})
