@@ -16,7 +16,7 @@ from django_etcdaero.system.giving_way import GivingWay
 from .assembled import NOTHING, Assembled, Difference, Form, absent, decoded_deltas, goes_on, same_order
 from .digests import Fetch
 from .held import SLICE, InSequence, Sharded
-from .held_making import changed
+from .held_front import changed_in_front
 from .manifest import Manifest
 from .of_blocks import FETCH, of_blocks
 from .order import NO_ORDER, in_order
@@ -85,7 +85,7 @@ def _with_deltas(before: Assembled, manifest: Manifest, fetch: Fetch, form: Form
         touched.append([*upserts, *deletions])
     return Assembled(
         manifest,
-        changed(before.rows, difference.upserts, difference.deletions),
+        changed_in_front(before.rows, difference.upserts, difference.deletions),
         before.keys,
         (*before.by_deltas, *touched),
         difference,

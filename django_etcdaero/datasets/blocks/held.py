@@ -5,8 +5,8 @@ interpreter in which no other thread runs: 20 to 30 ns for each row, 0.25 s for 
 small dictionaries, *shards*, chosen by the hash of the key: :class:`Sharded`, which is read like the ``dict``. A
 changed row costs the copy of one shard, and its freeing when the old version goes; the others are in both versions.
 
-What makes them is in :mod:`.held_making`, what drops them in :mod:`.held_freeing`. No step there has to do with more
-than ``SMALL`` entries at once, and between two of them others get their turn.
+What makes them is in :mod:`.held_making` and :mod:`.held_front`, what drops them in :mod:`.held_freeing`. No step
+there has to do with more than ``SMALL`` entries at once, and between two of them others get their turn.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ SLICE: Final = 500
 class Sharded(Mapping[K, V]):
     """A mapping in many dictionaries that nothing changes; made by :class:`.held_making.Making`."""
 
-    __slots__ = ("_count", "_number", "_replaced", "_shards", "_untracked")
+    __slots__ = ("_behind", "_count", "_front", "_number", "_replaced", "_shards", "_untracked")
+
+    _behind: Sharded[K, V] | None
+    _front: Mapping[Any, Any]
 
     def __init__(self, shards: list[dict[K, V]], count: int, *, untracked: bool) -> None:
         self._shards = shards
@@ -48,6 +51,9 @@ class Sharded(Mapping[K, V]):
         """Whether no value can be part of a cycle, so that the garbage collector leaves the shards out."""
         self._replaced: Collection[int] | None = None
         """The shards that the version which was made of this one does not have, once there is one."""
+
+    def settle(self) -> None:
+        """Put what stands in front of the shards into them (:mod:`.held_front`); here is nothing."""
 
     # The three that cost what a read costs.
 

@@ -34,6 +34,8 @@ class Making:
     """
 
     def __init__(self, before: Mapping[Any, Any] | None, size: int) -> None:
+        if isinstance(before, Sharded):
+            before.settle()
         self._give_way = GivingWay()
         self._rows: dict[Any, Any] | None = None
         self._shards: list[dict[Any, Any]] = []
@@ -48,7 +50,7 @@ class Making:
         if isinstance(before, Sharded):
             if size <= SMALL // 2:
                 self._rows = {}
-            elif FEWEST <= size / (before._number * per_shard(size)) <= MOST:
+            elif keeps_shards(before, size):
                 self._owned = {}
                 for first in range(0, before._number, SMALL):
                     self._shards += before._shards[first : first + SMALL]
@@ -191,9 +193,19 @@ class Making:
         return shard
 
 
-def changed(rows: Mapping[K, V], upserts: Mapping[K, V], deletions: Collection[K]) -> Mapping[K, V]:
-    """Return ``rows`` without ``deletions`` and with ``upserts``, which replace what has their keys. ``rows`` stays."""
-    change = Making(rows, max(0, len(rows) + len(upserts) - len(deletions)))
+def keeps_shards(rows: Sharded[Any, Any], size: int) -> bool:
+    """Tell whether so many rows are in as many shards as these are."""
+    return size > SMALL // 2 and FEWEST <= size / (rows._number * per_shard(size)) <= MOST
+
+
+def changed(
+    rows: Mapping[K, V], upserts: Mapping[K, V], deletions: Collection[K], *, size: int | None = None
+) -> Mapping[K, V]:
+    """Return ``rows`` without ``deletions`` and with ``upserts``, which replace what has their keys. ``rows`` stays.
+
+    ``size``: how many there will be, if that is known.
+    """
+    change = Making(rows, max(0, len(rows) + len(upserts) - len(deletions)) if size is None else size)
     change.drop(deletions)
     for keys in _sliced(upserts):
         change.put(keys, [upserts[key] for key in keys])

@@ -12,6 +12,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from .held import Sharded
+from .held_front import InFront
 
 MOST: Final = 8192
 """Rows in it. Then it is emptied, so that it has those that are read now."""
@@ -25,10 +26,11 @@ _KINDS: Final = frozenset((str, int, bytes, tuple, UUID))
 class OftenRead(dict[Any, Any]):
     """To read ``rows`` by ``[key]``, by any thread; for nothing else."""
 
-    __slots__ = ("_left", "_number", "_shards")
+    __slots__ = ("_left", "_number", "_rows", "_shards")
 
     def __init__(self, rows: Sharded[Any, Any]) -> None:
         super().__init__()
+        self._rows = rows
         self._shards = rows._shards
         self._number = rows._number
         self._left = 0
@@ -39,13 +41,36 @@ class OftenRead(dict[Any, Any]):
         if self._left > 0:
             self._left -= 1
         elif type(key) in _KINDS:
-            self._left = EVERY - 1
-            if len(self) >= MOST:
-                self.clear()
-            self[key] = row
+            self._keep(key, row)
+        return row
+
+    def _keep(self, key: Any, row: Any) -> None:
+        self._left = EVERY - 1
+        if len(self) >= MOST:
+            self.clear()
+        self[key] = row
+
+
+class _BeforeOthers(OftenRead):
+    """The same, of rows that have changes in front of them (:mod:`.held_front`), until these are settled."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: Any) -> Any:
+        rows = self._rows
+        row = rows[key]
+        if type(rows) is Sharded:
+            self._shards = rows._shards
+            self.__class__ = OftenRead  # type: ignore[assignment]
+        if self._left > 0:
+            self._left -= 1
+        elif type(key) in _KINDS:
+            self._keep(key, row)
         return row
 
 
 def quickly_read(rows: Any) -> Any:
     """Return what ``rows[key]`` is to be asked of: ``rows``, or what is in front of them."""
+    if isinstance(rows, InFront):
+        return _BeforeOthers(rows)
     return OftenRead(rows) if isinstance(rows, Sharded) else rows

@@ -106,6 +106,7 @@ class Follower:
         if left is not None and loaded is not None and loaded.announcement and left.id == loaded.announcement.id:
             # Of the reader before this one, or of that of the process from which this one was forked.
             self._assembled, self._memory = left.assembled, Memory(held=left.id, order=left.order)
+            self._leftovers.add([], left.assembled.rows)
 
     def due(self, now: float) -> bool:
         """Tell whether a step is due at ``now`` (monotonic clock); none is before the first look at the alias."""
@@ -293,9 +294,9 @@ class Follower:
                 raise MissingRecords(f"{error}; {stores.missing}", error.missing) from error
             raise
         self._tell_listener(snapshot)
-        to_free = taken_out(old, before, assembled)
+        to_free, rows = taken_out(old, before, assembled), assembled.rows
         del before, old, assembled, snapshot
-        self._leftovers.add(to_free)
+        self._leftovers.add(to_free, rows)
         if self._fetching.shared is not None:
             self._fetching.shared.taken_into_use(version, self._mapped, certain=reached)
         return True

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django_etcdaero.datasets.blocks.assembly import Assembled
+from django_etcdaero.datasets.blocks.held import Sharded
 from django_etcdaero.datasets.blocks.held_freeing import free_rows
 from django_etcdaero.datasets.snapshot import Snapshot, mappings_of
 from django_etcdaero.system.clocks import monotonic
@@ -33,11 +34,16 @@ class Leftovers:
 
     def __init__(self) -> None:
         self._things: list[Mapping[Any, Any] | list[Any]] = []
+        self._rows: Mapping[Any, Any] = {}
         self._due = math.inf
 
-    def add(self, things: list[Mapping[Any, Any] | list[Any]]) -> None:
-        """Take things that nobody holds but those who read the old version; free them now if they are few."""
+    def add(self, things: list[Mapping[Any, Any] | list[Any]], rows: Mapping[Any, Any]) -> None:
+        """Take things that nobody holds but those who read the old version; free them now if they are few.
+
+        ``rows``: those of the new version, which may still stand on those of the old one.
+        """
         self._things += things
+        self._rows = rows
         if sum(map(len, self._things)) <= MOST_ENTRIES:
             self.free()
         else:
@@ -52,6 +58,9 @@ class Leftovers:
     def free(self) -> None:
         """Free them now."""
         self._due = math.inf
+        if isinstance(self._rows, Sharded):
+            self._rows.settle()
+        self._rows = {}
         free(self._things)
 
 
