@@ -38,6 +38,7 @@ def refresher(args: argparse.Namespace) -> None:
     rows, log, returned = make_typed_rows(args.rows), [], [0.0]
     gc.freeze()
     products = declare(rows, log, args)
+    type(products).shared = args.shared
     load = type(products).load_changes
 
     def load_changes(self: Any, since: Any) -> Any:
